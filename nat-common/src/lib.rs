@@ -1,0 +1,1 @@
+//! What kernel and user space share.

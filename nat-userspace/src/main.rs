@@ -1,0 +1,2 @@
+//! The sipnat command.
+fn main() {}
