@@ -1,1 +1,6 @@
-//! What kernel and user space share.
+//! What the kernel programs and user space of sipnat share: the SIP scanner, keys and map types,
+//! and the decisions themselves, as functions that run in the kernel and on the host alike.
+#![no_std]
+
+pub mod abi;
+pub mod counter;

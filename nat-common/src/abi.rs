@@ -1,0 +1,363 @@
+//! What the kernel programs and user space exchange through BPF maps.
+//!
+//! Every type is `repr(C)`, free of padding, and its size is asserted below. Change a type or the
+//! meaning of a field, and [`ABI`] must grow: the agent refuses pins of another number.
+
+use core::fmt;
+#[cfg(feature = "user")]
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// Number of the layout of everything in this file.
+pub const ABI: u32 = 1;
+
+/// Names of the maps, as pinned and as the kernel shows them (at most 15 bytes).
+pub mod map {
+    /// `Array<Config>`, one entry.
+    pub const CONFIG: &str = "CONFIG";
+    /// `LpmTrie<[u8; 16], PolicyRule>` over the learned source address.
+    pub const POLICY: &str = "POLICY";
+    /// `HashMap<DialogKey, Binding>`: active dialog ends.
+    pub const DIALOGS: &str = "DIALOGS";
+    /// `HashMap<ContactKey, Binding>`: active contacts.
+    pub const CONTACTS: &str = "CONTACTS";
+    /// `Array<Set>`: transactions that terminals opened; the entry says where from.
+    pub const INBOUND: &str = "INBOUND";
+    /// `Array<Set>`: transactions that the PBX opened; the entry says where to.
+    pub const OUTBOUND: &str = "OUTBOUND";
+    /// `Array<Set>`: dialog ends seen but not yet accepted by the PBX.
+    pub const PENDING: &str = "PENDING";
+    /// `PerCpuArray<u64>`, indexed by [`crate::counter::Counter`].
+    pub const COUNTERS: &str = "COUNTERS";
+}
+
+/// How many UDP ports one data path serves.
+pub const MAX_PORTS: usize = 8;
+
+/// An address and a UDP port. IPv4 is kept IPv4-mapped (RFC 4291 2.5.5.2), so one key serves both.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Endpoint {
+    /// The address, network byte order.
+    pub addr: [u8; 16],
+    /// The port, host byte order.
+    pub port: u16,
+}
+
+impl Endpoint {
+    /// An endpoint at an IPv4 address, given in network byte order.
+    #[inline(always)]
+    #[must_use]
+    pub const fn v4(addr: [u8; 4], port: u16) -> Self {
+        let [a, b, c, d] = addr;
+        Self {
+            addr: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d],
+            port,
+        }
+    }
+
+    /// The IPv4 address of an IPv4-mapped endpoint, in network byte order.
+    #[inline(always)]
+    #[must_use]
+    pub const fn as_v4(&self) -> [u8; 4] {
+        [self.addr[12], self.addr[13], self.addr[14], self.addr[15]]
+    }
+
+    /// Nothing is known of it.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_unknown(&self) -> bool {
+        self.port == 0
+    }
+}
+
+#[cfg(feature = "user")]
+impl From<Endpoint> for SocketAddr {
+    fn from(e: Endpoint) -> Self {
+        Self::new(Ipv6Addr::from(e.addr).to_canonical(), e.port)
+    }
+}
+
+#[cfg(feature = "user")]
+impl From<SocketAddr> for Endpoint {
+    fn from(a: SocketAddr) -> Self {
+        Self {
+            addr: mapped(a.ip()),
+            port: a.port(),
+        }
+    }
+}
+
+/// The address as [`Endpoint::addr`] keeps it: IPv4 becomes IPv4-mapped.
+#[cfg(feature = "user")]
+#[must_use]
+pub fn mapped(ip: IpAddr) -> [u8; 16] {
+    match ip {
+        IpAddr::V4(v4) => Ipv4Addr::to_ipv6_mapped(&v4).octets(),
+        IpAddr::V6(v6) => v6.octets(),
+    }
+}
+
+/// What the agent tells the kernel programs.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Config {
+    /// The key of every hash, drawn when the maps are made. It never leaves this host.
+    pub secret: [u64; 2],
+    /// [`ABI`] of whoever made the maps.
+    pub abi: u32,
+    /// Sets in `INBOUND` and in `OUTBOUND`, less one; a power of two less one.
+    pub transaction_mask: u32,
+    /// Sets in `PENDING`, less one.
+    pub pending_mask: u32,
+    /// Unused, zero.
+    pub reserved: u32,
+    /// The SIP ports, host byte order; unused entries are 0.
+    pub ports: [u16; MAX_PORTS],
+}
+
+/// Names one party of one call: the Call-ID and the terminal's own tag, hashed with the secret.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct DialogKey {
+    /// Hash of the Call-ID.
+    pub call: u64,
+    /// Hash of the tag.
+    pub tag: u64,
+}
+
+/// Names a contact: the URI under which a terminal registered, and for whom.
+///
+/// Each contact is stored twice: with the address-of-record, and with `aor` 0 for requests whose To
+/// names somebody else. `uri` 0 is the mark left by `Contact: *`: the moment before which every
+/// contact of that address-of-record is void.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ContactKey {
+    /// Hash of the Contact URI as the terminal wrote it.
+    pub uri: u64,
+    /// Hash of the address-of-record (To of the REGISTER) without parameters, or 0.
+    pub aor: u64,
+}
+
+/// Bits of [`Binding::flags`] and [`Entry::flags`].
+pub mod flag {
+    /// Nothing stands between this host and the terminal: no other proxy's Via or Record-Route.
+    pub const DIRECT: u16 = 1;
+    /// Two live sources claim it: shown, counted, not used.
+    pub const AMBIGUOUS: u16 = 1 << 1;
+    /// The transaction belongs to a dialog that existed before it (its request had a To-tag).
+    pub const IN_DIALOG: u16 = 1 << 2;
+    /// The request was a REGISTER with `Contact: *`.
+    pub const REMOVE_ALL: u16 = 1 << 3;
+    /// The dialog is early: no 2xx yet.
+    pub const EARLY: u16 = 1 << 4;
+    /// The dialog has been ended by a BYE; kept for the retransmissions.
+    pub const ENDED: u16 = 1 << 5;
+    /// The entry's transaction was a REGISTER.
+    pub const REGISTER: u16 = 1 << 6;
+}
+
+/// Longest text kept in a [`Binding`]: the terminal's URI without scheme, cut off beyond this.
+pub const TEXT_LEN: usize = 64;
+
+/// The record that ties an identity of a terminal to its learned address. Always active: what is
+/// pending lives in other tables. Times are nanoseconds of `CLOCK_MONOTONIC_COARSE`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Binding {
+    /// When it became active.
+    pub created: u64,
+    /// When the PBX last accepted a message that confirms it.
+    pub seen: u64,
+    /// From when on it counts no more.
+    pub expires: u64,
+    /// Packets that it redirected.
+    pub redirected: u64,
+    /// Of a contact, the hash of its address-of-record; of a dialog end, 0.
+    pub aor: u64,
+    /// Of a contact, the hash of the REGISTER's Call-ID; of a dialog end, 0.
+    pub call: u64,
+    /// CSeq of the newest accepted request from this terminal.
+    pub cseq: u32,
+    /// CSeq of the newest request of the PBX that this terminal answered.
+    pub peer_cseq: u32,
+    /// Where its packets really come from.
+    pub learned: Endpoint,
+    /// What its Contact says, where that is a numeric address; else unknown.
+    pub advertised: Endpoint,
+    /// Bits of [`flag`].
+    pub flags: u16,
+    /// Bytes used in `text`.
+    pub text_len: u8,
+    /// Unused, zero.
+    pub reserved: u8,
+    /// The terminal as `user@host`, as far as it fits.
+    pub text: [u8; TEXT_LEN],
+}
+
+impl Binding {
+    /// A binding of which nothing is known.
+    pub const EMPTY: Self = Self {
+        created: 0,
+        seen: 0,
+        expires: 0,
+        redirected: 0,
+        aor: 0,
+        call: 0,
+        cseq: 0,
+        peer_cseq: 0,
+        learned: Endpoint { addr: [0; 16], port: 0 },
+        advertised: Endpoint { addr: [0; 16], port: 0 },
+        flags: 0,
+        text_len: 0,
+        reserved: 0,
+        text: [0; TEXT_LEN],
+    };
+
+    /// Whether every bit of `flag` is set.
+    #[inline(always)]
+    #[must_use]
+    pub const fn has(&self, flag: u16) -> bool {
+        self.flags & flag == flag
+    }
+}
+
+/// What a slot of a set-associative table holds. See [`crate::slots`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Entry {
+    /// Hash of the Contact URI in the request, 0 if it had none.
+    pub contact: u64,
+    /// More bits of the key than the tag holds.
+    pub check: u32,
+    /// When it was written, in ticks (see [`ticks`]).
+    pub at: u32,
+    /// `INBOUND`, `PENDING`: where the request came from. `OUTBOUND`: where it was sent.
+    pub peer: Endpoint,
+    /// What Contact said, where numeric.
+    pub advertised: Endpoint,
+    /// Bits of [`flag`].
+    pub flags: u16,
+    /// `OUTBOUND`: Record-Route entries in the request.
+    pub record_routes: u8,
+    /// Unused, zero.
+    pub reserved: u8,
+}
+
+/// One slot, a cache line: the tag (hash, generation, busy bit) and the entry that it guards.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Slot {
+    /// See [`crate::slots`]; 0 is a slot never used.
+    pub tag: u64,
+    /// The content.
+    pub entry: Entry,
+}
+
+/// Slots in a set.
+pub const WAYS: usize = 4;
+
+/// One set of a set-associative table: the value of `INBOUND`, `OUTBOUND` and `PENDING`.
+pub type Set = [Slot; WAYS];
+
+/// Ticks are nanoseconds shifted down to about a millisecond, so that 32 bits last for 52 days.
+#[inline(always)]
+#[must_use]
+pub const fn ticks(ns: u64) -> u32 {
+    (ns >> TICK_SHIFT) as u32
+}
+
+/// A tick is `1 << TICK_SHIFT` nanoseconds.
+pub const TICK_SHIFT: u32 = 20;
+
+/// Nanoseconds in a second.
+pub const SECOND: u64 = 1_000_000_000;
+
+/// What may be done with packets for a terminal.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Policy {
+    /// Nothing.
+    Off = 0,
+    /// Redirect to terminals that came directly.
+    Auto = 1,
+    /// Redirect to whatever was learned.
+    Force = 2,
+}
+
+impl Policy {
+    /// From a map value; what is not known counts as [`Policy::Off`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_u8(v: u8) -> Self {
+        match v {
+            1 => Self::Auto,
+            2 => Self::Force,
+            _ => Self::Off,
+        }
+    }
+
+    /// As the command line says it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Auto => "auto",
+            Self::Force => "force",
+        }
+    }
+}
+
+impl fmt::Display for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Value of `POLICY`. Its key is an LPM key over the IPv4-mapped address (so an IPv4 prefix of n
+/// bits has 96 + n there); the default is the entry of length 0.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PolicyRule {
+    /// A [`Policy`] as u8.
+    pub policy: u8,
+    /// One of [`origin`].
+    pub origin: u8,
+    /// Unused, zero.
+    pub reserved: [u8; 2],
+}
+
+/// Who made a [`PolicyRule`].
+pub mod origin {
+    /// The rule for everything else.
+    pub const DEFAULT: u8 = 0;
+    /// A subnet on the interface's own link.
+    pub const ON_LINK: u8 = 1;
+    /// The user.
+    pub const USER: u8 = 2;
+}
+
+const _: () = {
+    assert!(size_of::<Endpoint>() == 18);
+    assert!(size_of::<Config>() == 48);
+    assert!(size_of::<DialogKey>() == 16);
+    assert!(size_of::<ContactKey>() == 16);
+    assert!(size_of::<Binding>() == 160);
+    assert!(size_of::<Entry>() == 56);
+    assert!(size_of::<Slot>() == 64);
+    assert!(size_of::<Set>() == 256);
+    assert!(size_of::<PolicyRule>() == 4);
+};
+
+#[cfg(feature = "user")]
+mod pod {
+    use super::{Binding, Config, ContactKey, DialogKey, PolicyRule, Slot};
+
+    macro_rules! pod {
+        ($($t:ty),*) => {$(
+            // SAFETY: repr(C), without padding (sizes asserted above), every bit pattern valid.
+            unsafe impl aya::Pod for $t {}
+        )*};
+    }
+    pod!(Binding, Config, ContactKey, DialogKey, PolicyRule, Slot);
+}

@@ -1,0 +1,125 @@
+//! A counter for every reason why a packet was passed, learned from, redirected or left alone.
+//!
+//! A packet ends in exactly one *verdict*. *Events* are what happened beside it.
+
+macro_rules! counters {
+    ($($(#[$group:meta])* $variant:ident = $name:literal, $kind:ident, $help:literal;)*) => {
+        /// Why, and what. The discriminant is the index in the `COUNTERS` map.
+        #[repr(u32)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Counter {
+            $(#[doc = $help] $variant,)*
+        }
+
+        impl Counter {
+            /// All of them, in the order of the map.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            /// How many there are.
+            pub const COUNT: u32 = Self::ALL.len() as u32;
+
+            /// Its name in `sipnat stats` and its JSON.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+
+            /// A line for people.
+            #[must_use]
+            pub const fn help(self) -> &'static str {
+                match self { $(Self::$variant => $help,)* }
+            }
+
+            /// Whether it is the end of a packet's way in, of its way out, or an event beside it.
+            #[must_use]
+            pub const fn kind(self) -> Kind {
+                match self { $(Self::$variant => Kind::$kind,)* }
+            }
+        }
+    };
+}
+
+/// What a [`Counter`] counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Packets at ingress; each is counted by exactly one of this kind.
+    Ingress,
+    /// Packets at egress; each is counted by exactly one of this kind.
+    Egress,
+    /// Things that happened to bindings and tables.
+    Event,
+}
+
+counters! {
+    // Packets that are none of our business.
+    InNotIpv4 = "in_not_ipv4", Ingress, "not IPv4 (ARP, IPv6, VLAN)";
+    InNotUdp = "in_not_udp", Ingress, "IPv4, but not UDP";
+    InOtherPort = "in_other_port", Ingress, "UDP to a port that is not SIP";
+    InFragment = "in_fragment", Ingress, "an IP fragment: passed, nothing learned";
+    InMalformed = "in_malformed", Ingress, "lengths in its headers contradict the packet";
+    InBadSource = "in_bad_source", Ingress, "source is zero, loopback, multicast or port 0";
+    InKeepalive = "in_keepalive", Ingress, "keepalive (CRLF, zero bytes, empty)";
+    InStun = "in_stun", Ingress, "STUN: passed to the PBX";
+    InNotSip = "in_not_sip", Ingress, "on a SIP port, but not SIP";
+    // Messages that the scanner will not vouch for.
+    InDoubtTruncated = "in_doubt_truncated", Ingress, "SIP: headers end with the packet, or are too long to follow";
+    InDoubtSyntax = "in_doubt_syntax", Ingress, "SIP: a header that matters breaks the grammar";
+    InDoubtMissing = "in_doubt_missing", Ingress, "SIP: Call-ID, From, To, CSeq or Via is missing";
+    InDoubtDuplicate = "in_doubt_duplicate", Ingress, "SIP: a header or tag that must be unique is there twice";
+    InNoTables = "in_no_tables", Ingress, "a map entry of sipnat's own could not be had";
+    // Requests in.
+    InRequest = "in_request", Ingress, "request: its source is noted with its transaction";
+    InRepeat = "in_repeat", Ingress, "request again: the first source of the transaction stays";
+    InOtherSource = "in_other_source", Ingress, "request again, from another source: not believed";
+    InAck = "in_ack", Ingress, "ACK: opens no transaction";
+    InBusy = "in_busy", Ingress, "another CPU was writing to the same slot: not noted";
+    // Responses in.
+    InResponse = "in_response", Ingress, "response to a request of the PBX";
+    InResponseUnasked = "in_response_unasked", Ingress, "response to nothing that the PBX sent: nothing learned";
+
+    OutNotIpv4 = "out_not_ipv4", Egress, "not IPv4 (ARP, IPv6, VLAN)";
+    OutNotUdp = "out_not_udp", Egress, "IPv4, but not UDP";
+    OutOtherPort = "out_other_port", Egress, "UDP from a port that is not SIP";
+    OutFragment = "out_fragment", Egress, "an IP fragment: left alone";
+    OutSegmented = "out_segmented", Egress, "a UDP GSO super-packet: left alone";
+    OutMalformed = "out_malformed", Egress, "lengths in its headers contradict the packet";
+    OutKeepalive = "out_keepalive", Egress, "keepalive or STUN of the PBX";
+    OutNotSip = "out_not_sip", Egress, "from a SIP port, but not SIP";
+    OutDoubtTruncated = "out_doubt_truncated", Egress, "SIP: headers end with the packet, or are too long to follow";
+    OutDoubtSyntax = "out_doubt_syntax", Egress, "SIP: a header that matters breaks the grammar";
+    OutDoubtMissing = "out_doubt_missing", Egress, "SIP: Call-ID, From, To, CSeq or Via is missing";
+    OutDoubtDuplicate = "out_doubt_duplicate", Egress, "SIP: a header or tag that must be unique is there twice";
+    OutNoTables = "out_no_tables", Egress, "a map entry of sipnat's own could not be had";
+    OutUnknownRequest = "out_unknown_request", Egress, "request to whom nothing was learned of";
+    OutUnknownResponse = "out_unknown_response", Egress, "response to a request that was not seen, or too long ago";
+    OutRoute = "out_route", Egress, "request with a Route: aimed at another hop";
+    OutAmbiguous = "out_ambiguous", Egress, "two live terminals claim that contact: left alone";
+    OutPolicyOff = "out_policy_off", Egress, "policy for the learned address is off";
+    OutNotDirect = "out_not_direct", Egress, "policy is auto, and the terminal came through another proxy";
+    OutAlreadyThere = "out_already_there", Egress, "goes to the learned address by itself";
+    OutRedirectedResponse = "out_redirected_response", Egress, "response, redirected to the source of its request";
+    OutRedirectedDialog = "out_redirected_dialog", Egress, "in-dialog request, redirected by dialog end";
+    OutRedirectedContact = "out_redirected_contact", Egress, "request, redirected by contact";
+    OutRedirectedInvite = "out_redirected_invite", Egress, "CANCEL or ACK, redirected to where its INVITE went";
+    OutNoNextHop = "out_no_next_hop", Egress, "to be redirected, but no route to the learned address: left alone";
+    OutRewriteFailed = "out_rewrite_failed", Egress, "to be redirected, but the kernel refused the change: dropped, since half changed";
+
+    DialogActivated = "dialog_activated", Event, "dialog end: became active";
+    DialogMoved = "dialog_moved", Event, "dialog end: moved to another address by an accepted message";
+    DialogRefreshed = "dialog_refreshed", Event, "dialog end: confirmed";
+    DialogStale = "dialog_stale", Event, "dialog end: a message older than what is known; not moved";
+    DialogGuarded = "dialog_guarded", Event, "dialog end: a new dialog's request tried to take a live one over; not moved";
+    DialogEnded = "dialog_ended", Event, "dialog end: ended by BYE";
+    DialogFromPending = "dialog_from_pending", Event, "dialog end: the PBX sent to it before its own 2xx, and one source was pending";
+    ContactActivated = "contact_activated", Event, "contact: became active";
+    ContactMoved = "contact_moved", Event, "contact: moved to another address by an accepted REGISTER";
+    ContactRefreshed = "contact_refreshed", Event, "contact: confirmed";
+    ContactRemoved = "contact_removed", Event, "contact: removed by an accepted REGISTER";
+    ContactAmbiguous = "contact_ambiguous", Event, "contact: claimed by two live terminals";
+    PendingNoted = "pending_noted", Event, "dialog end: noted as pending";
+    PendingAmbiguous = "pending_ambiguous", Event, "dialog end: pending from two sources";
+    PendingDropped = "pending_dropped", Event, "dialog end: dropped while pending, since the PBX refused the request";
+    TableFull = "table_full", Event, "binding not stored: its table is full";
+    SlotBusy = "slot_busy", Event, "a slot was being written by another CPU: skipped";
+    NextHopChanged = "next_hop_changed", Event, "a redirected packet got another next hop";
+}
