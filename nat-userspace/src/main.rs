@@ -1,2 +1,3 @@
 //! The sipnat command.
+
 fn main() {}

@@ -1,0 +1,314 @@
+//! Loads the kernel programs: maps made and filled, both programs past the verifier, nothing
+//! attached and nothing pinned yet.
+
+use std::io;
+
+use anyhow::{Context as _, Result, anyhow, ensure};
+use aya::{
+    Ebpf, EbpfLoader, VerifierLogLevel,
+    programs::{Program, ProgramError, SchedClassifier, Xdp},
+};
+use log::LevelFilter;
+use nat_common::abi::{ABI, Config, MAX_PORTS, Policy, PolicyRule, map, origin};
+
+use crate::{prefix::Prefix, tables::Tables};
+
+/// The XDP program.
+pub const INGRESS: &str = "ingress";
+/// The TC program.
+pub const EGRESS: &str = "egress";
+
+/// How much the maps hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// Sets of four in `INBOUND` and in `OUTBOUND`; a power of two.
+    pub transactions: u32,
+    /// Sets of four in `PENDING`; a power of two.
+    pub pending: u32,
+    /// Entries in `DIALOGS` and in `CONTACTS`; memory is taken only as they fill.
+    pub bindings: u32,
+}
+
+impl Default for Sizes {
+    /// 64k transactions each way last 32 s at 2000 messages a second.
+    fn default() -> Self {
+        Self {
+            transactions: 16384,
+            pending: 4096,
+            bindings: 262_144,
+        }
+    }
+}
+
+/// What to load, and with which settings.
+#[derive(Clone, Debug)]
+pub struct Loader<'o> {
+    object: &'o [u8],
+    ports: Vec<u16>,
+    rules: Vec<(Prefix, PolicyRule)>,
+    sizes: Sizes,
+    log: LevelFilter,
+}
+
+impl<'o> Loader<'o> {
+    /// For the ELF object `object`: port 5060, policy `auto`, kernel logging off.
+    #[must_use]
+    pub fn new(object: &'o [u8]) -> Self {
+        Self {
+            object,
+            ports: vec![5060],
+            rules: vec![rule(Prefix::Default, Policy::Auto, origin::DEFAULT)],
+            sizes: Sizes::default(),
+            log: LevelFilter::Off,
+        }
+    }
+
+    /// The SIP ports, at most [`MAX_PORTS`].
+    #[must_use]
+    pub fn ports(mut self, ports: &[u16]) -> Self {
+        self.ports = ports.to_vec();
+        self
+    }
+
+    /// What is done for terminals that no other rule names.
+    #[must_use]
+    pub fn policy(self, policy: Policy) -> Self {
+        self.rule(Prefix::Default, policy, origin::DEFAULT)
+    }
+
+    /// A rule; a later one for the same prefix replaces it.
+    #[must_use]
+    pub fn rule(mut self, prefix: Prefix, policy: Policy, origin: u8) -> Self {
+        self.rules.push(rule(prefix, policy, origin));
+        self
+    }
+
+    /// Sizes of the maps.
+    #[must_use]
+    pub fn sizes(mut self, sizes: Sizes) -> Self {
+        self.sizes = sizes;
+        self
+    }
+
+    /// How much the programs log. Below `Info` the verifier removes logging from them.
+    #[must_use]
+    pub fn log(mut self, level: LevelFilter) -> Self {
+        self.log = level;
+        self
+    }
+
+    /// Makes and fills the maps, and loads both programs.
+    ///
+    /// # Errors
+    /// If a setting is out of range, the object is not sipnat's, or the kernel refuses: a program
+    /// refused by the verifier is a [`Rejected`].
+    pub fn load(self) -> Result<DataPath> {
+        let config = self.config()?;
+        let log = if self.log < LevelFilter::Info {
+            0
+        } else {
+            self.log as u8
+        };
+        let mut ebpf = EbpfLoader::new()
+            .map_max_entries(map::INBOUND, self.sizes.transactions)
+            .map_max_entries(map::OUTBOUND, self.sizes.transactions)
+            .map_max_entries(map::PENDING, self.sizes.pending)
+            .map_max_entries(map::DIALOGS, self.sizes.bindings)
+            .map_max_entries(map::CONTACTS, self.sizes.bindings)
+            // Not there when the programs log nothing.
+            .override_global(aya_log::LEVEL, &log, false)
+            .verifier_log_level(VerifierLogLevel::DEBUG | VerifierLogLevel::STATS)
+            .load(self.object)
+            .context("cannot load the eBPF object")?;
+
+        xdp(&mut ebpf)?.load().map_err(|e| refused(INGRESS, e))?;
+        classifier(&mut ebpf)?
+            .load()
+            .map_err(|e| refused(EGRESS, e))?;
+
+        let mut tables = Tables::take(&mut ebpf)?;
+        tables
+            .config
+            .set(0, config, 0)
+            .context("cannot write CONFIG")?;
+        for (prefix, rule) in self.rules {
+            tables
+                .policy
+                .insert(&prefix.key(), rule, 0)
+                .with_context(|| format!("cannot write the policy for {prefix}"))?;
+        }
+        Ok(DataPath { ebpf, tables })
+    }
+
+    fn config(&self) -> Result<Config> {
+        let Sizes {
+            transactions,
+            pending,
+            bindings,
+        } = self.sizes;
+        ensure!(
+            transactions.is_power_of_two() && pending.is_power_of_two() && bindings > 0,
+            "sizes of the transaction tables must be powers of two: {:?}",
+            self.sizes
+        );
+        ensure!(!self.ports.is_empty(), "no SIP port given");
+        ensure!(
+            self.ports.len() <= MAX_PORTS,
+            "{} ports given, at most {MAX_PORTS} can be served",
+            self.ports.len()
+        );
+        ensure!(!self.ports.contains(&0), "port 0 is no port");
+        let mut ports = [0; MAX_PORTS];
+        ports[..self.ports.len()].copy_from_slice(&self.ports);
+        Ok(Config {
+            secret: [getrandom::u64()?, getrandom::u64()?],
+            abi: ABI,
+            transaction_mask: transactions - 1,
+            pending_mask: pending - 1,
+            reserved: 0,
+            ports,
+        })
+    }
+}
+
+const fn rule(prefix: Prefix, policy: Policy, origin: u8) -> (Prefix, PolicyRule) {
+    let rule = PolicyRule {
+        policy: policy as u8,
+        origin,
+        reserved: [0; 2],
+    };
+    (prefix, rule)
+}
+
+/// Both programs, loaded, and their maps. Dropped, all of it goes.
+pub struct DataPath {
+    /// The object; its shared maps have moved to `tables`.
+    pub ebpf: Ebpf,
+    /// The maps.
+    pub tables: Tables,
+}
+
+impl DataPath {
+    /// The XDP program.
+    ///
+    /// # Errors
+    /// Never, once loaded.
+    pub fn ingress(&mut self) -> Result<&mut Xdp> {
+        xdp(&mut self.ebpf)
+    }
+
+    /// The TC program.
+    ///
+    /// # Errors
+    /// Never, once loaded.
+    pub fn egress(&mut self) -> Result<&mut SchedClassifier> {
+        classifier(&mut self.ebpf)
+    }
+}
+
+fn program<'e>(ebpf: &'e mut Ebpf, name: &str) -> Result<&'e mut Program> {
+    ebpf.program_mut(name)
+        .with_context(|| format!("the eBPF object has no program `{name}`"))
+}
+
+fn xdp(ebpf: &mut Ebpf) -> Result<&mut Xdp> {
+    program(ebpf, INGRESS)?
+        .try_into()
+        .map_err(|_| anyhow!("program `{INGRESS}` is no XDP program"))
+}
+
+fn classifier(ebpf: &mut Ebpf) -> Result<&mut SchedClassifier> {
+    program(ebpf, EGRESS)?
+        .try_into()
+        .map_err(|_| anyhow!("program `{EGRESS}` is no TC classifier"))
+}
+
+/// A program that the verifier did not take.
+#[derive(Debug, thiserror::Error)]
+#[error("the kernel's verifier refuses program `{program}`: {} ({error})", self.reason())]
+pub struct Rejected {
+    /// Its name.
+    pub program: &'static str,
+    /// What the kernel returned.
+    pub error: io::Error,
+    /// All that the verifier said.
+    pub log: String,
+}
+
+impl Rejected {
+    /// The verifier's last word before its statistics.
+    fn reason(&self) -> &str {
+        self.log
+            .lines()
+            .rev()
+            .map(str::trim)
+            .find(|line| !line.is_empty() && !is_statistics(line))
+            .unwrap_or("it gives no reason")
+    }
+}
+
+fn is_statistics(line: &str) -> bool {
+    ["processed ", "verification time", "stack depth"]
+        .iter()
+        .any(|start| line.starts_with(start))
+}
+
+fn refused(program: &'static str, error: ProgramError) -> anyhow::Error {
+    match error {
+        ProgramError::LoadError {
+            io_error,
+            verifier_log,
+        } => Rejected {
+            program,
+            error: io_error,
+            log: verifier_log.to_string(),
+        }
+        .into(),
+        error => anyhow!(error).context(format!("cannot load program `{program}`")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_out_of_range_are_refused() {
+        let loader = Loader::new(&[]);
+        assert!(loader.config().is_ok());
+        for ports in [&[][..], &[0], &[5060, 0], &[1; MAX_PORTS + 1]] {
+            assert!(loader.clone().ports(ports).config().is_err(), "{ports:?}");
+        }
+        let odd = Sizes {
+            transactions: 1000,
+            ..Sizes::default()
+        };
+        assert!(loader.sizes(odd).config().is_err());
+    }
+
+    #[test]
+    fn configuration_says_what_the_kernel_needs() {
+        let config = Loader::new(&[]).ports(&[5060, 5080]).config().unwrap();
+        assert_eq!(config.abi, ABI);
+        assert_eq!(config.ports, [5060, 5080, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(config.transaction_mask, 16383);
+        let other = Loader::new(&[]).config().unwrap();
+        assert_ne!(config.secret, other.secret, "the secret is fresh each time");
+    }
+
+    #[test]
+    fn a_rejection_names_the_reason_only() {
+        let rejected = Rejected {
+            program: INGRESS,
+            error: io::Error::from_raw_os_error(13),
+            log: "0: R1=ctx()\n1: (79) r2 = *(u64 *)(r1 +0)\nR1 invalid mem access 'scalar'\n\
+                  verification time 9 usec\nstack depth 0\nprocessed 2 insns (limit 1000000)\n"
+                .into(),
+        };
+        assert_eq!(
+            rejected.to_string(),
+            "the kernel's verifier refuses program `ingress`: \
+             R1 invalid mem access 'scalar' (Permission denied (os error 13))"
+        );
+    }
+}

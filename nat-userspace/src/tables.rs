@@ -1,0 +1,311 @@
+//! The maps, typed: of programs just loaded, or opened from their pins.
+
+use std::{collections::HashSet, fmt::Display, hash::Hash, io, path::Path};
+
+use anyhow::{Context as _, Result, bail};
+use aya::{
+    Ebpf, Pod,
+    maps::{Array, HashMap, IterableMap, LpmTrie, Map, MapData, MapError, MapType, PerCpuArray},
+};
+use nat_common::{
+    abi::{ABI, Binding, Config, ContactKey, DialogKey, PolicyRule, Set, map},
+    counter::Counter,
+};
+
+/// Key of `POLICY`: prefix length and address.
+type PolicyKey = [u8; 16];
+
+/// Every map that kernel programs and user space share.
+pub struct Tables {
+    /// What the programs were told.
+    pub config: Array<MapData, Config>,
+    /// What may be done with packets for a terminal.
+    pub policy: LpmTrie<MapData, PolicyKey, PolicyRule>,
+    /// Active dialog ends.
+    pub dialogs: HashMap<MapData, DialogKey, Binding>,
+    /// Active contacts.
+    pub contacts: HashMap<MapData, ContactKey, Binding>,
+    /// Transactions that terminals opened.
+    pub inbound: Array<MapData, Set>,
+    /// Transactions that the PBX opened.
+    pub outbound: Array<MapData, Set>,
+    /// Dialog ends not yet accepted by the PBX.
+    pub pending: Array<MapData, Set>,
+    /// Indexed by [`Counter`].
+    pub counters: PerCpuArray<MapData, u64>,
+}
+
+/// What a map must look like to be read by this sipnat.
+struct Layout {
+    name: &'static str,
+    map_type: MapType,
+    key: usize,
+    value: usize,
+    /// Fewest entries it may have.
+    entries: u32,
+}
+
+const LAYOUTS: [Layout; 8] = [
+    Layout::array::<Config>(map::CONFIG, MapType::Array),
+    Layout {
+        name: map::POLICY,
+        map_type: MapType::LpmTrie,
+        key: size_of::<u32>() + size_of::<PolicyKey>(),
+        value: size_of::<PolicyRule>(),
+        entries: 1,
+    },
+    Layout::hash::<DialogKey>(map::DIALOGS),
+    Layout::hash::<ContactKey>(map::CONTACTS),
+    Layout::array::<Set>(map::INBOUND, MapType::Array),
+    Layout::array::<Set>(map::OUTBOUND, MapType::Array),
+    Layout::array::<Set>(map::PENDING, MapType::Array),
+    Layout {
+        entries: Counter::COUNT,
+        ..Layout::array::<u64>(map::COUNTERS, MapType::PerCpuArray)
+    },
+];
+
+impl Layout {
+    const fn array<V>(name: &'static str, map_type: MapType) -> Self {
+        Self {
+            name,
+            map_type,
+            key: size_of::<u32>(),
+            value: size_of::<V>(),
+            entries: 1,
+        }
+    }
+
+    const fn hash<K>(name: &'static str) -> Self {
+        Self {
+            name,
+            map_type: MapType::Hash,
+            key: size_of::<K>(),
+            value: size_of::<Binding>(),
+            entries: 1,
+        }
+    }
+
+    /// In what `map` differs, a line each.
+    fn differences(&self, map: &MapData) -> Result<Vec<String>> {
+        let info = map
+            .info()
+            .with_context(|| format!("cannot inspect map {}", self.name))?;
+        let mut lines = Vec::new();
+        let mut compare = |what: &str, is: &dyn Display, must: &dyn Display, same: bool| {
+            if !same {
+                lines.push(format!("{}: {what} is {is}, must be {must}", self.name));
+            }
+        };
+        let (kind, must) = (info.map_type(), self.map_type);
+        match kind {
+            Ok(kind) => compare(
+                "type",
+                &format!("{kind:?}"),
+                &format!("{must:?}"),
+                kind == must,
+            ),
+            Err(error) => compare("type", &error, &format!("{must:?}"), false),
+        }
+        let size = |n: u32| n as usize;
+        compare(
+            "key size",
+            &info.key_size(),
+            &self.key,
+            size(info.key_size()) == self.key,
+        );
+        compare(
+            "value size",
+            &info.value_size(),
+            &self.value,
+            size(info.value_size()) == self.value,
+        );
+        compare(
+            "number of entries",
+            &info.max_entries(),
+            &format!("at least {}", self.entries),
+            info.max_entries() >= self.entries,
+        );
+        Ok(lines)
+    }
+}
+
+impl Tables {
+    /// Takes the maps out of an object whose programs are loaded.
+    ///
+    /// # Errors
+    /// If it lacks one, or has one of another layout.
+    pub(crate) fn take(ebpf: &mut Ebpf) -> Result<Self> {
+        let mut differences = Vec::new();
+        let mut maps = Vec::new();
+        for layout in &LAYOUTS {
+            let map = ebpf
+                .take_map(layout.name)
+                .with_context(|| format!("the eBPF object has no map {}", layout.name))?;
+            let (Map::Array(data)
+            | Map::HashMap(data)
+            | Map::LpmTrie(data)
+            | Map::PerCpuArray(data)) = map
+            else {
+                bail!("map {} of the eBPF object is of another type", layout.name);
+            };
+            differences.extend(layout.differences(&data)?);
+            maps.push(data);
+        }
+        if !differences.is_empty() {
+            bail!(
+                "the eBPF object does not belong to this sipnat: {}",
+                differences.join("; ")
+            );
+        }
+        Self::from_checked(maps)
+    }
+
+    /// Opens the maps pinned in `dir`.
+    ///
+    /// # Errors
+    /// [`Foreign`] if they are not of the layout that this sipnat knows.
+    pub fn open(dir: &Path) -> Result<Self> {
+        let mut differences = Vec::new();
+        let mut maps = Vec::new();
+        for layout in &LAYOUTS {
+            match MapData::from_pin(dir.join(layout.name)) {
+                Ok(data) => {
+                    differences.extend(layout.differences(&data)?);
+                    maps.push(data);
+                }
+                Err(MapError::SyscallError(error))
+                    if error.io_error.kind() == io::ErrorKind::PermissionDenied =>
+                {
+                    return Err(error.io_error).with_context(|| {
+                        format!(
+                            "not allowed to open the maps in {} (run as root)",
+                            dir.display()
+                        )
+                    });
+                }
+                Err(MapError::SyscallError(error)) => {
+                    differences.push(match error.io_error.kind() {
+                        io::ErrorKind::NotFound => format!("{}: missing", layout.name),
+                        _ => format!("{}: not a map ({})", layout.name, error.io_error),
+                    });
+                }
+                Err(error) => differences.push(format!("{}: {error}", layout.name)),
+            }
+        }
+        if differences.is_empty() {
+            let tables = Self::from_checked(maps)?;
+            let abi = tables.config()?.abi;
+            if abi == ABI {
+                return Ok(tables);
+            }
+            differences.push(format!(
+                "{}: layout number is {abi}, must be {ABI}",
+                map::CONFIG
+            ));
+        }
+        Err(Foreign {
+            dir: dir.display().to_string(),
+            differences,
+        }
+        .into())
+    }
+
+    /// `maps` in the order of [`LAYOUTS`].
+    fn from_checked(maps: Vec<MapData>) -> Result<Self> {
+        let mut maps = maps.into_iter().map(Map::from_map_data);
+        let mut next = || {
+            maps.next()
+                .context("too few maps")?
+                .map_err(anyhow::Error::from)
+        };
+        Ok(Self {
+            config: next()?.try_into()?,
+            policy: next()?.try_into()?,
+            dialogs: next()?.try_into()?,
+            contacts: next()?.try_into()?,
+            inbound: next()?.try_into()?,
+            outbound: next()?.try_into()?,
+            pending: next()?.try_into()?,
+            counters: next()?.try_into()?,
+        })
+    }
+
+    /// Every map with its name.
+    #[must_use]
+    pub fn maps(&self) -> [(&'static str, &MapData); 8] {
+        [
+            (map::CONFIG, self.config.map()),
+            (map::POLICY, self.policy.map()),
+            (map::DIALOGS, self.dialogs.map()),
+            (map::CONTACTS, self.contacts.map()),
+            (map::INBOUND, self.inbound.map()),
+            (map::OUTBOUND, self.outbound.map()),
+            (map::PENDING, self.pending.map()),
+            (map::COUNTERS, self.counters.map()),
+        ]
+    }
+
+    /// What the programs were told.
+    ///
+    /// # Errors
+    /// If the map cannot be read.
+    pub fn config(&self) -> Result<Config> {
+        self.config.get(&0, 0).context("cannot read CONFIG")
+    }
+
+    /// A counter, summed over the CPUs.
+    ///
+    /// # Errors
+    /// If the map cannot be read.
+    pub fn count(&self, counter: Counter) -> Result<u64> {
+        let cpus = self
+            .counters
+            .get(&(counter as u32), 0)
+            .context("cannot read COUNTERS")?;
+        Ok(cpus.iter().sum())
+    }
+}
+
+/// The entries of a hash map that others change meanwhile.
+///
+/// The kernel starts over when the entry last seen has gone; so each key is kept once, and the walk
+/// ends after twice the map's size.
+///
+/// # Errors
+/// If the map cannot be read.
+pub fn entries<K, V>(table: &HashMap<MapData, K, V>) -> Result<Vec<(K, V)>>
+where
+    K: Pod + Eq + Hash,
+    V: Pod,
+{
+    let limit = table.map().info()?.max_entries() as usize * 2;
+    let mut seen = HashSet::new();
+    let mut entries = Vec::new();
+    for key in table.keys().take(limit) {
+        let key = key?;
+        if !seen.insert(key) {
+            continue;
+        }
+        match table.get(&key, 0) {
+            Ok(value) => entries.push((key, value)),
+            // Gone since.
+            Err(MapError::KeyNotFound) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(entries)
+}
+
+/// Pins that this sipnat cannot use.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{dir} holds maps of another layout:\n  {}\nremove them with `sipnat detach`",
+    differences.join("\n  ")
+)]
+pub struct Foreign {
+    /// Where they are pinned.
+    pub dir: String,
+    /// In what they differ, one line each.
+    pub differences: Vec<String>,
+}
