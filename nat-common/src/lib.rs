@@ -4,3 +4,9 @@
 
 pub mod abi;
 pub mod counter;
+pub mod demux;
+pub mod hash;
+pub mod message;
+pub mod scan;
+pub mod source;
+pub mod swar;

@@ -1,0 +1,172 @@
+//! What one pass over a SIP message finds.
+
+use crate::abi::Endpoint;
+use crate::source::Span;
+
+/// Methods that matter here. RFC 3261, 3262, 3265, 3311, 3428, 3515, 3903, 6086.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Method {
+    /// A method that is none of the others.
+    #[default]
+    Other = 0,
+    /// INVITE
+    Invite,
+    /// ACK
+    Ack,
+    /// BYE
+    Bye,
+    /// CANCEL
+    Cancel,
+    /// REGISTER
+    Register,
+    /// SUBSCRIBE
+    Subscribe,
+    /// NOTIFY
+    Notify,
+    /// REFER
+    Refer,
+}
+
+impl Method {
+    /// Whether a request of this method may create a dialog (RFC 3261 12.1, 6665 4.4.1, 3515 2).
+    #[inline(always)]
+    #[must_use]
+    pub const fn creates_dialog(self) -> bool {
+        matches!(self, Self::Invite | Self::Subscribe | Self::Refer)
+    }
+}
+
+/// Parts of a message that make up keys; indices of [`Message::spans`].
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Field {
+    /// Call-ID.
+    CallId = 0,
+    /// The tag of From.
+    FromTag,
+    /// The tag of To.
+    ToTag,
+    /// The branch of the topmost Via.
+    Branch,
+    /// Request-URI, without scheme.
+    RequestUri,
+    /// The URI of From, without scheme and parameters.
+    FromUri,
+    /// The URI of To, without scheme and parameters.
+    ToUri,
+    /// The URI of the first Contact, without scheme. The next seven follow.
+    Contact,
+}
+
+/// How many Contacts of a message are looked at.
+pub const MAX_CONTACTS: usize = 8;
+
+/// Slots in [`Message::spans`]: a power of two, so that a masked index is in bounds.
+pub const SPANS: usize = 16;
+
+/// Bits of [`Message::headers`].
+pub mod header {
+    /// Via.
+    pub const VIA: u8 = 1;
+    /// From.
+    pub const FROM: u8 = 1 << 1;
+    /// To.
+    pub const TO: u8 = 1 << 2;
+    /// Call-ID.
+    pub const CALL_ID: u8 = 1 << 3;
+    /// CSeq.
+    pub const CSEQ: u8 = 1 << 4;
+    /// Route.
+    pub const ROUTE: u8 = 1 << 5;
+    /// Expires.
+    pub const EXPIRES: u8 = 1 << 6;
+    /// What RFC 3261 8.1.1 wants in every message (Max-Forwards does not matter here).
+    pub const MANDATORY: u8 = VIA | FROM | TO | CALL_ID | CSEQ;
+}
+
+/// [`Message::contact_expires`] of a Contact without that parameter.
+pub const NO_EXPIRES: u32 = u32::MAX;
+
+/// A scanned message.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Where the parts lie; see [`Field`].
+    pub spans: [Span; SPANS],
+    /// The `expires` parameter of each Contact, in seconds, or [`NO_EXPIRES`].
+    pub contact_expires: [u32; MAX_CONTACTS],
+    /// CSeq's number.
+    pub cseq: u32,
+    /// The Expires header, in seconds, if [`header::EXPIRES`] is set.
+    pub expires: u32,
+    /// Status of a response; 0 is a request.
+    pub status: u16,
+    /// Where the first Contact points, if numeric.
+    pub advertised: Endpoint,
+    /// Headers that were there; see [`header`].
+    pub headers: u8,
+    /// The request's method; of a response, CSeq's.
+    pub method: Method,
+    /// Via entries in all, up to 255.
+    pub vias: u8,
+    /// Record-Route entries, up to 255.
+    pub record_routes: u8,
+    /// Contacts, up to 255, of which [`MAX_CONTACTS`] are kept.
+    pub contacts: u8,
+    /// Whether there is a `Contact: *` (0 or 1).
+    pub star: u8,
+}
+
+impl Message {
+    /// A message of which nothing is known yet.
+    pub const EMPTY: Self = Self {
+        spans: [Span { start: 0, len: 0 }; SPANS],
+        contact_expires: [NO_EXPIRES; MAX_CONTACTS],
+        cseq: 0,
+        expires: 0,
+        status: 0,
+        advertised: Endpoint { addr: [0; 16], port: 0 },
+        headers: 0,
+        method: Method::Other,
+        vias: 0,
+        record_routes: 0,
+        contacts: 0,
+        star: 0,
+    };
+
+    /// Where a part lies.
+    #[inline(always)]
+    #[must_use]
+    pub const fn span(&self, field: Field) -> Span {
+        self.spans[field as usize & (SPANS - 1)]
+    }
+
+    /// Where the URI of the Contact at `index` lies.
+    #[inline(always)]
+    #[must_use]
+    pub const fn contact(&self, index: usize) -> Span {
+        self.spans[(Field::Contact as usize + index) & (SPANS - 1)]
+    }
+
+    /// Whether a part is there.
+    #[inline(always)]
+    #[must_use]
+    pub const fn has(&self, field: Field) -> bool {
+        !self.span(field).is_empty()
+    }
+}
+
+/// Why the scanner will not vouch for a message. The packet is then left alone.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doubt {
+    /// The headers go on past the end of the packet, or past what is scanned.
+    Truncated = 1,
+    /// A header that matters breaks the grammar.
+    Syntax,
+    /// A mandatory header is missing.
+    Missing,
+    /// What must be unique is there twice.
+    Duplicate,
+}

@@ -1,0 +1,855 @@
+//! The SIP scanner: one pass over the headers, eight bytes at a time, straight on the packet.
+//!
+//! It is a state machine whose every step is straight-line code and whose state lies in memory: the
+//! kernel's verifier then looks at one step, whatever loop repeats it (see [`Repeat`]). It finds
+//! what makes up keys and decisions (see [`Message`]) and nothing else; where a header that matters
+//! is not as RFC 3261 25.1 wants it, it says [`Doubt`] rather than guess.
+
+use crate::abi::Endpoint;
+use crate::message::{Doubt, Field, MAX_CONTACTS, Message, Method, SPANS, header};
+use crate::source::{Repeat, Source, Span};
+use crate::swar::{below, byte, digits, equal, first, head, starts, text};
+
+/// Bytes that are looked at. A header section that goes on beyond is in doubt.
+pub const MAX_SCAN: u32 = 0x3fff;
+
+/// More steps than a message of [`MAX_SCAN`] bytes can take.
+const MAX_STEPS: u32 = 4 * MAX_SCAN;
+
+/// What comes next. The comment says what lies at `at`.
+#[repr(u8)]
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// The first byte of the message.
+    Start,
+    /// The Request-URI, after its scheme.
+    RequestUri,
+    /// The start of a header line, or of the empty line.
+    Line,
+    /// Somewhere in a line that does not matter.
+    Skip,
+    /// White space or the colon after a header name.
+    Colon,
+    /// White space before a value.
+    Value,
+    /// Call-ID's value.
+    CallId,
+    /// CSeq's number, Expires or `expires=`.
+    Number,
+    /// White space before CSeq's method, or the method.
+    CseqMethod,
+    /// A display name, or an address without angle brackets.
+    Name,
+    /// Inside a quoted string, after which `back` reads on.
+    Quoted,
+    /// White space after a token of a display name, or after an address without brackets.
+    AfterName,
+    /// A URI in angle brackets, after its scheme.
+    Uri,
+    /// The host of the first Contact.
+    Host,
+    /// The port of the first Contact.
+    Port,
+    /// Parameters: at a semicolon, comma, white space or line end, or inside one that is skipped.
+    Params,
+    /// The name of a parameter, or white space before it.
+    Param,
+    /// White space or `=` after a parameter's name.
+    Equals,
+    /// White space before, or the start of, a parameter's value.
+    ParamValue,
+    /// Inside a tag or branch.
+    ParamToken,
+    /// White space up to the line end, and nothing else.
+    Tail,
+}
+
+/// The header being read.
+#[repr(u8)]
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Header {
+    Via,
+    From,
+    To,
+    CallId,
+    Cseq,
+    Contact,
+    Expires,
+    RecordRoute,
+}
+
+/// Progress of a scan; lives in memory between steps.
+#[repr(C)]
+pub struct Scan {
+    at: u32,
+    end: u32,
+    /// Where the token being read began.
+    mark: u32,
+    /// Where the host of the URI being read begins.
+    host: u32,
+    /// Where parameters of the URI being read begin, or where an address without brackets ended; 0: not seen.
+    cut: u32,
+    number: u32,
+    octets: u32,
+    /// Where to go on after the host.
+    next: u32,
+    state: State,
+    /// What reads on after a quoted string or a folded line end.
+    back: State,
+    header: Header,
+    /// Digits of `number` seen, octets of the host seen.
+    count: u8,
+    doubt: u8,
+    done: bool,
+    /// What was found.
+    pub message: Message,
+}
+
+impl Scan {
+    /// A scan about to begin.
+    pub const NEW: Self = Self {
+        at: 0,
+        end: 0,
+        mark: 0,
+        host: 0,
+        cut: 0,
+        number: 0,
+        octets: 0,
+        next: 0,
+        state: State::Start,
+        back: State::Tail,
+        header: Header::Via,
+        count: 0,
+        doubt: 0,
+        done: false,
+        message: Message::EMPTY,
+    };
+
+    /// Scans the message; what is found is left in `message`.
+    ///
+    /// # Errors
+    /// A [`Doubt`] if the message should be left alone.
+    #[inline(always)]
+    pub fn run<S: Source + ?Sized, L: Repeat>(&mut self, source: &S) -> Result<(), Doubt> {
+        self.end = if source.len() > MAX_SCAN { MAX_SCAN } else { source.len() };
+        L::repeat(MAX_STEPS, || self.step(source));
+        match self.doubt {
+            0 if !self.done => Err(Doubt::Truncated),
+            0 => self.complete(),
+            1 => Err(Doubt::Truncated),
+            2 => Err(Doubt::Syntax),
+            3 => Err(Doubt::Missing),
+            _ => Err(Doubt::Duplicate),
+        }
+    }
+
+    #[inline(always)]
+    fn complete(&self) -> Result<(), Doubt> {
+        let m = &self.message;
+        let complete = m.headers & header::MANDATORY == header::MANDATORY
+            && m.has(Field::CallId)
+            && (m.status == 0 || m.has(Field::Branch));
+        if complete { Ok(()) } else { Err(Doubt::Missing) }
+    }
+
+    #[inline(always)]
+    fn give_up(&mut self, why: Doubt) -> bool {
+        self.doubt = why as u8;
+        false
+    }
+
+    /// Goes on at `at` in `state`.
+    #[inline(always)]
+    fn go(&mut self, at: u32, state: State) -> bool {
+        self.at = at;
+        self.state = state;
+        true
+    }
+
+    /// One step: looks at the eight bytes at `at` and moves on. False when nothing is left to do.
+    #[inline(always)]
+    fn step<S: Source + ?Sized>(&mut self, source: &S) -> bool {
+        let at = self.at;
+        if at >= self.end {
+            return self.give_up(Doubt::Truncated);
+        }
+        let w = source.word(at);
+        match self.state {
+            State::Skip => self.skip(source, at, w),
+            State::Line => self.line(source, at, w),
+            State::Value => self.value(at, w),
+            State::Uri => self.uri(at, w),
+            State::Params => self.params(at, w),
+            State::Param => self.param(at, w),
+            State::ParamToken => self.param_token(at, w),
+            State::Name => self.name(source, at, w),
+            State::CallId => self.call_id(at, w),
+            State::Host => self.host(at, w),
+            State::Port => self.port(at, w),
+            State::Number => self.number(at, w),
+            State::CseqMethod => self.cseq_method(source, at, w),
+            State::Tail => self.tail(at, w),
+            State::AfterName => self.after_name(source, at, w),
+            State::Quoted => self.quoted(at, w),
+            State::Colon => self.colon(at, w),
+            State::Equals => self.equals(at, w),
+            State::ParamValue => self.param_value(at, w),
+            State::Start => self.start(source, at, w),
+            State::RequestUri => self.request_uri(source, at, w),
+        }
+    }
+
+    /// `Method SP Request-URI SP SIP/2.0` or `SIP/2.0 SP Status-Code SP Reason` (RFC 3261 7.1, 7.2).
+    #[inline(always)]
+    fn start<S: Source + ?Sized>(&mut self, source: &S, at: u32, w: u64) -> bool {
+        if w == text(b"SIP/2.0 ") {
+            let w = source.word(at + 8);
+            let (n, status) = digits(w);
+            if n != 3 || byte(w, 3) != b' ' || status < 100 || status > 699 {
+                return self.give_up(Doubt::Syntax);
+            }
+            self.message.status = status as u16;
+            return self.go(at + 12, State::Skip);
+        }
+        let next = source.word(at + 8);
+        let Some((method, n)) = method(w, next) else {
+            return self.give_up(Doubt::Syntax);
+        };
+        if byte(if n < 8 { w } else { next }, n) != b' ' {
+            return self.give_up(Doubt::Syntax);
+        }
+        self.message.method = method;
+        let uri = at + n + 1;
+        let uri = uri + scheme(source.word(uri));
+        self.mark = uri;
+        self.go(uri, State::RequestUri)
+    }
+
+    #[inline(always)]
+    fn request_uri<S: Source + ?Sized>(&mut self, source: &S, at: u32, w: u64) -> bool {
+        let n = first(below(w, 0x21));
+        if n == 8 {
+            return self.go(at + 8, State::RequestUri);
+        }
+        let end = at + n;
+        let version = source.word(end + 1);
+        let eol = byte(version, 7);
+        if byte(w, n) != b' '
+            || end == self.mark
+            || head(version, 7) != text(b"SIP/2.0")
+            || (eol != b'\r' && eol != b'\n')
+        {
+            return self.give_up(Doubt::Syntax);
+        }
+        self.put(Field::RequestUri as usize, Span::between(self.mark, end));
+        self.go(end + 8, State::Skip)
+    }
+
+    /// Finds the end of a line that does not matter. Its folded continuation is found by `line`.
+    #[inline(always)]
+    fn skip<S: Source + ?Sized>(&mut self, source: &S, at: u32, w: u64) -> bool {
+        let n = first(equal(w, b'\n'));
+        if n < 8 {
+            return self.go(at + n + 1, State::Line);
+        }
+        let n = first(equal(source.word(at + 8), b'\n'));
+        if n < 8 {
+            return self.go(at + n + 9, State::Line);
+        }
+        let n = first(equal(source.word(at + 16), b'\n'));
+        if n < 8 {
+            return self.go(at + n + 17, State::Line);
+        }
+        self.go(at + 24, State::Skip)
+    }
+
+    /// Tells headers by their names, long or compact (RFC 3261 7.3.3), in any case.
+    #[inline(always)]
+    fn line<S: Source + ?Sized>(&mut self, source: &S, at: u32, w: u64) -> bool {
+        let b = byte(w, 0);
+        if is_blank(b) {
+            return self.go(at, State::Skip);
+        }
+        if b == b'\n' || (b == b'\r' && byte(w, 1) == b'\n') {
+            self.done = true;
+            return false;
+        }
+        let n = first(equal(w, b':') | below(w, 0x21));
+        let found = match n {
+            1 => match b | 0x20 {
+                b'v' => Some(Header::Via),
+                b'f' => Some(Header::From),
+                b't' => Some(Header::To),
+                b'i' => Some(Header::CallId),
+                b'm' => Some(Header::Contact),
+                _ => None,
+            },
+            2 if starts(w, b"to") => Some(Header::To),
+            3 if starts(w, b"via") => Some(Header::Via),
+            4 if starts(w, b"from") => Some(Header::From),
+            4 if starts(w, b"cseq") => Some(Header::Cseq),
+            5 if starts(w, b"route") => {
+                self.message.headers |= header::ROUTE;
+                None
+            }
+            7 if starts(w, b"call-id") => Some(Header::CallId),
+            7 if starts(w, b"contact") => Some(Header::Contact),
+            7 if starts(w, b"expires") => Some(Header::Expires),
+            8 if starts(w, b"record-r") => {
+                let rest = source.word(at + 8);
+                if starts(rest, b"oute") && matches!(byte(rest, 4), b':' | b' ' | b'\t') {
+                    self.header = Header::RecordRoute;
+                    return self.go(at + 12, State::Colon);
+                }
+                None
+            }
+            _ => None,
+        };
+        let Some(found) = found else {
+            return self.go(at, State::Skip);
+        };
+        self.header = found;
+        self.go(at + n, State::Colon)
+    }
+
+    /// `HCOLON`, and what a header's beginning means.
+    #[inline(always)]
+    fn colon(&mut self, at: u32, w: u64) -> bool {
+        let b = byte(w, 0);
+        if is_blank(b) {
+            return self.go(at + 1, State::Colon);
+        }
+        if b != b':' {
+            return self.give_up(Doubt::Syntax);
+        }
+        let m = &mut self.message;
+        let seen = match self.header {
+            Header::From => header::FROM,
+            Header::To => header::TO,
+            Header::CallId => header::CALL_ID,
+            Header::Cseq => header::CSEQ,
+            Header::Expires => header::EXPIRES,
+            Header::Via => {
+                m.headers |= header::VIA;
+                m.vias = m.vias.saturating_add(1);
+                0
+            }
+            Header::RecordRoute => {
+                m.record_routes = m.record_routes.saturating_add(1);
+                0
+            }
+            Header::Contact => {
+                m.contacts = m.contacts.saturating_add(1);
+                0
+            }
+        };
+        if m.headers & seen != 0 {
+            return self.give_up(Doubt::Duplicate);
+        }
+        m.headers |= seen;
+        self.go(at + 1, State::Value)
+    }
+
+    /// White space, folded or not, before a value.
+    #[inline(always)]
+    fn value(&mut self, at: u32, w: u64) -> bool {
+        let b = byte(w, 0);
+        if is_blank(b) {
+            return self.go(at + 1, State::Value);
+        }
+        if b < 0x21 {
+            // An empty value: none of the headers that matter may be empty.
+            return match line_end(w) {
+                LineEnd::Folded(n) => self.go(at + n, State::Value),
+                _ => self.give_up(Doubt::Syntax),
+            };
+        }
+        self.mark = at;
+        self.back = State::Tail;
+        match self.header {
+            Header::CallId => self.go(at, State::CallId),
+            Header::Cseq | Header::Expires => {
+                self.count = 0;
+                self.number = 0;
+                self.go(at, State::Number)
+            }
+            Header::Via => self.go(at, State::Params),
+            Header::From | Header::To | Header::Contact | Header::RecordRoute => {
+                if b == b'*' && self.header == Header::Contact {
+                    self.message.star = 1;
+                    return self.go(at + 1, State::Tail);
+                }
+                self.mark = at + scheme(w);
+                self.host = 0;
+                self.cut = 0;
+                self.go(self.mark, State::Name)
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn call_id(&mut self, at: u32, w: u64) -> bool {
+        let n = first(below(w, 0x21));
+        if n == 8 {
+            return self.go(at + 8, State::CallId);
+        }
+        self.put(Field::CallId as usize, Span::between(self.mark, at + n));
+        self.go(at + n, State::Tail)
+    }
+
+    /// Digits of CSeq, Expires or `expires=`. A number beyond 32 bits is in doubt.
+    #[inline(always)]
+    fn number(&mut self, at: u32, w: u64) -> bool {
+        let (n, v) = digits(w);
+        if n > 0 {
+            let number = u64::from(self.number) * power_of_ten(n) + u64::from(v);
+            if number > u64::from(u32::MAX) {
+                return self.give_up(Doubt::Syntax);
+            }
+            self.number = number as u32;
+            self.count = 1;
+        }
+        if n == 8 {
+            return self.go(at + 8, State::Number);
+        }
+        if self.count == 0 {
+            return self.give_up(Doubt::Syntax);
+        }
+        match self.header {
+            Header::Cseq => {
+                self.message.cseq = self.number;
+                if byte(w, n) > b' ' {
+                    return self.give_up(Doubt::Syntax);
+                }
+                self.go(at + n, State::CseqMethod)
+            }
+            Header::Expires => {
+                self.message.expires = self.number;
+                self.go(at + n, State::Tail)
+            }
+            _ => {
+                let index = usize::from(self.message.contacts.wrapping_sub(1));
+                if index < MAX_CONTACTS {
+                    self.message.contact_expires[index] = self.number;
+                }
+                self.go(at + n, State::Params)
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn cseq_method<S: Source + ?Sized>(&mut self, source: &S, at: u32, w: u64) -> bool {
+        let b = byte(w, 0);
+        if is_blank(b) {
+            return self.go(at + 1, State::CseqMethod);
+        }
+        if b < 0x21 {
+            return match line_end(w) {
+                LineEnd::Folded(n) => self.go(at + n, State::CseqMethod),
+                _ => self.give_up(Doubt::Syntax),
+            };
+        }
+        let Some((method, n)) = method(w, source.word(at + 8)) else {
+            return self.give_up(Doubt::Syntax);
+        };
+        if self.message.status == 0 {
+            // RFC 3261 8.1.1.5: it must be that of the request.
+            if method != self.message.method {
+                return self.give_up(Doubt::Syntax);
+            }
+        } else {
+            self.message.method = method;
+        }
+        self.go(at + n, State::Tail)
+    }
+
+    /// A display name, or an address without brackets: which of them it was shows at its end.
+    #[inline(always)]
+    fn name<S: Source + ?Sized>(&mut self, source: &S, at: u32, w: u64) -> bool {
+        // Below '#' are white space, line ends, the quote, and '!'.
+        let n = first(below(w, b'#') | equal(w, b'<') | equal(w, b';') | equal(w, b',') | equal(w, b'@'));
+        if n == 8 {
+            return self.go(at + 8, State::Name);
+        }
+        let at = at + n;
+        match byte(w, n) {
+            b'<' => self.open(source, at + 1),
+            b'"' => {
+                // Only a display name is quoted: a URI must follow.
+                self.mark = NOWHERE;
+                self.back = State::Name;
+                self.go(at + 1, State::Quoted)
+            }
+            b'@' => {
+                self.host = at + 1;
+                self.go(at + 1, State::Name)
+            }
+            b' ' | b'\t' | b'\r' | b'\n' | b';' | b',' => {
+                self.cut = at;
+                self.go(at, State::AfterName)
+            }
+            b'!' => self.go(at + 1, State::Name),
+            _ => self.give_up(Doubt::Syntax),
+        }
+    }
+
+    /// After a token of a display name, or after an address without brackets, which ended at `cut`.
+    #[inline(always)]
+    fn after_name<S: Source + ?Sized>(&mut self, source: &S, at: u32, w: u64) -> bool {
+        match byte(w, 0) {
+            b' ' | b'\t' => self.go(at + 1, State::AfterName),
+            b'<' => self.open(source, at + 1),
+            b';' | b',' => self.close(self.cut, at),
+            b'\r' | b'\n' => match line_end(w) {
+                LineEnd::Folded(n) => self.go(at + n, State::AfterName),
+                LineEnd::Last(_) => self.close(self.cut, at),
+                LineEnd::Bad => self.give_up(Doubt::Syntax),
+            },
+            _ => {
+                self.mark = NOWHERE;
+                self.go(at, State::Name)
+            }
+        }
+    }
+
+    /// A URI in brackets begins.
+    #[inline(always)]
+    fn open<S: Source + ?Sized>(&mut self, source: &S, at: u32) -> bool {
+        self.mark = at + scheme(source.word(at));
+        self.host = 0;
+        self.cut = 0;
+        self.go(self.mark, State::Uri)
+    }
+
+    /// A URI in brackets.
+    #[inline(always)]
+    fn uri(&mut self, at: u32, w: u64) -> bool {
+        let n = first(below(w, 0x21) | equal(w, b'@') | equal(w, b';') | equal(w, b'?') | equal(w, b'>'));
+        if n == 8 {
+            return self.go(at + 8, State::Uri);
+        }
+        let at = at + n;
+        match byte(w, n) {
+            b'@' => {
+                // What looked like parameters was part of the user (RFC 3261 25.1, user-unreserved).
+                self.host = at + 1;
+                self.cut = 0;
+                self.go(at + 1, State::Uri)
+            }
+            b';' | b'?' => {
+                if self.cut == 0 {
+                    self.cut = at;
+                }
+                self.go(at + 1, State::Uri)
+            }
+            b'>' => self.close(at, at + 1),
+            _ => self.give_up(Doubt::Syntax),
+        }
+    }
+
+    /// A URI ended at `end`: notes it. What follows it is at `next`.
+    #[inline(always)]
+    fn close(&mut self, end: u32, next: u32) -> bool {
+        if self.mark >= end {
+            return self.give_up(Doubt::Syntax);
+        }
+        let address = if self.cut == 0 { end } else { self.cut };
+        match self.header {
+            Header::From => self.put(Field::FromUri as usize, Span::between(self.mark, address)),
+            Header::To => self.put(Field::ToUri as usize, Span::between(self.mark, address)),
+            Header::Contact => {
+                let index = usize::from(self.message.contacts.wrapping_sub(1));
+                if index < MAX_CONTACTS {
+                    self.put(Field::Contact as usize + index, Span::between(self.mark, end));
+                }
+                if index == 0 {
+                    self.next = next;
+                    self.count = 0;
+                    self.octets = 0;
+                    let host = if self.host == 0 { self.mark } else { self.host };
+                    return self.go(host, State::Host);
+                }
+            }
+            _ => {}
+        }
+        self.go(next, State::Params)
+    }
+
+    /// An octet of a dotted quad. Any other kind of host is left unknown.
+    #[inline(always)]
+    fn host(&mut self, at: u32, w: u64) -> bool {
+        let (n, v) = digits(w);
+        let b = byte(w, n);
+        if n == 0 || n > 3 || v > 255 {
+            return self.go(self.next, State::Params);
+        }
+        self.octets = self.octets << 8 | v;
+        self.count = self.count.wrapping_add(1);
+        if self.count < 4 {
+            if b != b'.' {
+                return self.go(self.next, State::Params);
+            }
+            return self.go(at + n + 1, State::Host);
+        }
+        if b == b':' {
+            return self.go(at + n + 1, State::Port);
+        }
+        if ends_host(b) {
+            // RFC 3261 19.1.2: the default port of sip over UDP.
+            self.message.advertised = Endpoint::v4(self.octets.to_be_bytes(), 5060);
+        }
+        self.go(self.next, State::Params)
+    }
+
+    #[inline(always)]
+    fn port(&mut self, _at: u32, w: u64) -> bool {
+        let (n, v) = digits(w);
+        if n > 0 && n < 6 && v > 0 && v <= 0xffff && ends_host(byte(w, n)) {
+            self.message.advertised = Endpoint::v4(self.octets.to_be_bytes(), v as u16);
+        }
+        self.go(self.next, State::Params)
+    }
+
+    /// Between parameters, or inside one that does not matter. Of Via, also what comes before them.
+    #[inline(always)]
+    fn params(&mut self, at: u32, w: u64) -> bool {
+        let n = first(below(w, b'#') | equal(w, b';') | equal(w, b','));
+        if n == 8 {
+            return self.go(at + 8, State::Params);
+        }
+        let at = at + n;
+        self.back = State::Params;
+        match byte(w, n) {
+            b';' => {
+                // Only the topmost Via names this hop's transaction.
+                let skip = match self.header {
+                    Header::Via => self.message.vias != 1,
+                    Header::RecordRoute => true,
+                    _ => false,
+                };
+                self.go(at + 1, if skip { State::Params } else { State::Param })
+            }
+            b',' => match self.header {
+                Header::Via => {
+                    self.message.vias = self.message.vias.saturating_add(1);
+                    self.go(at + 1, State::Params)
+                }
+                Header::RecordRoute => {
+                    self.message.record_routes = self.message.record_routes.saturating_add(1);
+                    self.go(at + 1, State::Value)
+                }
+                Header::Contact => {
+                    self.message.contacts = self.message.contacts.saturating_add(1);
+                    self.go(at + 1, State::Value)
+                }
+                _ => self.give_up(Doubt::Syntax),
+            },
+            b'"' => self.go(at + 1, State::Quoted),
+            b'\r' | b'\n' => self.go(at, State::Tail),
+            b' ' | b'\t' | b'!' => self.go(at + 1, State::Params),
+            _ => self.give_up(Doubt::Syntax),
+        }
+    }
+
+    #[inline(always)]
+    fn param(&mut self, at: u32, w: u64) -> bool {
+        let n = match self.header {
+            _ if is_blank(byte(w, 0)) => return self.go(at + 1, State::Param),
+            _ if byte(w, 0) < 0x21 => {
+                self.back = State::Param;
+                return self.go(at, State::Tail);
+            }
+            Header::Via if starts(w, b"branch") => 6,
+            Header::From | Header::To if starts(w, b"tag") => 3,
+            Header::Contact if starts(w, b"expires") => 7,
+            _ => return self.go(at, State::Params),
+        };
+        match byte(w, n) {
+            b'=' => self.go(at + n + 1, State::ParamValue),
+            b' ' | b'\t' | b'\r' | b'\n' => self.go(at + n, State::Equals),
+            _ => self.go(at, State::Params),
+        }
+    }
+
+    /// `EQUAL` may be surrounded by white space.
+    #[inline(always)]
+    fn equals(&mut self, at: u32, w: u64) -> bool {
+        match byte(w, 0) {
+            b'=' => self.go(at + 1, State::ParamValue),
+            b' ' | b'\t' => self.go(at + 1, State::Equals),
+            // A folded `=` is legal and never seen; a parameter that should have a value has none.
+            _ => self.give_up(Doubt::Syntax),
+        }
+    }
+
+    #[inline(always)]
+    fn param_value(&mut self, at: u32, w: u64) -> bool {
+        let b = byte(w, 0);
+        if is_blank(b) {
+            return self.go(at + 1, State::ParamValue);
+        }
+        if self.header == Header::Contact {
+            self.count = 0;
+            self.number = 0;
+            return self.go(at, State::Number);
+        }
+        self.mark = at;
+        self.go(at, State::ParamToken)
+    }
+
+    /// A tag or a branch.
+    #[inline(always)]
+    fn param_token(&mut self, at: u32, w: u64) -> bool {
+        let n = first(below(w, b'#') | equal(w, b';') | equal(w, b','));
+        if n == 8 {
+            return self.go(at + 8, State::ParamToken);
+        }
+        let at = at + n;
+        match byte(w, n) {
+            b'!' => return self.go(at + 1, State::ParamToken),
+            b' ' | b'\t' | b'\r' | b'\n' | b';' | b',' if at > self.mark => {}
+            _ => return self.give_up(Doubt::Syntax),
+        }
+        let field = match self.header {
+            Header::From => Field::FromTag,
+            Header::To => Field::ToTag,
+            _ => Field::Branch,
+        };
+        if self.message.has(field) {
+            return self.give_up(Doubt::Duplicate);
+        }
+        self.put(field as usize, Span::between(self.mark, at));
+        self.go(at, State::Params)
+    }
+
+    #[inline(always)]
+    fn quoted(&mut self, at: u32, w: u64) -> bool {
+        let n = first(equal(w, b'"') | equal(w, b'\\') | below(w, b' '));
+        if n == 8 {
+            return self.go(at + 8, State::Quoted);
+        }
+        let at = at + n;
+        match byte(w, n) {
+            b'"' => self.go(at + 1, self.back),
+            b'\\' => self.go(at + 2, State::Quoted),
+            b'\t' => self.go(at + 1, State::Quoted),
+            // A quoted string over two lines is legal and never seen.
+            _ => self.give_up(Doubt::Syntax),
+        }
+    }
+
+    /// Nothing but white space may come before the line end; if the line goes on, `back` reads on.
+    #[inline(always)]
+    fn tail(&mut self, at: u32, w: u64) -> bool {
+        if is_blank(byte(w, 0)) {
+            return self.go(at + 1, State::Tail);
+        }
+        match line_end(w) {
+            LineEnd::Last(n) => self.go(at + n, State::Line),
+            LineEnd::Folded(n) => self.go(at + n, self.back),
+            LineEnd::Bad => self.give_up(Doubt::Syntax),
+        }
+    }
+
+    #[inline(always)]
+    fn put(&mut self, index: usize, span: Span) {
+        self.message.spans[index & (SPANS - 1)] = span;
+    }
+}
+
+/// A `mark` beyond every end: no URI has begun.
+const NOWHERE: u32 = u32::MAX;
+
+#[inline(always)]
+const fn is_blank(b: u8) -> bool {
+    b == b' ' || b == b'\t'
+}
+
+/// What may follow a host in a URI, in brackets or without.
+#[inline(always)]
+const fn ends_host(b: u8) -> bool {
+    matches!(b, b'>' | b';' | b'?' | b',' | b' ' | b'\t' | b'\r' | b'\n')
+}
+
+enum LineEnd {
+    /// The header ends; the next line begins after so many bytes.
+    Last(u32),
+    /// The header goes on in the next line (RFC 3261 7.3.1), with the white space there.
+    Folded(u32),
+    /// Not a line end: a lone CR, or a character that must not be here.
+    Bad,
+}
+
+/// Tells a line end at the beginning of `w`. A lone LF is taken for one, as PBXs do.
+#[inline(always)]
+const fn line_end(w: u64) -> LineEnd {
+    let n = match (byte(w, 0), byte(w, 1)) {
+        (b'\n', _) => 1,
+        (b'\r', b'\n') => 2,
+        _ => return LineEnd::Bad,
+    };
+    if is_blank(byte(w, n)) {
+        LineEnd::Folded(n)
+    } else {
+        LineEnd::Last(n)
+    }
+}
+
+/// Length of `sip:` or `sips:`; another scheme counts as part of the URI.
+#[inline(always)]
+const fn scheme(w: u64) -> u32 {
+    if starts(w, b"sip:") {
+        4
+    } else if starts(w, b"sips:") {
+        5
+    } else {
+        0
+    }
+}
+
+/// The method at the beginning of `w` and `next`, and its length. It is case-sensitive (RFC 3261
+/// 7.1) and ends with white space. Methods that sipnat does not know may be up to 15 bytes.
+#[inline(always)]
+const fn method(w: u64, next: u64) -> Option<(Method, u32)> {
+    let n = first(below(w, 0x21));
+    let method = match n {
+        0 => return None,
+        3 if head(w, 3) == text(b"ACK") => Method::Ack,
+        3 if head(w, 3) == text(b"BYE") => Method::Bye,
+        5 if head(w, 5) == text(b"REFER") => Method::Refer,
+        6 if head(w, 6) == text(b"INVITE") => Method::Invite,
+        6 if head(w, 6) == text(b"CANCEL") => Method::Cancel,
+        6 if head(w, 6) == text(b"NOTIFY") => Method::Notify,
+        8 => {
+            let more = first(below(next, 0x21));
+            if more == 0 && w == text(b"REGISTER") {
+                Method::Register
+            } else if more == 1 && w == text(b"SUBSCRIB") && byte(next, 0) == b'E' {
+                return Some((Method::Subscribe, 9));
+            } else if more == 8 {
+                return None;
+            } else {
+                return Some((Method::Other, 8 + more));
+            }
+        }
+        _ => Method::Other,
+    };
+    Some((method, n))
+}
+
+/// 10 to the power of `n`, for `n` up to 2; beyond, enough to overflow 32 bits with any digit
+/// before it.
+#[inline(always)]
+const fn power_of_ten(n: u32) -> u64 {
+    match n {
+        1 => 10,
+        2 => 100,
+        _ => 1 << 32,
+    }
+}
+
+impl Default for Scan {
+    fn default() -> Self {
+        Self::NEW
+    }
+}

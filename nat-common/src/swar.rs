@@ -1,0 +1,160 @@
+//! Eight bytes at once in a `u64`, the first byte in the lowest bits ("SIMD within a register").
+//!
+//! The finders return a mask whose *lowest* set bit is exact: the top bit of the first byte that
+//! matches. Bits above it may be false, so masks may be or-ed, but only the lowest bit be used.
+
+const ONES: u64 = 0x0101_0101_0101_0101;
+const TOPS: u64 = 0x8080_8080_8080_8080;
+
+/// Bytes equal to `b`.
+#[inline(always)]
+#[must_use]
+pub const fn equal(w: u64, b: u8) -> u64 {
+    let x = w ^ (ONES * b as u64);
+    x.wrapping_sub(ONES) & !x & TOPS
+}
+
+/// Bytes below `b`, which must be at most 128.
+#[inline(always)]
+#[must_use]
+pub const fn below(w: u64, b: u8) -> u64 {
+    w.wrapping_sub(ONES * b as u64) & !w & TOPS
+}
+
+/// Index of the byte that the lowest bit of a finder's mask names; 8 for an empty mask.
+#[inline(always)]
+#[must_use]
+pub const fn first(mask: u64) -> u32 {
+    // Ones up to and including the bit found, one of them per byte, summed by the multiplication.
+    // BPF has no instruction that counts trailing zeros.
+    let below = (mask ^ mask.wrapping_sub(1)) & ONES;
+    let count = (below.wrapping_mul(ONES) >> 56) as u32;
+    // With a bit found at byte n the ones at bytes 0 to n are counted: one too many.
+    if mask == 0 { 8 } else { count - 1 }
+}
+
+/// The byte at `index`, which must be below 8.
+#[inline(always)]
+#[must_use]
+pub const fn byte(w: u64, index: u32) -> u8 {
+    (w >> ((index & 7) * 8)) as u8
+}
+
+/// The first `n` bytes, the others zero.
+#[inline(always)]
+#[must_use]
+pub const fn head(w: u64, n: u32) -> u64 {
+    if n >= 8 { w } else { w & ((1 << (n * 8)) - 1) }
+}
+
+/// A string of at most eight bytes as a word.
+#[inline(always)]
+#[must_use]
+pub const fn text(s: &[u8]) -> u64 {
+    let mut w = 0;
+    let mut i = s.len();
+    while i > 0 {
+        i -= 1;
+        w = w << 8 | s[i] as u64;
+    }
+    w
+}
+
+/// Whether `w` begins with `s`, which is in lower case and at most eight bytes, in any case.
+/// Only letters are folded: a control character never passes for punctuation.
+#[inline(always)]
+#[must_use]
+pub const fn starts(w: u64, s: &[u8]) -> bool {
+    let mut fold = 0;
+    let mut i = s.len();
+    while i > 0 {
+        i -= 1;
+        fold = fold << 8 | if s[i].is_ascii_lowercase() { 0x20 } else { 0 };
+    }
+    head(w, s.len() as u32) | fold == text(s)
+}
+
+/// Leading decimal digits: how many, and their value.
+#[inline(always)]
+#[must_use]
+pub const fn digits(w: u64) -> (u32, u32) {
+    // Digits become 0 to 9; adding 118 lifts what is more than 9 into the top bit.
+    let value = w ^ (ONES * b'0' as u64);
+    let n = first((value.wrapping_add(ONES * 118) | value) & TOPS);
+    if n == 0 {
+        return (0, 0);
+    }
+    // Shift the digits to the top and let zeros lead, then add up pairs, quads and all eight.
+    let d = value << (64 - n * 8);
+    let d = (d.wrapping_mul(10).wrapping_add(d >> 8)) & 0x00ff_00ff_00ff_00ff;
+    let d = (d.wrapping_mul(100).wrapping_add(d >> 16)) & 0x0000_ffff_0000_ffff;
+    let d = d.wrapping_mul(10_000).wrapping_add(d >> 32) & 0xffff_ffff;
+    (n, d as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn word(s: &str) -> u64 {
+        text(s.as_bytes())
+    }
+
+    #[test]
+    fn finds_first() {
+        assert_eq!(first(equal(word("ab:c:d"), b':')), 2);
+        assert_eq!(first(equal(word("abcdefgh"), b':')), 8);
+        assert_eq!(first(equal(word(":bcdefgh"), b':')), 0);
+        assert_eq!(first(equal(word("abcdefg:"), b':')), 7);
+        assert_eq!(first(below(word("abc d\r\nx"), 0x21)), 3);
+    }
+
+    #[test]
+    fn finders_agree_with_bytes() {
+        let mut x = 0x1234_5678_9abc_def1_u64;
+        for _ in 0..200_000 {
+            x ^= x << 13;
+            x ^= x >> 7;
+            x ^= x << 17;
+            let w = x & (x >> 3 | 0x0f0f_0f0f_0f0f_0f0f);
+            for b in [0, 1, 0x0d, 0x20, 0x21, 0x40, 0x7f, 0x80] {
+                let bytes = w.to_le_bytes();
+                let e = bytes.iter().position(|x| *x == b).unwrap_or(8) as u32;
+                assert_eq!(first(equal(w, b)), e);
+                let l = bytes.iter().position(|x| *x < b).unwrap_or(8) as u32;
+                assert_eq!(first(below(w, b)), l, "{w:x} below {b}");
+            }
+        }
+    }
+
+    #[test]
+    fn folds_letters_only() {
+        assert!(starts(word("CaLl-Id:"), b"call-id"));
+        assert!(!starts(word("call\x0did:"), b"call-id"));
+        assert!(!starts(word("call"), b"call-id"));
+    }
+
+    #[test]
+    fn reads_digits() {
+        for (s, n, v) in [
+            ("", 0, 0),
+            ("x1", 0, 0),
+            ("0", 1, 0),
+            ("7 INVITE", 1, 7),
+            ("4711 ACK", 4, 4711),
+            ("12345678", 8, 12_345_678),
+            ("99999999", 8, 99_999_999),
+            ("255.1.1.", 3, 255),
+            ("12:3", 2, 12),
+            ("12/3", 2, 12),
+            ("1\u{7f}", 1, 1),
+        ] {
+            assert_eq!(digits(word(s)), (n, v), "{s}");
+        }
+        // Every byte ends the digits, but for the ten.
+        for b in 0..=255_u8 {
+            let w = u64::from_le_bytes([b'1', b, 0, 0, 0, 0, 0, 0]);
+            assert_eq!(digits(w).0, if b.is_ascii_digit() { 2 } else { 1 }, "{b:#x}");
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! The scanner against tables: what it finds, and what it will not vouch for.
+use nat_common::abi::Endpoint;
+use nat_common::message::{Doubt, Field, Message, Method, NO_EXPIRES, header};
+use nat_common::scan::Scan;
+use nat_common::source::HostLoop;
+
+fn scan(text: &[u8]) -> Result<Message, Doubt> {
+    let mut scan = Scan::NEW;
+    scan.run::<_, HostLoop>(text).map(|()| scan.message)
+}
+
+fn part<'t>(text: &'t str, m: &Message, f: Field) -> &'t str {
+    let s = m.span(f);
+    &text[s.start.into()..usize::from(s.start) + usize::from(s.len)]
+}
+
+fn contact<'t>(text: &'t str, m: &Message, i: usize) -> &'t str {
+    let s = m.contact(i);
+    &text[s.start.into()..usize::from(s.start) + usize::from(s.len)]
+}
+
+const INVITE: &str = "INVITE sip:1002@203.0.113.10;transport=udp SIP/2.0\r\n\
+    Via: SIP/2.0/UDP 60.17.196.2;branch=z9hG4bK-1;rport\r\n\
+    Max-Forwards: 70\r\n\
+    From: \"Alice \\\"A\\\" <x@y>\" <sip:1000@pbx.example.com;user=phone>;tag=a-tag\r\n\
+    To: Bob <sip:1002@pbx.example.com>\r\n\
+    Call-ID: 4711@192.168.1.10\r\n\
+    CSeq: 4294967295 INVITE\r\n\
+    Contact: <sip:1000@60.17.196.2>\r\n\
+    Content-Type: application/sdp\r\n\
+    Content-Length: 4\r\n\
+    \r\n\
+    v=0\r\n";
+
+#[test]
+fn request() {
+    let m = scan(INVITE.as_bytes()).unwrap();
+    assert_eq!(m.status, 0);
+    assert_eq!(m.method, Method::Invite);
+    assert_eq!(part(INVITE, &m, Field::RequestUri), "1002@203.0.113.10;transport=udp");
+    assert_eq!(part(INVITE, &m, Field::CallId), "4711@192.168.1.10");
+    assert_eq!(part(INVITE, &m, Field::FromTag), "a-tag");
+    assert_eq!(part(INVITE, &m, Field::FromUri), "1000@pbx.example.com");
+    assert_eq!(part(INVITE, &m, Field::ToUri), "1002@pbx.example.com");
+    assert_eq!(part(INVITE, &m, Field::Branch), "z9hG4bK-1");
+    assert!(!m.has(Field::ToTag));
+    assert_eq!(m.cseq, u32::MAX);
+    assert_eq!((m.vias, m.record_routes, m.contacts, m.star), (1, 0, 1, 0));
+    assert_eq!(contact(INVITE, &m, 0), "1000@60.17.196.2");
+    assert_eq!(m.advertised, Endpoint::v4([60, 17, 196, 2], 5060));
+    assert_eq!(m.contact_expires[0], NO_EXPIRES);
+    assert_eq!(m.headers & header::ROUTE, 0);
+}
+
+#[test]
+fn response_with_compact_names_and_white_space() {
+    let text = "SIP/2.0 200 OK\r\n\
+        v : SIP / 2.0 / UDP 203.0.113.10:5060 ; foo=\"a,b;branch=no\" ; BRANCH = z9hG4bKx,\r\n \
+        SIP/2.0/UDP 10.0.0.1;branch=z9hG4bKy\r\n\
+        VIA:SIP/2.0/UDP 10.0.0.2;branch=z9hG4bKz\n\
+        Record-Route: <sip:p1;lr>, \"x,y\" <sip:p2,3;lr>\r\n\
+        record-route : <sip:p3;lr>\r\n\
+        f:sip:1001@a ;tag=from\r\n\
+        t\t:\r\n\t<sips:al;ice@b:5061;x=y?h=v>;\r\n  TAG=to;q=1\r\n\
+        i:\r\n abc \r\n\
+        m: sip:1000@192.168.1.10:49163;expires=60, <sip:1000@[2001:db8::1]:5060>;q=0.1;expires=7 , <sip:x>\r\n\
+        Expires: 3600\r\n\
+        CSEQ: 00007\r\n  REGISTER\r\n\
+        l: 0\r\n\r\n";
+    let m = scan(text.as_bytes()).unwrap();
+    assert_eq!((m.status, m.method, m.cseq), (200, Method::Register, 7));
+    assert_eq!((m.vias, m.record_routes, m.contacts), (3, 3, 3));
+    assert_eq!(part(text, &m, Field::Branch), "z9hG4bKx");
+    assert_eq!(part(text, &m, Field::FromUri), "1001@a");
+    assert_eq!(part(text, &m, Field::FromTag), "from");
+    assert_eq!(part(text, &m, Field::ToUri), "al;ice@b:5061");
+    assert_eq!(part(text, &m, Field::ToTag), "to");
+    assert_eq!(part(text, &m, Field::CallId), "abc");
+    assert_eq!(contact(text, &m, 0), "1000@192.168.1.10:49163");
+    assert_eq!(contact(text, &m, 1), "1000@[2001:db8::1]:5060");
+    assert_eq!(m.contact_expires[..3], [60, 7, NO_EXPIRES]);
+    assert_eq!(m.advertised, Endpoint::v4([192, 168, 1, 10], 49163));
+    assert_eq!((m.expires, m.headers & header::EXPIRES), (3600, header::EXPIRES));
+}
+
+#[test]
+fn methods() {
+    for (name, method) in [
+        ("ACK", Method::Ack),
+        ("BYE", Method::Bye),
+        ("CANCEL", Method::Cancel),
+        ("INVITE", Method::Invite),
+        ("NOTIFY", Method::Notify),
+        ("REFER", Method::Refer),
+        ("REGISTER", Method::Register),
+        ("SUBSCRIBE", Method::Subscribe),
+        ("OPTIONS", Method::Other),
+        ("PUBLISH", Method::Other),
+        ("invite", Method::Other),
+        ("INVITES", Method::Other),
+        ("SUBSCRIBER", Method::Other),
+        ("FIFTEENLETTERSX", Method::Other),
+    ] {
+        let text = INVITE.replace("INVITE", name);
+        assert_eq!(scan(text.as_bytes()).unwrap().method, method, "{name}");
+    }
+}
+
+#[test]
+fn contacts() {
+    for (value, uri, advertised, star) in [
+        ("*", "", None, 1),
+        ("<sip:1000@1.2.3.4:80>", "1000@1.2.3.4:80", Some(([1, 2, 3, 4], 80)), 0),
+        ("<sip:1.2.3.4>;q=1", "1.2.3.4", Some(([1, 2, 3, 4], 5060)), 0),
+        ("sip:1.2.3.4", "1.2.3.4", Some(([1, 2, 3, 4], 5060)), 0),
+        ("SIPS:a@1.2.3.4;expires=1", "a@1.2.3.4", Some(([1, 2, 3, 4], 5060)), 0),
+        ("<sip:a@1.2.3.4;transport=udp>", "a@1.2.3.4;transport=udp", Some(([1, 2, 3, 4], 5060)), 0),
+        ("Bob The <sip:a;b@1.2.3.4>;+sip.instance=\"<urn:x>\"", "a;b@1.2.3.4", Some(([1, 2, 3, 4], 5060)), 0),
+        ("<sip:a@1.2.3.4.example.com>", "a@1.2.3.4.example.com", None, 0),
+        ("<sip:a@1.2.3.256>", "a@1.2.3.256", None, 0),
+        ("<sip:a@1.2.3.4:65536>", "a@1.2.3.4:65536", None, 0),
+        ("<sip:a@1.2.3.4:0>", "a@1.2.3.4:0", None, 0),
+        ("<sip:a@host>", "a@host", None, 0),
+        ("<tel:+49301234>", "tel:+49301234", None, 0),
+    ] {
+        let text = INVITE.replace("<sip:1000@60.17.196.2>", value);
+        let m = scan(text.as_bytes()).unwrap_or_else(|d| panic!("{value}: {d:?}"));
+        let want = advertised.map(|(a, p)| Endpoint::v4(a, p)).unwrap_or_default();
+        assert_eq!((contact(&text, &m, 0), m.advertised, m.star), (uri, want, star), "{value}");
+    }
+}
+
+#[test]
+fn doubts() {
+    let no = |line: &str| {
+        let mut lines: Vec<_> = INVITE.split("\r\n").collect();
+        lines.retain(|l| !l.starts_with(line));
+        lines.join("\r\n")
+    };
+    for (text, doubt) in [
+        (no("Via"), Doubt::Missing),
+        (no("From"), Doubt::Missing),
+        (no("To"), Doubt::Missing),
+        (no("Call-ID"), Doubt::Missing),
+        (no("CSeq"), Doubt::Missing),
+        (INVITE.replace("\r\n\r\nv=0\r\n", "\r\n"), Doubt::Truncated),
+        (INVITE.replace("\r\n\r\nv=0\r\n", "\r\nv=0"), Doubt::Truncated),
+        (INVITE.replace("Max-Forwards: 70", "Call-ID: x"), Doubt::Duplicate),
+        (INVITE.replace("Max-Forwards: 70", "t: <sip:x@y>"), Doubt::Duplicate),
+        (INVITE.replace("tag=a-tag", "tag=a;tag=b"), Doubt::Duplicate),
+        (INVITE.replace("tag=a-tag", "tag="), Doubt::Syntax),
+        (INVITE.replace("tag=a-tag", "tag=\"a\""), Doubt::Syntax),
+        (INVITE.replace("SIP/2.0\r\n", "SIP/3.0\r\n"), Doubt::Syntax),
+        (INVITE.replace("4294967295", "4294967296"), Doubt::Syntax),
+        (INVITE.replace("4294967295", "99999999999999"), Doubt::Syntax),
+        (INVITE.replace("4294967295", "x"), Doubt::Syntax),
+        (INVITE.replace("4294967295 INVITE", "1 BYE"), Doubt::Syntax),
+        (INVITE.replace("4711@192.168.1.10", "4711 @192.168.1.10"), Doubt::Syntax),
+        (INVITE.replace("4711@192.168.1.10", ""), Doubt::Syntax),
+        (INVITE.replace("<sip:1002@pbx", "<sip:1002 @pbx"), Doubt::Syntax),
+        (INVITE.replace("<sip:1002@pbx.example.com>", "<sip:1002@pbx.example.com"), Doubt::Syntax),
+        (INVITE.replace("<sip:1002@pbx.example.com>", "\"Bob"), Doubt::Syntax),
+        (INVITE.replace("<sip:1002@pbx.example.com>", "\"Bob\""), Doubt::Syntax),
+        (INVITE.replace("Max-Forwards: 70", "Contact: "), Doubt::Syntax),
+        (INVITE.replace("Max-Forwards: 70", "Contact: *, <sip:a>"), Doubt::Syntax),
+        (INVITE.replace("INVITE sip:1002@203.0.113.10;transport=udp", "INVITE "), Doubt::Syntax),
+        (INVITE.replace("INVITE sip", "INVITE\tsip"), Doubt::Syntax),
+        ("SIP/2.0 20 OK\r\n\r\n".into(), Doubt::Syntax),
+        ("SIP/2.0 700 OK\r\n\r\n".into(), Doubt::Syntax),
+        ("SIP/2.0 200 OK\r\n\r\n".into(), Doubt::Missing),
+        ("INVITE".into(), Doubt::Syntax),
+        (String::new(), Doubt::Truncated),
+    ] {
+        assert_eq!(scan(text.as_bytes()), Err(doubt), "{text}");
+    }
+}
+
+/// Cut off anywhere in its headers, a message is in doubt; anywhere after, it reads the same.
+#[test]
+fn truncated_anywhere() {
+    let whole = scan(INVITE.as_bytes()).unwrap();
+    let end = INVITE.find("\r\n\r\n").unwrap() + 4;
+    for n in 0..INVITE.len() {
+        let cut = scan(&INVITE.as_bytes()[..n]);
+        if n < end {
+            cut.expect_err(&INVITE[..n]);
+        } else {
+            assert_eq!(cut.unwrap(), whole);
+        }
+    }
+}
+
+/// Headers that do not matter may be of any length and shape, at any alignment.
+#[test]
+fn found_at_any_place() {
+    for n in 0..100 {
+        let filler = format!("X: {}\r\n \t{}\r\nTo-X: <sip:a>;tag=no\r\nVia-:", "a".repeat(n), "b".repeat(n));
+        let text = INVITE.replace("Max-Forwards:", &filler);
+        let m = scan(text.as_bytes()).unwrap();
+        assert_eq!(part(&text, &m, Field::CallId), "4711@192.168.1.10");
+        assert_eq!(part(&text, &m, Field::FromTag), "a-tag");
+        assert!(!m.has(Field::ToTag));
+        assert_eq!(m.vias, 1);
+    }
+}
