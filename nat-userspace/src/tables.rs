@@ -186,7 +186,7 @@ impl Tables {
                 }
                 Err(MapError::SyscallError(error)) => {
                     differences.push(match error.io_error.kind() {
-                        io::ErrorKind::NotFound => format!("{}: missing", layout.name),
+                        io::ErrorKind::NotFound => format!("{}: {MISSING}", layout.name),
                         _ => format!("{}: not a map ({})", layout.name, error.io_error),
                     });
                 }
@@ -308,4 +308,15 @@ pub struct Foreign {
     pub dir: String,
     /// In what they differ, one line each.
     pub differences: Vec<String>,
+}
+
+/// What [`Foreign`] says of a map that is not there.
+const MISSING: &str = "missing";
+
+impl Foreign {
+    /// Whether what is there would do.
+    #[must_use]
+    pub fn only_missing(&self) -> bool {
+        self.differences.iter().all(|line| line.ends_with(MISSING))
+    }
 }

@@ -1,0 +1,357 @@
+//! `sipnat run`: the agent in the foreground.
+
+use std::{
+    io::{Write as _, stdout},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use aya_log::EbpfLogger;
+use log::{debug, info, warn};
+use nat_common::abi::{Policy, origin};
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    signal::unix::{Signal, SignalKind, signal},
+    time::{MissedTickBehavior, interval},
+};
+
+use crate::{
+    attach, clock,
+    loader::{DataPath, Loader, Rejected},
+    net::{Link, Net},
+    object, pins, preflight,
+    preflight::Kernel,
+    state::{self, State},
+    sweep::Sweeper,
+    tables::{Foreign, Tables},
+};
+
+/// What `sipnat run` was told.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Interfaces to attach to.
+    pub interfaces: Vec<String>,
+    /// The SIP ports.
+    pub ports: Vec<u16>,
+    /// For terminals that no other rule names.
+    pub policy: Policy,
+    /// Leave the programs in place at the end.
+    pub keep: bool,
+    /// Kernel programs from a file instead of those in this binary.
+    pub object: Option<PathBuf>,
+    /// Use the clsact qdisc even where there is tcx.
+    pub clsact: bool,
+}
+
+/// How often expired bindings are looked for.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// Entries looked at each time: a full table of the default size is walked in half a minute.
+const SWEEP_SLICE: usize = 8192;
+
+/// Runs the agent until a signal ends it.
+///
+/// # Errors
+/// If it cannot start; nothing is left behind then.
+pub async fn run(options: Options) -> Result<()> {
+    preflight::capabilities()?;
+    let kernel = Kernel::running()?;
+    kernel.check()?;
+    let net = Net::open()?;
+    let links = preflight::interfaces(&net.links().await?, &options.interfaces)?;
+    // From here on a signal waits until what was begun can be undone.
+    let mut signals = Signals::new()?;
+
+    let mut state = claim(&net, &links, &options.ports).await?;
+    let dir = state.pins.clone();
+    let started = start(&net, kernel, &options, &mut state).await;
+    let ended = match started {
+        Ok(path) => {
+            announce(&state);
+            serve(path, &mut signals).await
+        }
+        Err(error) => {
+            give_up(&net, &state, &dir).await;
+            return Err(error);
+        }
+    };
+    if options.keep && ended.is_ok() {
+        state.kept = true;
+        state.write()?;
+        println(&format!(
+            "sipnat: left in place on {}; `sipnat detach` removes it",
+            state.interface_names()
+        ));
+        return Ok(());
+    }
+    let removed = {
+        let _lock = state::lock()?;
+        attach::remove(&net, &state, &dir).await.and(state::remove())
+    };
+    ended.and(removed.map(drop))
+}
+
+/// Makes sure that this is the only agent of its network namespace, and says so in a state file.
+/// What a dead one left is removed first.
+async fn claim(net: &Net, links: &[Link], ports: &[u16]) -> Result<State> {
+    let _lock = state::lock()?;
+    if let Some(other) = State::find()? {
+        ensure!(!other.is_alive(), already_running(&other, links));
+    }
+    pins::ensure_bpffs()?;
+    let state = State::new(pins::dir(state::netns()?), ports)?;
+    take_over(net, &state.pins).await?;
+    for link in net.links().await? {
+        if links.iter().any(|ours| ours.index == link.index) {
+            preflight::xdp_is_free(&link)?;
+        }
+    }
+    state.write()?;
+    Ok(state)
+}
+
+fn already_running(other: &State, links: &[Link]) -> String {
+    let pid = other.pid;
+    let same = links
+        .iter()
+        .find(|link| other.interfaces.iter().any(|i| i.index == link.index));
+    match same {
+        Some(link) => format!("sipnat already runs on {} (pid {pid})", link.name),
+        None if other.interfaces.is_empty() => {
+            format!("another sipnat is just starting here (pid {pid})")
+        }
+        None => format!(
+            "sipnat already runs in this network namespace, on {} (pid {pid}); \
+             one agent serves several interfaces: --iface {} --iface {}",
+            other.interface_names(),
+            other.interfaces[0].name,
+            links.first().map_or("IFACE", |link| &link.name)
+        ),
+    }
+}
+
+/// Removes what an agent left that ended with `--keep` or was killed, if it is sipnat's.
+async fn take_over(net: &Net, dir: &Path) -> Result<()> {
+    if dir.exists() {
+        match Tables::open(dir) {
+            Ok(_) => {}
+            // Was interrupted while it pinned or removed them.
+            Err(error) if error.downcast_ref().is_some_and(Foreign::only_missing) => {}
+            Err(error) => return Err(error),
+        }
+        info!("replacing what an earlier agent left in {}", dir.display());
+    }
+    match State::find()? {
+        Some(old) => attach::remove(net, &old, dir).await,
+        None => pins::remove(dir).map(drop),
+    }
+}
+
+/// Loads, pins and attaches.
+async fn start(
+    net: &Net,
+    kernel: Kernel,
+    options: &Options,
+    state: &mut State,
+) -> Result<DataPath> {
+    let object = object::read(options.object.as_deref())?;
+    let links = preflight::interfaces(&net.links().await?, &options.interfaces)?;
+    let mut loader = Loader::new(&object)
+        .ports(&options.ports)
+        .policy(options.policy)
+        .log(log::max_level());
+    for link in &links {
+        for subnet in net.subnets(link.index).await? {
+            debug!("{subnet} is on {}'s own link: policy off", link.name);
+            loader = loader.rule(subnet, Policy::Off, origin::ON_LINK);
+        }
+    }
+    let mut path = loader.load().map_err(|error| explain(error, kernel))?;
+    pins::pin(&mut path, &state.pins)?;
+    let tcx = kernel >= preflight::TCX && !options.clsact;
+    for link in &links {
+        let attached = attach::attach(&mut path, link, &state.pins, tcx)?;
+        state.interfaces.push(attached);
+        // Each at once: whoever comes after a crash must know what to remove.
+        state.write()?;
+    }
+    Ok(path)
+}
+
+/// Says what to do about a program that the verifier refused.
+fn explain(error: anyhow::Error, kernel: Kernel) -> anyhow::Error {
+    let Some(rejected) = error.downcast_ref::<Rejected>() else {
+        return error;
+    };
+    let tail: Vec<&str> = rejected.log.lines().rev().take(20).collect();
+    for line in tail.iter().rev() {
+        debug!("verifier: {line}");
+    }
+    if kernel < preflight::PROGRAMS_NEED {
+        error.context(format!(
+            "this kernel is Linux {kernel}, and this release's programs need {}; \
+             support down to 6.1 is planned",
+            preflight::PROGRAMS_NEED
+        ))
+    } else {
+        error
+    }
+}
+
+async fn give_up(net: &Net, state: &State, dir: &Path) {
+    let removed = attach::remove(net, state, dir).await.and(state::remove());
+    if let Err(error) = removed {
+        warn!("could not clean up: {error:#}");
+    }
+}
+
+fn announce(state: &State) {
+    let interfaces: Vec<String> = state.interfaces.iter().map(ToString::to_string).collect();
+    println(&format!("sipnat: ready on {}", interfaces.join(", ")));
+}
+
+/// To standard output at once; nobody may be reading.
+fn println(line: &str) {
+    let mut out = stdout();
+    let _closed = writeln!(out, "{line}").and_then(|()| out.flush());
+}
+
+/// What ends the agent.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self> {
+        let listen = |kind| signal(kind).context("cannot listen for signals");
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+            hang_up: listen(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.hang_up.recv() => "SIGHUP",
+        }
+    }
+}
+
+/// Sweeps and logs until a signal comes. The kernel programs need none of it.
+async fn serve(mut path: DataPath, signals: &mut Signals) -> Result<()> {
+    let mut logs = Logs::of(&mut path)?;
+    let mut dialogs = Sweeper::new(&path.tables.dialogs)?;
+    let mut contacts = Sweeper::new(&path.tables.contacts)?;
+    let mut tick = interval(SWEEP_EVERY);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            name = signals.next() => {
+                info!("{name}: ending");
+                return Ok(());
+            }
+            _ = tick.tick() => {
+                let now = clock::now();
+                let removed = dialogs
+                    .sweep(now, SWEEP_SLICE)
+                    .and_then(|n| Ok(n + contacts.sweep(now, SWEEP_SLICE)?));
+                match removed {
+                    Ok(0) => {}
+                    Ok(n) => debug!("removed {n} expired bindings"),
+                    Err(error) => warn!("cannot remove expired bindings: {error:#}"),
+                }
+            }
+            result = logs.pump() => result?,
+        }
+    }
+}
+
+/// The log of the kernel programs, if they write one.
+struct Logs(Option<AsyncFd<EbpfLogger<&'static dyn log::Log>>>);
+
+impl Logs {
+    fn of(path: &mut DataPath) -> Result<Self> {
+        let logger = match EbpfLogger::init(&mut path.ebpf) {
+            Ok(logger) => logger,
+            Err(aya_log::Error::MapNotFound) => return Ok(Self(None)),
+            Err(error) => return Err(anyhow!(error).context("cannot read the programs' log")),
+        };
+        // SAFETY: the logger owns its ring buffer's descriptor, always the same, and lives as long
+        // as the `AsyncFd` that takes it.
+        let logger = unsafe { AsyncFd::register_with_interest(logger, Interest::READABLE) }
+            .map_err(|error| error.into_parts().1)?;
+        Ok(Self(Some(logger)))
+    }
+
+    /// Passes on what has come; waits for ever if nothing can.
+    async fn pump(&mut self) -> Result<()> {
+        let Some(logger) = &mut self.0 else {
+            return std::future::pending().await;
+        };
+        let mut ready = logger.readable_mut().await?;
+        ready.get_inner_mut().flush();
+        ready.clear_ready();
+        Ok(())
+    }
+}
+
+/// `sipnat detach`: ends the agent of this network namespace if there is one, and removes all that
+/// it or an earlier one left.
+///
+/// # Errors
+/// If something cannot be removed.
+pub async fn detach() -> Result<()> {
+    preflight::capabilities()?;
+    let net = Net::open()?;
+    let state = State::find();
+    if let Ok(Some(state)) = &state {
+        end(state).await?;
+    }
+    let _lock = state::lock()?;
+    let dir = pins::dir(state::netns()?);
+    let interfaces = match &state {
+        Ok(Some(state)) => format!(" from {}", state.interface_names()),
+        _ => String::new(),
+    };
+    let mut removed = dir.exists();
+    match state {
+        Ok(Some(state)) => {
+            attach::remove(&net, &state, &dir).await?;
+            removed = true;
+        }
+        Ok(None) => drop(pins::remove(&dir)?),
+        Err(error) => {
+            warn!("{error:#}");
+            pins::remove(&dir)?;
+        }
+    }
+    removed |= state::remove()?;
+    println(&if removed {
+        format!("sipnat: detached{interfaces}")
+    } else {
+        "sipnat: nothing to detach in this network namespace".into()
+    });
+    Ok(())
+}
+
+/// Ends an agent as a signal does, and waits for it.
+async fn end(state: &State) -> Result<()> {
+    const PATIENCE: u32 = 100;
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(state.pid)?);
+    for attempt in 0..PATIENCE {
+        if !state.is_alive() {
+            return Ok(());
+        }
+        if attempt == 0 {
+            nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM)
+                .with_context(|| format!("cannot end the agent, pid {pid}"))?;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    bail!("the agent (pid {pid}) does not end")
+}

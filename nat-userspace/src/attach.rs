@@ -1,0 +1,158 @@
+//! Puts the programs on an interface, and takes them off.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use aya::programs::{
+    Link as _, LinkOrder, ProgramError, SchedClassifier, TcAttachType, Xdp, XdpError,
+    links::FdLink,
+    tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions, TcError, TcHandle},
+    xdp::XdpMode as Mode,
+};
+use nix::errno::Errno;
+
+use crate::{
+    loader::DataPath,
+    net::{Link, Net},
+    pins,
+    state::{Attached, State, Tc, XdpMode},
+};
+
+/// Attaches both programs to `link`, and pins the links in `dir`.
+///
+/// # Errors
+/// If the kernel or driver refuses.
+pub fn attach(path: &mut DataPath, link: &Link, dir: &Path, tcx: bool) -> Result<Attached> {
+    let xdp = attach_xdp(path.ingress()?, link, dir)?;
+    let tc = if tcx {
+        attach_tcx(path.egress()?, link, dir)
+    } else {
+        attach_clsact(path.egress()?, link)
+    };
+    Ok(Attached {
+        name: link.name.clone(),
+        index: link.index,
+        xdp,
+        tc: tc.with_context(|| format!("cannot attach to egress of {}", link.name))?,
+    })
+}
+
+fn attach_xdp(program: &mut Xdp, link: &Link, dir: &Path) -> Result<XdpMode> {
+    let name = &link.name;
+    let (id, mode) = match program.attach_to_if_index(link.index, Mode::Driver) {
+        Ok(id) => (id, XdpMode::Native),
+        Err(error) => {
+            let why = errno(&error);
+            match why {
+                Some(Errno::EBUSY | Errno::EEXIST) => {
+                    bail!(
+                        "another XDP program took {name} this very moment; see `bpftool net show`"
+                    )
+                }
+                Some(Errno::EPERM | Errno::ENODEV) => {
+                    return Err(error).with_context(|| format!("cannot attach XDP to {name}"));
+                }
+                // A driver without XDP, or one that has it but not with this MTU or these queues.
+                Some(Errno::EOPNOTSUPP) => {
+                    eprintln!("sipnat: {name} has no native XDP: using generic mode, slower");
+                }
+                _ => eprintln!(
+                    "sipnat: {name} has no native XDP as it is set up ({}): \
+                     using generic mode, slower",
+                    why.map_or_else(|| error.to_string(), |errno| errno.desc().to_owned())
+                ),
+            }
+            let id = program
+                .attach_to_if_index(link.index, Mode::Skb)
+                .with_context(|| format!("cannot attach XDP to {name}, in generic mode either"))?;
+            (id, XdpMode::Generic)
+        }
+    };
+    // aya falls back to an attachment that no link stands for and no pin can keep.
+    let fd_link = FdLink::try_from(program.take_link(id)?)
+        .map_err(|_| anyhow!("the kernel gave no link for XDP on {name}"))?;
+    pin(fd_link, &pins::xdp_link(dir, link.index))?;
+    Ok(mode)
+}
+
+fn attach_tcx(program: &mut SchedClassifier, link: &Link, dir: &Path) -> Result<Tc> {
+    let options = TcAttachOptions::TcxOrder(LinkOrder::default());
+    let id = program.attach_with_options(&link.name, TcAttachType::Egress, options)?;
+    let fd_link = FdLink::try_from(program.take_link(id)?)?;
+    pin(fd_link, &pins::tcx_link(dir, link.index))?;
+    Ok(Tc::Tcx)
+}
+
+/// The pin alone keeps the link from here on.
+fn pin(link: FdLink, at: &Path) -> Result<()> {
+    link.pin(at)
+        .with_context(|| format!("cannot pin a link at {}", at.display()))?;
+    Ok(())
+}
+
+fn attach_clsact(program: &mut SchedClassifier, link: &Link) -> Result<Tc> {
+    let made = match tc::qdisc_add_clsact(&link.name) {
+        Ok(()) => true,
+        Err(TcError::NetlinkError(error)) if error.raw_os_error() == Some(Errno::EEXIST as i32) => {
+            false
+        }
+        Err(error) => return Err(error).context("cannot add the clsact qdisc"),
+    };
+    let options = TcAttachOptions::Netlink(NlOptions::default());
+    let id = program.attach_with_options(&link.name, TcAttachType::Egress, options)?;
+    let filter = program.take_link(id)?;
+    let tc = Tc::Clsact {
+        priority: filter.priority()?,
+        handle: filter.handle()?.into(),
+        made,
+    };
+    // Dropping it would detach; from here on the state file stands for it.
+    std::mem::forget(filter);
+    Ok(tc)
+}
+
+/// Takes off and removes all that an agent put in place: filters, qdiscs, links, pins.
+///
+/// # Errors
+/// If something could not be removed; the rest is.
+pub async fn remove(net: &Net, state: &State, dir: &Path) -> Result<()> {
+    // Links hold what is attached, and go with their pins.
+    let mut result = pins::remove(dir).map(drop);
+    for interface in &state.interfaces {
+        if let Err(error) = remove_clsact(net, interface).await {
+            result = result.and(Err(error));
+        }
+    }
+    result
+}
+
+async fn remove_clsact(net: &Net, interface: &Attached) -> Result<()> {
+    let Tc::Clsact { priority, handle, made } = interface.tc else {
+        return Ok(());
+    };
+    // It may be gone, or have got another name.
+    let links = net.links().await?;
+    let Some(link) = links.iter().find(|link| link.index == interface.index) else {
+        return Ok(());
+    };
+    let handle = TcHandle::from(handle);
+    let filter =
+        SchedClassifierLink::attached(&link.name, TcAttachType::Egress, priority, handle, None)?;
+    let detached = filter
+        .detach()
+        .with_context(|| format!("cannot remove the egress filter of {}", link.name));
+    if made {
+        return net.delete_clsact(link.index).await;
+    }
+    detached
+}
+
+fn errno(error: &ProgramError) -> Option<Errno> {
+    let code = match error {
+        ProgramError::SyscallError(error) => error.io_error.raw_os_error(),
+        ProgramError::XdpError(XdpError::NetlinkError(error)) => error.raw_os_error(),
+        _ => None,
+    };
+    code.map(Errno::from_raw)
+}
+

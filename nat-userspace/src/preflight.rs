@@ -1,0 +1,205 @@
+//! What must hold before anything is touched, each with its own message when it does not.
+
+use anyhow::{Context as _, Result, bail, ensure};
+use aya::programs::loaded_programs;
+use caps::{CapSet, Capability};
+
+use crate::net::Link;
+
+/// The oldest kernel that sipnat is meant for.
+const OLDEST: Kernel = Kernel(6, 1);
+/// The oldest kernel whose verifier takes this release's programs: `may_goto` came with it.
+pub const PROGRAMS_NEED: Kernel = Kernel(6, 9);
+/// The first kernel with tcx links.
+pub const TCX: Kernel = Kernel(6, 6);
+
+/// A kernel's version, major and minor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Kernel(u32, u32);
+
+impl Kernel {
+    /// The one that runs.
+    ///
+    /// # Errors
+    /// If its release has no version in it.
+    pub fn running() -> Result<Self> {
+        let uname = nix::sys::utsname::uname()?;
+        let release = uname.release().to_string_lossy();
+        Self::parse(&release).with_context(|| format!("cannot read the kernel's version `{release}`"))
+    }
+
+    fn parse(release: &str) -> Option<Self> {
+        let mut numbers = release
+            .split(|c: char| !c.is_ascii_digit())
+            .map(|number| number.parse().ok());
+        Some(Self(numbers.next()??, numbers.next()??))
+    }
+
+    /// # Errors
+    /// If it is older than sipnat is meant for.
+    pub fn check(self) -> Result<()> {
+        ensure!(
+            self >= OLDEST,
+            "this kernel is Linux {self}; sipnat needs {OLDEST} or later"
+        );
+        Ok(())
+    }
+}
+
+impl std::fmt::Display for Kernel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.0, self.1)
+    }
+}
+
+/// # Errors
+/// If this process lacks a capability that loading and attaching needs; all missing are named.
+pub fn capabilities() -> Result<()> {
+    let effective = caps::read(None, CapSet::Effective).context("cannot read the capabilities")?;
+    let missing = missing(|capability| effective.contains(&capability));
+    ensure!(
+        missing.is_empty(),
+        "not permitted: run as root; this process lacks {}",
+        missing.join(", ")
+    );
+    Ok(())
+}
+
+fn missing(has: impl Fn(Capability) -> bool) -> Vec<&'static str> {
+    // Before 5.8 there was only CAP_SYS_ADMIN, and it still includes the two newer ones.
+    let all = has(Capability::CAP_SYS_ADMIN);
+    let mut missing = Vec::new();
+    if !all && !has(Capability::CAP_BPF) {
+        missing.push("CAP_BPF (or CAP_SYS_ADMIN)");
+    }
+    if !has(Capability::CAP_NET_ADMIN) {
+        missing.push("CAP_NET_ADMIN");
+    }
+    if !all && !has(Capability::CAP_PERFMON) {
+        missing.push("CAP_PERFMON (or CAP_SYS_ADMIN)");
+    }
+    missing
+}
+
+/// Picks the interfaces called `names` out of `links`.
+///
+/// # Errors
+/// If there is none of that name, or its packets have no Ethernet header.
+pub fn interfaces(links: &[Link], names: &[String]) -> Result<Vec<Link>> {
+    let mut picked: Vec<Link> = Vec::new();
+    for name in names {
+        let Some(link) = links.iter().find(|link| link.name == *name) else {
+            bail!(no_such_interface(links, name));
+        };
+        ensure!(
+            link.ethernet,
+            "{name} is not an Ethernet interface; sipnat reads Ethernet frames"
+        );
+        if !picked.contains(link) {
+            picked.push(link.clone());
+        }
+    }
+    Ok(picked)
+}
+
+fn no_such_interface(links: &[Link], name: &str) -> String {
+    /// Below this, names have little in common.
+    const ALIKE: f64 = 0.8;
+    let names: Vec<&str> = links.iter().map(|link| link.name.as_str()).collect();
+    let nearest = names
+        .iter()
+        .map(|other| (strsim::jaro_winkler(name, other), other))
+        .filter(|(likeness, _)| *likeness > ALIKE)
+        .max_by(|a, b| a.0.total_cmp(&b.0));
+    let hint = nearest.map_or_else(String::new, |(_, other)| format!(" (did you mean {other}?)"));
+    format!(
+        "there is no interface {name}{hint}; there are {}",
+        names.join(", ")
+    )
+}
+
+/// # Errors
+/// If a program that is not sipnat's sits on the interface's XDP hook: it has room for one.
+pub fn xdp_is_free(link: &Link) -> Result<()> {
+    let Some(id) = link.xdp else { return Ok(()) };
+    let name = loaded_programs()
+        .filter_map(Result::ok)
+        .find(|program| program.id() == id)
+        .and_then(|program| program.name_as_str().map(|name| format!(" `{name}`")))
+        .unwrap_or_default();
+    bail!(
+        "{interface} already has another XDP program, id {id}{name}, and there is room for one; \
+         stop what put it there, or remove it with `ip link set dev {interface} xdp off` \
+         (`xdpgeneric off` if generic)",
+        interface = link.name
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn link(name: &str) -> Link {
+        Link {
+            index: 1,
+            name: name.into(),
+            ethernet: name != "tun0",
+            xdp: None,
+        }
+    }
+
+    #[test]
+    fn releases_are_read() {
+        for (release, kernel) in [
+            ("6.18.44-fc-v657", Some(Kernel(6, 18))),
+            ("6.1.0-28-cloud-amd64", Some(Kernel(6, 1))),
+            ("5.15.0", Some(Kernel(5, 15))),
+            ("7.0-rc1", Some(Kernel(7, 0))),
+            ("6", None),
+            ("linux", None),
+        ] {
+            assert_eq!(Kernel::parse(release), kernel, "{release}");
+        }
+    }
+
+    #[test]
+    fn old_kernels_are_refused() {
+        assert!(Kernel(6, 1).check().is_ok());
+        assert!(Kernel(7, 0).check().is_ok());
+        let error = Kernel(5, 15).check().unwrap_err().to_string();
+        assert_eq!(error, "this kernel is Linux 5.15; sipnat needs 6.1 or later");
+    }
+
+    #[test]
+    fn missing_capabilities_are_named() {
+        assert_eq!(missing(|_| true), [""; 0]);
+        assert_eq!(missing(|_| false).len(), 3);
+        assert_eq!(
+            missing(|capability| capability == Capability::CAP_SYS_ADMIN),
+            ["CAP_NET_ADMIN"]
+        );
+    }
+
+    #[test]
+    fn a_wrong_name_brings_the_right_ones() {
+        let links = [link("lo"), link("eth0"), link("eth1"), link("tun0")];
+        let error = |name: &str| {
+            let names = [name.to_owned()];
+            interfaces(&links, &names).unwrap_err().to_string()
+        };
+        assert_eq!(
+            error("eht0"),
+            "there is no interface eht0 (did you mean eth0?); there are lo, eth0, eth1, tun0"
+        );
+        assert!(error("wlan9").starts_with("there is no interface wlan9; there are lo"));
+        assert!(error("tun0").contains("not an Ethernet interface"));
+    }
+
+    #[test]
+    fn an_interface_named_twice_counts_once() {
+        let links = [link("eth0"), link("eth1")];
+        let names = ["eth1", "eth0", "eth1"].map(String::from);
+        let picked = interfaces(&links, &names).unwrap();
+        assert_eq!(picked, [link("eth1"), link("eth0")]);
+    }
+}
