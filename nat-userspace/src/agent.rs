@@ -86,7 +86,9 @@ pub async fn run(options: Options) -> Result<()> {
     }
     let removed = {
         let _lock = state::lock()?;
-        attach::remove(&net, &state, &dir).await.and(state::remove())
+        attach::remove(&net, &state, &dir)
+            .await
+            .and(state::remove())
     };
     ended.and(removed.map(drop))
 }

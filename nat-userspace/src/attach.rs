@@ -127,7 +127,12 @@ pub async fn remove(net: &Net, state: &State, dir: &Path) -> Result<()> {
 }
 
 async fn remove_clsact(net: &Net, interface: &Attached) -> Result<()> {
-    let Tc::Clsact { priority, handle, made } = interface.tc else {
+    let Tc::Clsact {
+        priority,
+        handle,
+        made,
+    } = interface.tc
+    else {
         return Ok(());
     };
     // It may be gone, or have got another name.
@@ -155,4 +160,3 @@ fn errno(error: &ProgramError) -> Option<Errno> {
     };
     code.map(Errno::from_raw)
 }
-

@@ -2,13 +2,20 @@
 
 pub mod agent;
 pub mod attach;
+pub mod bindings;
+pub mod cli;
 pub mod clock;
 pub mod loader;
 pub mod net;
 pub mod object;
+pub mod output;
 pub mod pins;
+pub mod policy;
 pub mod prefix;
 pub mod preflight;
+pub mod session;
 pub mod state;
+pub mod stats;
+pub mod status;
 pub mod sweep;
 pub mod tables;

@@ -1,3 +1,103 @@
 //! The sipnat command.
 
-fn main() {}
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Error, Result};
+use clap::Parser as _;
+use nat_userspace::{
+    agent, bindings,
+    cli::{Bindings, Cli, Command, PolicyCommand},
+    loader::Rejected,
+    policy,
+    session::{NoAgent, Session},
+    stats, status,
+};
+
+/// Nothing runs that could be asked. 2 is clap's, for wrong usage.
+const NO_AGENT: u8 = 3;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let log = env_logger::Env::default().default_filter_or("warn");
+    env_logger::Builder::from_env(log).init();
+    let verifier_log = matches!(&cli.command, Command::Run(run) if run.verifier_log);
+    match dispatch(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            if let (true, Some(rejected)) = (verifier_log, error.downcast_ref::<Rejected>()) {
+                eprintln!("{}", rejected.log);
+            }
+            eprintln!("sipnat: {}", chain(&error));
+            if error.is::<NoAgent>() {
+                ExitCode::from(NO_AGENT)
+            } else {
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+fn dispatch(command: Command) -> Result<()> {
+    match command {
+        Command::Run(run) => wait_for(agent::run(run.into())),
+        Command::Detach => wait_for(agent::detach()),
+        Command::Bindings { command } => {
+            let mut session = Session::open()?;
+            match command {
+                Bindings::List { json } => bindings::list(&session.tables, json),
+                Bindings::Show { binding, json } => bindings::show(&session.tables, &binding, json),
+                Bindings::Watch => bindings::watch(&session.tables),
+                Bindings::Remove { binding } => bindings::remove(&mut session.tables, &binding),
+            }
+        }
+        Command::Policy { command } => {
+            let mut session = Session::open()?;
+            match command {
+                PolicyCommand::List { json } => policy::list(&session.tables, json),
+                PolicyCommand::Set { prefix, policy } => {
+                    policy::set(&mut session.tables, prefix, policy)
+                }
+                PolicyCommand::Remove { prefix } => policy::remove(&mut session.tables, prefix),
+            }
+        }
+        Command::Stats { all, json } => stats::show(&Session::open()?.tables, all, json),
+        Command::Status { json } => status::show(&Session::open()?, json),
+    }
+}
+
+/// One thread: the agent must stay in the network namespace that it was started in.
+fn wait_for(work: impl Future<Output = Result<()>>) -> Result<()> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?
+        .block_on(work)
+}
+
+/// The error and its causes in one line; some repeat what their cause says.
+fn chain(error: &Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::anyhow;
+
+    use super::*;
+
+    #[test]
+    fn causes_are_not_repeated() {
+        let error = anyhow!("refused")
+            .context("cannot load: refused")
+            .context("cannot start");
+        assert_eq!(chain(&error), "cannot start: cannot load: refused");
+    }
+}

@@ -66,10 +66,13 @@ impl Net {
             .await
             .context("cannot list the interface's addresses")?
         {
-            let addr = message.attributes.iter().find_map(|attribute| match attribute {
-                AddressAttribute::Address(addr) => Some(*addr),
-                _ => None,
-            });
+            let addr = message
+                .attributes
+                .iter()
+                .find_map(|attribute| match attribute {
+                    AddressAttribute::Address(addr) => Some(*addr),
+                    _ => None,
+                });
             let Some(addr) = addr.filter(|addr| !addr.is_loopback()) else {
                 continue;
             };
@@ -91,7 +94,10 @@ impl Net {
     pub async fn delete_clsact(&self, index: u32) -> Result<()> {
         let mut request = self.0.qdisc().del(i32::try_from(index)?);
         clsact(request.message_mut());
-        request.execute().await.context("cannot delete the clsact qdisc")
+        request
+            .execute()
+            .await
+            .context("cannot delete the clsact qdisc")
     }
 }
 
@@ -109,10 +115,13 @@ fn clsact(message: &mut TcMessage) {
 }
 
 fn link(message: &LinkMessage) -> Option<Link> {
-    let name = message.attributes.iter().find_map(|attribute| match attribute {
-        LinkAttribute::IfName(name) => Some(name.clone()),
-        _ => None,
-    })?;
+    let name = message
+        .attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            LinkAttribute::IfName(name) => Some(name.clone()),
+            _ => None,
+        })?;
     let xdp = message
         .attributes
         .iter()

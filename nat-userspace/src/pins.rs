@@ -70,7 +70,12 @@ pub fn ensure_bpffs() -> Result<()> {
 /// If the kernel refuses.
 pub fn pin(path: &mut DataPath, dir: &Path) -> Result<()> {
     fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
-    let target = |name: &str| (dir.join(name), format!("cannot pin {name} in {}", dir.display()));
+    let target = |name: &str| {
+        (
+            dir.join(name),
+            format!("cannot pin {name} in {}", dir.display()),
+        )
+    };
     for (name, map) in path.tables.maps() {
         let (at, context) = target(name);
         map.pin(at).context(context)?;

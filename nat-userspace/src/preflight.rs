@@ -25,7 +25,8 @@ impl Kernel {
     pub fn running() -> Result<Self> {
         let uname = nix::sys::utsname::uname()?;
         let release = uname.release().to_string_lossy();
-        Self::parse(&release).with_context(|| format!("cannot read the kernel's version `{release}`"))
+        Self::parse(&release)
+            .with_context(|| format!("cannot read the kernel's version `{release}`"))
     }
 
     fn parse(release: &str) -> Option<Self> {
@@ -111,7 +112,9 @@ fn no_such_interface(links: &[Link], name: &str) -> String {
         .map(|other| (strsim::jaro_winkler(name, other), other))
         .filter(|(likeness, _)| *likeness > ALIKE)
         .max_by(|a, b| a.0.total_cmp(&b.0));
-    let hint = nearest.map_or_else(String::new, |(_, other)| format!(" (did you mean {other}?)"));
+    let hint = nearest.map_or_else(String::new, |(_, other)| {
+        format!(" (did you mean {other}?)")
+    });
     format!(
         "there is no interface {name}{hint}; there are {}",
         names.join(", ")
@@ -167,7 +170,10 @@ mod tests {
         assert!(Kernel(6, 1).check().is_ok());
         assert!(Kernel(7, 0).check().is_ok());
         let error = Kernel(5, 15).check().unwrap_err().to_string();
-        assert_eq!(error, "this kernel is Linux 5.15; sipnat needs 6.1 or later");
+        assert_eq!(
+            error,
+            "this kernel is Linux 5.15; sipnat needs 6.1 or later"
+        );
     }
 
     #[test]

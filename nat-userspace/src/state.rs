@@ -204,7 +204,8 @@ pub fn lock() -> Result<impl Drop> {
 /// # Errors
 /// If /proc is not there.
 pub fn netns() -> Result<u64> {
-    let namespace = fs::metadata("/proc/thread-self/ns/net").context("cannot find the network namespace")?;
+    let namespace =
+        fs::metadata("/proc/thread-self/ns/net").context("cannot find the network namespace")?;
     Ok(namespace.ino())
 }
 
@@ -277,7 +278,10 @@ mod tests {
     #[test]
     fn interfaces_show_how_they_are_attached() {
         let shown: Vec<String> = state().interfaces.iter().map(ToString::to_string).collect();
-        assert_eq!(shown, ["eth0 (xdp native, tcx)", "eth1 (xdp generic, clsact)"]);
+        assert_eq!(
+            shown,
+            ["eth0 (xdp native, tcx)", "eth1 (xdp generic, clsact)"]
+        );
     }
 
     #[test]

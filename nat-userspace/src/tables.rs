@@ -297,6 +297,17 @@ where
     Ok(entries)
 }
 
+/// Every set of a set-associative table.
+///
+/// # Errors
+/// If the map cannot be read.
+pub fn slots(table: &Array<MapData, Set>) -> Result<Vec<Set>> {
+    table
+        .iter()
+        .collect::<Result<_, _>>()
+        .context("cannot read a transaction table")
+}
+
 /// Pins that this sipnat cannot use.
 #[derive(Debug, thiserror::Error)]
 #[error(

@@ -1,0 +1,251 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use nat_common::abi::Policy;
+
+use crate::{agent, prefix::Prefix};
+
+const AFTER_HELP: &str = "\
+Examples:
+  sipnat run --iface eth0                     redirect for terminals behind NAT, port 5060
+  sipnat run --iface eth0 --iface eth1 --port 5060 --port 5080
+  sipnat bindings list                        who is known, and where they really are
+  sipnat policy set 198.51.100.0/24 off       leave packets for these alone
+  sipnat stats                                why packets were redirected or left alone
+
+Commands other than `run` and `detach` ask the agent of the network namespace they run in.
+RUST_LOG=info|debug|trace makes the agent and the kernel programs say what they do.
+
+Exit status: 0 success, 1 failure, 2 wrong usage, 3 no agent is running.";
+
+/// Makes SIP phones behind NAT reachable for a PBX that knows nothing about NAT.
+#[derive(Debug, Parser)]
+#[command(name = "sipnat", version, after_help = AFTER_HELP, disable_help_subcommand = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the agent in the foreground: attach, and detach when it ends
+    Run(Run),
+    /// Show what is known of terminals
+    Bindings {
+        /// Which of it.
+        #[command(subcommand)]
+        command: Bindings,
+    },
+    /// Show or change what may be done with packets for a terminal
+    Policy {
+        /// What to do.
+        #[command(subcommand)]
+        command: PolicyCommand,
+    },
+    /// Show how often packets were passed, learned from, redirected or left alone, and why
+    Stats {
+        /// Show also those that are zero
+        #[arg(long)]
+        all: bool,
+        /// Print JSON: an object of all counters
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show the agent, its programs and how full its tables are
+    Status {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// End the agent, and remove all that it or an earlier one left: programs, pins, qdiscs
+    Detach,
+}
+
+/// Arguments of `sipnat run`.
+#[derive(Debug, Args)]
+pub struct Run {
+    /// Interface on which the PBX meets its terminals; may be given several times
+    #[arg(long = "iface", value_name = "INTERFACE", required = true)]
+    interfaces: Vec<String>,
+    /// UDP port of the PBX; may be given several times
+    #[arg(long = "port", value_name = "PORT", default_value = "5060", value_parser = port)]
+    ports: Vec<u16>,
+    /// What to do for terminals that no other rule names: auto, force or off
+    #[arg(long, value_name = "POLICY", default_value = "auto", value_parser = policy)]
+    policy: Policy,
+    /// Leave the programs in place when the agent ends
+    #[arg(long)]
+    keep: bool,
+    /// Take the kernel programs from this file
+    #[arg(long, value_name = "FILE")]
+    bpf_object: Option<PathBuf>,
+    /// Print all that the verifier says when it refuses a program
+    #[arg(long, hide = true)]
+    pub verifier_log: bool,
+    /// Attach to the clsact qdisc even where there is tcx
+    #[arg(long, hide = true)]
+    clsact: bool,
+}
+
+/// Subcommands of `sipnat bindings`.
+#[derive(Debug, Subcommand)]
+pub enum Bindings {
+    /// List all
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show one in full
+    Show {
+        /// The start of its id, user@host, user, host, or an address
+        binding: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// List all, again each second
+    Watch,
+    /// Forget one
+    Remove {
+        /// As for `show`
+        binding: String,
+    },
+}
+
+/// Subcommands of `sipnat policy`.
+#[derive(Debug, Subcommand)]
+pub enum PolicyCommand {
+    /// List all rules; the longest prefix decides
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make or change a rule
+    Set {
+        /// A network such as 10.0.0.0/8, an address, or `default`
+        #[arg(value_parser = prefix)]
+        prefix: Prefix,
+        /// auto, force or off
+        #[arg(value_parser = policy)]
+        policy: Policy,
+    },
+    /// Remove a rule
+    Remove {
+        /// As in `list`
+        #[arg(value_parser = prefix)]
+        prefix: Prefix,
+    },
+}
+
+impl From<Run> for agent::Options {
+    fn from(run: Run) -> Self {
+        let mut ports = run.ports;
+        let mut seen = Vec::new();
+        ports.retain(|port| {
+            !seen.contains(port) && {
+                seen.push(*port);
+                true
+            }
+        });
+        Self {
+            interfaces: run.interfaces,
+            ports,
+            policy: run.policy,
+            keep: run.keep,
+            object: run.bpf_object,
+            clsact: run.clsact,
+        }
+    }
+}
+
+fn port(text: &str) -> Result<u16, String> {
+    match text.parse() {
+        Ok(port) if port > 0 => Ok(port),
+        _ => Err("a port is a number from 1 to 65535".into()),
+    }
+}
+
+fn policy(text: &str) -> Result<Policy, String> {
+    [Policy::Auto, Policy::Force, Policy::Off]
+        .into_iter()
+        .find(|policy| policy.name() == text)
+        .ok_or_else(|| "a policy is auto, force or off".into())
+}
+
+fn prefix(text: &str) -> Result<Prefix, String> {
+    text.parse().map_err(|error| format!("{error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split(' '))
+    }
+
+    fn run(line: &str) -> agent::Options {
+        match parse(line).unwrap().command {
+            Command::Run(run) => run.into(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn run_has_defaults() {
+        let options = run("sipnat run --iface eth0");
+        assert_eq!(options.interfaces, ["eth0"]);
+        assert_eq!(options.ports, [5060]);
+        assert_eq!(options.policy, Policy::Auto);
+        assert!(!options.keep);
+    }
+
+    #[test]
+    fn run_takes_several() {
+        let options =
+            run("sipnat run --iface a --iface b --port 5060 --port 5080 --port 5060 --policy off");
+        assert_eq!(options.interfaces, ["a", "b"]);
+        assert_eq!(options.ports, [5060, 5080]);
+        assert_eq!(options.policy, Policy::Off);
+    }
+
+    #[test]
+    fn ports_out_of_range_are_explained() {
+        for port in ["0", "65536", "-1", "sip", ""] {
+            let error = parse(&format!("sipnat run --iface eth0 --port={port}")).unwrap_err();
+            assert_eq!(error.exit_code(), 2);
+            let text = error.to_string();
+            assert!(
+                text.contains("a port is a number from 1 to 65535"),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_interface_is_needed() {
+        let text = parse("sipnat run").unwrap_err().to_string();
+        assert!(text.contains("--iface <INTERFACE>"), "{text}");
+    }
+
+    #[test]
+    fn policies_and_prefixes_are_checked() {
+        assert!(parse("sipnat policy set 10.0.0.0/8 off").is_ok());
+        assert!(parse("sipnat policy set default force").is_ok());
+        assert!(parse("sipnat policy set 10.0.0.0/40 off").is_err());
+        assert!(parse("sipnat policy set 10.0.0.0/8 never").is_err());
+    }
+}

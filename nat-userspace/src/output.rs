@@ -1,0 +1,97 @@
+//! Tables and JSON on standard output.
+
+use std::{
+    io::{self, Write as _},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+use comfy_table::{CellAlignment, Table, presets};
+use serde::Serialize;
+
+/// Prints text. That nobody reads it to its end is no error.
+///
+/// # Errors
+/// If standard output cannot be written.
+pub fn print(text: &str) -> Result<()> {
+    let mut out = io::stdout().lock();
+    match writeln!(out, "{}", text.trim_end_matches('\n')).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(error).context("cannot write to standard output")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Prints `value` as JSON.
+///
+/// # Errors
+/// If standard output cannot be written.
+pub fn json(value: &impl Serialize) -> Result<()> {
+    print(&serde_json::to_string_pretty(value)?)
+}
+
+/// Columns under headings, without lines; `numbers` are the columns set to the right.
+#[must_use]
+pub fn table<const N: usize>(
+    headings: [&str; N],
+    numbers: &[usize],
+    rows: impl IntoIterator<Item = [String; N]>,
+) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(headings);
+    table.add_rows(rows);
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    for &number in numbers {
+        if let Some(column) = table.column_mut(number) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table.trim_fmt()
+}
+
+/// A duration in its two largest units: `2h 5m`.
+#[must_use]
+pub fn duration(duration: Duration) -> String {
+    let whole = Duration::from_secs(duration.as_secs());
+    let text = humantime::format_duration(whole).to_string();
+    let units: Vec<&str> = text.split(' ').take(2).collect();
+    units.join(" ")
+}
+
+/// Text that came over the network, safe for a terminal.
+#[must_use]
+pub fn printable(text: &[u8]) -> String {
+    String::from_utf8_lossy(text)
+        .chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_are_aligned_and_have_no_lines() {
+        let rows = [["a", "1"], ["bcd", "22"]].map(|row| row.map(String::from));
+        assert_eq!(
+            table(["NAME", "N"], &[1], rows),
+            "NAME   N\na      1\nbcd   22"
+        );
+    }
+
+    #[test]
+    fn durations_are_short() {
+        for (seconds, text) in [(0, "0s"), (59, "59s"), (7325, "2h 2m"), (90061, "1day 1h")] {
+            assert_eq!(duration(Duration::from_secs(seconds)), text);
+        }
+    }
+
+    #[test]
+    fn escape_sequences_do_not_reach_the_terminal() {
+        assert_eq!(printable(b"1000@a\x1b[2J\xff"), "1000@a\u{fffd}[2J\u{fffd}");
+    }
+}

@@ -1,0 +1,75 @@
+//! The data path of this network namespace, as the command line reaches it: by its pins.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+
+use crate::{
+    pins,
+    state::{self, State},
+    tables::Tables,
+};
+
+/// There is no agent to ask.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "no agent is running in this network namespace; start one with `sipnat run --iface INTERFACE`"
+)]
+pub struct NoAgent;
+
+/// A data path that is in place, and whose it is.
+pub struct Session {
+    /// The agent; it may have ended and left all in place.
+    pub agent: State,
+    /// Its pins, as seen from here.
+    pub pins: PathBuf,
+    /// Its maps.
+    pub tables: Tables,
+}
+
+impl Session {
+    /// Opens the one of this network namespace.
+    ///
+    /// # Errors
+    /// [`NoAgent`] if there is none, [`crate::tables::Foreign`] if it is another version's.
+    pub fn open() -> Result<Self> {
+        let Some(agent) = State::find()? else {
+            // Pins without their state file: of an agent whose /run was emptied.
+            let pins = pins::dir(state::netns()?);
+            if pins.exists() {
+                bail!(
+                    "no agent is running in this network namespace, but {} is there; \
+                     remove it with `sipnat detach`",
+                    pins.display()
+                );
+            }
+            return Err(NoAgent.into());
+        };
+        let pins = pins::seen_from_here(&agent);
+        let alive = agent.is_alive();
+        // A directory that cannot be looked into will be reported better by `Tables`.
+        if !pins.try_exists().unwrap_or(true) {
+            if alive {
+                bail!("the agent (pid {}) is just starting or ending", agent.pid);
+            }
+            return Err(NoAgent.into());
+        }
+        let tables = Tables::open(&pins)?;
+        if !alive {
+            eprintln!(
+                "sipnat: no agent is running; this is what {} in place on {}",
+                if agent.kept {
+                    "--keep left"
+                } else {
+                    "one that died left"
+                },
+                agent.interface_names()
+            );
+        }
+        Ok(Self {
+            agent,
+            pins,
+            tables,
+        })
+    }
+}
