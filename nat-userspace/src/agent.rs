@@ -118,12 +118,12 @@ fn already_running(other: &State, links: &[Link]) -> String {
         .iter()
         .find(|link| other.interfaces.iter().any(|i| i.index == link.index));
     match same {
-        Some(link) => format!("sipnat already runs on {} (pid {pid})", link.name),
+        Some(link) => format!("{} already has a sipnat agent (pid {pid})", link.name),
         None if other.interfaces.is_empty() => {
-            format!("another sipnat is just starting here (pid {pid})")
+            format!("another sipnat agent is just starting in this network namespace (pid {pid})")
         }
         None => format!(
-            "sipnat already runs in this network namespace, on {} (pid {pid}); \
+            "this network namespace already has a sipnat agent, on {} (pid {pid}); \
              one agent serves several interfaces: --iface {} --iface {}",
             other.interface_names(),
             other.interfaces[0].name,

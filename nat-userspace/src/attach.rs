@@ -57,9 +57,9 @@ fn attach_xdp(program: &mut Xdp, link: &Link, dir: &Path) -> Result<XdpMode> {
                     eprintln!("sipnat: {name} has no native XDP: using generic mode, slower");
                 }
                 _ => eprintln!(
-                    "sipnat: {name} has no native XDP as it is set up ({}): \
-                     using generic mode, slower",
-                    why.map_or_else(|| error.to_string(), |errno| errno.desc().to_owned())
+                    "sipnat: {name} has no native XDP as it is set up (its driver says {}; \
+                     a large MTU is a common cause): using generic mode, slower",
+                    why.map_or_else(|| error.to_string(), |errno| format!("{errno:?}"))
                 ),
             }
             let id = program

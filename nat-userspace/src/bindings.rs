@@ -88,7 +88,7 @@ impl Row {
             key,
             terminal: (!text.is_empty()).then(|| output::printable(text)),
             kind,
-            state: if binding.has(flag::AMBIGUOUS) {
+            state: if binding.is_ambiguous(now) {
                 State::Ambiguous
             } else {
                 State::Active
@@ -206,7 +206,7 @@ impl Listing {
         let inbound = slots(&tables.inbound)?;
         bindings.extend(
             young(&inbound, tick)
-                .filter(|(_, entry)| entry.flags & flag::REGISTER != 0 && entry.contact != 0)
+                .filter(|(_, entry)| asks_for_a_contact(entry))
                 .filter(|(_, entry)| !contacts.keys().any(|key| key.uri == entry.contact))
                 .map(|(tag, entry)| Row::pending(Key::Slot(tag), Kind::Contact, entry, tick)),
         );
@@ -307,14 +307,14 @@ fn contact_rows(contacts: &HashMap<ContactKey, Binding>, now: u64) -> Vec<Row> {
                 uri: 0,
                 aor: key.aor,
             });
-            let void = mark.is_some_and(|mark| binding.seen < mark.created);
+            let void = mark.is_some_and(|mark| binding.seen <= mark.created);
             key.uri != 0 && key.aor != 0 && binding.expires > now && !void
         })
         .map(|(key, binding)| {
             let mut row = Row::new(Key::Contact(*key), Kind::Contact, binding, now);
             // By URI alone it may be claimed by two though each of them registered for another.
             let twin = contacts.get(&ContactKey { aor: 0, ..*key });
-            if twin.is_some_and(|twin| twin.expires > now && twin.has(flag::AMBIGUOUS)) {
+            if twin.is_some_and(|twin| twin.is_ambiguous(now)) {
                 row.state = State::Ambiguous;
             }
             row
@@ -331,6 +331,12 @@ fn young(sets: &[Set], now: u32) -> impl Iterator<Item = (u64, &Entry)> {
             slot.tag != 0 && slot.tag & BUSY == 0 && now.wrapping_sub(slot.entry.at) < TRANSACTION
         })
         .map(|slot| (slot.tag, &slot.entry))
+}
+
+/// Whether the transaction is a REGISTER that, if accepted, makes a contact active.
+fn asks_for_a_contact(entry: &Entry) -> bool {
+    let kind = flag::REGISTER | flag::REMOVE | flag::REMOVE_ALL;
+    entry.flags & kind == flag::REGISTER && entry.contact != 0
 }
 
 /// How many entries of a transaction table are alive.
@@ -478,7 +484,7 @@ mod tests {
     fn ambiguity_by_uri_alone_shows() {
         let b = binding("1000@192.168.1.10");
         let twin = Binding {
-            flags: b.flags | flag::AMBIGUOUS,
+            contested: NOW + 1,
             ..b
         };
         let rows = rows(&[(key(7, 8), b), (key(7, 9), b), (key(7, 0), twin)]);

@@ -34,17 +34,25 @@ pub struct Cli {
 pub enum Command {
     /// Run the agent in the foreground: attach, and detach when it ends
     Run(Run),
-    /// Show what is known of terminals
+    /// Show what is known of terminals: `list` unless said otherwise
+    #[command(args_conflicts_with_subcommands = true)]
     Bindings {
         /// Which of it.
         #[command(subcommand)]
-        command: Bindings,
+        command: Option<Bindings>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
-    /// Show or change what may be done with packets for a terminal
+    /// Show or change what may be done with packets for a terminal: `list` unless said otherwise
+    #[command(args_conflicts_with_subcommands = true)]
     Policy {
         /// What to do.
         #[command(subcommand)]
-        command: PolicyCommand,
+        command: Option<PolicyCommand>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Show how often packets were passed, learned from, redirected or left alone, and why
     Stats {
@@ -239,6 +247,19 @@ mod tests {
     fn an_interface_is_needed() {
         let text = parse("sipnat run").unwrap_err().to_string();
         assert!(text.contains("--iface <INTERFACE>"), "{text}");
+    }
+
+    #[test]
+    fn lists_are_the_default_and_take_json() {
+        for line in [
+            "bindings",
+            "bindings --json",
+            "bindings list --json",
+            "policy",
+            "policy list --json",
+        ] {
+            assert!(parse(&format!("sipnat {line}")).is_ok(), "{line}");
+        }
     }
 
     #[test]

@@ -41,18 +41,18 @@ fn dispatch(command: Command) -> Result<()> {
     match command {
         Command::Run(run) => wait_for(agent::run(run.into())),
         Command::Detach => wait_for(agent::detach()),
-        Command::Bindings { command } => {
+        Command::Bindings { command, json } => {
             let mut session = Session::open()?;
-            match command {
+            match command.unwrap_or(Bindings::List { json }) {
                 Bindings::List { json } => bindings::list(&session.tables, json),
                 Bindings::Show { binding, json } => bindings::show(&session.tables, &binding, json),
                 Bindings::Watch => bindings::watch(&session.tables),
                 Bindings::Remove { binding } => bindings::remove(&mut session.tables, &binding),
             }
         }
-        Command::Policy { command } => {
+        Command::Policy { command, json } => {
             let mut session = Session::open()?;
-            match command {
+            match command.unwrap_or(PolicyCommand::List { json }) {
                 PolicyCommand::List { json } => policy::list(&session.tables, json),
                 PolicyCommand::Set { prefix, policy } => {
                     policy::set(&mut session.tables, prefix, policy)
@@ -61,7 +61,15 @@ fn dispatch(command: Command) -> Result<()> {
             }
         }
         Command::Stats { all, json } => stats::show(&Session::open()?.tables, all, json),
-        Command::Status { json } => status::show(&Session::open()?, json),
+        Command::Status { json } => {
+            let session = Session::open()?;
+            status::show(&session, json)?;
+            if session.agent.is_alive() {
+                Ok(())
+            } else {
+                Err(NoAgent.into())
+            }
+        }
     }
 }
 

@@ -47,11 +47,12 @@ impl Session {
         };
         let pins = pins::seen_from_here(&agent);
         let alive = agent.is_alive();
-        // A directory that cannot be looked into will be reported better by `Tables`.
-        if !pins.try_exists().unwrap_or(true) {
-            if alive {
-                bail!("the agent (pid {}) is just starting or ending", agent.pid);
-            }
+        // One that cannot be looked into is reported better by `Tables`.
+        let there = pins.try_exists().unwrap_or(true);
+        if alive && (!there || agent.interfaces.is_empty()) {
+            bail!("the agent (pid {}) is just starting or ending", agent.pid);
+        }
+        if !there {
             return Err(NoAgent.into());
         }
         let tables = Tables::open(&pins)?;

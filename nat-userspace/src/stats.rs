@@ -7,8 +7,8 @@ use serde_json::{Map, Value};
 use crate::{output, tables::Tables};
 
 const GROUPS: [(Kind, &str); 3] = [
-    (Kind::Ingress, "ingress: each packet is counted once"),
-    (Kind::Egress, "egress: each packet is counted once"),
+    (Kind::Ingress, "ingress"),
+    (Kind::Egress, "egress"),
     (Kind::Event, "events"),
 ];
 
@@ -31,27 +31,27 @@ pub fn show(tables: &Tables, all: bool, json: bool) -> Result<()> {
 }
 
 fn render(counts: &[(Counter, u64)], all: bool) -> String {
-    let mut blocks = Vec::new();
+    let mut rows = Vec::new();
     for (kind, title) in GROUPS {
-        let rows: Vec<_> = counts
+        let mut group = counts
             .iter()
             .filter(|(counter, count)| counter.kind() == kind && (all || *count > 0))
-            .map(|(counter, count)| {
-                [
-                    format!("  {}", counter.name()),
-                    count.to_string(),
-                    counter.help().to_owned(),
-                ]
-            })
-            .collect();
-        if !rows.is_empty() {
-            blocks.push(output::table([title, "", ""], &[1], rows));
+            .peekable();
+        if group.peek().is_some() {
+            rows.push([title, "", ""].map(String::from));
         }
+        rows.extend(group.map(|(counter, count)| {
+            [
+                format!("  {}", counter.name()),
+                count.to_string(),
+                counter.help().to_owned(),
+            ]
+        }));
     }
-    if blocks.is_empty() {
+    if rows.is_empty() {
         return "nothing has been counted yet".into();
     }
-    blocks.join("\n\n")
+    output::table(["COUNTER", "PACKETS", "WHY"], &[1], rows)
 }
 
 #[cfg(test)]
@@ -67,7 +67,7 @@ mod tests {
         ];
         let some = render(&counts, false);
         assert!(some.contains("in_request") && some.contains("out_redirected_dialog"));
-        assert!(!some.contains("in_ack") && !some.contains("events"));
+        assert!(!some.contains("in_ack ") && !some.contains("events"));
         assert!(render(&counts, true).contains("in_ack"));
         assert_eq!(render(&[], false), "nothing has been counted yet");
     }
