@@ -84,13 +84,14 @@ pub async fn run(options: Options) -> Result<()> {
         ));
         return Ok(());
     }
-    let removed = {
-        let _lock = state::lock()?;
-        attach::remove(&net, &state, &dir)
-            .await
-            .and(state::remove())
-    };
-    ended.and(removed.map(drop))
+    ended.and(take_away(&net, &state, &dir).await)
+}
+
+/// Removes all that this agent put in place.
+async fn take_away(net: &Net, state: &State, dir: &Path) -> Result<()> {
+    let _lock = state::lock()?;
+    let removed = attach::remove(net, state, dir).await;
+    removed.and(state::remove().map(drop))
 }
 
 /// Makes sure that this is the only agent of its network namespace, and says so in a state file.
@@ -108,6 +109,8 @@ async fn claim(net: &Net, links: &[Link], ports: &[u16]) -> Result<State> {
             preflight::xdp_is_free(&link)?;
         }
     }
+    // Under the lock, since others that end remove the directory above when they find it empty.
+    pins::make(&state.pins)?;
     state.write()?;
     Ok(state)
 }
@@ -200,9 +203,9 @@ fn explain(error: anyhow::Error, kernel: Kernel) -> anyhow::Error {
     }
 }
 
+/// Undoes what was begun.
 async fn give_up(net: &Net, state: &State, dir: &Path) {
-    let removed = attach::remove(net, state, dir).await.and(state::remove());
-    if let Err(error) = removed {
+    if let Err(error) = take_away(net, state, dir).await {
         warn!("could not clean up: {error:#}");
     }
 }

@@ -64,12 +64,19 @@ pub fn ensure_bpffs() -> Result<()> {
     Ok(())
 }
 
-/// Makes `dir` and pins the maps and programs of `path` there.
+/// Makes the directory.
+///
+/// # Errors
+/// If that is not permitted.
+pub fn make(dir: &Path) -> Result<()> {
+    fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))
+}
+
+/// Pins the maps and programs of `path` in `dir`.
 ///
 /// # Errors
 /// If the kernel refuses.
 pub fn pin(path: &mut DataPath, dir: &Path) -> Result<()> {
-    fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
     let target = |name: &str| {
         (
             dir.join(name),

@@ -132,7 +132,7 @@ impl State {
         };
         serde_json::from_slice(&text)
             .map(Some)
-            .with_context(|| format!("{} is no state file of sipnat", path.display()))
+            .with_context(|| format!("{} is no state file of sipnat; `sipnat detach` removes it", path.display()))
     }
 
     /// Whether its agent still runs.
