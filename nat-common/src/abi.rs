@@ -143,7 +143,7 @@ pub struct ContactKey {
 pub mod flag {
     /// Nothing stands between this host and the terminal: no other proxy's Via or Record-Route.
     pub const DIRECT: u16 = 1;
-    /// Two live sources claim it: shown, counted, not used.
+    /// Of a pending dialog end: two sources claim it, so it is not used.
     pub const AMBIGUOUS: u16 = 1 << 1;
     /// The transaction belongs to a dialog that existed before it (its request had a To-tag).
     pub const IN_DIALOG: u16 = 1 << 2;
@@ -155,6 +155,8 @@ pub mod flag {
     pub const ENDED: u16 = 1 << 5;
     /// The entry's transaction was a REGISTER.
     pub const REGISTER: u16 = 1 << 6;
+    /// The REGISTER asked for its contact to be removed (`expires` 0).
+    pub const REMOVE: u16 = 1 << 7;
 }
 
 /// Longest text kept in a [`Binding`]: the terminal's URI without scheme, cut off beyond this.
@@ -171,6 +173,8 @@ pub struct Binding {
     pub seen: u64,
     /// From when on it counts no more.
     pub expires: u64,
+    /// Until when another live terminal claims the same contact: till then it is ambiguous.
+    pub contested: u64,
     /// Packets that it redirected.
     pub redirected: u64,
     /// Of a contact, the hash of its address-of-record; of a dialog end, 0.
@@ -201,6 +205,7 @@ impl Binding {
         created: 0,
         seen: 0,
         expires: 0,
+        contested: 0,
         redirected: 0,
         aor: 0,
         call: 0,
@@ -213,6 +218,13 @@ impl Binding {
         reserved: 0,
         text: [0; TEXT_LEN],
     };
+
+    /// Whether two live terminals claim it at `now`: it is shown and counted, but not used.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_ambiguous(&self, now: u64) -> bool {
+        self.contested > now
+    }
 
     /// Whether every bit of `flag` is set.
     #[inline(always)]
@@ -342,7 +354,7 @@ const _: () = {
     assert!(size_of::<Config>() == 48);
     assert!(size_of::<DialogKey>() == 16);
     assert!(size_of::<ContactKey>() == 16);
-    assert!(size_of::<Binding>() == 160);
+    assert!(size_of::<Binding>() == 168);
     assert!(size_of::<Entry>() == 56);
     assert!(size_of::<Slot>() == 64);
     assert!(size_of::<Set>() == 256);

@@ -102,6 +102,7 @@ counters! {
     OutRedirectedContact = "out_redirected_contact", Egress, "request, redirected by contact";
     OutRedirectedInvite = "out_redirected_invite", Egress, "CANCEL or ACK, redirected to where its INVITE went";
     OutNoNextHop = "out_no_next_hop", Egress, "to be redirected, but no route to the learned address: left alone";
+    OutRewriteRefused = "out_rewrite_refused", Egress, "to be redirected, but the packet cannot be written to: left alone";
     OutRewriteFailed = "out_rewrite_failed", Egress, "to be redirected, but the kernel refused the change: dropped, since half changed";
 
     DialogActivated = "dialog_activated", Event, "dialog end: became active";

@@ -1,0 +1,662 @@
+//! The decisions: what is learned from a message, when it counts, and where a packet of the PBX goes.
+//!
+//! Pure but for [`Env`]: the kernel programs give it their maps, tests give it tables of their own.
+//! ARCHITECTURE.md has the rules in prose; the functions below are in the same order.
+
+use crate::abi::{
+    Binding, ContactKey, DialogKey, Endpoint, Entry, Policy, SECOND, TICK_SHIFT, flag, ticks,
+};
+use crate::atomic::Word;
+use crate::counter::Counter;
+use crate::key;
+use crate::message::{Field, MAX_CONTACTS, Message, Method, NO_EXPIRES, header};
+use crate::slots::{Noted, SlotKey, Slots};
+use crate::source::Span;
+
+/// How long the first source of a transaction wins, and a pending dialog end lasts: 64 * T1 (RFC 3261
+/// 17), in ticks.
+pub const TRANSACTION_LIFE: u32 = ((32 * SECOND) >> TICK_SHIFT) as u32;
+
+/// How long an early dialog lasts without another provisional response: Timer C is above three
+/// minutes (RFC 3261 16.6).
+pub const EARLY_LIFE: u64 = 300 * SECOND;
+
+/// How long a dialog lasts without another accepted message.
+pub const DIALOG_LIFE: u64 = 12 * 3600 * SECOND;
+
+/// How long a dialog end is kept after BYE, for retransmissions.
+pub const ENDED_LIFE: u64 = 32 * SECOND;
+
+/// What a registrar grants if it says nothing, in seconds (RFC 3261 10.2.1.1, 20.19 suggest an hour).
+pub const DEFAULT_EXPIRES: u32 = 3600;
+
+/// How long the mark of `Contact: *` is kept: longer than any contact made before it.
+pub const REMOVED_LIFE: u64 = 7 * 24 * 3600 * SECOND;
+
+/// The set-associative tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Table {
+    /// Transactions that terminals opened.
+    Inbound,
+    /// Transactions that the PBX opened.
+    Outbound,
+    /// Dialog ends not yet accepted.
+    Pending,
+}
+
+/// What the decisions need from where they run.
+///
+/// Pointers to bindings lead into memory that others change at any time; they are read and written
+/// field by field, and never kept.
+pub trait Env {
+    /// `CLOCK_MONOTONIC_COARSE`, nanoseconds.
+    fn now(&self) -> u64;
+    /// Keyed hash of part of the message; 0 for an empty one.
+    fn hash(&self, span: Span) -> u64;
+    /// The set of a table in which a key belongs. Room for copies is one per table, so what was found
+    /// in a table is valid until the next look into the same table.
+    fn slots(&self, table: Table, key: &SlotKey) -> Option<Slots<'_>>;
+    /// An entry to fill in, empty.
+    fn entry(&self) -> &mut Entry;
+    /// An active dialog end.
+    fn dialog(&self, key: &DialogKey) -> Option<*mut Binding>;
+    /// An active contact.
+    fn contact(&self, key: &ContactKey) -> Option<*mut Binding>;
+    /// A binding to fill in, valid until the next call of `draft`; null if there is none.
+    fn draft(&self) -> *mut Binding;
+    /// Copies part of the message into a draft's text.
+    fn name(&self, draft: *mut Binding, span: Span);
+    /// Stores the draft. False if the table is full.
+    fn put_dialog(&self, key: &DialogKey, draft: *const Binding) -> bool;
+    /// Stores the draft. False if the table is full.
+    fn put_contact(&self, key: &ContactKey, draft: *const Binding) -> bool;
+    /// Forgets a contact.
+    fn remove_contact(&self, key: &ContactKey);
+    /// Policy for a learned address.
+    fn policy(&self, learned: &Endpoint) -> Policy;
+    /// Adds one to a counter.
+    fn count(&self, counter: Counter);
+}
+
+/// What becomes of a packet of the PBX.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It goes as it is.
+    Leave(Counter),
+    /// It goes to this address instead.
+    Redirect(Endpoint, Counter),
+}
+
+/// A message arrived from `peer`. The packet goes to the PBX in any case; the counter says what was
+/// made of it.
+#[inline(always)]
+pub fn ingress<E: Env>(env: &E, m: &Message, peer: &Endpoint) -> Counter {
+    let call = env.hash(m.span(Field::CallId));
+    if m.status == 0 {
+        request_in(env, m, call, peer)
+    } else {
+        response_in(env, m, call)
+    }
+}
+
+/// The PBX sends a message to `to`.
+#[inline(always)]
+pub fn egress<E: Env>(env: &E, m: &Message, to: &Endpoint) -> Verdict {
+    let call = env.hash(m.span(Field::CallId));
+    if m.status == 0 {
+        request_out(env, m, call, to)
+    } else {
+        response_out(env, m, call, to)
+    }
+}
+
+/// A request's source is noted with its transaction, and with the dialog end that it may create.
+/// Nothing of that counts until the PBX accepts it.
+#[inline(always)]
+fn request_in<E: Env>(env: &E, m: &Message, call: u64, peer: &Endpoint) -> Counter {
+    if m.method == Method::Ack {
+        return Counter::InAck;
+    }
+    let branch = env.hash(m.span(Field::Branch));
+    let key = key::transaction(call, branch, m.cseq, m.method);
+    let entry = env.entry();
+    entry.at = ticks(env.now());
+    entry.peer = *peer;
+    entry.advertised = m.advertised;
+    if m.vias == 1 && m.record_routes == 0 {
+        entry.flags |= flag::DIRECT;
+    }
+    if m.has(Field::ToTag) {
+        entry.flags |= flag::IN_DIALOG;
+    }
+    if m.method == Method::Register {
+        entry.flags |= flag::REGISTER;
+        if m.star != 0 {
+            entry.flags |= flag::REMOVE_ALL;
+        }
+        if granted(m, 0) == Some(0) {
+            entry.flags |= flag::REMOVE;
+        }
+        entry.contact = env.hash(m.contact(0));
+    }
+    let Some(mut slots) = env.slots(Table::Inbound, &key) else {
+        return Counter::InNoTables;
+    };
+    match slots.note(&key, entry, TRANSACTION_LIFE, false) {
+        Noted::New => {}
+        Noted::Same => return Counter::InRepeat,
+        Noted::Other => return Counter::InOtherSource,
+        Noted::Busy => return Counter::InBusy,
+    }
+    if m.method.creates_dialog() && !m.has(Field::ToTag) && m.has(Field::FromTag) {
+        let tag = env.hash(m.span(Field::FromTag));
+        let key = key::pending(call, tag);
+        if let Some(mut slots) = env.slots(Table::Pending, &key) {
+            match slots.note(&key, entry, TRANSACTION_LIFE, false) {
+                Noted::New => env.count(Counter::PendingNoted),
+                Noted::Same => {}
+                Noted::Other => {
+                    slots.amend(&key, flag::AMBIGUOUS);
+                    env.count(Counter::PendingAmbiguous);
+                }
+                Noted::Busy => env.count(Counter::SlotBusy),
+            }
+        }
+    }
+    Counter::InRequest
+}
+
+/// A response counts if the PBX sent the request: only who got that knows its branch. What it proves
+/// is that the terminal can be reached where the request was sent.
+#[inline(always)]
+fn response_in<E: Env>(env: &E, m: &Message, call: u64) -> Counter {
+    let branch = env.hash(m.span(Field::Branch));
+    let key = key::transaction(call, branch, m.cseq, m.method);
+    let Some(request) = env.slots(Table::Outbound, &key).and_then(|s| s.find(&key)) else {
+        return Counter::InResponseUnasked;
+    };
+    let in_dialog = request.flags & flag::IN_DIALOG != 0;
+    let accepted = in_dialog || (m.method.creates_dialog() && m.status < 300);
+    if m.status > 100 && accepted && m.has(Field::ToTag) {
+        let direct = request.flags & flag::DIRECT != 0 && m.record_routes <= request.record_routes;
+        let evidence = Evidence {
+            peer: &request.peer,
+            advertised: &m.advertised,
+            direct,
+            cseq: m.cseq,
+            from_terminal: false,
+            creates: !in_dialog,
+            early: !in_dialog && m.status < 200,
+            ends: m.method == Method::Bye && m.status >= 200,
+            name: m.span(Field::ToUri),
+        };
+        accept_dialog(env, call, env.hash(m.span(Field::ToTag)), &evidence);
+    }
+    Counter::InResponse
+}
+
+/// The PBX's answer decides what a request of a terminal was worth, and goes back to its source.
+#[inline(always)]
+fn response_out<E: Env>(env: &E, m: &Message, call: u64, to: &Endpoint) -> Verdict {
+    let branch = env.hash(m.span(Field::Branch));
+    let key = key::transaction(call, branch, m.cseq, m.method);
+    let Some(request) = env.slots(Table::Inbound, &key).and_then(|s| s.find(&key)) else {
+        return Verdict::Leave(Counter::OutUnknownResponse);
+    };
+    answered(env, m, call, &request);
+    let direct = request.flags & flag::DIRECT != 0;
+    decide(env, &request.peer, direct, to, Counter::OutRedirectedResponse)
+}
+
+/// What the PBX's response makes of a terminal's request.
+#[inline(always)]
+fn answered<E: Env>(env: &E, m: &Message, call: u64, request: &Entry) {
+    if m.status <= 100 {
+        return;
+    }
+    if m.method == Method::Register {
+        if m.status / 100 == 2 {
+            registered(env, m, call, request);
+        }
+        return;
+    }
+    let in_dialog = request.flags & flag::IN_DIALOG != 0;
+    if !m.has(Field::FromTag) || !(in_dialog || m.method.creates_dialog()) {
+        return;
+    }
+    let tag = env.hash(m.span(Field::FromTag));
+    if m.status >= 300 {
+        if !in_dialog {
+            refused(env, call, tag, request);
+        }
+        return;
+    }
+    if in_dialog && m.status < 200 {
+        return;
+    }
+    let evidence = Evidence {
+        peer: &request.peer,
+        advertised: &request.advertised,
+        direct: request.flags & flag::DIRECT != 0,
+        cseq: m.cseq,
+        from_terminal: true,
+        creates: !in_dialog,
+        early: m.status < 200,
+        ends: m.method == Method::Bye,
+        name: m.span(Field::FromUri),
+    };
+    accept_dialog(env, call, tag, &evidence);
+}
+
+/// The PBX refused a request that would have created a dialog: what was pending is dropped, if it came
+/// from there.
+#[inline(always)]
+fn refused<E: Env>(env: &E, call: u64, tag: u64, request: &Entry) {
+    let key = key::pending(call, tag);
+    let pending = env.slots(Table::Pending, &key).and_then(|s| s.find(&key));
+    if pending.is_some_and(|p| p.peer == request.peer)
+        && env.slots(Table::Pending, &key).is_some_and(|mut s| s.amend(&key, 0))
+    {
+        env.count(Counter::PendingDropped);
+    }
+}
+
+/// Why a dialog end may be believed to be at an address.
+struct Evidence<'e> {
+    peer: &'e Endpoint,
+    advertised: &'e Endpoint,
+    direct: bool,
+    /// CSeq of the request that was accepted.
+    cseq: u32,
+    /// The request came from the terminal; else from the PBX, and the terminal answered. The two
+    /// count their CSeqs apart.
+    from_terminal: bool,
+    /// The request had no To-tag.
+    creates: bool,
+    /// The dialog is early.
+    early: bool,
+    /// It was a BYE.
+    ends: bool,
+    /// The terminal's URI.
+    name: Span,
+}
+
+/// A function of its own in the kernel, whose stack is small.
+#[inline(never)]
+fn accept_dialog<E: Env>(env: &E, call: u64, tag: u64, evidence: &Evidence<'_>) {
+    let key = DialogKey { call, tag };
+    let now = env.now();
+    let draft = env.draft();
+    if draft.is_null() {
+        return;
+    }
+    // SAFETY: `dialog` and `draft` give pointers that are valid here, and to different bindings. Others
+    // may write to the first meanwhile: each field is copied once.
+    unsafe {
+        if let Some(known) = env.dialog(&key)
+            && (*known).expires > now
+        {
+            let newest = if evidence.from_terminal {
+                &raw mut (*known).cseq
+            } else {
+                &raw mut (*known).peer_cseq
+            };
+            if evidence.cseq < *newest {
+                return env.count(Counter::DialogStale);
+            }
+            let ended = (*known).flags & flag::ENDED != 0;
+            if (*known).learned == *evidence.peer {
+                *newest = evidence.cseq;
+                (*known).seen = now;
+                if evidence.ends && !ended {
+                    (*known).flags |= flag::ENDED;
+                    (*known).expires = now + ENDED_LIFE;
+                    return env.count(Counter::DialogEnded);
+                }
+                if !ended {
+                    if !evidence.early {
+                        (*known).flags &= !flag::EARLY;
+                    }
+                    let early = (*known).flags & flag::EARLY != 0;
+                    (*known).expires = now + if early { EARLY_LIFE } else { DIALOG_LIFE };
+                }
+                return env.count(Counter::DialogRefreshed);
+            }
+            if evidence.from_terminal && evidence.creates && !ended {
+                // The PBX accepted a new dialog, not a message of this one.
+                return env.count(Counter::DialogGuarded);
+            }
+            *draft = *known;
+            fill(draft, evidence, now);
+            return match env.put_dialog(&key, draft) {
+                true => env.count(Counter::DialogMoved),
+                false => env.count(Counter::TableFull),
+            };
+        }
+        *draft = Binding::EMPTY;
+        (*draft).created = now;
+        env.name(draft, evidence.name);
+        fill(draft, evidence, now);
+        match env.put_dialog(&key, draft) {
+            true => env.count(Counter::DialogActivated),
+            false => env.count(Counter::TableFull),
+        }
+    }
+}
+
+/// Puts what the evidence says into a draft.
+///
+/// # Safety
+/// `draft` must be valid.
+#[inline(always)]
+unsafe fn fill(draft: *mut Binding, evidence: &Evidence<'_>, now: u64) {
+    // SAFETY: as above.
+    let b = unsafe { &mut *draft };
+    b.seen = now;
+    b.learned = *evidence.peer;
+    if !evidence.advertised.is_unknown() {
+        b.advertised = *evidence.advertised;
+    }
+    if evidence.from_terminal {
+        b.cseq = evidence.cseq;
+    } else {
+        b.peer_cseq = evidence.cseq;
+    }
+    b.flags = 0;
+    if evidence.direct {
+        b.flags |= flag::DIRECT;
+    }
+    b.expires = now + DIALOG_LIFE;
+    if evidence.early {
+        b.flags |= flag::EARLY;
+        b.expires = now + EARLY_LIFE;
+    }
+    if evidence.ends {
+        b.flags |= flag::ENDED;
+        b.expires = now + ENDED_LIFE;
+    }
+}
+
+/// Seconds granted to, or asked for, the Contact at `index` (RFC 3261 10.2.1.1).
+#[inline(always)]
+fn granted(m: &Message, index: usize) -> Option<u32> {
+    match m.contact_expires[index & (MAX_CONTACTS - 1)] {
+        NO_EXPIRES if m.headers & header::EXPIRES != 0 => Some(m.expires),
+        NO_EXPIRES => None,
+        seconds => Some(seconds),
+    }
+}
+
+/// The PBX accepted a REGISTER: its contact is active for as long as granted.
+#[inline(never)]
+fn registered<E: Env>(env: &E, m: &Message, call: u64, request: &Entry) {
+    let aor = env.hash(m.span(Field::ToUri));
+    let now = env.now();
+    let draft = env.draft();
+    if draft.is_null() {
+        return;
+    }
+    if request.flags & flag::REMOVE_ALL != 0 {
+        // SAFETY: `draft` is valid, and this CPU's own.
+        unsafe {
+            *draft = Binding::EMPTY;
+            (*draft).created = now;
+            (*draft).expires = now + REMOVED_LIFE;
+        }
+        env.put_contact(&ContactKey { uri: 0, aor }, draft);
+        return env.count(Counter::ContactRemoved);
+    }
+    if request.contact == 0 {
+        return;
+    }
+    // The response lists every contact of the address-of-record (RFC 3261 10.3, 8): find ours. A PBX
+    // that lists none, or writes ours otherwise, still granted what its Expires says.
+    let mut seconds = if request.flags & flag::REMOVE != 0 {
+        0
+    } else if m.headers & header::EXPIRES != 0 {
+        m.expires
+    } else {
+        DEFAULT_EXPIRES
+    };
+    for index in 0..MAX_CONTACTS {
+        let span = m.contact(index);
+        if !span.is_empty() && env.hash(span) == request.contact {
+            seconds = granted(m, index).unwrap_or(DEFAULT_EXPIRES);
+            break;
+        }
+    }
+    let contact = Registration { aor, call, seconds, now };
+    let exact = ContactKey { uri: request.contact, aor };
+    let any = ContactKey { uri: request.contact, aor: 0 };
+    if !accept_contact(env, m, &exact, request, &contact, draft) {
+        return;
+    }
+    accept_contact(env, m, &any, request, &contact, draft);
+}
+
+struct Registration {
+    aor: u64,
+    call: u64,
+    seconds: u32,
+    now: u64,
+}
+
+/// Stores, moves or removes one entry of a contact. False if the REGISTER is older than what is known.
+#[inline(always)]
+fn accept_contact<E: Env>(
+    env: &E,
+    m: &Message,
+    key: &ContactKey,
+    request: &Entry,
+    registration: &Registration,
+    draft: *mut Binding,
+) -> bool {
+    let Registration { aor, call, seconds, now } = *registration;
+    // Events are counted once for the pair of entries.
+    let first = key.aor != 0;
+    // SAFETY: as in `accept_dialog`.
+    unsafe {
+        *draft = Binding::EMPTY;
+        (*draft).created = now;
+        let mut event = Counter::ContactActivated;
+        if let Some(known) = env.contact(key)
+            && is_live(env, known, now)
+        {
+            let same_owner = (*known).aor == aor;
+            if same_owner && (*known).call == call && m.cseq < (*known).cseq {
+                return false;
+            }
+            if seconds == 0 && !same_owner {
+                // Another's contact of the same URI stays.
+                return true;
+            }
+            *draft = *known;
+            if (*known).learned == request.peer {
+                event = Counter::ContactRefreshed;
+            } else if same_owner {
+                // The PBX keeps one contact of that URI and owner: the newest, and so do we.
+                event = Counter::ContactMoved;
+            } else {
+                event = Counter::ContactAmbiguous;
+                let until = (*known).expires;
+                if (*draft).contested < until {
+                    (*draft).contested = until;
+                }
+                env.count(event);
+            }
+        }
+        if seconds == 0 {
+            env.remove_contact(key);
+            event = Counter::ContactRemoved;
+        } else {
+            let b = &mut *draft;
+            b.aor = aor;
+            b.call = call;
+            b.cseq = m.cseq;
+            b.seen = now;
+            b.expires = now + u64::from(seconds) * SECOND;
+            b.learned = request.peer;
+            b.advertised = request.advertised;
+            b.flags = request.flags & flag::DIRECT;
+            env.name(draft, m.span(Field::ToUri));
+            if !env.put_contact(key, draft) {
+                env.count(Counter::TableFull);
+                return true;
+            }
+        }
+        if first {
+            env.count(event);
+        }
+    }
+    true
+}
+
+/// Whether a contact counts: not expired, and not removed by `Contact: *` since.
+///
+/// # Safety
+/// `known` must be valid.
+#[inline(always)]
+unsafe fn is_live<E: Env>(env: &E, known: *const Binding, now: u64) -> bool {
+    // SAFETY: as above; `contact` gives valid pointers.
+    unsafe {
+        let mark = ContactKey { uri: 0, aor: (*known).aor };
+        (*known).expires > now && env.contact(&mark).is_none_or(|mark| (*mark).created < (*known).seen)
+    }
+}
+
+/// Where a request of the PBX should go.
+#[inline(always)]
+fn request_out<E: Env>(env: &E, m: &Message, call: u64, to: &Endpoint) -> Verdict {
+    let branch = env.hash(m.span(Field::Branch));
+    let routed = m.headers & header::ROUTE != 0;
+    let verdict = if routed {
+        Verdict::Leave(Counter::OutRoute)
+    } else {
+        aim(env, m, call, branch, to)
+    };
+    if m.method == Method::Ack || m.method == Method::Cancel {
+        return verdict;
+    }
+    let entry = env.entry();
+    entry.at = ticks(env.now());
+    entry.peer = match verdict {
+        Verdict::Redirect(learned, _) => learned,
+        Verdict::Leave(_) => *to,
+    };
+    entry.record_routes = m.record_routes;
+    if !routed {
+        entry.flags |= flag::DIRECT;
+    }
+    if m.has(Field::ToTag) {
+        entry.flags |= flag::IN_DIALOG;
+    }
+    let key = key::transaction(call, branch, m.cseq, m.method);
+    if let Some(mut slots) = env.slots(Table::Outbound, &key)
+        && slots.note(&key, entry, TRANSACTION_LIFE, true) == Noted::Busy
+    {
+        env.count(Counter::SlotBusy);
+    }
+    verdict
+}
+
+/// Looks for the terminal that a request is meant for: by the INVITE's transaction, by dialog end, by
+/// contact.
+#[inline(always)]
+fn aim<E: Env>(env: &E, m: &Message, call: u64, branch: u64, to: &Endpoint) -> Verdict {
+    if m.method == Method::Ack || m.method == Method::Cancel {
+        // A CANCEL, and an ACK to a response other than 2xx, have the branch of their INVITE (RFC 3261
+        // 9.1, 17.1.1.3) and go where that went.
+        let key = key::transaction(call, branch, m.cseq, Method::Invite);
+        if let Some(invite) = env.slots(Table::Outbound, &key).and_then(|s| s.find(&key)) {
+            return if invite.peer == *to {
+                Verdict::Leave(Counter::OutAlreadyThere)
+            } else {
+                Verdict::Redirect(invite.peer, Counter::OutRedirectedInvite)
+            };
+        }
+    }
+    let now = env.now();
+    let mut counter = Counter::OutRedirectedContact;
+    let mut found = None;
+    if m.has(Field::ToTag) {
+        let tag = env.hash(m.span(Field::ToTag));
+        let key = DialogKey { call, tag };
+        // SAFETY: `dialog` gives valid pointers.
+        found = env.dialog(&key).filter(|b| unsafe { (**b).expires > now });
+        if found.is_none() && from_pending(env, m, call, tag, now) {
+            found = env.dialog(&key);
+        }
+        if found.is_some() {
+            counter = Counter::OutRedirectedDialog;
+        }
+    }
+    if found.is_none() {
+        found = by_contact(env, m, now);
+    }
+    let Some(found) = found else {
+        return Verdict::Leave(Counter::OutUnknownRequest);
+    };
+    // SAFETY: `dialog` and `contact` give valid pointers; each field is copied once.
+    let (contested, learned, flags) = unsafe { ((*found).contested, (*found).learned, (*found).flags) };
+    if contested > now {
+        return Verdict::Leave(Counter::OutAmbiguous);
+    }
+    let verdict = decide(env, &learned, flags & flag::DIRECT != 0, to, counter);
+    if let Verdict::Redirect(..) = verdict {
+        // SAFETY: as above; the programs change this field only so.
+        unsafe { Word::new(&raw mut (*found).redirected) }.add(1);
+    }
+    verdict
+}
+
+/// The PBX may send within a dialog before it accepts it: a NOTIFY may be ahead of the 2xx to its
+/// SUBSCRIBE (RFC 6665 4.4.1). If exactly one source is pending, it is that.
+#[inline(always)]
+fn from_pending<E: Env>(env: &E, m: &Message, call: u64, tag: u64, now: u64) -> bool {
+    let key = key::pending(call, tag);
+    let Some(pending) = env.slots(Table::Pending, &key).and_then(|s| s.find(&key)) else {
+        return false;
+    };
+    if pending.flags & flag::AMBIGUOUS != 0 || ticks(now).wrapping_sub(pending.at) >= TRANSACTION_LIFE {
+        return false;
+    }
+    env.count(Counter::DialogFromPending);
+    let evidence = Evidence {
+        peer: &pending.peer,
+        advertised: &pending.advertised,
+        direct: pending.flags & flag::DIRECT != 0,
+        cseq: 0,
+        from_terminal: true,
+        creates: true,
+        early: true,
+        ends: false,
+        name: m.span(Field::ToUri),
+    };
+    accept_dialog(env, call, tag, &evidence);
+    true
+}
+
+/// A contact by Request-URI and the address-of-record in To, then by Request-URI alone.
+#[inline(always)]
+fn by_contact<E: Env>(env: &E, m: &Message, now: u64) -> Option<*mut Binding> {
+    let uri = env.hash(m.span(Field::RequestUri));
+    let aor = env.hash(m.span(Field::ToUri));
+    // SAFETY: `contact` gives valid pointers.
+    let live = |b: &*mut Binding| unsafe { is_live(env, *b, now) };
+    env.contact(&ContactKey { uri, aor })
+        .filter(live)
+        .or_else(|| env.contact(&ContactKey { uri, aor: 0 }).filter(live))
+}
+
+/// Whether a packet to `to` goes to `learned` instead.
+#[inline(always)]
+fn decide<E: Env>(env: &E, learned: &Endpoint, direct: bool, to: &Endpoint, counter: Counter) -> Verdict {
+    if learned == to {
+        return Verdict::Leave(Counter::OutAlreadyThere);
+    }
+    match env.policy(learned) {
+        Policy::Off => Verdict::Leave(Counter::OutPolicyOff),
+        Policy::Auto if !direct => Verdict::Leave(Counter::OutNotDirect),
+        Policy::Auto | Policy::Force => Verdict::Redirect(*learned, counter),
+    }
+}

@@ -1,0 +1,344 @@
+//! A set-associative table in shared memory: what `INBOUND`, `OUTBOUND` and `PENDING` are made of.
+//!
+//! An array of sets; a key's hash names the set, and in it the tag of one of [`WAYS`] slots. The
+//! oldest slot is replaced, so a flood can push out what is here, at a cost that does not grow.
+//!
+//! Each slot is guarded by its tag word: hash, generation and a busy bit. A writer claims the slot by
+//! compare-and-swap, fills it, and releases it with the new tag. A reader copies the entry between two
+//! reads of the tag, which are full barriers. A claim that fails is skipped.
+
+use crate::abi::{Entry, Set, Slot, WAYS};
+use crate::atomic::Word;
+
+const BUSY: u64 = 1;
+const GENERATION: u64 = 0xfe;
+const HASH: u64 = !0xff;
+
+/// What names an entry: 56 bits in the tag, 32 in the entry, 32 in the place of the set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SlotKey {
+    tag: u64,
+    check: u32,
+    /// Which set, before it is masked to the size of the table.
+    pub index: u32,
+}
+
+impl SlotKey {
+    /// A key of 128 hashed bits.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(a: u64, b: u64) -> Self {
+        let tag = a & HASH;
+        Self {
+            // 0 is the tag of a slot never used.
+            tag: if tag == 0 { 1 << 8 } else { tag },
+            check: (b >> 32) as u32,
+            index: b as u32,
+        }
+    }
+}
+
+/// What came of noting an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Noted {
+    /// It is in the table now.
+    New,
+    /// There was one of that key with the same peer; it stays.
+    Same,
+    /// There was one of that key with another peer; it stays.
+    Other,
+    /// Another CPU was writing where it should go; it was not noted.
+    Busy,
+}
+
+/// The set's slots, which other CPUs read and write at the same time.
+#[derive(Debug)]
+pub struct Slots<'c> {
+    set: *mut Slot,
+    /// Where entries are copied to: the kernel's stack is too small for many of them.
+    copy: &'c mut Entry,
+}
+
+impl<'c> Slots<'c> {
+    /// Slots of a set, and room for a copy of an entry.
+    ///
+    /// # Safety
+    /// `set` must be valid for reads and writes while this is used, aligned to eight bytes, and only
+    /// ever be accessed through `Slots`.
+    #[inline(always)]
+    #[must_use]
+    pub const unsafe fn new(set: *mut Set, copy: &'c mut Entry) -> Self {
+        Self { set: set.cast(), copy }
+    }
+
+    #[inline(always)]
+    fn tag(&self, way: usize) -> Word {
+        // SAFETY: `new` promises a valid set, `way` is below WAYS, and tags are only accessed so.
+        unsafe { Word::new(&raw mut (*self.set.add(way)).tag) }
+    }
+
+    #[inline(always)]
+    fn entry(&self, way: usize) -> *mut Entry {
+        // SAFETY: as for `tag`; no reference is made.
+        unsafe { &raw mut (*self.set.add(way)).entry }
+    }
+
+    #[inline(always)]
+    fn age(&self, way: usize, now: u32) -> u32 {
+        // SAFETY: as for `entry`. A torn or stale value only makes another slot the oldest.
+        now.wrapping_sub(unsafe { (&raw const (*self.entry(way)).at).read_volatile() })
+    }
+
+    /// Makes a consistent copy of the entry, if this way holds that key. Its tag.
+    #[inline(always)]
+    fn read(&mut self, way: usize, key: &SlotKey) -> Option<u64> {
+        if self.tag(way).peek() & (HASH | BUSY) != key.tag {
+            return None;
+        }
+        let before = self.tag(way).load();
+        // SAFETY: as for `entry`. If a writer tears the copy, the tags differ and it is not used.
+        unsafe { copy(self.entry(way), self.copy) };
+        let after = self.tag(way).load();
+        let whole = before == after && before & (HASH | BUSY) == key.tag;
+        (whole && self.copy.check == key.check).then_some(before)
+    }
+
+    /// A copy of the entry of a key.
+    #[inline(never)]
+    #[must_use]
+    pub fn find(mut self, key: &SlotKey) -> Option<&'c Entry> {
+        for way in 0..WAYS {
+            if self.read(way, key).is_some() {
+                return Some(self.copy);
+            }
+        }
+        None
+    }
+
+    /// Notes an entry. One of the same key that is younger than `life` ticks stays, unless `replace`
+    /// says that another peer's replaces it.
+    #[inline(never)]
+    pub fn note(&mut self, key: &SlotKey, entry: &mut Entry, life: u32, replace: bool) -> Noted {
+        entry.check = key.check;
+        let mut victim = WAYS;
+        let mut oldest = 0;
+        let mut victim_tag = 0;
+        for way in 0..WAYS {
+            let tag = self.tag(way).peek();
+            if tag & HASH == key.tag {
+                let Some(tag) = self.read(way, key) else {
+                    // Being written, and probably with this very key.
+                    return Noted::Busy;
+                };
+                if entry.at.wrapping_sub(self.copy.at) < life {
+                    if self.copy.peer == entry.peer {
+                        return Noted::Same;
+                    }
+                    if !replace {
+                        return Noted::Other;
+                    }
+                }
+                return self.write(way, tag, key, entry);
+            }
+            let age = if tag == 0 { u32::MAX } else { self.age(way, entry.at) };
+            if tag & BUSY == 0 && age >= oldest {
+                victim = way;
+                oldest = age;
+                victim_tag = tag;
+            }
+        }
+        if victim == WAYS {
+            return Noted::Busy;
+        }
+        self.write(victim, victim_tag, key, entry)
+    }
+
+    /// Sets flags on the entry of a key, or forgets it (`flags` 0). Whether that was done.
+    #[inline(never)]
+    pub fn amend(&mut self, key: &SlotKey, flags: u16) -> bool {
+        for way in 0..WAYS {
+            let Some(tag) = self.read(way, key) else {
+                continue;
+            };
+            if flags == 0 {
+                let claimed = self.claim(way, tag);
+                if claimed {
+                    self.release(way, 0);
+                }
+                return claimed;
+            }
+            self.copy.flags |= flags;
+            return self.write(way, tag, key, self.copy) == Noted::New;
+        }
+        false
+    }
+
+    #[inline(always)]
+    fn write(&self, way: usize, tag: u64, key: &SlotKey, entry: &Entry) -> Noted {
+        if !self.claim(way, tag) {
+            return Noted::Busy;
+        }
+        // SAFETY: as for `entry`; the slot is claimed, so this is its only writer.
+        unsafe { copy(entry, self.entry(way)) };
+        let generation = tag.wrapping_add(2) & GENERATION;
+        self.release(way, key.tag | generation);
+        Noted::New
+    }
+
+    #[inline(always)]
+    fn claim(&self, way: usize, tag: u64) -> bool {
+        self.tag(way).replace(tag, tag | BUSY)
+    }
+
+    #[inline(always)]
+    fn release(&self, way: usize, tag: u64) {
+        self.tag(way).store(tag);
+    }
+}
+
+/// Copies an entry word by word: a copy at once would pass through the kernel's small stack.
+///
+/// # Safety
+/// Both must be valid.
+#[inline(always)]
+unsafe fn copy(from: *const Entry, to: *mut Entry) {
+    for word in 0..size_of::<Entry>() / 8 {
+        // SAFETY: within both, which are aligned to eight bytes.
+        unsafe { to.cast::<u64>().add(word).write_volatile(from.cast::<u64>().add(word).read_volatile()) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use crate::abi::Endpoint;
+    use core::cell::UnsafeCell;
+    use std::vec::Vec;
+
+    fn entry(port: u16, at: u32) -> Entry {
+        Entry {
+            at,
+            peer: Endpoint::v4([1, 2, 3, 4], port),
+            ..Entry::default()
+        }
+    }
+
+    fn key(n: u64) -> SlotKey {
+        SlotKey::new(n << 8, n << 32)
+    }
+
+    /// A table of one set.
+    struct One(UnsafeCell<Set>);
+
+    // SAFETY: it is made for access from several threads.
+    unsafe impl Sync for One {}
+
+    impl One {
+        fn new() -> Self {
+            Self(UnsafeCell::new(Set::default()))
+        }
+
+        fn slots<'c>(&self, copy: &'c mut Entry) -> Slots<'c> {
+            // SAFETY: the cell is valid, and only accessed so.
+            unsafe { Slots::new(self.0.get(), copy) }
+        }
+
+        fn note(&self, key: &SlotKey, mut entry: Entry, life: u32, replace: bool) -> Noted {
+            self.slots(&mut Entry::default()).note(key, &mut entry, life, replace)
+        }
+
+        fn find(&self, key: &SlotKey) -> Option<Entry> {
+            self.slots(&mut Entry::default()).find(key).copied()
+        }
+
+        fn amend(&self, key: &SlotKey, flags: u16) -> bool {
+            self.slots(&mut Entry::default()).amend(key, flags)
+        }
+    }
+
+    #[test]
+    fn first_source_wins_for_its_life() {
+        let s = One::new();
+        assert_eq!(s.note(&key(1), entry(1, 10), 100, false), Noted::New);
+        assert_eq!(s.note(&key(1), entry(1, 20), 100, false), Noted::Same);
+        assert_eq!(s.note(&key(1), entry(2, 20), 100, false), Noted::Other);
+        assert_eq!(s.find(&key(1)).unwrap().peer.port, 1);
+        assert_eq!(s.note(&key(1), entry(2, 20), 100, true), Noted::New);
+        assert_eq!(s.find(&key(1)).unwrap().peer.port, 2);
+        assert_eq!(s.note(&key(1), entry(3, 120), 100, false), Noted::New);
+        assert_eq!(s.find(&key(1)).unwrap().peer.port, 3);
+    }
+
+    #[test]
+    fn oldest_is_replaced() {
+        let s = One::new();
+        for n in 1..=4 {
+            s.note(&key(n), entry(n as u16, n as u32), 100, false);
+        }
+        s.note(&key(5), entry(5, 50), 100, false);
+        assert!(s.find(&key(1)).is_none());
+        for n in 2..=5 {
+            assert_eq!(u64::from(s.find(&key(n)).unwrap().peer.port), n);
+        }
+    }
+
+    #[test]
+    fn same_tag_with_another_check_is_another_key() {
+        let s = One::new();
+        s.note(&SlotKey::new(256, 1 << 32), entry(1, 1), 100, false);
+        assert!(s.find(&SlotKey::new(256, 2 << 32)).is_none());
+    }
+
+    #[test]
+    fn flags_are_added_and_entries_forgotten() {
+        let s = One::new();
+        s.note(&key(1), entry(1, 1), 100, false);
+        assert!(s.amend(&key(1), 2));
+        assert_eq!(s.find(&key(1)).unwrap().flags, 2);
+        assert!(s.amend(&key(1), 0));
+        assert!(s.find(&key(1)).is_none());
+        assert!(!s.amend(&key(1), 0));
+    }
+
+    /// Writers of many keys fight for one set; each entry says in all its fields whose it is. A torn
+    /// copy would show two owners.
+    #[test]
+    fn no_copy_is_torn() {
+        let shared = &One::new();
+        let found: Vec<u64> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4_u64)
+                .map(|t| {
+                    scope.spawn(move || {
+                        let mut found = 0;
+                        for i in 0..200_000_u64 {
+                            let n = (i * 7 + t) % 6 + 1;
+                            // Each write differs in all fields, also among writes of one key.
+                            let stamp = (i * 4 + t) as u16;
+                            let e = Entry {
+                                contact: u64::from(stamp),
+                                at: (i / 16) as u32,
+                                peer: Endpoint::v4([0; 4], stamp),
+                                advertised: Endpoint::v4([n as u8; 4], stamp),
+                                flags: stamp,
+                                ..Entry::default()
+                            };
+                            shared.note(&key(n), e, 0, true);
+                            if let Some(e) = shared.find(&key(i % 6 + 1)) {
+                                found += 1;
+                                let owner = (i % 6 + 1) as u8;
+                                assert_eq!(e.advertised.as_v4(), [owner; 4]);
+                                assert_eq!(e.contact, u64::from(e.flags));
+                                assert_eq!(e.peer.port, e.flags);
+                                assert_eq!(e.advertised.port, e.flags);
+                            }
+                        }
+                        found
+                    })
+                })
+                .collect();
+            threads.into_iter().map(|t| t.join().unwrap()).collect()
+        });
+        assert!(found.iter().all(|n| *n > 1000), "{found:?}");
+    }
+}

@@ -1,0 +1,142 @@
+//! What the decisions need, from the maps and helpers of the kernel.
+
+use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
+use aya_ebpf::maps::lpm_trie::Key;
+use nat_common::abi::{Binding, Config, ContactKey, DialogKey, Endpoint, Entry, Policy, TEXT_LEN};
+use nat_common::counter::Counter;
+use nat_common::engine::{Env, Table};
+use nat_common::hash;
+use nat_common::slots::{SlotKey, Slots};
+use nat_common::source::{Source as _, Span};
+use nat_common::swar;
+
+use crate::maps::{self, CONTACTS, DIALOGS, INBOUND, OUTBOUND, PENDING, POLICY, Scratch};
+use crate::packet::Payload;
+use crate::repeat::MayGoto;
+
+/// The kernel, while one message is worked on.
+pub(crate) struct Kernel<'p> {
+    payload: &'p Payload,
+    config: &'static Config,
+    scratch: &'p Scratch,
+    now: u64,
+}
+
+impl<'p> Kernel<'p> {
+    #[inline(always)]
+    pub(crate) fn new(payload: &'p Payload, config: &'static Config, scratch: &'p Scratch) -> Self {
+        Self {
+            payload,
+            config,
+            scratch,
+            // SAFETY: a helper without arguments. It reads no clock, only what the last tick left.
+            now: unsafe { bpf_ktime_get_coarse_ns() },
+        }
+    }
+}
+
+/// A function of its own in the kernel: it is called many times, and the verifier should see its loop
+/// by itself.
+#[inline(never)]
+fn hash(payload: &Payload, span: Span, secret: &[u64; 2]) -> u64 {
+    hash::span::<_, MayGoto>(payload, span, secret)
+}
+
+/// A function of its own for the same reason.
+#[inline(never)]
+fn copy(payload: &Payload, span: Span, draft: *mut Binding) {
+    let len = if usize::from(span.len) > TEXT_LEN { TEXT_LEN as u32 } else { u32::from(span.len) };
+    for chunk in 0..TEXT_LEN / 8 {
+        let at = chunk as u32 * 8;
+        let left = if len > at { len - at } else { 0 };
+        let word = swar::head(payload.word(u32::from(span.start) + at), left);
+        // SAFETY: within the text of the draft, which is valid and lies at a multiple of eight.
+        unsafe { (&raw mut (*draft).text).cast::<u64>().add(chunk).write(word) };
+    }
+    // SAFETY: the draft is valid.
+    unsafe { (*draft).text_len = len as u8 };
+}
+
+impl Env for Kernel<'_> {
+    #[inline(always)]
+    fn now(&self) -> u64 {
+        self.now
+    }
+
+    #[inline(always)]
+    fn hash(&self, span: Span) -> u64 {
+        if span.is_empty() {
+            return 0;
+        }
+        hash(self.payload, span, &self.config.secret)
+    }
+
+    #[inline(always)]
+    fn slots(&self, table: Table, key: &SlotKey) -> Option<Slots<'_>> {
+        let (map, mask) = match table {
+            Table::Inbound => (&INBOUND, self.config.transaction_mask),
+            Table::Outbound => (&OUTBOUND, self.config.transaction_mask),
+            Table::Pending => (&PENDING, self.config.pending_mask),
+        };
+        let set = map.get_ptr_mut(key.index & mask)?;
+        // SAFETY: an array map's value is always valid, aligned to eight, and only these programs
+        // write to it.
+        Some(unsafe { Slots::new(set, self.scratch.copy(table)) })
+    }
+
+    #[inline(always)]
+    fn entry(&self) -> &mut Entry {
+        self.scratch.entry()
+    }
+
+    #[inline(always)]
+    fn dialog(&self, key: &DialogKey) -> Option<*mut Binding> {
+        DIALOGS.get_ptr_mut(key)
+    }
+
+    #[inline(always)]
+    fn contact(&self, key: &ContactKey) -> Option<*mut Binding> {
+        CONTACTS.get_ptr_mut(key)
+    }
+
+    #[inline(always)]
+    fn draft(&self) -> *mut Binding {
+        self.scratch.draft()
+    }
+
+    #[inline(always)]
+    fn name(&self, draft: *mut Binding, span: Span) {
+        copy(self.payload, span, draft);
+    }
+
+    #[inline(always)]
+    fn put_dialog(&self, key: &DialogKey, draft: *const Binding) -> bool {
+        // SAFETY: the draft is valid.
+        DIALOGS.insert(key, unsafe { &*draft }, 0).is_ok()
+    }
+
+    #[inline(always)]
+    fn put_contact(&self, key: &ContactKey, draft: *const Binding) -> bool {
+        // SAFETY: the draft is valid.
+        CONTACTS.insert(key, unsafe { &*draft }, 0).is_ok()
+    }
+
+    #[inline(always)]
+    fn remove_contact(&self, key: &ContactKey) {
+        // That it was not there is no error.
+        let _ = CONTACTS.remove(key);
+    }
+
+    #[inline(always)]
+    fn policy(&self, learned: &Endpoint) -> Policy {
+        match POLICY.get(Key::new(128, learned.addr)) {
+            Some(rule) => Policy::from_u8(rule.policy),
+            None => Policy::Off,
+        }
+    }
+
+    #[inline(always)]
+    fn count(&self, counter: Counter) {
+        maps::count(counter);
+    }
+}

@@ -1,2 +1,0 @@
-//! Kernel programs.
-#![no_std]
