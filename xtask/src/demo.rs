@@ -1,0 +1,37 @@
+//! `cargo xtask demo`: the re-INVITE that dies without sipnat and arrives with it.
+
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::{
+    build, command, kernel,
+    packages::{self, Install},
+    workspace::Workspace,
+};
+
+/// Builds everything and runs the demo, whose exit code is ours.
+pub(crate) fn demo(workspace: &Workspace, install: Install) -> Result<ExitCode> {
+    let gaps = kernel::gaps();
+    if !gaps.is_empty() {
+        bail!("the demo needs {}", gaps.join("; "));
+    }
+    packages::ensure(&packages::LAB, install)?;
+    let object = build::kernel_programs(workspace, install)?;
+    let agent = build::agent(workspace, &object)?;
+    let mut cargo = workspace.cargo("build");
+    // In release, because that shares the agent's dependencies.
+    cargo
+        .args(["--release", "--package=nat-tests", "--bin=sipnat-demo"])
+        .env(build::OBJECT, &object);
+    command::run(&mut cargo)?;
+
+    let demo = workspace.target.join("release/sipnat-demo");
+    let status = Command::new(&demo)
+        .env(build::OBJECT, object)
+        .env(build::AGENT, agent)
+        .status()
+        .with_context(|| format!("cannot run {}", demo.display()))?;
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
+}

@@ -1,0 +1,164 @@
+//! Programs of the system: looked for, and on Debian and Ubuntu installed.
+
+use std::{
+    collections::BTreeSet,
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Result, bail};
+
+use crate::{command, kernel};
+
+/// May missing things be installed?
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Install {
+    /// Yes, where that is possible.
+    Missing,
+    /// No, only say so.
+    Never,
+}
+
+/// Something that a Debian package brings.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Program {
+    /// A name to look for on PATH, or the absolute path of a file.
+    name: &'static str,
+    package: &'static str,
+    why: &'static str,
+}
+
+impl Program {
+    pub(crate) const fn new(name: &'static str, package: &'static str, why: &'static str) -> Self {
+        Self { name, package, why }
+    }
+}
+
+/// What lab tests and demo run.
+pub(crate) const LAB: [Program; 7] = [
+    Program::new("ip", "iproute2", "makes the lab's network namespaces"),
+    Program::new("nft", "nftables", "is the lab's NAT router and its ISP"),
+    Program::new("ethtool", "ethtool", "switches checksum offload"),
+    Program::new("nsenter", "util-linux", "enters network namespaces"),
+    Program::new("sipp", "sip-tester", "plays the lab's phones and servers"),
+    Program::new("kamailio", "kamailio", "is one of the lab's PBXs"),
+    Program::new("baresip", "baresip-core", "is one of the lab's phones"),
+];
+
+/// Sees to it that all of them are there: installs what is missing if allowed and possible, and says so first.
+pub(crate) fn ensure(programs: &[Program], install: Install) -> Result<()> {
+    let missing = missing(programs, |name| find(name).is_some());
+    if missing.is_empty() {
+        return Ok(());
+    }
+    for Program { name, package, why } in &missing {
+        eprintln!("missing: {name}, of package {package}: {why}");
+    }
+    let by_hand = command_line(&missing);
+    if install == Install::Never {
+        bail!("nothing is installed with --no-install; as root: {by_hand}");
+    }
+    if !is_debian() {
+        bail!("this is neither Debian nor Ubuntu: install what Debian gets by `{by_hand}`");
+    }
+    if !kernel::is_root() {
+        bail!("it takes root to install them: sudo {by_hand}");
+    }
+    eprintln!("installing: {by_hand}");
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", include_str!("apt-install.sh"), "sh"])
+        .args(packages(&missing));
+    let status = shell.status()?;
+    if !status.success() {
+        bail!("`{by_hand}` failed: {status}");
+    }
+    let missing = self::missing(&missing, |name| find(name).is_some());
+    if !missing.is_empty() {
+        let names: Vec<_> = missing.iter().map(|program| program.name).collect();
+        bail!("`{by_hand}` did not bring {}", names.join(", "));
+    }
+    Ok(())
+}
+
+/// The command that installs them.
+pub(crate) fn command_line(programs: &[Program]) -> String {
+    let mut apt = Command::new("apt-get");
+    apt.args(["install", "--no-install-recommends"])
+        .args(packages(programs));
+    command::line(&apt)
+}
+
+/// Where a program is, if anywhere. The directories of the administrator's programs are often not on a user's PATH.
+pub(crate) fn find(name: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path)
+        .chain(["/usr/sbin", "/sbin"].map(PathBuf::from))
+        .map(|directory| directory.join(name))
+        .find(|candidate| is_file(candidate))
+}
+
+fn is_file(path: &Path) -> bool {
+    path.metadata().is_ok_and(|metadata| metadata.is_file())
+}
+
+fn missing(programs: &[Program], is_there: impl Fn(&str) -> bool) -> Vec<Program> {
+    let absent = programs.iter().filter(|program| !is_there(program.name));
+    absent.copied().collect()
+}
+
+fn packages(programs: &[Program]) -> BTreeSet<&'static str> {
+    programs.iter().map(|program| program.package).collect()
+}
+
+fn is_debian() -> bool {
+    find("apt-get").is_some()
+        && fs::read_to_string("/etc/os-release").is_ok_and(|text| is_debian_release(&text))
+}
+
+/// Is this the /etc/os-release of Debian, or of something made from it?
+fn is_debian_release(text: &str) -> bool {
+    text.lines()
+        .filter_map(|line| line.strip_prefix("ID=").or(line.strip_prefix("ID_LIKE=")))
+        .flat_map(|names| names.trim_matches('"').split_whitespace())
+        .any(|name| name == "debian" || name == "ubuntu")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_missing_is_installed() {
+        let missing = missing(&LAB, |name| !matches!(name, "sipp" | "nft"));
+        assert_eq!(
+            command_line(&missing),
+            "apt-get install --no-install-recommends nftables sip-tester"
+        );
+        assert!(self::missing(&LAB, |_| true).is_empty());
+    }
+
+    #[test]
+    fn a_package_is_named_once() {
+        let twice = [LAB[0], LAB[0]];
+        assert_eq!(packages(&twice).len(), 1);
+    }
+
+    #[test]
+    fn programs_are_found_on_path_and_by_path() {
+        assert!(find("sh").is_some());
+        assert!(find("/bin/sh").is_some());
+        assert!(find("no-such-program").is_none());
+    }
+
+    #[test]
+    fn debian_and_its_kin_are_known() {
+        assert!(is_debian_release("NAME=x\nID=debian\n"));
+        assert!(is_debian_release(
+            "ID=linuxmint\nID_LIKE=\"ubuntu debian\"\n"
+        ));
+        assert!(!is_debian_release("ID=fedora\nVERSION_ID=42\n"));
+        assert!(!is_debian_release("VARIANT_ID=debian\n"));
+    }
+}

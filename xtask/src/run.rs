@@ -1,0 +1,19 @@
+//! `cargo xtask run`: the agent on a real interface.
+
+use std::{
+    ffi::OsString,
+    os::unix::process::CommandExt as _,
+    process::{Command, ExitCode},
+};
+
+use anyhow::{Result, anyhow};
+
+use crate::{build, packages::Install, workspace::Workspace};
+
+/// Builds, then becomes `sipnat run`, so that signals and the exit code are the agent's own.
+pub(crate) fn run(workspace: &Workspace, install: Install, args: &[OsString]) -> Result<ExitCode> {
+    let object = build::kernel_programs(workspace, install)?;
+    let agent = build::agent(workspace, &object)?;
+    let error = Command::new(&agent).arg("run").args(args).exec();
+    Err(anyhow!("cannot run {}: {error}", agent.display()))
+}

@@ -1,0 +1,181 @@
+//! `cargo xtask test`: the layers, one after the other, and one summary.
+
+use std::{
+    env,
+    ffi::OsString,
+    io::{BufRead as _, BufReader},
+    path::PathBuf,
+    process::{Command, ExitCode, Stdio},
+    time::Instant,
+};
+
+use anyhow::{Context as _, Result};
+use clap::ValueEnum;
+
+use crate::{
+    build, command, kernel,
+    packages::{self, Install},
+    summary::{Outcome, Summary},
+    workspace::Workspace,
+};
+
+/// Lab tests wait for timers more than they compute, but each brings several processes.
+const LAB_THREADS: &str = "2";
+
+/// Where a test runs.
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+pub(crate) enum Layer {
+    /// Everything that needs neither root nor an eBPF toolchain
+    Host,
+    /// The kernel programs on crafted frames; needs root
+    TestRun,
+    /// Network namespaces with real SIP software; needs root
+    Lab,
+}
+
+impl Layer {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Host => "host",
+            Self::TestRun => "test-run",
+            Self::Lab => "lab",
+        }
+    }
+
+    /// The arguments of each `cargo test` that makes up this layer.
+    fn commands(self) -> &'static [&'static [&'static str]] {
+        match self {
+            Self::Host => &[
+                &[
+                    "--package=nat-common",
+                    "--package=nat-userspace",
+                    "--package=xtask",
+                ],
+                &["--package=nat-tests", "--lib", "--bins"],
+            ],
+            Self::TestRun => &[&["--package=nat-tests", "--test=test_run"]],
+            Self::Lab => &[&["--package=nat-tests", "--test=lab"]],
+        }
+    }
+}
+
+/// Runs the layers, all of them if none is named, and fails if one test failed.
+pub(crate) fn test(
+    workspace: &Workspace,
+    install: Install,
+    layers: &[Layer],
+    args: &[OsString],
+) -> Result<ExitCode> {
+    let layers = if layers.is_empty() {
+        Layer::value_variants()
+    } else {
+        layers
+    };
+    let mut summary = Summary::default();
+    for &layer in layers {
+        let start = Instant::now();
+        let mut outcome = match prepare(workspace, install, layer) {
+            Ok(Ready::Run(environment)) => run(workspace, layer, &environment, args),
+            Ok(Ready::Gaps(gaps)) => {
+                let reason = format!("this machine lacks {}", gaps.join("; "));
+                if is_ci() {
+                    Outcome::failed(&format!("{reason} (a skip is a failure when CI is set)"))
+                } else {
+                    Outcome::skipped(&reason)
+                }
+            }
+            Err(error) => Outcome::failed(&format!("{error:#}")),
+        };
+        outcome.time = start.elapsed();
+        summary.0.push((layer.name(), outcome));
+    }
+    println!("\n{summary}");
+    Ok(if summary.total().failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Can a layer run?
+enum Ready {
+    /// Yes, in this environment.
+    Run(Vec<(&'static str, PathBuf)>),
+    /// No: this is missing.
+    Gaps(Vec<String>),
+}
+
+fn prepare(workspace: &Workspace, install: Install, layer: Layer) -> Result<Ready> {
+    if layer == Layer::Host {
+        return Ok(Ready::Run(Vec::new()));
+    }
+    let gaps = kernel::gaps();
+    if !gaps.is_empty() {
+        return Ok(Ready::Gaps(gaps));
+    }
+    if layer == Layer::Lab {
+        packages::ensure(&packages::LAB, install)?;
+    }
+    let object = build::kernel_programs(workspace, install)?;
+    let agent = build::agent(workspace, &object)?;
+    Ok(Ready::Run(vec![
+        (build::OBJECT, object),
+        (build::AGENT, agent),
+    ]))
+}
+
+/// Runs the layer's tests, shows what they print, and counts.
+fn run(
+    workspace: &Workspace,
+    layer: Layer,
+    environment: &[(&str, PathBuf)],
+    args: &[OsString],
+) -> Outcome {
+    let mut outcome = Outcome::default();
+    for arguments in layer.commands() {
+        let mut cargo = workspace.cargo("test");
+        cargo
+            .arg("--no-fail-fast")
+            .args(*arguments)
+            .arg("--")
+            .args(args)
+            .envs(environment.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null());
+        if layer == Layer::Lab && env::var_os("RUST_TEST_THREADS").is_none() {
+            cargo.env("RUST_TEST_THREADS", LAB_THREADS);
+        }
+        let failed_before = outcome.counts.failed;
+        if let Err(error) = follow(&mut cargo, &mut outcome) {
+            // It may be a build that failed, or a test binary that crashed: both without a result line.
+            if outcome.counts.failed == failed_before {
+                outcome.fail(&format!("{error:#}"));
+            }
+        }
+    }
+    outcome
+}
+
+/// Runs it, shows and reads every line that it prints.
+fn follow(command: &mut Command, outcome: &mut Outcome) -> Result<()> {
+    let line = command::line(command);
+    eprintln!("$ {line}");
+    let mut child = command
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot run `{line}`"))?;
+    let stdout = child.stdout.take().context("stdout is not piped")?;
+    // Tests print what they like, also what is not UTF-8.
+    for line in BufReader::new(stdout).split(b'\n') {
+        let line = line?;
+        let line = String::from_utf8_lossy(&line);
+        println!("{line}");
+        outcome.read(&line);
+    }
+    let status = child.wait()?;
+    anyhow::ensure!(status.success(), "`{line}`: {status}");
+    Ok(())
+}
+
+fn is_ci() -> bool {
+    env::var("CI").is_ok_and(|value| !matches!(value.as_str(), "" | "0" | "false"))
+}
