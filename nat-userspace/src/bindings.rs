@@ -1,19 +1,24 @@
 //! `sipnat bindings`: what is known of terminals.
 
-use std::{collections::HashMap, net::SocketAddr, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    net::SocketAddr,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, bail};
 use aya::maps::{Array, MapData};
-use nat_common::abi::{Binding, ContactKey, DialogKey, Endpoint, Entry, SECOND, Set, flag, ticks};
+use nat_common::{
+    abi::{Binding, ContactKey, DialogKey, Endpoint, Entry, SECOND, Set, Slot, flag, ticks},
+    engine::TRANSACTION_LIFE,
+    key,
+};
 use serde::Serialize;
 
 use crate::{
     clock, output,
     tables::{Tables, entries, slots},
 };
-
-/// How long a transaction lives (RFC 3261: 64 T1).
-const TRANSACTION: u32 = ticks(32 * SECOND);
 
 /// What a binding identifies its terminal by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -121,7 +126,7 @@ impl Row {
             learned: entry.peer.into(),
             age_seconds: seconds(age),
             seen_seconds_ago: seconds(age),
-            expires_in_seconds: seconds(TRANSACTION.saturating_sub(age)),
+            expires_in_seconds: seconds(TRANSACTION_LIFE.saturating_sub(age)),
             redirected: 0,
         }
     }
@@ -189,25 +194,27 @@ impl Listing {
     fn read(tables: &Tables) -> Result<Self> {
         let now = clock::now();
         let contacts = entries(&tables.contacts)?.into_iter().collect();
+        let mut dialogs = entries(&tables.dialogs)?;
+        dialogs.retain(|(_, binding)| binding.expires > now);
         let mut bindings = contact_rows(&contacts, now);
         bindings.extend(
-            entries(&tables.dialogs)?
-                .into_iter()
-                .filter(|(_, binding)| binding.expires > now)
-                .map(|(key, binding)| Row::new(Key::Dialog(key), Kind::Dialog, &binding, now)),
+            dialogs
+                .iter()
+                .map(|(key, binding)| Row::new(Key::Dialog(*key), Kind::Dialog, binding, now)),
         );
 
         let tick = ticks(now);
-        let pending = slots(&tables.pending)?;
+        let mut pending = slots(&tables.pending)?;
+        forget_settled(&mut pending, &dialogs);
         bindings.extend(
             young(&pending, tick)
                 .map(|(tag, entry)| Row::pending(Key::Slot(tag), Kind::Dialog, entry, tick)),
         );
         let inbound = slots(&tables.inbound)?;
+        let settled = settled_contacts(&contacts, &inbound);
         bindings.extend(
             young(&inbound, tick)
-                .filter(|(_, entry)| asks_for_a_contact(entry))
-                .filter(|(_, entry)| !contacts.keys().any(|key| key.uri == entry.contact))
+                .filter(|(_, entry)| asks_for_a_contact(entry) && !settled.contains(&entry.contact))
                 .map(|(tag, entry)| Row::pending(Key::Slot(tag), Kind::Contact, entry, tick)),
         );
         let outbound = slots(&tables.outbound)?;
@@ -328,9 +335,33 @@ fn young(sets: &[Set], now: u32) -> impl Iterator<Item = (u64, &Entry)> {
     sets.iter()
         .flatten()
         .filter(move |slot| {
-            slot.tag != 0 && slot.tag & BUSY == 0 && now.wrapping_sub(slot.entry.at) < TRANSACTION
+            slot.tag != 0
+                && slot.tag & BUSY == 0
+                && now.wrapping_sub(slot.entry.at) < TRANSACTION_LIFE
         })
         .map(|slot| (slot.tag, &slot.entry))
+}
+
+/// Clears the slots of dialog ends that are active by now.
+fn forget_settled(pending: &mut [Set], dialogs: &[(DialogKey, Binding)]) {
+    let mask = pending.len().wrapping_sub(1);
+    for (dialog, _) in dialogs {
+        let key = key::pending(dialog.call, dialog.tag);
+        let set = pending.get_mut(key.index as usize & mask);
+        for slot in set.into_iter().flatten().filter(|slot| key.is_of(slot)) {
+            *slot = Slot::default();
+        }
+    }
+}
+
+/// Contact URIs on which there is nothing to wait for: they are active, or were removed.
+fn settled_contacts(contacts: &HashMap<ContactKey, Binding>, inbound: &[Set]) -> HashSet<u64> {
+    let removed = inbound
+        .iter()
+        .flatten()
+        .filter(|slot| slot.entry.flags & flag::REMOVE != 0)
+        .map(|slot| slot.entry.contact);
+    contacts.keys().map(|key| key.uri).chain(removed).collect()
 }
 
 /// Whether the transaction is a REGISTER that, if accepted, makes a contact active.
@@ -510,13 +541,57 @@ mod tests {
     }
 
     #[test]
+    fn what_is_settled_is_not_pending() {
+        let dialog = DialogKey {
+            call: 0x1234_5678_9abc,
+            tag: 0xdef0 << 20,
+        };
+        let mut set = Set::default();
+        let mut slots = [set, set];
+        let key = key::pending(dialog.call, dialog.tag);
+        let mut copy = Entry::default();
+        // SAFETY: the set outlives this use, and nothing else refers to it.
+        let mut table = unsafe { nat_common::slots::Slots::new(&raw mut set, &mut copy) };
+        let mut entry = Entry {
+            at: ticks(NOW),
+            ..Entry::default()
+        };
+        table.note(&key, &mut entry, 1, false);
+        slots[key.index as usize & 1] = set;
+        assert_eq!(young(&slots, ticks(NOW)).count(), 1);
+        let other = DialogKey { tag: 1, ..dialog };
+        forget_settled(&mut slots, &[(other, Binding::EMPTY)]);
+        assert_eq!(young(&slots, ticks(NOW)).count(), 1);
+        forget_settled(&mut slots, &[(dialog, Binding::EMPTY)]);
+        assert_eq!(young(&slots, ticks(NOW)).count(), 0);
+    }
+
+    #[test]
+    fn a_contact_is_pending_until_it_is_active_or_removed() {
+        let register = |contact, flags| Entry {
+            contact,
+            flags: flags | flag::REGISTER,
+            ..Entry::default()
+        };
+        assert!(asks_for_a_contact(&register(7, flag::DIRECT)));
+        assert!(!asks_for_a_contact(&register(0, flag::DIRECT)));
+        assert!(!asks_for_a_contact(&register(7, flag::REMOVE)));
+        let mut set = Set::default();
+        set[0].entry = register(8, flag::REMOVE);
+        set[1].entry = register(9, 0);
+        let contacts = HashMap::from([(key(7, 1), binding("a@b"))]);
+        let settled = settled_contacts(&contacts, &[set]);
+        assert!(settled.contains(&7) && settled.contains(&8) && !settled.contains(&9));
+    }
+
+    #[test]
     fn only_young_slots_count() {
         let now = ticks(NOW);
         let mut set = Set::default();
         set[0].tag = 1 << 8;
         set[0].entry.at = now;
         set[1].tag = 1 << 8;
-        set[1].entry.at = now.wrapping_sub(TRANSACTION);
+        set[1].entry.at = now.wrapping_sub(TRANSACTION_LIFE);
         set[2].tag = 1 << 8 | 1;
         set[2].entry.at = now;
         set[3].entry.at = now;

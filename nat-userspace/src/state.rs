@@ -130,9 +130,12 @@ impl State {
                 return Err(error).with_context(|| format!("cannot read {}", path.display()));
             }
         };
-        serde_json::from_slice(&text)
-            .map(Some)
-            .with_context(|| format!("{} is no state file of sipnat; `sipnat detach` removes it", path.display()))
+        serde_json::from_slice(&text).map(Some).with_context(|| {
+            format!(
+                "{} is no state file of sipnat; `sipnat detach` removes it",
+                path.display()
+            )
+        })
     }
 
     /// Whether its agent still runs.
