@@ -36,6 +36,12 @@ impl SlotKey {
             index: b as u32,
         }
     }
+
+    /// Whether a copy of a slot holds the entry of this key.
+    #[must_use]
+    pub const fn is_of(&self, slot: &Slot) -> bool {
+        slot.tag & (HASH | BUSY) == self.tag && slot.entry.check == self.check
+    }
 }
 
 /// What came of noting an entry.
