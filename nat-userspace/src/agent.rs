@@ -59,20 +59,26 @@ pub async fn run(options: Options) -> Result<()> {
     kernel.check()?;
     let net = Net::open()?;
     let links = preflight::interfaces(&net.links().await?, &options.interfaces)?;
+    let object = object::read(options.object.as_deref())?;
     // From here on a signal waits until what was begun can be undone.
     let mut signals = Signals::new()?;
 
     let mut state = claim(&net, &links, &options.ports).await?;
-    let dir = state.pins.clone();
-    let started = start(&net, kernel, &options, &mut state).await;
-    let ended = match started {
+    let loader = Loader::new(&object)
+        .ports(&options.ports)
+        .policy(options.policy)
+        .log(log::max_level());
+    let tcx = kernel >= preflight::TCX && !options.clsact;
+    let ended = match start(&net, loader, &links, tcx, &mut state).await {
         Ok(path) => {
             announce(&state);
             serve(path, &mut signals).await
         }
         Err(error) => {
-            give_up(&net, &state, &dir).await;
-            return Err(error);
+            if let Err(error) = take_away(&net, &state).await {
+                warn!("could not clean up: {error:#}");
+            }
+            return Err(explain(error, kernel));
         }
     };
     if options.keep && ended.is_ok() {
@@ -84,13 +90,13 @@ pub async fn run(options: Options) -> Result<()> {
         ));
         return Ok(());
     }
-    ended.and(take_away(&net, &state, &dir).await)
+    ended.and(take_away(&net, &state).await)
 }
 
 /// Removes all that this agent put in place.
-async fn take_away(net: &Net, state: &State, dir: &Path) -> Result<()> {
+async fn take_away(net: &Net, state: &State) -> Result<()> {
     let _lock = state::lock()?;
-    let removed = attach::remove(net, state, dir).await;
+    let removed = attach::remove(net, state, &state.pins).await;
     removed.and(state::remove().map(drop))
 }
 
@@ -155,27 +161,21 @@ async fn take_over(net: &Net, dir: &Path) -> Result<()> {
 /// Loads, pins and attaches.
 async fn start(
     net: &Net,
-    kernel: Kernel,
-    options: &Options,
+    mut loader: Loader<'_>,
+    links: &[Link],
+    tcx: bool,
     state: &mut State,
 ) -> Result<DataPath> {
-    let object = object::read(options.object.as_deref())?;
-    let links = preflight::interfaces(&net.links().await?, &options.interfaces)?;
-    let mut loader = Loader::new(&object)
-        .ports(&options.ports)
-        .policy(options.policy)
-        .log(log::max_level());
-    for link in &links {
+    for link in links {
         for subnet in net.subnets(link.index).await? {
             debug!("{subnet} is on {}'s own link: policy off", link.name);
             loader = loader.rule(subnet, Policy::Off, origin::ON_LINK);
         }
     }
-    let mut path = loader.load().map_err(|error| explain(error, kernel))?;
+    let mut path = loader.load()?;
     pins::pin(&mut path, &state.pins)?;
-    let tcx = kernel >= preflight::TCX && !options.clsact;
-    for link in &links {
-        let attached = attach::attach(&mut path, link, &state.pins, tcx)?;
+    for link in links {
+        let attached = attach::attach(net, &mut path, link, &state.pins, tcx).await?;
         state.interfaces.push(attached);
         // Each at once: whoever comes after a crash must know what to remove.
         state.write()?;
@@ -200,13 +200,6 @@ fn explain(error: anyhow::Error, kernel: Kernel) -> anyhow::Error {
         ))
     } else {
         error
-    }
-}
-
-/// Undoes what was begun.
-async fn give_up(net: &Net, state: &State, dir: &Path) {
-    if let Err(error) = take_away(net, state, dir).await {
-        warn!("could not clean up: {error:#}");
     }
 }
 

@@ -22,12 +22,18 @@ use crate::{
 ///
 /// # Errors
 /// If the kernel or driver refuses.
-pub fn attach(path: &mut DataPath, link: &Link, dir: &Path, tcx: bool) -> Result<Attached> {
+pub async fn attach(
+    net: &Net,
+    path: &mut DataPath,
+    link: &Link,
+    dir: &Path,
+    tcx: bool,
+) -> Result<Attached> {
     let xdp = attach_xdp(path.ingress()?, link, dir)?;
     let tc = if tcx {
         attach_tcx(path.egress()?, link, dir)
     } else {
-        attach_clsact(path.egress()?, link)
+        attach_clsact(net, path.egress()?, link).await
     };
     Ok(Attached {
         name: link.name.clone(),
@@ -90,7 +96,7 @@ fn pin(link: FdLink, at: &Path) -> Result<()> {
     Ok(())
 }
 
-fn attach_clsact(program: &mut SchedClassifier, link: &Link) -> Result<Tc> {
+async fn attach_clsact(net: &Net, program: &mut SchedClassifier, link: &Link) -> Result<Tc> {
     let made = match tc::qdisc_add_clsact(&link.name) {
         Ok(()) => true,
         Err(TcError::NetlinkError(error)) if error.raw_os_error() == Some(Errno::EEXIST as i32) => {
@@ -98,6 +104,14 @@ fn attach_clsact(program: &mut SchedClassifier, link: &Link) -> Result<Tc> {
         }
         Err(error) => return Err(error).context("cannot add the clsact qdisc"),
     };
+    let filter = attach_filter(program, link, made);
+    if made && filter.is_err() {
+        net.delete_clsact(link.index).await?;
+    }
+    filter
+}
+
+fn attach_filter(program: &mut SchedClassifier, link: &Link, made: bool) -> Result<Tc> {
     let options = TcAttachOptions::Netlink(NlOptions::default());
     let id = program.attach_with_options(&link.name, TcAttachType::Egress, options)?;
     let filter = program.take_link(id)?;
