@@ -25,7 +25,8 @@ pub(crate) fn clippy_ebpf(workspace: &Workspace, install: Install) -> Result<Exi
 pub(crate) fn deny(workspace: &Workspace) -> Result<ExitCode> {
     let mut deny = Command::new(tools::cargo_deny(workspace)?);
     deny.current_dir(&workspace.root)
-        .args(["--locked", "check", "bans", "licenses", "sources"]);
+        .args(["--locked", "check", "--hide-inclusion-graph"])
+        .args(["bans", "licenses", "sources"]);
     command::run(&mut deny)?;
     Ok(ExitCode::SUCCESS)
 }
