@@ -96,7 +96,7 @@ pub async fn run(options: Options) -> Result<()> {
 /// Removes all that this agent put in place.
 async fn take_away(net: &Net, state: &State) -> Result<()> {
     let _lock = state::lock()?;
-    let removed = attach::remove(net, state, &state.pins).await;
+    let removed = attach::remove(net, &state.interfaces, &state.pins).await;
     removed.and(state::remove().map(drop))
 }
 
@@ -152,10 +152,9 @@ async fn take_over(net: &Net, dir: &Path) -> Result<()> {
         }
         info!("replacing what an earlier agent left in {}", dir.display());
     }
-    match State::find()? {
-        Some(old) => attach::remove(net, &old, dir).await,
-        None => pins::remove(dir).map(drop),
-    }
+    let interfaces = State::find()?.map(|old| old.interfaces);
+    attach::remove(net, &interfaces.unwrap_or_default(), dir).await?;
+    Ok(())
 }
 
 /// Loads, pins and attaches.
@@ -306,33 +305,23 @@ impl Logs {
 pub async fn detach() -> Result<()> {
     preflight::capabilities()?;
     let net = Net::open()?;
-    let state = State::find();
-    if let Ok(Some(state)) = &state {
-        end(state).await?;
+    let found = State::find().unwrap_or_else(|error| {
+        warn!("{error:#}");
+        None
+    });
+    if let Some(agent) = &found {
+        end(agent).await?;
     }
     let _lock = state::lock()?;
-    let dir = pins::dir(state::netns()?);
-    let interfaces = match &state {
-        Ok(Some(state)) => format!(" from {}", state.interface_names()),
-        _ => String::new(),
-    };
-    let mut removed = dir.exists();
-    match state {
-        Ok(Some(state)) => {
-            attach::remove(&net, &state, &dir).await?;
-            removed = true;
-        }
-        Ok(None) => drop(pins::remove(&dir)?),
-        Err(error) => {
-            warn!("{error:#}");
-            pins::remove(&dir)?;
-        }
-    }
-    removed |= state::remove()?;
-    println(&if removed {
-        format!("sipnat: detached{interfaces}")
-    } else {
-        "sipnat: nothing to detach in this network namespace".into()
+    // What the agent removed itself when it ended is no more in its state.
+    let left = State::find().ok().flatten();
+    let interfaces = left.map(|left| left.interfaces).unwrap_or_default();
+    let pins = attach::remove(&net, &interfaces, &pins::dir(state::netns()?)).await?;
+    let state = state::remove()?;
+    println(&match found {
+        Some(agent) => format!("sipnat: detached from {}", agent.interface_names()),
+        None if pins || state => "sipnat: detached".into(),
+        None => "sipnat: nothing to detach in this network namespace".into(),
     });
     Ok(())
 }

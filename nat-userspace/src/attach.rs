@@ -1,21 +1,22 @@
 //! Puts the programs on an interface, and takes them off.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use aya::programs::{
-    Link as _, LinkOrder, ProgramError, SchedClassifier, TcAttachType, Xdp, XdpError,
+    Link as _, LinkOrder, ProgramError, ProgramInfo, SchedClassifier, TcAttachType, Xdp, XdpError,
     links::FdLink,
     tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions, TcError, TcHandle},
     xdp::XdpMode as Mode,
 };
+use log::warn;
 use nix::errno::Errno;
 
 use crate::{
-    loader::DataPath,
+    loader::{DataPath, INGRESS},
     net::{Link, Net},
     pins,
-    state::{Attached, State, Tc, XdpMode},
+    state::{Attached, Tc, XdpMode},
 };
 
 /// Attaches both programs to `link`, and pins the links in `dir`.
@@ -128,16 +129,36 @@ fn attach_filter(program: &mut SchedClassifier, link: &Link, made: bool) -> Resu
 /// Takes off and removes all that an agent put in place: filters, qdiscs, links, pins.
 ///
 /// # Errors
-/// If something could not be removed; the rest is.
-pub async fn remove(net: &Net, state: &State, dir: &Path) -> Result<()> {
+/// If pins could not be removed, or the kernel does not let go.
+pub async fn remove(net: &Net, interfaces: &[Attached], dir: &Path) -> Result<bool> {
+    let program = ProgramInfo::from_pin(dir.join(INGRESS)).map(|info| info.id());
     // Links hold what is attached, and go with their pins.
-    let mut result = pins::remove(dir).map(drop);
-    for interface in &state.interfaces {
+    let removed = pins::remove(dir);
+    for interface in interfaces {
+        // Others may have removed them before.
         if let Err(error) = remove_clsact(net, interface).await {
-            result = result.and(Err(error));
+            warn!("{error:#}");
         }
     }
-    result
+    if let Ok(program) = program {
+        wait_until_off(net, program).await?;
+    }
+    removed
+}
+
+/// Waits until no interface has the XDP program any more: the kernel ends links a little after their
+/// last user has gone.
+async fn wait_until_off(net: &Net, program: u32) -> Result<()> {
+    const STEP: Duration = Duration::from_millis(5);
+    const STEPS: usize = 200;
+    for _ in 0..STEPS {
+        let links = net.links().await?;
+        if links.iter().all(|link| link.xdp != Some(program)) {
+            return Ok(());
+        }
+        tokio::time::sleep(STEP).await;
+    }
+    bail!("the kernel does not let go of XDP program {program}; see `bpftool net show`")
 }
 
 async fn remove_clsact(net: &Net, interface: &Attached) -> Result<()> {
@@ -161,9 +182,10 @@ async fn remove_clsact(net: &Net, interface: &Attached) -> Result<()> {
         .detach()
         .with_context(|| format!("cannot remove the egress filter of {}", link.name));
     if made {
-        return net.delete_clsact(link.index).await;
+        net.delete_clsact(link.index).await
+    } else {
+        detached
     }
-    detached
 }
 
 fn errno(error: &ProgramError) -> Option<Errno> {

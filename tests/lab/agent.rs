@@ -345,6 +345,25 @@ fn missing_capabilities_are_named() -> Result<()> {
 }
 
 #[test]
+fn an_old_kernel_is_refused() -> Result<()> {
+    let host = Host::new()?;
+    // The kernel can pretend to be an old one.
+    let mut command = Command::new("setarch");
+    command
+        .arg("--uname-2.6")
+        .arg(sipnat::binary()?)
+        .args(["run", "--iface", "eth0"]);
+    let output = host.netns.enter(|| command.output())??;
+    assert_eq!(output.status.code(), Some(1));
+    let text = stderr(&output);
+    assert!(
+        text.contains("this kernel is Linux 2.6; sipnat needs 6.1 or later"),
+        "{text}"
+    );
+    Ok(())
+}
+
+#[test]
 fn a_wrong_object_is_refused_and_nothing_is_left() -> Result<()> {
     let host = Host::new()?;
     let args = ["run", "--iface", "eth0", "--bpf-object", "/etc/passwd"];
@@ -409,7 +428,7 @@ fn a_new_agent_replaces_what_another_left() -> Result<()> {
     );
     agent.signal(Signal::SIGKILL)?;
     agent.wait(STOP)?;
-    // Its death changed nothing for the kernel.
+    // Its death changes nothing for the kernel.
     assert!(host.ask(&["bindings"])?.contains("0 bindings"));
     let agent = host.run(&ON_ETH0)?;
     let programs = host.programs()?;
@@ -420,11 +439,19 @@ fn a_new_agent_replaces_what_another_left() -> Result<()> {
 #[test]
 fn detach_ends_a_running_agent() -> Result<()> {
     let host = Host::new()?;
-    let mut agent = host.run(&ON_ETH0)?;
-    let programs = host.programs()?;
-    assert!(host.ask(&["detach"])?.contains("detached from eth0"));
-    assert!(agent.wait(STOP)?.success());
-    host.is_clean(&programs)
+    for args in [&ON_ETH0[..], &["--iface", "eth0", "--clsact"]] {
+        let mut agent = host.run(args)?;
+        let programs = host.programs()?;
+        let output = host.sipnat(&["detach"])?;
+        assert_eq!(
+            String::from_utf8_lossy(&output.stdout),
+            "sipnat: detached from eth0\n"
+        );
+        assert_eq!(stderr(&output), "");
+        assert!(agent.wait(STOP)?.success());
+        host.is_clean(&programs)?;
+    }
+    Ok(())
 }
 
 #[test]
