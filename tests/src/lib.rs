@@ -1,1 +1,23 @@
-//! The lab.
+//! The lab: phones, routers, an ISP and a PBX in network namespaces, with the faults of the real ones.
+//!
+//! [`Lab`] builds the network. Into it go real programs ([`sipp`], [`baresip`], [`kamailio`], [`sipnat`])
+//! and a PBX that takes RFC 3261 at its word ([`pbx`]). [`capture`] sees what happens on the wires, and
+//! [`ladder`] draws it.
+
+pub mod alg;
+pub mod baresip;
+pub mod capture;
+pub mod kamailio;
+pub mod lab;
+pub mod ladder;
+pub mod netns;
+pub mod pbx;
+pub mod process;
+pub mod sip;
+pub mod sipnat;
+pub mod sipp;
+
+pub use alg::Alg;
+pub use lab::{Lab, PBX, Plan};
+pub use pbx::{Answers, StrictPbx};
+pub use sipnat::Sipnat;

@@ -1,0 +1,4 @@
+//! Tests of sipnat with real programs in a network of namespaces.
+mod agent;
+mod slide;
+mod scene;

@@ -1,0 +1,231 @@
+//! Packet sockets at many places of the lab at once.
+
+use std::{
+    io::IoSliceMut,
+    net::SocketAddrV4,
+    os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+use etherparse::{NetSlice, SlicedPacket, TransportSlice};
+use nix::{
+    cmsg_space,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::{
+        socket::{
+            AddressFamily, ControlMessageOwned, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, recvmsg,
+            setsockopt, socket, sockopt::ReceiveTimestampns,
+        },
+        time::TimeSpec,
+    },
+};
+
+use crate::{netns::Netns, sip::Message};
+
+/// The packet type of `packet(7)` for packets that the host itself sends.
+const PACKET_OUTGOING: u8 = 4;
+const FRAME: usize = 65536;
+const POLL: u16 = 20;
+
+/// A place where packets are captured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Tap {
+    /// A phone's interface: site and number.
+    Phone(usize, usize),
+    /// The outer interface of a site's router.
+    Router(usize),
+    /// The PBX's interface.
+    Pbx,
+    /// The phone with a public address.
+    Public,
+    /// The host on the PBX's subnet.
+    Neighbour,
+    /// The second gateway on the PBX's subnet.
+    OtherGateway,
+}
+
+/// Which way a packet goes, seen from the captured interface's host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// The host receives it.
+    In,
+    /// The host sends it.
+    Out,
+}
+
+/// A captured UDP packet.
+#[derive(Debug, Clone)]
+pub struct Packet {
+    /// When the kernel saw it.
+    pub time: Duration,
+    /// Where it was captured.
+    pub tap: Tap,
+    /// Which way it goes.
+    pub direction: Direction,
+    /// From whom.
+    pub source: SocketAddrV4,
+    /// To whom.
+    pub destination: SocketAddrV4,
+    /// The UDP checksum that it carries: with checksum offload the sum of the pseudo header only.
+    pub checksum: u16,
+    /// The IPv4 packet, from the IP header on.
+    pub ip: Vec<u8>,
+    /// What UDP carries.
+    pub payload: Vec<u8>,
+}
+
+impl Packet {
+    /// The SIP message that it carries.
+    pub fn sip(&self) -> Option<Message> {
+        Message::parse(&self.payload)
+    }
+
+    /// The start line of the SIP message that it carries.
+    pub fn start_line(&self) -> String {
+        self.sip().map(|message| message.start).unwrap_or_default()
+    }
+}
+
+/// A running capture; it ends when dropped.
+#[derive(Debug)]
+pub struct Capture {
+    packets: Arc<Mutex<Vec<Packet>>>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Socket {
+    fd: OwnedFd,
+    tap: Tap,
+    ifindex: usize,
+}
+
+impl Capture {
+    /// Captures on these interfaces.
+    pub fn start(taps: &[(Tap, &Netns, &str)]) -> Result<Self> {
+        let sockets: Vec<_> =
+            taps.iter().map(|&(tap, netns, interface)| Socket::open(tap, netns, interface)).collect::<Result<_>>()?;
+        let packets = Arc::new(Mutex::new(Vec::new()));
+        let stop = Arc::new(AtomicBool::new(false));
+        let thread = thread::spawn({
+            let (packets, stop) = (Arc::clone(&packets), Arc::clone(&stop));
+            move || {
+                let mut buffer = vec![0; FRAME];
+                while !stop.load(Ordering::Relaxed) {
+                    let mut polled: Vec<_> =
+                        sockets.iter().map(|socket| PollFd::new(socket.fd.as_fd(), PollFlags::POLLIN)).collect();
+                    if poll(&mut polled, PollTimeout::from(POLL)).is_err() {
+                        continue;
+                    }
+                    for socket in &sockets {
+                        while let Some(received) = socket.receive(&mut buffer) {
+                            let mut packets = packets.lock().unwrap_or_else(PoisonError::into_inner);
+                            packets.extend(received);
+                        }
+                    }
+                }
+            }
+        });
+        Ok(Self { packets, stop, thread: Some(thread) })
+    }
+
+    /// All packets so far, in order of time.
+    pub fn packets(&self) -> Vec<Packet> {
+        let mut packets = self.packets.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        packets.sort_by_key(|packet| packet.time);
+        packets
+    }
+
+    /// The packets so far of one place and direction.
+    pub fn at(&self, tap: Tap, direction: Direction) -> Vec<Packet> {
+        let mut packets = self.packets();
+        packets.retain(|packet| packet.tap == tap && packet.direction == direction);
+        packets
+    }
+
+    /// Waits for a packet that `matches`; none when `limit` passes first.
+    pub fn wait_for(&self, limit: Duration, matches: impl Fn(&Packet) -> bool) -> Option<Packet> {
+        let deadline = Instant::now() + limit;
+        loop {
+            if let Some(packet) = self.packets().into_iter().find(&matches) {
+                return Some(packet);
+            }
+            if Instant::now() >= deadline {
+                return None;
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Capture {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Socket {
+    fn open(tap: Tap, netns: &Netns, interface: &str) -> Result<Self> {
+        let fd = netns
+            .enter(|| {
+                socket(
+                    AddressFamily::Packet,
+                    SockType::Raw,
+                    SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC,
+                    SockProtocol::EthAll,
+                )
+            })?
+            .context("open a packet socket")?;
+        setsockopt(&fd, ReceiveTimestampns, &true)?;
+        let ifindex = usize::try_from(netns.ifindex(interface)?)?;
+        Ok(Self { fd, tap, ifindex })
+    }
+
+    /// The next frame: outer none when there is no more, inner none when it is of no interest.
+    fn receive(&self, buffer: &mut [u8]) -> Option<Option<Packet>> {
+        let mut control = cmsg_space!(TimeSpec);
+        let mut iov = [IoSliceMut::new(buffer)];
+        let message =
+            recvmsg::<LinkAddr>(self.fd.as_raw_fd(), &mut iov, Some(&mut control), MsgFlags::empty()).ok()?;
+        let time = message.cmsgs().ok()?.find_map(|control| match control {
+            ControlMessageOwned::ScmTimestampns(time) => Some(Duration::from(time)),
+            _ => None,
+        });
+        let (length, link) = (message.bytes, message.address);
+        Some(link.filter(|link| link.ifindex() == self.ifindex).and_then(|link| {
+            let direction = if link.pkttype() == PACKET_OUTGOING { Direction::Out } else { Direction::In };
+            parse(self.tap, direction, time?, &buffer[..length])
+        }))
+    }
+}
+
+fn parse(tap: Tap, direction: Direction, time: Duration, frame: &[u8]) -> Option<Packet> {
+    let sliced = SlicedPacket::from_ethernet(frame).ok()?;
+    let Some(NetSlice::Ipv4(ip)) = &sliced.net else {
+        return None;
+    };
+    let Some(TransportSlice::Udp(udp)) = &sliced.transport else {
+        return None;
+    };
+    let header = ip.header();
+    let bytes = &sliced.ether_payload()?.payload[..usize::from(header.total_len())];
+    Some(Packet {
+        time,
+        tap,
+        direction,
+        source: SocketAddrV4::new(header.source_addr(), udp.source_port()),
+        destination: SocketAddrV4::new(header.destination_addr(), udp.destination_port()),
+        checksum: udp.checksum(),
+        ip: bytes.to_vec(),
+        payload: udp.payload().to_vec(),
+    })
+}

@@ -1,0 +1,107 @@
+//! Kamailio, with a configuration that knows nothing of NAT.
+
+use std::{fs, net::SocketAddrV4, process::Command, time::Duration};
+
+use anyhow::Result;
+
+use crate::{lab::PBX, netns::Netns, process::Process, sip::Message};
+
+const START: Duration = Duration::from_secs(10);
+
+/// Registrar and record-routing proxy: no nathelper, no `force_rport`, no aliases.
+const CONFIG: &str = r#"
+debug=2
+log_stderror=yes
+children=2
+disable_tcp=yes
+auto_aliases=no
+listen=udp:LISTEN
+
+loadmodule "sl.so"
+loadmodule "tm.so"
+loadmodule "rr.so"
+loadmodule "pv.so"
+loadmodule "maxfwd.so"
+loadmodule "textops.so"
+loadmodule "siputils.so"
+loadmodule "usrloc.so"
+loadmodule "registrar.so"
+
+modparam("usrloc", "db_mode", 0)
+modparam("registrar", "default_expires", 60)
+
+request_route {
+    if (!mf_process_maxfwd_header("10")) {
+        sl_send_reply("483", "Too Many Hops");
+        exit;
+    }
+    if (is_method("CANCEL")) {
+        if (t_check_trans()) t_relay();
+        exit;
+    }
+    if (has_totag()) {
+        if (loose_route()) {
+            t_relay();
+        } else if (is_method("ACK") && t_check_trans()) {
+            t_relay();
+        } else if (!is_method("ACK")) {
+            sl_send_reply("404", "Not Here");
+        }
+        exit;
+    }
+    t_check_trans();
+    if (is_method("REGISTER")) {
+        save("location");
+        exit;
+    }
+    record_route();
+    if (!lookup("location")) {
+        sl_send_reply("404", "Not Found");
+        exit;
+    }
+    t_relay();
+}
+"#;
+
+/// A running Kamailio.
+#[derive(Debug)]
+pub struct Kamailio(Process);
+
+impl Kamailio {
+    /// Starts it on [`PBX`] in `netns`.
+    pub fn start(netns: &Netns) -> Result<Self> {
+        let dir = tempfile::tempdir()?;
+        let path = dir.path().join("kamailio.cfg");
+        fs::write(&path, CONFIG.replace("LISTEN", &PBX.to_string()))?;
+        let mut process = Process::spawn(
+            netns,
+            Command::new("kamailio")
+                .args(["-DD", "-E", "-m", "32", "-M", "4", "-f"])
+                .arg(&path)
+                .arg("-Y")
+                .arg(dir.path())
+                .arg("-w")
+                .arg(dir.path()),
+            dir,
+        )?;
+        let probe = netns.udp(SocketAddrV4::new(*PBX.ip(), 0))?;
+        probe.set_read_timeout(Some(Duration::from_millis(20)))?;
+        let options = Message::new(format!("OPTIONS sip:nobody@{} SIP/2.0", PBX.ip()))
+            .with("Via", format!("SIP/2.0/UDP {};branch=z9hG4bK-probe", probe.local_addr()?))
+            .with("From", "<sip:probe@localhost>;tag=1")
+            .with("To", "<sip:nobody@localhost>")
+            .with("Call-ID", "probe")
+            .with("CSeq", "1 OPTIONS")
+            .to_string();
+        process.wait_until("answer to OPTIONS", START, |_| {
+            let sent = probe.send_to(options.as_bytes(), PBX);
+            sent.is_ok() && probe.recv(&mut [0; 2048]).is_ok()
+        })?;
+        Ok(Self(process))
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        self.0.output()
+    }
+}

@@ -1,0 +1,209 @@
+//! Draws captured SIP as a call ladder.
+//!
+//! ```text
+//! phone                   router                ISP       PBX
+//! 192.168.1.10:5060 ────▶ 60.17.196.2:49163 ─────┼─────▶ :5060  INVITE
+//!                         60.17.196.2:5060       ✗ ◀──── :5060  re-INVITE sip:1000@60.17.196.2
+//! ```
+
+use std::{
+    fmt::{self, Write as _},
+    net::SocketAddrV4,
+    time::Duration,
+};
+
+use crate::{
+    capture::{Direction, Packet, Tap},
+    sip::{Message, uri_host_port},
+};
+
+/// The longest time between two sightings of one packet.
+const TRANSIT: Duration = Duration::from_millis(400);
+const ADDRESS: usize = 17;
+
+/// Whether to draw with terminal colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    /// Text only.
+    Plain,
+    /// Dead packets in red, redirected ones in green.
+    Colour,
+}
+
+/// The ways of all SIP messages of a capture, ready to be drawn.
+#[derive(Debug)]
+pub struct Ladder {
+    journeys: Vec<Journey>,
+    style: Style,
+}
+
+/// The way of one message through the lab.
+#[derive(Debug, PartialEq)]
+struct Journey {
+    from_pbx: bool,
+    /// The phone's own address, where the message left it or reached it.
+    phone: Option<SocketAddrV4>,
+    /// The outer address at the router: where it came out, or where it was aimed at.
+    outer: Option<SocketAddrV4>,
+    /// Whether the router was passed; never where there is none.
+    routed: bool,
+    pbx_port: Option<u16>,
+    label: String,
+    redirected: bool,
+    times: usize,
+}
+
+impl Ladder {
+    /// Follows every message of `packets`, which are in order of time.
+    pub fn new(packets: &[Packet], style: Style) -> Self {
+        let mut sightings: Vec<(&Packet, Message)> =
+            packets.iter().filter_map(|packet| Some((packet, packet.sip()?))).collect();
+        let mut journeys: Vec<Journey> = Vec::new();
+        while !sightings.is_empty() {
+            let (first, message) = sightings.remove(0);
+            let mut follow = |direction, wanted: fn(Tap) -> bool| {
+                let index = sightings.iter().position(|(packet, other)| {
+                    packet.direction == direction
+                        && wanted(packet.tap)
+                        && packet.time <= first.time + TRANSIT
+                        && identity(other) == identity(&message)
+                })?;
+                Some(sightings.remove(index))
+            };
+            let journey = match (first.tap, first.direction) {
+                (Tap::Pbx, Direction::Out) => {
+                    let router = follow(Direction::In, |tap| matches!(tap, Tap::Router(_)));
+                    let phone = follow(Direction::In, is_end);
+                    let strayed = follow(Direction::In, |tap| tap == Tap::OtherGateway);
+                    let suffix = if strayed.is_some() { " (to the other gateway)" } else { "" };
+                    let redirected = is_redirected(&message, first.destination);
+                    let suffix = if redirected { " (redirected)" } else { suffix };
+                    Journey {
+                        from_pbx: true,
+                        phone: phone.map(|(packet, _)| packet.destination),
+                        outer: Some(first.destination),
+                        routed: router.is_some(),
+                        pbx_port: Some(first.source.port()),
+                        label: label(&message, true) + suffix,
+                        redirected,
+                        times: 1,
+                    }
+                }
+                (tap, Direction::Out) if is_end(tap) => {
+                    let router = follow(Direction::Out, |tap| matches!(tap, Tap::Router(_)));
+                    let pbx = follow(Direction::In, |tap| tap == Tap::Pbx);
+                    // The last one to see it tells what the text has become.
+                    let seen = pbx.as_ref().or(router.as_ref()).map_or(&message, |(_, message)| message);
+                    Journey {
+                        from_pbx: false,
+                        phone: Some(first.source),
+                        label: label(seen, false),
+                        outer: router.as_ref().map(|(packet, _)| packet.source),
+                        routed: router.is_some(),
+                        pbx_port: pbx.map(|(packet, _)| packet.destination.port()),
+                        redirected: false,
+                        times: 1,
+                    }
+                }
+                // Its beginning was not seen.
+                _ => continue,
+            };
+            match journeys.iter_mut().rev().find(|other| journey.repeats(other)) {
+                Some(other) => other.times += 1,
+                None => journeys.push(journey),
+            }
+        }
+        Self { journeys, style }
+    }
+}
+
+impl Journey {
+    /// Whether it is a retransmission with the same fate.
+    fn repeats(&self, other: &Self) -> bool {
+        Self { times: 0, ..self.clone_ends() } == Self { times: 0, ..other.clone_ends() }
+    }
+
+    fn clone_ends(&self) -> Self {
+        Self { label: self.label.clone(), ..*self }
+    }
+
+    fn arrived(&self) -> bool {
+        if self.from_pbx { self.phone.is_some() } else { self.pbx_port.is_some() }
+    }
+}
+
+impl fmt::Display for Ladder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{:ADDRESS$}       {:ADDRESS$}       ISP     PBX", "phone", "router")?;
+        for journey in &self.journeys {
+            let mut line = String::new();
+            let cell = |address: Option<SocketAddrV4>| address.map(|address| address.to_string()).unwrap_or_default();
+            let port = journey.pbx_port.map(|port| format!(":{port}")).unwrap_or_default();
+            let near = match (journey.from_pbx, journey.phone.is_some(), journey.routed) {
+                (false, _, true) => "────▶",
+                (false, _, false) if journey.arrived() => "─────",
+                (false, ..) => "──▶ ✗",
+                (true, true, true) => "◀────",
+                (true, true, false) => "─────",
+                (true, false, true) => "✗ ◀──",
+                (true, false, false) => "     ",
+            };
+            // Without a router in between, the line goes through its column.
+            let middle = match (journey.routed, journey.arrived(), journey.outer) {
+                (false, true, _) => "─".repeat(ADDRESS),
+                (_, _, outer) => cell(outer),
+            };
+            let far = match (journey.from_pbx, journey.routed || journey.arrived()) {
+                (true, true) => "◀────┼─────",
+                (true, false) => "     ✗ ◀───",
+                (false, _) if journey.arrived() => "─────┼────▶",
+                (false, true) => "───▶ ✗     ",
+                (false, false) => "           ",
+            };
+            let join = if middle.starts_with('─') { "─" } else { " " };
+            write!(line, "{:ADDRESS$} {near}{join}{middle:ADDRESS$}{join}{far} {port:5}  {}", cell(journey.phone), journey.label)?;
+            if journey.times > 1 {
+                write!(line, " ×{}", journey.times)?;
+            }
+            match (self.style, journey.arrived(), journey.redirected) {
+                (Style::Colour, false, _) => writeln!(f, "\x1b[31m{line}\x1b[0m")?,
+                (Style::Colour, true, true) => writeln!(f, "\x1b[32m{line}\x1b[0m")?,
+                _ => writeln!(f, "{line}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_end(tap: Tap) -> bool {
+    matches!(tap, Tap::Phone(..) | Tap::Public | Tap::Neighbour)
+}
+
+/// What stays the same in a message from hop to hop, ALGs included.
+fn identity(message: &Message) -> impl PartialEq {
+    let (number, method) = message.cseq();
+    let ids = [message.method(), method, message.call_id(), message.branch()];
+    (ids.map(str::to_owned), number, message.status())
+}
+
+/// Whether a request of the PBX goes elsewhere than its Request-URI says.
+fn is_redirected(message: &Message, destination: SocketAddrV4) -> bool {
+    message.is_request()
+        && uri_host_port(message.request_uri()).is_some_and(|target| target.address() != destination)
+}
+
+fn label(message: &Message, from_pbx: bool) -> String {
+    let method = message.method();
+    match message.status() {
+        Some(_) => format!("{} ({method})", &message.start["SIP/2.0 ".len()..]),
+        None => {
+            let again = if method == "INVITE" && message.is_in_dialog() { "re-" } else { "" };
+            let contact = message.contact().filter(|_| ["INVITE", "REGISTER"].contains(&method));
+            match contact {
+                _ if from_pbx => format!("{again}{method} {}", message.request_uri()),
+                Some(contact) => format!("{again}{method}, Contact: <{contact}>"),
+                None => format!("{again}{method}"),
+            }
+        }
+    }
+}

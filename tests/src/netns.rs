@@ -1,0 +1,190 @@
+//! Network namespaces that clean up after themselves.
+
+use std::{
+    fs::{self, File},
+    io::Write as _,
+    net::{SocketAddrV4, UdpSocket},
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+    sync::{
+        Once,
+        atomic::{AtomicU32, Ordering},
+    },
+    thread,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use nix::{
+    net::if_::if_nametoindex,
+    sched::{CloneFlags, setns},
+    sys::signal::{Signal, kill},
+    unistd::{Pid, geteuid},
+};
+
+const DIR: &str = "/run/netns";
+const PREFIX: &str = "sipnat";
+
+/// A named network namespace, deleted when dropped.
+#[derive(Debug)]
+pub struct Netns {
+    name: String,
+}
+
+/// Names the namespaces of one lab: unique among the labs of this process and of all others.
+#[derive(Debug)]
+pub struct NetnsFamily(String);
+
+impl NetnsFamily {
+    /// Draws the next unused name, after clearing away what labs of dead processes left.
+    pub fn next() -> Result<Self> {
+        static COUNTER: AtomicU32 = AtomicU32::new(0);
+        static SWEEP: Once = Once::new();
+
+        ensure!(
+            geteuid().is_root(),
+            "the lab makes network namespaces, for which it must be root: try `sudo -E`"
+        );
+        SWEEP.call_once(sweep);
+        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+        Ok(Self(format!("{PREFIX}-{}-{number}", std::process::id())))
+    }
+
+    /// Makes the namespace of the host that plays `role`.
+    pub fn make(&self, role: &str) -> Result<Netns> {
+        Netns::new(format!("{}-{role}", self.0))
+    }
+}
+
+impl Netns {
+    fn new(name: String) -> Result<Self> {
+        run(Command::new("ip").args(["netns", "add", &name]), "")?;
+        let netns = Self { name };
+        // No IPv6 here: its duplicate address detection and router solicitations only make noise.
+        netns.enter(|| {
+            for key in ["all", "default"] {
+                let path = format!("/proc/sys/net/ipv6/conf/{key}/disable_ipv6");
+                let _ = fs::write(path, "1");
+            }
+        })?;
+        netns.ip("link set lo up")?;
+        Ok(netns)
+    }
+
+    /// The name, as `ip netns` shows it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The file that stands for the namespace, for `nsenter --net=...`.
+    pub fn path(&self) -> PathBuf {
+        Path::new(DIR).join(&self.name)
+    }
+
+    /// Calls `action` on a thread of its own inside this namespace. Sockets opened and processes spawned
+    /// there belong to this namespace for good.
+    pub fn enter<T: Send>(&self, action: impl FnOnce() -> T + Send) -> Result<T> {
+        let file = File::open(self.path()).with_context(|| format!("open {}", self.path().display()))?;
+        thread::scope(|scope| {
+            let thread = scope.spawn(|| -> Result<T> {
+                setns(file, CloneFlags::CLONE_NEWNET).context("setns")?;
+                Ok(action())
+            });
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
+    /// Binds a UDP socket inside this namespace.
+    pub fn udp(&self, address: SocketAddrV4) -> Result<UdpSocket> {
+        self.enter(|| UdpSocket::bind(address))?
+            .with_context(|| format!("bind {address} in {}", self.name))
+    }
+
+    /// The index of an interface of this namespace.
+    pub fn ifindex(&self, interface: &str) -> Result<u32> {
+        self.enter(|| if_nametoindex(interface))?
+            .with_context(|| format!("interface {interface} in {}", self.name))
+    }
+
+    /// Runs `ip` with `lines` as its batch.
+    pub fn ip(&self, lines: &str) -> Result<()> {
+        run(
+            Command::new("ip").args(["-n", &self.name, "-batch", "-"]),
+            lines,
+        )?;
+        Ok(())
+    }
+
+    /// Runs `command` inside this namespace to its end; its standard output.
+    pub fn run(&self, command: &mut Command, stdin: &str) -> Result<String> {
+        self.enter(|| run(command, stdin))?
+    }
+
+    /// Writes a setting under `/proc/sys/net`.
+    pub fn sysctl(&self, key: &str, value: &str) -> Result<()> {
+        let path = Path::new("/proc/sys/net").join(key);
+        self.enter(|| fs::write(&path, value))?
+            .with_context(|| format!("write {} in {}", path.display(), self.name))
+    }
+}
+
+impl Drop for Netns {
+    fn drop(&mut self) {
+        delete(&self.name);
+    }
+}
+
+fn delete(name: &str) {
+    let deleted = run(Command::new("ip").args(["netns", "delete", name]), "");
+    if let Err(error) = deleted {
+        eprintln!("cannot delete the network namespace {name}: {error:#}");
+    }
+}
+
+/// Deletes the namespaces of runs that were killed, with the processes still in them.
+fn sweep() {
+    let Ok(entries) = fs::read_dir(DIR) else {
+        return;
+    };
+    for name in entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()) {
+        let mut parts = name.splitn(3, '-');
+        let (Some(PREFIX), Some(Ok(owner))) = (parts.next(), parts.next().map(str::parse::<u32>)) else {
+            continue;
+        };
+        if Path::new("/proc").join(owner.to_string()).exists() {
+            continue;
+        }
+        let pids = run(Command::new("ip").args(["netns", "pids", &name]), "").unwrap_or_default();
+        for pid in pids.lines().filter_map(|line| line.trim().parse().ok()) {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+        delete(&name);
+    }
+}
+
+/// Runs `command` to its end, and fails with what it said unless it exits 0.
+pub(crate) fn run(command: &mut Command, stdin: &str) -> Result<String> {
+    let output = output(command, stdin)?;
+    ensure!(
+        output.status.success(),
+        "{command:?} failed ({}): {}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr),
+        String::from_utf8_lossy(&output.stdout),
+    );
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Runs `command` to its end.
+pub(crate) fn output(command: &mut Command, stdin: &str) -> Result<Output> {
+    let program = command.get_program().to_owned();
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot run {program:?}: is it installed? `cargo xtask test` installs what the lab needs"))?;
+    if let Some(mut pipe) = child.stdin.take() {
+        pipe.write_all(stdin.as_bytes())?;
+    }
+    Ok(child.wait_with_output()?)
+}

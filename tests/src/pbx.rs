@@ -1,0 +1,471 @@
+//! A user agent server and registrar that knows nothing about NAT.
+//!
+//! It sends requests where the Contact says (RFC 3261 12.2.1.1) and responses where the Via says (18.2.2),
+//! and knows no `rport`. Many a PBX sends responses to the source of the request nevertheless, and is as
+//! strict in all else: [`Answers::ToSource`].
+
+use std::{
+    collections::HashMap,
+    io::ErrorKind,
+    net::{SocketAddr, SocketAddrV4, UdpSocket},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, anyhow};
+
+use crate::{
+    lab::PBX,
+    netns::Netns,
+    sip::{self, Message},
+};
+
+/// RFC 3261 timer T1.
+const T1: Duration = Duration::from_millis(500);
+/// RFC 3261 timer T2.
+const T2: Duration = Duration::from_secs(4);
+/// How long a request is sent again before it counts as unanswered: timer B or F, shortened for tests.
+const GIVE_UP: Duration = Duration::from_millis(1800);
+/// The expiry that the registrar grants.
+const GRANTED: &str = "60";
+/// What the PBX offers and answers: a held call, so that no media flows.
+const SDP: &str = "v=0\r\no=pbx 1 1 IN IP4 203.0.113.10\r\ns=-\r\nc=IN IP4 203.0.113.10\r\nt=0 0\r\n\
+                   m=audio 4000 RTP/AVP 0\r\na=inactive\r\n";
+const TICK: Duration = Duration::from_millis(5);
+
+/// Where the PBX sends its responses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answers {
+    /// Where the Via says, as RFC 3261 18.2.2 has it.
+    ByVia,
+    /// To the source address and port of the request.
+    ToSource,
+}
+
+/// A running PBX; it ends when dropped.
+#[derive(Debug)]
+pub struct StrictPbx {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// A call, as the PBX knows it.
+#[derive(Debug, Clone)]
+pub struct Dialog {
+    /// The Call-ID.
+    pub call_id: String,
+    local: String,
+    remote: String,
+    target: String,
+}
+
+/// An INVITE that the PBX has sent and that is not answered for good.
+#[derive(Debug)]
+pub struct Invitation {
+    request: Message,
+    destination: SocketAddrV4,
+}
+
+#[derive(Debug)]
+struct Shared {
+    socket: UdpSocket,
+    answers: Answers,
+    state: Mutex<State>,
+    changed: Condvar,
+    stop: AtomicBool,
+    counter: AtomicU32,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Contact URI of each address-of-record.
+    contacts: HashMap<String, String>,
+    /// Calls that phones have set up, in order; with whether the ACK has arrived.
+    incoming: Vec<(Dialog, bool)>,
+    /// The last response to a request, by branch and method, for retransmissions of the request.
+    sent: HashMap<(String, String), Vec<(String, SocketAddrV4)>>,
+    received: Vec<Message>,
+    pending: Vec<Retransmission>,
+    acks: HashMap<String, (String, SocketAddrV4)>,
+}
+
+#[derive(Debug)]
+struct Retransmission {
+    /// The branch of a request, or the Call-ID of a 2xx to INVITE.
+    key: String,
+    text: String,
+    destination: SocketAddrV4,
+    interval: Duration,
+    next: Instant,
+    until: Instant,
+}
+
+impl StrictPbx {
+    /// Starts it on [`PBX`] in `netns`.
+    pub fn start(netns: &Netns, answers: Answers) -> Result<Self> {
+        let socket = netns.udp(PBX)?;
+        socket.set_read_timeout(Some(TICK))?;
+        let shared = Arc::new(Shared {
+            socket,
+            answers,
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            stop: AtomicBool::new(false),
+            counter: AtomicU32::new(1),
+        });
+        let thread = thread::spawn({
+            let shared = Arc::clone(&shared);
+            move || shared.serve()
+        });
+        Ok(Self { shared, thread: Some(thread) })
+    }
+
+    /// Waits until `aor` (`sip:user@host`) is registered; its Contact URI.
+    pub fn registered(&self, aor: &str, limit: Duration) -> Result<String> {
+        self.shared
+            .wait(limit, |state| state.contacts.get(aor).cloned())
+            .with_context(|| format!("the PBX got no REGISTER of {aor} within {limit:?}"))
+    }
+
+    /// Waits for the call of `caller` (user part of From) to be established: until its ACK is there.
+    pub fn call_from(&self, caller: &str, limit: Duration) -> Result<Dialog> {
+        let user = format!("sip:{caller}@");
+        self.shared
+            .wait(limit, |state| {
+                let mut calls = state.incoming.iter();
+                calls.find(|(dialog, confirmed)| *confirmed && dialog.remote.contains(&user)).cloned()
+            })
+            .map(|(dialog, _)| dialog)
+            .with_context(|| format!("the PBX got no call of {caller} within {limit:?}"))
+    }
+
+    /// Sends a request inside `dialog`; its final response. A 2xx to INVITE is acknowledged.
+    pub fn request(&self, dialog: &Dialog, method: &str) -> Result<Message> {
+        let request = self
+            .shared
+            .new_request(method, &dialog.target, &dialog.local, &dialog.remote, &dialog.call_id);
+        let destination = address(&dialog.target)?;
+        self.shared.send_request(&request, destination)?;
+        let response = self.shared.final_response(&request, destination)?;
+        if method == "INVITE" {
+            self.shared.acknowledge(&request, &response)?;
+        }
+        Ok(response)
+    }
+
+    /// Sends a request outside of any dialog to the contact of `aor`; its final response.
+    pub fn request_to(&self, aor: &str, method: &str) -> Result<Message> {
+        let invitation = self.start_request(aor, method)?;
+        self.shared.final_response(&invitation.request, invitation.destination)
+    }
+
+    /// Calls the contact of `aor`.
+    pub fn invite(&self, aor: &str) -> Result<Invitation> {
+        self.start_request(aor, "INVITE")
+    }
+
+    /// Waits for the provisional response `status`.
+    pub fn provisional(&self, invitation: &Invitation, status: u16) -> Result<()> {
+        self.shared
+            .wait(GIVE_UP, |state| {
+                state.response_to(&invitation.request, |code| code == status).map(drop)
+            })
+            .with_context(|| format!("no {status} for {}", invitation.request.start))
+    }
+
+    /// Waits for the call to be answered, and acknowledges it.
+    pub fn answered(&self, invitation: &Invitation) -> Result<Dialog> {
+        let request = &invitation.request;
+        let response = self.shared.final_response(request, invitation.destination)?;
+        self.shared.acknowledge(request, &response)?;
+        Ok(Dialog {
+            call_id: request.call_id().to_owned(),
+            local: field(request, "From")?,
+            remote: field(&response, "To")?,
+            target: response.contact().context("2xx without Contact")?.to_owned(),
+        })
+    }
+
+    /// Cancels the call; the response to CANCEL, and then the final one to INVITE.
+    pub fn cancel(&self, invitation: &Invitation) -> Result<(Message, Message)> {
+        let invite = &invitation.request;
+        let cancel = of_same_transaction(invite, "CANCEL", &field(invite, "To")?)?;
+        self.shared.send_request(&cancel, invitation.destination)?;
+        let cancelled = self.shared.final_response(&cancel, invitation.destination)?;
+        let invited = self.shared.final_response(invite, invitation.destination)?;
+        Ok((cancelled, invited))
+    }
+
+    fn start_request(&self, aor: &str, method: &str) -> Result<Invitation> {
+        let contact = self.shared.state().contacts.get(aor).cloned();
+        let contact = contact.with_context(|| format!("{aor} is not registered"))?;
+        let number = self.shared.next();
+        let from = format!("<sip:pbx@{}>;tag=pbx{number}", PBX.ip());
+        let call_id = format!("pbx-{number}@{}", PBX.ip());
+        let request = self.shared.new_request(method, &contact, &from, &format!("<{aor}>"), &call_id);
+        let destination = address(&contact)?;
+        self.shared.send_request(&request, destination)?;
+        Ok(Invitation { request, destination })
+    }
+}
+
+impl Drop for StrictPbx {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn next(&self) -> u32 {
+        self.counter.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn wait<T>(&self, limit: Duration, mut found: impl FnMut(&mut State) -> Option<T>) -> Option<T> {
+        let deadline = Instant::now() + limit;
+        let mut state = self.state();
+        loop {
+            if let Some(found) = found(&mut state) {
+                return Some(found);
+            }
+            let left = deadline.checked_duration_since(Instant::now())?;
+            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    fn send(&self, text: &str, destination: SocketAddrV4) {
+        // A network that says "unreachable" is the network's matter; the timers decide.
+        let _ = self.socket.send_to(text.as_bytes(), destination);
+    }
+
+    fn serve(&self) {
+        let mut buffer = [0; 65536];
+        while !self.stop.load(Ordering::Relaxed) {
+            match self.socket.recv_from(&mut buffer) {
+                Ok((length, SocketAddr::V4(source))) => {
+                    if let Some(message) = Message::parse(&buffer[..length]) {
+                        self.receive(message, source);
+                    }
+                }
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+                // An ICMP error of an earlier send, or an IPv6 source that cannot be.
+                _ => {}
+            }
+            self.retransmit();
+        }
+    }
+
+    fn retransmit(&self) {
+        let now = Instant::now();
+        let mut state = self.state();
+        state.pending.retain(|pending| pending.until > now);
+        for pending in state.pending.iter_mut().filter(|pending| pending.next <= now) {
+            self.send(&pending.text, pending.destination);
+            pending.interval = T2.min(pending.interval * 2);
+            pending.next = now + pending.interval;
+        }
+    }
+
+    fn receive(&self, message: Message, source: SocketAddrV4) {
+        let mut state = self.state();
+        if message.is_request() {
+            self.receive_request(&mut state, message, source);
+        } else {
+            self.receive_response(&mut state, message);
+        }
+        self.changed.notify_all();
+    }
+
+    fn receive_response(&self, state: &mut State, message: Message) {
+        state.pending.retain(|pending| pending.key != key(&message));
+        // A 2xx that comes again has missed its ACK.
+        if let Some((ack, destination)) = state.acks.get(message.branch()) {
+            self.send(ack, *destination);
+        }
+        state.received.push(message);
+    }
+
+    fn receive_request(&self, state: &mut State, mut request: Message, source: SocketAddrV4) {
+        let via = request.field("Via").unwrap_or_default();
+        if sip::sent_by(via).is_none_or(|sent_by| sent_by.host != *source.ip())
+            && let Some(via) = request.field_mut("Via")
+        {
+            // RFC 3261 18.2.1.
+            via.push_str(&format!(";received={}", source.ip()));
+        }
+        let transaction = (request.branch().to_owned(), request.method().to_owned());
+        if let Some(sent) = state.sent.get(&transaction) {
+            for (text, destination) in sent {
+                self.send(text, *destination);
+            }
+            return;
+        }
+        let responses = match request.method() {
+            "ACK" => {
+                state.pending.retain(|pending| pending.key != request.call_id());
+                for (dialog, confirmed) in &mut state.incoming {
+                    *confirmed |= dialog.call_id == request.call_id();
+                }
+                return;
+            }
+            "REGISTER" => vec![register(state, &request)],
+            "INVITE" => self.invited(state, &request),
+            _ => vec![Message::response(&request, "200 OK")],
+        };
+        let Some(destination) = (match self.answers {
+            Answers::ByVia => request.response_address(),
+            Answers::ToSource => Some(source),
+        }) else {
+            return;
+        };
+        let sent: Vec<_> = responses.iter().map(|response| (response.to_string(), destination)).collect();
+        for (text, destination) in &sent {
+            self.send(text, *destination);
+        }
+        if let (Some((text, _)), "INVITE") = (sent.last(), request.method()) {
+            state.pending.push(Retransmission::new(request.call_id(), text, destination));
+        }
+        state.sent.insert(transaction, sent);
+    }
+
+    /// Answers an INVITE at once; one without To-tag makes a dialog.
+    fn invited(&self, state: &mut State, request: &Message) -> Vec<Message> {
+        let contact = format!("<sip:pbx@{PBX}>");
+        if request.is_in_dialog() {
+            return vec![Message::response(request, "200 OK").with("Contact", contact).with_sdp(SDP)];
+        }
+        let mut ringing = Message::response(request, "180 Ringing").with("Contact", contact);
+        if let Some(to) = ringing.field_mut("To") {
+            to.push_str(&format!(";tag=pbx{}", self.next()));
+        }
+        let mut ok = ringing.clone().with_sdp(SDP);
+        "SIP/2.0 200 OK".clone_into(&mut ok.start);
+        if let (Ok(local), Ok(remote), Some(target)) = (field(&ok, "To"), field(&ok, "From"), request.contact()) {
+            let call_id = request.call_id().to_owned();
+            state.incoming.push((Dialog { call_id, local, remote, target: target.to_owned() }, false));
+        }
+        vec![ringing, ok]
+    }
+
+    fn new_request(&self, method: &str, target: &str, from: &str, to: &str, call_id: &str) -> Message {
+        let number = self.next();
+        let request = Message::new(format!("{method} {target} SIP/2.0"))
+            .with("Via", format!("SIP/2.0/UDP {PBX};branch=z9hG4bK-pbx-{number}"))
+            .with("Max-Forwards", "70")
+            .with("From", from)
+            .with("To", to)
+            .with("Call-ID", call_id)
+            .with("CSeq", format!("{number} {method}"))
+            .with("Contact", format!("<sip:pbx@{PBX}>"));
+        if method == "INVITE" { request.with_sdp(SDP) } else { request }
+    }
+
+    fn send_request(&self, request: &Message, destination: SocketAddrV4) -> Result<()> {
+        let text = request.to_string();
+        self.state().pending.push(Retransmission::new(&key(request), &text, destination));
+        self.socket.send_to(text.as_bytes(), destination).with_context(|| request.start.clone())?;
+        Ok(())
+    }
+
+    fn final_response(&self, request: &Message, destination: SocketAddrV4) -> Result<Message> {
+        let response = self
+            .wait(GIVE_UP, |state| state.response_to(request, |status| status >= 200))
+            .ok_or_else(|| anyhow!("no answer to {} sent to {destination}", request.start))?;
+        if request.method() == "INVITE" && response.status() >= Some(300) {
+            // The ACK of this transaction, RFC 3261 17.1.1.3: same branch, same destination.
+            let ack = of_same_transaction(request, "ACK", &field(&response, "To")?)?;
+            self.send(&ack.to_string(), destination);
+        }
+        Ok(response)
+    }
+
+    /// Sends the ACK to a 2xx: a request of its own, to the Contact of the 2xx.
+    fn acknowledge(&self, invite: &Message, ok: &Message) -> Result<()> {
+        let target = ok.contact().context("2xx without Contact")?;
+        let (from, to) = (field(ok, "From")?, field(ok, "To")?);
+        let mut ack = self.new_request("ACK", target, &from, &to, ok.call_id());
+        if let Some(cseq) = ack.field_mut("CSeq") {
+            *cseq = format!("{} ACK", invite.cseq().0);
+        }
+        let (text, destination) = (ack.to_string(), address(target)?);
+        self.send(&text, destination);
+        self.state().acks.insert(invite.branch().to_owned(), (text, destination));
+        Ok(())
+    }
+}
+
+impl State {
+    fn response_to(&self, request: &Message, status: impl Fn(u16) -> bool) -> Option<Message> {
+        let mut received = self.received.iter();
+        received.find(|response| key(response) == key(request) && response.status().is_some_and(&status)).cloned()
+    }
+}
+
+impl Retransmission {
+    fn new(key: &str, text: &str, destination: SocketAddrV4) -> Self {
+        let now = Instant::now();
+        Self {
+            key: key.to_owned(),
+            text: text.to_owned(),
+            destination,
+            interval: T1,
+            next: now + T1,
+            until: now + GIVE_UP,
+        }
+    }
+}
+
+fn register(state: &mut State, request: &Message) -> Message {
+    let aor = request.field("To").map(sip::uri).unwrap_or_default().to_owned();
+    let response = Message::response(request, "200 OK");
+    let asked = request
+        .field("Contact")
+        .and_then(|contact| sip::parameter(contact, "expires"))
+        .or(request.field("Expires"));
+    match request.contact() {
+        Some(contact) if asked != Some("0") => {
+            let granted = format!("<{contact}>;expires={GRANTED}");
+            state.contacts.insert(aor, contact.to_owned());
+            response.with("Contact", granted)
+        }
+        _ => {
+            state.contacts.remove(&aor);
+            response
+        }
+    }
+}
+
+/// A CANCEL of, or an ACK within, the transaction of `invite`.
+fn of_same_transaction(invite: &Message, method: &str, to: &str) -> Result<Message> {
+    Ok(Message::new(format!("{method} {} SIP/2.0", invite.request_uri()))
+        .with("Via", field(invite, "Via")?)
+        .with("Max-Forwards", "70")
+        .with("From", field(invite, "From")?)
+        .with("To", to)
+        .with("Call-ID", invite.call_id())
+        .with("CSeq", format!("{} {method}", invite.cseq().0)))
+}
+
+/// What names a client transaction: CANCEL has the branch of its INVITE.
+fn key(message: &Message) -> String {
+    format!("{} {}", message.branch(), message.method())
+}
+
+fn field(message: &Message, name: &str) -> Result<String> {
+    Ok(message.field(name).with_context(|| format!("no {name} in {}", message.start))?.to_owned())
+}
+
+fn address(uri: &str) -> Result<SocketAddrV4> {
+    let target = sip::uri_host_port(uri).with_context(|| format!("cannot route to {uri}"))?;
+    Ok(target.address())
+}

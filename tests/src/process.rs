@@ -1,0 +1,129 @@
+//! Child processes that live no longer than their guard.
+
+use std::{
+    fs::{self, File},
+    path::PathBuf,
+    process::{Child, Command, ExitStatus, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use tempfile::TempDir;
+
+use crate::netns::Netns;
+
+const POLL: Duration = Duration::from_millis(10);
+/// How long a process may take to end when it is asked to.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A process inside a network namespace, with a directory of its own for its files and its output.
+#[derive(Debug)]
+pub struct Process {
+    name: String,
+    child: Child,
+    dir: TempDir,
+}
+
+impl Process {
+    /// Starts `command` in `netns`. Its standard output and standard error go to one file in `dir`, which
+    /// is also its working directory.
+    pub fn spawn(netns: &Netns, command: &mut Command, dir: TempDir) -> Result<Self> {
+        let name = command.get_program().to_string_lossy().into_owned();
+        let log = File::create(dir.path().join("output"))?;
+        command
+            .current_dir(dir.path())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log);
+        let child = netns
+            .enter(|| command.spawn())?
+            .with_context(|| format!("cannot run {name}: is it installed?"))?;
+        Ok(Self { name, child, dir })
+    }
+
+    /// What it has printed so far.
+    pub fn output(&self) -> String {
+        let bytes = fs::read(self.dir.path().join("output")).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// A file of its directory.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until `done` holds; fails when the process ends before, or `limit` passes.
+    pub fn wait_until(&mut self, what: &str, limit: Duration, mut done: impl FnMut(&Self) -> bool) -> Result<()> {
+        let deadline = Instant::now() + limit;
+        while !done(self) {
+            if let Some(status) = self.child.try_wait()? {
+                bail!("{} ended ({status}) before {what}:\n{}", self.name, self.output());
+            }
+            ensure!(
+                Instant::now() < deadline,
+                "{}: no {what} within {limit:?}:\n{}",
+                self.name,
+                self.output()
+            );
+            thread::sleep(POLL);
+        }
+        Ok(())
+    }
+
+    /// Waits until the process has a UDP socket bound to `port`.
+    pub fn wait_bound(&mut self, port: u16, limit: Duration) -> Result<()> {
+        let table = format!("/proc/{}/net/udp", self.pid());
+        let needle = format!(":{port:04X} ");
+        self.wait_until(&format!("UDP socket on port {port}"), limit, |_| {
+            let table = fs::read_to_string(&table).unwrap_or_default();
+            table
+                .lines()
+                .filter_map(|line| line.split_ascii_whitespace().nth(1))
+                .any(|local| format!("{local} ").ends_with(&needle))
+        })
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self, limit: Duration) -> Result<ExitStatus> {
+        let deadline = Instant::now() + limit;
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            ensure!(
+                Instant::now() < deadline,
+                "{} still runs after {limit:?}:\n{}",
+                self.name,
+                self.output()
+            );
+            thread::sleep(POLL);
+        }
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = i32::try_from(self.child.id())?;
+        Ok(kill(Pid::from_raw(pid), signal)?)
+    }
+}
+
+impl Drop for Process {
+    /// Asks it to end, and makes it end: a Kamailio that is killed at once leaves its workers behind.
+    fn drop(&mut self) {
+        let asked = self.signal(Signal::SIGTERM);
+        if asked.is_err() || self.wait(PATIENCE).is_err() {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! SIP messages as text: just what the lab's own PBX and its broken ALG need.
+//!
+//! The lab takes no SIP crate for this. It has to do wrong things on purpose and byte by byte, and its
+//! readings of RFC 3261 must not depend on somebody else's notion of what is sensible.
+
+use std::{
+    fmt,
+    net::{Ipv4Addr, SocketAddrV4},
+};
+
+/// The port of a SIP URI or a Via that names none (RFC 3261 19.1.2).
+pub const DEFAULT_PORT: u16 = 5060;
+
+/// A SIP message: start line, header fields in order, body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// The request line or status line.
+    pub start: String,
+    fields: Vec<(String, String)>,
+    body: String,
+}
+
+/// The numeric host and optional port of a sent-by or a URI.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HostPort {
+    /// The address.
+    pub host: Ipv4Addr,
+    /// The port, when one is given.
+    pub port: Option<u16>,
+}
+
+impl Message {
+    /// A message without header fields and body.
+    pub fn new(start: impl Into<String>) -> Self {
+        Self { start: start.into(), fields: Vec::new(), body: String::new() }
+    }
+
+    /// A response to `request` that repeats what RFC 3261 8.2.6.2 says.
+    pub fn response(request: &Self, status: &str) -> Self {
+        let mut response = Self::new(format!("SIP/2.0 {status}"));
+        for (name, value) in &request.fields {
+            if ["Via", "From", "To", "Call-ID", "CSeq"].contains(&name.as_str())
+                || (name == "Record-Route" && request.method() == "INVITE")
+            {
+                response.push(name, value.clone());
+            }
+        }
+        response
+    }
+
+    /// Parses the text of a datagram.
+    pub fn parse(datagram: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(datagram).ok()?;
+        let (head, body) = text.split_once("\r\n\r\n")?;
+        let mut lines = head.split("\r\n");
+        let start = lines.next().filter(|line| line.contains("SIP/2.0"))?;
+        let mut message = Self::new(start);
+        for line in lines {
+            let (name, value) = line.split_once(':')?;
+            message.push(long_name(name.trim()), value.trim());
+        }
+        message.body = body.to_owned();
+        Some(message)
+    }
+
+    /// Appends a header field.
+    pub fn push(&mut self, name: &str, value: impl Into<String>) {
+        self.fields.push((name.to_owned(), value.into()));
+    }
+
+    /// The same message with one more header field.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.push(name, value);
+        self
+    }
+
+    /// The same message with a session description for a body.
+    #[must_use]
+    pub fn with_sdp(mut self, sdp: &str) -> Self {
+        self.push("Content-Type", "application/sdp");
+        sdp.clone_into(&mut self.body);
+        self
+    }
+
+    /// The value of the first header field of that (long) name.
+    pub fn field(&self, name: &str) -> Option<&str> {
+        self.fields
+            .iter()
+            .find(|field| field.0.eq_ignore_ascii_case(name))
+            .map(|field| field.1.as_str())
+    }
+
+    /// The value of the first header field of that (long) name, to be changed.
+    pub fn field_mut(&mut self, name: &str) -> Option<&mut String> {
+        self.fields
+            .iter_mut()
+            .find(|field| field.0.eq_ignore_ascii_case(name))
+            .map(|field| &mut field.1)
+    }
+
+    /// Whether it is a request.
+    pub fn is_request(&self) -> bool {
+        !self.start.starts_with("SIP/2.0")
+    }
+
+    /// The method: of the request line, or of a response's CSeq.
+    pub fn method(&self) -> &str {
+        if self.is_request() {
+            self.start.split(' ').next().unwrap_or_default()
+        } else {
+            self.cseq().1
+        }
+    }
+
+    /// The status code of a response.
+    pub fn status(&self) -> Option<u16> {
+        let line = self.start.strip_prefix("SIP/2.0 ")?;
+        line.split(' ').next()?.parse().ok()
+    }
+
+    /// The Request-URI.
+    pub fn request_uri(&self) -> &str {
+        self.start.split(' ').nth(1).unwrap_or_default()
+    }
+
+    /// The Call-ID.
+    pub fn call_id(&self) -> &str {
+        self.field("Call-ID").unwrap_or_default()
+    }
+
+    /// The number and the method of CSeq.
+    pub fn cseq(&self) -> (u32, &str) {
+        let value = self.field("CSeq").unwrap_or_default();
+        let (number, method) = value.split_once(' ').unwrap_or_default();
+        (number.parse().unwrap_or_default(), method.trim())
+    }
+
+    /// The branch of the topmost Via.
+    pub fn branch(&self) -> &str {
+        self.field("Via").and_then(|via| parameter(via, "branch")).unwrap_or_default()
+    }
+
+    /// The tag of From or To.
+    pub fn tag(&self, name: &str) -> Option<&str> {
+        parameter(self.field(name)?, "tag")
+    }
+
+    /// Whether it starts or changes a session inside a dialog that exists already.
+    pub fn is_in_dialog(&self) -> bool {
+        self.tag("To").is_some()
+    }
+
+    /// The URI of the first Contact.
+    pub fn contact(&self) -> Option<&str> {
+        self.field("Contact").map(uri)
+    }
+
+    /// Where the topmost Via sends a response over unreliable transport, RFC 3261 18.2.2: to `received` if
+    /// the Via has one, else to sent-by; the port is always that of sent-by.
+    pub fn response_address(&self) -> Option<SocketAddrV4> {
+        let via = self.field("Via")?;
+        let sent_by = sent_by(via)?;
+        let received = parameter(via, "received").and_then(|value| value.parse().ok());
+        Some(SocketAddrV4::new(received.unwrap_or(sent_by.host), sent_by.port()))
+    }
+}
+
+impl fmt::Display for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}\r\n", self.start)?;
+        for (name, value) in &self.fields {
+            write!(f, "{name}: {value}\r\n")?;
+        }
+        if self.field("Content-Length").is_none() {
+            write!(f, "Content-Length: {}\r\n", self.body.len())?;
+        }
+        write!(f, "\r\n{}", self.body)
+    }
+}
+
+impl HostPort {
+    fn parse(text: &str) -> Option<Self> {
+        let (host, port) = match text.split_once(':') {
+            Some((host, port)) => (host, Some(port.parse().ok()?)),
+            None => (text, None),
+        };
+        Some(Self { host: host.parse().ok()?, port })
+    }
+
+    /// The port that is meant.
+    pub fn port(self) -> u16 {
+        self.port.unwrap_or(DEFAULT_PORT)
+    }
+
+    /// The address that is meant.
+    pub fn address(self) -> SocketAddrV4 {
+        SocketAddrV4::new(self.host, self.port())
+    }
+}
+
+/// The sent-by of a Via.
+pub fn sent_by(via: &str) -> Option<HostPort> {
+    let rest = via.trim_start().split_once(' ')?.1;
+    HostPort::parse(rest.split(';').next()?.trim())
+}
+
+/// The host and port of a URI.
+pub fn uri_host_port(uri: &str) -> Option<HostPort> {
+    let rest = uri.strip_prefix("sip:")?;
+    let rest = rest.rsplit_once('@').map_or(rest, |(_, rest)| rest);
+    HostPort::parse(rest.split([';', '?', '>']).next()?)
+}
+
+/// The URI of a name-addr or addr-spec.
+pub fn uri(value: &str) -> &str {
+    match value.split_once('<') {
+        Some((_, rest)) => rest.split('>').next().unwrap_or(rest),
+        None => value.split(';').next().unwrap_or(value).trim(),
+    }
+}
+
+/// A parameter of a header field, outside of the angle brackets.
+pub fn parameter<'a>(value: &'a str, name: &str) -> Option<&'a str> {
+    let rest = value.rsplit_once('>').map_or(value, |(_, rest)| rest);
+    rest.split(';').skip(1).find_map(|parameter| {
+        let (key, value) = parameter.split_once('=')?;
+        key.trim().eq_ignore_ascii_case(name).then(|| value.trim())
+    })
+}
+
+fn long_name(name: &str) -> &str {
+    match name {
+        "v" => "Via",
+        "f" => "From",
+        "t" => "To",
+        "i" => "Call-ID",
+        "m" => "Contact",
+        "l" => "Content-Length",
+        "c" => "Content-Type",
+        _ => name,
+    }
+}

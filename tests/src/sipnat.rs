@@ -1,0 +1,88 @@
+//! The program under test.
+
+use std::{env, ffi::OsString, path::PathBuf, process::Command, time::Duration};
+
+use anyhow::{Context as _, Result, ensure};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use crate::{
+    netns::{Netns, output},
+    process::Process,
+};
+
+const READY: &str = "sipnat: ready on ";
+const START: Duration = Duration::from_secs(10);
+const STOP: Duration = Duration::from_secs(5);
+
+/// A running `sipnat run`.
+#[derive(Debug)]
+pub struct Sipnat<'a> {
+    netns: &'a Netns,
+    process: Process,
+}
+
+impl<'a> Sipnat<'a> {
+    /// Starts it on `eth0` of `netns`, with more arguments, and waits until it says that it is ready.
+    pub fn start(netns: &'a Netns, args: &[&str]) -> Result<Self> {
+        let binary = binary()?;
+        let mut command = Command::new(&binary);
+        command.args(["run", "--iface", "eth0"]).args(args);
+        let mut process = Process::spawn(netns, &mut command, tempfile::tempdir()?)?;
+        process.wait_until(&format!("line `{READY}...`"), START, |process| {
+            process.output().lines().any(|line| line.starts_with(READY))
+        })?;
+        Ok(Self { netns, process })
+    }
+
+    /// Runs another of its commands in the same network namespace; the standard output.
+    pub fn command(&self, args: &[&str]) -> Result<String> {
+        command(self.netns, args)
+    }
+
+    /// Runs a command with `--json`.
+    pub fn json(&self, args: &[&str]) -> Result<Value> {
+        let text = self.command(&[args, &["--json"]].concat())?;
+        serde_json::from_str(&text).with_context(|| format!("sipnat {args:?} --json printed {text}"))
+    }
+
+    /// What the agent has printed so far.
+    pub fn log(&self) -> String {
+        self.process.output()
+    }
+
+    /// Stops it, which it must do by itself and without complaint.
+    pub fn stop(mut self) -> Result<()> {
+        self.process.signal(Signal::SIGTERM)?;
+        let status = self.process.wait(STOP)?;
+        ensure!(status.success(), "sipnat ended with {status}:\n{}", self.log());
+        Ok(())
+    }
+}
+
+/// Runs a command of sipnat to its end; the standard output.
+pub fn command(netns: &Netns, args: &[&str]) -> Result<String> {
+    let mut command = Command::new(binary()?);
+    let output = netns.enter(|| output(command.args(args), ""))??;
+    ensure!(
+        output.status.success(),
+        "sipnat {args:?} failed ({}): {}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+/// The `sipnat` to test.
+pub fn binary() -> Result<PathBuf> {
+    let path = env::var_os("SIPNAT_BIN").unwrap_or_else(|| {
+        OsString::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../target/release/sipnat"))
+    });
+    let path = PathBuf::from(path);
+    ensure!(
+        path.is_file(),
+        "no sipnat at {}: `cargo xtask build` makes it, or name it in SIPNAT_BIN",
+        path.display()
+    );
+    Ok(path)
+}

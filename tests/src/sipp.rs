@@ -1,0 +1,83 @@
+//! Phones played by SIPp: they neither send nor honour `rport`.
+
+use std::{fs, net::SocketAddrV4, process::Command, time::Duration};
+
+use anyhow::{Result, ensure};
+
+use crate::{lab::PBX, netns::Netns, process::Process};
+
+/// Longer than any scenario takes; a phone never outlives its guard anyhow.
+const TIMEOUT: &str = "20s";
+const START: Duration = Duration::from_secs(5);
+
+/// What a phone does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scenario {
+    /// It registers.
+    Register,
+    /// It calls; the other end changes the session and hangs up.
+    Call,
+    /// It calls, changes the session and hangs up.
+    CallAndHangUp,
+    /// It answers; the other end changes the session and hangs up.
+    Answer,
+    /// It answers, changes the session and hangs up.
+    AnswerAndHangUp,
+    /// It rings until the other end gives up.
+    Ring,
+    /// It answers one OPTIONS.
+    Options,
+}
+
+impl Scenario {
+    fn xml(self) -> &'static str {
+        match self {
+            Self::Register => include_str!("../scenarios/register.xml"),
+            Self::Call => include_str!("../scenarios/call.xml"),
+            Self::CallAndHangUp => include_str!("../scenarios/call_and_hang_up.xml"),
+            Self::Answer => include_str!("../scenarios/answer.xml"),
+            Self::AnswerAndHangUp => include_str!("../scenarios/answer_and_hang_up.xml"),
+            Self::Ring => include_str!("../scenarios/ring.xml"),
+            Self::Options => include_str!("../scenarios/options.xml"),
+        }
+    }
+}
+
+/// A SIPp process.
+#[derive(Debug)]
+pub struct Sipp(Process);
+
+impl Sipp {
+    /// Starts `scenario` as `user` on `local`; what it calls is `sip:2000@` the PBX.
+    pub fn start(netns: &Netns, local: SocketAddrV4, user: &str, scenario: Scenario) -> Result<Self> {
+        let dir = tempfile::tempdir()?;
+        fs::write(dir.path().join("scenario.xml"), scenario.xml())?;
+        let mut process = Process::spawn(
+            netns,
+            Command::new("sipp")
+                .arg(PBX.to_string())
+                .args(["-sf", "scenario.xml", "-m", "1", "-nostdin", "-nd"])
+                .args(["-i", &local.ip().to_string(), "-p", &local.port().to_string()])
+                .args(["-s", "2000", "-key", "user", user])
+                .args(["-timeout", TIMEOUT, "-timeout_error"])
+                .args(["-trace_err", "-error_file", "errors"])
+                .args(["-trace_msg", "-message_file", "messages"]),
+            dir,
+        )?;
+        process.wait_bound(local.port(), START)?;
+        Ok(Self(process))
+    }
+
+    /// Waits until the scenario has gone through to its end.
+    pub fn finish(&mut self, limit: Duration) -> Result<()> {
+        let status = self.0.wait(limit)?;
+        let errors = fs::read_to_string(self.0.file("errors")).unwrap_or_default();
+        ensure!(status.success(), "the phone's scenario failed ({status}): {errors}");
+        Ok(())
+    }
+
+    /// The messages that it has sent and received, as it logs them.
+    pub fn messages(&self) -> String {
+        fs::read_to_string(self.0.file("messages")).unwrap_or_default()
+    }
+}
