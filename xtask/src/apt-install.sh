@@ -15,5 +15,6 @@ rm -f "\$0"
 POLICY
     chmod 755 "$policy"
 fi
-apt-get update -qq
-apt-get install -qq --yes --no-install-recommends -o Dpkg::Use-Pty=0 "$@"
+# What goes wrong is on standard error.
+apt-get update -qq >/dev/null
+apt-get install -qq --yes --no-install-recommends "$@" >/dev/null
