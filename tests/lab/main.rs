@@ -1,4 +1,15 @@
 //! Tests of sipnat with real programs in a network of namespaces.
+//!
+//! Nearly every scenario is played twice: with sipnat it must succeed, and without it must fail in the way
+//! that is its point. What fails differently is not what sipnat is for.
+
 mod agent;
-mod slide;
+mod baresip;
+mod incoming;
+mod kamailio;
+mod nats;
+mod next_hop;
 mod scene;
+mod slide;
+mod unaffected;
+mod via;

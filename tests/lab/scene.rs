@@ -5,13 +5,14 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use nat_tests::{
     Lab, Plan, Sipnat,
-    capture::{Capture, Packet, Tap},
+    capture::{Capture, Direction, Packet, Tap},
     ladder::{Ladder, Style},
-    lab::Dropped,
 };
 
 /// How long a test waits for what must come.
 pub(crate) const SOON: Duration = Duration::from_secs(5);
+/// How long a packet needs through the whole lab, with plenty to spare.
+const TRANSIT: Duration = Duration::from_millis(300);
 
 /// A lab with a capture, with or without sipnat at work in it.
 pub(crate) struct Scene<'a> {
@@ -27,30 +28,122 @@ pub(crate) enum With {
     Nothing,
 }
 
+/// Where a packet ends that nobody redirects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Death {
+    /// The ISP drops it for its port 5060.
+    Port5060,
+    /// The ISP drops it for its private address.
+    PrivateAddress,
+    /// It goes to the other gateway of the PBX's subnet.
+    OtherGateway,
+}
+
+/// Makes two tests of one scenario: with sipnat it succeeds; without, the message that starts so dies there.
+macro_rules! scenario {
+    ($name:ident, $plan:expr, without sipnat $start:literal dies $death:expr) => {
+        mod $name {
+            use super::*;
+
+            #[test]
+            fn with_sipnat() -> anyhow::Result<()> {
+                let plan = $plan;
+                crate::scene::play(plan, crate::scene::With::Sipnat, super::$name)
+            }
+
+            #[test]
+            fn without_sipnat() -> anyhow::Result<()> {
+                let plan = $plan;
+                crate::scene::play(plan, crate::scene::With::Nothing, |scene| {
+                    scene.must_fail(super::$name, $start, $death)
+                })
+            }
+        }
+    };
+}
+pub(crate) use scenario;
+
 /// Plays `scenario` in a fresh lab; its failure comes with the call ladder.
-pub(crate) fn play(plan: Plan, with: With, scenario: impl FnOnce(&Scene<'_>) -> Result<()>) -> Result<()> {
+pub(crate) fn play(
+    plan: Plan,
+    with: With,
+    scenario: impl FnOnce(&Scene<'_>) -> Result<()>,
+) -> Result<()> {
     let lab = Lab::new(plan)?;
     let sipnat = match with {
         With::Sipnat => Some(Sipnat::start(&lab.pbx, &[])?),
         With::Nothing => None,
     };
-    let mut scene = Scene { capture: lab.capture()?, lab: &lab, sipnat };
+    let mut scene = Scene {
+        capture: lab.capture()?,
+        lab: &lab,
+        sipnat,
+    };
     let played = scenario(&scene).with_context(|| scene.report());
-    if let Some(sipnat) = scene.sipnat.take() {
-        let stopped = sipnat.stop();
-        return played.and(stopped);
+    match scene.sipnat.take() {
+        Some(sipnat) => played.and(sipnat.stop()),
+        None => played,
     }
-    played
 }
 
 impl Scene<'_> {
+    /// Plays `scenario`, which must fail because the PBX's message that begins with `start` meets `death`.
+    pub(crate) fn must_fail(
+        &self,
+        scenario: impl FnOnce(&Self) -> Result<()>,
+        start: &str,
+        death: Death,
+    ) -> Result<()> {
+        ensure!(scenario(self).is_err(), "it succeeded without sipnat");
+        let sent = self
+            .capture
+            .wait_for(SOON, |packet| self.left_pbx(packet, start));
+        let sent = sent.with_context(|| format!("the PBX sent no {start}"))?;
+        let arrived = |packet: &Packet| {
+            packet.direction == Direction::In
+                && matches!(packet.tap, Tap::Phone(..) | Tap::Router(_))
+                && packet.payload.starts_with(start.as_bytes())
+                && packet.time >= sent.time
+        };
+        ensure!(
+            self.capture.wait_for(TRANSIT, arrived).is_none(),
+            "{start} arrived without sipnat"
+        );
+        let dropped = self.lab.dropped()?;
+        let died_there = match death {
+            Death::Port5060 => dropped.port_5060 > 0,
+            Death::PrivateAddress => dropped.private > 0,
+            Death::OtherGateway => self
+                .capture
+                .at(Tap::OtherGateway, Direction::In)
+                .iter()
+                .any(|packet| packet.payload == sent.payload),
+        };
+        ensure!(died_there, "{start} died, but not as expected ({death:?})");
+        Ok(())
+    }
+
+    fn left_pbx(&self, packet: &Packet, start: &str) -> bool {
+        packet.tap == Tap::Pbx
+            && packet.direction == Direction::Out
+            && packet.payload.starts_with(start.as_bytes())
+    }
+
+    /// The packets so far that the PBX has sent and that begin with `start`.
+    pub(crate) fn sent_by_pbx(&self, start: &str) -> Vec<Packet> {
+        let mut packets = self.capture.packets();
+        packets.retain(|packet| self.left_pbx(packet, start));
+        packets
+    }
+
     fn report(&self) -> String {
         let ladder = Ladder::new(&self.capture.packets(), Style::Plain);
-        let dropped = self.lab.dropped();
-        let mut report = format!("\n{ladder}dropped by the ISP: {dropped:?}\n");
+        let mut report = format!("\n{ladder}dropped by the ISP: {:?}\n", self.lab.dropped());
         if let Some(sipnat) = &self.sipnat {
             for command in [["bindings", "list"].as_slice(), &["stats"]] {
-                let text = sipnat.command(command).unwrap_or_else(|error| format!("{error:#}"));
+                let text = sipnat
+                    .command(command)
+                    .unwrap_or_else(|error| format!("{error:#}"));
                 report.push_str(&format!("sipnat {}:\n{text}\n", command.join(" ")));
             }
             report.push_str(&format!("its output:\n{}\n", sipnat.log()));

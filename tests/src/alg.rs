@@ -52,15 +52,25 @@ pub struct Alg {
 
 impl Alg {
     /// None at all: Via and Contact carry private addresses.
-    pub const NONE: Self = Self { via: Rewrite::Keep, register_contact: Rewrite::Keep, contact: Rewrite::Keep };
+    pub const NONE: Self = Self {
+        via: Rewrite::Keep,
+        register_contact: Rewrite::Keep,
+        contact: Rewrite::Keep,
+    };
 
     /// The public address everywhere, the mapped port nowhere.
-    pub const WITHOUT_PORT: Self =
-        Self { via: Rewrite::Host, register_contact: Rewrite::Host, contact: Rewrite::Host };
+    pub const WITHOUT_PORT: Self = Self {
+        via: Rewrite::Host,
+        register_contact: Rewrite::Host,
+        contact: Rewrite::Host,
+    };
 
     /// Right in REGISTER; without the port in the Contact of all else.
-    pub const REGISTER_ONLY: Self =
-        Self { via: Rewrite::HostPort, register_contact: Rewrite::HostPort, contact: Rewrite::Host };
+    pub const REGISTER_ONLY: Self = Self {
+        via: Rewrite::HostPort,
+        register_contact: Rewrite::HostPort,
+        contact: Rewrite::Host,
+    };
 }
 
 /// A running ALG; it ends when dropped.
@@ -92,7 +102,9 @@ impl RunningAlg {
             let sip_port = DEFAULT_PORT.to_string();
             router.run(
                 Command::new("iptables")
-                    .args(["-t", "mangle", "-A", "FORWARD", "-p", "udp", port, &sip_port])
+                    .args([
+                        "-t", "mangle", "-A", "FORWARD", "-p", "udp", port, &sip_port,
+                    ])
                     .args(["-j", "NFQUEUE", "--queue-num", "0"]),
                 "",
             )?;
@@ -103,7 +115,8 @@ impl RunningAlg {
             while !stopped.load(Ordering::Relaxed) {
                 match queue.recv() {
                     Ok(mut message) => {
-                        if let Some(packet) = alg.translate_packet(&mapping, message.get_payload()) {
+                        if let Some(packet) = alg.translate_packet(&mapping, message.get_payload())
+                        {
                             message.set_payload(packet);
                         }
                         message.set_verdict(Verdict::Accept);
@@ -114,7 +127,10 @@ impl RunningAlg {
                 }
             }
         });
-        Ok(Some(Self { stop, thread: Some(thread) }))
+        Ok(Some(Self {
+            stop,
+            thread: Some(thread),
+        }))
     }
 }
 
@@ -129,7 +145,11 @@ impl Drop for RunningAlg {
 
 impl Alg {
     /// The IPv4 packet to send in the place of `packet`; none when it needs no change.
-    fn translate_packet(self, mapping: &HashMap<Ipv4Addr, SocketAddrV4>, packet: &[u8]) -> Option<Vec<u8>> {
+    fn translate_packet(
+        self,
+        mapping: &HashMap<Ipv4Addr, SocketAddrV4>,
+        packet: &[u8],
+    ) -> Option<Vec<u8>> {
         let (mut ip, rest) = Ipv4Header::from_slice(packet).ok()?;
         let (mut udp, payload) = UdpHeader::from_slice(rest).ok()?;
         let text = std::str::from_utf8(payload).ok()?;
@@ -139,7 +159,11 @@ impl Alg {
         let translated = if let Some(&public) = mapping.get(&source) {
             self.outbound(text, SocketAddrV4::new(source, udp.source_port), public)
         } else if let Some(&public) = mapping.get(&destination) {
-            inbound(text, SocketAddrV4::new(destination, udp.destination_port), public)
+            inbound(
+                text,
+                SocketAddrV4::new(destination, udp.destination_port),
+                public,
+            )
         } else {
             return None;
         };
@@ -158,9 +182,17 @@ impl Alg {
     /// Puts the public address into what a phone sends.
     fn outbound(self, text: &str, private: SocketAddrV4, public: SocketAddrV4) -> String {
         let register = text.starts_with("REGISTER ");
-        let contact = if register { self.register_contact } else { self.contact };
+        let contact = if register {
+            self.register_contact
+        } else {
+            self.contact
+        };
         let response = text.starts_with("SIP/2.0 ");
-        let mut via = if response { None } else { written(self.via, public) };
+        let mut via = if response {
+            None
+        } else {
+            written(self.via, public)
+        };
         edit_lines(text, |line| {
             let (name, value) = line.split_once(':')?;
             match name.trim() {
@@ -169,7 +201,8 @@ impl Alg {
                     replace(line, sent_by, &via.take()?)
                 }
                 "Contact" | "m" => {
-                    let host = uri_host_port(uri(value)).filter(|host| host.host == *private.ip())?;
+                    let host =
+                        uri_host_port(uri(value)).filter(|host| host.host == *private.ip())?;
                     replace(line, host, &written(contact, public)?)
                 }
                 _ => None,
@@ -229,21 +262,42 @@ mod tests {
     const PUBLIC: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(60, 17, 196, 2), 49163);
 
     fn message(start: &str, via: &str, contact: &str) -> String {
-        format!("{start}\r\nVia: SIP/2.0/UDP {via};branch=z9hG4bK1\r\nContact: <sip:1000@{contact}>;x=1\r\n\r\nbody")
+        format!(
+            "{start}\r\nVia: SIP/2.0/UDP {via};branch=z9hG4bK1\r\nContact: <sip:1000@{contact}>;x=1\r\n\r\nbody"
+        )
     }
 
     #[test]
     fn writes_the_slide() {
-        let sent = message("INVITE sip:2000@203.0.113.10 SIP/2.0", "192.168.1.10:5060", "192.168.1.10:5060");
-        let expected = message("INVITE sip:2000@203.0.113.10 SIP/2.0", "60.17.196.2", "60.17.196.2");
+        let sent = message(
+            "INVITE sip:2000@203.0.113.10 SIP/2.0",
+            "192.168.1.10:5060",
+            "192.168.1.10:5060",
+        );
+        let expected = message(
+            "INVITE sip:2000@203.0.113.10 SIP/2.0",
+            "60.17.196.2",
+            "60.17.196.2",
+        );
         assert_eq!(Alg::WITHOUT_PORT.outbound(&sent, PRIVATE, PUBLIC), expected);
     }
 
     #[test]
     fn corrects_register_alone() {
-        let sent = message("REGISTER sip:203.0.113.10 SIP/2.0", "192.168.1.10:5060", "192.168.1.10:5060");
-        let expected = message("REGISTER sip:203.0.113.10 SIP/2.0", "60.17.196.2:49163", "60.17.196.2:49163");
-        assert_eq!(Alg::REGISTER_ONLY.outbound(&sent, PRIVATE, PUBLIC), expected);
+        let sent = message(
+            "REGISTER sip:203.0.113.10 SIP/2.0",
+            "192.168.1.10:5060",
+            "192.168.1.10:5060",
+        );
+        let expected = message(
+            "REGISTER sip:203.0.113.10 SIP/2.0",
+            "60.17.196.2:49163",
+            "60.17.196.2:49163",
+        );
+        assert_eq!(
+            Alg::REGISTER_ONLY.outbound(&sent, PRIVATE, PUBLIC),
+            expected
+        );
     }
 
     #[test]
@@ -255,8 +309,16 @@ mod tests {
 
     #[test]
     fn restores_what_the_phone_knows() {
-        let request = message("BYE sip:1000@60.17.196.2 SIP/2.0", "203.0.113.10:5060", "203.0.113.10:5060");
-        let expected = message("BYE sip:1000@192.168.1.10:5060 SIP/2.0", "203.0.113.10:5060", "203.0.113.10:5060");
+        let request = message(
+            "BYE sip:1000@60.17.196.2 SIP/2.0",
+            "203.0.113.10:5060",
+            "203.0.113.10:5060",
+        );
+        let expected = message(
+            "BYE sip:1000@192.168.1.10:5060 SIP/2.0",
+            "203.0.113.10:5060",
+            "203.0.113.10:5060",
+        );
         assert_eq!(inbound(&request, PRIVATE, PUBLIC), expected);
 
         let response = message("SIP/2.0 200 OK", "60.17.196.2:49163", "203.0.113.10:5060");

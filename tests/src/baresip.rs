@@ -32,10 +32,16 @@ impl Baresip {
     /// Starts it as `user` on `phone`: it registers, answers every call, and calls `dial` when there is one.
     pub fn start(phone: &Phone, user: &str, dial: Option<&str>) -> Result<Self> {
         let dir = tempfile::tempdir()?;
-        fs::write(dir.path().join("config"), CONFIG.replace("LISTEN", &phone.private.to_string()))?;
+        fs::write(
+            dir.path().join("config"),
+            CONFIG.replace("LISTEN", &phone.private.to_string()),
+        )?;
         fs::write(
             dir.path().join("accounts"),
-            format!("<sip:{user}@{}>;auth_pass=none;regint=60;answermode=auto\n", PBX.ip()),
+            format!(
+                "<sip:{user}@{}>;auth_pass=none;regint=60;answermode=auto\n",
+                PBX.ip()
+            ),
         )?;
         let mut command = Command::new("baresip");
         command.arg("-f").arg(dir.path());

@@ -19,8 +19,8 @@ use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::{
         socket::{
-            AddressFamily, ControlMessageOwned, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, recvmsg,
-            setsockopt, socket, sockopt::ReceiveTimestampns,
+            AddressFamily, ControlMessageOwned, LinkAddr, MsgFlags, SockFlag, SockProtocol,
+            SockType, recvmsg, setsockopt, socket, sockopt::ReceiveTimestampns,
         },
         time::TimeSpec,
     },
@@ -109,8 +109,10 @@ struct Socket {
 impl Capture {
     /// Captures on these interfaces.
     pub fn start(taps: &[(Tap, &Netns, &str)]) -> Result<Self> {
-        let sockets: Vec<_> =
-            taps.iter().map(|&(tap, netns, interface)| Socket::open(tap, netns, interface)).collect::<Result<_>>()?;
+        let sockets: Vec<_> = taps
+            .iter()
+            .map(|&(tap, netns, interface)| Socket::open(tap, netns, interface))
+            .collect::<Result<_>>()?;
         let packets = Arc::new(Mutex::new(Vec::new()));
         let stop = Arc::new(AtomicBool::new(false));
         let thread = thread::spawn({
@@ -118,26 +120,37 @@ impl Capture {
             move || {
                 let mut buffer = vec![0; FRAME];
                 while !stop.load(Ordering::Relaxed) {
-                    let mut polled: Vec<_> =
-                        sockets.iter().map(|socket| PollFd::new(socket.fd.as_fd(), PollFlags::POLLIN)).collect();
+                    let mut polled: Vec<_> = sockets
+                        .iter()
+                        .map(|socket| PollFd::new(socket.fd.as_fd(), PollFlags::POLLIN))
+                        .collect();
                     if poll(&mut polled, PollTimeout::from(POLL)).is_err() {
                         continue;
                     }
                     for socket in &sockets {
                         while let Some(received) = socket.receive(&mut buffer) {
-                            let mut packets = packets.lock().unwrap_or_else(PoisonError::into_inner);
+                            let mut packets =
+                                packets.lock().unwrap_or_else(PoisonError::into_inner);
                             packets.extend(received);
                         }
                     }
                 }
             }
         });
-        Ok(Self { packets, stop, thread: Some(thread) })
+        Ok(Self {
+            packets,
+            stop,
+            thread: Some(thread),
+        })
     }
 
     /// All packets so far, in order of time.
     pub fn packets(&self) -> Vec<Packet> {
-        let mut packets = self.packets.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut packets = self
+            .packets
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         packets.sort_by_key(|packet| packet.time);
         packets
     }
@@ -194,17 +207,29 @@ impl Socket {
     fn receive(&self, buffer: &mut [u8]) -> Option<Option<Packet>> {
         let mut control = cmsg_space!(TimeSpec);
         let mut iov = [IoSliceMut::new(buffer)];
-        let message =
-            recvmsg::<LinkAddr>(self.fd.as_raw_fd(), &mut iov, Some(&mut control), MsgFlags::empty()).ok()?;
+        let message = recvmsg::<LinkAddr>(
+            self.fd.as_raw_fd(),
+            &mut iov,
+            Some(&mut control),
+            MsgFlags::empty(),
+        )
+        .ok()?;
         let time = message.cmsgs().ok()?.find_map(|control| match control {
             ControlMessageOwned::ScmTimestampns(time) => Some(Duration::from(time)),
             _ => None,
         });
         let (length, link) = (message.bytes, message.address);
-        Some(link.filter(|link| link.ifindex() == self.ifindex).and_then(|link| {
-            let direction = if link.pkttype() == PACKET_OUTGOING { Direction::Out } else { Direction::In };
-            parse(self.tap, direction, time?, &buffer[..length])
-        }))
+        Some(
+            link.filter(|link| link.ifindex() == self.ifindex)
+                .and_then(|link| {
+                    let direction = if link.pkttype() == PACKET_OUTGOING {
+                        Direction::Out
+                    } else {
+                        Direction::In
+                    };
+                    parse(self.tap, direction, time?, &buffer[..length])
+                }),
+        )
     }
 }
 

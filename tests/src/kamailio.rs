@@ -87,7 +87,10 @@ impl Kamailio {
         let probe = netns.udp(SocketAddrV4::new(*PBX.ip(), 0))?;
         probe.set_read_timeout(Some(Duration::from_millis(20)))?;
         let options = Message::new(format!("OPTIONS sip:nobody@{} SIP/2.0", PBX.ip()))
-            .with("Via", format!("SIP/2.0/UDP {};branch=z9hG4bK-probe", probe.local_addr()?))
+            .with(
+                "Via",
+                format!("SIP/2.0/UDP {};branch=z9hG4bK-probe", probe.local_addr()?),
+            )
             .with("From", "<sip:probe@localhost>;tag=1")
             .with("To", "<sip:nobody@localhost>")
             .with("Call-ID", "probe")

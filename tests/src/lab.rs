@@ -54,7 +54,13 @@ pub struct Plan {
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { sites: 1, phones: 1, alg: Alg::WITHOUT_PORT, checksum_offload: true, private_route: false }
+        Self {
+            sites: 1,
+            phones: 1,
+            alg: Alg::WITHOUT_PORT,
+            checksum_offload: true,
+            private_route: false,
+        }
     }
 }
 
@@ -126,7 +132,11 @@ impl Lab {
              link set public up",
             public = public_phone.name(),
         ))?;
-        host(&public_phone, *PUBLIC_PHONE.ip(), Ipv4Addr::new(198, 51, 100, 1))?;
+        host(
+            &public_phone,
+            *PUBLIC_PHONE.ip(),
+            Ipv4Addr::new(198, 51, 100, 1),
+        )?;
         for (netns, port, address) in [
             (&pbx, "pbx", *PBX.ip()),
             (&neighbour, "neighbour", NEIGHBOUR),
@@ -143,7 +153,10 @@ impl Lab {
             pbx.ip(&format!("route add 192.168.0.0/16 via {OTHER_GATEWAY}"))?;
         }
         if !plan.checksum_offload {
-            pbx.run(Command::new("ethtool").args(["-K", "eth0", "tx", "off"]), "")?;
+            pbx.run(
+                Command::new("ethtool").args(["-K", "eth0", "tx", "off"]),
+                "",
+            )?;
         }
         let sites = (0..plan.sites).map(|number| site(&family, &isp, plan, number));
         let sites = sites.collect::<Result<_>>()?;
@@ -152,14 +165,24 @@ impl Lab {
             "table ip isp {
                  counter port_5060 {}
                  counter private {}
+                 chain prerouting {
+                     type filter hook prerouting priority filter
+                     ip daddr { 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16 } counter name private drop
+                 }
                  chain forward {
                      type filter hook forward priority filter
-                     ip daddr { 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16 } counter name private drop
                      oifname \"site*\" udp dport 5060 counter name port_5060 drop
                  }
              }",
         )?;
-        Ok(Self { sites, isp, pbx, public_phone, neighbour, other_gateway })
+        Ok(Self {
+            sites,
+            isp,
+            pbx,
+            public_phone,
+            neighbour,
+            other_gateway,
+        })
     }
 
     /// The first phone of the first site.
@@ -169,7 +192,9 @@ impl Lab {
 
     /// What the ISP has dropped so far.
     pub fn dropped(&self) -> Result<Dropped> {
-        let json = self.isp.run(Command::new("nft").args(["-j", "list", "counters"]), "")?;
+        let json = self
+            .isp
+            .run(Command::new("nft").args(["-j", "list", "counters"]), "")?;
         let json: serde_json::Value = serde_json::from_str(&json).context("nft -j")?;
         let packets = |name: &str| {
             json["nftables"]
@@ -186,7 +211,10 @@ impl Lab {
 
     /// Captures at every phone, on the outside of every router, and at the PBX.
     pub fn capture(&self) -> Result<Capture> {
-        let mut taps = vec![(Tap::Pbx, &self.pbx, "eth0"), (Tap::Public, &self.public_phone, "eth0")];
+        let mut taps = vec![
+            (Tap::Pbx, &self.pbx, "eth0"),
+            (Tap::Public, &self.public_phone, "eth0"),
+        ];
         for (number, site) in self.sites.iter().enumerate() {
             taps.push((Tap::Router(number), &site.router, "wan"));
             for (phone_number, phone) in site.phones.iter().enumerate() {
@@ -238,7 +266,11 @@ fn site(family: &NetnsFamily, isp: &Netns, plan: Plan, number: u8) -> Result<Sit
             private.port(),
             public.port(),
         )?;
-        phones.push(Phone { netns, private, public });
+        phones.push(Phone {
+            netns,
+            private,
+            public,
+        });
     }
     // What nobody behind the router asked for ends at the router: filtering by address and port.
     router.run(
@@ -262,9 +294,16 @@ fn site(family: &NetnsFamily, isp: &Netns, plan: Plan, number: u8) -> Result<Sit
              }}"
         ),
     )?;
-    let mapping: HashMap<_, _> = phones.iter().map(|phone| (*phone.private.ip(), phone.public)).collect();
+    let mapping: HashMap<_, _> = phones
+        .iter()
+        .map(|phone| (*phone.private.ip(), phone.public))
+        .collect();
     let alg = RunningAlg::start(plan.alg, &router, mapping)?;
-    Ok(Site { phones, _alg: alg, router })
+    Ok(Site {
+        phones,
+        _alg: alg,
+        router,
+    })
 }
 
 fn host(netns: &Netns, address: Ipv4Addr, gateway: Ipv4Addr) -> Result<()> {

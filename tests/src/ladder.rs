@@ -56,8 +56,10 @@ struct Journey {
 impl Ladder {
     /// Follows every message of `packets`, which are in order of time.
     pub fn new(packets: &[Packet], style: Style) -> Self {
-        let mut sightings: Vec<(&Packet, Message)> =
-            packets.iter().filter_map(|packet| Some((packet, packet.sip()?))).collect();
+        let mut sightings: Vec<(&Packet, Message)> = packets
+            .iter()
+            .filter_map(|packet| Some((packet, packet.sip()?)))
+            .collect();
         let mut journeys: Vec<Journey> = Vec::new();
         while !sightings.is_empty() {
             let (first, message) = sightings.remove(0);
@@ -75,7 +77,11 @@ impl Ladder {
                     let router = follow(Direction::In, |tap| matches!(tap, Tap::Router(_)));
                     let phone = follow(Direction::In, is_end);
                     let strayed = follow(Direction::In, |tap| tap == Tap::OtherGateway);
-                    let suffix = if strayed.is_some() { " (to the other gateway)" } else { "" };
+                    let suffix = if strayed.is_some() {
+                        " (to the other gateway)"
+                    } else {
+                        ""
+                    };
                     let redirected = is_redirected(&message, first.destination);
                     let suffix = if redirected { " (redirected)" } else { suffix };
                     Journey {
@@ -93,7 +99,10 @@ impl Ladder {
                     let router = follow(Direction::Out, |tap| matches!(tap, Tap::Router(_)));
                     let pbx = follow(Direction::In, |tap| tap == Tap::Pbx);
                     // The last one to see it tells what the text has become.
-                    let seen = pbx.as_ref().or(router.as_ref()).map_or(&message, |(_, message)| message);
+                    let seen = pbx
+                        .as_ref()
+                        .or(router.as_ref())
+                        .map_or(&message, |(_, message)| message);
                     Journey {
                         from_pbx: false,
                         phone: Some(first.source),
@@ -108,7 +117,11 @@ impl Ladder {
                 // Its beginning was not seen.
                 _ => continue,
             };
-            match journeys.iter_mut().rev().find(|other| journey.repeats(other)) {
+            match journeys
+                .iter_mut()
+                .rev()
+                .find(|other| journey.repeats(other))
+            {
                 Some(other) => other.times += 1,
                 None => journeys.push(journey),
             }
@@ -120,25 +133,49 @@ impl Ladder {
 impl Journey {
     /// Whether it is a retransmission with the same fate.
     fn repeats(&self, other: &Self) -> bool {
-        Self { times: 0, ..self.clone_ends() } == Self { times: 0, ..other.clone_ends() }
+        Self {
+            times: 0,
+            ..self.clone_ends()
+        } == Self {
+            times: 0,
+            ..other.clone_ends()
+        }
     }
 
     fn clone_ends(&self) -> Self {
-        Self { label: self.label.clone(), ..*self }
+        Self {
+            label: self.label.clone(),
+            ..*self
+        }
     }
 
     fn arrived(&self) -> bool {
-        if self.from_pbx { self.phone.is_some() } else { self.pbx_port.is_some() }
+        if self.from_pbx {
+            self.phone.is_some()
+        } else {
+            self.pbx_port.is_some()
+        }
     }
 }
 
 impl fmt::Display for Ladder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{:ADDRESS$}       {:ADDRESS$}       ISP     PBX", "phone", "router")?;
+        writeln!(
+            f,
+            "{:ADDRESS$}       {:ADDRESS$}       ISP     PBX",
+            "phone", "router"
+        )?;
         for journey in &self.journeys {
             let mut line = String::new();
-            let cell = |address: Option<SocketAddrV4>| address.map(|address| address.to_string()).unwrap_or_default();
-            let port = journey.pbx_port.map(|port| format!(":{port}")).unwrap_or_default();
+            let cell = |address: Option<SocketAddrV4>| {
+                address
+                    .map(|address| address.to_string())
+                    .unwrap_or_default()
+            };
+            let port = journey
+                .pbx_port
+                .map(|port| format!(":{port}"))
+                .unwrap_or_default();
             let near = match (journey.from_pbx, journey.phone.is_some(), journey.routed) {
                 (false, _, true) => "────▶",
                 (false, _, false) if journey.arrived() => "─────",
@@ -160,8 +197,17 @@ impl fmt::Display for Ladder {
                 (false, true) => "───▶ ✗     ",
                 (false, false) => "           ",
             };
-            let join = if middle.starts_with('─') { "─" } else { " " };
-            write!(line, "{:ADDRESS$} {near}{join}{middle:ADDRESS$}{join}{far} {port:5}  {}", cell(journey.phone), journey.label)?;
+            let join = if middle.starts_with('─') {
+                "─"
+            } else {
+                " "
+            };
+            write!(
+                line,
+                "{:ADDRESS$} {near}{join}{middle:ADDRESS$}{join}{far} {port:5}  {}",
+                cell(journey.phone),
+                journey.label
+            )?;
             if journey.times > 1 {
                 write!(line, " ×{}", journey.times)?;
             }
@@ -182,14 +228,20 @@ fn is_end(tap: Tap) -> bool {
 /// What stays the same in a message from hop to hop, ALGs included.
 fn identity(message: &Message) -> impl PartialEq {
     let (number, method) = message.cseq();
-    let ids = [message.method(), method, message.call_id(), message.branch()];
+    let ids = [
+        message.method(),
+        method,
+        message.call_id(),
+        message.branch(),
+    ];
     (ids.map(str::to_owned), number, message.status())
 }
 
 /// Whether a request of the PBX goes elsewhere than its Request-URI says.
 fn is_redirected(message: &Message, destination: SocketAddrV4) -> bool {
     message.is_request()
-        && uri_host_port(message.request_uri()).is_some_and(|target| target.address() != destination)
+        && uri_host_port(message.request_uri())
+            .is_some_and(|target| target.address() != destination)
 }
 
 fn label(message: &Message, from_pbx: bool) -> String {
@@ -197,8 +249,14 @@ fn label(message: &Message, from_pbx: bool) -> String {
     match message.status() {
         Some(_) => format!("{} ({method})", &message.start["SIP/2.0 ".len()..]),
         None => {
-            let again = if method == "INVITE" && message.is_in_dialog() { "re-" } else { "" };
-            let contact = message.contact().filter(|_| ["INVITE", "REGISTER"].contains(&method));
+            let again = if method == "INVITE" && message.is_in_dialog() {
+                "re-"
+            } else {
+                ""
+            };
+            let contact = message
+                .contact()
+                .filter(|_| ["INVITE", "REGISTER"].contains(&method));
             match contact {
                 _ if from_pbx => format!("{again}{method} {}", message.request_uri()),
                 Some(contact) => format!("{again}{method}, Contact: <{contact}>"),

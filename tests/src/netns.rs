@@ -22,6 +22,7 @@ use nix::{
 };
 
 const DIR: &str = "/run/netns";
+const SYSCTL: &str = "/proc/sys/net";
 const PREFIX: &str = "sipnat";
 
 /// A named network namespace, deleted when dropped.
@@ -59,11 +60,17 @@ impl Netns {
     fn new(name: String) -> Result<Self> {
         run(Command::new("ip").args(["netns", "add", &name]), "")?;
         let netns = Self { name };
-        // No IPv6 here: its duplicate address detection and router solicitations only make noise.
         netns.enter(|| {
-            for key in ["all", "default"] {
-                let path = format!("/proc/sys/net/ipv6/conf/{key}/disable_ipv6");
-                let _ = fs::write(path, "1");
+            // Not every kernel has all of these; a new namespace may inherit them from the host.
+            for (key, value) in [
+                // Duplicate address detection and router solicitations only make noise.
+                ("ipv6/conf/all/disable_ipv6", "1"),
+                ("ipv6/conf/default/disable_ipv6", "1"),
+                ("ipv4/ip_forward", "0"),
+                // What a bridge forwards is no business of the rules for routers.
+                ("bridge/bridge-nf-call-iptables", "0"),
+            ] {
+                let _ = fs::write(Path::new(SYSCTL).join(key), value);
             }
         })?;
         netns.ip("link set lo up")?;
@@ -83,13 +90,16 @@ impl Netns {
     /// Calls `action` on a thread of its own inside this namespace. Sockets opened and processes spawned
     /// there belong to this namespace for good.
     pub fn enter<T: Send>(&self, action: impl FnOnce() -> T + Send) -> Result<T> {
-        let file = File::open(self.path()).with_context(|| format!("open {}", self.path().display()))?;
+        let file =
+            File::open(self.path()).with_context(|| format!("open {}", self.path().display()))?;
         thread::scope(|scope| {
             let thread = scope.spawn(|| -> Result<T> {
                 setns(file, CloneFlags::CLONE_NEWNET).context("setns")?;
                 Ok(action())
             });
-            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            thread
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })
     }
 
@@ -121,7 +131,7 @@ impl Netns {
 
     /// Writes a setting under `/proc/sys/net`.
     pub fn sysctl(&self, key: &str, value: &str) -> Result<()> {
-        let path = Path::new("/proc/sys/net").join(key);
+        let path = Path::new(SYSCTL).join(key);
         self.enter(|| fs::write(&path, value))?
             .with_context(|| format!("write {} in {}", path.display(), self.name))
     }
@@ -145,9 +155,13 @@ fn sweep() {
     let Ok(entries) = fs::read_dir(DIR) else {
         return;
     };
-    for name in entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()) {
+    for name in entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().into_string().ok())
+    {
         let mut parts = name.splitn(3, '-');
-        let (Some(PREFIX), Some(Ok(owner))) = (parts.next(), parts.next().map(str::parse::<u32>)) else {
+        let (Some(PREFIX), Some(Ok(owner))) = (parts.next(), parts.next().map(str::parse::<u32>))
+        else {
             continue;
         };
         if Path::new("/proc").join(owner.to_string()).exists() {

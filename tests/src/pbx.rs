@@ -121,7 +121,10 @@ impl StrictPbx {
             let shared = Arc::clone(&shared);
             move || shared.serve()
         });
-        Ok(Self { shared, thread: Some(thread) })
+        Ok(Self {
+            shared,
+            thread: Some(thread),
+        })
     }
 
     /// Waits until `aor` (`sip:user@host`) is registered; its Contact URI.
@@ -131,23 +134,31 @@ impl StrictPbx {
             .with_context(|| format!("the PBX got no REGISTER of {aor} within {limit:?}"))
     }
 
-    /// Waits for the call of `caller` (user part of From) to be established: until its ACK is there.
-    pub fn call_from(&self, caller: &str, limit: Duration) -> Result<Dialog> {
-        let user = format!("sip:{caller}@");
+    /// Waits until `number` calls of phones are established, each with its ACK.
+    pub fn calls(&self, number: usize, limit: Duration) -> Result<Vec<Dialog>> {
         self.shared
             .wait(limit, |state| {
-                let mut calls = state.incoming.iter();
-                calls.find(|(dialog, confirmed)| *confirmed && dialog.remote.contains(&user)).cloned()
+                let confirmed = state.incoming.iter().filter(|(_, confirmed)| *confirmed);
+                let dialogs: Vec<_> = confirmed.map(|(dialog, _)| dialog.clone()).collect();
+                (dialogs.len() >= number).then_some(dialogs)
             })
-            .map(|(dialog, _)| dialog)
-            .with_context(|| format!("the PBX got no call of {caller} within {limit:?}"))
+            .with_context(|| format!("not {number} calls at the PBX within {limit:?}"))
+    }
+
+    /// Waits for the first call of a phone to be established.
+    pub fn call(&self, limit: Duration) -> Result<Dialog> {
+        Ok(self.calls(1, limit)?.swap_remove(0))
     }
 
     /// Sends a request inside `dialog`; its final response. A 2xx to INVITE is acknowledged.
     pub fn request(&self, dialog: &Dialog, method: &str) -> Result<Message> {
-        let request = self
-            .shared
-            .new_request(method, &dialog.target, &dialog.local, &dialog.remote, &dialog.call_id);
+        let request = self.shared.new_request(
+            method,
+            &dialog.target,
+            &dialog.local,
+            &dialog.remote,
+            &dialog.call_id,
+        );
         let destination = address(&dialog.target)?;
         self.shared.send_request(&request, destination)?;
         let response = self.shared.final_response(&request, destination)?;
@@ -160,7 +171,8 @@ impl StrictPbx {
     /// Sends a request outside of any dialog to the contact of `aor`; its final response.
     pub fn request_to(&self, aor: &str, method: &str) -> Result<Message> {
         let invitation = self.start_request(aor, method)?;
-        self.shared.final_response(&invitation.request, invitation.destination)
+        self.shared
+            .final_response(&invitation.request, invitation.destination)
     }
 
     /// Calls the contact of `aor`.
@@ -172,7 +184,9 @@ impl StrictPbx {
     pub fn provisional(&self, invitation: &Invitation, status: u16) -> Result<()> {
         self.shared
             .wait(GIVE_UP, |state| {
-                state.response_to(&invitation.request, |code| code == status).map(drop)
+                state
+                    .response_to(&invitation.request, |code| code == status)
+                    .map(drop)
             })
             .with_context(|| format!("no {status} for {}", invitation.request.start))
     }
@@ -180,13 +194,18 @@ impl StrictPbx {
     /// Waits for the call to be answered, and acknowledges it.
     pub fn answered(&self, invitation: &Invitation) -> Result<Dialog> {
         let request = &invitation.request;
-        let response = self.shared.final_response(request, invitation.destination)?;
+        let response = self
+            .shared
+            .final_response(request, invitation.destination)?;
         self.shared.acknowledge(request, &response)?;
         Ok(Dialog {
             call_id: request.call_id().to_owned(),
             local: field(request, "From")?,
             remote: field(&response, "To")?,
-            target: response.contact().context("2xx without Contact")?.to_owned(),
+            target: response
+                .contact()
+                .context("2xx without Contact")?
+                .to_owned(),
         })
     }
 
@@ -195,7 +214,9 @@ impl StrictPbx {
         let invite = &invitation.request;
         let cancel = of_same_transaction(invite, "CANCEL", &field(invite, "To")?)?;
         self.shared.send_request(&cancel, invitation.destination)?;
-        let cancelled = self.shared.final_response(&cancel, invitation.destination)?;
+        let cancelled = self
+            .shared
+            .final_response(&cancel, invitation.destination)?;
         let invited = self.shared.final_response(invite, invitation.destination)?;
         Ok((cancelled, invited))
     }
@@ -206,10 +227,15 @@ impl StrictPbx {
         let number = self.shared.next();
         let from = format!("<sip:pbx@{}>;tag=pbx{number}", PBX.ip());
         let call_id = format!("pbx-{number}@{}", PBX.ip());
-        let request = self.shared.new_request(method, &contact, &from, &format!("<{aor}>"), &call_id);
+        let request =
+            self.shared
+                .new_request(method, &contact, &from, &format!("<{aor}>"), &call_id);
         let destination = address(&contact)?;
         self.shared.send_request(&request, destination)?;
-        Ok(Invitation { request, destination })
+        Ok(Invitation {
+            request,
+            destination,
+        })
     }
 }
 
@@ -231,7 +257,11 @@ impl Shared {
         self.counter.fetch_add(1, Ordering::Relaxed)
     }
 
-    fn wait<T>(&self, limit: Duration, mut found: impl FnMut(&mut State) -> Option<T>) -> Option<T> {
+    fn wait<T>(
+        &self,
+        limit: Duration,
+        mut found: impl FnMut(&mut State) -> Option<T>,
+    ) -> Option<T> {
         let deadline = Instant::now() + limit;
         let mut state = self.state();
         loop {
@@ -239,7 +269,11 @@ impl Shared {
                 return Some(found);
             }
             let left = deadline.checked_duration_since(Instant::now())?;
-            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state = self
+                .changed
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
         }
     }
 
@@ -257,7 +291,8 @@ impl Shared {
                         self.receive(message, source);
                     }
                 }
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
                 // An ICMP error of an earlier send, or an IPv6 source that cannot be.
                 _ => {}
             }
@@ -269,7 +304,11 @@ impl Shared {
         let now = Instant::now();
         let mut state = self.state();
         state.pending.retain(|pending| pending.until > now);
-        for pending in state.pending.iter_mut().filter(|pending| pending.next <= now) {
+        for pending in state
+            .pending
+            .iter_mut()
+            .filter(|pending| pending.next <= now)
+        {
             self.send(&pending.text, pending.destination);
             pending.interval = T2.min(pending.interval * 2);
             pending.next = now + pending.interval;
@@ -312,7 +351,9 @@ impl Shared {
         }
         let responses = match request.method() {
             "ACK" => {
-                state.pending.retain(|pending| pending.key != request.call_id());
+                state
+                    .pending
+                    .retain(|pending| pending.key != request.call_id());
                 for (dialog, confirmed) in &mut state.incoming {
                     *confirmed |= dialog.call_id == request.call_id();
                 }
@@ -328,12 +369,17 @@ impl Shared {
         }) else {
             return;
         };
-        let sent: Vec<_> = responses.iter().map(|response| (response.to_string(), destination)).collect();
+        let sent: Vec<_> = responses
+            .iter()
+            .map(|response| (response.to_string(), destination))
+            .collect();
         for (text, destination) in &sent {
             self.send(text, *destination);
         }
         if let (Some((text, _)), "INVITE") = (sent.last(), request.method()) {
-            state.pending.push(Retransmission::new(request.call_id(), text, destination));
+            state
+                .pending
+                .push(Retransmission::new(request.call_id(), text, destination));
         }
         state.sent.insert(transaction, sent);
     }
@@ -342,7 +388,11 @@ impl Shared {
     fn invited(&self, state: &mut State, request: &Message) -> Vec<Message> {
         let contact = format!("<sip:pbx@{PBX}>");
         if request.is_in_dialog() {
-            return vec![Message::response(request, "200 OK").with("Contact", contact).with_sdp(SDP)];
+            return vec![
+                Message::response(request, "200 OK")
+                    .with("Contact", contact)
+                    .with_sdp(SDP),
+            ];
         }
         let mut ringing = Message::response(request, "180 Ringing").with("Contact", contact);
         if let Some(to) = ringing.field_mut("To") {
@@ -350,36 +400,66 @@ impl Shared {
         }
         let mut ok = ringing.clone().with_sdp(SDP);
         "SIP/2.0 200 OK".clone_into(&mut ok.start);
-        if let (Ok(local), Ok(remote), Some(target)) = (field(&ok, "To"), field(&ok, "From"), request.contact()) {
+        if let (Ok(local), Ok(remote), Some(target)) =
+            (field(&ok, "To"), field(&ok, "From"), request.contact())
+        {
             let call_id = request.call_id().to_owned();
-            state.incoming.push((Dialog { call_id, local, remote, target: target.to_owned() }, false));
+            state.incoming.push((
+                Dialog {
+                    call_id,
+                    local,
+                    remote,
+                    target: target.to_owned(),
+                },
+                false,
+            ));
         }
         vec![ringing, ok]
     }
 
-    fn new_request(&self, method: &str, target: &str, from: &str, to: &str, call_id: &str) -> Message {
+    fn new_request(
+        &self,
+        method: &str,
+        target: &str,
+        from: &str,
+        to: &str,
+        call_id: &str,
+    ) -> Message {
         let number = self.next();
         let request = Message::new(format!("{method} {target} SIP/2.0"))
-            .with("Via", format!("SIP/2.0/UDP {PBX};branch=z9hG4bK-pbx-{number}"))
+            .with(
+                "Via",
+                format!("SIP/2.0/UDP {PBX};branch=z9hG4bK-pbx-{number}"),
+            )
             .with("Max-Forwards", "70")
             .with("From", from)
             .with("To", to)
             .with("Call-ID", call_id)
             .with("CSeq", format!("{number} {method}"))
             .with("Contact", format!("<sip:pbx@{PBX}>"));
-        if method == "INVITE" { request.with_sdp(SDP) } else { request }
+        if method == "INVITE" {
+            request.with_sdp(SDP)
+        } else {
+            request
+        }
     }
 
     fn send_request(&self, request: &Message, destination: SocketAddrV4) -> Result<()> {
         let text = request.to_string();
-        self.state().pending.push(Retransmission::new(&key(request), &text, destination));
-        self.socket.send_to(text.as_bytes(), destination).with_context(|| request.start.clone())?;
+        self.state()
+            .pending
+            .push(Retransmission::new(&key(request), &text, destination));
+        self.socket
+            .send_to(text.as_bytes(), destination)
+            .with_context(|| request.start.clone())?;
         Ok(())
     }
 
     fn final_response(&self, request: &Message, destination: SocketAddrV4) -> Result<Message> {
         let response = self
-            .wait(GIVE_UP, |state| state.response_to(request, |status| status >= 200))
+            .wait(GIVE_UP, |state| {
+                state.response_to(request, |status| status >= 200)
+            })
             .ok_or_else(|| anyhow!("no answer to {} sent to {destination}", request.start))?;
         if request.method() == "INVITE" && response.status() >= Some(300) {
             // The ACK of this transaction, RFC 3261 17.1.1.3: same branch, same destination.
@@ -399,7 +479,9 @@ impl Shared {
         }
         let (text, destination) = (ack.to_string(), address(target)?);
         self.send(&text, destination);
-        self.state().acks.insert(invite.branch().to_owned(), (text, destination));
+        self.state()
+            .acks
+            .insert(invite.branch().to_owned(), (text, destination));
         Ok(())
     }
 }
@@ -407,7 +489,11 @@ impl Shared {
 impl State {
     fn response_to(&self, request: &Message, status: impl Fn(u16) -> bool) -> Option<Message> {
         let mut received = self.received.iter();
-        received.find(|response| key(response) == key(request) && response.status().is_some_and(&status)).cloned()
+        received
+            .find(|response| {
+                key(response) == key(request) && response.status().is_some_and(&status)
+            })
+            .cloned()
     }
 }
 
@@ -426,7 +512,11 @@ impl Retransmission {
 }
 
 fn register(state: &mut State, request: &Message) -> Message {
-    let aor = request.field("To").map(sip::uri).unwrap_or_default().to_owned();
+    let aor = request
+        .field("To")
+        .map(sip::uri)
+        .unwrap_or_default()
+        .to_owned();
     let response = Message::response(request, "200 OK");
     let asked = request
         .field("Contact")
@@ -447,13 +537,15 @@ fn register(state: &mut State, request: &Message) -> Message {
 
 /// A CANCEL of, or an ACK within, the transaction of `invite`.
 fn of_same_transaction(invite: &Message, method: &str, to: &str) -> Result<Message> {
-    Ok(Message::new(format!("{method} {} SIP/2.0", invite.request_uri()))
-        .with("Via", field(invite, "Via")?)
-        .with("Max-Forwards", "70")
-        .with("From", field(invite, "From")?)
-        .with("To", to)
-        .with("Call-ID", invite.call_id())
-        .with("CSeq", format!("{} {method}", invite.cseq().0)))
+    Ok(
+        Message::new(format!("{method} {} SIP/2.0", invite.request_uri()))
+            .with("Via", field(invite, "Via")?)
+            .with("Max-Forwards", "70")
+            .with("From", field(invite, "From")?)
+            .with("To", to)
+            .with("Call-ID", invite.call_id())
+            .with("CSeq", format!("{} {method}", invite.cseq().0)),
+    )
 }
 
 /// What names a client transaction: CANCEL has the branch of its INVITE.
@@ -462,7 +554,10 @@ fn key(message: &Message) -> String {
 }
 
 fn field(message: &Message, name: &str) -> Result<String> {
-    Ok(message.field(name).with_context(|| format!("no {name} in {}", message.start))?.to_owned())
+    Ok(message
+        .field(name)
+        .with_context(|| format!("no {name} in {}", message.start))?
+        .to_owned())
 }
 
 fn address(uri: &str) -> Result<SocketAddrV4> {

@@ -63,11 +63,20 @@ impl Process {
     }
 
     /// Waits until `done` holds; fails when the process ends before, or `limit` passes.
-    pub fn wait_until(&mut self, what: &str, limit: Duration, mut done: impl FnMut(&Self) -> bool) -> Result<()> {
+    pub fn wait_until(
+        &mut self,
+        what: &str,
+        limit: Duration,
+        mut done: impl FnMut(&Self) -> bool,
+    ) -> Result<()> {
         let deadline = Instant::now() + limit;
         while !done(self) {
             if let Some(status) = self.child.try_wait()? {
-                bail!("{} ended ({status}) before {what}:\n{}", self.name, self.output());
+                bail!(
+                    "{} ended ({status}) before {what}:\n{}",
+                    self.name,
+                    self.output()
+                );
             }
             ensure!(
                 Instant::now() < deadline,

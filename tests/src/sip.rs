@@ -32,7 +32,11 @@ pub struct HostPort {
 impl Message {
     /// A message without header fields and body.
     pub fn new(start: impl Into<String>) -> Self {
-        Self { start: start.into(), fields: Vec::new(), body: String::new() }
+        Self {
+            start: start.into(),
+            fields: Vec::new(),
+            body: String::new(),
+        }
     }
 
     /// A response to `request` that repeats what RFC 3261 8.2.6.2 says.
@@ -138,7 +142,9 @@ impl Message {
 
     /// The branch of the topmost Via.
     pub fn branch(&self) -> &str {
-        self.field("Via").and_then(|via| parameter(via, "branch")).unwrap_or_default()
+        self.field("Via")
+            .and_then(|via| parameter(via, "branch"))
+            .unwrap_or_default()
     }
 
     /// The tag of From or To.
@@ -162,7 +168,10 @@ impl Message {
         let via = self.field("Via")?;
         let sent_by = sent_by(via)?;
         let received = parameter(via, "received").and_then(|value| value.parse().ok());
-        Some(SocketAddrV4::new(received.unwrap_or(sent_by.host), sent_by.port()))
+        Some(SocketAddrV4::new(
+            received.unwrap_or(sent_by.host),
+            sent_by.port(),
+        ))
     }
 }
 
@@ -185,7 +194,10 @@ impl HostPort {
             Some((host, port)) => (host, Some(port.parse().ok()?)),
             None => (text, None),
         };
-        Some(Self { host: host.parse().ok()?, port })
+        Some(Self {
+            host: host.parse().ok()?,
+            port,
+        })
     }
 
     /// The port that is meant.

@@ -43,7 +43,8 @@ impl<'a> Sipnat<'a> {
     /// Runs a command with `--json`.
     pub fn json(&self, args: &[&str]) -> Result<Value> {
         let text = self.command(&[args, &["--json"]].concat())?;
-        serde_json::from_str(&text).with_context(|| format!("sipnat {args:?} --json printed {text}"))
+        serde_json::from_str(&text)
+            .with_context(|| format!("sipnat {args:?} --json printed {text}"))
     }
 
     /// What the agent has printed so far.
@@ -55,7 +56,11 @@ impl<'a> Sipnat<'a> {
     pub fn stop(mut self) -> Result<()> {
         self.process.signal(Signal::SIGTERM)?;
         let status = self.process.wait(STOP)?;
-        ensure!(status.success(), "sipnat ended with {status}:\n{}", self.log());
+        ensure!(
+            status.success(),
+            "sipnat ended with {status}:\n{}",
+            self.log()
+        );
         Ok(())
     }
 }
@@ -76,7 +81,10 @@ pub fn command(netns: &Netns, args: &[&str]) -> Result<String> {
 /// The `sipnat` to test.
 pub fn binary() -> Result<PathBuf> {
     let path = env::var_os("SIPNAT_BIN").unwrap_or_else(|| {
-        OsString::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../target/release/sipnat"))
+        OsString::from(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../target/release/sipnat"
+        ))
     });
     let path = PathBuf::from(path);
     ensure!(

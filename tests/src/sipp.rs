@@ -4,7 +4,11 @@ use std::{fs, net::SocketAddrV4, process::Command, time::Duration};
 
 use anyhow::{Result, ensure};
 
-use crate::{lab::PBX, netns::Netns, process::Process};
+use crate::{
+    lab::{PBX, Phone},
+    netns::Netns,
+    process::Process,
+};
 
 /// Longer than any scenario takes; a phone never outlives its guard anyhow.
 const TIMEOUT: &str = "20s";
@@ -43,13 +47,46 @@ impl Scenario {
     }
 }
 
+/// Who a phone says that it is.
+#[derive(Debug, Clone, Copy)]
+pub struct Account<'a> {
+    /// The user part of its address-of-record.
+    pub user: &'a str,
+    /// The user part of its Contact.
+    pub contact: &'a str,
+}
+
+impl<'a> From<&'a str> for Account<'a> {
+    fn from(user: &'a str) -> Self {
+        Self {
+            user,
+            contact: user,
+        }
+    }
+}
+
 /// A SIPp process.
 #[derive(Debug)]
 pub struct Sipp(Process);
 
 impl Sipp {
-    /// Starts `scenario` as `user` on `local`; what it calls is `sip:2000@` the PBX.
-    pub fn start(netns: &Netns, local: SocketAddrV4, user: &str, scenario: Scenario) -> Result<Self> {
+    /// Starts `scenario` on a phone behind a router; what it calls is `sip:2000@` the PBX.
+    pub fn start<'a>(
+        phone: &Phone,
+        account: impl Into<Account<'a>>,
+        scenario: Scenario,
+    ) -> Result<Self> {
+        Self::start_at(&phone.netns, phone.private, account, scenario)
+    }
+
+    /// Starts `scenario` on any host.
+    pub fn start_at<'a>(
+        netns: &Netns,
+        local: SocketAddrV4,
+        account: impl Into<Account<'a>>,
+        scenario: Scenario,
+    ) -> Result<Self> {
+        let account = account.into();
         let dir = tempfile::tempdir()?;
         fs::write(dir.path().join("scenario.xml"), scenario.xml())?;
         let mut process = Process::spawn(
@@ -57,8 +94,22 @@ impl Sipp {
             Command::new("sipp")
                 .arg(PBX.to_string())
                 .args(["-sf", "scenario.xml", "-m", "1", "-nostdin", "-nd"])
-                .args(["-i", &local.ip().to_string(), "-p", &local.port().to_string()])
-                .args(["-s", "2000", "-key", "user", user])
+                .args([
+                    "-i",
+                    &local.ip().to_string(),
+                    "-p",
+                    &local.port().to_string(),
+                ])
+                .args([
+                    "-s",
+                    "2000",
+                    "-key",
+                    "user",
+                    account.user,
+                    "-key",
+                    "contact",
+                    account.contact,
+                ])
                 .args(["-timeout", TIMEOUT, "-timeout_error"])
                 .args(["-trace_err", "-error_file", "errors"])
                 .args(["-trace_msg", "-message_file", "messages"]),
@@ -72,7 +123,10 @@ impl Sipp {
     pub fn finish(&mut self, limit: Duration) -> Result<()> {
         let status = self.0.wait(limit)?;
         let errors = fs::read_to_string(self.0.file("errors")).unwrap_or_default();
-        ensure!(status.success(), "the phone's scenario failed ({status}): {errors}");
+        ensure!(
+            status.success(),
+            "the phone's scenario failed ({status}): {errors}"
+        );
         Ok(())
     }
 

@@ -1,0 +1,78 @@
+//! The slide: an ALG that forgets the port, a re-INVITE that dies.
+
+use anyhow::{Context as _, Result, ensure};
+use nat_tests::{
+    Answers, Plan, StrictPbx,
+    sipp::{Scenario, Sipp},
+};
+
+use crate::scene::{Death, SOON, Scene, scenario};
+
+scenario!(re_invite, Plan::default(), without sipnat "INVITE" dies Death::Port5060);
+
+/// The phone calls; the PBX changes the session and hangs up.
+fn re_invite(scene: &Scene<'_>) -> Result<()> {
+    let pbx = StrictPbx::start(&scene.lab.pbx, Answers::ToSource)?;
+    let phone = scene.lab.phone();
+    let mut sipp = Sipp::start(phone, "1000", Scenario::Call)?;
+    let call = pbx.call(SOON)?;
+
+    pbx.request(&call, "INVITE")?;
+    shown_in_bindings(scene)?;
+    pbx.request(&call, "BYE")?;
+    sipp.finish(SOON)?;
+
+    for start in ["INVITE", "ACK", "BYE"] {
+        for packet in scene.sent_by_pbx(start) {
+            ensure!(
+                packet.destination == phone.public,
+                "{start} went to {}",
+                packet.destination
+            );
+            let text = String::from_utf8_lossy(&packet.payload);
+            ensure!(
+                text.contains("sip:1000@60.17.196.2 SIP/2.0"),
+                "the text has changed: {text}"
+            );
+        }
+    }
+    let dropped = scene.lab.dropped()?;
+    ensure!(dropped.port_5060 == 0, "the ISP still drops: {dropped:?}");
+    Ok(())
+}
+
+fn shown_in_bindings(scene: &Scene<'_>) -> Result<()> {
+    let sipnat = scene.sipnat.as_ref().context("only sipnat gets here")?;
+    let listing = sipnat.json(&["bindings", "list"])?;
+    let rows = listing["bindings"]
+        .as_array()
+        .context("bindings: no array")?;
+    let dialog = rows
+        .iter()
+        .find(|row| row["kind"] == "dialog" && row["state"] == "active");
+    let dialog = dialog.with_context(|| format!("no active dialog in {listing:#}"))?;
+    let expected = [
+        ("terminal", "1000@60.17.196.2"),
+        ("advertised", "60.17.196.2:5060"),
+        ("learned", "60.17.196.2:49163"),
+    ];
+    for (key, value) in expected {
+        ensure!(
+            dialog[key] == value,
+            "{key} is {}, not {value}",
+            dialog[key]
+        );
+    }
+    // The re-INVITE and its ACK.
+    ensure!(
+        dialog["redirected"] == 2,
+        "redirected is {}",
+        dialog["redirected"]
+    );
+    let table = sipnat.command(&["bindings", "list"])?;
+    ensure!(
+        table.contains("60.17.196.2:49163"),
+        "bindings list shows no learned address:\n{table}"
+    );
+    Ok(())
+}
