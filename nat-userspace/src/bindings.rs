@@ -122,8 +122,8 @@ impl Row {
                 State::Ambiguous
             },
             notes: notes(entry.flags),
-            advertised: known(entry.advertised),
-            learned: entry.peer.into(),
+            advertised: known(entry.advertised()),
+            learned: entry.peer().into(),
             age_seconds: seconds(age),
             seen_seconds_ago: seconds(age),
             expires_in_seconds: seconds(TRANSACTION_LIFE.saturating_sub(age)),
@@ -657,12 +657,12 @@ mod tests {
 
     #[test]
     fn pending_is_counted_apart() {
-        let entry = Entry {
+        let mut entry = Entry {
             at: ticks(NOW - 2 * SECOND),
-            peer: Endpoint::v4([60, 17, 196, 2], 49163),
             flags: flag::DIRECT,
             ..Entry::default()
         };
+        entry.set_peer(&Endpoint::v4([60, 17, 196, 2], 49163));
         let row = Row::pending(Key::Slot(0xabc << 8), Kind::Dialog, &entry, ticks(NOW));
         assert_eq!((row.age_seconds, row.expires_in_seconds), (2, 30));
         let text = listing(vec![row]).render();
