@@ -7,6 +7,8 @@ use core::fmt;
 #[cfg(feature = "user")]
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use crate::words::Words;
+
 /// Number of the layout of everything in this file.
 pub const ABI: u32 = 1;
 
@@ -34,24 +36,43 @@ pub mod map {
 pub const MAX_PORTS: usize = 8;
 
 /// An address and a UDP port. IPv4 is kept IPv4-mapped (RFC 4291 2.5.5.2), so one key serves both.
+///
+/// Words, not bytes: BPF's compiler copies and compares only aligned words without calling a function.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, Eq)]
 pub struct Endpoint {
-    /// The address, network byte order.
-    pub addr: [u8; 16],
+    /// The address, its 16 bytes in network byte order.
+    pub addr: [u64; 2],
     /// The port, host byte order.
-    pub port: u16,
+    pub port: u32,
+    /// Unused, zero.
+    pub reserved: u32,
+}
+
+impl PartialEq for Endpoint {
+    #[inline(always)]
+    fn eq(&self, other: &Self) -> bool {
+        self.addr[1] == other.addr[1] && self.port == other.port && self.addr[0] == other.addr[0]
+    }
 }
 
 impl Endpoint {
+    /// Nothing is known.
+    pub const UNKNOWN: Self = Self {
+        addr: [0; 2],
+        port: 0,
+        reserved: 0,
+    };
+
     /// An endpoint at an IPv4 address, given in network byte order.
     #[inline(always)]
     #[must_use]
     pub const fn v4(addr: [u8; 4], port: u16) -> Self {
         let [a, b, c, d] = addr;
         Self {
-            addr: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d],
-            port,
+            addr: [0, u64::from_ne_bytes([0, 0, 0xff, 0xff, a, b, c, d])],
+            port: port as u32,
+            reserved: 0,
         }
     }
 
@@ -59,7 +80,8 @@ impl Endpoint {
     #[inline(always)]
     #[must_use]
     pub const fn as_v4(&self) -> [u8; 4] {
-        [self.addr[12], self.addr[13], self.addr[14], self.addr[15]]
+        let [_, _, _, _, a, b, c, d] = self.addr[1].to_ne_bytes();
+        [a, b, c, d]
     }
 
     /// Nothing is known of it.
@@ -73,21 +95,28 @@ impl Endpoint {
 #[cfg(feature = "user")]
 impl From<Endpoint> for SocketAddr {
     fn from(e: Endpoint) -> Self {
-        Self::new(Ipv6Addr::from(e.addr).to_canonical(), e.port)
+        let [high, low] = e.addr.map(u64::to_ne_bytes);
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&high);
+        bytes[8..].copy_from_slice(&low);
+        Self::new(Ipv6Addr::from(bytes).to_canonical(), e.port as u16)
     }
 }
 
 #[cfg(feature = "user")]
 impl From<SocketAddr> for Endpoint {
     fn from(a: SocketAddr) -> Self {
+        let bytes = mapped(a.ip());
+        let word = |at: usize| u64::from_ne_bytes(core::array::from_fn(|i| bytes[at + i]));
         Self {
-            addr: mapped(a.ip()),
-            port: a.port(),
+            addr: [word(0), word(8)],
+            port: u32::from(a.port()),
+            reserved: 0,
         }
     }
 }
 
-/// The address as [`Endpoint::addr`] keeps it: IPv4 becomes IPv4-mapped.
+/// The bytes of an address as `POLICY` and [`Endpoint`] keep it: IPv4 becomes IPv4-mapped.
 #[cfg(feature = "user")]
 #[must_use]
 pub fn mapped(ip: IpAddr) -> [u8; 16] {
@@ -194,7 +223,7 @@ pub struct Binding {
     /// Bytes used in `text`.
     pub text_len: u8,
     /// Unused, zero.
-    pub reserved: u8,
+    pub reserved: [u8; 5],
     /// The terminal as `user@host`, as far as it fits.
     pub text: [u8; TEXT_LEN],
 }
@@ -211,11 +240,11 @@ impl Binding {
         call: 0,
         cseq: 0,
         peer_cseq: 0,
-        learned: Endpoint { addr: [0; 16], port: 0 },
-        advertised: Endpoint { addr: [0; 16], port: 0 },
+        learned: Endpoint::UNKNOWN,
+        advertised: Endpoint::UNKNOWN,
         flags: 0,
         text_len: 0,
-        reserved: 0,
+        reserved: [0; 5],
         text: [0; TEXT_LEN],
     };
 
@@ -238,22 +267,67 @@ impl Binding {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Entry {
-    /// Hash of the Contact URI in the request, 0 if it had none.
+    /// Hash of the Contact URI in a REGISTER; else 0.
     pub contact: u64,
     /// More bits of the key than the tag holds.
     pub check: u32,
     /// When it was written, in ticks (see [`ticks`]).
     pub at: u32,
-    /// `INBOUND`, `PENDING`: where the request came from. `OUTBOUND`: where it was sent.
-    pub peer: Endpoint,
-    /// What Contact said, where numeric.
-    pub advertised: Endpoint,
+    /// See [`Self::peer`].
+    pub peer_addr: [u64; 2],
+    /// See [`Self::advertised`].
+    pub advertised_addr: [u64; 2],
+    /// See [`Self::peer`].
+    pub peer_port: u16,
+    /// See [`Self::advertised`].
+    pub advertised_port: u16,
     /// Bits of [`flag`].
     pub flags: u16,
     /// `OUTBOUND`: Record-Route entries in the request.
     pub record_routes: u8,
     /// Unused, zero.
     pub reserved: u8,
+}
+
+impl Entry {
+    /// `INBOUND`, `PENDING`: where the request came from. `OUTBOUND`: where it was sent.
+    #[inline(always)]
+    #[must_use]
+    pub const fn peer(&self) -> Endpoint {
+        Endpoint {
+            addr: self.peer_addr,
+            port: self.peer_port as u32,
+            reserved: 0,
+        }
+    }
+
+    /// Sets [`Self::peer`].
+    #[inline(always)]
+    pub const fn set_peer(&mut self, peer: &Endpoint) {
+        // One by one: the compiler would call a function to copy both.
+        self.peer_addr[0] = peer.addr[0];
+        self.peer_addr[1] = peer.addr[1];
+        self.peer_port = peer.port as u16;
+    }
+
+    /// What Contact said, where numeric.
+    #[inline(always)]
+    #[must_use]
+    pub const fn advertised(&self) -> Endpoint {
+        Endpoint {
+            addr: self.advertised_addr,
+            port: self.advertised_port as u32,
+            reserved: 0,
+        }
+    }
+
+    /// Sets [`Self::advertised`].
+    #[inline(always)]
+    pub const fn set_advertised(&mut self, advertised: &Endpoint) {
+        self.advertised_addr[0] = advertised.addr[0];
+        self.advertised_addr[1] = advertised.addr[1];
+        self.advertised_port = advertised.port as u16;
+    }
 }
 
 /// One slot, a cache line: the tag (hash, generation, busy bit) and the entry that it guards.
@@ -350,16 +424,23 @@ pub mod origin {
 }
 
 const _: () = {
-    assert!(size_of::<Endpoint>() == 18);
+    assert!(size_of::<Endpoint>() == 24);
     assert!(size_of::<Config>() == 48);
     assert!(size_of::<DialogKey>() == 16);
     assert!(size_of::<ContactKey>() == 16);
-    assert!(size_of::<Binding>() == 168);
+    assert!(size_of::<Binding>() == 184);
     assert!(size_of::<Entry>() == 56);
     assert!(size_of::<Slot>() == 64);
     assert!(size_of::<Set>() == 256);
     assert!(size_of::<PolicyRule>() == 4);
 };
+
+// SAFETY: repr(C), of aligned words (asserted where used), integers only.
+unsafe impl Words for Binding {}
+// SAFETY: the same.
+unsafe impl Words for Entry {}
+// SAFETY: the same.
+unsafe impl Words for Endpoint {}
 
 #[cfg(feature = "user")]
 mod pod {

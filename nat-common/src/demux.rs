@@ -26,7 +26,11 @@ pub const fn kind(len: u32, word: u64) -> Kind {
     // "\r\n", "\r\n\r\n", or zero bytes.
     if len <= 4 {
         let crlf = word as u32 == 0x0a0d_0a0d || (len == 2 && word as u32 == 0x0a0d);
-        return if crlf || word == 0 { Kind::Keepalive } else { Kind::Other };
+        return if crlf || word == 0 {
+            Kind::Keepalive
+        } else {
+            Kind::Other
+        };
     }
     // The two top bits are 0, the length is a multiple of four and fits the header of 20 bytes.
     let length = (swar::byte(word, 2) as u32) << 8 | swar::byte(word, 3) as u32;

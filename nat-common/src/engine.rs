@@ -3,15 +3,18 @@
 //! Pure but for [`Env`]: the kernel programs give it their maps, tests give it tables of their own.
 //! ARCHITECTURE.md has the rules in prose; the functions below are in the same order.
 
+use core::ptr::NonNull;
+
 use crate::abi::{
     Binding, ContactKey, DialogKey, Endpoint, Entry, Policy, SECOND, TICK_SHIFT, flag, ticks,
 };
 use crate::atomic::Word;
 use crate::counter::Counter;
 use crate::key;
-use crate::message::{Field, MAX_CONTACTS, Message, Method, NO_EXPIRES, header};
+use crate::message::{Field, MAX_CONTACTS, Message, Method, header};
 use crate::slots::{Noted, SlotKey, Slots};
 use crate::source::Span;
+use crate::words;
 
 /// How long the first source of a transaction wins, and a pending dialog end lasts: 64 * T1 (RFC 3261
 /// 17), in ticks.
@@ -59,9 +62,9 @@ pub trait Env {
     /// An entry to fill in, empty.
     fn entry(&self) -> &mut Entry;
     /// An active dialog end.
-    fn dialog(&self, key: &DialogKey) -> Option<*mut Binding>;
+    fn dialog(&self, key: &DialogKey) -> Option<NonNull<Binding>>;
     /// An active contact.
-    fn contact(&self, key: &ContactKey) -> Option<*mut Binding>;
+    fn contact(&self, key: &ContactKey) -> Option<NonNull<Binding>>;
     /// A binding to fill in, valid until the next call of `draft`; null if there is none.
     fn draft(&self) -> *mut Binding;
     /// Copies part of the message into a draft's text.
@@ -78,15 +81,6 @@ pub trait Env {
     fn count(&self, counter: Counter);
 }
 
-/// What becomes of a packet of the PBX.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// It goes as it is.
-    Leave(Counter),
-    /// It goes to this address instead.
-    Redirect(Endpoint, Counter),
-}
-
 /// A message arrived from `peer`. The packet goes to the PBX in any case; the counter says what was
 /// made of it.
 #[inline(always)]
@@ -99,11 +93,15 @@ pub fn ingress<E: Env>(env: &E, m: &Message, peer: &Endpoint) -> Counter {
     }
 }
 
-/// The PBX sends a message to `to`.
+/// The PBX sends a message. `to` is where the packet is going, and changed if it is to go elsewhere; the
+/// counter says why.
 #[inline(always)]
-pub fn egress<E: Env>(env: &E, m: &Message, to: &Endpoint) -> Verdict {
+pub fn egress<E: Env>(env: &E, m: &Message, to: &mut Endpoint) -> Counter {
     let call = env.hash(m.span(Field::CallId));
     if m.status == 0 {
+        if m.has(Field::ToTag) {
+            from_pending(env, m, call);
+        }
         request_out(env, m, call, to)
     } else {
         response_out(env, m, call, to)
@@ -121,8 +119,8 @@ fn request_in<E: Env>(env: &E, m: &Message, call: u64, peer: &Endpoint) -> Count
     let key = key::transaction(call, branch, m.cseq, m.method);
     let entry = env.entry();
     entry.at = ticks(env.now());
-    entry.peer = *peer;
-    entry.advertised = m.advertised;
+    entry.set_peer(peer);
+    entry.set_advertised(&m.advertised);
     if m.vias == 1 && m.record_routes == 0 {
         entry.flags |= flag::DIRECT;
     }
@@ -178,10 +176,10 @@ fn response_in<E: Env>(env: &E, m: &Message, call: u64) -> Counter {
     let in_dialog = request.flags & flag::IN_DIALOG != 0;
     let accepted = in_dialog || (m.method.creates_dialog() && m.status < 300);
     if m.status > 100 && accepted && m.has(Field::ToTag) {
+        request.set_advertised(&m.advertised);
         let direct = request.flags & flag::DIRECT != 0 && m.record_routes <= request.record_routes;
         let evidence = Evidence {
-            peer: &request.peer,
-            advertised: &m.advertised,
+            place: request,
             direct,
             cseq: m.cseq,
             from_terminal: false,
@@ -196,16 +194,22 @@ fn response_in<E: Env>(env: &E, m: &Message, call: u64) -> Counter {
 }
 
 /// The PBX's answer decides what a request of a terminal was worth, and goes back to its source.
-#[inline(always)]
-fn response_out<E: Env>(env: &E, m: &Message, call: u64, to: &Endpoint) -> Verdict {
+#[inline(never)]
+fn response_out<E: Env>(env: &E, m: &Message, call: u64, to: &mut Endpoint) -> Counter {
     let branch = env.hash(m.span(Field::Branch));
     let key = key::transaction(call, branch, m.cseq, m.method);
     let Some(request) = env.slots(Table::Inbound, &key).and_then(|s| s.find(&key)) else {
-        return Verdict::Leave(Counter::OutUnknownResponse);
+        return Counter::OutUnknownResponse;
     };
     answered(env, m, call, &request);
     let direct = request.flags & flag::DIRECT != 0;
-    decide(env, &request.peer, direct, to, Counter::OutRedirectedResponse)
+    decide(
+        env,
+        &request.peer(),
+        direct,
+        to,
+        Counter::OutRedirectedResponse,
+    )
 }
 
 /// What the PBX's response makes of a terminal's request.
@@ -235,8 +239,7 @@ fn answered<E: Env>(env: &E, m: &Message, call: u64, request: &Entry) {
         return;
     }
     let evidence = Evidence {
-        peer: &request.peer,
-        advertised: &request.advertised,
+        place: request,
         direct: request.flags & flag::DIRECT != 0,
         cseq: m.cseq,
         from_terminal: true,
@@ -254,8 +257,10 @@ fn answered<E: Env>(env: &E, m: &Message, call: u64, request: &Entry) {
 fn refused<E: Env>(env: &E, call: u64, tag: u64, request: &Entry) {
     let key = key::pending(call, tag);
     let pending = env.slots(Table::Pending, &key).and_then(|s| s.find(&key));
-    if pending.is_some_and(|p| p.peer == request.peer)
-        && env.slots(Table::Pending, &key).is_some_and(|mut s| s.amend(&key, 0))
+    if pending.is_some_and(|p| p.peer() == request.peer())
+        && env
+            .slots(Table::Pending, &key)
+            .is_some_and(|mut s| s.amend(&key, 0))
     {
         env.count(Counter::PendingDropped);
     }
@@ -263,8 +268,8 @@ fn refused<E: Env>(env: &E, call: u64, tag: u64, request: &Entry) {
 
 /// Why a dialog end may be believed to be at an address.
 struct Evidence<'e> {
-    peer: &'e Endpoint,
-    advertised: &'e Endpoint,
+    /// Where the terminal is, and what it says of that.
+    place: &'e Entry,
     direct: bool,
     /// CSeq of the request that was accepted.
     cseq: u32,
@@ -293,7 +298,7 @@ fn accept_dialog<E: Env>(env: &E, call: u64, tag: u64, evidence: &Evidence<'_>) 
     // SAFETY: `dialog` and `draft` give pointers that are valid here, and to different bindings. Others
     // may write to the first meanwhile: each field is copied once.
     unsafe {
-        if let Some(known) = env.dialog(&key)
+        if let Some(known) = env.dialog(&key).map(NonNull::as_ptr)
             && (*known).expires > now
         {
             let newest = if evidence.from_terminal {
@@ -305,7 +310,7 @@ fn accept_dialog<E: Env>(env: &E, call: u64, tag: u64, evidence: &Evidence<'_>) 
                 return env.count(Counter::DialogStale);
             }
             let ended = (*known).flags & flag::ENDED != 0;
-            if (*known).learned == *evidence.peer {
+            if (*known).learned == evidence.place.peer() {
                 *newest = evidence.cseq;
                 (*known).seen = now;
                 if evidence.ends && !ended {
@@ -326,14 +331,14 @@ fn accept_dialog<E: Env>(env: &E, call: u64, tag: u64, evidence: &Evidence<'_>) 
                 // The PBX accepted a new dialog, not a message of this one.
                 return env.count(Counter::DialogGuarded);
             }
-            *draft = *known;
+            words::copy(known, draft);
             fill(draft, evidence, now);
             return match env.put_dialog(&key, draft) {
                 true => env.count(Counter::DialogMoved),
                 false => env.count(Counter::TableFull),
             };
         }
-        *draft = Binding::EMPTY;
+        words::zero(draft);
         (*draft).created = now;
         env.name(draft, evidence.name);
         fill(draft, evidence, now);
@@ -353,9 +358,12 @@ unsafe fn fill(draft: *mut Binding, evidence: &Evidence<'_>, now: u64) {
     // SAFETY: as above.
     let b = unsafe { &mut *draft };
     b.seen = now;
-    b.learned = *evidence.peer;
-    if !evidence.advertised.is_unknown() {
-        b.advertised = *evidence.advertised;
+    let (peer, advertised) = (evidence.place.peer(), evidence.place.advertised());
+    // SAFETY: valid references.
+    unsafe { words::copy(&peer, &mut b.learned) };
+    if !advertised.is_unknown() {
+        // SAFETY: valid references.
+        unsafe { words::copy(&advertised, &mut b.advertised) };
     }
     if evidence.from_terminal {
         b.cseq = evidence.cseq;
@@ -380,10 +388,9 @@ unsafe fn fill(draft: *mut Binding, evidence: &Evidence<'_>, now: u64) {
 /// Seconds granted to, or asked for, the Contact at `index` (RFC 3261 10.2.1.1).
 #[inline(always)]
 fn granted(m: &Message, index: usize) -> Option<u32> {
-    match m.contact_expires[index & (MAX_CONTACTS - 1)] {
-        NO_EXPIRES if m.headers & header::EXPIRES != 0 => Some(m.expires),
-        NO_EXPIRES => None,
-        seconds => Some(seconds),
+    match m.contact_expires(index) {
+        None if m.headers & header::EXPIRES != 0 => Some(m.expires),
+        seconds => seconds,
     }
 }
 
@@ -399,7 +406,7 @@ fn registered<E: Env>(env: &E, m: &Message, call: u64, request: &Entry) {
     if request.flags & flag::REMOVE_ALL != 0 {
         // SAFETY: `draft` is valid, and this CPU's own.
         unsafe {
-            *draft = Binding::EMPTY;
+            words::zero(draft);
             (*draft).created = now;
             (*draft).expires = now + REMOVED_LIFE;
         }
@@ -425,9 +432,20 @@ fn registered<E: Env>(env: &E, m: &Message, call: u64, request: &Entry) {
             break;
         }
     }
-    let contact = Registration { aor, call, seconds, now };
-    let exact = ContactKey { uri: request.contact, aor };
-    let any = ContactKey { uri: request.contact, aor: 0 };
+    let contact = Registration {
+        aor,
+        call,
+        seconds,
+        now,
+    };
+    let exact = ContactKey {
+        uri: request.contact,
+        aor,
+    };
+    let any = ContactKey {
+        uri: request.contact,
+        aor: 0,
+    };
     if !accept_contact(env, m, &exact, request, &contact, draft) {
         return;
     }
@@ -451,15 +469,20 @@ fn accept_contact<E: Env>(
     registration: &Registration,
     draft: *mut Binding,
 ) -> bool {
-    let Registration { aor, call, seconds, now } = *registration;
+    let Registration {
+        aor,
+        call,
+        seconds,
+        now,
+    } = *registration;
     // Events are counted once for the pair of entries.
     let first = key.aor != 0;
     // SAFETY: as in `accept_dialog`.
     unsafe {
-        *draft = Binding::EMPTY;
+        words::zero(draft);
         (*draft).created = now;
         let mut event = Counter::ContactActivated;
-        if let Some(known) = env.contact(key)
+        if let Some(known) = env.contact(key).map(NonNull::as_ptr)
             && is_live(env, known, now)
         {
             let same_owner = (*known).aor == aor;
@@ -470,8 +493,8 @@ fn accept_contact<E: Env>(
                 // Another's contact of the same URI stays.
                 return true;
             }
-            *draft = *known;
-            if (*known).learned == request.peer {
+            words::copy(known, draft);
+            if (*known).learned == request.peer() {
                 event = Counter::ContactRefreshed;
             } else if same_owner {
                 // The PBX keeps one contact of that URI and owner: the newest, and so do we.
@@ -495,8 +518,8 @@ fn accept_contact<E: Env>(
             b.cseq = m.cseq;
             b.seen = now;
             b.expires = now + u64::from(seconds) * SECOND;
-            b.learned = request.peer;
-            b.advertised = request.advertised;
+            words::copy(&request.peer(), &mut b.learned);
+            words::copy(&request.advertised(), &mut b.advertised);
             b.flags = request.flags & flag::DIRECT;
             env.name(draft, m.span(Field::ToUri));
             if !env.put_contact(key, draft) {
@@ -519,30 +542,33 @@ fn accept_contact<E: Env>(
 unsafe fn is_live<E: Env>(env: &E, known: *const Binding, now: u64) -> bool {
     // SAFETY: as above; `contact` gives valid pointers.
     unsafe {
-        let mark = ContactKey { uri: 0, aor: (*known).aor };
-        (*known).expires > now && env.contact(&mark).is_none_or(|mark| (*mark).created < (*known).seen)
+        let mark = ContactKey {
+            uri: 0,
+            aor: (*known).aor,
+        };
+        (*known).expires > now
+            && env
+                .contact(&mark)
+                .is_none_or(|mark| (*mark.as_ptr()).created < (*known).seen)
     }
 }
 
 /// Where a request of the PBX should go.
-#[inline(always)]
-fn request_out<E: Env>(env: &E, m: &Message, call: u64, to: &Endpoint) -> Verdict {
+#[inline(never)]
+fn request_out<E: Env>(env: &E, m: &Message, call: u64, to: &mut Endpoint) -> Counter {
     let branch = env.hash(m.span(Field::Branch));
     let routed = m.headers & header::ROUTE != 0;
-    let verdict = if routed {
-        Verdict::Leave(Counter::OutRoute)
+    let counter = if routed {
+        Counter::OutRoute
     } else {
         aim(env, m, call, branch, to)
     };
     if m.method == Method::Ack || m.method == Method::Cancel {
-        return verdict;
+        return counter;
     }
     let entry = env.entry();
     entry.at = ticks(env.now());
-    entry.peer = match verdict {
-        Verdict::Redirect(learned, _) => learned,
-        Verdict::Leave(_) => *to,
-    };
+    entry.set_peer(to);
     entry.record_routes = m.record_routes;
     if !routed {
         entry.flags |= flag::DIRECT;
@@ -556,74 +582,109 @@ fn request_out<E: Env>(env: &E, m: &Message, call: u64, to: &Endpoint) -> Verdic
     {
         env.count(Counter::SlotBusy);
     }
-    verdict
+    counter
 }
 
 /// Looks for the terminal that a request is meant for: by the INVITE's transaction, by dialog end, by
 /// contact.
 #[inline(always)]
-fn aim<E: Env>(env: &E, m: &Message, call: u64, branch: u64, to: &Endpoint) -> Verdict {
+fn aim<E: Env>(env: &E, m: &Message, call: u64, branch: u64, to: &mut Endpoint) -> Counter {
     if m.method == Method::Ack || m.method == Method::Cancel {
         // A CANCEL, and an ACK to a response other than 2xx, have the branch of their INVITE (RFC 3261
         // 9.1, 17.1.1.3) and go where that went.
         let key = key::transaction(call, branch, m.cseq, Method::Invite);
         if let Some(invite) = env.slots(Table::Outbound, &key).and_then(|s| s.find(&key)) {
-            return if invite.peer == *to {
-                Verdict::Leave(Counter::OutAlreadyThere)
+            let invite = invite.peer();
+            return if invite == *to {
+                Counter::OutAlreadyThere
             } else {
-                Verdict::Redirect(invite.peer, Counter::OutRedirectedInvite)
+                *to = invite;
+                Counter::OutRedirectedInvite
             };
         }
     }
-    let now = env.now();
-    let mut counter = Counter::OutRedirectedContact;
-    let mut found = None;
-    if m.has(Field::ToTag) {
-        let tag = env.hash(m.span(Field::ToTag));
-        let key = DialogKey { call, tag };
-        // SAFETY: `dialog` gives valid pointers.
-        found = env.dialog(&key).filter(|b| unsafe { (**b).expires > now });
-        if found.is_none() && from_pending(env, m, call, tag, now) {
-            found = env.dialog(&key);
-        }
-        if found.is_some() {
-            counter = Counter::OutRedirectedDialog;
-        }
-    }
-    if found.is_none() {
-        found = by_contact(env, m, now);
-    }
-    let Some(found) = found else {
-        return Verdict::Leave(Counter::OutUnknownRequest);
+    let Some(found) = terminal(env, m, call) else {
+        return Counter::OutUnknownRequest;
     };
+    let found = found.as_ptr();
     // SAFETY: `dialog` and `contact` give valid pointers; each field is copied once.
-    let (contested, learned, flags) = unsafe { ((*found).contested, (*found).learned, (*found).flags) };
-    if contested > now {
-        return Verdict::Leave(Counter::OutAmbiguous);
+    let (ambiguous, learned, flags, aor) = unsafe {
+        (
+            (*found).is_ambiguous(env.now()),
+            (*found).learned,
+            (*found).flags,
+            (*found).aor,
+        )
+    };
+    if ambiguous {
+        return Counter::OutAmbiguous;
     }
+    let counter = if aor == 0 {
+        Counter::OutRedirectedDialog
+    } else {
+        Counter::OutRedirectedContact
+    };
     let verdict = decide(env, &learned, flags & flag::DIRECT != 0, to, counter);
-    if let Verdict::Redirect(..) = verdict {
+    if verdict == counter {
         // SAFETY: as above; the programs change this field only so.
         unsafe { Word::new(&raw mut (*found).redirected) }.add(1);
     }
     verdict
 }
 
+/// The binding of the terminal that a request is meant for: its dialog end, else its contact by
+/// Request-URI and the address-of-record in To, else by Request-URI alone.
+#[inline(never)]
+fn terminal<E: Env>(env: &E, m: &Message, call: u64) -> Option<NonNull<Binding>> {
+    let now = env.now();
+    if m.has(Field::ToTag) {
+        let tag = env.hash(m.span(Field::ToTag));
+        let key = DialogKey { call, tag };
+        if let Some(found) = env.dialog(&key)
+            // SAFETY: `dialog` gives valid pointers.
+            && unsafe { (*found.as_ptr()).expires } > now
+        {
+            return Some(found);
+        }
+    }
+    let uri = env.hash(m.span(Field::RequestUri));
+    let aor = env.hash(m.span(Field::ToUri));
+    for key in [ContactKey { uri, aor }, ContactKey { uri, aor: 0 }] {
+        if let Some(found) = env.contact(&key)
+            // SAFETY: `contact` gives valid pointers.
+            && unsafe { is_live(env, found.as_ptr(), now) }
+        {
+            return Some(found);
+        }
+    }
+    None
+}
+
 /// The PBX may send within a dialog before it accepts it: a NOTIFY may be ahead of the 2xx to its
 /// SUBSCRIBE (RFC 6665 4.4.1). If exactly one source is pending, it is that.
-#[inline(always)]
-fn from_pending<E: Env>(env: &E, m: &Message, call: u64, tag: u64, now: u64) -> bool {
+#[inline(never)]
+fn from_pending<E: Env>(env: &E, m: &Message, call: u64) {
+    let tag = env.hash(m.span(Field::ToTag));
+    let now = env.now();
+    // SAFETY: `dialog` gives valid pointers.
+    if env
+        .dialog(&DialogKey { call, tag })
+        .is_some_and(|b| unsafe { (*b.as_ptr()).expires } > now)
+    {
+        return;
+    }
     let key = key::pending(call, tag);
     let Some(pending) = env.slots(Table::Pending, &key).and_then(|s| s.find(&key)) else {
-        return false;
+        return;
     };
-    if pending.flags & flag::AMBIGUOUS != 0 || ticks(now).wrapping_sub(pending.at) >= TRANSACTION_LIFE {
-        return false;
+    if pending.flags & flag::AMBIGUOUS != 0
+        || ticks(now).wrapping_sub(pending.at) >= TRANSACTION_LIFE
+    {
+        return;
     }
     env.count(Counter::DialogFromPending);
     let evidence = Evidence {
-        peer: &pending.peer,
-        advertised: &pending.advertised,
+        place: pending,
         direct: pending.flags & flag::DIRECT != 0,
         cseq: 0,
         from_terminal: true,
@@ -633,30 +694,26 @@ fn from_pending<E: Env>(env: &E, m: &Message, call: u64, tag: u64, now: u64) -> 
         name: m.span(Field::ToUri),
     };
     accept_dialog(env, call, tag, &evidence);
-    true
-}
-
-/// A contact by Request-URI and the address-of-record in To, then by Request-URI alone.
-#[inline(always)]
-fn by_contact<E: Env>(env: &E, m: &Message, now: u64) -> Option<*mut Binding> {
-    let uri = env.hash(m.span(Field::RequestUri));
-    let aor = env.hash(m.span(Field::ToUri));
-    // SAFETY: `contact` gives valid pointers.
-    let live = |b: &*mut Binding| unsafe { is_live(env, *b, now) };
-    env.contact(&ContactKey { uri, aor })
-        .filter(live)
-        .or_else(|| env.contact(&ContactKey { uri, aor: 0 }).filter(live))
 }
 
 /// Whether a packet to `to` goes to `learned` instead.
 #[inline(always)]
-fn decide<E: Env>(env: &E, learned: &Endpoint, direct: bool, to: &Endpoint, counter: Counter) -> Verdict {
-    if learned == to {
-        return Verdict::Leave(Counter::OutAlreadyThere);
+fn decide<E: Env>(
+    env: &E,
+    learned: &Endpoint,
+    direct: bool,
+    to: &mut Endpoint,
+    counter: Counter,
+) -> Counter {
+    if learned == &*to {
+        return Counter::OutAlreadyThere;
     }
     match env.policy(learned) {
-        Policy::Off => Verdict::Leave(Counter::OutPolicyOff),
-        Policy::Auto if !direct => Verdict::Leave(Counter::OutNotDirect),
-        Policy::Auto | Policy::Force => Verdict::Redirect(*learned, counter),
+        Policy::Off => Counter::OutPolicyOff,
+        Policy::Auto if !direct => Counter::OutNotDirect,
+        Policy::Auto | Policy::Force => {
+            *to = *learned;
+            counter
+        }
     }
 }

@@ -10,7 +10,10 @@ use crate::slots::SlotKey;
 pub const fn transaction(call: u64, branch: u64, cseq: u32, method: Method) -> SlotKey {
     // An odd factor maps the pair of number and method to 64 bits one to one.
     let cseq = ((cseq as u64) << 8 | method as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    SlotKey::new(call ^ branch.rotate_left(32) ^ cseq, branch ^ call.rotate_left(16) ^ cseq.rotate_left(40))
+    SlotKey::new(
+        call ^ branch.rotate_left(32) ^ cseq,
+        branch ^ call.rotate_left(16) ^ cseq.rotate_left(40),
+    )
 }
 
 /// A dialog end that is pending: Call-ID and the terminal's own tag.

@@ -15,3 +15,4 @@ pub mod scan;
 pub mod slots;
 pub mod source;
 pub mod swar;
+pub mod words;

@@ -65,6 +65,27 @@ pub const MAX_CONTACTS: usize = 8;
 /// Slots in [`Message::spans`]: a power of two, so that a masked index is in bounds.
 pub const SPANS: usize = 16;
 
+/// An index below `N`, a power of two. In the kernel the mask is applied where the verifier sees it; the
+/// compiler would move or drop it when it knows better.
+#[inline(always)]
+#[must_use]
+pub(crate) fn bounded<const N: usize>(index: usize) -> usize {
+    const { assert!(N.is_power_of_two()) };
+    #[cfg(target_arch = "bpf")]
+    {
+        let mut index = index;
+        // SAFETY: a bitwise and.
+        unsafe {
+            core::arch::asm!("{i} &= {mask}", i = inout(reg) index, mask = const N - 1, options(nomem, pure, nostack));
+        }
+        index
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    {
+        index & (N - 1)
+    }
+}
+
 /// Bits of [`Message::headers`].
 pub mod header {
     /// Via.
@@ -85,16 +106,15 @@ pub mod header {
     pub const MANDATORY: u8 = VIA | FROM | TO | CALL_ID | CSEQ;
 }
 
-/// [`Message::contact_expires`] of a Contact without that parameter.
-pub const NO_EXPIRES: u32 = u32::MAX;
-
-/// A scanned message.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A scanned message. All zero is a message of which nothing is known yet.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Message {
     /// Where the parts lie; see [`Field`].
     pub spans: [Span; SPANS],
-    /// The `expires` parameter of each Contact, in seconds, or [`NO_EXPIRES`].
+    /// Where the first Contact points, if numeric.
+    pub advertised: Endpoint,
+    /// The `expires` parameter of each Contact, in seconds, plus one; 0 if there is none.
     pub contact_expires: [u32; MAX_CONTACTS],
     /// CSeq's number.
     pub cseq: u32,
@@ -102,8 +122,6 @@ pub struct Message {
     pub expires: u32,
     /// Status of a response; 0 is a request.
     pub status: u16,
-    /// Where the first Contact points, if numeric.
-    pub advertised: Endpoint,
     /// Headers that were there; see [`header`].
     pub headers: u8,
     /// The request's method; of a response, CSeq's.
@@ -119,22 +137,6 @@ pub struct Message {
 }
 
 impl Message {
-    /// A message of which nothing is known yet.
-    pub const EMPTY: Self = Self {
-        spans: [Span { start: 0, len: 0 }; SPANS],
-        contact_expires: [NO_EXPIRES; MAX_CONTACTS],
-        cseq: 0,
-        expires: 0,
-        status: 0,
-        advertised: Endpoint { addr: [0; 16], port: 0 },
-        headers: 0,
-        method: Method::Other,
-        vias: 0,
-        record_routes: 0,
-        contacts: 0,
-        star: 0,
-    };
-
     /// Where a part lies.
     #[inline(always)]
     #[must_use]
@@ -147,6 +149,13 @@ impl Message {
     #[must_use]
     pub const fn contact(&self, index: usize) -> Span {
         self.spans[(Field::Contact as usize + index) & (SPANS - 1)]
+    }
+
+    /// The `expires` parameter of the Contact at `index`, in seconds (at most `u32::MAX - 1`).
+    #[inline(always)]
+    #[must_use]
+    pub const fn contact_expires(&self, index: usize) -> Option<u32> {
+        self.contact_expires[index & (MAX_CONTACTS - 1)].checked_sub(1)
     }
 
     /// Whether a part is there.

@@ -6,9 +6,10 @@
 //! is not as RFC 3261 25.1 wants it, it says [`Doubt`] rather than guess.
 
 use crate::abi::Endpoint;
-use crate::message::{Doubt, Field, MAX_CONTACTS, Message, Method, SPANS, header};
+use crate::message::{Doubt, Field, MAX_CONTACTS, Message, Method, SPANS, bounded, header};
 use crate::source::{Repeat, Source, Span};
 use crate::swar::{below, byte, digits, equal, first, head, starts, text};
+use crate::words::{self, Words};
 
 /// Bytes that are looked at. A header section that goes on beyond is in doubt.
 pub const MAX_SCAN: u32 = 0x3fff;
@@ -18,10 +19,11 @@ const MAX_STEPS: u32 = 4 * MAX_SCAN;
 
 /// What comes next. The comment says what lies at `at`.
 #[repr(u8)]
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum State {
     /// The first byte of the message.
-    Start,
+    #[default]
+    Start = 0,
     /// The Request-URI, after its scheme.
     RequestUri,
     /// The start of a header line, or of the empty line.
@@ -66,9 +68,10 @@ enum State {
 
 /// The header being read.
 #[repr(u8)]
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Header {
-    Via,
+    #[default]
+    Via = 0,
     From,
     To,
     CallId,
@@ -79,7 +82,8 @@ enum Header {
 }
 
 /// Progress of a scan; lives in memory between steps.
-#[repr(C)]
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Scan {
     at: u32,
     end: u32,
@@ -105,33 +109,23 @@ pub struct Scan {
     pub message: Message,
 }
 
-impl Scan {
-    /// A scan about to begin.
-    pub const NEW: Self = Self {
-        at: 0,
-        end: 0,
-        mark: 0,
-        host: 0,
-        cut: 0,
-        number: 0,
-        octets: 0,
-        next: 0,
-        state: State::Start,
-        back: State::Tail,
-        header: Header::Via,
-        count: 0,
-        doubt: 0,
-        done: false,
-        message: Message::EMPTY,
-    };
+// SAFETY: repr(C), aligned words (asserted where used); zero is a value of each field.
+unsafe impl Words for Scan {}
 
+impl Scan {
     /// Scans the message; what is found is left in `message`.
     ///
     /// # Errors
     /// A [`Doubt`] if the message should be left alone.
     #[inline(always)]
     pub fn run<S: Source + ?Sized, L: Repeat>(&mut self, source: &S) -> Result<(), Doubt> {
-        self.end = if source.len() > MAX_SCAN { MAX_SCAN } else { source.len() };
+        // SAFETY: a valid reference. All zero is before the first byte.
+        unsafe { words::zero(self) };
+        self.end = if source.len() > MAX_SCAN {
+            MAX_SCAN
+        } else {
+            source.len()
+        };
         L::repeat(MAX_STEPS, || self.step(source));
         match self.doubt {
             0 if !self.done => Err(Doubt::Truncated),
@@ -149,7 +143,11 @@ impl Scan {
         let complete = m.headers & header::MANDATORY == header::MANDATORY
             && m.has(Field::CallId)
             && (m.status == 0 || m.has(Field::Branch));
-        if complete { Ok(()) } else { Err(Doubt::Missing) }
+        if complete {
+            Ok(())
+        } else {
+            Err(Doubt::Missing)
+        }
     }
 
     #[inline(always)]
@@ -169,12 +167,21 @@ impl Scan {
     /// One step: looks at the eight bytes at `at` and moves on. False when nothing is left to do.
     #[inline(always)]
     fn step<S: Source + ?Sized>(&mut self, source: &S) -> bool {
-        let at = self.at;
+        // Volatile, so that the compiler keeps the state in memory between rounds: there the verifier
+        // takes it for unknown, and one round is like the other.
+        //
+        // SAFETY: valid references.
+        let (at, state) = unsafe {
+            (
+                (&raw const self.at).read_volatile(),
+                (&raw const self.state).read_volatile(),
+            )
+        };
         if at >= self.end {
             return self.give_up(Doubt::Truncated);
         }
         let w = source.word(at);
-        match self.state {
+        match state {
             State::Skip => self.skip(source, at, w),
             State::Line => self.line(source, at, w),
             State::Value => self.value(at, w),
@@ -430,7 +437,12 @@ impl Scan {
             _ => {
                 let index = usize::from(self.message.contacts.wrapping_sub(1));
                 if index < MAX_CONTACTS {
-                    self.message.contact_expires[index] = self.number;
+                    let index = bounded::<MAX_CONTACTS>(index);
+                    // SAFETY: the index is in bounds.
+                    unsafe {
+                        *self.message.contact_expires.get_unchecked_mut(index) =
+                            self.number.saturating_add(1)
+                    };
                 }
                 self.go(at + n, State::Params)
             }
@@ -467,7 +479,9 @@ impl Scan {
     #[inline(always)]
     fn name<S: Source + ?Sized>(&mut self, source: &S, at: u32, w: u64) -> bool {
         // Below '#' are white space, line ends, the quote, and '!'.
-        let n = first(below(w, b'#') | equal(w, b'<') | equal(w, b';') | equal(w, b',') | equal(w, b'@'));
+        let n = first(
+            below(w, b'#') | equal(w, b'<') | equal(w, b';') | equal(w, b',') | equal(w, b'@'),
+        );
         if n == 8 {
             return self.go(at + 8, State::Name);
         }
@@ -524,7 +538,9 @@ impl Scan {
     /// A URI in brackets.
     #[inline(always)]
     fn uri(&mut self, at: u32, w: u64) -> bool {
-        let n = first(below(w, 0x21) | equal(w, b'@') | equal(w, b';') | equal(w, b'?') | equal(w, b'>'));
+        let n = first(
+            below(w, 0x21) | equal(w, b'@') | equal(w, b';') | equal(w, b'?') | equal(w, b'>'),
+        );
         if n == 8 {
             return self.go(at + 8, State::Uri);
         }
@@ -560,7 +576,10 @@ impl Scan {
             Header::Contact => {
                 let index = usize::from(self.message.contacts.wrapping_sub(1));
                 if index < MAX_CONTACTS {
-                    self.put(Field::Contact as usize + index, Span::between(self.mark, end));
+                    self.put(
+                        Field::Contact as usize + index,
+                        Span::between(self.mark, end),
+                    );
                 }
                 if index == 0 {
                     self.next = next;
@@ -753,7 +772,9 @@ impl Scan {
 
     #[inline(always)]
     fn put(&mut self, index: usize, span: Span) {
-        self.message.spans[index & (SPANS - 1)] = span;
+        let index = bounded::<SPANS>(index);
+        // SAFETY: the index is in bounds.
+        unsafe { *self.message.spans.get_unchecked_mut(index) = span };
     }
 }
 
@@ -845,11 +866,5 @@ const fn power_of_ten(n: u32) -> u64 {
         1 => 10,
         2 => 100,
         _ => 1 << 32,
-    }
-}
-
-impl Default for Scan {
-    fn default() -> Self {
-        Self::NEW
     }
 }

@@ -9,6 +9,7 @@
 
 use crate::abi::{Entry, Set, Slot, WAYS};
 use crate::atomic::Word;
+use crate::words;
 
 const BUSY: u64 = 1;
 const GENERATION: u64 = 0xfe;
@@ -74,7 +75,10 @@ impl<'c> Slots<'c> {
     #[inline(always)]
     #[must_use]
     pub const unsafe fn new(set: *mut Set, copy: &'c mut Entry) -> Self {
-        Self { set: set.cast(), copy }
+        Self {
+            set: set.cast(),
+            copy,
+        }
     }
 
     #[inline(always)]
@@ -103,7 +107,7 @@ impl<'c> Slots<'c> {
         }
         let before = self.tag(way).load();
         // SAFETY: as for `entry`. If a writer tears the copy, the tags differ and it is not used.
-        unsafe { copy(self.entry(way), self.copy) };
+        unsafe { words::copy(self.entry(way), self.copy) };
         let after = self.tag(way).load();
         let whole = before == after && before & (HASH | BUSY) == key.tag;
         (whole && self.copy.check == key.check).then_some(before)
@@ -112,7 +116,7 @@ impl<'c> Slots<'c> {
     /// A copy of the entry of a key.
     #[inline(never)]
     #[must_use]
-    pub fn find(mut self, key: &SlotKey) -> Option<&'c Entry> {
+    pub fn find(mut self, key: &SlotKey) -> Option<&'c mut Entry> {
         for way in 0..WAYS {
             if self.read(way, key).is_some() {
                 return Some(self.copy);
@@ -137,7 +141,7 @@ impl<'c> Slots<'c> {
                     return Noted::Busy;
                 };
                 if entry.at.wrapping_sub(self.copy.at) < life {
-                    if self.copy.peer == entry.peer {
+                    if self.copy.peer() == entry.peer() {
                         return Noted::Same;
                     }
                     if !replace {
@@ -146,7 +150,11 @@ impl<'c> Slots<'c> {
                 }
                 return self.write(way, tag, key, entry);
             }
-            let age = if tag == 0 { u32::MAX } else { self.age(way, entry.at) };
+            let age = if tag == 0 {
+                u32::MAX
+            } else {
+                self.age(way, entry.at)
+            };
             if tag & BUSY == 0 && age >= oldest {
                 victim = way;
                 oldest = age;
@@ -185,7 +193,7 @@ impl<'c> Slots<'c> {
             return Noted::Busy;
         }
         // SAFETY: as for `entry`; the slot is claimed, so this is its only writer.
-        unsafe { copy(entry, self.entry(way)) };
+        unsafe { words::copy(entry, self.entry(way)) };
         let generation = tag.wrapping_add(2) & GENERATION;
         self.release(way, key.tag | generation);
         Noted::New
@@ -202,18 +210,6 @@ impl<'c> Slots<'c> {
     }
 }
 
-/// Copies an entry word by word: a copy at once would pass through the kernel's small stack.
-///
-/// # Safety
-/// Both must be valid.
-#[inline(always)]
-unsafe fn copy(from: *const Entry, to: *mut Entry) {
-    for word in 0..size_of::<Entry>() / 8 {
-        // SAFETY: within both, which are aligned to eight bytes.
-        unsafe { to.cast::<u64>().add(word).write_volatile(from.cast::<u64>().add(word).read_volatile()) };
-    }
-}
-
 #[cfg(test)]
 mod tests {
     extern crate std;
@@ -223,11 +219,12 @@ mod tests {
     use std::vec::Vec;
 
     fn entry(port: u16, at: u32) -> Entry {
-        Entry {
+        let mut entry = Entry {
             at,
-            peer: Endpoint::v4([1, 2, 3, 4], port),
             ..Entry::default()
-        }
+        };
+        entry.set_peer(&Endpoint::v4([1, 2, 3, 4], port));
+        entry
     }
 
     fn key(n: u64) -> SlotKey {
@@ -251,11 +248,12 @@ mod tests {
         }
 
         fn note(&self, key: &SlotKey, mut entry: Entry, life: u32, replace: bool) -> Noted {
-            self.slots(&mut Entry::default()).note(key, &mut entry, life, replace)
+            self.slots(&mut Entry::default())
+                .note(key, &mut entry, life, replace)
         }
 
         fn find(&self, key: &SlotKey) -> Option<Entry> {
-            self.slots(&mut Entry::default()).find(key).copied()
+            self.slots(&mut Entry::default()).find(key).map(|e| *e)
         }
 
         fn amend(&self, key: &SlotKey, flags: u16) -> bool {
@@ -269,11 +267,11 @@ mod tests {
         assert_eq!(s.note(&key(1), entry(1, 10), 100, false), Noted::New);
         assert_eq!(s.note(&key(1), entry(1, 20), 100, false), Noted::Same);
         assert_eq!(s.note(&key(1), entry(2, 20), 100, false), Noted::Other);
-        assert_eq!(s.find(&key(1)).unwrap().peer.port, 1);
+        assert_eq!(s.find(&key(1)).unwrap().peer().port, 1);
         assert_eq!(s.note(&key(1), entry(2, 20), 100, true), Noted::New);
-        assert_eq!(s.find(&key(1)).unwrap().peer.port, 2);
+        assert_eq!(s.find(&key(1)).unwrap().peer().port, 2);
         assert_eq!(s.note(&key(1), entry(3, 120), 100, false), Noted::New);
-        assert_eq!(s.find(&key(1)).unwrap().peer.port, 3);
+        assert_eq!(s.find(&key(1)).unwrap().peer().port, 3);
     }
 
     #[test]
@@ -285,7 +283,7 @@ mod tests {
         s.note(&key(5), entry(5, 50), 100, false);
         assert!(s.find(&key(1)).is_none());
         for n in 2..=5 {
-            assert_eq!(u64::from(s.find(&key(n)).unwrap().peer.port), n);
+            assert_eq!(u64::from(s.find(&key(n)).unwrap().peer().port), n);
         }
     }
 
@@ -321,22 +319,22 @@ mod tests {
                             let n = (i * 7 + t) % 6 + 1;
                             // Each write differs in all fields, also among writes of one key.
                             let stamp = (i * 4 + t) as u16;
-                            let e = Entry {
+                            let mut e = Entry {
                                 contact: u64::from(stamp),
                                 at: (i / 16) as u32,
-                                peer: Endpoint::v4([0; 4], stamp),
-                                advertised: Endpoint::v4([n as u8; 4], stamp),
                                 flags: stamp,
                                 ..Entry::default()
                             };
+                            e.set_peer(&Endpoint::v4([0; 4], stamp));
+                            e.set_advertised(&Endpoint::v4([n as u8; 4], stamp));
                             shared.note(&key(n), e, 0, true);
                             if let Some(e) = shared.find(&key(i % 6 + 1)) {
                                 found += 1;
                                 let owner = (i % 6 + 1) as u8;
-                                assert_eq!(e.advertised.as_v4(), [owner; 4]);
+                                assert_eq!(e.advertised().as_v4(), [owner; 4]);
                                 assert_eq!(e.contact, u64::from(e.flags));
-                                assert_eq!(e.peer.port, e.flags);
-                                assert_eq!(e.advertised.port, e.flags);
+                                assert_eq!(e.peer().port, u32::from(e.flags));
+                                assert_eq!(e.advertised().port, u32::from(e.flags));
                             }
                         }
                         found

@@ -154,7 +154,11 @@ mod tests {
         // Every byte ends the digits, but for the ten.
         for b in 0..=255_u8 {
             let w = u64::from_le_bytes([b'1', b, 0, 0, 0, 0, 0, 0]);
-            assert_eq!(digits(w).0, if b.is_ascii_digit() { 2 } else { 1 }, "{b:#x}");
+            assert_eq!(
+                digits(w).0,
+                if b.is_ascii_digit() { 2 } else { 1 },
+                "{b:#x}"
+            );
         }
     }
 }

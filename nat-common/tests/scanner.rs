@@ -1,11 +1,11 @@
 //! The scanner against tables: what it finds, and what it will not vouch for.
 use nat_common::abi::Endpoint;
-use nat_common::message::{Doubt, Field, Message, Method, NO_EXPIRES, header};
+use nat_common::message::{Doubt, Field, Message, Method, header};
 use nat_common::scan::Scan;
 use nat_common::source::HostLoop;
 
 fn scan(text: &[u8]) -> Result<Message, Doubt> {
-    let mut scan = Scan::NEW;
+    let mut scan = Scan::default();
     scan.run::<_, HostLoop>(text).map(|()| scan.message)
 }
 
@@ -37,7 +37,10 @@ fn request() {
     let m = scan(INVITE.as_bytes()).unwrap();
     assert_eq!(m.status, 0);
     assert_eq!(m.method, Method::Invite);
-    assert_eq!(part(INVITE, &m, Field::RequestUri), "1002@203.0.113.10;transport=udp");
+    assert_eq!(
+        part(INVITE, &m, Field::RequestUri),
+        "1002@203.0.113.10;transport=udp"
+    );
     assert_eq!(part(INVITE, &m, Field::CallId), "4711@192.168.1.10");
     assert_eq!(part(INVITE, &m, Field::FromTag), "a-tag");
     assert_eq!(part(INVITE, &m, Field::FromUri), "1000@pbx.example.com");
@@ -48,7 +51,7 @@ fn request() {
     assert_eq!((m.vias, m.record_routes, m.contacts, m.star), (1, 0, 1, 0));
     assert_eq!(contact(INVITE, &m, 0), "1000@60.17.196.2");
     assert_eq!(m.advertised, Endpoint::v4([60, 17, 196, 2], 5060));
-    assert_eq!(m.contact_expires[0], NO_EXPIRES);
+    assert_eq!(m.contact_expires(0), None);
     assert_eq!(m.headers & header::ROUTE, 0);
 }
 
@@ -78,9 +81,15 @@ fn response_with_compact_names_and_white_space() {
     assert_eq!(part(text, &m, Field::CallId), "abc");
     assert_eq!(contact(text, &m, 0), "1000@192.168.1.10:49163");
     assert_eq!(contact(text, &m, 1), "1000@[2001:db8::1]:5060");
-    assert_eq!(m.contact_expires[..3], [60, 7, NO_EXPIRES]);
+    assert_eq!(
+        [0, 1, 2].map(|i| m.contact_expires(i)),
+        [Some(60), Some(7), None]
+    );
     assert_eq!(m.advertised, Endpoint::v4([192, 168, 1, 10], 49163));
-    assert_eq!((m.expires, m.headers & header::EXPIRES), (3600, header::EXPIRES));
+    assert_eq!(
+        (m.expires, m.headers & header::EXPIRES),
+        (3600, header::EXPIRES)
+    );
 }
 
 #[test]
@@ -110,13 +119,43 @@ fn methods() {
 fn contacts() {
     for (value, uri, advertised, star) in [
         ("*", "", None, 1),
-        ("<sip:1000@1.2.3.4:80>", "1000@1.2.3.4:80", Some(([1, 2, 3, 4], 80)), 0),
-        ("<sip:1.2.3.4>;q=1", "1.2.3.4", Some(([1, 2, 3, 4], 5060)), 0),
+        (
+            "<sip:1000@1.2.3.4:80>",
+            "1000@1.2.3.4:80",
+            Some(([1, 2, 3, 4], 80)),
+            0,
+        ),
+        (
+            "<sip:1.2.3.4>;q=1",
+            "1.2.3.4",
+            Some(([1, 2, 3, 4], 5060)),
+            0,
+        ),
         ("sip:1.2.3.4", "1.2.3.4", Some(([1, 2, 3, 4], 5060)), 0),
-        ("SIPS:a@1.2.3.4;expires=1", "a@1.2.3.4", Some(([1, 2, 3, 4], 5060)), 0),
-        ("<sip:a@1.2.3.4;transport=udp>", "a@1.2.3.4;transport=udp", Some(([1, 2, 3, 4], 5060)), 0),
-        ("Bob The <sip:a;b@1.2.3.4>;+sip.instance=\"<urn:x>\"", "a;b@1.2.3.4", Some(([1, 2, 3, 4], 5060)), 0),
-        ("<sip:a@1.2.3.4.example.com>", "a@1.2.3.4.example.com", None, 0),
+        (
+            "SIPS:a@1.2.3.4;expires=1",
+            "a@1.2.3.4",
+            Some(([1, 2, 3, 4], 5060)),
+            0,
+        ),
+        (
+            "<sip:a@1.2.3.4;transport=udp>",
+            "a@1.2.3.4;transport=udp",
+            Some(([1, 2, 3, 4], 5060)),
+            0,
+        ),
+        (
+            "Bob The <sip:a;b@1.2.3.4>;+sip.instance=\"<urn:x>\"",
+            "a;b@1.2.3.4",
+            Some(([1, 2, 3, 4], 5060)),
+            0,
+        ),
+        (
+            "<sip:a@1.2.3.4.example.com>",
+            "a@1.2.3.4.example.com",
+            None,
+            0,
+        ),
         ("<sip:a@1.2.3.256>", "a@1.2.3.256", None, 0),
         ("<sip:a@1.2.3.4:65536>", "a@1.2.3.4:65536", None, 0),
         ("<sip:a@1.2.3.4:0>", "a@1.2.3.4:0", None, 0),
@@ -125,8 +164,14 @@ fn contacts() {
     ] {
         let text = INVITE.replace("<sip:1000@60.17.196.2>", value);
         let m = scan(text.as_bytes()).unwrap_or_else(|d| panic!("{value}: {d:?}"));
-        let want = advertised.map(|(a, p)| Endpoint::v4(a, p)).unwrap_or_default();
-        assert_eq!((contact(&text, &m, 0), m.advertised, m.star), (uri, want, star), "{value}");
+        let want = advertised
+            .map(|(a, p)| Endpoint::v4(a, p))
+            .unwrap_or_default();
+        assert_eq!(
+            (contact(&text, &m, 0), m.advertised, m.star),
+            (uri, want, star),
+            "{value}"
+        );
     }
 }
 
@@ -144,26 +189,62 @@ fn doubts() {
         (no("Call-ID"), Doubt::Missing),
         (no("CSeq"), Doubt::Missing),
         (INVITE.replace("\r\n\r\nv=0\r\n", "\r\n"), Doubt::Truncated),
-        (INVITE.replace("\r\n\r\nv=0\r\n", "\r\nv=0"), Doubt::Truncated),
-        (INVITE.replace("Max-Forwards: 70", "Call-ID: x"), Doubt::Duplicate),
-        (INVITE.replace("Max-Forwards: 70", "t: <sip:x@y>"), Doubt::Duplicate),
+        (
+            INVITE.replace("\r\n\r\nv=0\r\n", "\r\nv=0"),
+            Doubt::Truncated,
+        ),
+        (
+            INVITE.replace("Max-Forwards: 70", "Call-ID: x"),
+            Doubt::Duplicate,
+        ),
+        (
+            INVITE.replace("Max-Forwards: 70", "t: <sip:x@y>"),
+            Doubt::Duplicate,
+        ),
         (INVITE.replace("tag=a-tag", "tag=a;tag=b"), Doubt::Duplicate),
         (INVITE.replace("tag=a-tag", "tag="), Doubt::Syntax),
         (INVITE.replace("tag=a-tag", "tag=\"a\""), Doubt::Syntax),
         (INVITE.replace("SIP/2.0\r\n", "SIP/3.0\r\n"), Doubt::Syntax),
         (INVITE.replace("4294967295", "4294967296"), Doubt::Syntax),
-        (INVITE.replace("4294967295", "99999999999999"), Doubt::Syntax),
+        (
+            INVITE.replace("4294967295", "99999999999999"),
+            Doubt::Syntax,
+        ),
         (INVITE.replace("4294967295", "x"), Doubt::Syntax),
         (INVITE.replace("4294967295 INVITE", "1 BYE"), Doubt::Syntax),
-        (INVITE.replace("4711@192.168.1.10", "4711 @192.168.1.10"), Doubt::Syntax),
+        (
+            INVITE.replace("4711@192.168.1.10", "4711 @192.168.1.10"),
+            Doubt::Syntax,
+        ),
         (INVITE.replace("4711@192.168.1.10", ""), Doubt::Syntax),
-        (INVITE.replace("<sip:1002@pbx", "<sip:1002 @pbx"), Doubt::Syntax),
-        (INVITE.replace("<sip:1002@pbx.example.com>", "<sip:1002@pbx.example.com"), Doubt::Syntax),
-        (INVITE.replace("<sip:1002@pbx.example.com>", "\"Bob"), Doubt::Syntax),
-        (INVITE.replace("<sip:1002@pbx.example.com>", "\"Bob\""), Doubt::Syntax),
-        (INVITE.replace("Max-Forwards: 70", "Contact: "), Doubt::Syntax),
-        (INVITE.replace("Max-Forwards: 70", "Contact: *, <sip:a>"), Doubt::Syntax),
-        (INVITE.replace("INVITE sip:1002@203.0.113.10;transport=udp", "INVITE "), Doubt::Syntax),
+        (
+            INVITE.replace("<sip:1002@pbx", "<sip:1002 @pbx"),
+            Doubt::Syntax,
+        ),
+        (
+            INVITE.replace("<sip:1002@pbx.example.com>", "<sip:1002@pbx.example.com"),
+            Doubt::Syntax,
+        ),
+        (
+            INVITE.replace("<sip:1002@pbx.example.com>", "\"Bob"),
+            Doubt::Syntax,
+        ),
+        (
+            INVITE.replace("<sip:1002@pbx.example.com>", "\"Bob\""),
+            Doubt::Syntax,
+        ),
+        (
+            INVITE.replace("Max-Forwards: 70", "Contact: "),
+            Doubt::Syntax,
+        ),
+        (
+            INVITE.replace("Max-Forwards: 70", "Contact: *, <sip:a>"),
+            Doubt::Syntax,
+        ),
+        (
+            INVITE.replace("INVITE sip:1002@203.0.113.10;transport=udp", "INVITE "),
+            Doubt::Syntax,
+        ),
         (INVITE.replace("INVITE sip", "INVITE\tsip"), Doubt::Syntax),
         ("SIP/2.0 20 OK\r\n\r\n".into(), Doubt::Syntax),
         ("SIP/2.0 700 OK\r\n\r\n".into(), Doubt::Syntax),
@@ -194,7 +275,11 @@ fn truncated_anywhere() {
 #[test]
 fn found_at_any_place() {
     for n in 0..100 {
-        let filler = format!("X: {}\r\n \t{}\r\nTo-X: <sip:a>;tag=no\r\nVia-:", "a".repeat(n), "b".repeat(n));
+        let filler = format!(
+            "X: {}\r\n \t{}\r\nTo-X: <sip:a>;tag=no\r\nVia-:",
+            "a".repeat(n),
+            "b".repeat(n)
+        );
         let text = INVITE.replace("Max-Forwards:", &filler);
         let m = scan(text.as_bytes()).unwrap();
         assert_eq!(part(&text, &m, Field::CallId), "4711@192.168.1.10");

@@ -1,16 +1,18 @@
 //! What the decisions need, from the maps and helpers of the kernel.
 
+use core::ptr::NonNull;
+
 use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
 use aya_ebpf::maps::lpm_trie::Key;
 use nat_common::abi::{Binding, Config, ContactKey, DialogKey, Endpoint, Entry, Policy, TEXT_LEN};
 use nat_common::counter::Counter;
 use nat_common::engine::{Env, Table};
-use nat_common::hash;
+use nat_common::hash::{self, Cursor};
 use nat_common::slots::{SlotKey, Slots};
 use nat_common::source::{Source as _, Span};
 use nat_common::swar;
 
-use crate::maps::{self, CONTACTS, DIALOGS, INBOUND, OUTBOUND, PENDING, POLICY, Scratch};
+use crate::maps::{self, CONTACTS, DIALOGS, INBOUND, OUTBOUND, PENDING, POLICY, Room};
 use crate::packet::Payload;
 use crate::repeat::MayGoto;
 
@@ -18,17 +20,17 @@ use crate::repeat::MayGoto;
 pub(crate) struct Kernel<'p> {
     payload: &'p Payload,
     config: &'static Config,
-    scratch: &'p Scratch,
+    room: &'p Room,
     now: u64,
 }
 
 impl<'p> Kernel<'p> {
     #[inline(always)]
-    pub(crate) fn new(payload: &'p Payload, config: &'static Config, scratch: &'p Scratch) -> Self {
+    pub(crate) fn new(payload: &'p Payload, config: &'static Config, room: &'p Room) -> Self {
         Self {
             payload,
             config,
-            scratch,
+            room,
             // SAFETY: a helper without arguments. It reads no clock, only what the last tick left.
             now: unsafe { bpf_ktime_get_coarse_ns() },
         }
@@ -38,20 +40,29 @@ impl<'p> Kernel<'p> {
 /// A function of its own in the kernel: it is called many times, and the verifier should see its loop
 /// by itself.
 #[inline(never)]
-fn hash(payload: &Payload, span: Span, secret: &[u64; 2]) -> u64 {
-    hash::span::<_, MayGoto>(payload, span, secret)
+fn hash(payload: &Payload, span: Span, secret: &[u64; 2], cursor: &mut Cursor) -> u64 {
+    hash::span::<_, MayGoto>(payload, span, secret, cursor)
 }
 
 /// A function of its own for the same reason.
 #[inline(never)]
 fn copy(payload: &Payload, span: Span, draft: *mut Binding) {
-    let len = if usize::from(span.len) > TEXT_LEN { TEXT_LEN as u32 } else { u32::from(span.len) };
+    let len = if usize::from(span.len) > TEXT_LEN {
+        TEXT_LEN as u32
+    } else {
+        u32::from(span.len)
+    };
     for chunk in 0..TEXT_LEN / 8 {
         let at = chunk as u32 * 8;
         let left = if len > at { len - at } else { 0 };
         let word = swar::head(payload.word(u32::from(span.start) + at), left);
         // SAFETY: within the text of the draft, which is valid and lies at a multiple of eight.
-        unsafe { (&raw mut (*draft).text).cast::<u64>().add(chunk).write(word) };
+        unsafe {
+            (&raw mut (*draft).text)
+                .cast::<u64>()
+                .add(chunk)
+                .write(word)
+        };
     }
     // SAFETY: the draft is valid.
     unsafe { (*draft).text_len = len as u8 };
@@ -68,7 +79,7 @@ impl Env for Kernel<'_> {
         if span.is_empty() {
             return 0;
         }
-        hash(self.payload, span, &self.config.secret)
+        hash(self.payload, span, &self.config.secret, self.room.cursor())
     }
 
     #[inline(always)]
@@ -81,27 +92,27 @@ impl Env for Kernel<'_> {
         let set = map.get_ptr_mut(key.index & mask)?;
         // SAFETY: an array map's value is always valid, aligned to eight, and only these programs
         // write to it.
-        Some(unsafe { Slots::new(set, self.scratch.copy(table)) })
+        Some(unsafe { Slots::new(set, self.room.copy(table)) })
     }
 
     #[inline(always)]
     fn entry(&self) -> &mut Entry {
-        self.scratch.entry()
+        self.room.entry()
     }
 
     #[inline(always)]
-    fn dialog(&self, key: &DialogKey) -> Option<*mut Binding> {
-        DIALOGS.get_ptr_mut(key)
+    fn dialog(&self, key: &DialogKey) -> Option<NonNull<Binding>> {
+        DIALOGS.get_ptr_mut(key).and_then(NonNull::new)
     }
 
     #[inline(always)]
-    fn contact(&self, key: &ContactKey) -> Option<*mut Binding> {
-        CONTACTS.get_ptr_mut(key)
+    fn contact(&self, key: &ContactKey) -> Option<NonNull<Binding>> {
+        CONTACTS.get_ptr_mut(key).and_then(NonNull::new)
     }
 
     #[inline(always)]
     fn draft(&self) -> *mut Binding {
-        self.scratch.draft()
+        self.room.draft()
     }
 
     #[inline(always)]

@@ -10,20 +10,20 @@ mod packet;
 mod redirect;
 mod repeat;
 
-use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action::XDP_PASS};
+use aya_ebpf::bindings::{TC_ACT_REDIRECT, TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action::XDP_PASS};
 use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use aya_log_ebpf::debug;
 use nat_common::abi::Config;
 use nat_common::counter::Counter;
 use nat_common::demux::{self, Kind};
-use nat_common::engine::{self, Verdict};
+use nat_common::engine;
 use nat_common::message::Doubt;
 use nat_common::source::Source as _;
 
 use crate::env::Kernel;
-use crate::maps::{Direction, count};
-use crate::packet::{Datagram, NotOurs};
+use crate::maps::{Direction, Room, count};
+use crate::packet::{Datagram, Frame, NotOurs};
 use crate::redirect::Redirected;
 
 /// Looks at what arrives, and lets it pass.
@@ -41,118 +41,173 @@ pub(crate) fn egress(ctx: TcContext) -> i32 {
     action
 }
 
+/// Each stage is a function of its own, so that none has what another left on the kernel's small stack;
+/// what one stage leaves to the next is in the room.
 #[inline(always)]
 fn arrived(ctx: &XdpContext) -> Counter {
-    let datagram = match packet::parse(ctx.data(), ctx.data_end()) {
-        Ok(datagram) => datagram,
-        Err(NotOurs::NotIpv4) => return Counter::InNotIpv4,
-        Err(NotOurs::NotUdp) => return Counter::InNotUdp,
-        Err(NotOurs::Fragment) => return Counter::InFragment,
-        Err(NotOurs::Malformed) => return Counter::InMalformed,
-    };
-    let Some(config) = maps::config() else {
+    let Some(room) = Room::of(Direction::In) else {
         return Counter::InNoTables;
     };
-    if !is_sip_port(config, datagram.destination.port) {
-        return Counter::InOtherPort;
+    match read(ctx.into(), &room, Direction::In) {
+        Read::Sip => learn(ctx, &room),
+        Read::NotIpv4 => Counter::InNotIpv4,
+        Read::NotUdp => Counter::InNotUdp,
+        Read::Fragment => Counter::InFragment,
+        Read::Malformed => Counter::InMalformed,
+        Read::OtherPort => Counter::InOtherPort,
+        Read::Keepalive => Counter::InKeepalive,
+        Read::Stun => Counter::InStun,
+        Read::NotSip => Counter::InNotSip,
+        Read::NoTables => Counter::InNoTables,
+        Read::BadSource => Counter::InBadSource,
+        Read::Truncated => Counter::InDoubtTruncated,
+        Read::Syntax => Counter::InDoubtSyntax,
+        Read::Missing => Counter::InDoubtMissing,
+        Read::Duplicate => Counter::InDoubtDuplicate,
     }
-    let payload = &datagram.payload;
-    match demux::kind(payload.len(), payload.word(0)) {
-        Kind::Sip => {}
-        Kind::Keepalive => return Counter::InKeepalive,
-        Kind::Stun => return Counter::InStun,
-        Kind::Other => return Counter::InNotSip,
-    }
-    if !is_terminal(&datagram) {
-        return Counter::InBadSource;
-    }
-    let Some(scratch) = maps::scratch(Direction::In) else {
-        return Counter::InNoTables;
-    };
-    match scratch.scan(payload) {
-        Ok(()) => {}
-        Err(Doubt::Truncated) => return Counter::InDoubtTruncated,
-        Err(Doubt::Syntax) => return Counter::InDoubtSyntax,
-        Err(Doubt::Missing) => return Counter::InDoubtMissing,
-        Err(Doubt::Duplicate) => return Counter::InDoubtDuplicate,
-    }
-    let env = Kernel::new(payload, config, &scratch);
-    engine::ingress(&env, scratch.message(), &datagram.source)
 }
 
 #[inline(always)]
 fn sent(ctx: &TcContext) -> (Counter, i32) {
-    // Leave what comes next to other programs.
+    // What comes next is left to other programs.
     let leave = |counter| (counter, TC_ACT_UNSPEC);
     // SAFETY: the kernel gives a valid context.
-    let skb = unsafe { &*ctx.skb.skb };
-    if skb.gso_size != 0 {
+    let (gso_size, len) = unsafe { ((*ctx.skb.skb).gso_size, (*ctx.skb.skb).len) };
+    if gso_size != 0 {
         return leave(Counter::OutSegmented);
     }
-    let mut parsed = packet::parse(ctx.data(), ctx.data_end());
-    if let Err(NotOurs::Malformed) = parsed {
-        // The payload may not lie in the linear part.
-        if ctx.pull_data(skb.len).is_err() {
-            return leave(Counter::OutMalformed);
-        }
-        parsed = packet::parse(ctx.data(), ctx.data_end());
+    let Some(room) = Room::of(Direction::Out) else {
+        return leave(Counter::OutNoTables);
+    };
+    // The payload may not lie in the linear part. Nothing is lost if this fails: it is then malformed.
+    if ctx.data_end() - ctx.data() < len as usize {
+        let _ = ctx.pull_data(len);
     }
-    let datagram = match parsed {
-        Ok(datagram) => datagram,
-        Err(NotOurs::NotIpv4) => return leave(Counter::OutNotIpv4),
-        Err(NotOurs::NotUdp) => return leave(Counter::OutNotUdp),
-        Err(NotOurs::Fragment) => return leave(Counter::OutFragment),
-        Err(NotOurs::Malformed) => return leave(Counter::OutMalformed),
+    let counter = match read(ctx.into(), &room, Direction::Out) {
+        Read::Sip => aim(ctx, &room),
+        Read::NotIpv4 => return leave(Counter::OutNotIpv4),
+        Read::NotUdp => return leave(Counter::OutNotUdp),
+        Read::Fragment => return leave(Counter::OutFragment),
+        Read::Malformed => return leave(Counter::OutMalformed),
+        Read::OtherPort => return leave(Counter::OutOtherPort),
+        Read::Keepalive | Read::Stun => return leave(Counter::OutKeepalive),
+        Read::NotSip | Read::BadSource => return leave(Counter::OutNotSip),
+        Read::NoTables => return leave(Counter::OutNoTables),
+        Read::Truncated => return leave(Counter::OutDoubtTruncated),
+        Read::Syntax => return leave(Counter::OutDoubtSyntax),
+        Read::Missing => return leave(Counter::OutDoubtMissing),
+        Read::Duplicate => return leave(Counter::OutDoubtDuplicate),
+    };
+    let (datagram, to) = (room.datagram(), room.aim());
+    if *to == datagram.destination {
+        return leave(counter);
+    }
+    let action = match redirect::apply(ctx, datagram, to) {
+        Redirected::Done => TC_ACT_UNSPEC,
+        Redirected::ToNeighbour => TC_ACT_REDIRECT,
+        Redirected::NoNextHop => return leave(Counter::OutNoNextHop),
+        Redirected::Refused => return leave(Counter::OutRewriteRefused),
+        Redirected::Broken => return (Counter::OutRewriteFailed, TC_ACT_SHOT),
+    };
+    debug!(
+        ctx,
+        "{:i}:{} -> {:i}:{}",
+        datagram.destination.as_v4(),
+        datagram.destination.port,
+        to.as_v4(),
+        to.port
+    );
+    (counter, action)
+}
+
+/// What a packet is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Read {
+    /// A SIP message, which the room now holds.
+    Sip,
+    NotIpv4,
+    NotUdp,
+    Fragment,
+    Malformed,
+    OtherPort,
+    Keepalive,
+    Stun,
+    NotSip,
+    NoTables,
+    BadSource,
+    Truncated,
+    Syntax,
+    Missing,
+    Duplicate,
+}
+
+/// First stage: from the frame to a scanned message in the room.
+#[inline(never)]
+fn read(frame: Frame, room: &Room, direction: Direction) -> Read {
+    let (datagram, payload) = match packet::parse(frame) {
+        Ok(found) => found,
+        Err(NotOurs::NotIpv4) => return Read::NotIpv4,
+        Err(NotOurs::NotUdp) => return Read::NotUdp,
+        Err(NotOurs::Fragment) => return Read::Fragment,
+        Err(NotOurs::Malformed) => return Read::Malformed,
     };
     let Some(config) = maps::config() else {
-        return leave(Counter::OutNoTables);
+        return Read::NoTables;
     };
-    if !is_sip_port(config, datagram.source.port) {
-        return leave(Counter::OutOtherPort);
+    let ours = match direction {
+        Direction::In => &datagram.destination,
+        Direction::Out => &datagram.source,
+    };
+    if !is_sip_port(config, ours.port) {
+        return Read::OtherPort;
     }
-    let payload = &datagram.payload;
     match demux::kind(payload.len(), payload.word(0)) {
         Kind::Sip => {}
-        Kind::Keepalive | Kind::Stun => return leave(Counter::OutKeepalive),
-        Kind::Other => return leave(Counter::OutNotSip),
+        Kind::Keepalive => return Read::Keepalive,
+        Kind::Stun => return Read::Stun,
+        Kind::Other => return Read::NotSip,
     }
-    let Some(scratch) = maps::scratch(Direction::Out) else {
-        return leave(Counter::OutNoTables);
-    };
-    match scratch.scan(payload) {
-        Ok(()) => {}
-        Err(Doubt::Truncated) => return leave(Counter::OutDoubtTruncated),
-        Err(Doubt::Syntax) => return leave(Counter::OutDoubtSyntax),
-        Err(Doubt::Missing) => return leave(Counter::OutDoubtMissing),
-        Err(Doubt::Duplicate) => return leave(Counter::OutDoubtDuplicate),
+    if let Direction::In = direction
+        && !is_terminal(&datagram)
+    {
+        return Read::BadSource;
     }
-    let env = Kernel::new(payload, config, &scratch);
-    let (to, counter) = match engine::egress(&env, scratch.message(), &datagram.destination) {
-        Verdict::Leave(counter) => return leave(counter),
-        Verdict::Redirect(to, counter) => (to, counter),
-    };
-    match redirect::apply(ctx, &datagram, &to) {
-        Redirected::Done(action) => {
-            debug!(
-                ctx,
-                "{:i}:{} -> {:i}:{}",
-                datagram.destination.as_v4(),
-                datagram.destination.port,
-                to.as_v4(),
-                to.port
-            );
-            (counter, action)
-        }
-        Redirected::NoNextHop => leave(Counter::OutNoNextHop),
-        Redirected::Refused => leave(Counter::OutRewriteRefused),
-        Redirected::Broken => (Counter::OutRewriteFailed, TC_ACT_SHOT),
+    room.keep(&datagram);
+    match room.scan(&payload) {
+        Ok(()) => Read::Sip,
+        Err(Doubt::Truncated) => Read::Truncated,
+        Err(Doubt::Syntax) => Read::Syntax,
+        Err(Doubt::Missing) => Read::Missing,
+        Err(Doubt::Duplicate) => Read::Duplicate,
     }
 }
 
+/// Second stage of what arrives: learn from the message.
+#[inline(never)]
+fn learn(ctx: &XdpContext, room: &Room) -> Counter {
+    let payload = room.payload(ctx.into());
+    let Some(config) = maps::config() else {
+        return Counter::InNoTables;
+    };
+    let env = Kernel::new(&payload, config, room);
+    engine::ingress(&env, room.message(), &room.datagram().source)
+}
+
+/// Second stage of what is sent: learn from the message, and say where it should go.
+#[inline(never)]
+fn aim(ctx: &TcContext, room: &Room) -> Counter {
+    let payload = room.payload(ctx.into());
+    let Some(config) = maps::config() else {
+        return Counter::OutNoTables;
+    };
+    let env = Kernel::new(&payload, config, room);
+    engine::egress(&env, room.message(), room.aim())
+}
+
 #[inline(always)]
-fn is_sip_port(config: &Config, port: u16) -> bool {
+fn is_sip_port(config: &Config, port: u32) -> bool {
     // An unused entry is 0, which is no port.
-    port != 0 && config.ports.contains(&port)
+    port != 0 && config.ports.contains(&(port as u16))
 }
 
 /// Whether a terminal may have that source: not zero, loopback or multicast.

@@ -3,13 +3,15 @@
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, PerCpuArray};
-use nat_common::abi::{Binding, Config, ContactKey, DialogKey, Entry, PolicyRule, Set};
+use nat_common::abi::{Binding, Config, ContactKey, DialogKey, Endpoint, Entry, PolicyRule, Set};
 use nat_common::counter::Counter;
 use nat_common::engine::Table;
+use nat_common::hash::Cursor;
 use nat_common::message::{Doubt, Message};
 use nat_common::scan::Scan;
+use nat_common::words;
 
-use crate::packet::Payload;
+use crate::packet::{Datagram, Frame, Payload};
 use crate::repeat::MayGoto;
 
 /// Settings of the agent.
@@ -18,7 +20,7 @@ static CONFIG: Array<Config> = Array::with_max_entries(1, 0);
 
 /// Policy by learned address.
 #[map]
-pub(crate) static POLICY: LpmTrie<[u8; 16], PolicyRule> = LpmTrie::with_max_entries(4096, 0);
+pub(crate) static POLICY: LpmTrie<[u64; 2], PolicyRule> = LpmTrie::with_max_entries(4096, 0);
 
 /// Active dialog ends. The agent sets how many there may be.
 #[map]
@@ -46,17 +48,20 @@ pub(crate) static PENDING: Array<Set> = Array::with_max_entries(4096, 0);
 #[map]
 static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Counter::COUNT, 0);
 
-/// Room for the state of one packet in each direction: too large for the stack, and kept in memory so
+/// Room for one packet in each direction: what is too large for the stack, and what must lie in memory so
 /// that the verifier forgets its values (see [`crate::repeat`]).
 #[map]
-static SCRATCH: PerCpuArray<Room> = PerCpuArray::with_max_entries(2, 0);
+static SCRATCH: PerCpuArray<Contents> = PerCpuArray::with_max_entries(2, 0);
 
 #[repr(C)]
-struct Room {
+struct Contents {
     scan: Scan,
+    datagram: Datagram,
+    aim: Endpoint,
     draft: Binding,
     entry: Entry,
     copies: [Entry; 3],
+    cursor: Cursor,
 }
 
 /// Which program asks. A packet may be sent while another one's arrival is worked on.
@@ -66,55 +71,90 @@ pub(crate) enum Direction {
     Out,
 }
 
-/// This CPU's room for one packet.
-pub(crate) struct Scratch(*mut Room);
+/// This CPU's room for one packet of a direction. No other packet of that direction is worked on by this
+/// CPU before this one is done, and no part is asked for again while the answer of before is in use:
+/// that makes the references below sound.
+pub(crate) struct Room(*mut Contents);
 
-/// The room of a direction.
-#[inline(always)]
-pub(crate) fn scratch(direction: Direction) -> Option<Scratch> {
-    SCRATCH.get_ptr_mut(direction as u32).map(Scratch)
-}
+#[expect(clippy::mut_from_ref, reason = "see `Room`")]
+impl Room {
+    #[inline(always)]
+    pub(crate) fn of(direction: Direction) -> Option<Self> {
+        SCRATCH.get_ptr_mut(direction as u32).map(Self)
+    }
 
-impl Scratch {
-    /// Scans a message into the room.
+    /// Keeps a datagram, which goes to its destination until that is changed.
+    #[inline(always)]
+    pub(crate) fn keep(&self, datagram: &Datagram) {
+        // SAFETY: see `Room`.
+        unsafe {
+            words::copy(datagram, &raw mut (*self.0).datagram);
+            words::copy(&datagram.destination, &raw mut (*self.0).aim);
+        }
+    }
+
+    /// The datagram that was kept.
+    #[inline(always)]
+    pub(crate) fn datagram(&self) -> &Datagram {
+        // SAFETY: see `Room`.
+        unsafe { &(*self.0).datagram }
+    }
+
+    /// The payload of the datagram that was kept, in the frame where it was found.
+    #[inline(always)]
+    pub(crate) fn payload(&self, frame: Frame) -> Payload {
+        Payload::of(self.datagram(), frame)
+    }
+
+    /// Where the datagram goes.
+    #[inline(always)]
+    pub(crate) fn aim(&self) -> &mut Endpoint {
+        // SAFETY: see `Room`.
+        unsafe { &mut (*self.0).aim }
+    }
+
+    /// Scans a message.
     #[inline(always)]
     pub(crate) fn scan(&self, payload: &Payload) -> Result<(), Doubt> {
-        // SAFETY: the room is this CPU's own, and no other packet of this direction is worked on before
-        // this one is done.
-        let scan = unsafe { &mut (*self.0).scan };
-        *scan = Scan::NEW;
-        scan.run::<_, MayGoto>(payload)
+        // SAFETY: see `Room`.
+        unsafe { &mut (*self.0).scan }.run::<_, MayGoto>(payload)
     }
 
     /// The message last scanned.
     #[inline(always)]
     pub(crate) fn message(&self) -> &Message {
-        // SAFETY: as in `scan`.
+        // SAFETY: see `Room`.
         unsafe { &(*self.0).scan.message }
     }
 
-    /// Room for a binding.
+    /// A binding to fill in.
     #[inline(always)]
     pub(crate) fn draft(&self) -> *mut Binding {
-        // SAFETY: the map's value is valid.
+        // SAFETY: see `Room`.
         unsafe { &raw mut (*self.0).draft }
     }
 
-    /// Room for an entry, emptied.
+    /// An entry to fill in, emptied.
     #[inline(always)]
-    #[expect(clippy::mut_from_ref, reason = "the room is memory of this CPU alone, used by one packet")]
     pub(crate) fn entry(&self) -> &mut Entry {
-        // SAFETY: as in `scan`; what was given out before is no more in use.
-        let entry = unsafe { &mut (*self.0).entry };
-        *entry = Entry::default();
-        entry
+        // SAFETY: see `Room`.
+        unsafe {
+            words::zero(&raw mut (*self.0).entry);
+            &mut (*self.0).entry
+        }
     }
 
-    /// Room for a copy of an entry of a table.
+    /// Where a hash keeps how far it has come.
     #[inline(always)]
-    #[expect(clippy::mut_from_ref, reason = "the room is memory of this CPU alone, used by one packet")]
+    pub(crate) fn cursor(&self) -> &mut Cursor {
+        // SAFETY: see `Room`.
+        unsafe { &mut (*self.0).cursor }
+    }
+
+    /// Where an entry of a table is copied to.
+    #[inline(always)]
     pub(crate) fn copy(&self, table: Table) -> &mut Entry {
-        // SAFETY: as in `scan`; what was given out for this table before is no more in use.
+        // SAFETY: see `Room`.
         unsafe { &mut (*self.0).copies[table as usize] }
     }
 }
@@ -126,7 +166,7 @@ pub(crate) fn config() -> Option<&'static Config> {
 }
 
 /// Adds one to a counter.
-#[inline(always)]
+#[inline(never)]
 pub(crate) fn count(counter: Counter) {
     if let Some(cell) = COUNTERS.get_ptr_mut(counter as u32) {
         // SAFETY: the value is valid; only this CPU writes it. An interrupted addition may be lost.

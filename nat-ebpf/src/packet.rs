@@ -1,9 +1,13 @@
 //! From a frame to a datagram, and how its payload is read.
 
 use core::arch::asm;
+use core::mem::offset_of;
 
+use aya_ebpf::bindings::{__sk_buff, xdp_md};
+use aya_ebpf::programs::{TcContext, XdpContext};
 use nat_common::abi::Endpoint;
 use nat_common::source::Source;
+use nat_common::words::Words;
 use network_types::eth::{EthHdr, EtherType};
 use network_types::ip::{IpProto, Ipv4Hdr};
 use network_types::udp::UdpHdr;
@@ -17,35 +21,42 @@ pub(crate) enum NotOurs {
 }
 
 /// A UDP datagram over IPv4 and Ethernet.
+#[repr(C)]
+#[derive(Clone, Copy)]
 pub(crate) struct Datagram {
     pub(crate) source: Endpoint,
     pub(crate) destination: Endpoint,
-    /// Type of service, which routes may depend on.
-    pub(crate) tos: u8,
     /// Where the UDP header begins in the frame.
     pub(crate) udp: u32,
-    pub(crate) payload: Payload,
+    /// Type of service, which routes may depend on.
+    pub(crate) tos: u32,
+    /// Bytes of payload.
+    pub(crate) len: u32,
+    pub(crate) reserved: u32,
 }
+
+// SAFETY: repr(C), of aligned words (asserted where used), integers only.
+unsafe impl Words for Datagram {}
 
 /// A header at the beginning of the frame, which the programs read where it lies.
 #[inline(always)]
-fn header<T>(data: usize, end: usize, offset: usize) -> Result<*const T, NotOurs> {
-    if data + offset + size_of::<T>() > end {
+fn header<T>(frame: Frame, offset: usize) -> Result<*const T, NotOurs> {
+    if frame.data + offset + size_of::<T>() > frame.end {
         return Err(NotOurs::Malformed);
     }
-    Ok((data + offset) as *const T)
+    Ok((frame.data + offset) as *const T)
 }
 
-/// Finds the datagram in a frame, whose bounds are `data` and `end`.
+/// Finds the datagram in a frame.
 #[inline(always)]
-pub(crate) fn parse(data: usize, end: usize) -> Result<Datagram, NotOurs> {
-    let eth: *const EthHdr = header(data, end, 0)?;
+pub(crate) fn parse(frame: Frame) -> Result<(Datagram, Payload), NotOurs> {
+    let eth: *const EthHdr = header(frame, 0)?;
     // SAFETY: `header` checked the bounds, and the type has no alignment to keep but that of its
     // ether_type, which lies at an even offset.
     if unsafe { (*eth).ether_type } != EtherType::Ipv4 as u16 {
         return Err(NotOurs::NotIpv4);
     }
-    let ip: *const Ipv4Hdr = header(data, end, EthHdr::LEN)?;
+    let ip: *const Ipv4Hdr = header(frame, EthHdr::LEN)?;
     // SAFETY: as above; all fields are bytes.
     let ip = unsafe { &*ip };
     let header_length = u32::from(ip.ihl());
@@ -60,11 +71,12 @@ pub(crate) fn parse(data: usize, end: usize) -> Result<Datagram, NotOurs> {
         return Err(NotOurs::Fragment);
     }
     let udp = EthHdr::LEN as u32 + header_length;
-    let frame = Frame { data, end };
     let [s0, s1, d0, d1, l0, l1, _, _] = frame.load(udp).ok_or(NotOurs::Malformed)?.to_le_bytes();
     let length = u32::from(u16::from_be_bytes([l0, l1]));
     // Not shorter than its header, not longer than IP says; what follows is padding.
-    if length < UdpHdr::LEN as u32 || header_length + length > u32::from(u16::from_be_bytes(ip.tot_len)) {
+    if length < UdpHdr::LEN as u32
+        || header_length + length > u32::from(u16::from_be_bytes(ip.tot_len))
+    {
         return Err(NotOurs::Malformed);
     }
     let start = udp + UdpHdr::LEN as u32;
@@ -77,19 +89,61 @@ pub(crate) fn parse(data: usize, end: usize) -> Result<Datagram, NotOurs> {
     if payload.frame.load(payload.last()).is_none() {
         return Err(NotOurs::Malformed);
     }
-    Ok(Datagram {
+    let datagram = Datagram {
         source: Endpoint::v4(ip.src_addr, u16::from_be_bytes([s0, s1])),
         destination: Endpoint::v4(ip.dst_addr, u16::from_be_bytes([d0, d1])),
-        tos: ip.tos,
         udp,
-        payload,
-    })
+        tos: u32::from(ip.tos),
+        len: payload.len,
+        reserved: 0,
+    };
+    Ok((datagram, payload))
 }
 
 /// Bounds of a frame in memory.
-struct Frame {
+#[derive(Clone, Copy)]
+pub(crate) struct Frame {
     data: usize,
     end: usize,
+}
+
+/// Reads a packet pointer from a field of a context. The field has 32 bits, which the verifier turns
+/// into a pointer; a compiler that sees the load may cut the pointer off to 32 bits again.
+macro_rules! pointer {
+    ($context:expr, $type:ty, $field:ident) => {{
+        let pointer: usize;
+        // SAFETY: the kernel gives a valid context, of which this only reads.
+        unsafe {
+            asm!(
+                "{pointer} = *(u32 *)({context} + {offset})",
+                context = in(reg) $context,
+                offset = const offset_of!($type, $field),
+                pointer = out(reg) pointer,
+                options(readonly, nostack),
+            );
+        }
+        pointer
+    }};
+}
+
+impl From<&XdpContext> for Frame {
+    #[inline(always)]
+    fn from(ctx: &XdpContext) -> Self {
+        Self {
+            data: pointer!(ctx.ctx, xdp_md, data),
+            end: pointer!(ctx.ctx, xdp_md, data_end),
+        }
+    }
+}
+
+impl From<&TcContext> for Frame {
+    #[inline(always)]
+    fn from(ctx: &TcContext) -> Self {
+        Self {
+            data: pointer!(ctx.skb.skb, __sk_buff, data),
+            end: pointer!(ctx.skb.skb, __sk_buff, data_end),
+        }
+    }
 }
 
 impl Frame {
@@ -137,6 +191,16 @@ pub(crate) struct Payload {
 }
 
 impl Payload {
+    /// The payload of a datagram that was found in a frame before.
+    #[inline(always)]
+    pub(crate) fn of(datagram: &Datagram, frame: Frame) -> Self {
+        Self {
+            frame,
+            start: datagram.udp + UdpHdr::LEN as u32,
+            len: datagram.len,
+        }
+    }
+
     /// Where the last eight bytes begin. Of a shorter payload, that is within the headers.
     #[inline(always)]
     fn last(&self) -> u32 {
