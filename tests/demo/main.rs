@@ -43,7 +43,7 @@ fn main() -> ExitCode {
     match demo() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("the demo failed: {error:?}");
+            eprintln!("the demo failed: {error:#}");
             ExitCode::FAILURE
         }
     }
