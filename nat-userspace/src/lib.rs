@@ -5,6 +5,7 @@ pub mod attach;
 pub mod bindings;
 pub mod cli;
 pub mod clock;
+mod listing;
 pub mod loader;
 pub mod net;
 pub mod object;

@@ -1,6 +1,6 @@
 //! The sipnat command.
 
-use std::process::ExitCode;
+use std::{io, process::ExitCode};
 
 use anyhow::{Context as _, Error, Result};
 use clap::Parser as _;
@@ -23,6 +23,8 @@ fn main() -> ExitCode {
     let verifier_log = matches!(&cli.command, Command::Run(run) if run.verifier_log);
     match dispatch(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
+        // As under `| head`: whoever read had enough.
+        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             if let (true, Some(rejected)) = (verifier_log, error.downcast_ref::<Rejected>()) {
                 eprintln!("{}", rejected.log);
@@ -35,6 +37,12 @@ fn main() -> ExitCode {
             }
         }
     }
+}
+
+fn is_closed_pipe(error: &Error) -> bool {
+    error
+        .downcast_ref::<io::Error>()
+        .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 fn dispatch(command: Command) -> Result<()> {

@@ -9,7 +9,7 @@ use nat_common::abi::{Policy, map};
 use serde::Serialize;
 
 use crate::{
-    bindings,
+    listing,
     loader::{EGRESS, INGRESS},
     output, policy,
     prefix::Prefix,
@@ -159,7 +159,7 @@ fn fill(tables: &Tables) -> Result<Vec<Fill>> {
     ] {
         fills.push(Fill {
             name,
-            used: bindings::live(table)?,
+            used: listing::live(table)?,
             size: size(table.map())? * nat_common::abi::WAYS as u64,
         });
     }
