@@ -52,7 +52,7 @@ fn shown_in_bindings(scene: &Scene<'_>) -> Result<()> {
         .find(|row| row["kind"] == "dialog" && row["state"] == "active");
     let dialog = dialog.with_context(|| format!("no active dialog in {listing:#}"))?;
     let expected = [
-        ("terminal", "1000@60.17.196.2"),
+        ("terminal", "1000@203.0.113.10"),
         ("advertised", "60.17.196.2:5060"),
         ("learned", "60.17.196.2:49163"),
     ];
