@@ -111,8 +111,7 @@ impl Sipp {
                     account.contact,
                 ])
                 .args(["-timeout", TIMEOUT, "-timeout_error"])
-                .args(["-trace_err", "-error_file", "errors"])
-                .args(["-trace_msg", "-message_file", "messages"]),
+                .args(["-trace_err", "-error_file", "errors"]),
             dir,
         )?;
         process.wait_bound(local.port(), START)?;
@@ -128,10 +127,5 @@ impl Sipp {
             "the phone's scenario failed ({status}): {errors}"
         );
         Ok(())
-    }
-
-    /// The messages that it has sent and received, as it logs them.
-    pub fn messages(&self) -> String {
-        fs::read_to_string(self.0.file("messages")).unwrap_or_default()
     }
 }
