@@ -96,12 +96,11 @@ counters! {
     OutAmbiguous = "out_ambiguous", Egress, "two live terminals claim that contact: left alone";
     OutPolicyOff = "out_policy_off", Egress, "policy for the learned address is off";
     OutNotDirect = "out_not_direct", Egress, "policy is auto, and the terminal came through another proxy";
-    OutAlreadyThere = "out_already_there", Egress, "goes to the learned address by itself";
+    OutAlreadyThere = "out_already_there", Egress, "goes to the learned address by itself, or after it was routed again";
     OutRedirectedResponse = "out_redirected_response", Egress, "response, redirected to the source of its request";
     OutRedirectedDialog = "out_redirected_dialog", Egress, "in-dialog request, redirected by dialog end";
     OutRedirectedContact = "out_redirected_contact", Egress, "request, redirected by contact";
     OutRedirectedInvite = "out_redirected_invite", Egress, "CANCEL or ACK, redirected to where its INVITE went";
-    OutNoNextHop = "out_no_next_hop", Egress, "to be redirected, but no route to the learned address: left alone";
     OutRewriteRefused = "out_rewrite_refused", Egress, "to be redirected, but the packet cannot be written to: left alone";
     OutRewriteFailed = "out_rewrite_failed", Egress, "to be redirected, but the kernel refused the change: dropped, since half changed";
 
@@ -122,5 +121,5 @@ counters! {
     PendingDropped = "pending_dropped", Event, "dialog end: dropped while pending, since the PBX refused the request";
     TableFull = "table_full", Event, "binding not stored: its table is full";
     SlotBusy = "slot_busy", Event, "a slot was being written by another CPU: skipped";
-    NextHopChanged = "next_hop_changed", Event, "a redirected packet got another next hop";
+    NextHopChanged = "next_hop_changed", Event, "a redirected packet got another address, so the kernel routed it again";
 }

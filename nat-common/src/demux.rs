@@ -34,7 +34,7 @@ pub const fn kind(len: u32, word: u64) -> Kind {
     }
     // The two top bits are 0, the length is a multiple of four and fits the header of 20 bytes.
     let length = (swar::byte(word, 2) as u32) << 8 | swar::byte(word, 3) as u32;
-    if b < 4 && length % 4 == 0 && length + 20 == len {
+    if b < 4 && length.is_multiple_of(4) && length + 20 == len {
         return Kind::Stun;
     }
     Kind::Other

@@ -59,7 +59,11 @@ pub trait Env {
     /// The set of a table in which a key belongs. Room for copies is one per table, so what was found
     /// in a table is valid until the next look into the same table.
     fn slots(&self, table: Table, key: &SlotKey) -> Option<Slots<'_>>;
-    /// An entry to fill in, empty.
+    /// An entry to fill in, empty; asked for once a message.
+    #[expect(
+        clippy::mut_from_ref,
+        reason = "memory for one message, like the drafts"
+    )]
     fn entry(&self) -> &mut Entry;
     /// An active dialog end.
     fn dialog(&self, key: &DialogKey) -> Option<NonNull<Binding>>;
@@ -201,7 +205,7 @@ fn response_out<E: Env>(env: &E, m: &Message, call: u64, to: &mut Endpoint) -> C
     let Some(request) = env.slots(Table::Inbound, &key).and_then(|s| s.find(&key)) else {
         return Counter::OutUnknownResponse;
     };
-    answered(env, m, call, &request);
+    answered(env, m, call, request);
     let direct = request.flags & flag::DIRECT != 0;
     decide(
         env,
@@ -298,9 +302,7 @@ fn accept_dialog<E: Env>(env: &E, call: u64, tag: u64, evidence: &Evidence<'_>) 
     // SAFETY: `dialog` and `draft` give pointers that are valid here, and to different bindings. Others
     // may write to the first meanwhile: each field is copied once.
     unsafe {
-        if let Some(known) = env.dialog(&key).map(NonNull::as_ptr)
-            && (*known).expires > now
-        {
+        if let Some(known) = live_dialog(env, &key, now).map(NonNull::as_ptr) {
             let newest = if evidence.from_terminal {
                 &raw mut (*known).cseq
             } else {
@@ -347,6 +349,15 @@ fn accept_dialog<E: Env>(env: &E, call: u64, tag: u64, evidence: &Evidence<'_>) 
             false => env.count(Counter::TableFull),
         }
     }
+}
+
+/// A dialog end that has not expired.
+#[inline(always)]
+fn live_dialog<E: Env>(env: &E, key: &DialogKey, now: u64) -> Option<NonNull<Binding>> {
+    let found = env.dialog(key)?;
+    // SAFETY: `dialog` gives valid pointers.
+    let live = unsafe { (*found.as_ptr()).expires } > now;
+    live.then_some(found)
 }
 
 /// Puts what the evidence says into a draft.
@@ -640,11 +651,9 @@ fn terminal<E: Env>(env: &E, m: &Message, call: u64) -> Option<NonNull<Binding>>
     if m.has(Field::ToTag) {
         let tag = env.hash(m.span(Field::ToTag));
         let key = DialogKey { call, tag };
-        if let Some(found) = env.dialog(&key)
-            // SAFETY: `dialog` gives valid pointers.
-            && unsafe { (*found.as_ptr()).expires } > now
-        {
-            return Some(found);
+        let found = live_dialog(env, &key, now);
+        if found.is_some() {
+            return found;
         }
     }
     let uri = env.hash(m.span(Field::RequestUri));
@@ -666,11 +675,7 @@ fn terminal<E: Env>(env: &E, m: &Message, call: u64) -> Option<NonNull<Binding>>
 fn from_pending<E: Env>(env: &E, m: &Message, call: u64) {
     let tag = env.hash(m.span(Field::ToTag));
     let now = env.now();
-    // SAFETY: `dialog` gives valid pointers.
-    if env
-        .dialog(&DialogKey { call, tag })
-        .is_some_and(|b| unsafe { (*b.as_ptr()).expires } > now)
-    {
+    if live_dialog(env, &DialogKey { call, tag }, now).is_some() {
         return;
     }
     let key = key::pending(call, tag);

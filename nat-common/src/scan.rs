@@ -212,7 +212,7 @@ impl Scan {
         if w == text(b"SIP/2.0 ") {
             let w = source.word(at + 8);
             let (n, status) = digits(w);
-            if n != 3 || byte(w, 3) != b' ' || status < 100 || status > 699 {
+            if n != 3 || byte(w, 3) != b' ' || !(100..=699).contains(&status) {
                 return self.give_up(Doubt::Syntax);
             }
             self.message.status = status as u16;
@@ -441,8 +441,8 @@ impl Scan {
                     // SAFETY: the index is in bounds.
                     unsafe {
                         *self.message.contact_expires.get_unchecked_mut(index) =
-                            self.number.saturating_add(1)
-                    };
+                            self.number.saturating_add(1);
+                    }
                 }
                 self.go(at + n, State::Params)
             }

@@ -33,7 +33,7 @@ pub unsafe fn copy<T: Words>(from: *const T, to: *mut T) {
         unsafe {
             to.cast::<u64>()
                 .add(word)
-                .write_volatile(from.cast::<u64>().add(word).read_volatile())
+                .write_volatile(from.cast::<u64>().add(word).read_volatile());
         };
     }
 }

@@ -104,8 +104,7 @@ fn sent(ctx: &TcContext) -> (Counter, i32) {
     }
     let action = match redirect::apply(ctx, datagram, to) {
         Redirected::Done => TC_ACT_UNSPEC,
-        Redirected::ToNeighbour => TC_ACT_REDIRECT,
-        Redirected::NoNextHop => return leave(Counter::OutNoNextHop),
+        Redirected::Rerouted => TC_ACT_REDIRECT,
         Redirected::Refused => return leave(Counter::OutRewriteRefused),
         Redirected::Broken => return (Counter::OutRewriteFailed, TC_ACT_SHOT),
     };

@@ -28,11 +28,8 @@ pub(crate) struct Datagram {
     pub(crate) destination: Endpoint,
     /// Where the UDP header begins in the frame.
     pub(crate) udp: u32,
-    /// Type of service, which routes may depend on.
-    pub(crate) tos: u32,
     /// Bytes of payload.
     pub(crate) len: u32,
-    pub(crate) reserved: u32,
 }
 
 // SAFETY: repr(C), of aligned words (asserted where used), integers only.
@@ -93,9 +90,7 @@ pub(crate) fn parse(frame: Frame) -> Result<(Datagram, Payload), NotOurs> {
         source: Endpoint::v4(ip.src_addr, u16::from_be_bytes([s0, s1])),
         destination: Endpoint::v4(ip.dst_addr, u16::from_be_bytes([d0, d1])),
         udp,
-        tos: u32::from(ip.tos),
         len: payload.len,
-        reserved: 0,
     };
     Ok((datagram, payload))
 }

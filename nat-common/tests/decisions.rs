@@ -1,0 +1,988 @@
+//! The decisions, row by row of the tables in ARCHITECTURE.md: a PBX, its terminals and what is learned
+//! of them, with the kernel's maps replaced by tables in memory.
+
+use std::cell::{Cell, RefCell, UnsafeCell};
+use std::collections::HashMap;
+use std::ptr::NonNull;
+
+use nat_common::abi::{
+    Binding, ContactKey, DialogKey, Endpoint, Entry, Policy, SECOND, Set, TEXT_LEN, flag,
+};
+use nat_common::counter::Counter;
+use nat_common::engine::{self, Env, Table};
+use nat_common::hash::{self, Cursor};
+use nat_common::scan::Scan;
+use nat_common::slots::{SlotKey, Slots};
+use nat_common::source::{HostLoop, Span};
+
+const SECRET: [u64; 2] = [0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210];
+const SETS: usize = 64;
+
+/// A phone behind NAT, where its packets come from.
+const PHONE: ([u8; 4], u16) = ([60, 17, 196, 2], 49163);
+/// The same phone after its mapping changed.
+const MOVED: ([u8; 4], u16) = ([60, 17, 196, 2], 51000);
+/// Where its Contact points.
+const ADVERTISED: ([u8; 4], u16) = ([60, 17, 196, 2], 5060);
+/// Somebody else.
+const STRANGER: ([u8; 4], u16) = ([198, 51, 100, 66], 6666);
+
+type Address = ([u8; 4], u16);
+
+/// The maps, and one message at a time.
+struct World {
+    now: Cell<u64>,
+    policy: Cell<Policy>,
+    text: RefCell<Vec<u8>>,
+    tables: [Vec<UnsafeCell<Set>>; 3],
+    copies: [UnsafeCell<Entry>; 3],
+    entry: UnsafeCell<Entry>,
+    draft: UnsafeCell<Binding>,
+    dialogs: UnsafeCell<HashMap<DialogKey, Box<Binding>>>,
+    contacts: UnsafeCell<HashMap<ContactKey, Box<Binding>>>,
+    events: RefCell<Vec<Counter>>,
+    full: Cell<bool>,
+}
+
+impl World {
+    fn new() -> Self {
+        let table = || (0..SETS).map(|_| UnsafeCell::new(Set::default())).collect();
+        Self {
+            now: Cell::new(1000 * SECOND),
+            policy: Cell::new(Policy::Auto),
+            text: RefCell::default(),
+            tables: [table(), table(), table()],
+            copies: Default::default(),
+            entry: UnsafeCell::default(),
+            draft: UnsafeCell::new(Binding::EMPTY),
+            dialogs: UnsafeCell::default(),
+            contacts: UnsafeCell::default(),
+            events: RefCell::default(),
+            full: Cell::new(false),
+        }
+    }
+
+    fn scan(&self, text: &str) -> Scan {
+        *self.text.borrow_mut() = text.as_bytes().to_vec();
+        let mut scan = Scan::default();
+        scan.run::<_, HostLoop>(text.as_bytes())
+            .unwrap_or_else(|d| panic!("{d:?}: {text}"));
+        scan
+    }
+
+    /// A message arrives. What was counted, the verdict last.
+    fn arrives(&self, from: Address, text: &str) -> Vec<Counter> {
+        let scan = self.scan(text);
+        let verdict = engine::ingress(self, &scan.message, &Endpoint::v4(from.0, from.1));
+        self.counted(verdict)
+    }
+
+    /// The PBX sends a message. Where it goes, and what was counted, the verdict last.
+    fn sends(&self, to: Address, text: &str) -> (Address, Vec<Counter>) {
+        let scan = self.scan(text);
+        let mut aim = Endpoint::v4(to.0, to.1);
+        let verdict = engine::egress(self, &scan.message, &mut aim);
+        ((aim.as_v4(), aim.port as u16), self.counted(verdict))
+    }
+
+    fn counted(&self, verdict: Counter) -> Vec<Counter> {
+        let mut events = self.events.take();
+        events.push(verdict);
+        events
+    }
+
+    fn wait(&self, seconds: u64) {
+        self.now.set(self.now.get() + seconds * SECOND);
+    }
+
+    fn active(&self) -> Vec<Binding> {
+        let now = self.now.get();
+        self.dialogs()
+            .values()
+            .map(|b| **b)
+            .filter(|b| b.expires > now)
+            .collect()
+    }
+
+    #[expect(
+        clippy::mut_from_ref,
+        reason = "one thread, and no reference outlives its statement"
+    )]
+    fn dialogs(&self) -> &mut HashMap<DialogKey, Box<Binding>> {
+        // SAFETY: as above.
+        unsafe { &mut *self.dialogs.get() }
+    }
+
+    #[expect(
+        clippy::mut_from_ref,
+        reason = "one thread, and no reference outlives its statement"
+    )]
+    fn contacts(&self) -> &mut HashMap<ContactKey, Box<Binding>> {
+        // SAFETY: as above.
+        unsafe { &mut *self.contacts.get() }
+    }
+}
+
+impl Env for World {
+    fn now(&self) -> u64 {
+        self.now.get()
+    }
+
+    fn hash(&self, span: Span) -> u64 {
+        if span.is_empty() {
+            return 0;
+        }
+        let text = self.text.borrow();
+        hash::span::<_, HostLoop>(&text[..], span, &SECRET, &mut Cursor::default())
+    }
+
+    fn slots(&self, table: Table, key: &SlotKey) -> Option<Slots<'_>> {
+        let set = &self.tables[table as usize][key.index as usize % SETS];
+        // SAFETY: one thread; copies are used as `Env` says.
+        Some(unsafe { Slots::new(set.get(), &mut *self.copies[table as usize].get()) })
+    }
+
+    fn entry(&self) -> &mut Entry {
+        // SAFETY: one thread; asked for once a message.
+        let entry = unsafe { &mut *self.entry.get() };
+        *entry = Entry::default();
+        entry
+    }
+
+    fn dialog(&self, key: &DialogKey) -> Option<NonNull<Binding>> {
+        self.dialogs().get_mut(key).map(|b| NonNull::from(&mut **b))
+    }
+
+    fn contact(&self, key: &ContactKey) -> Option<NonNull<Binding>> {
+        self.contacts()
+            .get_mut(key)
+            .map(|b| NonNull::from(&mut **b))
+    }
+
+    fn draft(&self) -> *mut Binding {
+        self.draft.get()
+    }
+
+    fn name(&self, draft: *mut Binding, span: Span) {
+        let text = self.text.borrow();
+        let len = usize::from(span.len).min(TEXT_LEN);
+        // SAFETY: the draft is valid.
+        let draft = unsafe { &mut *draft };
+        draft.text[..len].copy_from_slice(&text[span.start.into()..][..len]);
+        draft.text_len = len as u8;
+    }
+
+    fn put_dialog(&self, key: &DialogKey, draft: *const Binding) -> bool {
+        // SAFETY: the draft is valid.
+        self.dialogs().insert(*key, Box::new(unsafe { *draft }));
+        !self.full.get()
+    }
+
+    fn put_contact(&self, key: &ContactKey, draft: *const Binding) -> bool {
+        // SAFETY: the draft is valid.
+        self.contacts().insert(*key, Box::new(unsafe { *draft }));
+        !self.full.get()
+    }
+
+    fn remove_contact(&self, key: &ContactKey) {
+        self.contacts().remove(key);
+    }
+
+    fn policy(&self, _learned: &Endpoint) -> Policy {
+        self.policy.get()
+    }
+
+    fn count(&self, counter: Counter) {
+        self.events.borrow_mut().push(counter);
+    }
+}
+
+/// A message in the making.
+#[derive(Clone)]
+struct Sip {
+    start: String,
+    vias: Vec<&'static str>,
+    from: String,
+    to: String,
+    call: &'static str,
+    cseq: (u32, &'static str),
+    more: Vec<String>,
+}
+
+/// A request of the phone `1000` to `1002`, with its own tag in From.
+fn from_phone(method: &'static str, cseq: u32, branch: &'static str) -> Sip {
+    Sip {
+        start: format!("{method} sip:1002@pbx SIP/2.0"),
+        vias: vec![branch],
+        from: "<sip:1000@pbx>;tag=phone".into(),
+        to: "<sip:1002@pbx>".into(),
+        call: "call",
+        cseq: (cseq, method),
+        more: vec!["Contact: <sip:1000@60.17.196.2>".into()],
+    }
+}
+
+/// A request of the PBX to the phone, with the phone's tag in To.
+fn from_pbx(method: &'static str, cseq: u32, branch: &'static str) -> Sip {
+    Sip {
+        start: format!("{method} sip:1000@60.17.196.2 SIP/2.0"),
+        vias: vec![branch],
+        from: "<sip:1002@pbx>;tag=pbx".into(),
+        to: "<sip:1000@pbx>;tag=phone".into(),
+        call: "call",
+        cseq: (cseq, method),
+        more: vec![],
+    }
+}
+
+/// The phone's REGISTER.
+fn register(cseq: u32, branch: &'static str, contact: &str) -> Sip {
+    Sip {
+        start: "REGISTER sip:pbx SIP/2.0".into(),
+        to: "<sip:1000@pbx>".into(),
+        call: "registration",
+        cseq: (cseq, "REGISTER"),
+        more: vec![format!("Contact: {contact}")],
+        ..from_phone("REGISTER", cseq, branch)
+    }
+}
+
+/// An INVITE of the PBX to the phone's contact.
+fn call_phone(branch: &'static str) -> Sip {
+    Sip {
+        to: "<sip:1000@pbx>".into(),
+        call: "incoming",
+        ..from_pbx("INVITE", 1, branch)
+    }
+}
+
+impl Sip {
+    fn tagged(mut self, tag: &str) -> Self {
+        self.to = format!("{};tag={tag}", self.to);
+        self
+    }
+
+    fn with(mut self, header: &str) -> Self {
+        self.more.push(header.into());
+        self
+    }
+
+    fn call(mut self, call: &'static str) -> Self {
+        self.call = call;
+        self
+    }
+
+    /// The response to it.
+    fn answer(&self, status: u16) -> Self {
+        let mut answer = self.clone();
+        answer.start = format!("SIP/2.0 {status} Reason");
+        answer.more.clear();
+        if !answer.to.contains("tag=") && status > 100 {
+            answer.to.push_str(";tag=pbx");
+        }
+        answer
+    }
+
+    fn text(&self) -> String {
+        let vias: Vec<_> = self
+            .vias
+            .iter()
+            .map(|b| format!("Via: SIP/2.0/UDP x;branch=z9hG4bK{b}\r\n"))
+            .collect();
+        format!(
+            "{}\r\n{}From: {}\r\nTo: {}\r\nCall-ID: {}\r\nCSeq: {} {}\r\n{}\r\n\r\n",
+            self.start,
+            vias.concat(),
+            self.from,
+            self.to,
+            self.call,
+            self.cseq.0,
+            self.cseq.1,
+            self.more.join("\r\n")
+        )
+        .replace("\r\n\r\n\r\n", "\r\n\r\n")
+    }
+}
+
+impl World {
+    fn learn(&self, from: Address, m: &Sip) -> Vec<Counter> {
+        self.arrives(from, &m.text())
+    }
+
+    fn send(&self, to: Address, m: &Sip) -> (Address, Vec<Counter>) {
+        self.sends(to, &m.text())
+    }
+
+    /// The phone calls, and the PBX accepts.
+    fn call(&self) {
+        let invite = from_phone("INVITE", 1, "invite");
+        self.learn(PHONE, &invite);
+        self.send(PHONE, &invite.answer(200));
+    }
+
+    /// The phone registers, and the PBX accepts.
+    fn register(&self) {
+        let m = register(1, "r1", "<sip:1000@60.17.196.2>");
+        self.learn(PHONE, &m);
+        self.send(
+            PHONE,
+            &m.answer(200)
+                .with("Contact: <sip:1000@60.17.196.2>;expires=60"),
+        );
+    }
+
+    /// Where the PBX's next in-dialog request goes that means the phone's Contact.
+    fn reinvite(&self, branch: &'static str) -> (Address, Vec<Counter>) {
+        self.send(ADVERTISED, &from_pbx("INVITE", 102, branch))
+    }
+}
+
+// Requests in.
+
+#[test]
+fn a_request_is_noted_and_counts_for_nothing() {
+    let w = World::new();
+    assert_eq!(
+        w.learn(PHONE, &from_phone("INVITE", 1, "a")),
+        [Counter::PendingNoted, Counter::InRequest]
+    );
+    assert_eq!(w.active(), []);
+    assert_eq!(w.learn(PHONE, &from_phone("ACK", 1, "b")), [Counter::InAck]);
+}
+
+#[test]
+fn the_first_source_of_a_transaction_wins_for_32_seconds() {
+    let w = World::new();
+    let m = from_phone("OPTIONS", 1, "a");
+    assert_eq!(w.learn(PHONE, &m), [Counter::InRequest]);
+    assert_eq!(w.learn(PHONE, &m), [Counter::InRepeat]);
+    assert_eq!(w.learn(STRANGER, &m), [Counter::InOtherSource]);
+    assert_eq!(w.send(ADVERTISED, &m.answer(200)).0, PHONE);
+    w.wait(33);
+    assert_eq!(w.learn(MOVED, &m), [Counter::InRequest]);
+    assert_eq!(w.send(ADVERTISED, &m.answer(200)).0, MOVED);
+}
+
+// Responses out.
+
+#[test]
+fn a_response_goes_to_the_source_of_its_request() {
+    let w = World::new();
+    for method in [
+        "INVITE",
+        "REGISTER",
+        "OPTIONS",
+        "MESSAGE",
+        "BYE",
+        "SUBSCRIBE",
+        "CANCEL",
+    ] {
+        let m = from_phone(method, 7, "x");
+        w.learn(PHONE, &m);
+        for status in [100, 183, 200, 302, 404, 503, 603] {
+            let (to, counted) = w.send(ADVERTISED, &m.answer(status));
+            assert_eq!(to, PHONE, "{method} {status}");
+            assert_eq!(*counted.last().unwrap(), Counter::OutRedirectedResponse);
+        }
+    }
+    assert_eq!(
+        w.send(PHONE, &from_phone("BYE", 7, "x").answer(200))
+            .1
+            .last(),
+        Some(&Counter::OutAlreadyThere)
+    );
+}
+
+#[test]
+fn a_response_to_an_unknown_transaction_is_left() {
+    let w = World::new();
+    w.learn(PHONE, &from_phone("INVITE", 1, "a"));
+    for m in [
+        from_phone("INVITE", 1, "b"),
+        from_phone("INVITE", 2, "a"),
+        from_phone("OPTIONS", 1, "a"),
+        from_phone("INVITE", 1, "a").call("other"),
+    ] {
+        assert_eq!(
+            w.send(ADVERTISED, &m.answer(200)),
+            (ADVERTISED, vec![Counter::OutUnknownResponse])
+        );
+    }
+}
+
+// Evidence: the PBX's answer to a request that creates a dialog.
+
+#[test]
+fn only_101_to_299_activates_a_new_dialog_end() {
+    for (status, event) in [
+        (100, None),
+        (101, Some(Counter::DialogActivated)),
+        (180, Some(Counter::DialogActivated)),
+        (200, Some(Counter::DialogActivated)),
+        (299, Some(Counter::DialogActivated)),
+        (300, Some(Counter::PendingDropped)),
+        (401, Some(Counter::PendingDropped)),
+        (486, Some(Counter::PendingDropped)),
+        (603, Some(Counter::PendingDropped)),
+    ] {
+        for method in ["INVITE", "SUBSCRIBE", "REFER"] {
+            let w = World::new();
+            let m = from_phone(method, 1, "a");
+            w.learn(PHONE, &m);
+            let counted = w.send(PHONE, &m.answer(status)).1;
+            assert_eq!(
+                counted.first().copied().filter(|_| counted.len() > 1),
+                event,
+                "{method} {status}"
+            );
+            let early = w.active().first().map(|b| b.has(flag::EARLY));
+            let active = event == Some(Counter::DialogActivated);
+            assert_eq!(early, active.then_some(status < 200), "{method} {status}");
+        }
+    }
+}
+
+#[test]
+fn other_methods_create_no_dialog() {
+    for method in ["OPTIONS", "MESSAGE", "PUBLISH", "NOTIFY", "BYE", "REGISTER"] {
+        let w = World::new();
+        let m = from_phone(method, 1, "a");
+        assert_eq!(w.learn(PHONE, &m), [Counter::InRequest]);
+        w.send(PHONE, &m.answer(200));
+        assert_eq!(w.active(), [], "{method}");
+    }
+}
+
+#[test]
+fn a_dialog_end_says_whose_it_is() {
+    let w = World::new();
+    w.call();
+    let [b] = w.active()[..] else { panic!() };
+    assert_eq!(&b.text[..usize::from(b.text_len)], b"1000@pbx");
+    assert_eq!(b.learned, Endpoint::v4(PHONE.0, PHONE.1));
+    assert_eq!(b.advertised, Endpoint::v4(ADVERTISED.0, ADVERTISED.1));
+    assert!(b.has(flag::DIRECT));
+}
+
+#[test]
+fn requests_in_a_dialog_go_to_its_end() {
+    let w = World::new();
+    w.call();
+    for method in [
+        "INVITE", "BYE", "UPDATE", "INFO", "NOTIFY", "REFER", "PRACK", "MESSAGE", "OPTIONS", "ACK",
+    ] {
+        let (to, counted) = w.send(ADVERTISED, &from_pbx(method, 102, method));
+        assert_eq!(
+            (to, counted),
+            (PHONE, vec![Counter::OutRedirectedDialog]),
+            "{method}"
+        );
+    }
+    assert_eq!(w.active()[0].redirected, 10);
+}
+
+#[test]
+fn another_dialog_is_not_this_one() {
+    let w = World::new();
+    w.call();
+    let mut other = from_pbx("BYE", 2, "b");
+    other.to = "<sip:1000@pbx>;tag=other".into();
+    for m in [other, from_pbx("BYE", 2, "b").call("other")] {
+        assert_eq!(
+            w.send(ADVERTISED, &m),
+            (ADVERTISED, vec![Counter::OutUnknownRequest])
+        );
+    }
+}
+
+// Evidence within a dialog.
+
+#[test]
+fn an_accepted_request_in_the_dialog_moves_its_end() {
+    let w = World::new();
+    w.call();
+    let update = from_phone("UPDATE", 2, "u").tagged("pbx");
+    w.learn(MOVED, &update);
+    assert_eq!(w.reinvite("1").0, PHONE, "not before it is accepted");
+    w.send(MOVED, &update.answer(403));
+    assert_eq!(w.reinvite("2").0, PHONE, "refused");
+    let update = from_phone("UPDATE", 3, "v").tagged("pbx");
+    w.learn(MOVED, &update);
+    w.send(MOVED, &update.answer(183));
+    assert_eq!(w.reinvite("3").0, PHONE, "provisional");
+    assert_eq!(
+        w.send(MOVED, &update.answer(200)).1[0],
+        Counter::DialogMoved
+    );
+    assert_eq!(w.reinvite("4").0, MOVED);
+    assert_eq!(w.active()[0].text_len, 8, "whose it is stays known");
+}
+
+#[test]
+fn an_older_request_does_not_bring_the_old_address_back() {
+    let w = World::new();
+    w.call();
+    let new = from_phone("UPDATE", 5, "u").tagged("pbx");
+    let late = from_phone("UPDATE", 4, "v").tagged("pbx");
+    w.learn(MOVED, &new);
+    w.send(MOVED, &new.answer(200));
+    w.learn(PHONE, &late);
+    assert_eq!(w.send(PHONE, &late.answer(200)).1[0], Counter::DialogStale);
+    assert_eq!(w.reinvite("1").0, MOVED);
+}
+
+#[test]
+fn a_new_dialog_does_not_take_a_live_one_over() {
+    let w = World::new();
+    w.call();
+    // Same Call-ID and tag, but no To-tag: an open PBX would answer it.
+    let invite = from_phone("INVITE", 9, "z");
+    w.learn(STRANGER, &invite);
+    assert_eq!(
+        w.send(STRANGER, &invite.answer(200)).1[0],
+        Counter::DialogGuarded
+    );
+    assert_eq!(w.reinvite("1").0, PHONE);
+}
+
+#[test]
+fn bye_ends_a_dialog_end_after_32_seconds() {
+    let w = World::new();
+    w.call();
+    let bye = from_phone("BYE", 2, "b").tagged("pbx");
+    w.learn(PHONE, &bye);
+    assert_eq!(w.send(PHONE, &bye.answer(200)).1[0], Counter::DialogEnded);
+    w.wait(31);
+    assert_eq!(w.reinvite("1").0, PHONE, "kept for retransmissions");
+    w.wait(2);
+    assert_eq!(w.reinvite("2").0, ADVERTISED);
+}
+
+#[test]
+fn bye_of_the_pbx_ends_it_too() {
+    let w = World::new();
+    w.call();
+    let bye = from_pbx("BYE", 102, "b");
+    w.send(ADVERTISED, &bye);
+    assert_eq!(
+        w.learn(PHONE, &bye.answer(200)),
+        [Counter::DialogEnded, Counter::InResponse]
+    );
+    w.wait(33);
+    assert_eq!(w.active(), []);
+}
+
+#[test]
+fn dialogs_expire() {
+    let w = World::new();
+    let invite = from_phone("INVITE", 1, "a");
+    w.learn(PHONE, &invite);
+    w.send(PHONE, &invite.answer(180));
+    w.wait(301);
+    assert_eq!(w.active(), [], "early");
+    w.call();
+    w.wait(12 * 3600 - 1);
+    assert_eq!(w.active().len(), 1);
+    w.wait(2);
+    assert_eq!(w.active(), []);
+}
+
+// Evidence: a terminal answers the PBX.
+
+#[test]
+fn an_answer_binds_the_end_that_gave_it_to_where_the_request_went() {
+    for (status, active) in [(100, 0), (180, 1), (200, 1), (302, 0), (486, 0)] {
+        let w = World::new();
+        w.register();
+        let invite = call_phone("i");
+        assert_eq!(
+            w.send(ADVERTISED, &invite),
+            (PHONE, vec![Counter::OutRedirectedContact])
+        );
+        let answer = Sip {
+            to: "<sip:1000@pbx>;tag=phone".into(),
+            ..invite.answer(status)
+        };
+        w.learn(PHONE, &answer.with("Contact: <sip:1000@60.17.196.2>"));
+        assert_eq!(w.active().len(), active, "{status}");
+        if active > 0 {
+            let (to, counted) = w.send(ADVERTISED, &from_pbx("BYE", 2, "b").call("incoming"));
+            assert_eq!((to, counted), (PHONE, vec![Counter::OutRedirectedDialog]));
+        }
+    }
+}
+
+#[test]
+fn an_answer_to_nothing_teaches_nothing() {
+    let w = World::new();
+    let invite = call_phone("i");
+    w.send(ADVERTISED, &invite);
+    for m in [call_phone("other"), call_phone("i").call("other")] {
+        let answer = Sip {
+            to: "<sip:1000@pbx>;tag=phone".into(),
+            ..m.answer(200)
+        };
+        assert_eq!(w.learn(STRANGER, &answer), [Counter::InResponseUnasked]);
+    }
+    assert_eq!(w.active(), []);
+}
+
+#[test]
+fn a_proxy_has_one_call_id_on_both_legs() {
+    let w = World::new();
+    let callee = ([60, 17, 197, 2], 50000);
+    // 1000 calls; the PBX sends the same INVITE on, with its own Via on top.
+    let invite = from_phone("INVITE", 1, "a");
+    w.learn(PHONE, &invite);
+    let onward = Sip {
+        vias: vec!["proxy", "a"],
+        ..invite.clone()
+    }
+    .with("Record-Route: <sip:pbx;lr>");
+    w.send(callee, &onward);
+    let answer = Sip {
+        to: "<sip:1002@pbx>;tag=callee".into(),
+        ..onward.answer(200)
+    };
+    w.learn(callee, &answer.clone().with("Record-Route: <sip:pbx;lr>"));
+    w.send(
+        PHONE,
+        &Sip {
+            vias: vec!["a"],
+            ..answer
+        },
+    );
+    let to_callee = Sip {
+        to: "<sip:1002@pbx>;tag=callee".into(),
+        ..from_pbx("BYE", 3, "x")
+    };
+    assert_eq!(w.send(([60, 17, 197, 2], 5060), &to_callee).0, callee);
+    assert_eq!(w.send(ADVERTISED, &from_pbx("BYE", 4, "y")).0, PHONE);
+}
+
+// Evidence: REGISTER.
+
+#[test]
+fn only_2xx_activates_a_contact() {
+    for (status, to) in [
+        (100, ADVERTISED),
+        (200, PHONE),
+        (401, ADVERTISED),
+        (403, ADVERTISED),
+    ] {
+        let w = World::new();
+        let m = register(1, "r", "<sip:1000@60.17.196.2>");
+        w.learn(PHONE, &m);
+        w.send(PHONE, &m.answer(status));
+        assert_eq!(w.send(ADVERTISED, &call_phone("i")).0, to, "{status}");
+    }
+}
+
+#[test]
+fn a_contact_lasts_as_long_as_granted() {
+    for (headers, seconds) in [
+        (
+            &["Contact: <sip:1000@60.17.196.2>;expires=60", "Expires: 90"][..],
+            60,
+        ),
+        (
+            &[
+                "Contact: <sip:x@y>;expires=20, <sip:1000@60.17.196.2>;expires=70",
+                "Expires: 90",
+            ],
+            70,
+        ),
+        (&["Contact: <sip:1000@60.17.196.2>", "Expires: 90"], 90),
+        (&["Contact: <sip:1000@60.17.196.2>"], 3600),
+        (&["Expires: 80"], 80),
+        (&[], 3600),
+    ] {
+        let w = World::new();
+        let m = register(1, "r", "<sip:1000@60.17.196.2>");
+        w.learn(PHONE, &m);
+        let answer = headers.iter().fold(m.answer(200), |a, h| a.with(h));
+        assert_eq!(w.send(PHONE, &answer).1[0], Counter::ContactActivated);
+        w.wait(seconds - 1);
+        assert_eq!(w.send(ADVERTISED, &call_phone("i")).0, PHONE, "{headers:?}");
+        w.wait(2);
+        assert_eq!(
+            w.send(ADVERTISED, &call_phone("j")).0,
+            ADVERTISED,
+            "{headers:?}"
+        );
+    }
+}
+
+#[test]
+fn expires_0_and_a_star_remove() {
+    for (contact, headers) in [
+        ("<sip:1000@60.17.196.2>;expires=0", &[][..]),
+        ("<sip:1000@60.17.196.2>", &["Expires: 0"]),
+        ("*", &["Expires: 0"]),
+    ] {
+        let w = World::new();
+        w.register();
+        w.wait(1);
+        let m = headers
+            .iter()
+            .fold(register(2, "r2", contact), |m, h| m.with(h));
+        w.learn(PHONE, &m);
+        assert_eq!(
+            w.send(ADVERTISED, &call_phone("i")).0,
+            PHONE,
+            "{contact}: not before it is accepted"
+        );
+        assert_eq!(w.send(PHONE, &m.answer(200)).1[0], Counter::ContactRemoved);
+        assert_eq!(
+            w.send(ADVERTISED, &call_phone("j")).0,
+            ADVERTISED,
+            "{contact}"
+        );
+        // And comes back.
+        w.wait(1);
+        let m = register(3, "r3", "<sip:1000@60.17.196.2>");
+        w.learn(PHONE, &m);
+        w.send(PHONE, &m.answer(200));
+        assert_eq!(w.send(ADVERTISED, &call_phone("k")).0, PHONE, "{contact}");
+    }
+}
+
+#[test]
+fn a_contact_follows_its_owner() {
+    let w = World::new();
+    w.register();
+    let m = register(2, "r2", "<sip:1000@60.17.196.2>");
+    w.learn(MOVED, &m);
+    assert_eq!(w.send(MOVED, &m.answer(200)).1[0], Counter::ContactMoved);
+    assert_eq!(w.send(ADVERTISED, &call_phone("i")).0, MOVED);
+    // A late packet of before.
+    let late = register(1, "r9", "<sip:1000@60.17.196.2>");
+    w.learn(PHONE, &late);
+    w.send(PHONE, &late.answer(200));
+    assert_eq!(w.send(ADVERTISED, &call_phone("j")).0, MOVED);
+}
+
+#[test]
+fn two_owners_of_one_contact_are_told_apart_by_address_of_record() {
+    let w = World::new();
+    let other = ([60, 17, 197, 2], 49163);
+    w.register();
+    let m = Sip {
+        to: "<sip:2000@pbx>".into(),
+        ..register(1, "s1", "<sip:1000@60.17.196.2>").call("other")
+    };
+    w.learn(other, &m);
+    let counted = w.send(other, &m.answer(200)).1;
+    assert!(counted.contains(&Counter::ContactAmbiguous), "{counted:?}");
+    assert_eq!(w.send(ADVERTISED, &call_phone("i")).0, PHONE);
+    let call = Sip {
+        to: "<sip:2000@pbx>".into(),
+        ..call_phone("j")
+    };
+    assert_eq!(w.send(ADVERTISED, &call).0, other);
+    // Where nothing tells them apart, neither is taken; until the older one's time is over.
+    let call = Sip {
+        to: "<sip:sales@pbx>".into(),
+        ..call_phone("k")
+    };
+    assert_eq!(
+        w.send(ADVERTISED, &call),
+        (ADVERTISED, vec![Counter::OutAmbiguous])
+    );
+    w.wait(61);
+    let call = Sip {
+        to: "<sip:sales@pbx>".into(),
+        ..call_phone("l")
+    };
+    assert_eq!(w.send(ADVERTISED, &call).0, other);
+}
+
+#[test]
+fn a_request_without_to_tag_goes_to_the_contact() {
+    let w = World::new();
+    w.register();
+    for method in ["INVITE", "MESSAGE", "OPTIONS", "NOTIFY"] {
+        let m = Sip {
+            to: "<sip:1000@pbx>".into(),
+            ..from_pbx(method, 1, method)
+        };
+        assert_eq!(
+            w.send(ADVERTISED, &m),
+            (PHONE, vec![Counter::OutRedirectedContact]),
+            "{method}"
+        );
+    }
+    // To may name somebody else, and an in-dialog request falls back on the contact.
+    let m = Sip {
+        to: "<sip:sales@pbx>".into(),
+        ..call_phone("x")
+    };
+    assert_eq!(w.send(ADVERTISED, &m).0, PHONE);
+    assert_eq!(
+        w.reinvite("y"),
+        (PHONE, vec![Counter::OutRedirectedContact])
+    );
+}
+
+// CANCEL and ACK.
+
+#[test]
+fn cancel_and_ack_go_where_their_invite_went() {
+    let w = World::new();
+    w.register();
+    w.send(ADVERTISED, &call_phone("i"));
+    // The contact is gone meanwhile; the transaction is not.
+    w.contacts().clear();
+    for method in ["CANCEL", "ACK"] {
+        let m = Sip {
+            cseq: (1, method),
+            ..call_phone("i")
+        };
+        let m = Sip {
+            start: format!("{method} sip:1000@60.17.196.2 SIP/2.0"),
+            ..m
+        };
+        assert_eq!(
+            w.send(ADVERTISED, &m),
+            (PHONE, vec![Counter::OutRedirectedInvite]),
+            "{method}"
+        );
+        assert_eq!(
+            w.send(PHONE, &m),
+            (PHONE, vec![Counter::OutAlreadyThere]),
+            "{method}"
+        );
+    }
+}
+
+// NOTIFY ahead of the 2xx to its SUBSCRIBE.
+
+#[test]
+fn one_pending_source_serves_before_the_answer() {
+    let w = World::new();
+    w.learn(PHONE, &from_phone("SUBSCRIBE", 1, "s"));
+    let (to, counted) = w.send(ADVERTISED, &from_pbx("NOTIFY", 1, "n"));
+    assert_eq!(to, PHONE);
+    assert_eq!(
+        counted,
+        [
+            Counter::DialogFromPending,
+            Counter::DialogActivated,
+            Counter::OutRedirectedDialog
+        ]
+    );
+}
+
+#[test]
+fn two_pending_sources_or_a_stale_one_do_not() {
+    let w = World::new();
+    w.learn(PHONE, &from_phone("SUBSCRIBE", 1, "s"));
+    let other = from_phone("SUBSCRIBE", 1, "t");
+    assert_eq!(
+        w.learn(STRANGER, &other),
+        [Counter::PendingAmbiguous, Counter::InRequest]
+    );
+    assert_eq!(
+        w.send(ADVERTISED, &from_pbx("NOTIFY", 1, "n")).0,
+        ADVERTISED
+    );
+
+    let w = World::new();
+    w.learn(PHONE, &from_phone("SUBSCRIBE", 1, "s"));
+    w.wait(33);
+    assert_eq!(
+        w.send(ADVERTISED, &from_pbx("NOTIFY", 1, "n")).0,
+        ADVERTISED
+    );
+}
+
+#[test]
+fn a_refusal_drops_only_what_came_from_there() {
+    let w = World::new();
+    w.learn(PHONE, &from_phone("SUBSCRIBE", 1, "s"));
+    let other = from_phone("SUBSCRIBE", 1, "t");
+    w.learn(STRANGER, &other);
+    assert_eq!(
+        w.send(STRANGER, &other.answer(403)).1,
+        [Counter::OutAlreadyThere]
+    );
+}
+
+// Policy.
+
+#[test]
+fn policy() {
+    for (policy, direct, verdict) in [
+        (Policy::Off, true, Counter::OutPolicyOff),
+        (Policy::Off, false, Counter::OutPolicyOff),
+        (Policy::Auto, true, Counter::OutRedirectedDialog),
+        (Policy::Auto, false, Counter::OutNotDirect),
+        (Policy::Force, true, Counter::OutRedirectedDialog),
+        (Policy::Force, false, Counter::OutRedirectedDialog),
+    ] {
+        let mut variants = vec![from_phone("INVITE", 1, "a")];
+        if !direct {
+            variants = vec![
+                Sip {
+                    vias: vec!["a", "b"],
+                    ..from_phone("INVITE", 1, "a")
+                },
+                from_phone("INVITE", 1, "a").with("Record-Route: <sip:edge;lr>"),
+            ];
+        }
+        for invite in variants {
+            let w = World::new();
+            w.policy.set(policy);
+            w.learn(PHONE, &invite);
+            w.send(PHONE, &invite.answer(200));
+            assert_eq!(w.reinvite("r").1, [verdict], "{policy} {direct}");
+        }
+    }
+}
+
+#[test]
+fn a_response_with_more_record_routes_came_through_a_proxy() {
+    let w = World::new();
+    let invite = call_phone("i");
+    w.send(PHONE, &invite);
+    let answer = Sip {
+        to: "<sip:1000@pbx>;tag=phone".into(),
+        ..invite.answer(200)
+    };
+    w.learn(PHONE, &answer.with("Record-Route: <sip:edge;lr>"));
+    let bye = from_pbx("BYE", 2, "b").call("incoming");
+    assert_eq!(
+        w.send(ADVERTISED, &bye),
+        (ADVERTISED, vec![Counter::OutNotDirect])
+    );
+}
+
+#[test]
+fn a_route_is_aimed_at_another_hop() {
+    let w = World::new();
+    w.call();
+    let m = from_pbx("BYE", 2, "b").with("Route: <sip:edge;lr>");
+    assert_eq!(
+        w.send(ADVERTISED, &m),
+        (ADVERTISED, vec![Counter::OutRoute])
+    );
+}
+
+#[test]
+fn what_needs_nothing_is_left() {
+    let w = World::new();
+    w.call();
+    assert_eq!(
+        w.send(PHONE, &from_pbx("BYE", 2, "b")),
+        (PHONE, vec![Counter::OutAlreadyThere])
+    );
+}
+
+#[test]
+fn a_full_table_is_counted() {
+    let w = World::new();
+    w.full.set(true);
+    let invite = from_phone("INVITE", 1, "a");
+    w.learn(PHONE, &invite);
+    assert_eq!(w.send(PHONE, &invite.answer(200)).1[0], Counter::TableFull);
+}
