@@ -15,6 +15,6 @@ rm -f "\$0"
 POLICY
     chmod 755 "$policy"
 fi
-# What goes wrong is on standard error.
+# What goes wrong is on standard error. A fresh machine may be busy upgrading itself.
 apt-get update -qq >/dev/null
-apt-get install -qq --yes --no-install-recommends "$@" >/dev/null
+apt-get install -qq -o DPkg::Lock::Timeout=300 --yes --no-install-recommends "$@" >/dev/null
