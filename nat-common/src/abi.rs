@@ -186,6 +186,8 @@ pub mod flag {
     pub const REGISTER: u16 = 1 << 6;
     /// The REGISTER asked for its contact to be removed (`expires` 0).
     pub const REMOVE: u16 = 1 << 7;
+    /// The request was the PBX's; else the terminal's. The two count their CSeqs apart.
+    pub const PBX: u16 = 1 << 8;
 }
 
 /// Longest text kept in a [`Binding`]: the terminal's URI without scheme, cut off beyond this.

@@ -60,23 +60,21 @@ pub trait Env {
     /// in a table is valid until the next look into the same table.
     fn slots(&self, table: Table, key: &SlotKey) -> Option<Slots<'_>>;
     /// An entry to fill in, empty; asked for once a message.
-    #[expect(
-        clippy::mut_from_ref,
-        reason = "memory for one message, like the drafts"
-    )]
+    #[expect(clippy::mut_from_ref, reason = "memory for one message")]
     fn entry(&self) -> &mut Entry;
     /// An active dialog end.
     fn dialog(&self, key: &DialogKey) -> Option<NonNull<Binding>>;
     /// An active contact.
     fn contact(&self, key: &ContactKey) -> Option<NonNull<Binding>>;
-    /// A binding to fill in, valid until the next call of `draft`; null if there is none.
-    fn draft(&self) -> *mut Binding;
+    /// A binding to fill in, empty; asked for once a message.
+    #[expect(clippy::mut_from_ref, reason = "memory for one message")]
+    fn draft(&self) -> &mut Binding;
     /// Copies part of the message into a draft's text.
-    fn name(&self, draft: *mut Binding, span: Span);
-    /// Stores the draft. False if the table is full.
-    fn put_dialog(&self, key: &DialogKey, draft: *const Binding) -> bool;
-    /// Stores the draft. False if the table is full.
-    fn put_contact(&self, key: &ContactKey, draft: *const Binding) -> bool;
+    fn name(&self, draft: &mut Binding, span: Span);
+    /// Stores a draft. False if the table is full.
+    fn put_dialog(&self, key: &DialogKey, draft: &Binding) -> bool;
+    /// Stores a draft. False if the table is full.
+    fn put_contact(&self, key: &ContactKey, draft: &Binding) -> bool;
     /// Forgets a contact.
     fn remove_contact(&self, key: &ContactKey);
     /// Policy for a learned address.
@@ -181,18 +179,16 @@ fn response_in<E: Env>(env: &E, m: &Message, call: u64) -> Counter {
     let accepted = in_dialog || (m.method.creates_dialog() && m.status < 300);
     if m.status > 100 && accepted && m.has(Field::ToTag) {
         request.set_advertised(&m.advertised);
-        let direct = request.flags & flag::DIRECT != 0 && m.record_routes <= request.record_routes;
-        let evidence = Evidence {
-            place: request,
-            direct,
-            cseq: m.cseq,
-            from_terminal: false,
-            creates: !in_dialog,
-            early: !in_dialog && m.status < 200,
-            ends: m.method == Method::Bye && m.status >= 200,
-            name: m.span(Field::ToUri),
-        };
-        accept_dialog(env, call, env.hash(m.span(Field::ToTag)), &evidence);
+        if m.record_routes > request.record_routes {
+            request.flags &= !flag::DIRECT;
+        }
+        if !in_dialog && m.status < 200 {
+            request.flags |= flag::EARLY;
+        }
+        if m.method == Method::Bye && m.status >= 200 {
+            request.flags |= flag::ENDED;
+        }
+        accept_dialog(env, m, call, env.hash(m.span(Field::ToTag)), request);
     }
     Counter::InResponse
 }
@@ -218,7 +214,7 @@ fn response_out<E: Env>(env: &E, m: &Message, call: u64, to: &mut Endpoint) -> C
 
 /// What the PBX's response makes of a terminal's request.
 #[inline(always)]
-fn answered<E: Env>(env: &E, m: &Message, call: u64, request: &Entry) {
+fn answered<E: Env>(env: &E, m: &Message, call: u64, request: &mut Entry) {
     if m.status <= 100 {
         return;
     }
@@ -242,17 +238,13 @@ fn answered<E: Env>(env: &E, m: &Message, call: u64, request: &Entry) {
     if in_dialog && m.status < 200 {
         return;
     }
-    let evidence = Evidence {
-        place: request,
-        direct: request.flags & flag::DIRECT != 0,
-        cseq: m.cseq,
-        from_terminal: true,
-        creates: !in_dialog,
-        early: m.status < 200,
-        ends: m.method == Method::Bye,
-        name: m.span(Field::FromUri),
-    };
-    accept_dialog(env, call, tag, &evidence);
+    if m.status < 200 {
+        request.flags |= flag::EARLY;
+    }
+    if m.method == Method::Bye {
+        request.flags |= flag::ENDED;
+    }
+    accept_dialog(env, m, call, tag, request);
 }
 
 /// The PBX refused a request that would have created a dialog: what was pending is dropped, if it came
@@ -270,85 +262,99 @@ fn refused<E: Env>(env: &E, call: u64, tag: u64, request: &Entry) {
     }
 }
 
-/// Why a dialog end may be believed to be at an address.
-struct Evidence<'e> {
-    /// Where the terminal is, and what it says of that.
-    place: &'e Entry,
-    direct: bool,
-    /// CSeq of the request that was accepted.
-    cseq: u32,
-    /// The request came from the terminal; else from the PBX, and the terminal answered. The two
-    /// count their CSeqs apart.
-    from_terminal: bool,
-    /// The request had no To-tag.
-    creates: bool,
-    /// The dialog is early.
-    early: bool,
-    /// It was a BYE.
-    ends: bool,
-    /// The terminal's URI.
-    name: Span,
-}
-
-/// A function of its own in the kernel, whose stack is small.
+/// A dialog end is believed to be at `place`, whose flags say why: the PBX accepted its request `m`, or it
+/// answered a request of the PBX with `m`. A function of its own in the kernel, whose stack is small.
 #[inline(never)]
-fn accept_dialog<E: Env>(env: &E, call: u64, tag: u64, evidence: &Evidence<'_>) {
+fn accept_dialog<E: Env>(env: &E, m: &Message, call: u64, tag: u64, place: &Entry) {
     let key = DialogKey { call, tag };
     let now = env.now();
     let draft = env.draft();
-    if draft.is_null() {
-        return;
-    }
-    // SAFETY: `dialog` and `draft` give pointers that are valid here, and to different bindings. Others
-    // may write to the first meanwhile: each field is copied once.
+    let Some(known) = live_dialog(env, &key, now).map(NonNull::as_ptr) else {
+        draft.created = now;
+        let terminal = if place.flags & flag::PBX == 0 {
+            Field::FromUri
+        } else {
+            Field::ToUri
+        };
+        env.name(draft, m.span(terminal));
+        settle(draft, m, place, now);
+        return put_dialog(env, &key, draft, Counter::DialogActivated);
+    };
+    // SAFETY: `dialog` gives valid pointers. Others may write to the binding meanwhile: each field is
+    // copied once.
     unsafe {
-        if let Some(known) = live_dialog(env, &key, now).map(NonNull::as_ptr) {
-            let newest = if evidence.from_terminal {
-                &raw mut (*known).cseq
-            } else {
-                &raw mut (*known).peer_cseq
-            };
-            if evidence.cseq < *newest {
-                return env.count(Counter::DialogStale);
-            }
-            let ended = (*known).flags & flag::ENDED != 0;
-            if (*known).learned == evidence.place.peer() {
-                *newest = evidence.cseq;
-                (*known).seen = now;
-                if evidence.ends && !ended {
-                    (*known).flags |= flag::ENDED;
-                    (*known).expires = now + ENDED_LIFE;
-                    return env.count(Counter::DialogEnded);
-                }
-                if !ended {
-                    if !evidence.early {
-                        (*known).flags &= !flag::EARLY;
-                    }
-                    let early = (*known).flags & flag::EARLY != 0;
-                    (*known).expires = now + if early { EARLY_LIFE } else { DIALOG_LIFE };
-                }
-                return env.count(Counter::DialogRefreshed);
-            }
-            if evidence.from_terminal && evidence.creates && !ended {
+        let newest = if place.flags & flag::PBX == 0 {
+            &raw mut (*known).cseq
+        } else {
+            &raw mut (*known).peer_cseq
+        };
+        if m.cseq < *newest {
+            return env.count(Counter::DialogStale);
+        }
+        let ended = (*known).flags & flag::ENDED != 0;
+        if (*known).learned != place.peer() {
+            if place.flags & (flag::PBX | flag::IN_DIALOG) == 0 && !ended {
                 // The PBX accepted a new dialog, not a message of this one.
                 return env.count(Counter::DialogGuarded);
             }
             words::copy(known, draft);
-            fill(draft, evidence, now);
-            return match env.put_dialog(&key, draft) {
-                true => env.count(Counter::DialogMoved),
-                false => env.count(Counter::TableFull),
-            };
+            settle(draft, m, place, now);
+            return put_dialog(env, &key, draft, Counter::DialogMoved);
         }
-        words::zero(draft);
-        (*draft).created = now;
-        env.name(draft, evidence.name);
-        fill(draft, evidence, now);
-        match env.put_dialog(&key, draft) {
-            true => env.count(Counter::DialogActivated),
-            false => env.count(Counter::TableFull),
+        *newest = m.cseq;
+        (*known).seen = now;
+        if ended {
+            return env.count(Counter::DialogRefreshed);
         }
+        if place.flags & flag::ENDED != 0 {
+            (*known).flags |= flag::ENDED;
+            (*known).expires = now + ENDED_LIFE;
+            return env.count(Counter::DialogEnded);
+        }
+        if place.flags & flag::EARLY == 0 {
+            (*known).flags &= !flag::EARLY;
+        }
+        (*known).expires = now + life((*known).flags);
+        env.count(Counter::DialogRefreshed);
     }
+}
+
+/// How long a dialog end lasts from now.
+#[inline(always)]
+const fn life(flags: u16) -> u64 {
+    if flags & flag::ENDED != 0 {
+        ENDED_LIFE
+    } else if flags & flag::EARLY != 0 {
+        EARLY_LIFE
+    } else {
+        DIALOG_LIFE
+    }
+}
+
+/// Puts into a draft what was accepted.
+#[inline(always)]
+fn settle(draft: &mut Binding, m: &Message, place: &Entry, now: u64) {
+    let (peer, advertised) = (place.peer(), place.advertised());
+    // SAFETY: valid references.
+    unsafe { words::copy(&peer, &mut draft.learned) };
+    if !advertised.is_unknown() {
+        // SAFETY: valid references.
+        unsafe { words::copy(&advertised, &mut draft.advertised) };
+    }
+    if place.flags & flag::PBX == 0 {
+        draft.cseq = m.cseq;
+    } else {
+        draft.peer_cseq = m.cseq;
+    }
+    draft.flags = place.flags & (flag::DIRECT | flag::EARLY | flag::ENDED);
+    draft.seen = now;
+    draft.expires = now + life(place.flags);
+}
+
+#[inline(always)]
+fn put_dialog<E: Env>(env: &E, key: &DialogKey, draft: &Binding, event: Counter) {
+    let stored = env.put_dialog(key, draft);
+    env.count(if stored { event } else { Counter::TableFull });
 }
 
 /// A dialog end that has not expired.
@@ -360,42 +366,6 @@ fn live_dialog<E: Env>(env: &E, key: &DialogKey, now: u64) -> Option<NonNull<Bin
     live.then_some(found)
 }
 
-/// Puts what the evidence says into a draft.
-///
-/// # Safety
-/// `draft` must be valid.
-#[inline(always)]
-unsafe fn fill(draft: *mut Binding, evidence: &Evidence<'_>, now: u64) {
-    // SAFETY: as above.
-    let b = unsafe { &mut *draft };
-    b.seen = now;
-    let (peer, advertised) = (evidence.place.peer(), evidence.place.advertised());
-    // SAFETY: valid references.
-    unsafe { words::copy(&peer, &mut b.learned) };
-    if !advertised.is_unknown() {
-        // SAFETY: valid references.
-        unsafe { words::copy(&advertised, &mut b.advertised) };
-    }
-    if evidence.from_terminal {
-        b.cseq = evidence.cseq;
-    } else {
-        b.peer_cseq = evidence.cseq;
-    }
-    b.flags = 0;
-    if evidence.direct {
-        b.flags |= flag::DIRECT;
-    }
-    b.expires = now + DIALOG_LIFE;
-    if evidence.early {
-        b.flags |= flag::EARLY;
-        b.expires = now + EARLY_LIFE;
-    }
-    if evidence.ends {
-        b.flags |= flag::ENDED;
-        b.expires = now + ENDED_LIFE;
-    }
-}
-
 /// Seconds granted to, or asked for, the Contact at `index` (RFC 3261 10.2.1.1).
 #[inline(always)]
 fn granted(m: &Message, index: usize) -> Option<u32> {
@@ -405,22 +375,16 @@ fn granted(m: &Message, index: usize) -> Option<u32> {
     }
 }
 
-/// The PBX accepted a REGISTER: its contact is active for as long as granted.
+/// The PBX accepted a REGISTER: its contact is active for as long as granted. The draft is made once, and
+/// stored under the contact's two keys.
 #[inline(never)]
 fn registered<E: Env>(env: &E, m: &Message, call: u64, request: &Entry) {
     let aor = env.hash(m.span(Field::ToUri));
     let now = env.now();
     let draft = env.draft();
-    if draft.is_null() {
-        return;
-    }
+    draft.created = now;
     if request.flags & flag::REMOVE_ALL != 0 {
-        // SAFETY: `draft` is valid, and this CPU's own.
-        unsafe {
-            words::zero(draft);
-            (*draft).created = now;
-            (*draft).expires = now + REMOVED_LIFE;
-        }
+        draft.expires = now + REMOVED_LIFE;
         env.put_contact(&ContactKey { uri: 0, aor }, draft);
         return env.count(Counter::ContactRemoved);
     }
@@ -443,104 +407,68 @@ fn registered<E: Env>(env: &E, m: &Message, call: u64, request: &Entry) {
             break;
         }
     }
-    let contact = Registration {
-        aor,
-        call,
-        seconds,
-        now,
-    };
-    let exact = ContactKey {
-        uri: request.contact,
-        aor,
-    };
-    let any = ContactKey {
-        uri: request.contact,
-        aor: 0,
-    };
-    if !accept_contact(env, m, &exact, request, &contact, draft) {
-        return;
+    let (peer, advertised) = (request.peer(), request.advertised());
+    // SAFETY: valid references.
+    unsafe { words::copy(&peer, &mut draft.learned) };
+    // SAFETY: valid references.
+    unsafe { words::copy(&advertised, &mut draft.advertised) };
+    draft.aor = aor;
+    draft.call = call;
+    draft.cseq = m.cseq;
+    draft.seen = now;
+    draft.expires = now + u64::from(seconds) * SECOND;
+    draft.flags = request.flags & flag::DIRECT;
+    env.name(draft, m.span(Field::ToUri));
+    let uri = request.contact;
+    if accept_contact(env, &ContactKey { uri, aor }, draft) {
+        accept_contact(env, &ContactKey { uri, aor: 0 }, draft);
     }
-    accept_contact(env, m, &any, request, &contact, draft);
 }
 
-struct Registration {
-    aor: u64,
-    call: u64,
-    seconds: u32,
-    now: u64,
-}
-
-/// Stores, moves or removes one entry of a contact. False if the REGISTER is older than what is known.
-#[inline(always)]
-fn accept_contact<E: Env>(
-    env: &E,
-    m: &Message,
-    key: &ContactKey,
-    request: &Entry,
-    registration: &Registration,
-    draft: *mut Binding,
-) -> bool {
-    let Registration {
-        aor,
-        call,
-        seconds,
-        now,
-    } = *registration;
-    // Events are counted once for the pair of entries.
-    let first = key.aor != 0;
+/// Stores, moves or removes one entry of a contact; a draft that is over at once removes. False if the
+/// REGISTER is older than what is known. Events are counted once for the two entries.
+#[inline(never)]
+fn accept_contact<E: Env>(env: &E, key: &ContactKey, draft: &mut Binding) -> bool {
+    let now = env.now();
+    let removes = draft.expires <= now;
+    let mut event = Counter::ContactActivated;
     // SAFETY: as in `accept_dialog`.
     unsafe {
-        words::zero(draft);
-        (*draft).created = now;
-        let mut event = Counter::ContactActivated;
         if let Some(known) = env.contact(key).map(NonNull::as_ptr)
             && is_live(env, known, now)
         {
-            let same_owner = (*known).aor == aor;
-            if same_owner && (*known).call == call && m.cseq < (*known).cseq {
+            let same_owner = (*known).aor == draft.aor;
+            if same_owner && (*known).call == draft.call && draft.cseq < (*known).cseq {
                 return false;
             }
-            if seconds == 0 && !same_owner {
+            if removes && !same_owner {
                 // Another's contact of the same URI stays.
                 return true;
             }
-            words::copy(known, draft);
-            if (*known).learned == request.peer() {
+            draft.created = (*known).created;
+            draft.redirected = (*known).redirected;
+            draft.contested = (*known).contested;
+            if (*known).learned == draft.learned {
                 event = Counter::ContactRefreshed;
             } else if same_owner {
                 // The PBX keeps one contact of that URI and owner: the newest, and so do we.
                 event = Counter::ContactMoved;
             } else {
-                event = Counter::ContactAmbiguous;
-                let until = (*known).expires;
-                if (*draft).contested < until {
-                    (*draft).contested = until;
+                if draft.contested < (*known).expires {
+                    draft.contested = (*known).expires;
                 }
-                env.count(event);
+                env.count(Counter::ContactAmbiguous);
             }
         }
-        if seconds == 0 {
-            env.remove_contact(key);
-            event = Counter::ContactRemoved;
-        } else {
-            let b = &mut *draft;
-            b.aor = aor;
-            b.call = call;
-            b.cseq = m.cseq;
-            b.seen = now;
-            b.expires = now + u64::from(seconds) * SECOND;
-            words::copy(&request.peer(), &mut b.learned);
-            words::copy(&request.advertised(), &mut b.advertised);
-            b.flags = request.flags & flag::DIRECT;
-            env.name(draft, m.span(Field::ToUri));
-            if !env.put_contact(key, draft) {
-                env.count(Counter::TableFull);
-                return true;
-            }
-        }
-        if first {
-            env.count(event);
-        }
+    }
+    if removes {
+        env.remove_contact(key);
+        event = Counter::ContactRemoved;
+    } else if !env.put_contact(key, draft) {
+        event = Counter::TableFull;
+    }
+    if key.aor != 0 || event == Counter::TableFull {
+        env.count(event);
     }
     true
 }
@@ -581,6 +509,7 @@ fn request_out<E: Env>(env: &E, m: &Message, call: u64, to: &mut Endpoint) -> Co
     entry.at = ticks(env.now());
     entry.set_peer(to);
     entry.record_routes = m.record_routes;
+    entry.flags = flag::PBX;
     if !routed {
         entry.flags |= flag::DIRECT;
     }
@@ -688,17 +617,9 @@ fn from_pending<E: Env>(env: &E, m: &Message, call: u64) {
         return;
     }
     env.count(Counter::DialogFromPending);
-    let evidence = Evidence {
-        place: pending,
-        direct: pending.flags & flag::DIRECT != 0,
-        cseq: 0,
-        from_terminal: true,
-        creates: true,
-        early: true,
-        ends: false,
-        name: m.span(Field::ToUri),
-    };
-    accept_dialog(env, call, tag, &evidence);
+    // It is the PBX's request that is believed, not yet the terminal's.
+    pending.flags |= flag::PBX | flag::EARLY;
+    accept_dialog(env, m, call, tag, pending);
 }
 
 /// Whether a packet to `to` goes to `learned` instead.

@@ -159,28 +159,27 @@ impl Env for World {
             .map(|b| NonNull::from(&mut **b))
     }
 
-    fn draft(&self) -> *mut Binding {
-        self.draft.get()
+    fn draft(&self) -> &mut Binding {
+        // SAFETY: one thread; asked for once a message.
+        let draft = unsafe { &mut *self.draft.get() };
+        *draft = Binding::EMPTY;
+        draft
     }
 
-    fn name(&self, draft: *mut Binding, span: Span) {
+    fn name(&self, draft: &mut Binding, span: Span) {
         let text = self.text.borrow();
         let len = usize::from(span.len).min(TEXT_LEN);
-        // SAFETY: the draft is valid.
-        let draft = unsafe { &mut *draft };
         draft.text[..len].copy_from_slice(&text[span.start.into()..][..len]);
         draft.text_len = len as u8;
     }
 
-    fn put_dialog(&self, key: &DialogKey, draft: *const Binding) -> bool {
-        // SAFETY: the draft is valid.
-        self.dialogs().insert(*key, Box::new(unsafe { *draft }));
+    fn put_dialog(&self, key: &DialogKey, draft: &Binding) -> bool {
+        self.dialogs().insert(*key, Box::new(*draft));
         !self.full.get()
     }
 
-    fn put_contact(&self, key: &ContactKey, draft: *const Binding) -> bool {
-        // SAFETY: the draft is valid.
-        self.contacts().insert(*key, Box::new(unsafe { *draft }));
+    fn put_contact(&self, key: &ContactKey, draft: &Binding) -> bool {
+        self.contacts().insert(*key, Box::new(*draft));
         !self.full.get()
     }
 

@@ -46,26 +46,17 @@ fn hash(payload: &Payload, span: Span, secret: &[u64; 2], cursor: &mut Cursor) -
 
 /// A function of its own for the same reason.
 #[inline(never)]
-fn copy(payload: &Payload, span: Span, draft: *mut Binding) {
-    let len = if usize::from(span.len) > TEXT_LEN {
-        TEXT_LEN as u32
-    } else {
-        u32::from(span.len)
-    };
-    for chunk in 0..TEXT_LEN / 8 {
-        let at = chunk as u32 * 8;
-        let left = if len > at { len - at } else { 0 };
-        let word = swar::head(payload.word(u32::from(span.start) + at), left);
-        // SAFETY: within the text of the draft, which is valid and lies at a multiple of eight.
-        unsafe {
-            (&raw mut (*draft).text)
-                .cast::<u64>()
-                .add(chunk)
-                .write(word)
-        };
+fn copy(payload: &Payload, span: Span, draft: &mut Binding) {
+    let start = u32::from(span.start);
+    let len = u32::from(span.len).min(TEXT_LEN as u32);
+    let text = draft.text.as_mut_ptr().cast::<u64>();
+    for chunk in 0..TEXT_LEN as u32 / 8 {
+        let at = chunk * 8;
+        let word = swar::head(payload.word(start + at), len.saturating_sub(at));
+        // SAFETY: within the text, which lies at a multiple of eight.
+        unsafe { text.add(chunk as usize).write(word) };
     }
-    // SAFETY: the draft is valid.
-    unsafe { (*draft).text_len = len as u8 };
+    draft.text_len = len as u8;
 }
 
 impl Env for Kernel<'_> {
@@ -111,25 +102,23 @@ impl Env for Kernel<'_> {
     }
 
     #[inline(always)]
-    fn draft(&self) -> *mut Binding {
+    fn draft(&self) -> &mut Binding {
         self.room.draft()
     }
 
     #[inline(always)]
-    fn name(&self, draft: *mut Binding, span: Span) {
+    fn name(&self, draft: &mut Binding, span: Span) {
         copy(self.payload, span, draft);
     }
 
     #[inline(always)]
-    fn put_dialog(&self, key: &DialogKey, draft: *const Binding) -> bool {
-        // SAFETY: the draft is valid.
-        DIALOGS.insert(key, unsafe { &*draft }, 0).is_ok()
+    fn put_dialog(&self, key: &DialogKey, draft: &Binding) -> bool {
+        DIALOGS.insert(key, draft, 0).is_ok()
     }
 
     #[inline(always)]
-    fn put_contact(&self, key: &ContactKey, draft: *const Binding) -> bool {
-        // SAFETY: the draft is valid.
-        CONTACTS.insert(key, unsafe { &*draft }, 0).is_ok()
+    fn put_contact(&self, key: &ContactKey, draft: &Binding) -> bool {
+        CONTACTS.insert(key, draft, 0).is_ok()
     }
 
     #[inline(always)]

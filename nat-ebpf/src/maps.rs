@@ -127,11 +127,14 @@ impl Room {
         unsafe { &(*self.0).scan.message }
     }
 
-    /// A binding to fill in.
+    /// A binding to fill in, emptied.
     #[inline(always)]
-    pub(crate) fn draft(&self) -> *mut Binding {
+    pub(crate) fn draft(&self) -> &mut Binding {
         // SAFETY: see `Room`.
-        unsafe { &raw mut (*self.0).draft }
+        unsafe {
+            words::zero(&raw mut (*self.0).draft);
+            &mut (*self.0).draft
+        }
     }
 
     /// An entry to fill in, emptied.
