@@ -75,7 +75,16 @@ impl Kamailio {
         fs::write(&path, CONFIG.replace("LISTEN", &PBX.to_string()))?;
         let mut process = Process::spawn(
             netns,
-            Command::new("kamailio")
+            // Kamailio resolves the name of its host before it answers anyone: give it one that resolves
+            // without asking a DNS server, in a UTS namespace of its own.
+            Command::new("unshare")
+                .args([
+                    "--uts",
+                    "sh",
+                    "-c",
+                    "hostname localhost && exec kamailio \"$@\"",
+                    "kamailio",
+                ])
                 .args(["-DD", "-E", "-m", "32", "-M", "4", "-f"])
                 .arg(&path)
                 .arg("-Y")

@@ -36,13 +36,15 @@ impl Program {
 }
 
 /// What lab tests and demo run.
-pub(crate) const LAB: [Program; 9] = [
+pub(crate) const LAB: [Program; 11] = [
     Program::new("ip", "iproute2", "makes the lab's network namespaces"),
     Program::new("tc", "iproute2", "shows what the agent attached"),
     Program::new("nft", "nftables", "is the lab's NAT router and its ISP"),
     Program::new("iptables", "iptables", "hands packets to the lab's ALG"),
     Program::new("ethtool", "ethtool", "switches checksum offload"),
     Program::new("setpriv", "util-linux", "runs the agent with fewer rights"),
+    Program::new("unshare", "util-linux", "gives Kamailio a host name"),
+    Program::new("hostname", "hostname", "gives Kamailio a host name"),
     Program::new("sipp", "sip-tester", "plays the lab's phones and servers"),
     Program::new("kamailio", "kamailio", "is one of the lab's PBXs"),
     Program::new("baresip", "baresip-core", "is one of the lab's phones"),
