@@ -188,12 +188,11 @@ pub(crate) fn find_or_prepare(install: Install) -> Result<Toolchain> {
             "no Rust here can build the kernel programs yet:\n{}",
             objections(&installed)
         );
-        if let Some(arguments) = &rustup {
+        // The distribution's first: that changes none of the toolchains that the user chose.
+        failures.extend(packages::ensure(&DEBIAN, install).err());
+        installed = survey();
+        if let (None, Some(arguments)) = (choose(&installed), &rustup) {
             failures.extend(command::run(Command::new("rustup").args(arguments)).err());
-            installed = survey();
-        }
-        if choose(&installed).is_none() {
-            failures.extend(packages::ensure(&DEBIAN, install).err());
             installed = survey();
         }
         if let Some(toolchain) = choose(&installed) {
