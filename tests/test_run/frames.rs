@@ -1,0 +1,124 @@
+//! Frames, and SIP messages to put into them.
+
+use std::net::SocketAddrV4;
+
+use etherparse::{NetSlice, PacketBuilder, SlicedPacket, TransportSlice};
+
+/// The PBX.
+pub(crate) const PBX: &str = "203.0.113.10:5060";
+/// Where the phone's packets come from.
+pub(crate) const PHONE: &str = "60.17.196.2:49163";
+/// Where the phone's Contact points.
+pub(crate) const ADVERTISED: &str = "60.17.196.2:5060";
+/// Somebody else.
+pub(crate) const STRANGER: &str = "198.51.100.66:6666";
+
+/// Length of the headers before the payload.
+pub(crate) const HEADERS: usize = 14 + 20 + 8;
+
+fn address(text: &str) -> SocketAddrV4 {
+    text.parse().expect("an address")
+}
+
+/// A UDP datagram over IPv4 and Ethernet, with right checksums.
+pub(crate) fn udp(from: &str, to: &str, payload: &[u8]) -> Vec<u8> {
+    let (from, to) = (address(from), address(to));
+    let builder = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2])
+        .ipv4(from.ip().octets(), to.ip().octets(), 64)
+        .udp(from.port(), to.port());
+    let mut frame = Vec::with_capacity(builder.size(payload.len()));
+    builder.write(&mut frame, payload).expect("a frame");
+    frame
+}
+
+/// From `from` to the PBX.
+pub(crate) fn inbound(from: &str, message: &str) -> Vec<u8> {
+    udp(from, PBX, message.as_bytes())
+}
+
+/// From the PBX to `to`.
+pub(crate) fn outbound(to: &str, message: &str) -> Vec<u8> {
+    udp(PBX, to, message.as_bytes())
+}
+
+/// Whether both checksums are what they should be.
+pub(crate) fn checksums_are_right(frame: &[u8]) -> bool {
+    let packet = SlicedPacket::from_ethernet(frame).expect("a packet");
+    let (Some(NetSlice::Ipv4(ip)), Some(TransportSlice::Udp(udp))) =
+        (&packet.net, &packet.transport)
+    else {
+        panic!("not UDP over IPv4");
+    };
+    let ip_header = ip.header().to_header();
+    let udp_header = udp.to_header();
+    let right = udp_header
+        .calc_checksum_ipv4(&ip_header, udp.payload())
+        .expect("a checksum");
+    ip_header.header_checksum == ip_header.calc_header_checksum()
+        && (udp_header.checksum == right || udp_header.checksum == 0)
+}
+
+/// The phone's INVITE.
+pub(crate) const INVITE: &str = "INVITE sip:1002@203.0.113.10 SIP/2.0\r\n\
+    Via: SIP/2.0/UDP 60.17.196.2;branch=z9hG4bK-phone\r\n\
+    From: <sip:1000@pbx>;tag=phone\r\n\
+    To: <sip:1002@pbx>\r\n\
+    Call-ID: call@192.168.1.10\r\n\
+    CSeq: 1 INVITE\r\n\
+    Contact: <sip:1000@60.17.196.2>\r\n\
+    Content-Length: 0\r\n\r\n";
+
+/// The PBX's response to one of the phone's requests.
+pub(crate) fn answer(request: &str, status: &str) -> String {
+    let rest = request.split_once("\r\n").expect("a start line").1;
+    let to = rest
+        .lines()
+        .find(|line| line.starts_with("To:"))
+        .expect("To");
+    let tagged = if to.contains("tag=") {
+        to.to_owned()
+    } else {
+        format!("{to};tag=pbx")
+    };
+    let lines = rest
+        .split("\r\n")
+        .filter(|line| !line.starts_with("Contact:"));
+    format!(
+        "SIP/2.0 {status}\r\n{}",
+        lines.collect::<Vec<_>>().join("\r\n")
+    )
+    .replace(to, &tagged)
+}
+
+/// A request of the PBX within the phone's call.
+pub(crate) fn in_dialog(method: &str, branch: &str) -> String {
+    format!(
+        "{method} sip:1000@60.17.196.2 SIP/2.0\r\n\
+         Via: SIP/2.0/UDP 203.0.113.10;branch=z9hG4bK-{branch}\r\n\
+         From: <sip:1002@pbx>;tag=pbx\r\n\
+         To: <sip:1000@pbx>;tag=phone\r\n\
+         Call-ID: call@192.168.1.10\r\n\
+         CSeq: 102 {method}\r\n\
+         Content-Length: 0\r\n\r\n"
+    )
+}
+
+/// The phone's REGISTER.
+pub(crate) const REGISTER: &str = "REGISTER sip:pbx SIP/2.0\r\n\
+    Via: SIP/2.0/UDP 60.17.196.2;branch=z9hG4bK-reg\r\n\
+    From: <sip:1000@pbx>;tag=phone\r\n\
+    To: <sip:1000@pbx>\r\n\
+    Call-ID: registration\r\n\
+    CSeq: 1 REGISTER\r\n\
+    Contact: <sip:1000@60.17.196.2>\r\n\
+    Content-Length: 0\r\n\r\n";
+
+/// The PBX calls the phone at its contact.
+pub(crate) const CALL: &str = "INVITE sip:1000@60.17.196.2 SIP/2.0\r\n\
+    Via: SIP/2.0/UDP 203.0.113.10;branch=z9hG4bK-call\r\n\
+    From: <sip:1002@pbx>;tag=pbx\r\n\
+    To: <sip:1000@pbx>\r\n\
+    Call-ID: incoming\r\n\
+    CSeq: 1 INVITE\r\n\
+    Contact: <sip:pbx@203.0.113.10>\r\n\
+    Content-Length: 0\r\n\r\n";

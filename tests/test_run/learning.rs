@@ -1,0 +1,136 @@
+//! When what was learned counts. The rules are tested row by row on the host; here they are seen to hold in
+//! the kernel's maps.
+
+use nat_common::abi::{SECOND, flag};
+
+use crate::frames::{
+    ADVERTISED, CALL, INVITE, PHONE, REGISTER, STRANGER, answer, in_dialog, inbound, outbound,
+};
+use crate::run::{Path, endpoint};
+
+#[test]
+fn a_dialog_end() {
+    let mut path = Path::new();
+    path.arrives(&inbound(PHONE, INVITE));
+    assert_eq!(path.events(PHONE, &answer(INVITE, "100 Trying")), [""; 0]);
+    assert!(path.dialogs().is_empty());
+    assert_eq!(
+        path.events(PHONE, &answer(INVITE, "180 Ringing")),
+        ["dialog_activated"]
+    );
+    let [early] = path.dialogs()[..] else {
+        panic!("one dialog end")
+    };
+    assert!(early.has(flag::EARLY | flag::DIRECT));
+    assert_eq!(early.learned, endpoint(PHONE));
+    assert_eq!(early.advertised, endpoint(ADVERTISED));
+    assert_eq!(&early.text[..usize::from(early.text_len)], b"1000@pbx");
+    assert_eq!(early.expires - early.seen, 300 * SECOND);
+    assert_eq!(
+        path.events(PHONE, &answer(INVITE, "200 OK")),
+        ["dialog_refreshed"]
+    );
+    let [confirmed] = path.dialogs()[..] else {
+        panic!("one dialog end")
+    };
+    assert!(!confirmed.has(flag::EARLY));
+    assert_eq!((confirmed.created, confirmed.cseq), (early.created, 1));
+    assert_eq!(confirmed.expires - confirmed.seen, 12 * 3600 * SECOND);
+}
+
+#[test]
+fn a_refusal() {
+    let mut path = Path::new();
+    path.arrives(&inbound(PHONE, INVITE));
+    assert_eq!(
+        path.events(PHONE, &answer(INVITE, "401 Unauthorized")),
+        ["pending_dropped"]
+    );
+    assert!(path.dialogs().is_empty());
+    path.arrives(&inbound(PHONE, REGISTER));
+    assert_eq!(
+        path.events(PHONE, &answer(REGISTER, "403 Forbidden")),
+        [""; 0]
+    );
+    assert!(path.contacts().is_empty());
+}
+
+#[test]
+fn a_contact() {
+    let mut path = Path::new();
+    path.arrives(&inbound(PHONE, REGISTER));
+    let granted =
+        "Contact: <sip:x@y>;expires=9, <sip:1000@60.17.196.2>;expires=77\r\nContent-Length";
+    let ok = answer(REGISTER, "200 OK").replace("Content-Length", granted);
+    assert_eq!(path.events(PHONE, &ok), ["contact_activated"]);
+    let contacts = path.contacts();
+    assert_eq!(contacts.len(), 2, "with and without its address-of-record");
+    for contact in contacts {
+        assert_eq!(contact.learned, endpoint(PHONE));
+        assert_eq!(contact.expires - contact.seen, 77 * SECOND);
+        assert_eq!(&contact.text[..usize::from(contact.text_len)], b"1000@pbx");
+    }
+    let remove = REGISTER
+        .replace("1 REGISTER", "2 REGISTER")
+        .replace("z9hG4bK-reg", "z9hG4bK-remove")
+        .replace("196.2>\r\n", "196.2>;expires=0\r\n");
+    path.arrives(&inbound(PHONE, &remove));
+    assert_eq!(
+        path.events(PHONE, &answer(&remove, "200 OK")),
+        ["contact_removed"]
+    );
+    assert!(path.contacts().is_empty());
+}
+
+#[test]
+fn an_answer_to_the_pbx() {
+    let mut path = Path::new();
+    path.register();
+    let answered = answer(CALL, "200 OK").replace("tag=pbx\r\nCall-ID", "tag=phone\r\nCall-ID");
+    assert_eq!(
+        path.arrives(&inbound(STRANGER, &answered)),
+        "in_response_unasked"
+    );
+    path.sends(&outbound(ADVERTISED, CALL));
+    assert_eq!(path.arrives(&inbound(PHONE, &answered)), "in_response");
+    let [dialog] = path.dialogs()[..] else {
+        panic!("one dialog end")
+    };
+    assert_eq!(dialog.learned, endpoint(PHONE));
+    let bye = in_dialog("BYE", "b").replace("call@192.168.1.10", "incoming");
+    assert_eq!(
+        path.sends(&outbound(ADVERTISED, &bye)).2,
+        "out_redirected_dialog"
+    );
+}
+
+#[test]
+fn a_notify_ahead_of_the_answer() {
+    let subscribe = INVITE.replace("INVITE", "SUBSCRIBE");
+    let notify = outbound(ADVERTISED, &in_dialog("NOTIFY", "n"));
+    let mut path = Path::new();
+    path.arrives(&inbound(PHONE, &subscribe));
+    assert_eq!(path.sends(&notify).2, "out_redirected_dialog");
+    let mut path = Path::new();
+    path.arrives(&inbound(PHONE, &subscribe));
+    path.arrives(&inbound(
+        STRANGER,
+        &subscribe.replace("z9hG4bK-phone", "z9hG4bK-other"),
+    ));
+    assert_eq!(path.leaves(&notify), "out_unknown_request");
+}
+
+#[test]
+fn a_stranger_with_the_call_id_and_tag() {
+    let mut path = Path::new();
+    path.call();
+    let forged = INVITE
+        .replace("z9hG4bK-phone", "z9hG4bK-forged")
+        .replace("1 INVITE", "9 INVITE");
+    path.arrives(&inbound(STRANGER, &forged));
+    assert_eq!(
+        path.events(STRANGER, &answer(&forged, "200 OK")),
+        ["dialog_guarded"]
+    );
+    assert_eq!(path.dialogs()[0].learned, endpoint(PHONE));
+}

@@ -1,0 +1,70 @@
+//! What the verifier and the programs bear.
+
+use crate::frames::{ADVERTISED, INVITE, PHONE, in_dialog, inbound, outbound};
+use crate::run::Path;
+
+/// The kernel's limit is a million.
+#[test]
+fn verified_instructions() {
+    let mut path = Path::new();
+    for (name, info) in [
+        ("ingress", path.0.ingress().expect("ingress").info()),
+        ("egress", path.0.egress().expect("egress").info()),
+    ] {
+        let info = info.expect("program info");
+        let verified = info
+            .verified_instruction_count()
+            .expect("a kernel of 5.16 or later");
+        println!(
+            "{name}: {verified} instructions verified, {} bytes JITed",
+            info.size_jitted()
+        );
+        assert!(verified < 400_000, "{name}: {verified}");
+    }
+}
+
+/// Long headers, and those made to take many steps, are read to their end.
+#[test]
+fn long_messages() {
+    let mut path = Path::new();
+    path.call();
+    for (name, filler) in [
+        ("a long header", format!("X: {}", "x".repeat(2500))),
+        ("many headers", "X:\r\n".repeat(600) + "X: x"),
+        (
+            "many parameters",
+            format!("Via: SIP/2.0/UDP x{}", ";".repeat(2500)),
+        ),
+        (
+            "many Vias",
+            format!("Via: SIP/2.0/UDP x{}", ",y".repeat(1200)),
+        ),
+        (
+            "many Record-Routes",
+            format!("Record-Route: <a>{}", ",<b>".repeat(600)),
+        ),
+        ("a folded header", format!("X: x{}", "\r\n x".repeat(600))),
+        (
+            "a long display name",
+            format!("Contact: \"{}\" <sip:x>", "\\\"".repeat(1200)),
+        ),
+    ] {
+        let bye =
+            in_dialog("BYE", "b").replace("Content-Length", &format!("{filler}\r\nContent-Length"));
+        assert_eq!(
+            path.sends(&outbound(ADVERTISED, &bye)).2,
+            "out_redirected_dialog",
+            "{name}"
+        );
+        let invite = INVITE.replace("Content-Length", &format!("{filler}\r\nContent-Length"));
+        let invite = invite.replace(
+            "z9hG4bK-phone",
+            &format!("z9hG4bK-{}", name.replace(' ', "")),
+        );
+        assert_eq!(
+            path.arrives(&inbound(PHONE, &invite)),
+            "in_request",
+            "{name}"
+        );
+    }
+}

@@ -1,0 +1,210 @@
+//! What was learned, the PBX's packets follow: only destination and checksums change.
+
+use nat_common::abi::Policy;
+
+use crate::frames::{
+    ADVERTISED, CALL, HEADERS, INVITE, PBX, PHONE, REGISTER, STRANGER, answer, checksums_are_right,
+    in_dialog, inbound, outbound, udp,
+};
+use crate::run::{Path, TC_ACT_REDIRECT, TC_ACT_UNSPEC};
+
+/// The frame comes out as if the PBX had sent it to `to`; etherparse makes that frame anew.
+fn goes_to(path: &mut Path, message: &str, meant: &str, to: &str, verdict: &str) {
+    let (action, out, why) = path.sends(&outbound(meant, message));
+    assert_eq!(why, verdict, "{message}");
+    assert!(checksums_are_right(&out), "{message}");
+    assert_eq!(out, outbound(to, message), "{message}");
+    let rerouted = meant.split(':').next() != to.split(':').next();
+    assert_eq!(
+        action,
+        if rerouted {
+            TC_ACT_REDIRECT
+        } else {
+            TC_ACT_UNSPEC
+        }
+    );
+}
+
+#[test]
+fn the_slide() {
+    let mut path = Path::new();
+    path.call();
+    for method in [
+        "INVITE", "ACK", "BYE", "UPDATE", "INFO", "NOTIFY", "REFER", "PRACK", "MESSAGE", "OPTIONS",
+    ] {
+        goes_to(
+            &mut path,
+            &in_dialog(method, method),
+            ADVERTISED,
+            PHONE,
+            "out_redirected_dialog",
+        );
+        // No ALG: another address, so the kernel must route again.
+        goes_to(
+            &mut path,
+            &in_dialog(method, method),
+            "192.168.1.10:5060",
+            PHONE,
+            "out_redirected_dialog",
+        );
+        let there = outbound(PHONE, &in_dialog(method, method));
+        assert_eq!(path.leaves(&there), "out_already_there");
+    }
+    assert_eq!(path.dialogs()[0].redirected, 20);
+}
+
+#[test]
+fn responses_contacts_cancel_and_ack() {
+    let mut path = Path::new();
+    path.register();
+    goes_to(
+        &mut path,
+        &answer(REGISTER, "200 OK"),
+        ADVERTISED,
+        PHONE,
+        "out_redirected_response",
+    );
+    goes_to(&mut path, CALL, ADVERTISED, PHONE, "out_redirected_contact");
+    for method in ["CANCEL", "ACK"] {
+        let message = CALL.replace("INVITE", method);
+        goes_to(
+            &mut path,
+            &message,
+            ADVERTISED,
+            PHONE,
+            "out_redirected_invite",
+        );
+    }
+    let other = CALL
+        .replace("sip:1000@60.17.196.2", "sip:1001@60.17.196.2")
+        .replace("z9hG4bK-call", "z9hG4bK-o");
+    assert_eq!(
+        path.leaves(&outbound(ADVERTISED, &other)),
+        "out_unknown_request"
+    );
+}
+
+/// Checksums in every case that the arithmetic knows.
+#[test]
+fn checksums() {
+    let mut path = Path::new();
+    path.call();
+    // Odd and even lengths, and bodies that bring the sum to any value, 0 among them.
+    for n in 0..=40_u32 {
+        let message = format!("{}{}", in_dialog("INFO", "i"), "x".repeat(n as usize));
+        goes_to(
+            &mut path,
+            &message,
+            ADVERTISED,
+            PHONE,
+            "out_redirected_dialog",
+        );
+    }
+    // A sum of 0 is sent as ffff, since 0 means "none" (RFC 768). One of these bodies makes it.
+    let info = in_dialog("INFO", "info");
+    let payload = |body: u16| {
+        [
+            info.as_bytes(),
+            &[b'x'; 2][..info.len() % 2],
+            &body.to_be_bytes(),
+        ]
+        .concat()
+    };
+    let zero = (0..=u16::MAX)
+        .map(payload)
+        .find(|p| udp(PBX, PHONE, p)[40..42] == [0xff, 0xff]);
+    let zero = zero.expect("a payload whose checksum is ffff");
+    let (_, out, verdict) = path.sends(&udp(PBX, ADVERTISED, &zero));
+    assert_eq!(
+        (verdict, out),
+        ("out_redirected_dialog", udp(PBX, PHONE, &zero))
+    );
+    // No checksum stays none.
+    let strip = |mut frame: Vec<u8>| {
+        frame[40..42].fill(0);
+        frame
+    };
+    let bye = in_dialog("BYE", "b");
+    for meant in [ADVERTISED, "192.168.1.10:5060"] {
+        let (_, out, _) = path.sends(&strip(outbound(meant, &bye)));
+        assert_eq!(out, strip(outbound(PHONE, &bye)));
+    }
+}
+
+/// IP options move the UDP header; it is found, in and out.
+#[test]
+fn ip_options() {
+    let with_options = |from: &str, to: &str, message: &str| {
+        let mut frame = udp(from, to, message.as_bytes());
+        frame.splice(34..34, [1, 1, 1, 0]);
+        frame[14] = 0x46;
+        let length = (frame.len() - 14) as u16;
+        frame[16..18].copy_from_slice(&length.to_be_bytes());
+        frame[24..26].fill(0);
+        let sum = frame[14..38]
+            .chunks(2)
+            .map(|w| u32::from(u16::from_be_bytes([w[0], w[1]])))
+            .sum::<u32>();
+        let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
+        frame[24..26].copy_from_slice(&sum.to_be_bytes());
+        frame
+    };
+    let mut path = Path::new();
+    assert_eq!(
+        path.arrives(&with_options(PHONE, PBX, INVITE)),
+        "in_request"
+    );
+    assert_eq!(
+        path.leaves(&with_options(PBX, PHONE, &answer(INVITE, "200 OK"))),
+        "out_already_there"
+    );
+    let bye = in_dialog("BYE", "b");
+    for meant in [ADVERTISED, "192.168.1.10:5060"] {
+        let (_, out, verdict) = path.sends(&with_options(PBX, meant, &bye));
+        assert_eq!(
+            (verdict, out),
+            ("out_redirected_dialog", with_options(PBX, PHONE, &bye))
+        );
+    }
+}
+
+#[test]
+fn policy() {
+    let mut path = Path::new();
+    path.call();
+    let bye = outbound(ADVERTISED, &in_dialog("BYE", "b"));
+    path.policy("60.17.196.0/24", Policy::Off);
+    assert_eq!(path.leaves(&bye), "out_policy_off");
+    path.policy("60.17.196.2/32", Policy::Auto);
+    assert_eq!(path.sends(&bye).2, "out_redirected_dialog");
+    // A second Via: another proxy stands between.
+    let mut path = Path::new();
+    let proxied = INVITE.replace(
+        "From:",
+        "Via: SIP/2.0/UDP 10.0.0.1;branch=z9hG4bK-2\r\nFrom:",
+    );
+    path.arrives(&inbound(PHONE, &proxied));
+    path.leaves(&outbound(PHONE, &answer(&proxied, "200 OK")));
+    assert_eq!(path.leaves(&bye), "out_not_direct");
+    path.policy("60.17.196.2/32", Policy::Force);
+    assert_eq!(path.sends(&bye).2, "out_redirected_dialog");
+    let routed = in_dialog("BYE", "r").replace("From:", "Route: <sip:edge;lr>\r\nFrom:");
+    assert_eq!(path.leaves(&outbound(ADVERTISED, &routed)), "out_route");
+}
+
+/// A response goes to the first source of its request, whoever repeats it.
+#[test]
+fn the_first_source_wins() {
+    let mut path = Path::new();
+    assert_eq!(path.arrives(&inbound(PHONE, INVITE)), "in_request");
+    assert_eq!(path.arrives(&inbound(PHONE, INVITE)), "in_repeat");
+    assert_eq!(path.arrives(&inbound(STRANGER, INVITE)), "in_other_source");
+    goes_to(
+        &mut path,
+        &answer(INVITE, "200 OK"),
+        ADVERTISED,
+        PHONE,
+        "out_redirected_response",
+    );
+    assert_eq!(HEADERS, outbound(PHONE, "").len());
+}
