@@ -1,0 +1,454 @@
+//! The scanner against generated messages and, as a second opinion, against the parser of the `rsip` crate.
+//!
+//! `rsip` knows neither folded lines nor white space before a colon, so it is asked about the plain writing
+//! of a message; the scanner must find the same in every other writing that RFC 3261 allows.
+
+use nat_common::message::{Field, MAX_CONTACTS, Message, Method};
+use nat_common::scan::Scan;
+use nat_common::source::{HostLoop, Span};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::select;
+use rsip::prelude::*;
+
+fn scan(text: &[u8]) -> Option<Message> {
+    let mut scan = Scan::default();
+    scan.run::<_, HostLoop>(text).ok().map(|()| scan.message)
+}
+
+fn bytes(text: &[u8], span: Span) -> &[u8] {
+    &text[span.start.into()..usize::from(span.start) + usize::from(span.len)]
+}
+
+fn part(text: &[u8], m: &Message, field: Field) -> String {
+    String::from_utf8_lossy(bytes(text, m.span(field))).into_owned()
+}
+
+/// What a message says.
+#[derive(Clone, Debug)]
+struct Model {
+    /// 0 is a request.
+    status: u16,
+    method: &'static str,
+    request_uri: String,
+    vias: Vec<String>,
+    from: Party,
+    from_tag: String,
+    to: Party,
+    to_tag: Option<String>,
+    call_id: String,
+    cseq: u32,
+    contacts: Vec<(Party, Option<u32>)>,
+    record_routes: usize,
+    expires: Option<u32>,
+}
+
+/// A name-addr or addr-spec.
+#[derive(Clone, Debug)]
+struct Party {
+    display: &'static str,
+    address: String,
+    parameters: &'static str,
+}
+
+impl Party {
+    /// As in a header. An address with parameters must be in brackets (RFC 3261 20).
+    fn written(&self) -> String {
+        if self.display.is_empty() && self.parameters.is_empty() {
+            format!("sip:{}", self.address)
+        } else {
+            format!("{}<sip:{}{}>", self.display, self.address, self.parameters)
+        }
+    }
+}
+
+fn party() -> impl Strategy<Value = Party> {
+    let display = select(vec![
+        "",
+        "Bob ",
+        "\"Bob\" ",
+        "\"tag=x;<sip:a@b>, \\\"q\\\"\" ",
+        "The Bob ",
+    ]);
+    let user = "[a-z0-9]{1,12}";
+    let host = select(vec![
+        "pbx",
+        "192.168.1.10",
+        "60.17.196.2:5060",
+        "example.com:49163",
+        "[2001:db8::1]:5060",
+    ]);
+    let parameters = select(vec!["", ";transport=udp", ";ob;lr", ";tag=no"]);
+    (display, user, host, parameters).prop_map(|(display, user, host, parameters)| Party {
+        display,
+        address: format!("{user}@{host}"),
+        parameters,
+    })
+}
+
+fn model() -> impl Strategy<Value = Model> {
+    let method = select(vec![
+        "INVITE",
+        "ACK",
+        "BYE",
+        "CANCEL",
+        "REGISTER",
+        "SUBSCRIBE",
+        "NOTIFY",
+        "REFER",
+        "OPTIONS",
+        "UPDATE",
+        "PRACK",
+    ]);
+    let status = prop_oneof![Just(0_u16), 100..700_u16];
+    let token = || "[A-Za-z0-9.!%*_+`'~-]{1,24}";
+    (
+        (
+            status,
+            method,
+            "[a-z0-9]{1,8}@[a-z]{1,8}(;[a-z]{1,5}=[a-z]{1,5})?",
+            vec(token(), 1..4),
+        ),
+        (party(), token(), party(), proptest::option::of(token())),
+        (
+            "[A-Za-z0-9@.-]{1,40}",
+            any::<u32>(),
+            vec((party(), proptest::option::of(0..100_000_u32)), 0..4),
+        ),
+        (0..3_usize, proptest::option::of(any::<u32>())),
+    )
+        .prop_map(
+            |(
+                (status, method, uri, vias),
+                (from, from_tag, to, to_tag),
+                (call_id, cseq, contacts),
+                rest,
+            )| Model {
+                status,
+                method,
+                request_uri: uri,
+                vias,
+                from,
+                from_tag,
+                to,
+                to_tag,
+                call_id,
+                cseq,
+                contacts,
+                record_routes: rest.0,
+                expires: rest.1,
+            },
+        )
+}
+
+/// How it is written.
+#[derive(Clone, Debug)]
+struct Writing {
+    compact: bool,
+    upper: bool,
+    before_colon: &'static str,
+    after_colon: &'static str,
+    before_parameter: &'static str,
+    around_equals: &'static str,
+    joined: bool,
+    filler: usize,
+    turn: usize,
+}
+
+const PLAIN: Writing = Writing {
+    compact: false,
+    upper: false,
+    before_colon: "",
+    after_colon: " ",
+    before_parameter: "",
+    around_equals: "",
+    joined: false,
+    filler: 0,
+    turn: 0,
+};
+
+fn writing() -> impl Strategy<Value = Writing> {
+    (
+        (any::<bool>(), any::<bool>(), any::<bool>()),
+        select(vec!["", " ", "\t "]),
+        select(vec!["", " ", "\t", "\r\n ", " \r\n\t "]),
+        select(vec!["", " ", "\r\n "]),
+        select(vec!["", " "]),
+        0..60_usize,
+        0..20_usize,
+    )
+        .prop_map(
+            |(flags, before_colon, after_colon, before_parameter, around_equals, filler, turn)| {
+                Writing {
+                    compact: flags.0,
+                    upper: flags.1,
+                    before_colon,
+                    after_colon,
+                    before_parameter,
+                    around_equals,
+                    joined: flags.2,
+                    filler,
+                    turn,
+                }
+            },
+        )
+}
+
+impl Model {
+    fn write(&self, w: &Writing) -> String {
+        let parameter = |name: &str, value: &str| {
+            let name = if w.upper {
+                name.to_uppercase()
+            } else {
+                name.to_owned()
+            };
+            format!(
+                "{}; {name}{}={}{value}",
+                w.before_parameter, w.around_equals, w.around_equals
+            )
+            .replace(
+                "; ",
+                if w.before_parameter.is_empty() {
+                    ";"
+                } else {
+                    "; "
+                },
+            )
+        };
+        let mut headers: Vec<(&str, &str, String)> = Vec::new();
+        let list = |headers: &mut Vec<_>,
+                    name: &'static str,
+                    compact: &'static str,
+                    values: Vec<String>| {
+            if w.joined && !values.is_empty() {
+                headers.push((name, compact, values.join(" , ")));
+            } else {
+                headers.extend(values.into_iter().map(|value| (name, compact, value)));
+            }
+        };
+        let vias = self
+            .vias
+            .iter()
+            .map(|b| format!("SIP/2.0/UDP host:5060;rport{}", parameter("branch", b)));
+        list(&mut headers, "Via", "v", vias.collect());
+        headers.push((
+            "From",
+            "f",
+            self.from.written() + &parameter("tag", &self.from_tag),
+        ));
+        let to_tag = self
+            .to_tag
+            .as_ref()
+            .map(|tag| parameter("tag", tag))
+            .unwrap_or_default();
+        headers.push(("To", "t", self.to.written() + &to_tag));
+        headers.push(("Call-ID", "i", self.call_id.clone()));
+        headers.push(("CSeq", "CSeq", format!("{} {}", self.cseq, self.method)));
+        let contacts = self.contacts.iter().map(|(party, expires)| {
+            let expires = expires
+                .map(|e| parameter("expires", &e.to_string()))
+                .unwrap_or_default();
+            party.written() + &expires
+        });
+        list(&mut headers, "Contact", "m", contacts.collect());
+        let routes = (0..self.record_routes).map(|n| format!("<sip:p{n};lr>"));
+        list(
+            &mut headers,
+            "Record-Route",
+            "Record-Route",
+            routes.collect(),
+        );
+        if let Some(expires) = self.expires {
+            headers.push(("Expires", "Expires", expires.to_string()));
+        }
+        headers.push((
+            "X-To",
+            "X-To",
+            format!("<sip:no>;tag=no{}", "x".repeat(w.filler)),
+        ));
+        // The order among Vias matters; that of headers does not.
+        if w.turn > 0 && w.joined {
+            let turn = w.turn % headers.len();
+            headers.rotate_left(turn);
+        }
+        let start = if self.status == 0 {
+            format!("{} sip:{} SIP/2.0\r\n", self.method, self.request_uri)
+        } else {
+            format!("SIP/2.0 {} Reason\r\n", self.status)
+        };
+        let lines = headers.iter().map(|(name, compact, value)| {
+            let name = if w.compact { compact } else { name };
+            let name = if w.upper {
+                name.to_uppercase()
+            } else {
+                (*name).to_owned()
+            };
+            format!("{name}{}:{}{value}\r\n", w.before_colon, w.after_colon)
+        });
+        format!("{start}{}\r\nbody", lines.collect::<String>())
+    }
+
+    /// Whether the scanner found just this.
+    fn check(&self, text: &str) -> Result<(), TestCaseError> {
+        let Some(m) = scan(text.as_bytes()) else {
+            return Err(TestCaseError::fail(format!("in doubt: {text}")));
+        };
+        let part = |field| part(text.as_bytes(), &m, field);
+        prop_assert_eq!(m.status, self.status);
+        let method = match self.method {
+            "INVITE" => Method::Invite,
+            "ACK" => Method::Ack,
+            "BYE" => Method::Bye,
+            "CANCEL" => Method::Cancel,
+            "REGISTER" => Method::Register,
+            "SUBSCRIBE" => Method::Subscribe,
+            "NOTIFY" => Method::Notify,
+            "REFER" => Method::Refer,
+            _ => Method::Other,
+        };
+        prop_assert_eq!(m.method, method);
+        prop_assert_eq!(
+            part(Field::RequestUri),
+            if self.status == 0 {
+                &self.request_uri
+            } else {
+                ""
+            }
+        );
+        prop_assert_eq!(part(Field::Branch), &*self.vias[0]);
+        prop_assert_eq!(usize::from(m.vias), self.vias.len());
+        prop_assert_eq!(part(Field::FromUri), &*self.from.address);
+        prop_assert_eq!(part(Field::FromTag), &*self.from_tag);
+        prop_assert_eq!(part(Field::ToUri), &*self.to.address);
+        prop_assert_eq!(
+            part(Field::ToTag),
+            self.to_tag.as_deref().unwrap_or_default()
+        );
+        prop_assert_eq!(part(Field::CallId), &*self.call_id);
+        prop_assert_eq!(m.cseq, self.cseq);
+        prop_assert_eq!(usize::from(m.contacts), self.contacts.len());
+        prop_assert_eq!(usize::from(m.record_routes), self.record_routes);
+        for (i, (party, expires)) in self.contacts.iter().enumerate() {
+            let uri = String::from_utf8_lossy(bytes(text.as_bytes(), m.contact(i))).into_owned();
+            prop_assert_eq!(uri, format!("{}{}", party.address, party.parameters));
+            prop_assert_eq!(m.contact_expires(i), *expires);
+        }
+        prop_assert_eq!(
+            (m.headers & nat_common::message::header::EXPIRES != 0).then_some(m.expires),
+            self.expires
+        );
+        Ok(())
+    }
+}
+
+/// What both parsers can be asked about.
+#[derive(Debug, PartialEq)]
+struct Identity {
+    call_id: String,
+    cseq: u32,
+    from_tag: String,
+    to_tag: String,
+    branch: String,
+}
+
+/// `rsip`'s reading; `None` if it refuses any part.
+fn second_opinion(text: &[u8]) -> Option<Identity> {
+    let message = rsip::SipMessage::try_from(text).ok()?;
+    let tag = |tag: Option<rsip::param::Tag>| tag.map(|t| t.to_string()).unwrap_or_default();
+    Some(Identity {
+        call_id: message.call_id_header().ok()?.value().to_owned(),
+        cseq: message.cseq_header().ok()?.seq().ok()?,
+        from_tag: tag(message.from_header().ok()?.tag().ok()?),
+        to_tag: tag(message.to_header().ok()?.tag().ok()?),
+        branch: message
+            .via_header()
+            .ok()?
+            .typed()
+            .ok()?
+            .branch()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
+    })
+}
+
+fn first_opinion(text: &[u8]) -> Option<Identity> {
+    let m = scan(text)?;
+    Some(Identity {
+        call_id: part(text, &m, Field::CallId),
+        cseq: m.cseq,
+        from_tag: part(text, &m, Field::FromTag),
+        to_tag: part(text, &m, Field::ToTag),
+        branch: part(text, &m, Field::Branch),
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(
+        std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(2000)
+    ) })]
+
+    /// In every writing of a message the scanner finds what it says.
+    #[test]
+    fn finds_what_is_there(model in model(), writing in writing()) {
+        model.check(&model.write(&writing))?;
+        model.check(&model.write(&PLAIN))?;
+    }
+
+    /// And so does another parser, in the plain writing.
+    #[test]
+    fn agrees_with_another_parser(model in model()) {
+        // rsip takes no IPv6 reference in an address, and no escaped quote in a display name.
+        let plain = |party: &Party| Party {
+            display: if party.display.contains('\\') { "\"tag=x\" " } else { party.display },
+            address: party.address.replace("[2001:db8::1]", "h"),
+            ..*party
+        };
+        let model = Model { from: plain(&model.from), to: plain(&model.to), ..model };
+        let text = model.write(&PLAIN);
+        let other = second_opinion(text.as_bytes());
+        prop_assert!(other.is_some(), "rsip refuses {}", text);
+        prop_assert_eq!(first_opinion(text.as_bytes()), other);
+    }
+
+    /// Any bytes: no panic, an end, and no part outside the message.
+    #[test]
+    fn bears_anything(model in model(), writing in writing(), edits in vec((any::<u16>(), any::<u8>(), 0..4_u8), 0..8)) {
+        let mut text = model.write(&writing).into_bytes();
+        for (at, byte, kind) in edits {
+            // An edit may leave a single byte, never none.
+            if text.len() < 2 {
+                break;
+            }
+            let at = usize::from(at) % text.len();
+            match kind {
+                0 => text[at] = byte,
+                1 => { text.remove(at); }
+                2 => text.insert(at, byte),
+                _ => text.truncate(at.max(1)),
+            }
+        }
+        if let Some(m) = scan(&text) {
+            for span in m.spans {
+                prop_assert!(usize::from(span.start) + usize::from(span.len) <= text.len());
+            }
+            prop_assert!(m.has(Field::CallId));
+        }
+    }
+
+    #[test]
+    fn bears_noise(text in vec(any::<u8>(), 0..600)) {
+        prop_assert!(scan(&text).is_none_or(|m| m.has(Field::CallId)));
+    }
+}
+
+/// More Contacts than are kept are counted.
+#[test]
+fn many_contacts() {
+    let contacts = "Contact: <sip:a>\r\n".repeat(MAX_CONTACTS + 3);
+    let text = format!(
+        "SIP/2.0 200 OK\r\nVia: x;branch=b\r\nf: <sip:a>;tag=x\r\nt: <sip:b>\r\ni: c\r\nCSeq: 1 REGISTER\r\n{contacts}\r\n"
+    );
+    let m = scan(text.as_bytes()).expect("no doubt");
+    assert_eq!(usize::from(m.contacts), MAX_CONTACTS + 3);
+    assert_eq!(bytes(text.as_bytes(), m.contact(MAX_CONTACTS - 1)), b"a");
+}
