@@ -134,3 +134,119 @@ fn a_stranger_with_the_call_id_and_tag() {
     );
     assert_eq!(path.dialogs()[0].learned, endpoint(PHONE));
 }
+
+/// The phone's next request within its call.
+fn next(method: &str, cseq: u32) -> String {
+    INVITE
+        .replace("INVITE", method)
+        .replace("sip:1002@pbx>", "sip:1002@pbx>;tag=pbx")
+        .replace("z9hG4bK-phone", &format!("z9hG4bK-{method}{cseq}"))
+        .replace("CSeq: 1 ", &format!("CSeq: {cseq} "))
+}
+
+#[test]
+fn a_dialog_end_moves_when_accepted_and_not_back() {
+    let mut path = Path::new();
+    path.call();
+    path.arrives(&inbound(STRANGER, &next("INVITE", 3)));
+    assert_eq!(path.dialogs()[0].learned, endpoint(PHONE), "not yet");
+    assert_eq!(
+        path.events(STRANGER, &answer(&next("INVITE", 3), "180 Ringing")),
+        [""; 0]
+    );
+    assert_eq!(
+        path.events(STRANGER, &answer(&next("INVITE", 3), "200 OK")),
+        ["dialog_moved"]
+    );
+    assert_eq!(path.dialogs()[0].learned, endpoint(STRANGER));
+    path.arrives(&inbound(PHONE, &next("UPDATE", 2)));
+    assert_eq!(
+        path.events(PHONE, &answer(&next("UPDATE", 2), "200 OK")),
+        ["dialog_stale"]
+    );
+    assert_eq!(path.dialogs()[0].learned, endpoint(STRANGER));
+    let bye = outbound(ADVERTISED, &in_dialog("BYE", "b"));
+    let (_, out, _) = path.sends(&bye);
+    assert_eq!(out, outbound(STRANGER, &in_dialog("BYE", "b")));
+}
+
+#[test]
+fn a_bye() {
+    let mut path = Path::new();
+    path.call();
+    let bye = next("BYE", 2);
+    path.arrives(&inbound(PHONE, &bye));
+    assert_eq!(
+        path.events(PHONE, &answer(&bye, "200 OK")),
+        ["dialog_ended"]
+    );
+    let [ended] = path.dialogs()[..] else {
+        panic!("one dialog end")
+    };
+    assert!(ended.has(flag::ENDED));
+    assert_eq!(ended.expires - ended.seen, 32 * SECOND);
+}
+
+/// A response with a branch that no request had.
+#[test]
+fn an_answer_to_nothing() {
+    let mut path = Path::new();
+    path.arrives(&inbound(PHONE, INVITE));
+    let unknown = answer(INVITE, "200 OK").replace("z9hG4bK-phone", "z9hG4bK-guessed");
+    assert_eq!(
+        path.leaves(&outbound(PHONE, &unknown)),
+        "out_unknown_response"
+    );
+    assert!(path.dialogs().is_empty());
+}
+
+#[test]
+fn every_contact_is_removed() {
+    let mut path = Path::new();
+    path.register();
+    let remove = REGISTER
+        .replace("1 REGISTER", "2 REGISTER")
+        .replace("z9hG4bK-reg", "z9hG4bK-star")
+        .replace(
+            "Contact: <sip:1000@60.17.196.2>",
+            "Contact: *\r\nExpires: 0",
+        );
+    path.arrives(&inbound(PHONE, &remove));
+    let call = outbound(ADVERTISED, CALL);
+    assert_eq!(path.sends(&call).2, "out_redirected_contact", "not yet");
+    assert_eq!(
+        path.events(PHONE, &answer(&remove, "200 OK")),
+        ["contact_removed"]
+    );
+    let again = outbound(ADVERTISED, &CALL.replace("z9hG4bK-call", "z9hG4bK-again"));
+    assert_eq!(path.leaves(&again), "out_unknown_request");
+}
+
+/// Two terminals behind one address register one Contact for two addresses-of-record.
+#[test]
+fn a_contact_that_two_claim() {
+    let mut path = Path::new();
+    path.register();
+    let other = REGISTER
+        .replace("sip:1000@pbx", "sip:2000@pbx")
+        .replace("Call-ID: registration", "Call-ID: other");
+    path.arrives(&inbound(STRANGER, &other));
+    assert_eq!(
+        path.events(STRANGER, &answer(&other, "200 OK")),
+        ["contact_activated", "contact_ambiguous"]
+    );
+    // To tells them apart; the Request-URI alone does not.
+    for (to, learned) in [("1000", PHONE), ("2000", STRANGER)] {
+        let call = CALL
+            .replace("To: <sip:1000", &format!("To: <sip:{to}"))
+            .replace("z9hG4bK-call", &format!("z9hG4bK-{to}"));
+        let (_, out, verdict) = path.sends(&outbound(ADVERTISED, &call));
+        assert_eq!(verdict, "out_redirected_contact", "{to}");
+        assert_eq!(out, outbound(learned, &call), "{to}");
+    }
+    let neither = CALL.replace("To: <sip:1000", "To: <sip:sales");
+    assert_eq!(
+        path.leaves(&outbound(ADVERTISED, &neither)),
+        "out_ambiguous"
+    );
+}

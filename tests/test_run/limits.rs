@@ -3,7 +3,7 @@
 use crate::frames::{ADVERTISED, INVITE, PHONE, in_dialog, inbound, outbound};
 use crate::run::Path;
 
-/// The kernel's limit is a million.
+/// The kernel's limit is a million. A bound for each of several kernels is planned; this one is for any.
 #[test]
 fn verified_instructions() {
     let mut path = Path::new();

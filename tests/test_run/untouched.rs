@@ -175,3 +175,17 @@ fn padding_is_not_read() {
     assert_eq!(path.arrives(&frame), "in_doubt_truncated");
     assert!(frame.len() > HEADERS + head.len());
 }
+
+/// Padding stays where it is when its datagram is redirected.
+#[test]
+fn padding_stays() {
+    let mut path = Path::new();
+    path.call();
+    let bye = in_dialog("BYE", "b");
+    for padding in 1..=16 {
+        let padded = |to| [outbound(to, &bye), vec![0xa5; padding]].concat();
+        let (_, out, verdict) = path.sends(&padded(ADVERTISED));
+        assert_eq!(verdict, "out_redirected_dialog", "{padding}");
+        assert_eq!(out, padded(PHONE), "{padding}");
+    }
+}
