@@ -208,3 +208,13 @@ fn the_first_source_wins() {
     );
     assert_eq!(HEADERS, outbound(PHONE, "").len());
 }
+
+/// The kernel routes again only what got another address.
+#[test]
+fn next_hop() {
+    let mut path = Path::new();
+    path.call();
+    let bye = in_dialog("BYE", "b");
+    assert_eq!(path.events(ADVERTISED, &bye), [""; 0]);
+    assert_eq!(path.events("192.168.1.10:5060", &bye), ["next_hop_changed"]);
+}
