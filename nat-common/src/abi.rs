@@ -84,6 +84,18 @@ impl Endpoint {
         [a, b, c, d]
     }
 
+    /// An IPv4 address that is not routed on the Internet: RFC 1918, RFC 6598, RFC 3927.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_private(&self) -> bool {
+        let address = u32::from_be_bytes(self.as_v4());
+        address >> 24 == 10
+            || address >> 20 == 0xac1
+            || address >> 16 == 0xc0a8
+            || address >> 22 == 0x6440 >> 6
+            || address >> 16 == 0xa9fe
+    }
+
     /// Nothing is known of it.
     #[inline(always)]
     #[must_use]

@@ -4,7 +4,8 @@
 
 macro_rules! counters {
     ($($(#[$group:meta])* $variant:ident = $name:literal, $kind:ident, $help:literal;)*) => {
-        /// Why, and what. The discriminant is the index in the `COUNTERS` map.
+        /// Why, and what. The discriminant is the index in the `COUNTERS` map: a new one in between, or one
+        /// less, is another [`ABI`](crate::abi::ABI).
         #[repr(u32)]
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Counter {
@@ -94,6 +95,7 @@ counters! {
     OutUnknownResponse = "out_unknown_response", Egress, "response to a request that was not seen, or too long ago";
     OutRoute = "out_route", Egress, "request with a Route: aimed at another hop";
     OutAmbiguous = "out_ambiguous", Egress, "two live terminals claim that contact: left alone";
+    OutForeignContact = "out_foreign_contact", Egress, "found by Request-URI alone, and not what NAT does to an address: left alone";
     OutPolicyOff = "out_policy_off", Egress, "policy for the learned address is off";
     OutNotDirect = "out_not_direct", Egress, "policy is auto, and the terminal came through another proxy";
     OutAlreadyThere = "out_already_there", Egress, "goes to the learned address by itself, or after it was routed again";

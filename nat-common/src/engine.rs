@@ -33,7 +33,7 @@ pub const ENDED_LIFE: u64 = 32 * SECOND;
 /// What a registrar grants if it says nothing, in seconds (RFC 3261 10.2.1.1, 20.19 suggest an hour).
 pub const DEFAULT_EXPIRES: u32 = 3600;
 
-/// How long the mark of `Contact: *` is kept: longer than any contact made before it.
+/// How long the mark of `Contact: *` is kept: longer than registrars grant.
 pub const REMOVED_LIFE: u64 = 7 * 24 * 3600 * SECOND;
 
 /// The set-associative tables.
@@ -156,8 +156,12 @@ fn request_in<E: Env>(env: &E, m: &Message, call: u64, peer: &Endpoint) -> Count
                 Noted::New => env.count(Counter::PendingNoted),
                 Noted::Same => {}
                 Noted::Other => {
-                    slots.amend(&key, flag::AMBIGUOUS);
-                    env.count(Counter::PendingAmbiguous);
+                    let marked = slots.amend(&key, flag::AMBIGUOUS);
+                    env.count(if marked {
+                        Counter::PendingAmbiguous
+                    } else {
+                        Counter::SlotBusy
+                    });
                 }
                 Noted::Busy => env.count(Counter::SlotBusy),
             }
@@ -185,7 +189,8 @@ fn response_in<E: Env>(env: &E, m: &Message, call: u64) -> Counter {
         if !in_dialog && m.status < 200 {
             request.flags |= flag::EARLY;
         }
-        if m.method == Method::Bye && m.status >= 200 {
+        // What RFC 3261 15.1.1 takes for an end; a BYE that is challenged is sent again.
+        if m.method == Method::Bye && (m.status / 100 == 2 || m.status == 481 || m.status == 408) {
             request.flags |= flag::ENDED;
         }
         accept_dialog(env, m, call, env.hash(m.span(Field::ToTag)), request);
@@ -278,6 +283,13 @@ fn accept_dialog<E: Env>(env: &E, m: &Message, call: u64, tag: u64, place: &Entr
         };
         env.name(draft, m.span(terminal));
         settle(draft, m, place, now);
+        if place.flags & (flag::PBX | flag::IN_DIALOG) == flag::IN_DIALOG && !draft.has(flag::ENDED)
+        {
+            // A dialog that was not seen to begin: one answer is not enough to keep it for long, or a PBX
+            // that answers anything would fill the table.
+            draft.flags |= flag::EARLY;
+            draft.expires = now + EARLY_LIFE;
+        }
         return put_dialog(env, &key, draft, Counter::DialogActivated);
     };
     // SAFETY: `dialog` gives valid pointers. Others may write to the binding meanwhile: each field is
@@ -299,6 +311,10 @@ fn accept_dialog<E: Env>(env: &E, m: &Message, call: u64, tag: u64, place: &Entr
             }
             words::copy(known, draft);
             settle(draft, m, place, now);
+            if ended && place.flags & flag::IN_DIALOG != 0 {
+                draft.flags |= flag::ENDED;
+                draft.expires = (*known).expires;
+            }
             return put_dialog(env, &key, draft, Counter::DialogMoved);
         }
         *newest = m.cseq;
@@ -384,8 +400,19 @@ fn registered<E: Env>(env: &E, m: &Message, call: u64, request: &Entry) {
     let draft = env.draft();
     draft.created = now;
     if request.flags & flag::REMOVE_ALL != 0 {
+        let mark = ContactKey { uri: 0, aor };
+        // SAFETY: `contact` gives valid pointers.
+        let known = env
+            .contact(&mark)
+            .map(|b| unsafe { ((*b.as_ptr()).call, (*b.as_ptr()).cseq) });
+        if known.is_some_and(|(of, cseq)| of == call && m.cseq <= cseq) {
+            // The response again: what was registered since stays.
+            return;
+        }
+        draft.call = call;
+        draft.cseq = m.cseq;
         draft.expires = now + REMOVED_LIFE;
-        env.put_contact(&ContactKey { uri: 0, aor }, draft);
+        env.put_contact(&mark, draft);
         return env.count(Counter::ContactRemoved);
     }
     if request.contact == 0 {
@@ -488,7 +515,7 @@ unsafe fn is_live<E: Env>(env: &E, known: *const Binding, now: u64) -> bool {
         (*known).expires > now
             && env
                 .contact(&mark)
-                .is_none_or(|mark| (*mark.as_ptr()).created < (*known).seen)
+                .is_none_or(|mark| (*mark.as_ptr()).created <= (*known).seen)
     }
 }
 
@@ -564,6 +591,11 @@ fn aim<E: Env>(env: &E, m: &Message, call: u64, branch: u64, to: &mut Endpoint) 
     } else {
         Counter::OutRedirectedContact
     };
+    // SAFETY: as above.
+    let advertised = unsafe { (*found).advertised };
+    if aor != 0 && aor != env.hash(m.span(Field::ToUri)) && !is_symptom(&learned, &advertised, to) {
+        return Counter::OutForeignContact;
+    }
     let verdict = decide(env, &learned, flags & flag::DIRECT != 0, to, counter);
     if verdict == counter {
         // SAFETY: as above; the programs change this field only so.
@@ -620,6 +652,15 @@ fn from_pending<E: Env>(env: &E, m: &Message, call: u64) {
     // It is the PBX's request that is believed, not yet the terminal's.
     pending.flags |= flag::PBX | flag::EARLY;
     accept_dialog(env, m, call, tag, pending);
+}
+
+/// Whether a contact that is found by Request-URI alone shows what NAT does: the packet goes where the
+/// contact points, and that is the learned address with another port, or an address that no one can reach.
+/// Else anyone with an account could register somebody else's public address, and get the calls to it.
+#[inline(always)]
+fn is_symptom(learned: &Endpoint, advertised: &Endpoint, to: &Endpoint) -> bool {
+    to == advertised
+        && (to.addr[1] == learned.addr[1] && to.addr[0] == learned.addr[0] || to.is_private())
 }
 
 /// Whether a packet to `to` goes to `learned` instead.

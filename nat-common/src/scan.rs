@@ -143,6 +143,9 @@ impl Scan {
         let complete = m.headers & header::MANDATORY == header::MANDATORY
             && m.has(Field::CallId)
             && (m.status == 0 || m.has(Field::Branch));
+        if m.star != 0 && m.contacts != 1 {
+            return Err(Doubt::Syntax);
+        }
         if complete {
             Ok(())
         } else {
@@ -255,19 +258,31 @@ impl Scan {
     /// Finds the end of a line that does not matter. Its folded continuation is found by `line`.
     #[inline(always)]
     fn skip<S: Source + ?Sized>(&mut self, source: &S, at: u32, w: u64) -> bool {
-        let n = first(equal(w, b'\n'));
+        let n = first(equal(w, b'\n') | equal(w, b'\r'));
         if n < 8 {
-            return self.go(at + n + 1, State::Line);
+            return self.break_line(at + n, w >> (n * 8));
         }
-        let n = first(equal(source.word(at + 8), b'\n'));
+        let w = source.word(at + 8);
+        let n = first(equal(w, b'\n') | equal(w, b'\r'));
         if n < 8 {
-            return self.go(at + n + 9, State::Line);
+            return self.break_line(at + n + 8, w >> (n * 8));
         }
-        let n = first(equal(source.word(at + 16), b'\n'));
-        if n < 8 {
-            return self.go(at + n + 17, State::Line);
+        self.go(at + 16, State::Skip)
+    }
+
+    /// A line that does not matter ends at the first byte of `w`; a lone CR, which some take for an end and
+    /// others not, is in doubt.
+    #[inline(always)]
+    fn break_line(&mut self, at: u32, w: u64) -> bool {
+        match (byte(w, 0), byte(w, 1)) {
+            (b'\n', _) => self.go(at + 1, State::Line),
+            (_, b'\n') => self.go(at + 2, State::Line),
+            _ => {
+                // What follows may be in the next word.
+                self.back = State::Skip;
+                self.go(at, State::Tail)
+            }
         }
-        self.go(at + 24, State::Skip)
     }
 
     /// Tells headers by their names, long or compact (RFC 3261 7.3.3), in any case.
@@ -425,7 +440,8 @@ impl Scan {
         match self.header {
             Header::Cseq => {
                 self.message.cseq = self.number;
-                if byte(w, n) > b' ' {
+                // RFC 3261 8.1.1.5: less than 2**31.
+                if byte(w, n) > b' ' || self.number > i32::MAX as u32 {
                     return self.give_up(Doubt::Syntax);
                 }
                 self.go(at + n, State::CseqMethod)
@@ -558,7 +574,9 @@ impl Scan {
                 }
                 self.go(at + 1, State::Uri)
             }
-            b'>' => self.close(at, at + 1),
+            // What follows is looked at too, so it must be in the same word.
+            b'>' if n == 7 => self.go(at, State::Uri),
+            b'>' if ends_address(byte(w, n + 1)) => self.close(at, at + 1),
             _ => self.give_up(Doubt::Syntax),
         }
     }
@@ -708,6 +726,10 @@ impl Scan {
             return self.go(at + 1, State::ParamValue);
         }
         if self.header == Header::Contact {
+            let index = usize::from(self.message.contacts.wrapping_sub(1));
+            if self.message.contact_expires(index).is_some() && index < MAX_CONTACTS {
+                return self.give_up(Doubt::Duplicate);
+            }
             self.count = 0;
             self.number = 0;
             return self.go(at, State::Number);
@@ -750,7 +772,9 @@ impl Scan {
         let at = at + n;
         match byte(w, n) {
             b'"' => self.go(at + 1, self.back),
-            b'\\' => self.go(at + 2, State::Quoted),
+            // What is escaped is looked at too, so it must be in the same word.
+            b'\\' if n == 7 => self.go(at, State::Quoted),
+            b'\\' if byte(w, n + 1) >= b' ' => self.go(at + 2, State::Quoted),
             b'\t' => self.go(at + 1, State::Quoted),
             // A quoted string over two lines is legal and never seen.
             _ => self.give_up(Doubt::Syntax),
@@ -784,6 +808,12 @@ const NOWHERE: u32 = u32::MAX;
 #[inline(always)]
 const fn is_blank(b: u8) -> bool {
     b == b' ' || b == b'\t'
+}
+
+/// What may follow a URI in brackets.
+#[inline(always)]
+const fn ends_address(b: u8) -> bool {
+    matches!(b, b';' | b',' | b' ' | b'\t' | b'\r' | b'\n')
 }
 
 /// What may follow a host in a URI, in brackets or without.

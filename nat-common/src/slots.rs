@@ -96,7 +96,9 @@ impl<'c> Slots<'c> {
     #[inline(always)]
     fn age(&self, way: usize, now: u32) -> u32 {
         // SAFETY: as for `entry`. A torn or stale value only makes another slot the oldest.
-        now.wrapping_sub(unsafe { (&raw const (*self.entry(way)).at).read_volatile() })
+        age(now, unsafe {
+            (&raw const (*self.entry(way)).at).read_volatile()
+        })
     }
 
     /// Makes a consistent copy of the entry, if this way holds that key. Its tag.
@@ -140,7 +142,7 @@ impl<'c> Slots<'c> {
                     // Being written, and probably with this very key.
                     return Noted::Busy;
                 };
-                if entry.at.wrapping_sub(self.copy.at) < life {
+                if age(entry.at, self.copy.at) < life {
                     if self.copy.peer() == entry.peer() {
                         return Noted::Same;
                     }
@@ -150,7 +152,7 @@ impl<'c> Slots<'c> {
                 }
                 return self.write(way, tag, key, entry);
             }
-            let age = if tag == 0 {
+            let age = if tag & HASH == 0 {
                 u32::MAX
             } else {
                 self.age(way, entry.at)
@@ -177,7 +179,7 @@ impl<'c> Slots<'c> {
             if flags == 0 {
                 let claimed = self.claim(way, tag);
                 if claimed {
-                    self.release(way, 0);
+                    self.release(way, tag.wrapping_add(2) & GENERATION);
                 }
                 return claimed;
             }
@@ -208,6 +210,14 @@ impl<'c> Slots<'c> {
     fn release(&self, way: usize, tag: u64) {
         self.tag(way).store(tag);
     }
+}
+
+/// Ticks since `then`. Another CPU's clock may be a tick ahead: that is no age.
+#[inline(always)]
+#[must_use]
+pub const fn age(now: u32, then: u32) -> u32 {
+    let age = now.wrapping_sub(then);
+    if age > u32::MAX / 2 { 0 } else { age }
 }
 
 #[cfg(test)]
@@ -285,6 +295,18 @@ mod tests {
         for n in 2..=5 {
             assert_eq!(u64::from(s.find(&key(n)).unwrap().peer().port), n);
         }
+    }
+
+    /// Another CPU may write with a clock that is a tick ahead.
+    #[test]
+    fn a_clock_ahead_is_not_an_old_one() {
+        let s = One::new();
+        for n in 1..=4 {
+            s.note(&key(n), entry(n as u16, 99 + n as u32), 100, false);
+        }
+        assert_eq!(s.note(&key(4), entry(9, 102), 100, false), Noted::Other);
+        s.note(&key(5), entry(5, 101), 100, false);
+        assert!(s.find(&key(4)).is_some() && s.find(&key(1)).is_none());
     }
 
     #[test]

@@ -763,37 +763,125 @@ fn a_contact_follows_its_owner() {
 
 #[test]
 fn two_owners_of_one_contact_are_told_apart_by_address_of_record() {
+    const PRIVATE: Address = ([192, 168, 1, 10], 5060);
     let w = World::new();
     let other = ([60, 17, 197, 2], 49163);
-    w.register();
-    let m = Sip {
-        to: "<sip:2000@pbx>".into(),
-        ..register(1, "s1", "<sip:1000@60.17.196.2>").call("other")
+    let accept = |source, owner: &str, call, seconds: u32| {
+        let m = Sip {
+            to: format!("<sip:{owner}@pbx>"),
+            ..register(1, call, "<sip:1000@192.168.1.10>").call(call)
+        };
+        w.learn(source, &m);
+        let granted = format!("Contact: <sip:1000@192.168.1.10>;expires={seconds}");
+        w.send(source, &m.answer(200).with(&granted)).1
     };
-    w.learn(other, &m);
-    let counted = w.send(other, &m.answer(200)).1;
+    let call_to = |owner: &str, branch| {
+        let m = Sip {
+            start: "INVITE sip:1000@192.168.1.10 SIP/2.0".into(),
+            to: format!("<sip:{owner}@pbx>"),
+            ..call_phone(branch)
+        };
+        w.send(PRIVATE, &m)
+    };
+    accept(PHONE, "1000", "first", 60);
+    assert_eq!(call_to("sales", "h").0, PHONE);
+    let counted = accept(other, "2000", "second", 3600);
     assert!(counted.contains(&Counter::ContactAmbiguous), "{counted:?}");
-    assert_eq!(w.send(ADVERTISED, &call_phone("i")).0, PHONE);
-    let call = Sip {
-        to: "<sip:2000@pbx>".into(),
-        ..call_phone("j")
-    };
-    assert_eq!(w.send(ADVERTISED, &call).0, other);
+    assert_eq!(call_to("1000", "i").0, PHONE);
+    assert_eq!(call_to("2000", "j").0, other);
     // Where nothing tells them apart, neither is taken; until the older one's time is over.
-    let call = Sip {
-        to: "<sip:sales@pbx>".into(),
-        ..call_phone("k")
-    };
     assert_eq!(
-        w.send(ADVERTISED, &call),
-        (ADVERTISED, vec![Counter::OutAmbiguous])
+        call_to("sales", "k"),
+        (PRIVATE, vec![Counter::OutAmbiguous])
     );
     w.wait(61);
-    let call = Sip {
-        to: "<sip:sales@pbx>".into(),
-        ..call_phone("l")
+    assert_eq!(call_to("sales", "l").0, other);
+}
+
+/// Somebody with an account registers the address of a trunk, to get the calls to it.
+#[test]
+fn a_public_address_of_somebody_else_is_no_contact() {
+    const TRUNK: Address = ([203, 0, 113, 9], 5060);
+    let w = World::new();
+    let m = Sip {
+        to: "<sip:evil@pbx>".into(),
+        ..register(1, "r", "<sip:+4930@203.0.113.9>")
     };
-    assert_eq!(w.send(ADVERTISED, &call).0, other);
+    w.learn(STRANGER, &m);
+    w.send(STRANGER, &m.answer(200));
+    for (to, start) in [
+        (TRUNK, "INVITE sip:+4930@203.0.113.9 SIP/2.0"),
+        (
+            ([203, 0, 113, 9], 5070),
+            "INVITE sip:+4930@203.0.113.9 SIP/2.0",
+        ),
+    ] {
+        let call = Sip {
+            start: start.into(),
+            to: "<sip:+4930@203.0.113.9>".into(),
+            ..call_phone("i")
+        };
+        assert_eq!(w.send(to, &call), (to, vec![Counter::OutForeignContact]));
+    }
+}
+
+#[test]
+fn a_repeated_answer_to_a_star_voids_nothing_new() {
+    let w = World::new();
+    w.register();
+    let star = register(2, "r2", "*").with("Expires: 0");
+    w.learn(PHONE, &star);
+    w.send(PHONE, &star.answer(200));
+    // At once, within a tick of the clock.
+    let again = register(3, "r3", "<sip:1000@60.17.196.2>");
+    w.learn(PHONE, &again);
+    w.send(PHONE, &again.answer(200));
+    w.wait(1);
+    w.send(PHONE, &star.answer(200));
+    assert_eq!(w.send(ADVERTISED, &call_phone("k")).0, PHONE);
+}
+
+#[test]
+fn a_late_message_does_not_revive_an_ended_dialog() {
+    let w = World::new();
+    w.call();
+    let bye = from_phone("BYE", 2, "b").tagged("pbx");
+    w.learn(PHONE, &bye);
+    w.send(PHONE, &bye.answer(200));
+    let late = from_phone("INFO", 3, "i").tagged("pbx");
+    w.learn(MOVED, &late);
+    w.send(MOVED, &late.answer(200));
+    w.wait(33);
+    assert_eq!(w.active(), []);
+}
+
+#[test]
+fn a_challenged_bye_ends_nothing() {
+    for (status, left) in [(200, 0), (401, 1), (407, 1), (408, 0), (481, 0), (500, 1)] {
+        let w = World::new();
+        w.call();
+        let bye = from_pbx("BYE", 102, "b");
+        w.send(ADVERTISED, &bye);
+        w.learn(PHONE, &bye.answer(status));
+        w.wait(33);
+        assert_eq!(w.active().len(), left, "{status}");
+    }
+}
+
+/// A PBX that answers anything must not fill the table for long.
+#[test]
+fn a_dialog_not_seen_to_begin_is_kept_shortly_at_first() {
+    let w = World::new();
+    let options = from_phone("OPTIONS", 1, "o").tagged("pbx");
+    w.learn(PHONE, &options);
+    w.send(PHONE, &options.answer(200));
+    assert!(w.active()[0].has(flag::EARLY));
+    let again = from_phone("OPTIONS", 2, "p").tagged("pbx");
+    w.learn(PHONE, &again);
+    w.send(PHONE, &again.answer(200));
+    assert!(!w.active()[0].has(flag::EARLY));
+    w.wait(3600);
+    assert_eq!(w.active().len(), 1);
 }
 
 #[test]

@@ -25,7 +25,7 @@ const INVITE: &str = "INVITE sip:1002@203.0.113.10;transport=udp SIP/2.0\r\n\
     From: \"Alice \\\"A\\\" <x@y>\" <sip:1000@pbx.example.com;user=phone>;tag=a-tag\r\n\
     To: Bob <sip:1002@pbx.example.com>\r\n\
     Call-ID: 4711@192.168.1.10\r\n\
-    CSeq: 4294967295 INVITE\r\n\
+    CSeq: 2147483647 INVITE\r\n\
     Contact: <sip:1000@60.17.196.2>\r\n\
     Content-Type: application/sdp\r\n\
     Content-Length: 4\r\n\
@@ -47,7 +47,7 @@ fn request() {
     assert_eq!(part(INVITE, &m, Field::ToUri), "1002@pbx.example.com");
     assert_eq!(part(INVITE, &m, Field::Branch), "z9hG4bK-1");
     assert!(!m.has(Field::ToTag));
-    assert_eq!(m.cseq, u32::MAX);
+    assert_eq!(m.cseq, i32::MAX as u32);
     assert_eq!((m.vias, m.record_routes, m.contacts, m.star), (1, 0, 1, 0));
     assert_eq!(contact(INVITE, &m, 0), "1000@60.17.196.2");
     assert_eq!(m.advertised, Endpoint::v4([60, 17, 196, 2], 5060));
@@ -205,13 +205,13 @@ fn doubts() {
         (INVITE.replace("tag=a-tag", "tag="), Doubt::Syntax),
         (INVITE.replace("tag=a-tag", "tag=\"a\""), Doubt::Syntax),
         (INVITE.replace("SIP/2.0\r\n", "SIP/3.0\r\n"), Doubt::Syntax),
-        (INVITE.replace("4294967295", "4294967296"), Doubt::Syntax),
+        (INVITE.replace("2147483647", "2147483648"), Doubt::Syntax),
         (
-            INVITE.replace("4294967295", "99999999999999"),
+            INVITE.replace("2147483647", "99999999999999"),
             Doubt::Syntax,
         ),
-        (INVITE.replace("4294967295", "x"), Doubt::Syntax),
-        (INVITE.replace("4294967295 INVITE", "1 BYE"), Doubt::Syntax),
+        (INVITE.replace("2147483647", "x"), Doubt::Syntax),
+        (INVITE.replace("2147483647 INVITE", "1 BYE"), Doubt::Syntax),
         (
             INVITE.replace("4711@192.168.1.10", "4711 @192.168.1.10"),
             Doubt::Syntax,
@@ -246,6 +246,31 @@ fn doubts() {
             Doubt::Syntax,
         ),
         (INVITE.replace("INVITE sip", "INVITE\tsip"), Doubt::Syntax),
+        // A lone CR, which some take for a line end.
+        (
+            INVITE.replace("Max-Forwards: 70", "X: y\rCall-ID: other"),
+            Doubt::Syntax,
+        ),
+        (
+            INVITE.replace("Max-Forwards: 70", "X: y\r\rTo: z"),
+            Doubt::Syntax,
+        ),
+        (
+            INVITE.replace("\"Alice", "\"\\\nCall-ID: other\n"),
+            Doubt::Syntax,
+        ),
+        (
+            INVITE.replace("<sip:1002@pbx.example.com>", "<sip:a@b><sip:c@d>"),
+            Doubt::Syntax,
+        ),
+        (
+            INVITE.replace("196.2>\r", "196.2>\r\nContact: *\r"),
+            Doubt::Syntax,
+        ),
+        (
+            INVITE.replace("196.2>\r", "196.2>;expires=60;expires=0\r"),
+            Doubt::Duplicate,
+        ),
         ("SIP/2.0 20 OK\r\n\r\n".into(), Doubt::Syntax),
         ("SIP/2.0 700 OK\r\n\r\n".into(), Doubt::Syntax),
         ("SIP/2.0 200 OK\r\n\r\n".into(), Doubt::Missing),
