@@ -98,7 +98,7 @@ counters! {
     OutForeignContact = "out_foreign_contact", Egress, "found by Request-URI alone, and not what NAT does to an address: left alone";
     OutPolicyOff = "out_policy_off", Egress, "policy for the learned address is off";
     OutNotDirect = "out_not_direct", Egress, "policy is auto, and the terminal came through another proxy";
-    OutAlreadyThere = "out_already_there", Egress, "goes to the learned address by itself, or after it was routed again";
+    OutAlreadyThere = "out_already_there", Egress, "goes to the learned address by itself";
     OutRedirectedResponse = "out_redirected_response", Egress, "response, redirected to the source of its request";
     OutRedirectedDialog = "out_redirected_dialog", Egress, "in-dialog request, redirected by dialog end";
     OutRedirectedContact = "out_redirected_contact", Egress, "request, redirected by contact";

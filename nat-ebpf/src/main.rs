@@ -36,6 +36,9 @@ pub(crate) fn ingress(ctx: XdpContext) -> u32 {
 /// Looks at what the PBX sends, and redirects it where that was learned.
 #[classifier]
 pub(crate) fn egress(ctx: TcContext) -> i32 {
+    if redirect::was_rerouted(&ctx) {
+        return TC_ACT_UNSPEC;
+    }
     let (counter, action) = sent(&ctx);
     count(counter);
     action
@@ -72,9 +75,14 @@ fn sent(ctx: &TcContext) -> (Counter, i32) {
     // What comes next is left to other programs.
     let leave = |counter| (counter, TC_ACT_UNSPEC);
     // SAFETY: the kernel gives a valid context.
-    let (gso_size, len) = unsafe { ((*ctx.skb.skb).gso_size, (*ctx.skb.skb).len) };
-    if gso_size != 0 {
+    let skb = unsafe { &*ctx.skb.skb };
+    let len = skb.len;
+    if skb.gso_size != 0 {
         return leave(Counter::OutSegmented);
+    }
+    // A tag that the NIC is to insert is not in the frame.
+    if skb.vlan_present != 0 {
+        return leave(Counter::OutNotIpv4);
     }
     let Some(room) = Room::of(Direction::Out) else {
         return leave(Counter::OutNoTables);

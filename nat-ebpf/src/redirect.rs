@@ -30,6 +30,22 @@ pub(crate) enum Redirected {
     Broken,
 }
 
+/// Left in a packet's control block when it is routed again, since it then comes by once more. Whatever the
+/// kernel had in there before, it was not this.
+const REROUTED: [u32; 2] = [0x7369_706e, 0x6174_0001];
+
+/// Whether the packet comes by for the second time. Asking forgets it.
+#[inline(always)]
+pub(crate) fn was_rerouted(ctx: &TcContext) -> bool {
+    // SAFETY: as in `apply`.
+    let cb = unsafe { &mut (*ctx.skb.skb).cb };
+    if cb[3] != REROUTED[0] || cb[4] != REROUTED[1] {
+        return false;
+    }
+    cb[3] = 0;
+    true
+}
+
 /// Rewrites the destination. If the address changed, the next hop is chosen again: TC egress comes after
 /// routing. A function of its own in the kernel, whose stack is small.
 #[inline(never)]
@@ -73,9 +89,14 @@ pub(crate) fn apply(ctx: &TcContext, datagram: &Datagram, to: &Endpoint) -> Redi
         return Redirected::Done;
     }
     count(Counter::NextHopChanged);
-    // Without a neighbour the kernel looks up route and neighbour of the packet as it now is, and sends
-    // it; it comes by here once more, and is then already there. `bpf_fib_lookup` would tell whether there
-    // is a route at all, but not on a host that does not forward, which a PBX seldom does.
+    // SAFETY: the kernel gives a valid context, whose control block is for programs to write to.
+    unsafe {
+        (*ctx.skb.skb).cb[3] = REROUTED[0];
+        (*ctx.skb.skb).cb[4] = REROUTED[1];
+    }
+    // Without a neighbour the kernel looks up route and neighbour of the packet as it now is, and sends it
+    // through this interface; without a route it drops it. `bpf_fib_lookup` would tell that before, but not
+    // on a host that does not forward, which a PBX seldom does.
     //
     // SAFETY: no parameters are given.
     unsafe { bpf_redirect_neigh(ifindex, core::ptr::null_mut(), 0, 0) };
