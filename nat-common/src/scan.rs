@@ -451,6 +451,9 @@ impl Scan {
                 self.go(at + n, State::Tail)
             }
             _ => {
+                if !ends_address(byte(w, n)) {
+                    return self.give_up(Doubt::Syntax);
+                }
                 let index = usize::from(self.message.contacts.wrapping_sub(1));
                 if index < MAX_CONTACTS {
                     let index = bounded::<MAX_CONTACTS>(index);
@@ -810,7 +813,7 @@ const fn is_blank(b: u8) -> bool {
     b == b' ' || b == b'\t'
 }
 
-/// What may follow a URI in brackets.
+/// What may follow a URI in brackets, or a parameter.
 #[inline(always)]
 const fn ends_address(b: u8) -> bool {
     matches!(b, b';' | b',' | b' ' | b'\t' | b'\r' | b'\n')

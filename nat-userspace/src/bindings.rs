@@ -247,7 +247,7 @@ mod tests {
             lines,
             [
                 "ID        TERMINAL          KIND    STATE           ADVERTISED        LEARNED            AGE    SEEN  EXPIRES  REDIRECTED",
-                "abcd0000  1000@60.17.196.2  dialog  active (early)  60.17.196.2:5060  60.17.196.2:49163  1m 5s  5s    1m                3",
+                "abcd0001  1000@60.17.196.2  dialog  active (early)  60.17.196.2:5060  60.17.196.2:49163  1m 5s  5s    1m                3",
                 "1 binding (1 dialog, 0 contacts), 0 pending, 5 transactions",
             ]
         );
@@ -279,7 +279,7 @@ mod tests {
                 .contains("no binding")
         );
         let several = all().pick("60.17.196.2").unwrap_err().to_string();
-        assert!(several.contains("ab000000, ac000000"), "{several}");
+        assert!(several.contains("ab000001, ac000001"), "{several}");
     }
 
     #[test]

@@ -33,9 +33,15 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the agent in the foreground: attach, and detach when it ends
+    #[command(
+        after_help = "Examples:\n  sipnat run --iface eth0\n  sipnat run --iface eth0 --port 5060 --port 5080 --policy off"
+    )]
     Run(Run),
     /// Show what is known of terminals: `list` unless said otherwise
-    #[command(args_conflicts_with_subcommands = true)]
+    #[command(
+        args_conflicts_with_subcommands = true,
+        after_help = "Examples:\n  sipnat bindings\n  sipnat bindings show 1000@pbx.example.com\n  sipnat bindings list --json"
+    )]
     Bindings {
         /// Which of it.
         #[command(subcommand)]
@@ -45,7 +51,10 @@ pub enum Command {
         json: bool,
     },
     /// Show or change what may be done with packets for a terminal: `list` unless said otherwise
-    #[command(args_conflicts_with_subcommands = true)]
+    #[command(
+        args_conflicts_with_subcommands = true,
+        after_help = "Examples:\n  sipnat policy\n  sipnat policy set 198.51.100.0/24 off\n  sipnat policy remove 198.51.100.0/24"
+    )]
     Policy {
         /// What to do.
         #[command(subcommand)]
@@ -55,6 +64,7 @@ pub enum Command {
         json: bool,
     },
     /// Show how often packets were passed, learned from, redirected or left alone, and why
+    #[command(after_help = "Examples:\n  sipnat stats\n  sipnat stats --all --json")]
     Stats {
         /// Show also those that are zero
         #[arg(long)]
@@ -64,12 +74,14 @@ pub enum Command {
         json: bool,
     },
     /// Show the agent, its programs and how full its tables are
+    #[command(after_help = "Example:\n  sipnat status --json")]
     Status {
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
     /// End the agent, and remove all that it or an earlier one left: programs, pins, qdiscs
+    #[command(after_help = "Example:\n  sipnat detach")]
     Detach,
 }
 
@@ -103,12 +115,16 @@ pub struct Run {
 #[derive(Debug, Subcommand)]
 pub enum Bindings {
     /// List all
+    #[command(after_help = "Example:\n  sipnat bindings list --json")]
     List {
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
     /// Show one in full
+    #[command(
+        after_help = "Examples:\n  sipnat bindings show 7fc59d9c\n  sipnat bindings show 60.17.196.2"
+    )]
     Show {
         /// The start of its id, user@host, user, host, or an address
         binding: String,
@@ -117,8 +133,10 @@ pub enum Bindings {
         json: bool,
     },
     /// List all, again each second
+    #[command(after_help = "Example:\n  sipnat bindings watch")]
     Watch,
     /// Forget one
+    #[command(after_help = "Example:\n  sipnat bindings remove 7fc59d9c")]
     Remove {
         /// As for `show`
         binding: String,
@@ -129,12 +147,16 @@ pub enum Bindings {
 #[derive(Debug, Subcommand)]
 pub enum PolicyCommand {
     /// List all rules; the longest prefix decides
+    #[command(after_help = "Example:\n  sipnat policy list --json")]
     List {
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
     /// Make or change a rule
+    #[command(
+        after_help = "Examples:\n  sipnat policy set 198.51.100.0/24 off\n  sipnat policy set default force"
+    )]
     Set {
         /// A network such as 10.0.0.0/8, an address, or `default`
         #[arg(value_parser = prefix)]
@@ -144,6 +166,7 @@ pub enum PolicyCommand {
         policy: Policy,
     },
     /// Remove a rule
+    #[command(after_help = "Example:\n  sipnat policy remove 198.51.100.0/24")]
     Remove {
         /// As in `list`
         #[arg(value_parser = prefix)]

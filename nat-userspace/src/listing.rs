@@ -45,11 +45,13 @@ pub(crate) enum Key {
 }
 
 impl Key {
-    /// Names the row on the command line; a prefix will do.
+    /// Names the row on the command line; a prefix will do. Rows often share half of their key: both ends
+    /// of a proxied call have its Call-ID, two owners may have one Contact.
     fn id(self) -> String {
+        let joined = |a: u64, b: u64| format!("{:016x}{b:016x}", a ^ b.rotate_left(32));
         match self {
-            Self::Dialog(key) => format!("{:016x}{:016x}", key.call, key.tag),
-            Self::Contact(key) => format!("{:016x}{:016x}", key.uri, key.aor),
+            Self::Dialog(key) => joined(key.call, key.tag),
+            Self::Contact(key) => joined(key.uri, key.aor),
             Self::Slot(tag) => format!("{:014x}", tag >> 8),
         }
     }
@@ -205,7 +207,7 @@ fn contact_rows(contacts: &HashMap<ContactKey, Binding>, now: u64) -> Vec<Row> {
                 uri: 0,
                 aor: key.aor,
             });
-            let void = mark.is_some_and(|mark| binding.seen <= mark.created);
+            let void = mark.is_some_and(|mark| binding.seen < mark.created);
             key.uri != 0 && key.aor != 0 && binding.expires > now && !void
         })
         .map(|(key, binding)| {
@@ -214,6 +216,9 @@ fn contact_rows(contacts: &HashMap<ContactKey, Binding>, now: u64) -> Vec<Row> {
             let twin = contacts.get(&ContactKey { aor: 0, ..*key });
             if twin.is_some_and(|twin| twin.is_ambiguous(now)) {
                 row.state = State::Ambiguous;
+                row.notes.push(
+                    "ambiguous by Request-URI; calls to its address-of-record still reach it",
+                );
             }
             row
         })

@@ -19,7 +19,10 @@ const NO_AGENT: u8 = 3;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let log = env_logger::Env::default().default_filter_or("warn");
-    env_logger::Builder::from_env(log).init();
+    // What aya says of each relocation would drown the rest.
+    env_logger::Builder::from_env(log)
+        .filter_module("aya_obj", log::LevelFilter::Warn)
+        .init();
     let verifier_log = matches!(&cli.command, Command::Run(run) if run.verifier_log);
     match dispatch(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
