@@ -620,7 +620,7 @@ fn expired_bindings_go_and_others_are_shown() -> Result<()> {
         ensure!(Instant::now() < deadline, "the expired are still there");
         thread::sleep(Duration::from_millis(50));
     }
-    host.ask(&["bindings", "remove", "abcd0000"])?;
+    host.ask(&["bindings", "remove", "1000"])?;
     assert_eq!(tables.dialogs.keys().count(), 0);
     host.refused(
         &["bindings", "show", "1000"],
