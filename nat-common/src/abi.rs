@@ -269,6 +269,15 @@ impl Binding {
         self.contested > now
     }
 
+    /// Whether a contact was there before `mark`, which `Contact: *` left, and so is void. Where the clock
+    /// cannot tell, the CSeq of the same registration can; else it is void.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_voided_by(&self, mark: &Self) -> bool {
+        let newer = self.call == mark.call && self.cseq > mark.cseq;
+        self.seen < mark.created || (self.seen == mark.created && !newer)
+    }
+
     /// Whether every bit of `flag` is set.
     #[inline(always)]
     #[must_use]

@@ -515,7 +515,7 @@ unsafe fn is_live<E: Env>(env: &E, known: *const Binding, now: u64) -> bool {
         (*known).expires > now
             && env
                 .contact(&mark)
-                .is_none_or(|mark| (*mark.as_ptr()).created <= (*known).seen)
+                .is_none_or(|mark| !(*known).is_voided_by(mark.as_ref()))
     }
 }
 

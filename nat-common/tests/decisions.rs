@@ -825,6 +825,21 @@ fn a_public_address_of_somebody_else_is_no_contact() {
     }
 }
 
+/// All within one tick of the clock, as happens in milliseconds.
+#[test]
+fn a_star_voids_what_was_there_at_the_same_tick() {
+    let w = World::new();
+    w.register();
+    let star = register(2, "r2", "*").with("Expires: 0");
+    w.learn(PHONE, &star);
+    w.send(PHONE, &star.answer(200));
+    assert_eq!(w.send(ADVERTISED, &call_phone("i")).0, ADVERTISED);
+    let again = register(3, "r3", "<sip:1000@60.17.196.2>");
+    w.learn(PHONE, &again);
+    w.send(PHONE, &again.answer(200));
+    assert_eq!(w.send(ADVERTISED, &call_phone("j")).0, PHONE);
+}
+
 #[test]
 fn a_repeated_answer_to_a_star_voids_nothing_new() {
     let w = World::new();

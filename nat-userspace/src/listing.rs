@@ -207,7 +207,7 @@ fn contact_rows(contacts: &HashMap<ContactKey, Binding>, now: u64) -> Vec<Row> {
                 uri: 0,
                 aor: key.aor,
             });
-            let void = mark.is_some_and(|mark| binding.seen < mark.created);
+            let void = mark.is_some_and(|mark| binding.is_voided_by(mark));
             key.uri != 0 && key.aor != 0 && binding.expires > now && !void
         })
         .map(|(key, binding)| {
