@@ -10,7 +10,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use crate::words::Words;
 
 /// Number of the layout of everything in this file.
-pub const ABI: u32 = 1;
+pub const ABI: u32 = 2;
 
 /// Names of the maps, as pinned and as the kernel shows them (at most 15 bytes).
 pub mod map {
@@ -28,6 +28,12 @@ pub mod map {
     pub const OUTBOUND: &str = "OUTBOUND";
     /// `Array<Set>`: dialog ends seen but not yet accepted by the PBX.
     pub const PENDING: &str = "PENDING";
+    /// `Array<Set>`: learned addresses, and whether they answer.
+    pub const PEERS: &str = "PEERS";
+    /// `Array<Set>`: datagrams that the PBX sends in fragments; the entry says where to.
+    pub const FRAGMENTS: &str = "FRAGMENTS";
+    /// `Array<Record>`: what was decided, the oldest overwritten.
+    pub const HISTORY: &str = "HISTORY";
     /// `PerCpuArray<u64>`, indexed by [`crate::counter::Counter`].
     pub const COUNTERS: &str = "COUNTERS";
 }
@@ -84,10 +90,24 @@ impl Endpoint {
         [a, b, c, d]
     }
 
-    /// An IPv4 address that is not routed on the Internet: RFC 1918, RFC 6598, RFC 3927.
+    /// Whether it is IPv4.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_v4(&self) -> bool {
+        const PREFIX: u32 = u32::from_ne_bytes([0, 0, 0xff, 0xff]);
+        let [a, b, c, d, ..] = self.addr[1].to_ne_bytes();
+        self.addr[0] == 0 && u32::from_ne_bytes([a, b, c, d]) == PREFIX
+    }
+
+    /// An address that is not routed on the Internet: RFC 1918, RFC 6598, RFC 3927, RFC 4193, RFC 4291 2.5.6.
     #[inline(always)]
     #[must_use]
     pub const fn is_private(&self) -> bool {
+        if !self.is_v4() {
+            let [a, b, ..] = self.addr[0].to_ne_bytes();
+            let first = u16::from_be_bytes([a, b]);
+            return first & 0xfe00 == 0xfc00 || first & 0xffc0 == 0xfe80;
+        }
         let address = u32::from_be_bytes(self.as_v4());
         address >> 24 == 10
             || address >> 20 == 0xac1
@@ -150,6 +170,14 @@ pub struct Config {
     pub transaction_mask: u32,
     /// Sets in `PENDING`, less one.
     pub pending_mask: u32,
+    /// Sets in `PEERS`, less one.
+    pub peer_mask: u32,
+    /// Sets in `FRAGMENTS`, less one.
+    pub fragment_mask: u32,
+    /// Records in `HISTORY`, less one.
+    pub history_mask: u32,
+    /// Not 0: decide and count, but redirect nothing.
+    pub shadow: u32,
     /// Unused, zero.
     pub reserved: u32,
     /// The SIP ports, host byte order; unused entries are 0.
@@ -200,6 +228,18 @@ pub mod flag {
     pub const REMOVE: u16 = 1 << 7;
     /// The request was the PBX's; else the terminal's. The two count their CSeqs apart.
     pub const PBX: u16 = 1 << 8;
+    /// Of a transaction of the PBX: it was last redirected, and `advertised` is where it was meant to go.
+    pub const REDIRECTED: u16 = 1 << 9;
+    /// Of a transaction of the PBX: it was last sent where it was meant to go, and `advertised` is the learned
+    /// address. Of a peer and a binding: packets for it are left alone, since it answers where the PBX means.
+    pub const LEFT_ALONE: u16 = 1 << 10;
+    /// Of a peer: it answers at the learned address.
+    pub const PROVEN: u16 = 1 << 11;
+    /// Of a transaction of a terminal: its request was repeated though responses had been sent.
+    pub const REPEATED: u16 = 1 << 12;
+    /// Of a transaction of a terminal, and of a peer: the last response took the other way, to see whether
+    /// that draws fewer repetitions.
+    pub const TRIED: u16 = 1 << 13;
 }
 
 /// Longest text kept in a [`Binding`]: the terminal's URI without scheme, cut off beyond this.
@@ -210,6 +250,8 @@ pub const TEXT_LEN: usize = 64;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Binding {
+    /// Its own key, as words: the kernel may give the memory of a removed binding to another while it is read.
+    pub key: [u64; 2],
     /// When it became active.
     pub created: u64,
     /// When the PBX last accepted a message that confirms it.
@@ -245,6 +287,7 @@ pub struct Binding {
 impl Binding {
     /// A binding of which nothing is known.
     pub const EMPTY: Self = Self {
+        key: [0; 2],
         created: 0,
         seen: 0,
         expires: 0,
@@ -290,7 +333,7 @@ impl Binding {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Entry {
-    /// Hash of the Contact URI in a REGISTER; else 0.
+    /// `INBOUND`: hash of the Contact URI in a REGISTER. `PEERS`: names the transaction that was tried.
     pub contact: u64,
     /// More bits of the key than the tag holds.
     pub check: u32,
@@ -308,12 +351,13 @@ pub struct Entry {
     pub flags: u16,
     /// `OUTBOUND`: Record-Route entries in the request.
     pub record_routes: u8,
-    /// Unused, zero.
-    pub reserved: u8,
+    /// `OUTBOUND`: how often the request was sent before. `INBOUND`: responses since the request last came.
+    pub sent: u8,
 }
 
 impl Entry {
-    /// `INBOUND`, `PENDING`: where the request came from. `OUTBOUND`: where it was sent.
+    /// `INBOUND`, `PENDING`: where the request came from. `OUTBOUND`, `FRAGMENTS`: where it was sent. `PEERS`:
+    /// the learned address.
     #[inline(always)]
     #[must_use]
     pub const fn peer(&self) -> Endpoint {
@@ -333,7 +377,7 @@ impl Entry {
         self.peer_port = peer.port as u16;
     }
 
-    /// What Contact said, where numeric.
+    /// What Contact said, where numeric. `PEERS`: where the PBX meant. `OUTBOUND`: see [`flag`].
     #[inline(always)]
     #[must_use]
     pub const fn advertised(&self) -> Endpoint {
@@ -368,6 +412,76 @@ pub const WAYS: usize = 4;
 
 /// One set of a set-associative table: the value of `INBOUND`, `OUTBOUND` and `PENDING`.
 pub type Set = [Slot; WAYS];
+
+/// What was made of a message that the PBX sent, or of the answer to one. `HISTORY` keeps the newest.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Record {
+    /// When, nanoseconds of `CLOCK_MONOTONIC_COARSE`; 0 was never written.
+    pub at: u64,
+    /// Hash of the Call-ID.
+    pub call: u64,
+    /// Hash of the terminal's tag, or 0.
+    pub tag: u64,
+    /// See [`Self::meant`].
+    pub meant_addr: [u64; 2],
+    /// See [`Self::learned`].
+    pub learned_addr: [u64; 2],
+    /// See [`Self::meant`].
+    pub meant_port: u16,
+    /// See [`Self::learned`].
+    pub learned_port: u16,
+    /// CSeq's number.
+    pub cseq: u32,
+    /// What happened beside it: a bit for each event, see [`crate::counter::Counter::event_bit`].
+    pub events: u32,
+    /// Status of a response; 0 is a request.
+    pub status: u16,
+    /// A [`crate::message::Method`] as u8.
+    pub method: u8,
+    /// The verdict, a [`crate::counter::Counter`] as u8.
+    pub verdict: u8,
+}
+
+impl Record {
+    /// Where the PBX sent it. Of an answer, where its request had been sent.
+    #[inline(always)]
+    #[must_use]
+    pub const fn meant(&self) -> Endpoint {
+        Endpoint {
+            addr: self.meant_addr,
+            port: self.meant_port as u32,
+            reserved: 0,
+        }
+    }
+
+    /// Sets [`Self::meant`].
+    #[inline(always)]
+    pub const fn set_meant(&mut self, meant: &Endpoint) {
+        self.meant_addr[0] = meant.addr[0];
+        self.meant_addr[1] = meant.addr[1];
+        self.meant_port = meant.port as u16;
+    }
+
+    /// Where the terminal is, if that is known.
+    #[inline(always)]
+    #[must_use]
+    pub const fn learned(&self) -> Endpoint {
+        Endpoint {
+            addr: self.learned_addr,
+            port: self.learned_port as u32,
+            reserved: 0,
+        }
+    }
+
+    /// Sets [`Self::learned`].
+    #[inline(always)]
+    pub const fn set_learned(&mut self, learned: &Endpoint) {
+        self.learned_addr[0] = learned.addr[0];
+        self.learned_addr[1] = learned.addr[1];
+        self.learned_port = learned.port as u16;
+    }
+}
 
 /// Ticks are nanoseconds shifted down to about a millisecond, so that 32 bits last for 52 days.
 #[inline(always)]
@@ -448,13 +562,14 @@ pub mod origin {
 
 const _: () = {
     assert!(size_of::<Endpoint>() == 24);
-    assert!(size_of::<Config>() == 48);
+    assert!(size_of::<Config>() == 64);
     assert!(size_of::<DialogKey>() == 16);
     assert!(size_of::<ContactKey>() == 16);
-    assert!(size_of::<Binding>() == 184);
+    assert!(size_of::<Binding>() == 200);
     assert!(size_of::<Entry>() == 56);
     assert!(size_of::<Slot>() == 64);
     assert!(size_of::<Set>() == 256);
+    assert!(size_of::<Record>() == 72);
     assert!(size_of::<PolicyRule>() == 4);
 };
 
@@ -463,11 +578,13 @@ unsafe impl Words for Binding {}
 // SAFETY: the same.
 unsafe impl Words for Entry {}
 // SAFETY: the same.
+unsafe impl Words for Record {}
+// SAFETY: the same.
 unsafe impl Words for Endpoint {}
 
 #[cfg(feature = "user")]
 mod pod {
-    use super::{Binding, Config, ContactKey, DialogKey, PolicyRule, Slot};
+    use super::{Binding, Config, ContactKey, DialogKey, PolicyRule, Record, Slot};
 
     macro_rules! pod {
         ($($t:ty),*) => {$(
@@ -475,5 +592,7 @@ mod pod {
             unsafe impl aya::Pod for $t {}
         )*};
     }
-    pod!(Binding, Config, ContactKey, DialogKey, PolicyRule, Slot);
+    pod!(
+        Binding, Config, ContactKey, DialogKey, PolicyRule, Record, Slot
+    );
 }

@@ -46,6 +46,13 @@ impl Word {
         arch::exchange(self.0, value);
     }
 
+    /// Adds to the value. What it was before.
+    #[inline(always)]
+    #[must_use]
+    pub fn fetch_add(self, value: u64) -> u64 {
+        arch::fetch_add(self.0, value)
+    }
+
     /// Adds to the value.
     #[inline(always)]
     pub fn add(self, value: u64) {
@@ -86,6 +93,15 @@ mod arch {
     }
 
     #[inline(always)]
+    pub(super) fn fetch_add(at: *mut u64, mut value: u64) -> u64 {
+        // SAFETY: `Word::new` promises a valid word.
+        unsafe {
+            asm!("{v} = atomic_fetch_add((u64 *)({at} + 0), {v})", at = in(reg) at, v = inout(reg) value);
+        }
+        value
+    }
+
+    #[inline(always)]
     pub(super) fn add(at: *mut u64, value: u64) {
         // SAFETY: `Word::new` promises a valid word.
         unsafe {
@@ -115,6 +131,10 @@ mod arch {
         match word(at).compare_exchange(old, new, Ordering::SeqCst, Ordering::SeqCst) {
             Ok(found) | Err(found) => found,
         }
+    }
+
+    pub(super) fn fetch_add(at: *mut u64, value: u64) -> u64 {
+        word(at).fetch_add(value, Ordering::Relaxed)
     }
 
     pub(super) fn add(at: *mut u64, value: u64) {

@@ -40,6 +40,23 @@ macro_rules! counters {
     };
 }
 
+/// The first of the events.
+const FIRST_EVENT: u32 = Counter::DialogActivated as u32;
+
+const _: () = assert!(Counter::COUNT - FIRST_EVENT <= u32::BITS && Counter::COUNT <= 256);
+
+impl Counter {
+    /// The bit of an event in [`Record::events`](crate::abi::Record::events); of any other counter 0.
+    #[inline(always)]
+    #[must_use]
+    pub const fn event_bit(self) -> u32 {
+        match (self as u32).checked_sub(FIRST_EVENT) {
+            Some(event) => 1 << event,
+            None => 0,
+        }
+    }
+}
+
 /// What a [`Counter`] counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
@@ -53,10 +70,10 @@ pub enum Kind {
 
 counters! {
     // Packets that are none of our business.
-    InNotIpv4 = "in_not_ipv4", Ingress, "not IPv4 (ARP, IPv6, VLAN)";
-    InNotUdp = "in_not_udp", Ingress, "IPv4, but not UDP";
+    InNotIp = "in_not_ip", Ingress, "neither IPv4 nor IPv6 (ARP, more than two VLAN tags)";
+    InNotUdp = "in_not_udp", Ingress, "IP, but not UDP";
     InOtherPort = "in_other_port", Ingress, "UDP to a port that is not SIP";
-    InFragment = "in_fragment", Ingress, "an IP fragment: passed, nothing learned";
+    InFragment = "in_fragment", Ingress, "an IP fragment after the first: nothing to learn from";
     InMalformed = "in_malformed", Ingress, "lengths in its headers contradict the packet";
     InBadSource = "in_bad_source", Ingress, "source is zero, loopback, multicast or port 0";
     InKeepalive = "in_keepalive", Ingress, "keepalive (CRLF, zero bytes, empty)";
@@ -78,10 +95,12 @@ counters! {
     InResponse = "in_response", Ingress, "response to a request of the PBX";
     InResponseUnasked = "in_response_unasked", Ingress, "response to nothing that the PBX sent: nothing learned";
 
-    OutNotIpv4 = "out_not_ipv4", Egress, "not IPv4 (ARP, IPv6, VLAN)";
-    OutNotUdp = "out_not_udp", Egress, "IPv4, but not UDP";
+    OutNotIp = "out_not_ip", Egress, "neither IPv4 nor IPv6 (ARP, more than two VLAN tags)";
+    OutNotUdp = "out_not_udp", Egress, "IP, but not UDP";
     OutOtherPort = "out_other_port", Egress, "UDP from a port that is not SIP";
-    OutFragment = "out_fragment", Egress, "an IP fragment: left alone";
+    OutFragment = "out_fragment", Egress, "an IP fragment after the first: left alone, as the first was";
+    OutFragmentRedirected = "out_fragment_redirected", Egress, "an IP fragment, sent after its redirected first";
+    OutFragmentRefused = "out_fragment_refused", Egress, "first fragment, to be redirected, but a later one was seen before it: left alone";
     OutSegmented = "out_segmented", Egress, "a UDP GSO super-packet: left alone";
     OutMalformed = "out_malformed", Egress, "lengths in its headers contradict the packet";
     OutKeepalive = "out_keepalive", Egress, "keepalive or STUN of the PBX";
@@ -96,6 +115,9 @@ counters! {
     OutRoute = "out_route", Egress, "request with a Route: aimed at another hop";
     OutAmbiguous = "out_ambiguous", Egress, "two live terminals claim that contact: left alone";
     OutForeignContact = "out_foreign_contact", Egress, "found by Request-URI alone, and not what NAT does to an address: left alone";
+    OutOtherFamily = "out_other_family", Egress, "meant for IPv4 and learned by IPv6, or the reverse: left alone";
+    OutLeftAlone = "out_left_alone", Egress, "the terminal has answered where the PBX means, and not where it was learned";
+    OutUnanswered = "out_unanswered", Egress, "redirects of this message drew no answer: this one goes where the PBX means";
     OutPolicyOff = "out_policy_off", Egress, "policy for the learned address is off";
     OutNotDirect = "out_not_direct", Egress, "policy is auto, and the terminal came through another proxy";
     OutAlreadyThere = "out_already_there", Egress, "goes to the learned address by itself";
@@ -123,5 +145,8 @@ counters! {
     PendingDropped = "pending_dropped", Event, "dialog end: dropped while pending, since the PBX refused the request";
     TableFull = "table_full", Event, "binding not stored: its table is full";
     SlotBusy = "slot_busy", Event, "a slot was being written by another CPU: skipped";
+    PeerProven = "peer_proven", Event, "learned address: answered a redirected request";
+    PeerLeftAlone = "peer_left_alone", Event, "learned address: does not answer, the one that the PBX means does; now left alone";
+    NextHopKept = "next_hop_kept", Event, "a redirected packet with a VLAN tag got another address, and the next hop that it had";
     NextHopChanged = "next_hop_changed", Event, "a redirected packet got another address, so the kernel routed it again";
 }

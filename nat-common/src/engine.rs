@@ -45,7 +45,14 @@ pub enum Table {
     Outbound,
     /// Dialog ends not yet accepted.
     Pending,
+    /// Learned addresses, and whether they answer.
+    Peers,
+    /// Datagrams that the PBX sends in fragments.
+    Fragments,
 }
+
+/// How many tables there are.
+pub const TABLES: usize = 5;
 
 /// What the decisions need from where they run.
 ///

@@ -9,7 +9,7 @@ use nat_common::abi::{
     Binding, ContactKey, DialogKey, Endpoint, Entry, Policy, SECOND, Set, TEXT_LEN, flag,
 };
 use nat_common::counter::Counter;
-use nat_common::engine::{self, Env, Table};
+use nat_common::engine::{self, Env, TABLES, Table};
 use nat_common::hash::{self, Cursor};
 use nat_common::scan::Scan;
 use nat_common::slots::{SlotKey, Slots};
@@ -34,8 +34,8 @@ struct World {
     now: Cell<u64>,
     policy: Cell<Policy>,
     text: RefCell<Vec<u8>>,
-    tables: [Vec<UnsafeCell<Set>>; 3],
-    copies: [UnsafeCell<Entry>; 3],
+    tables: [Vec<UnsafeCell<Set>>; TABLES],
+    copies: [UnsafeCell<Entry>; TABLES],
     entry: UnsafeCell<Entry>,
     draft: UnsafeCell<Binding>,
     dialogs: UnsafeCell<HashMap<DialogKey, Box<Binding>>>,
@@ -51,7 +51,7 @@ impl World {
             now: Cell::new(1000 * SECOND),
             policy: Cell::new(Policy::Auto),
             text: RefCell::default(),
-            tables: [table(), table(), table()],
+            tables: std::array::from_fn(|_| table()),
             copies: Default::default(),
             entry: UnsafeCell::default(),
             draft: UnsafeCell::new(Binding::EMPTY),

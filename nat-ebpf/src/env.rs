@@ -12,7 +12,9 @@ use nat_common::slots::{SlotKey, Slots};
 use nat_common::source::{Source as _, Span};
 use nat_common::swar;
 
-use crate::maps::{self, CONTACTS, DIALOGS, INBOUND, OUTBOUND, PENDING, POLICY, Room};
+use crate::maps::{
+    self, CONTACTS, DIALOGS, FRAGMENTS, INBOUND, OUTBOUND, PEERS, PENDING, POLICY, Room,
+};
 use crate::packet::Payload;
 use crate::repeat::MayGoto;
 
@@ -79,6 +81,8 @@ impl Env for Kernel<'_> {
             Table::Inbound => (&INBOUND, self.config.transaction_mask),
             Table::Outbound => (&OUTBOUND, self.config.transaction_mask),
             Table::Pending => (&PENDING, self.config.pending_mask),
+            Table::Peers => (&PEERS, self.config.peer_mask),
+            Table::Fragments => (&FRAGMENTS, self.config.fragment_mask),
         };
         let set = map.get_ptr_mut(key.index & mask)?;
         // SAFETY: an array map's value is always valid, aligned to eight, and only these programs

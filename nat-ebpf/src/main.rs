@@ -53,7 +53,7 @@ fn arrived(ctx: &XdpContext) -> Counter {
     };
     match read(ctx.into(), &room, Direction::In) {
         Read::Sip => learn(ctx, &room),
-        Read::NotIpv4 => Counter::InNotIpv4,
+        Read::NotIp => Counter::InNotIp,
         Read::NotUdp => Counter::InNotUdp,
         Read::Fragment => Counter::InFragment,
         Read::Malformed => Counter::InMalformed,
@@ -82,7 +82,7 @@ fn sent(ctx: &TcContext) -> (Counter, i32) {
     }
     // A tag that the NIC is to insert is not in the frame.
     if skb.vlan_present != 0 {
-        return leave(Counter::OutNotIpv4);
+        return leave(Counter::OutNotIp);
     }
     let Some(room) = Room::of(Direction::Out) else {
         return leave(Counter::OutNoTables);
@@ -93,7 +93,7 @@ fn sent(ctx: &TcContext) -> (Counter, i32) {
     }
     let counter = match read(ctx.into(), &room, Direction::Out) {
         Read::Sip => aim(ctx, &room),
-        Read::NotIpv4 => return leave(Counter::OutNotIpv4),
+        Read::NotIp => return leave(Counter::OutNotIp),
         Read::NotUdp => return leave(Counter::OutNotUdp),
         Read::Fragment => return leave(Counter::OutFragment),
         Read::Malformed => return leave(Counter::OutMalformed),
@@ -132,7 +132,7 @@ fn sent(ctx: &TcContext) -> (Counter, i32) {
 enum Read {
     /// A SIP message, which the room now holds.
     Sip,
-    NotIpv4,
+    NotIp,
     NotUdp,
     Fragment,
     Malformed,
@@ -153,7 +153,7 @@ enum Read {
 fn read(frame: Frame, room: &Room, direction: Direction) -> Read {
     let (datagram, payload) = match packet::parse(frame) {
         Ok(found) => found,
-        Err(NotOurs::NotIpv4) => return Read::NotIpv4,
+        Err(NotOurs::NotIp) => return Read::NotIp,
         Err(NotOurs::NotUdp) => return Read::NotUdp,
         Err(NotOurs::Fragment) => return Read::Fragment,
         Err(NotOurs::Malformed) => return Read::Malformed,

@@ -3,9 +3,12 @@
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, PerCpuArray};
-use nat_common::abi::{Binding, Config, ContactKey, DialogKey, Endpoint, Entry, PolicyRule, Set};
+use nat_common::abi::{
+    Binding, Config, ContactKey, DialogKey, Endpoint, Entry, PolicyRule, Record, Set,
+};
+use nat_common::atomic::Word;
 use nat_common::counter::Counter;
-use nat_common::engine::Table;
+use nat_common::engine::{TABLES, Table};
 use nat_common::hash::Cursor;
 use nat_common::message::{Doubt, Message};
 use nat_common::scan::Scan;
@@ -44,6 +47,22 @@ pub(crate) static OUTBOUND: Array<Set> = Array::with_max_entries(16_384, 0);
 #[map]
 pub(crate) static PENDING: Array<Set> = Array::with_max_entries(4096, 0);
 
+/// Learned addresses, and whether they answer.
+#[map]
+pub(crate) static PEERS: Array<Set> = Array::with_max_entries(4096, 0);
+
+/// Datagrams that the PBX sends in fragments.
+#[map]
+pub(crate) static FRAGMENTS: Array<Set> = Array::with_max_entries(1024, 0);
+
+/// What was decided, the oldest overwritten.
+#[map]
+static HISTORY: Array<Record> = Array::with_max_entries(65_536, 0);
+
+/// How many records were written to `HISTORY`.
+#[map]
+static WRITTEN: Array<u64> = Array::with_max_entries(1, 0);
+
 /// What happened how often.
 #[map]
 static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Counter::COUNT, 0);
@@ -60,7 +79,8 @@ struct Contents {
     aim: Endpoint,
     draft: Binding,
     entry: Entry,
-    copies: [Entry; 3],
+    copies: [Entry; TABLES],
+    record: Record,
     cursor: Cursor,
 }
 
@@ -147,6 +167,23 @@ impl Room {
         }
     }
 
+    /// The record of this message, emptied.
+    #[inline(always)]
+    pub(crate) fn new_record(&self) -> &mut Record {
+        // SAFETY: see `Room`.
+        unsafe {
+            words::zero(&raw mut (*self.0).record);
+            &mut (*self.0).record
+        }
+    }
+
+    /// The record of this message.
+    #[inline(always)]
+    pub(crate) fn record(&self) -> &mut Record {
+        // SAFETY: see `Room`.
+        unsafe { &mut (*self.0).record }
+    }
+
     /// Where a hash keeps how far it has come.
     #[inline(always)]
     pub(crate) fn cursor(&self) -> &mut Cursor {
@@ -166,6 +203,22 @@ impl Room {
 #[inline(always)]
 pub(crate) fn config() -> Option<&'static Config> {
     CONFIG.get(0)
+}
+
+/// Keeps a record, in place of the oldest.
+#[inline(never)]
+pub(crate) fn remember(record: &Record, mask: u32) -> u32 {
+    let Some(written) = WRITTEN.get_ptr_mut(0) else {
+        return 0;
+    };
+    // SAFETY: the value is valid, aligned, and only these programs write to it, and so.
+    let number = unsafe { Word::new(written) }.fetch_add(1);
+    let Some(place) = HISTORY.get_ptr_mut(number as u32 & mask) else {
+        return 0;
+    };
+    // SAFETY: both are valid. A reader may see a record half written: it is for people.
+    unsafe { words::copy(record, place) };
+    1
 }
 
 /// Adds one to a counter.

@@ -14,7 +14,7 @@ use network_types::udp::UdpHdr;
 
 /// Why a frame is not for sipnat.
 pub(crate) enum NotOurs {
-    NotIpv4,
+    NotIp,
     NotUdp,
     Fragment,
     Malformed,
@@ -51,7 +51,7 @@ pub(crate) fn parse(frame: Frame) -> Result<(Datagram, Payload), NotOurs> {
     // SAFETY: `header` checked the bounds, and the type has no alignment to keep but that of its
     // ether_type, which lies at an even offset.
     if unsafe { (*eth).ether_type } != EtherType::Ipv4 as u16 {
-        return Err(NotOurs::NotIpv4);
+        return Err(NotOurs::NotIp);
     }
     let ip: *const Ipv4Hdr = header(frame, EthHdr::LEN)?;
     // SAFETY: as above; all fields are bytes.

@@ -25,6 +25,12 @@ pub struct Sizes {
     pub transactions: u32,
     /// Sets of four in `PENDING`; a power of two.
     pub pending: u32,
+    /// Sets of four in `PEERS`; a power of two.
+    pub peers: u32,
+    /// Sets of four in `FRAGMENTS`; a power of two.
+    pub fragments: u32,
+    /// Records in `HISTORY`; a power of two.
+    pub history: u32,
     /// Entries in `DIALOGS` and in `CONTACTS`; memory is taken only as they fill.
     pub bindings: u32,
 }
@@ -35,6 +41,9 @@ impl Default for Sizes {
         Self {
             transactions: 16384,
             pending: 4096,
+            peers: 4096,
+            fragments: 1024,
+            history: 65_536,
             bindings: 262_144,
         }
     }
@@ -113,6 +122,9 @@ impl<'o> Loader<'o> {
             .map_max_entries(map::INBOUND, self.sizes.transactions)
             .map_max_entries(map::OUTBOUND, self.sizes.transactions)
             .map_max_entries(map::PENDING, self.sizes.pending)
+            .map_max_entries(map::PEERS, self.sizes.peers)
+            .map_max_entries(map::FRAGMENTS, self.sizes.fragments)
+            .map_max_entries(map::HISTORY, self.sizes.history)
             .map_max_entries(map::DIALOGS, self.sizes.bindings)
             .map_max_entries(map::CONTACTS, self.sizes.bindings)
             // Not there when the programs log nothing.
@@ -144,11 +156,17 @@ impl<'o> Loader<'o> {
         let Sizes {
             transactions,
             pending,
+            peers,
+            fragments,
+            history,
             bindings,
         } = self.sizes;
         ensure!(
-            transactions.is_power_of_two() && pending.is_power_of_two() && bindings > 0,
-            "sizes of the transaction tables must be powers of two: {:?}",
+            [transactions, pending, peers, fragments, history]
+                .into_iter()
+                .all(u32::is_power_of_two)
+                && bindings > 0,
+            "sizes of tables other than those of bindings must be powers of two: {:?}",
             self.sizes
         );
         ensure!(!self.ports.is_empty(), "no SIP port given");
@@ -165,6 +183,10 @@ impl<'o> Loader<'o> {
             abi: ABI,
             transaction_mask: transactions - 1,
             pending_mask: pending - 1,
+            peer_mask: peers - 1,
+            fragment_mask: fragments - 1,
+            history_mask: history - 1,
+            shadow: 0,
             reserved: 0,
             ports,
         })

@@ -28,6 +28,9 @@ impl Path {
         let sizes = Sizes {
             transactions: 64,
             pending: 64,
+            peers: 64,
+            fragments: 64,
+            history: 64,
             bindings: 64,
         };
         let path = Loader::new(&object).sizes(sizes).load();

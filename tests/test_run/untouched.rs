@@ -14,9 +14,9 @@ fn not_sip(make: impl Fn(&[u8]) -> Vec<u8>) -> Vec<(String, Vec<u8>, &'static st
     let sip = make(INVITE.as_bytes());
     let length = (sip.len() - 14) as u16;
     let mut all = vec![
-        ("ARP", with(sip.clone(), 12, &[0x08, 0x06]), "not_ipv4"),
-        ("IPv6", with(sip.clone(), 12, &[0x86, 0xdd]), "not_ipv4"),
-        ("VLAN", with(sip.clone(), 12, &[0x81, 0x00]), "not_ipv4"),
+        ("ARP", with(sip.clone(), 12, &[0x08, 0x06]), "not_ip"),
+        ("IPv6", with(sip.clone(), 12, &[0x86, 0xdd]), "not_ip"),
+        ("VLAN", with(sip.clone(), 12, &[0x81, 0x00]), "not_ip"),
         ("TCP", with(sip.clone(), 23, &[6]), "not_udp"),
         ("version 6", with(sip.clone(), 14, &[0x65]), "malformed"),
         (
