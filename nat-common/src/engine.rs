@@ -6,13 +6,14 @@
 use core::ptr::NonNull;
 
 use crate::abi::{
-    Binding, ContactKey, DialogKey, Endpoint, Entry, Policy, SECOND, TICK_SHIFT, flag, ticks,
+    Binding, ContactKey, DialogKey, Endpoint, Entry, Policy, Record, SECOND, TICK_SHIFT, flag,
+    ticks,
 };
 use crate::atomic::Word;
 use crate::counter::Counter;
 use crate::key;
 use crate::message::{Field, MAX_CONTACTS, Message, Method, header};
-use crate::slots::{Noted, SlotKey, Slots};
+use crate::slots::{Noted, SlotKey, Slots, age};
 use crate::source::Span;
 use crate::words;
 
@@ -35,6 +36,15 @@ pub const DEFAULT_EXPIRES: u32 = 3600;
 
 /// How long the mark of `Contact: *` is kept: longer than registrars grant.
 pub const REMOVED_LIFE: u64 = 7 * 24 * 3600 * SECOND;
+
+/// How long it is remembered where a terminal answers, in ticks.
+pub const PEER_LIFE: u32 = ((12 * 3600 * SECOND) >> TICK_SHIFT) as u32;
+
+/// How often a request is sent before every other transmission takes the other way.
+const PATIENCE: u8 = 4;
+
+/// How many responses a terminal may be sent before its repeated request says that it does not get them.
+const RESPONSES: u8 = 2;
 
 /// The set-associative tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,14 +76,14 @@ pub trait Env {
     /// The set of a table in which a key belongs. Room for copies is one per table, so what was found
     /// in a table is valid until the next look into the same table.
     fn slots(&self, table: Table, key: &SlotKey) -> Option<Slots<'_>>;
-    /// An entry to fill in, empty; asked for once a message.
+    /// An entry to fill in, empty; the one asked for before is then of no use.
     #[expect(clippy::mut_from_ref, reason = "memory for one message")]
     fn entry(&self) -> &mut Entry;
     /// An active dialog end.
     fn dialog(&self, key: &DialogKey) -> Option<NonNull<Binding>>;
     /// An active contact.
     fn contact(&self, key: &ContactKey) -> Option<NonNull<Binding>>;
-    /// A binding to fill in, empty; asked for once a message.
+    /// Room for a binding, in which is what was left there.
     #[expect(clippy::mut_from_ref, reason = "memory for one message")]
     fn draft(&self) -> &mut Binding;
     /// Copies part of the message into a draft's text.
@@ -86,7 +96,16 @@ pub trait Env {
     fn remove_contact(&self, key: &ContactKey);
     /// Policy for a learned address.
     fn policy(&self, learned: &Endpoint) -> Policy;
-    /// Adds one to a counter.
+    /// Keyed hash of three words.
+    fn mix(&self, a: u64, b: u64, c: u64) -> u64;
+    /// Whether nothing is to be redirected.
+    fn shadow(&self) -> bool;
+    /// The record of this message.
+    #[expect(clippy::mut_from_ref, reason = "memory for one message")]
+    fn record(&self) -> &mut Record;
+    /// Keeps the record of this message.
+    fn remember(&self, record: &Record);
+    /// Adds one to a counter, and an event to the record.
     fn count(&self, counter: Counter);
 }
 
@@ -96,10 +115,14 @@ pub trait Env {
 pub fn ingress<E: Env>(env: &E, m: &Message, peer: &Endpoint) -> Counter {
     let call = env.hash(m.span(Field::CallId));
     if m.status == 0 {
-        request_in(env, m, call, peer)
-    } else {
-        response_in(env, m, call)
+        return request_in(env, m, call, peer);
     }
+    begin_record(env, m, call);
+    let counter = response_in(env, m, call);
+    if counter == Counter::InResponse {
+        end_record(env, counter);
+    }
+    counter
 }
 
 /// The PBX sends a message. `to` is where the packet is going, and changed if it is to go elsewhere; the
@@ -107,14 +130,39 @@ pub fn ingress<E: Env>(env: &E, m: &Message, peer: &Endpoint) -> Counter {
 #[inline(always)]
 pub fn egress<E: Env>(env: &E, m: &Message, to: &mut Endpoint) -> Counter {
     let call = env.hash(m.span(Field::CallId));
-    if m.status == 0 {
-        if m.has(Field::ToTag) {
-            from_pending(env, m, call);
-        }
+    begin_record(env, m, call);
+    env.record().set_meant(to);
+    let counter = if m.status == 0 {
         request_out(env, m, call, to)
     } else {
         response_out(env, m, call, to)
+    };
+    if env.shadow() {
+        let meant = env.record().meant();
+        // SAFETY: valid references.
+        unsafe { words::copy(&meant, to) };
     }
+    end_record(env, counter);
+    counter
+}
+
+#[inline(always)]
+fn begin_record<E: Env>(env: &E, m: &Message, call: u64) {
+    let record = env.record();
+    // SAFETY: a valid reference.
+    unsafe { words::zero(record) };
+    record.at = env.now();
+    record.call = call;
+    record.cseq = m.cseq;
+    record.status = m.status;
+    record.method = m.method as u8;
+}
+
+#[inline(always)]
+fn end_record<E: Env>(env: &E, verdict: Counter) {
+    let record = env.record();
+    record.verdict = verdict as u8;
+    env.remember(record);
 }
 
 /// A request's source is noted with its transaction, and with the dialog end that it may create.
@@ -149,9 +197,16 @@ fn request_in<E: Env>(env: &E, m: &Message, call: u64, peer: &Endpoint) -> Count
     let Some(mut slots) = env.slots(Table::Inbound, &key) else {
         return Counter::InNoTables;
     };
-    match slots.note(&key, entry, TRANSACTION_LIFE, false) {
+    match slots.note(&key, entry, TRANSACTION_LIFE) {
         Noted::New => {}
-        Noted::Same => return Counter::InRepeat,
+        Noted::Same => {
+            let known = slots.found();
+            if known.sent >= RESPONSES || known.flags & flag::TRIED != 0 {
+                // What was sent does not seem to arrive.
+                slots.amend(&key, flag::REPEATED);
+            }
+            return Counter::InRepeat;
+        }
         Noted::Other => return Counter::InOtherSource,
         Noted::Busy => return Counter::InBusy,
     }
@@ -159,7 +214,7 @@ fn request_in<E: Env>(env: &E, m: &Message, call: u64, peer: &Endpoint) -> Count
         let tag = env.hash(m.span(Field::FromTag));
         let key = key::pending(call, tag);
         if let Some(mut slots) = env.slots(Table::Pending, &key) {
-            match slots.note(&key, entry, TRANSACTION_LIFE, false) {
+            match slots.note(&key, entry, TRANSACTION_LIFE) {
                 Noted::New => env.count(Counter::PendingNoted),
                 Noted::Same => {}
                 Noted::Other => {
@@ -186,8 +241,12 @@ fn response_in<E: Env>(env: &E, m: &Message, call: u64) -> Counter {
     let Some(request) = env.slots(Table::Outbound, &key).and_then(|s| s.find(&key)) else {
         return Counter::InResponseUnasked;
     };
+    answers_there(env, request);
     let in_dialog = request.flags & flag::IN_DIALOG != 0;
     let accepted = in_dialog || (m.method.creates_dialog() && m.status < 300);
+    let record = env.record();
+    record.set_meant(&request.peer());
+    record.set_learned(&request.peer());
     if m.status > 100 && accepted && m.has(Field::ToTag) {
         request.set_advertised(&m.advertised);
         if m.record_routes > request.record_routes {
@@ -200,9 +259,67 @@ fn response_in<E: Env>(env: &E, m: &Message, call: u64) -> Counter {
         if m.method == Method::Bye && (m.status / 100 == 2 || m.status == 481 || m.status == 408) {
             request.flags |= flag::ENDED;
         }
-        accept_dialog(env, m, call, env.hash(m.span(Field::ToTag)), request);
+        let tag = env.hash(m.span(Field::ToTag));
+        env.record().tag = tag;
+        accept_dialog(env, m, call, tag, request);
     }
     Counter::InResponse
+}
+
+/// An answer shows where the terminal can be reached: that is remembered of its learned address.
+#[inline(always)]
+fn answers_there<E: Env>(env: &E, request: &mut Entry) {
+    let state = request.flags & (flag::REDIRECTED | flag::LEFT_ALONE);
+    if state == 0 {
+        return;
+    }
+    if state == flag::LEFT_ALONE {
+        // It was sent where it was meant to go. The terminal is still known by its learned address.
+        let (meant, learned) = (request.peer(), request.advertised());
+        note_peer(env, &learned, &meant, flag::LEFT_ALONE, 0);
+        request.set_peer(&learned);
+    } else {
+        let (learned, meant) = (request.peer(), request.advertised());
+        note_peer(env, &learned, &meant, flag::PROVEN, 0);
+    }
+}
+
+/// What names a learned address in `PEERS`.
+#[inline(always)]
+fn peer_key<E: Env>(env: &E, learned: &Endpoint) -> SlotKey {
+    SlotKey::of(env.mix(learned.addr[0], learned.addr[1], u64::from(learned.port)))
+}
+
+/// Notes where the terminal at a learned address answers, unless that is known.
+#[inline(never)]
+fn note_peer<E: Env>(env: &E, learned: &Endpoint, meant: &Endpoint, state: u16, transaction: u64) {
+    let key = peer_key(env, learned);
+    let now = ticks(env.now());
+    if let Some(known) = env.slots(Table::Peers, &key).and_then(|s| s.find(&key))
+        && known.flags == state
+        && known.contact == transaction
+        && known.advertised() == *meant
+        && age(now, known.at) < PEER_LIFE / 2
+    {
+        return;
+    }
+    let entry = env.entry();
+    entry.at = now;
+    entry.flags = state;
+    entry.contact = transaction;
+    entry.set_peer(learned);
+    entry.set_advertised(meant);
+    if env
+        .slots(Table::Peers, &key)
+        .is_some_and(|mut s| s.put(&key, entry))
+    {
+        if state & flag::PROVEN != 0 {
+            env.count(Counter::PeerProven);
+        }
+        if state & flag::LEFT_ALONE != 0 {
+            env.count(Counter::PeerLeftAlone);
+        }
+    }
 }
 
 /// The PBX's answer decides what a request of a terminal was worth, and goes back to its source.
@@ -211,16 +328,109 @@ fn response_out<E: Env>(env: &E, m: &Message, call: u64, to: &mut Endpoint) -> C
     let branch = env.hash(m.span(Field::Branch));
     let key = key::transaction(call, branch, m.cseq, m.method);
     let Some(request) = env.slots(Table::Inbound, &key).and_then(|s| s.find(&key)) else {
-        return Counter::OutUnknownResponse;
+        return late_response_out(env, m, call, to);
     };
+    let flags = request.flags;
     answered(env, m, call, request);
-    let direct = request.flags & flag::DIRECT != 0;
-    decide(
+    // What came of the answer is not the request's.
+    request.flags = flags;
+    let counter = decide(
         env,
         &request.peer(),
-        direct,
         to,
-        Counter::OutRedirectedResponse,
+        &Case {
+            counter: Counter::OutRedirectedResponse,
+            direct: flags & flag::DIRECT != 0,
+            doubtful: flags & (flag::REPEATED | flag::TRIED) == flag::REPEATED,
+            transaction: key.id(),
+        },
+    );
+    if is_choice(counter) {
+        follow_response(env, &key, request, counter);
+    }
+    counter
+}
+
+/// Whether the learned address and the one that the PBX means differ, and one of them was chosen.
+#[inline(always)]
+const fn is_choice(counter: Counter) -> bool {
+    matches!(
+        counter,
+        Counter::OutRedirectedResponse
+            | Counter::OutRedirectedDialog
+            | Counter::OutRedirectedContact
+            | Counter::OutLeftAlone
+            | Counter::OutUnanswered
+    )
+}
+
+/// Notes with a terminal's request that a response was sent, as far as it matters when the request is
+/// repeated: after two responses the next one takes the other way, and if the terminal then repeats its request
+/// once more, that was the wrong one.
+#[inline(never)]
+fn follow_response<E: Env>(env: &E, key: &SlotKey, request: &mut Entry, counter: Counter) {
+    if env.shadow() {
+        return;
+    }
+    if request.flags & flag::REPEATED != 0 {
+        let meant = env.record().meant();
+        let peer = request.peer();
+        if request.flags & flag::TRIED != 0 {
+            forget_tried(env, &peer);
+        } else if counter == Counter::OutUnanswered {
+            note_peer(env, &peer, &meant, flag::TRIED, key.id());
+        }
+        request.flags = (request.flags ^ flag::TRIED) & !flag::REPEATED;
+        request.sent = 0;
+    } else if request.sent < RESPONSES {
+        request.sent += 1;
+    } else {
+        return;
+    }
+    let entry = env.entry();
+    // SAFETY: valid references.
+    unsafe { words::copy(request, entry) };
+    if let Some(mut slots) = env.slots(Table::Inbound, key)
+        && !slots.put(key, entry)
+    {
+        env.count(Counter::SlotBusy);
+    }
+}
+
+/// The other way did not help.
+#[inline(never)]
+fn forget_tried<E: Env>(env: &E, learned: &Endpoint) {
+    let key = peer_key(env, learned);
+    if let Some(known) = env.slots(Table::Peers, &key).and_then(|s| s.find(&key))
+        && known.flags == flag::TRIED
+        && let Some(mut slots) = env.slots(Table::Peers, &key)
+    {
+        slots.amend(&key, 0);
+    }
+}
+
+/// A response whose transaction is not known (any more) goes where the dialog end is.
+#[inline(never)]
+fn late_response_out<E: Env>(env: &E, m: &Message, call: u64, to: &mut Endpoint) -> Counter {
+    if !m.has(Field::FromTag) {
+        return Counter::OutUnknownResponse;
+    }
+    let tag = env.hash(m.span(Field::FromTag));
+    env.record().tag = tag;
+    if live_dialog(env, &DialogKey { call, tag }).is_none() {
+        return Counter::OutUnknownResponse;
+    }
+    let known = env.draft();
+    decide(
+        env,
+        &known.learned,
+        to,
+        &Case {
+            counter: Counter::OutRedirectedResponse,
+            direct: known.has(flag::DIRECT),
+            doubtful: false,
+            transaction: 0,
+        },
     )
 }
 
@@ -241,6 +451,7 @@ fn answered<E: Env>(env: &E, m: &Message, call: u64, request: &mut Entry) {
         return;
     }
     let tag = env.hash(m.span(Field::FromTag));
+    env.record().tag = tag;
     if m.status >= 300 {
         if !in_dialog {
             refused(env, call, tag, request);
@@ -280,8 +491,12 @@ fn refused<E: Env>(env: &E, call: u64, tag: u64, request: &Entry) {
 fn accept_dialog<E: Env>(env: &E, m: &Message, call: u64, tag: u64, place: &Entry) {
     let key = DialogKey { call, tag };
     let now = env.now();
+    let known = live_dialog(env, &key);
     let draft = env.draft();
-    let Some(known) = live_dialog(env, &key, now).map(NonNull::as_ptr) else {
+    let Some(known) = known.map(NonNull::as_ptr) else {
+        // SAFETY: a valid reference.
+        unsafe { words::zero(draft) };
+        draft.key = [call, tag];
         draft.created = now;
         let terminal = if place.flags & flag::PBX == 0 {
             Field::FromUri
@@ -299,32 +514,37 @@ fn accept_dialog<E: Env>(env: &E, m: &Message, call: u64, tag: u64, place: &Entr
         }
         return put_dialog(env, &key, draft, Counter::DialogActivated);
     };
+    let newest = if place.flags & flag::PBX == 0 {
+        draft.cseq
+    } else {
+        draft.peer_cseq
+    };
+    if m.cseq < newest {
+        return env.count(Counter::DialogStale);
+    }
+    let ended = draft.has(flag::ENDED);
+    if draft.learned != place.peer() {
+        if place.flags & (flag::PBX | flag::IN_DIALOG) == 0 && !ended {
+            // The PBX accepted a new dialog, not a message of this one.
+            return env.count(Counter::DialogGuarded);
+        }
+        let expires = draft.expires;
+        settle(draft, m, place, now);
+        if ended && place.flags & flag::IN_DIALOG != 0 {
+            draft.flags |= flag::ENDED;
+            draft.expires = expires;
+        }
+        return put_dialog(env, &key, draft, Counter::DialogMoved);
+    }
     // SAFETY: `dialog` gives valid pointers. Others may write to the binding meanwhile: each field is
-    // copied once.
+    // written once.
     unsafe {
-        let newest = if place.flags & flag::PBX == 0 {
-            &raw mut (*known).cseq
+        if place.flags & flag::PBX == 0 {
+            (*known).cseq = m.cseq;
         } else {
-            &raw mut (*known).peer_cseq
-        };
-        if m.cseq < *newest {
-            return env.count(Counter::DialogStale);
+            (*known).peer_cseq = m.cseq;
+            (*known).flags = draft.flags & !flag::LEFT_ALONE | place.flags & flag::LEFT_ALONE;
         }
-        let ended = (*known).flags & flag::ENDED != 0;
-        if (*known).learned != place.peer() {
-            if place.flags & (flag::PBX | flag::IN_DIALOG) == 0 && !ended {
-                // The PBX accepted a new dialog, not a message of this one.
-                return env.count(Counter::DialogGuarded);
-            }
-            words::copy(known, draft);
-            settle(draft, m, place, now);
-            if ended && place.flags & flag::IN_DIALOG != 0 {
-                draft.flags |= flag::ENDED;
-                draft.expires = (*known).expires;
-            }
-            return put_dialog(env, &key, draft, Counter::DialogMoved);
-        }
-        *newest = m.cseq;
         (*known).seen = now;
         if ended {
             return env.count(Counter::DialogRefreshed);
@@ -369,7 +589,7 @@ fn settle(draft: &mut Binding, m: &Message, place: &Entry, now: u64) {
     } else {
         draft.peer_cseq = m.cseq;
     }
-    draft.flags = place.flags & (flag::DIRECT | flag::EARLY | flag::ENDED);
+    draft.flags = place.flags & (flag::DIRECT | flag::EARLY | flag::ENDED | flag::LEFT_ALONE);
     draft.seen = now;
     draft.expires = now + life(place.flags);
 }
@@ -380,13 +600,29 @@ fn put_dialog<E: Env>(env: &E, key: &DialogKey, draft: &Binding, event: Counter)
     env.count(if stored { event } else { Counter::TableFull });
 }
 
-/// A dialog end that has not expired.
-#[inline(always)]
-fn live_dialog<E: Env>(env: &E, key: &DialogKey, now: u64) -> Option<NonNull<Binding>> {
+/// A dialog end that has not expired, and a copy of it in the draft.
+#[inline(never)]
+fn live_dialog<E: Env>(env: &E, key: &DialogKey) -> Option<NonNull<Binding>> {
     let found = env.dialog(key)?;
     // SAFETY: `dialog` gives valid pointers.
-    let live = unsafe { (*found.as_ptr()).expires } > now;
+    let live = unsafe { copy(env, found.as_ptr(), &[key.call, key.tag]) };
     live.then_some(found)
+}
+
+/// Copies a binding into the draft. Whether it is that of the key, and has not expired: the kernel may give
+/// the memory of a removed binding to another at any time, which then starts with another key.
+///
+/// # Safety
+/// `known` must be valid.
+#[inline(always)]
+unsafe fn copy<E: Env>(env: &E, known: *mut Binding, key: &[u64; 2]) -> bool {
+    let draft = env.draft();
+    // SAFETY: as above, and a valid reference.
+    let now_there = unsafe {
+        words::copy(known, draft);
+        (&raw const (*known).key).read_volatile()
+    };
+    draft.key == *key && now_there == *key && draft.expires > env.now()
 }
 
 /// Seconds granted to, or asked for, the Contact at `index` (RFC 3261 10.2.1.1).
@@ -405,6 +641,8 @@ fn registered<E: Env>(env: &E, m: &Message, call: u64, request: &Entry) {
     let aor = env.hash(m.span(Field::ToUri));
     let now = env.now();
     let draft = env.draft();
+    // SAFETY: a valid reference.
+    unsafe { words::zero(draft) };
     draft.created = now;
     if request.flags & flag::REMOVE_ALL != 0 {
         let mark = ContactKey { uri: 0, aor };
@@ -416,6 +654,7 @@ fn registered<E: Env>(env: &E, m: &Message, call: u64, request: &Entry) {
             // The response again: what was registered since stays.
             return;
         }
+        draft.key = [0, aor];
         draft.call = call;
         draft.cseq = m.cseq;
         draft.expires = now + REMOVED_LIFE;
@@ -464,11 +703,13 @@ fn registered<E: Env>(env: &E, m: &Message, call: u64, request: &Entry) {
 #[inline(never)]
 fn accept_contact<E: Env>(env: &E, key: &ContactKey, draft: &mut Binding) -> bool {
     let now = env.now();
+    draft.key = [key.uri, key.aor];
     let removes = draft.expires <= now;
     let mut event = Counter::ContactActivated;
     // SAFETY: as in `accept_dialog`.
     unsafe {
         if let Some(known) = env.contact(key).map(NonNull::as_ptr)
+            && (*known).key == draft.key
             && is_live(env, known, now)
         {
             let same_owner = (*known).aor == draft.aor;
@@ -530,19 +771,36 @@ unsafe fn is_live<E: Env>(env: &E, known: *const Binding, now: u64) -> bool {
 #[inline(never)]
 fn request_out<E: Env>(env: &E, m: &Message, call: u64, to: &mut Endpoint) -> Counter {
     let branch = env.hash(m.span(Field::Branch));
+    let follows = m.method == Method::Ack || m.method == Method::Cancel;
     let routed = m.headers & header::ROUTE != 0;
+    let key = key::transaction(call, branch, m.cseq, m.method);
+    let now = ticks(env.now());
+    let mut sent = 0;
+    if !follows
+        && let Some(before) = env.slots(Table::Outbound, &key).and_then(|s| s.find(&key))
+        && age(now, before.at) < TRANSACTION_LIFE
+    {
+        sent = before.sent.saturating_add(1);
+    }
     let counter = if routed {
         Counter::OutRoute
+    } else if follows && goes_after_invite(env, m, call, branch, to) {
+        return if *to == env.record().meant() {
+            Counter::OutAlreadyThere
+        } else {
+            Counter::OutRedirectedInvite
+        };
     } else {
-        aim(env, m, call, branch, to)
+        aim(env, m, call, sent, to)
     };
-    if m.method == Method::Ack || m.method == Method::Cancel {
+    if follows {
         return counter;
     }
     let entry = env.entry();
-    entry.at = ticks(env.now());
-    entry.set_peer(to);
+    let record = env.record();
+    entry.at = now;
     entry.record_routes = m.record_routes;
+    entry.sent = sent;
     entry.flags = flag::PBX;
     if !routed {
         entry.flags |= flag::DIRECT;
@@ -550,76 +808,110 @@ fn request_out<E: Env>(env: &E, m: &Message, call: u64, to: &mut Endpoint) -> Co
     if m.has(Field::ToTag) {
         entry.flags |= flag::IN_DIALOG;
     }
-    let key = key::transaction(call, branch, m.cseq, m.method);
+    entry.set_peer(to);
+    if env.shadow() {
+        entry.set_peer(&record.meant());
+    } else if is_choice(counter) {
+        if *to == record.meant() {
+            entry.flags |= flag::LEFT_ALONE;
+            entry.set_advertised(&record.learned());
+        } else {
+            entry.flags |= flag::REDIRECTED;
+            entry.set_advertised(&record.meant());
+        }
+    }
     if let Some(mut slots) = env.slots(Table::Outbound, &key)
-        && slots.note(&key, entry, TRANSACTION_LIFE, true) == Noted::Busy
+        && !slots.put(&key, entry)
     {
         env.count(Counter::SlotBusy);
     }
     counter
 }
 
-/// Looks for the terminal that a request is meant for: by the INVITE's transaction, by dialog end, by
-/// contact.
+/// A CANCEL, and an ACK to a response other than 2xx, have the branch of their INVITE (RFC 3261 9.1, 17.1.1.3)
+/// and go where that went. Under shadow it went where it was meant to go, which says nothing.
 #[inline(always)]
-fn aim<E: Env>(env: &E, m: &Message, call: u64, branch: u64, to: &mut Endpoint) -> Counter {
-    if m.method == Method::Ack || m.method == Method::Cancel {
-        // A CANCEL, and an ACK to a response other than 2xx, have the branch of their INVITE (RFC 3261
-        // 9.1, 17.1.1.3) and go where that went.
-        let key = key::transaction(call, branch, m.cseq, Method::Invite);
-        if let Some(invite) = env.slots(Table::Outbound, &key).and_then(|s| s.find(&key)) {
-            let invite = invite.peer();
-            return if invite == *to {
-                Counter::OutAlreadyThere
-            } else {
-                *to = invite;
-                Counter::OutRedirectedInvite
-            };
-        }
+fn goes_after_invite<E: Env>(
+    env: &E,
+    m: &Message,
+    call: u64,
+    branch: u64,
+    to: &mut Endpoint,
+) -> bool {
+    let key = key::transaction(call, branch, m.cseq, Method::Invite);
+    let Some(invite) = env.slots(Table::Outbound, &key).and_then(|s| s.find(&key)) else {
+        return false;
+    };
+    if env.shadow() {
+        return false;
     }
+    *to = invite.peer();
+    env.record().set_learned(to);
+    true
+}
+
+/// Looks for the terminal that a request is meant for, by dialog end or by contact. `sent` is how often the
+/// request was sent before.
+#[inline(always)]
+fn aim<E: Env>(env: &E, m: &Message, call: u64, sent: u8, to: &mut Endpoint) -> Counter {
     let Some(found) = terminal(env, m, call) else {
         return Counter::OutUnknownRequest;
     };
-    let found = found.as_ptr();
-    // SAFETY: `dialog` and `contact` give valid pointers; each field is copied once.
-    let (ambiguous, learned, flags, aor) = unsafe {
-        (
-            (*found).is_ambiguous(env.now()),
-            (*found).learned,
-            (*found).flags,
-            (*found).aor,
-        )
-    };
-    if ambiguous {
+    let known = env.draft();
+    if known.is_ambiguous(env.now()) {
         return Counter::OutAmbiguous;
     }
-    let counter = if aor == 0 {
+    let is_dialog = known.aor == 0;
+    if !is_dialog
+        && known.aor != env.hash(m.span(Field::ToUri))
+        && !is_symptom(&known.learned, &known.advertised, to)
+    {
+        return Counter::OutForeignContact;
+    }
+    let counter = if is_dialog {
         Counter::OutRedirectedDialog
     } else {
         Counter::OutRedirectedContact
     };
-    // SAFETY: as above.
-    let advertised = unsafe { (*found).advertised };
-    if aor != 0 && aor != env.hash(m.span(Field::ToUri)) && !is_symptom(&learned, &advertised, to) {
-        return Counter::OutForeignContact;
-    }
-    let verdict = decide(env, &learned, flags & flag::DIRECT != 0, to, counter);
-    if verdict == counter {
-        // SAFETY: as above; the programs change this field only so.
-        unsafe { Word::new(&raw mut (*found).redirected) }.add(1);
+    let verdict = decide(
+        env,
+        &known.learned,
+        to,
+        &Case {
+            counter,
+            direct: known.has(flag::DIRECT),
+            doubtful: sent >= PATIENCE && sent % 2 == PATIENCE % 2,
+            transaction: 0,
+        },
+    );
+    let found = found.as_ptr();
+    // SAFETY: `dialog` and `contact` give valid pointers; the programs change `redirected` only so, and a
+    // flag that is lost is only not shown.
+    unsafe {
+        if verdict == counter {
+            Word::new(&raw mut (*found).redirected).add(1);
+            if known.has(flag::LEFT_ALONE) {
+                (*found).flags &= !flag::LEFT_ALONE;
+            }
+        } else if verdict == Counter::OutLeftAlone {
+            (*found).flags |= flag::LEFT_ALONE;
+        }
     }
     verdict
 }
 
-/// The binding of the terminal that a request is meant for: its dialog end, else its contact by
-/// Request-URI and the address-of-record in To, else by Request-URI alone.
+/// The binding of the terminal that a request is meant for, and a copy of it in the draft: its dialog end, else
+/// its contact by Request-URI and the address-of-record in To, else by Request-URI alone.
 #[inline(never)]
 fn terminal<E: Env>(env: &E, m: &Message, call: u64) -> Option<NonNull<Binding>> {
-    let now = env.now();
     if m.has(Field::ToTag) {
         let tag = env.hash(m.span(Field::ToTag));
+        env.record().tag = tag;
         let key = DialogKey { call, tag };
-        let found = live_dialog(env, &key, now);
+        let mut found = live_dialog(env, &key);
+        if found.is_none() && from_pending(env, m, call, tag) {
+            found = live_dialog(env, &key);
+        }
         if found.is_some() {
             return found;
         }
@@ -628,8 +920,11 @@ fn terminal<E: Env>(env: &E, m: &Message, call: u64) -> Option<NonNull<Binding>>
     let aor = env.hash(m.span(Field::ToUri));
     for key in [ContactKey { uri, aor }, ContactKey { uri, aor: 0 }] {
         if let Some(found) = env.contact(&key)
-            // SAFETY: `contact` gives valid pointers.
-            && unsafe { is_live(env, found.as_ptr(), now) }
+            // SAFETY: `contact` gives valid pointers, and the draft is one.
+            && unsafe {
+                copy(env, found.as_ptr(), &[key.uri, key.aor])
+                    && is_live(env, env.draft(), env.now())
+            }
         {
             return Some(found);
         }
@@ -638,27 +933,22 @@ fn terminal<E: Env>(env: &E, m: &Message, call: u64) -> Option<NonNull<Binding>>
 }
 
 /// The PBX may send within a dialog before it accepts it: a NOTIFY may be ahead of the 2xx to its
-/// SUBSCRIBE (RFC 6665 4.4.1). If exactly one source is pending, it is that.
+/// SUBSCRIBE (RFC 6665 4.4.1). If exactly one source is pending, it is that. Whether it is.
 #[inline(never)]
-fn from_pending<E: Env>(env: &E, m: &Message, call: u64) {
-    let tag = env.hash(m.span(Field::ToTag));
-    let now = env.now();
-    if live_dialog(env, &DialogKey { call, tag }, now).is_some() {
-        return;
-    }
+fn from_pending<E: Env>(env: &E, m: &Message, call: u64, tag: u64) -> bool {
     let key = key::pending(call, tag);
     let Some(pending) = env.slots(Table::Pending, &key).and_then(|s| s.find(&key)) else {
-        return;
+        return false;
     };
-    if pending.flags & flag::AMBIGUOUS != 0
-        || ticks(now).wrapping_sub(pending.at) >= TRANSACTION_LIFE
+    if pending.flags & flag::AMBIGUOUS != 0 || age(ticks(env.now()), pending.at) >= TRANSACTION_LIFE
     {
-        return;
+        return false;
     }
     env.count(Counter::DialogFromPending);
     // It is the PBX's request that is believed, not yet the terminal's.
     pending.flags |= flag::PBX | flag::EARLY;
     accept_dialog(env, m, call, tag, pending);
+    true
 }
 
 /// Whether a contact that is found by Request-URI alone shows what NAT does: the packet goes where the
@@ -670,24 +960,71 @@ fn is_symptom(learned: &Endpoint, advertised: &Endpoint, to: &Endpoint) -> bool 
         && (to.addr[1] == learned.addr[1] && to.addr[0] == learned.addr[0] || to.is_private())
 }
 
-/// Whether a packet to `to` goes to `learned` instead.
-#[inline(always)]
-fn decide<E: Env>(
-    env: &E,
-    learned: &Endpoint,
-    direct: bool,
-    to: &mut Endpoint,
+/// What a terminal is asked about by [`decide`].
+struct Case {
+    /// The verdict if the packet is redirected.
     counter: Counter,
-) -> Counter {
+    /// Nothing stands between this host and the terminal.
+    direct: bool,
+    /// What was sent before drew no answer.
+    doubtful: bool,
+    /// Of a response, names its transaction; else 0.
+    transaction: u64,
+}
+
+/// Whether a packet to `to` goes to `learned` instead.
+#[inline(never)]
+fn decide<E: Env>(env: &E, learned: &Endpoint, to: &mut Endpoint, case: &Case) -> Counter {
+    env.record().set_learned(learned);
     if learned == &*to {
         return Counter::OutAlreadyThere;
     }
-    match env.policy(learned) {
+    if learned.is_v4() != to.is_v4() {
+        return Counter::OutOtherFamily;
+    }
+    let verdict = match env.policy(learned) {
         Policy::Off => Counter::OutPolicyOff,
-        Policy::Auto if !direct => Counter::OutNotDirect,
-        Policy::Auto | Policy::Force => {
-            *to = *learned;
-            counter
+        Policy::Auto if !case.direct => Counter::OutNotDirect,
+        Policy::Auto if !env.shadow() => choose(env, learned, to, case),
+        Policy::Auto | Policy::Force => case.counter,
+    };
+    if verdict == case.counter {
+        // SAFETY: valid references.
+        unsafe { words::copy(learned, to) };
+    }
+    verdict
+}
+
+/// Of the learned address and the one that the PBX means: the learned, unless the terminal has answered only at
+/// the other. If what was sent before drew no answer, the one that is not usual.
+#[inline(never)]
+fn choose<E: Env>(env: &E, learned: &Endpoint, to: &Endpoint, case: &Case) -> Counter {
+    let key = peer_key(env, learned);
+    let now = ticks(env.now());
+    let mut left_alone = false;
+    if let Some(known) = env.slots(Table::Peers, &key).and_then(|s| s.find(&key)) {
+        let age = age(now, known.at);
+        if known.flags & flag::PROVEN != 0 && age < PEER_LIFE {
+            return case.counter;
         }
+        let meant = known.advertised() == *to;
+        left_alone = meant && known.flags & flag::LEFT_ALONE != 0 && age < PEER_LIFE;
+        // Its request was repeated until a response took the other way, and now it sends another one. A
+        // private address is not believed to be reached so: the terminal may only have given up.
+        if meant
+            && known.flags & flag::TRIED != 0
+            && age < TRANSACTION_LIFE
+            && case.transaction != 0
+            && case.transaction != known.contact
+            && learned.addr == to.addr
+        {
+            note_peer(env, learned, to, flag::LEFT_ALONE, 0);
+            left_alone = true;
+        }
+    }
+    match (left_alone, case.doubtful) {
+        (true, false) => Counter::OutLeftAlone,
+        (false, true) => Counter::OutUnanswered,
+        _ => case.counter,
     }
 }

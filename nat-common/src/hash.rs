@@ -104,6 +104,19 @@ pub fn span<S: Source + ?Sized, L: Repeat>(
     if hash == 0 { 1 } else { hash }
 }
 
+/// The hash of three words. Never 0.
+#[inline(always)]
+#[must_use]
+pub fn words(a: u64, b: u64, c: u64, secret: &[u64; 2]) -> u64 {
+    let mut state = State::new(secret);
+    state.absorb(a);
+    state.absorb(b);
+    state.absorb(c);
+    state.absorb((3 * size_of::<u64>() as u64) << 56);
+    let hash = state.finish();
+    if hash == 0 { 1 } else { hash }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,5 +138,9 @@ mod tests {
                 assert_eq!(ours, other.finish(), "{start} {len}");
             }
         }
+        let mut other = siphasher::sip::SipHasher13::new_with_keys(secret[0], secret[1]);
+        other.write(&bytes[..24]);
+        let word = |at: usize| bytes[..].word(at as u32);
+        assert_eq!(words(word(0), word(8), word(16), &secret), other.finish());
     }
 }

@@ -1,4 +1,5 @@
-//! A set-associative table in shared memory: what `INBOUND`, `OUTBOUND` and `PENDING` are made of.
+//! A set-associative table in shared memory: what `INBOUND`, `OUTBOUND`, `PENDING`, `PEERS` and `FRAGMENTS`
+//! are made of.
 //!
 //! An array of sets; a key's hash names the set, and in it the tag of one of [`WAYS`] slots. The
 //! oldest slot is replaced, so a flood can push out what is here, at a cost that does not grow.
@@ -25,6 +26,13 @@ pub struct SlotKey {
 }
 
 impl SlotKey {
+    /// A key of one hash.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of(hash: u64) -> Self {
+        Self::new(hash, hash.rotate_left(32))
+    }
+
     /// A key of 128 hashed bits.
     #[inline(always)]
     #[must_use]
@@ -36,6 +44,13 @@ impl SlotKey {
             check: (b >> 32) as u32,
             index: b as u32,
         }
+    }
+
+    /// Most of it in a word.
+    #[inline(always)]
+    #[must_use]
+    pub const fn id(&self) -> u64 {
+        self.tag ^ self.check as u64
     }
 
     /// Whether a copy of a slot holds the entry of this key.
@@ -127,10 +142,22 @@ impl<'c> Slots<'c> {
         None
     }
 
-    /// Notes an entry. One of the same key that is younger than `life` ticks stays, unless `replace`
-    /// says that another peer's replaces it.
+    /// What was last found, here or by `note` when it says [`Noted::Same`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn found(&self) -> &Entry {
+        self.copy
+    }
+
+    /// Puts an entry in the place of that of the same key, or of the oldest. Whether that was done.
+    #[inline(always)]
+    pub fn put(&mut self, key: &SlotKey, entry: &mut Entry) -> bool {
+        self.note(key, entry, 0) == Noted::New
+    }
+
+    /// Notes an entry. One of the same key that is younger than `life` ticks stays.
     #[inline(never)]
-    pub fn note(&mut self, key: &SlotKey, entry: &mut Entry, life: u32, replace: bool) -> Noted {
+    pub fn note(&mut self, key: &SlotKey, entry: &mut Entry, life: u32) -> Noted {
         entry.check = key.check;
         let mut victim = WAYS;
         let mut oldest = 0;
@@ -143,12 +170,11 @@ impl<'c> Slots<'c> {
                     return Noted::Busy;
                 };
                 if age(entry.at, self.copy.at) < life {
-                    if self.copy.peer() == entry.peer() {
-                        return Noted::Same;
-                    }
-                    if !replace {
-                        return Noted::Other;
-                    }
+                    return if self.copy.peer() == entry.peer() {
+                        Noted::Same
+                    } else {
+                        Noted::Other
+                    };
                 }
                 return self.write(way, tag, key, entry);
             }
@@ -257,9 +283,9 @@ mod tests {
             unsafe { Slots::new(self.0.get(), copy) }
         }
 
-        fn note(&self, key: &SlotKey, mut entry: Entry, life: u32, replace: bool) -> Noted {
+        fn note(&self, key: &SlotKey, mut entry: Entry, life: u32) -> Noted {
             self.slots(&mut Entry::default())
-                .note(key, &mut entry, life, replace)
+                .note(key, &mut entry, life)
         }
 
         fn find(&self, key: &SlotKey) -> Option<Entry> {
@@ -274,13 +300,13 @@ mod tests {
     #[test]
     fn first_source_wins_for_its_life() {
         let s = One::new();
-        assert_eq!(s.note(&key(1), entry(1, 10), 100, false), Noted::New);
-        assert_eq!(s.note(&key(1), entry(1, 20), 100, false), Noted::Same);
-        assert_eq!(s.note(&key(1), entry(2, 20), 100, false), Noted::Other);
+        assert_eq!(s.note(&key(1), entry(1, 10), 100), Noted::New);
+        assert_eq!(s.note(&key(1), entry(1, 20), 100), Noted::Same);
+        assert_eq!(s.note(&key(1), entry(2, 20), 100), Noted::Other);
         assert_eq!(s.find(&key(1)).unwrap().peer().port, 1);
-        assert_eq!(s.note(&key(1), entry(2, 20), 100, true), Noted::New);
+        assert_eq!(s.note(&key(1), entry(2, 20), 0), Noted::New);
         assert_eq!(s.find(&key(1)).unwrap().peer().port, 2);
-        assert_eq!(s.note(&key(1), entry(3, 120), 100, false), Noted::New);
+        assert_eq!(s.note(&key(1), entry(3, 120), 100), Noted::New);
         assert_eq!(s.find(&key(1)).unwrap().peer().port, 3);
     }
 
@@ -288,9 +314,9 @@ mod tests {
     fn oldest_is_replaced() {
         let s = One::new();
         for n in 1..=4 {
-            s.note(&key(n), entry(n as u16, n as u32), 100, false);
+            s.note(&key(n), entry(n as u16, n as u32), 100);
         }
-        s.note(&key(5), entry(5, 50), 100, false);
+        s.note(&key(5), entry(5, 50), 100);
         assert!(s.find(&key(1)).is_none());
         for n in 2..=5 {
             assert_eq!(u64::from(s.find(&key(n)).unwrap().peer().port), n);
@@ -302,24 +328,24 @@ mod tests {
     fn a_clock_ahead_is_not_an_old_one() {
         let s = One::new();
         for n in 1..=4 {
-            s.note(&key(n), entry(n as u16, 99 + n as u32), 100, false);
+            s.note(&key(n), entry(n as u16, 99 + n as u32), 100);
         }
-        assert_eq!(s.note(&key(4), entry(9, 102), 100, false), Noted::Other);
-        s.note(&key(5), entry(5, 101), 100, false);
+        assert_eq!(s.note(&key(4), entry(9, 102), 100), Noted::Other);
+        s.note(&key(5), entry(5, 101), 100);
         assert!(s.find(&key(4)).is_some() && s.find(&key(1)).is_none());
     }
 
     #[test]
     fn same_tag_with_another_check_is_another_key() {
         let s = One::new();
-        s.note(&SlotKey::new(256, 1 << 32), entry(1, 1), 100, false);
+        s.note(&SlotKey::new(256, 1 << 32), entry(1, 1), 100);
         assert!(s.find(&SlotKey::new(256, 2 << 32)).is_none());
     }
 
     #[test]
     fn flags_are_added_and_entries_forgotten() {
         let s = One::new();
-        s.note(&key(1), entry(1, 1), 100, false);
+        s.note(&key(1), entry(1, 1), 100);
         assert!(s.amend(&key(1), 2));
         assert_eq!(s.find(&key(1)).unwrap().flags, 2);
         assert!(s.amend(&key(1), 0));
@@ -349,7 +375,7 @@ mod tests {
                             };
                             e.set_peer(&Endpoint::v4([0; 4], stamp));
                             e.set_advertised(&Endpoint::v4([n as u8; 4], stamp));
-                            shared.note(&key(n), e, 0, true);
+                            shared.note(&key(n), e, 0);
                             if let Some(e) = shared.find(&key(i % 6 + 1)) {
                                 found += 1;
                                 let owner = (i % 6 + 1) as u8;

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::ptr::NonNull;
 
 use nat_common::abi::{
-    Binding, ContactKey, DialogKey, Endpoint, Entry, Policy, SECOND, Set, TEXT_LEN, flag,
+    Binding, ContactKey, DialogKey, Endpoint, Entry, Policy, Record, SECOND, Set, TEXT_LEN, flag,
 };
 use nat_common::counter::Counter;
 use nat_common::engine::{self, Env, TABLES, Table};
@@ -38,6 +38,9 @@ struct World {
     copies: [UnsafeCell<Entry>; TABLES],
     entry: UnsafeCell<Entry>,
     draft: UnsafeCell<Binding>,
+    record: UnsafeCell<Record>,
+    history: RefCell<Vec<Record>>,
+    shadow: Cell<bool>,
     dialogs: UnsafeCell<HashMap<DialogKey, Box<Binding>>>,
     contacts: UnsafeCell<HashMap<ContactKey, Box<Binding>>>,
     events: RefCell<Vec<Counter>>,
@@ -55,6 +58,9 @@ impl World {
             copies: Default::default(),
             entry: UnsafeCell::default(),
             draft: UnsafeCell::new(Binding::EMPTY),
+            record: UnsafeCell::default(),
+            history: RefCell::default(),
+            shadow: Cell::new(false),
             dialogs: UnsafeCell::default(),
             contacts: UnsafeCell::default(),
             events: RefCell::default(),
@@ -160,10 +166,8 @@ impl Env for World {
     }
 
     fn draft(&self) -> &mut Binding {
-        // SAFETY: one thread; asked for once a message.
-        let draft = unsafe { &mut *self.draft.get() };
-        *draft = Binding::EMPTY;
-        draft
+        // SAFETY: one thread; no other reference is in use.
+        unsafe { &mut *self.draft.get() }
     }
 
     fn name(&self, draft: &mut Binding, span: Span) {
@@ -191,7 +195,25 @@ impl Env for World {
         self.policy.get()
     }
 
+    fn mix(&self, a: u64, b: u64, c: u64) -> u64 {
+        hash::words(a, b, c, &SECRET)
+    }
+
+    fn shadow(&self) -> bool {
+        self.shadow.get()
+    }
+
+    fn record(&self) -> &mut Record {
+        // SAFETY: one thread; no other reference is in use.
+        unsafe { &mut *self.record.get() }
+    }
+
+    fn remember(&self, record: &Record) {
+        self.history.borrow_mut().push(*record);
+    }
+
     fn count(&self, counter: Counter) {
+        self.record().events |= counter.event_bit();
         self.events.borrow_mut().push(counter);
     }
 }

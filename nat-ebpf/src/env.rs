@@ -4,7 +4,9 @@ use core::ptr::NonNull;
 
 use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
 use aya_ebpf::maps::lpm_trie::Key;
-use nat_common::abi::{Binding, Config, ContactKey, DialogKey, Endpoint, Entry, Policy, TEXT_LEN};
+use nat_common::abi::{
+    Binding, Config, ContactKey, DialogKey, Endpoint, Entry, Policy, Record, TEXT_LEN,
+};
 use nat_common::counter::Counter;
 use nat_common::engine::{Env, Table};
 use nat_common::hash::{self, Cursor};
@@ -44,6 +46,12 @@ impl<'p> Kernel<'p> {
 #[inline(never)]
 fn hash(payload: &Payload, span: Span, secret: &[u64; 2], cursor: &mut Cursor) -> u64 {
     hash::span::<_, MayGoto>(payload, span, secret, cursor)
+}
+
+/// A function of its own for the same reason.
+#[inline(never)]
+fn mix(a: u64, b: u64, c: u64, secret: &[u64; 2]) -> u64 {
+    hash::words(a, b, c, secret)
 }
 
 /// A function of its own for the same reason.
@@ -140,7 +148,28 @@ impl Env for Kernel<'_> {
     }
 
     #[inline(always)]
+    fn mix(&self, a: u64, b: u64, c: u64) -> u64 {
+        mix(a, b, c, &self.config.secret)
+    }
+
+    #[inline(always)]
+    fn shadow(&self) -> bool {
+        self.config.shadow != 0
+    }
+
+    #[inline(always)]
+    fn record(&self) -> &mut Record {
+        self.room.record()
+    }
+
+    #[inline(always)]
+    fn remember(&self, record: &Record) {
+        maps::remember(record, self.config.history_mask);
+    }
+
+    #[inline(always)]
     fn count(&self, counter: Counter) {
+        self.room.record().events |= counter.event_bit();
         maps::count(counter);
     }
 }

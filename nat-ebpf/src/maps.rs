@@ -147,14 +147,11 @@ impl Room {
         unsafe { &(*self.0).scan.message }
     }
 
-    /// A binding to fill in, emptied.
+    /// Room for a binding.
     #[inline(always)]
     pub(crate) fn draft(&self) -> &mut Binding {
         // SAFETY: see `Room`.
-        unsafe {
-            words::zero(&raw mut (*self.0).draft);
-            &mut (*self.0).draft
-        }
+        unsafe { &mut (*self.0).draft }
     }
 
     /// An entry to fill in, emptied.
@@ -164,16 +161,6 @@ impl Room {
         unsafe {
             words::zero(&raw mut (*self.0).entry);
             &mut (*self.0).entry
-        }
-    }
-
-    /// The record of this message, emptied.
-    #[inline(always)]
-    pub(crate) fn new_record(&self) -> &mut Record {
-        // SAFETY: see `Room`.
-        unsafe {
-            words::zero(&raw mut (*self.0).record);
-            &mut (*self.0).record
         }
     }
 
