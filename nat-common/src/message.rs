@@ -3,7 +3,8 @@
 use crate::abi::Endpoint;
 use crate::source::Span;
 
-/// Methods that matter here. RFC 3261, 3262, 3265, 3311, 3428, 3515, 3903, 6086.
+/// Methods known here, of RFC 3261, 3262, 3311, 3428, 3515, 3903, 6086 and 6665: the others are told from
+/// one another by nothing.
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Method {
@@ -26,9 +27,66 @@ pub enum Method {
     Notify,
     /// REFER
     Refer,
+    /// UPDATE
+    Update,
+    /// INFO
+    Info,
+    /// PRACK
+    Prack,
+    /// MESSAGE
+    Message,
+    /// OPTIONS
+    Options,
+    /// PUBLISH
+    Publish,
 }
 
 impl Method {
+    /// From a map value; what is not known counts as [`Method::Other`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_u8(v: u8) -> Self {
+        match v {
+            1 => Self::Invite,
+            2 => Self::Ack,
+            3 => Self::Bye,
+            4 => Self::Cancel,
+            5 => Self::Register,
+            6 => Self::Subscribe,
+            7 => Self::Notify,
+            8 => Self::Refer,
+            9 => Self::Update,
+            10 => Self::Info,
+            11 => Self::Prack,
+            12 => Self::Message,
+            13 => Self::Options,
+            14 => Self::Publish,
+            _ => Self::Other,
+        }
+    }
+
+    /// As a request line writes it; `other` for one that is not known.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Other => "other",
+            Self::Invite => "INVITE",
+            Self::Ack => "ACK",
+            Self::Bye => "BYE",
+            Self::Cancel => "CANCEL",
+            Self::Register => "REGISTER",
+            Self::Subscribe => "SUBSCRIBE",
+            Self::Notify => "NOTIFY",
+            Self::Refer => "REFER",
+            Self::Update => "UPDATE",
+            Self::Info => "INFO",
+            Self::Prack => "PRACK",
+            Self::Message => "MESSAGE",
+            Self::Options => "OPTIONS",
+            Self::Publish => "PUBLISH",
+        }
+    }
+
     /// Whether a request of this method may create a dialog (RFC 3261 12.1, 6665 4.4.1, 3515 2).
     #[inline(always)]
     #[must_use]

@@ -870,10 +870,16 @@ const fn method(w: u64, next: u64) -> Option<(Method, u32)> {
         0 => return None,
         3 if head(w, 3) == text(b"ACK") => Method::Ack,
         3 if head(w, 3) == text(b"BYE") => Method::Bye,
+        4 if head(w, 4) == text(b"INFO") => Method::Info,
         5 if head(w, 5) == text(b"REFER") => Method::Refer,
+        5 if head(w, 5) == text(b"PRACK") => Method::Prack,
         6 if head(w, 6) == text(b"INVITE") => Method::Invite,
         6 if head(w, 6) == text(b"CANCEL") => Method::Cancel,
         6 if head(w, 6) == text(b"NOTIFY") => Method::Notify,
+        6 if head(w, 6) == text(b"UPDATE") => Method::Update,
+        7 if head(w, 7) == text(b"MESSAGE") => Method::Message,
+        7 if head(w, 7) == text(b"OPTIONS") => Method::Options,
+        7 if head(w, 7) == text(b"PUBLISH") => Method::Publish,
         8 => {
             let more = first(below(next, 0x21));
             if more == 0 && w == text(b"REGISTER") {

@@ -304,6 +304,9 @@ impl Model {
             "SUBSCRIBE" => Method::Subscribe,
             "NOTIFY" => Method::Notify,
             "REFER" => Method::Refer,
+            "OPTIONS" => Method::Options,
+            "UPDATE" => Method::Update,
+            "PRACK" => Method::Prack,
             _ => Method::Other,
         };
         prop_assert_eq!(m.method, method);

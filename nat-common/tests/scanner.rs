@@ -103,8 +103,13 @@ fn methods() {
         ("REFER", Method::Refer),
         ("REGISTER", Method::Register),
         ("SUBSCRIBE", Method::Subscribe),
-        ("OPTIONS", Method::Other),
-        ("PUBLISH", Method::Other),
+        ("UPDATE", Method::Update),
+        ("INFO", Method::Info),
+        ("PRACK", Method::Prack),
+        ("MESSAGE", Method::Message),
+        ("OPTIONS", Method::Options),
+        ("PUBLISH", Method::Publish),
+        ("OPTION", Method::Other),
         ("invite", Method::Other),
         ("INVITES", Method::Other),
         ("SUBSCRIBER", Method::Other),
@@ -112,6 +117,10 @@ fn methods() {
     ] {
         let text = INVITE.replace("INVITE", name);
         assert_eq!(scan(text.as_bytes()).unwrap().method, method, "{name}");
+        assert_eq!(Method::from_u8(method as u8), method);
+        if method != Method::Other {
+            assert_eq!(method.name(), name);
+        }
     }
 }
 
@@ -212,6 +221,12 @@ fn doubts() {
         ),
         (INVITE.replace("2147483647", "x"), Doubt::Syntax),
         (INVITE.replace("2147483647 INVITE", "1 BYE"), Doubt::Syntax),
+        (
+            INVITE
+                .replace("INVITE sip", "OPTIONS sip")
+                .replace("7 INVITE", "7 UPDATE"),
+            Doubt::Syntax,
+        ),
         (
             INVITE.replace("4711@192.168.1.10", "4711 @192.168.1.10"),
             Doubt::Syntax,
