@@ -587,7 +587,11 @@ fn bye_of_the_pbx_ends_it_too() {
     w.send(ADVERTISED, &bye);
     assert_eq!(
         w.learn(PHONE, &bye.answer(200)),
-        [Counter::DialogEnded, Counter::InResponse]
+        [
+            Counter::PeerProven,
+            Counter::DialogEnded,
+            Counter::InResponse
+        ]
     );
     w.wait(33);
     assert_eq!(w.active(), []);
@@ -1109,4 +1113,270 @@ fn a_full_table_is_counted() {
     let invite = from_phone("INVITE", 1, "a");
     w.learn(PHONE, &invite);
     assert_eq!(w.send(PHONE, &invite.answer(200)).1[0], Counter::TableFull);
+}
+
+// Self-correction.
+
+/// The PBX sends a request of the phone's dialog `times` times. Where each transmission went, and why.
+fn transmissions(w: &World, m: &Sip, times: usize) -> Vec<(Address, Counter)> {
+    let send = |_| {
+        let (to, counted) = w.send(ADVERTISED, m);
+        (to, *counted.last().unwrap())
+    };
+    (0..times).map(send).collect()
+}
+
+const REDIRECTED: (Address, Counter) = (PHONE, Counter::OutRedirectedDialog);
+const UNANSWERED: (Address, Counter) = (ADVERTISED, Counter::OutUnanswered);
+const LEFT_ALONE: (Address, Counter) = (ADVERTISED, Counter::OutLeftAlone);
+
+#[test]
+fn the_fifth_transmission_goes_where_the_pbx_means() {
+    let w = World::new();
+    w.call();
+    let m = from_pbx("INVITE", 102, "reinvite");
+    assert_eq!(
+        transmissions(&w, &m, 8),
+        [
+            REDIRECTED, REDIRECTED, REDIRECTED, REDIRECTED, UNANSWERED, REDIRECTED, UNANSWERED,
+            REDIRECTED
+        ]
+    );
+    // Nobody answered: the next request is redirected at first.
+    assert_eq!(w.reinvite("next"), (PHONE, vec![REDIRECTED.1]));
+    // `force` knows no doubt.
+    w.policy.set(Policy::Force);
+    let m = from_pbx("UPDATE", 103, "update");
+    assert_eq!(transmissions(&w, &m, 6), [REDIRECTED; 6]);
+}
+
+#[test]
+fn a_terminal_that_answers_there_is_left_alone() {
+    let w = World::new();
+    w.call();
+    let m = from_pbx("INVITE", 102, "reinvite");
+    transmissions(&w, &m, 5);
+    assert_eq!(
+        w.learn(PHONE, &m.answer(200)),
+        [
+            Counter::PeerLeftAlone,
+            Counter::DialogRefreshed,
+            Counter::InResponse
+        ]
+    );
+    let binding = w.active()[0];
+    assert!(binding.has(flag::LEFT_ALONE));
+    assert_eq!(binding.learned, Endpoint::v4(PHONE.0, PHONE.1));
+    // Also in other dialogs, and its registration.
+    let m = from_pbx("BYE", 103, "bye");
+    assert_eq!(transmissions(&w, &m, 4), [LEFT_ALONE; 4]);
+    // Until that draws no answer either, and the learned address does.
+    assert_eq!(transmissions(&w, &m, 1), [REDIRECTED]);
+    assert_eq!(w.learn(PHONE, &m.answer(200))[0], Counter::PeerProven);
+    assert_eq!(w.reinvite("again"), (PHONE, vec![REDIRECTED.1]));
+    assert!(!w.active()[0].has(flag::LEFT_ALONE));
+}
+
+#[test]
+fn a_terminal_is_left_alone_in_all_its_dialogs_and_contacts() {
+    let w = World::new();
+    w.call();
+    w.register();
+    let m = from_pbx("INVITE", 102, "reinvite");
+    transmissions(&w, &m, 5);
+    w.learn(PHONE, &m.answer(200));
+    let (to, counted) = w.send(ADVERTISED, &call_phone("incoming"));
+    assert_eq!((to, counted), (ADVERTISED, vec![Counter::OutLeftAlone]));
+    assert!(w.contacts().values().any(|c| c.has(flag::LEFT_ALONE)));
+    // Another address that the PBX may mean has not answered.
+    let elsewhere = ([192, 168, 1, 10], 5060);
+    let (to, _) = w.send(elsewhere, &from_pbx("INFO", 104, "info"));
+    assert_eq!(to, PHONE);
+}
+
+#[test]
+fn a_terminal_that_has_answered_where_it_was_learned_is_not_doubted() {
+    let w = World::new();
+    w.call();
+    let m = from_pbx("OPTIONS", 102, "options");
+    transmissions(&w, &m, 1);
+    assert_eq!(w.learn(PHONE, &m.answer(200))[0], Counter::PeerProven);
+    let m = from_pbx("INVITE", 103, "reinvite");
+    assert_eq!(transmissions(&w, &m, 9), [REDIRECTED; 9]);
+    // For half a day.
+    w.wait(13 * 3600);
+    w.call();
+    let m = from_pbx("INFO", 104, "info");
+    assert_eq!(transmissions(&w, &m, 5)[4], UNANSWERED);
+}
+
+/// The source of a phone that has no NAT, and listens on another port.
+const PUBLIC: Address = ([60, 17, 196, 2], 40000);
+
+#[test]
+fn a_repeated_request_draws_a_response_where_its_via_says() {
+    let w = World::new();
+    let m = register(1, "r1", "<sip:1000@60.17.196.2>");
+    let answer = m.answer(401);
+    let next = |w: &World| w.send(ADVERTISED, &answer).0;
+    assert_eq!(w.learn(PUBLIC, &m), [Counter::InRequest]);
+    for _ in 0..2 {
+        assert_eq!(next(&w), PUBLIC);
+        w.learn(PUBLIC, &m);
+    }
+    // Two responses did not arrive. Only the third goes there, once.
+    assert_eq!(next(&w), ADVERTISED);
+    assert_eq!(next(&w), PUBLIC);
+    // It sends another one: that helped.
+    let again = register(2, "r2", "<sip:1000@60.17.196.2>");
+    w.learn(PUBLIC, &again);
+    let (to, counted) = w.send(ADVERTISED, &again.answer(200));
+    assert_eq!(to, ADVERTISED);
+    assert!(counted.contains(&Counter::PeerLeftAlone), "{counted:?}");
+    assert_eq!(*counted.last().unwrap(), Counter::OutLeftAlone);
+    // And so do requests, at once.
+    let (to, counted) = w.send(ADVERTISED, &call_phone("incoming"));
+    assert_eq!((to, counted), (ADVERTISED, vec![Counter::OutLeftAlone]));
+}
+
+#[test]
+fn a_request_that_is_still_repeated_shows_that_it_did_not_help() {
+    let w = World::new();
+    let m = register(1, "r1", "<sip:1000@60.17.196.2>");
+    let answer = m.answer(401);
+    w.learn(PUBLIC, &m);
+    for _ in 0..2 {
+        w.send(ADVERTISED, &answer);
+        w.learn(PUBLIC, &m);
+    }
+    assert_eq!(w.send(ADVERTISED, &answer).0, ADVERTISED);
+    w.learn(PUBLIC, &m);
+    assert_eq!(w.send(ADVERTISED, &answer).0, PUBLIC);
+    let again = register(2, "r2", "<sip:1000@60.17.196.2>");
+    w.learn(PUBLIC, &again);
+    assert_eq!(w.send(ADVERTISED, &again.answer(200)).0, PUBLIC);
+}
+
+#[test]
+fn a_private_address_is_not_believed_to_get_responses() {
+    let w = World::new();
+    let via = ([192, 168, 1, 10], 5060);
+    let m = register(1, "r1", "<sip:1000@192.168.1.10>");
+    w.learn(PHONE, &m);
+    for _ in 0..2 {
+        w.send(via, &m.answer(401));
+        w.learn(PHONE, &m);
+    }
+    assert_eq!(w.send(via, &m.answer(401)).0, via);
+    let again = register(2, "r2", "<sip:1000@192.168.1.10>");
+    w.learn(PHONE, &again);
+    assert_eq!(w.send(via, &again.answer(200)).0, PHONE);
+}
+
+/// A response of the PBX to a request whose transaction was pushed out.
+#[test]
+fn a_late_response_goes_to_the_dialog_end() {
+    let w = World::new();
+    w.call();
+    let bye = from_phone("BYE", 2, "never-seen").tagged("pbx");
+    let (to, counted) = w.send(ADVERTISED, &bye.answer(200));
+    assert_eq!((to, counted), (PHONE, vec![Counter::OutRedirectedResponse]));
+    let other = bye.call("other");
+    assert_eq!(
+        w.send(ADVERTISED, &other.answer(200)).1,
+        [Counter::OutUnknownResponse]
+    );
+}
+
+// What is kept for people.
+
+#[test]
+fn shadow_decides_and_redirects_nothing() {
+    let w = World::new();
+    w.shadow.set(true);
+    w.call();
+    let m = from_pbx("INVITE", 102, "reinvite");
+    for _ in 0..9 {
+        let (to, counted) = w.send(ADVERTISED, &m);
+        assert_eq!((to, counted), (ADVERTISED, vec![REDIRECTED.1]));
+    }
+    let cancel = from_pbx("CANCEL", 102, "reinvite");
+    assert_eq!(w.send(ADVERTISED, &cancel).1, [REDIRECTED.1]);
+    // An answer shows where the request really went.
+    w.learn(PHONE, &m.answer(200));
+    assert_eq!(
+        w.active()[0].learned,
+        Endpoint::v4(ADVERTISED.0, ADVERTISED.1)
+    );
+}
+
+#[test]
+fn history_tells_what_was_learned_and_why_a_packet_went_where() {
+    let w = World::new();
+    w.call();
+    w.reinvite("reinvite");
+    w.learn(PHONE, &from_pbx("INVITE", 102, "reinvite").answer(200));
+    let history = w.history.borrow();
+    let told: Vec<_> = history
+        .iter()
+        .map(|r| {
+            (
+                r.status,
+                r.cseq,
+                Counter::ALL[usize::from(r.verdict)],
+                r.meant().port,
+                r.learned().port,
+                r.events,
+            )
+        })
+        .collect();
+    let (advertised, phone) = (u32::from(ADVERTISED.1), u32::from(PHONE.1));
+    assert_eq!(
+        told,
+        [
+            (
+                200,
+                1,
+                Counter::OutAlreadyThere,
+                phone,
+                phone,
+                Counter::DialogActivated.event_bit()
+            ),
+            (0, 102, Counter::OutRedirectedDialog, advertised, phone, 0),
+            (
+                200,
+                102,
+                Counter::InResponse,
+                phone,
+                phone,
+                Counter::PeerProven.event_bit() | Counter::DialogRefreshed.event_bit()
+            ),
+        ]
+    );
+    assert!(
+        history
+            .iter()
+            .all(|r| r.call == history[0].call && r.tag == history[0].tag)
+    );
+}
+
+/// The kernel may give the memory of a removed binding to another while it is read.
+#[test]
+fn a_binding_of_another_key_is_not_used() {
+    let w = World::new();
+    w.call();
+    w.register();
+    for binding in w.dialogs().values_mut().chain(w.contacts().values_mut()) {
+        binding.key[1] ^= 1;
+    }
+    // The pending end would serve as well.
+    w.wait(33);
+    assert_eq!(
+        w.reinvite("reinvite"),
+        (ADVERTISED, vec![Counter::OutUnknownRequest])
+    );
+    assert_eq!(
+        w.send(ADVERTISED, &call_phone("incoming")).1,
+        [Counter::OutUnknownRequest]
+    );
 }
