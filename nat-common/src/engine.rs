@@ -901,8 +901,8 @@ fn aim<E: Env>(env: &E, m: &Message, call: u64, sent: u8, to: &mut Endpoint) -> 
 }
 
 /// The binding of the terminal that a request is meant for, and a copy of it in the draft: its dialog end, else
-/// its contact by Request-URI and the address-of-record in To, else by Request-URI alone.
-#[inline(never)]
+/// its contact.
+#[inline(always)]
 fn terminal<E: Env>(env: &E, m: &Message, call: u64) -> Option<NonNull<Binding>> {
     if m.has(Field::ToTag) {
         let tag = env.hash(m.span(Field::ToTag));
@@ -916,6 +916,13 @@ fn terminal<E: Env>(env: &E, m: &Message, call: u64) -> Option<NonNull<Binding>>
             return found;
         }
     }
+    live_contact(env, m)
+}
+
+/// A contact by Request-URI and the address-of-record in To, else by Request-URI alone, and a copy of it in the
+/// draft.
+#[inline(never)]
+fn live_contact<E: Env>(env: &E, m: &Message) -> Option<NonNull<Binding>> {
     let uri = env.hash(m.span(Field::RequestUri));
     let aor = env.hash(m.span(Field::ToUri));
     for key in [ContactKey { uri, aor }, ContactKey { uri, aor: 0 }] {

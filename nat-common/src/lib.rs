@@ -8,6 +8,7 @@ pub mod atomic;
 pub mod counter;
 pub mod demux;
 pub mod engine;
+pub mod fragment;
 pub mod hash;
 pub mod key;
 pub mod message;

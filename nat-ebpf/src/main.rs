@@ -9,25 +9,26 @@ mod maps;
 mod packet;
 mod redirect;
 mod repeat;
+mod way;
 
 use aya_ebpf::bindings::{TC_ACT_REDIRECT, TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action::XDP_PASS};
 use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use aya_log_ebpf::debug;
-use nat_common::abi::Config;
+use nat_common::abi::{Config, Endpoint};
 use nat_common::counter::Counter;
 use nat_common::demux::{self, Kind};
-use nat_common::engine;
-use nat_common::message::Doubt;
 use nat_common::source::Source as _;
+use nat_common::{engine, fragment};
 
 use crate::env::Kernel;
 use crate::maps::{Direction, Room, count};
-use crate::packet::{Datagram, Frame, NotOurs};
+use crate::packet::{Frame, part};
 use crate::redirect::Redirected;
+use crate::way::{In, Out, Way};
 
 /// Looks at what arrives, and lets it pass.
-#[xdp]
+#[xdp(frags)]
 pub(crate) fn ingress(ctx: XdpContext) -> u32 {
     count(arrived(&ctx));
     XDP_PASS
@@ -51,22 +52,9 @@ fn arrived(ctx: &XdpContext) -> Counter {
     let Some(room) = Room::of(Direction::In) else {
         return Counter::InNoTables;
     };
-    match read(ctx.into(), &room, Direction::In) {
-        Read::Sip => learn(ctx, &room),
-        Read::NotIp => Counter::InNotIp,
-        Read::NotUdp => Counter::InNotUdp,
-        Read::Fragment => Counter::InFragment,
-        Read::Malformed => Counter::InMalformed,
-        Read::OtherPort => Counter::InOtherPort,
-        Read::Keepalive => Counter::InKeepalive,
-        Read::Stun => Counter::InStun,
-        Read::NotSip => Counter::InNotSip,
-        Read::NoTables => Counter::InNoTables,
-        Read::BadSource => Counter::InBadSource,
-        Read::Truncated => Counter::InDoubtTruncated,
-        Read::Syntax => Counter::InDoubtSyntax,
-        Read::Missing => Counter::InDoubtMissing,
-        Read::Duplicate => Counter::InDoubtDuplicate,
+    match read::<In>(&ctx.into(), &room) {
+        Ok(()) => learn(ctx, &room),
+        Err(counter) => counter,
     }
 }
 
@@ -80,31 +68,17 @@ fn sent(ctx: &TcContext) -> (Counter, i32) {
     if skb.gso_size != 0 {
         return leave(Counter::OutSegmented);
     }
-    // A tag that the NIC is to insert is not in the frame.
-    if skb.vlan_present != 0 {
-        return leave(Counter::OutNotIp);
-    }
     let Some(room) = Room::of(Direction::Out) else {
         return leave(Counter::OutNoTables);
     };
-    // The payload may not lie in the linear part. Nothing is lost if this fails: it is then malformed.
+    // The payload may not lie in the linear part. Nothing is lost if this fails: only less is seen.
     if ctx.data_end() - ctx.data() < len as usize {
         let _ = ctx.pull_data(len);
     }
-    let counter = match read(ctx.into(), &room, Direction::Out) {
-        Read::Sip => aim(ctx, &room),
-        Read::NotIp => return leave(Counter::OutNotIp),
-        Read::NotUdp => return leave(Counter::OutNotUdp),
-        Read::Fragment => return leave(Counter::OutFragment),
-        Read::Malformed => return leave(Counter::OutMalformed),
-        Read::OtherPort => return leave(Counter::OutOtherPort),
-        Read::Keepalive | Read::Stun => return leave(Counter::OutKeepalive),
-        Read::NotSip | Read::BadSource => return leave(Counter::OutNotSip),
-        Read::NoTables => return leave(Counter::OutNoTables),
-        Read::Truncated => return leave(Counter::OutDoubtTruncated),
-        Read::Syntax => return leave(Counter::OutDoubtSyntax),
-        Read::Missing => return leave(Counter::OutDoubtMissing),
-        Read::Duplicate => return leave(Counter::OutDoubtDuplicate),
+    let counter = match read::<Out>(&ctx.into(), &room) {
+        Ok(()) => aim(ctx, &room),
+        Err(Counter::OutFragment) => follow(ctx, &room),
+        Err(counter) => return leave(counter),
     };
     let (datagram, to) = (room.datagram(), room.aim());
     if *to == datagram.destination {
@@ -119,74 +93,56 @@ fn sent(ctx: &TcContext) -> (Counter, i32) {
     debug!(
         ctx,
         "{:i}:{} -> {:i}:{}",
-        datagram.destination.as_v4(),
+        address(&datagram.destination),
         datagram.destination.port,
-        to.as_v4(),
+        address(to),
         to.port
     );
     (counter, action)
 }
 
-/// What a packet is.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Read {
-    /// A SIP message, which the room now holds.
-    Sip,
-    NotIp,
-    NotUdp,
-    Fragment,
-    Malformed,
-    OtherPort,
-    Keepalive,
-    Stun,
-    NotSip,
-    NoTables,
-    BadSource,
-    Truncated,
-    Syntax,
-    Missing,
-    Duplicate,
+/// An address for the log, which shows IPv4 as IPv4-mapped.
+#[inline(always)]
+fn address(endpoint: &Endpoint) -> [u8; 16] {
+    let [high, low] = endpoint.addr.map(u64::to_ne_bytes);
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&high);
+    bytes[8..].copy_from_slice(&low);
+    bytes
 }
 
-/// First stage: from the frame to a scanned message in the room.
+/// First stage: from the frame to a scanned message in the room. A fragment after the first is in the room too.
 #[inline(never)]
-fn read(frame: Frame, room: &Room, direction: Direction) -> Read {
-    let (datagram, payload) = match packet::parse(frame) {
-        Ok(found) => found,
-        Err(NotOurs::NotIp) => return Read::NotIp,
-        Err(NotOurs::NotUdp) => return Read::NotUdp,
-        Err(NotOurs::Fragment) => return Read::Fragment,
-        Err(NotOurs::Malformed) => return Read::Malformed,
-    };
+fn read<W: Way>(frame: &Frame, room: &Room) -> Result<(), Counter> {
+    packet::parse::<W>(frame, room.datagram())?;
+    room.aim_as_meant();
+    let datagram = room.datagram();
+    if datagram.part == part::LATER {
+        return Err(W::FRAGMENT);
+    }
     let Some(config) = maps::config() else {
-        return Read::NoTables;
+        return Err(W::NO_TABLES);
     };
-    let ours = match direction {
+    let ours = match W::DIRECTION {
         Direction::In => &datagram.destination,
         Direction::Out => &datagram.source,
     };
     if !is_sip_port(config, ours.port) {
-        return Read::OtherPort;
+        return Err(W::OTHER_PORT);
     }
+    let payload = room.payload(*frame);
     match demux::kind(payload.len(), payload.word(0)) {
         Kind::Sip => {}
-        Kind::Keepalive => return Read::Keepalive,
-        Kind::Stun => return Read::Stun,
-        Kind::Other => return Read::NotSip,
+        Kind::Keepalive => return Err(W::KEEPALIVE),
+        Kind::Stun => return Err(W::STUN),
+        Kind::Other => return Err(W::NOT_SIP),
     }
-    if let Direction::In = direction
-        && !is_terminal(&datagram)
+    if let Direction::In = W::DIRECTION
+        && !is_terminal(&datagram.source)
     {
-        return Read::BadSource;
+        return Err(W::BAD_SOURCE);
     }
-    room.keep(&datagram);
-    match room.scan(&payload) {
-        Ok(()) => Read::Sip,
-        Err(Doubt::Truncated) => Read::Truncated,
-        Err(Doubt::Syntax) => Read::Syntax,
-        Err(Doubt::Missing) => Read::Missing,
-        Err(Doubt::Duplicate) => Read::Duplicate,
-    }
+    room.scan(&payload).map_err(W::doubt)
 }
 
 /// Second stage of what arrives: learn from the message.
@@ -208,7 +164,32 @@ fn aim(ctx: &TcContext, room: &Room) -> Counter {
         return Counter::OutNoTables;
     };
     let env = Kernel::new(&payload, config, room);
-    engine::egress(&env, room.message(), room.aim())
+    let (datagram, to) = (room.datagram(), room.aim());
+    let verdict = engine::egress(&env, room.message(), to);
+    if datagram.part == part::FIRST
+        && !fragment::first(
+            &env,
+            &datagram.source,
+            &datagram.destination,
+            datagram.id,
+            to,
+        )
+    {
+        return Counter::OutFragmentRefused;
+    }
+    verdict
+}
+
+/// The same of a fragment after the first, which goes where that went.
+#[inline(never)]
+fn follow(ctx: &TcContext, room: &Room) -> Counter {
+    let payload = room.payload(ctx.into());
+    let Some(config) = maps::config() else {
+        return Counter::OutNoTables;
+    };
+    let env = Kernel::new(&payload, config, room);
+    let datagram = room.datagram();
+    fragment::later(&env, &datagram.source, datagram.id, room.aim())
 }
 
 #[inline(always)]
@@ -217,11 +198,20 @@ fn is_sip_port(config: &Config, port: u32) -> bool {
     port != 0 && config.ports.contains(&(port as u16))
 }
 
-/// Whether a terminal may have that source: not zero, loopback or multicast.
+/// Whether a terminal may have that source: not unspecified, loopback or multicast (RFC 1122 3.2.1.3, 4291 2.4).
 #[inline(always)]
-fn is_terminal(datagram: &Datagram) -> bool {
-    let first = datagram.source.as_v4()[0];
-    first != 0 && first != 127 && first < 224 && datagram.source.port != 0
+fn is_terminal(source: &Endpoint) -> bool {
+    if source.port == 0 {
+        return false;
+    }
+    if source.is_v4() {
+        let first = source.as_v4()[0];
+        return first != 0 && first != 127 && first < 224;
+    }
+    let multicast = source.addr[0] as u8 == 0xff;
+    // `::`, `::1` and the like.
+    let reserved = source.addr[0] == 0;
+    !multicast && !reserved
 }
 
 #[panic_handler]

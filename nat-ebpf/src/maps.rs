@@ -103,24 +103,26 @@ impl Room {
         SCRATCH.get_ptr_mut(direction as u32).map(Self)
     }
 
-    /// Keeps a datagram, which goes to its destination until that is changed.
+    /// The datagram.
     #[inline(always)]
-    pub(crate) fn keep(&self, datagram: &Datagram) {
+    pub(crate) fn datagram(&self) -> &mut Datagram {
+        // SAFETY: see `Room`.
+        unsafe { &mut (*self.0).datagram }
+    }
+
+    /// The datagram goes to its destination until that is changed.
+    #[inline(always)]
+    pub(crate) fn aim_as_meant(&self) {
         // SAFETY: see `Room`.
         unsafe {
-            words::copy(datagram, &raw mut (*self.0).datagram);
-            words::copy(&datagram.destination, &raw mut (*self.0).aim);
-        }
+            words::copy(
+                &raw const (*self.0).datagram.destination,
+                &raw mut (*self.0).aim,
+            )
+        };
     }
 
-    /// The datagram that was kept.
-    #[inline(always)]
-    pub(crate) fn datagram(&self) -> &Datagram {
-        // SAFETY: see `Room`.
-        unsafe { &(*self.0).datagram }
-    }
-
-    /// The payload of the datagram that was kept, in the frame where it was found.
+    /// The payload of the datagram, in the frame where it was found.
     #[inline(always)]
     pub(crate) fn payload(&self, frame: Frame) -> Payload {
         Payload::of(self.datagram(), frame)

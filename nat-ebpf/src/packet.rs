@@ -4,102 +4,209 @@ use core::arch::asm;
 use core::mem::offset_of;
 
 use aya_ebpf::bindings::{__sk_buff, xdp_md};
+use aya_ebpf::helpers::generated::bpf_xdp_get_buff_len;
 use aya_ebpf::programs::{TcContext, XdpContext};
 use nat_common::abi::Endpoint;
+use nat_common::counter::Counter;
 use nat_common::source::Source;
-use nat_common::words::Words;
+use nat_common::words::{self, Words};
 use network_types::eth::{EthHdr, EtherType};
-use network_types::ip::{IpProto, Ipv4Hdr};
+use network_types::ip::{IpProto, Ipv4Hdr, Ipv6Hdr};
 use network_types::udp::UdpHdr;
+use network_types::vlan::VlanHdr;
 
-/// Why a frame is not for sipnat.
-pub(crate) enum NotOurs {
-    NotIp,
-    NotUdp,
-    Fragment,
-    Malformed,
+use crate::way::Way;
+
+/// What a datagram is of.
+pub(crate) mod part {
+    /// All of a datagram.
+    pub(crate) const WHOLE: u32 = 0;
+    /// Its first fragment, or so much of it as is in one piece in memory.
+    pub(crate) const FIRST: u32 = 1;
+    /// A fragment after the first. It has no ports.
+    pub(crate) const LATER: u32 = 2;
 }
 
-/// A UDP datagram over IPv4 and Ethernet.
+/// A UDP datagram over IP and Ethernet, or a fragment of one.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct Datagram {
     pub(crate) source: Endpoint,
     pub(crate) destination: Endpoint,
+    /// Where the IP header begins in the frame.
+    pub(crate) ip: u32,
     /// Where the UDP header begins in the frame.
     pub(crate) udp: u32,
     /// Bytes of payload.
     pub(crate) len: u32,
+    /// One of [`part`].
+    pub(crate) part: u32,
+    /// Of a fragment, the identification that it shares with the others.
+    pub(crate) id: u32,
+    /// Not 0: there is a VLAN tag in the frame.
+    pub(crate) tagged: u32,
 }
 
 // SAFETY: repr(C), of aligned words (asserted where used), integers only.
 unsafe impl Words for Datagram {}
 
-/// A header at the beginning of the frame, which the programs read where it lies.
-#[inline(always)]
-fn header<T>(frame: Frame, offset: usize) -> Result<*const T, NotOurs> {
-    if frame.data + offset + size_of::<T>() > frame.end {
-        return Err(NotOurs::Malformed);
-    }
-    Ok((frame.data + offset) as *const T)
-}
+/// How many VLAN tags are looked behind.
+const MAX_TAGS: usize = 2;
+/// How many IPv6 extension headers are looked behind.
+const MAX_EXTENSIONS: usize = 4;
 
 /// Finds the datagram in a frame.
 #[inline(always)]
-pub(crate) fn parse(frame: Frame) -> Result<(Datagram, Payload), NotOurs> {
-    let eth: *const EthHdr = header(frame, 0)?;
-    // SAFETY: `header` checked the bounds, and the type has no alignment to keep but that of its
-    // ether_type, which lies at an even offset.
-    if unsafe { (*eth).ether_type } != EtherType::Ipv4 as u16 {
-        return Err(NotOurs::NotIp);
+pub(crate) fn parse<W: Way>(frame: &Frame, datagram: &mut Datagram) -> Result<(), Counter> {
+    // SAFETY: a valid reference.
+    unsafe { words::zero(datagram) };
+    let load = |at| frame.load(at).ok_or(W::MALFORMED);
+    let mut at = EthHdr::LEN as u32 - 2;
+    let mut kind = load(at)? as u16;
+    for _ in 0..MAX_TAGS {
+        if kind == EtherType::Ieee8021q as u16 || kind == EtherType::Ieee8021ad as u16 {
+            datagram.tagged = 1;
+            at += VlanHdr::LEN as u32;
+            kind = load(at)? as u16;
+        }
     }
-    let ip: *const Ipv4Hdr = header(frame, EthHdr::LEN)?;
-    // SAFETY: as above; all fields are bytes.
-    let ip = unsafe { &*ip };
-    let header_length = u32::from(ip.ihl());
-    if ip.version() != 4 || header_length < Ipv4Hdr::LEN as u32 {
-        return Err(NotOurs::Malformed);
-    }
-    if ip.proto != IpProto::Udp as u8 {
-        return Err(NotOurs::NotUdp);
-    }
-    // Neither "more fragments" nor an offset (RFC 791 3.1).
-    if u16::from_be_bytes(ip.frags) & 0x3fff != 0 {
-        return Err(NotOurs::Fragment);
-    }
-    let udp = EthHdr::LEN as u32 + header_length;
-    let [s0, s1, d0, d1, l0, l1, _, _] = frame.load(udp).ok_or(NotOurs::Malformed)?.to_le_bytes();
-    let length = u32::from(u16::from_be_bytes([l0, l1]));
-    // Not shorter than its header, not longer than IP says; what follows is padding.
-    if length < UdpHdr::LEN as u32
-        || header_length + length > u32::from(u16::from_be_bytes(ip.tot_len))
-    {
-        return Err(NotOurs::Malformed);
-    }
-    let start = udp + UdpHdr::LEN as u32;
-    let payload = Payload {
-        frame,
-        start,
-        len: length - UdpHdr::LEN as u32,
+    let ip = at + 2;
+    datagram.ip = ip;
+    let rest = if kind == EtherType::Ipv4 as u16 {
+        ipv4::<W>(frame, ip, datagram)?
+    } else if kind == EtherType::Ipv6 as u16 {
+        ipv6::<W>(frame, ip, datagram)?
+    } else {
+        return Err(W::NOT_IP);
     };
+    if datagram.part == part::LATER {
+        return Ok(());
+    }
+    let udp = datagram.udp;
+    let [s0, s1, d0, d1, l0, l1, _, _] = load(udp)?.to_le_bytes();
+    datagram.source.port = u32::from(u16::from_be_bytes([s0, s1]));
+    datagram.destination.port = u32::from(u16::from_be_bytes([d0, d1]));
+    let mut length = u32::from(u16::from_be_bytes([l0, l1]));
+    if datagram.part == part::FIRST && length > rest {
+        length = rest;
+    }
+    // Not shorter than its header, not longer than IP says, not cut off; what follows is padding.
+    if length < UdpHdr::LEN as u32 || length > rest || udp + length > frame.total {
+        return Err(W::MALFORMED);
+    }
+    // A large frame may lie in several pieces of memory: what is needed must be in the first.
+    let here = frame.len();
+    if udp + length > here {
+        if here < udp + UdpHdr::LEN as u32 {
+            return Err(W::MALFORMED);
+        }
+        length = here - udp;
+    }
+    datagram.len = length - UdpHdr::LEN as u32;
     // The last eight bytes are there, so all are.
-    if payload.frame.load(payload.last()).is_none() {
-        return Err(NotOurs::Malformed);
+    load(udp + length - 8)?;
+    Ok(())
+}
+
+/// Reads an IPv4 header (RFC 791 3.1). How many bytes follow it.
+#[inline(always)]
+fn ipv4<W: Way>(frame: &Frame, ip: u32, datagram: &mut Datagram) -> Result<u32, Counter> {
+    /// "More fragments", and the offset.
+    const MORE: u16 = 0x2000;
+    const OFFSET: u16 = 0x1fff;
+    let load = |at| frame.load(at).ok_or(W::MALFORMED);
+    let [version, _, t0, t1, id0, id1, f0, f1] = load(ip)?.to_le_bytes();
+    let [_, proto, ..] = load(ip + 8)?.to_le_bytes();
+    let [s0, s1, s2, s3, d0, d1, d2, d3] = load(ip + 12)?.to_le_bytes();
+    let header = u32::from(version & 0xf) * 4;
+    let total = u32::from(u16::from_be_bytes([t0, t1]));
+    if version >> 4 != 4 || header < Ipv4Hdr::LEN as u32 || total < header {
+        return Err(W::MALFORMED);
     }
-    let datagram = Datagram {
-        source: Endpoint::v4(ip.src_addr, u16::from_be_bytes([s0, s1])),
-        destination: Endpoint::v4(ip.dst_addr, u16::from_be_bytes([d0, d1])),
-        udp,
-        len: payload.len,
+    if proto != IpProto::Udp as u8 {
+        return Err(W::NOT_UDP);
+    }
+    let (source, destination) = (
+        Endpoint::v4([s0, s1, s2, s3], 0),
+        Endpoint::v4([d0, d1, d2, d3], 0),
+    );
+    datagram.source.addr[1] = source.addr[1];
+    datagram.destination.addr[1] = destination.addr[1];
+    datagram.udp = ip + header;
+    datagram.id = u32::from(u16::from_be_bytes([id0, id1]));
+    let fragment = u16::from_be_bytes([f0, f1]);
+    datagram.part = if fragment & OFFSET != 0 {
+        part::LATER
+    } else if fragment & MORE != 0 {
+        part::FIRST
+    } else {
+        part::WHOLE
     };
-    Ok((datagram, payload))
+    Ok(total - header)
+}
+
+/// Reads an IPv6 header and those between it and UDP (RFC 8200 4). How many bytes follow them.
+#[inline(always)]
+fn ipv6<W: Way>(frame: &Frame, ip: u32, datagram: &mut Datagram) -> Result<u32, Counter> {
+    let load = |at| frame.load(at).ok_or(W::MALFORMED);
+    let [version, _, _, _, l0, l1, mut next, _] = load(ip)?.to_le_bytes();
+    if version >> 4 != 6 {
+        return Err(W::MALFORMED);
+    }
+    datagram.source.addr[0] = load(ip + 8)?;
+    datagram.source.addr[1] = load(ip + 16)?;
+    datagram.destination.addr[0] = load(ip + 24)?;
+    datagram.destination.addr[1] = load(ip + 32)?;
+    // An IPv4-mapped address has no place in a packet (RFC 4942 2.2), and would be taken for IPv4.
+    if datagram.source.is_v4() || datagram.destination.is_v4() {
+        return Err(W::BAD_SOURCE);
+    }
+    let mut rest = u32::from(u16::from_be_bytes([l0, l1]));
+    let mut at = ip + Ipv6Hdr::LEN as u32;
+    for _ in 0..MAX_EXTENSIONS {
+        let length = if next == IpProto::HopOpt as u8 || next == IpProto::Ipv6Opts as u8 {
+            let [following, length, ..] = load(at)?.to_le_bytes();
+            next = following;
+            u32::from(length) * 8 + 8
+        } else if next == IpProto::Ipv6Frag as u8 {
+            let [following, _, f0, f1, i0, i1, i2, i3] = load(at)?.to_le_bytes();
+            let fragment = u16::from_be_bytes([f0, f1]);
+            datagram.id = u32::from_be_bytes([i0, i1, i2, i3]);
+            next = following;
+            if fragment >> 3 != 0 {
+                datagram.part = part::LATER;
+                break;
+            }
+            if fragment & 1 != 0 {
+                datagram.part = part::FIRST;
+            }
+            8
+        } else {
+            break;
+        };
+        if rest < length {
+            return Err(W::MALFORMED);
+        }
+        rest -= length;
+        at += length;
+    }
+    // Of a later fragment, this is what the first one starts with; that may be options before UDP.
+    let options = datagram.part == part::LATER && next == IpProto::Ipv6Opts as u8;
+    if next != IpProto::Udp as u8 && !options {
+        return Err(W::NOT_UDP);
+    }
+    datagram.udp = at;
+    Ok(rest)
 }
 
 /// Bounds of a frame in memory.
 #[derive(Clone, Copy)]
 pub(crate) struct Frame {
     data: usize,
+    /// The end of what is in one piece.
     end: usize,
+    /// Bytes in all.
+    total: u32,
 }
 
 /// Reads a packet pointer from a field of a context. The field has 32 bits, which the verifier turns
@@ -127,6 +234,8 @@ impl From<&XdpContext> for Frame {
         Self {
             data: pointer!(ctx.ctx, xdp_md, data),
             end: pointer!(ctx.ctx, xdp_md, data_end),
+            // SAFETY: the kernel gives a valid context.
+            total: unsafe { bpf_xdp_get_buff_len(ctx.ctx) } as u32,
         }
     }
 }
@@ -137,11 +246,19 @@ impl From<&TcContext> for Frame {
         Self {
             data: pointer!(ctx.skb.skb, __sk_buff, data),
             end: pointer!(ctx.skb.skb, __sk_buff, data_end),
+            // SAFETY: the kernel gives a valid context.
+            total: unsafe { (*ctx.skb.skb).len },
         }
     }
 }
 
 impl Frame {
+    /// Bytes that are in one piece.
+    #[inline(always)]
+    fn len(&self) -> u32 {
+        (self.end - self.data) as u32
+    }
+
     /// Eight bytes at an offset, if they are all there.
     #[inline(always)]
     fn load(&self, offset: u32) -> Option<u64> {

@@ -1,18 +1,20 @@
 //! Gives a packet of the PBX another destination.
 
 use aya_ebpf::bindings::{BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR};
-use aya_ebpf::helpers::generated::bpf_redirect_neigh;
+use aya_ebpf::helpers::generated::{bpf_csum_diff, bpf_redirect_neigh};
 use aya_ebpf::programs::TcContext;
 use nat_common::abi::Endpoint;
 use nat_common::counter::Counter;
-use network_types::eth::EthHdr;
+use network_types::udp::UdpHdr;
 
 use crate::maps::count;
-use crate::packet::Datagram;
+use crate::packet::{Datagram, part};
 
-/// Offsets in the frame.
-const IP_CHECK: usize = EthHdr::LEN + 10;
-const IP_DESTINATION: usize = EthHdr::LEN + 16;
+/// Offsets in the IPv4 header.
+const V4_CHECK: u32 = 10;
+const V4_DESTINATION: u32 = 16;
+/// Offset in the IPv6 header.
+const V6_DESTINATION: u32 = 24;
 /// Offsets in the UDP header.
 const UDP_DESTINATION: usize = 2;
 const UDP_CHECK: usize = 6;
@@ -51,54 +53,86 @@ pub(crate) fn was_rerouted(ctx: &TcContext) -> bool {
 #[inline(never)]
 pub(crate) fn apply(ctx: &TcContext, datagram: &Datagram, to: &Endpoint) -> Redirected {
     let old = &datagram.destination;
-    let (old_port, new_port) = ((old.port as u16).to_be(), (to.port as u16).to_be());
-    let old_address = u32::from_ne_bytes(old.as_v4());
-    let new_address = u32::from_ne_bytes(to.as_v4());
-    // SAFETY: the kernel gives a valid context.
-    let ifindex = unsafe { (*ctx.skb.skb).ifindex };
-
     // After this the headers are linear and this packet's own, so what follows does not fail.
-    let udp = datagram.udp as usize;
-    if ctx.pull_data(datagram.udp + 8).is_err() {
+    if ctx.pull_data(datagram.udp + UdpHdr::LEN as u32).is_err() {
         return Redirected::Refused;
     }
-    let mut ok = true;
-    if old_address != new_address {
-        // The address is part of the UDP checksum's pseudo-header; the flag keeps a partial checksum,
-        // which the NIC will complete, right as well.
-        let flags = u64::from(BPF_F_PSEUDO_HDR | BPF_F_MARK_MANGLED_0) | 4;
-        let (from, into) = (u64::from(old_address), u64::from(new_address));
-        ok &= ctx
-            .l4_csum_replace(udp + UDP_CHECK, from, into, flags)
-            .is_ok();
-        ok &= ctx.l3_csum_replace(IP_CHECK, from, into, 4).is_ok();
-        ok &= ctx.store(IP_DESTINATION, &new_address, 0).is_ok();
-    }
-    if old_port != new_port {
-        let flags = u64::from(BPF_F_MARK_MANGLED_0) | 2;
-        let (from, into) = (u64::from(old_port), u64::from(new_port));
-        ok &= ctx
-            .l4_csum_replace(udp + UDP_CHECK, from, into, flags)
-            .is_ok();
-        ok &= ctx.store(udp + UDP_DESTINATION, &new_port, 0).is_ok();
-    }
-    if !ok {
+    let moved = old.addr[1] != to.addr[1] || old.addr[0] != to.addr[0];
+    if moved && !address(ctx, datagram, to) {
         return Redirected::Broken;
     }
-    if old_address == new_address {
+    if datagram.part != part::LATER && old.port != to.port && !port(ctx, datagram, to) {
+        return Redirected::Broken;
+    }
+    if !moved {
+        return Redirected::Done;
+    }
+    // SAFETY: the kernel gives a valid context.
+    let skb = unsafe { &mut *ctx.skb.skb };
+    if datagram.tagged != 0 || skb.vlan_present != 0 {
+        // The addresses of a VLAN belong to another interface: none of its routes leads through this one.
+        count(Counter::NextHopKept);
         return Redirected::Done;
     }
     count(Counter::NextHopChanged);
-    // SAFETY: the kernel gives a valid context, whose control block is for programs to write to.
-    unsafe {
-        (*ctx.skb.skb).cb[3] = REROUTED[0];
-        (*ctx.skb.skb).cb[4] = REROUTED[1];
-    }
+    skb.cb[3] = REROUTED[0];
+    skb.cb[4] = REROUTED[1];
     // Without a neighbour the kernel looks up route and neighbour of the packet as it now is, and sends it
     // through this interface; without a route it drops it. `bpf_fib_lookup` would tell that before, but not
     // on a host that does not forward, which a PBX seldom does.
     //
     // SAFETY: no parameters are given.
-    unsafe { bpf_redirect_neigh(ifindex, core::ptr::null_mut(), 0, 0) };
+    unsafe { bpf_redirect_neigh(skb.ifindex, core::ptr::null_mut(), 0, 0) };
     Redirected::Rerouted
+}
+
+/// Writes the address, and what depends on it.
+#[inline(always)]
+fn address(ctx: &TcContext, datagram: &Datagram, to: &Endpoint) -> bool {
+    const BYTES: u32 = size_of::<[u64; 2]>() as u32;
+    let old = &datagram.destination;
+    // An IPv4-mapped address and another differ by as much as the addresses themselves.
+    //
+    // SAFETY: two valid arrays of that size.
+    let difference = unsafe {
+        bpf_csum_diff(
+            old.addr.as_ptr().cast_mut().cast(),
+            BYTES,
+            to.addr.as_ptr().cast_mut().cast(),
+            BYTES,
+            0,
+        )
+    } as u64;
+    if datagram.part != part::LATER {
+        // The address is part of the UDP checksum's pseudo-header; the flag keeps a partial checksum,
+        // which the NIC will complete, right as well.
+        let flags = u64::from(BPF_F_PSEUDO_HDR | BPF_F_MARK_MANGLED_0);
+        let check = datagram.udp as usize + UDP_CHECK;
+        if ctx.l4_csum_replace(check, 0, difference, flags).is_err() {
+            return false;
+        }
+    }
+    if to.is_v4() {
+        let check = (datagram.ip + V4_CHECK) as usize;
+        let address = u32::from_ne_bytes(to.as_v4());
+        ctx.l3_csum_replace(check, 0, difference, 0).is_ok()
+            && ctx
+                .store((datagram.ip + V4_DESTINATION) as usize, &address, 0)
+                .is_ok()
+    } else {
+        ctx.store((datagram.ip + V6_DESTINATION) as usize, &to.addr, 0)
+            .is_ok()
+    }
+}
+
+/// Writes the port, and what depends on it.
+#[inline(always)]
+fn port(ctx: &TcContext, datagram: &Datagram, to: &Endpoint) -> bool {
+    let udp = datagram.udp as usize;
+    let old = (datagram.destination.port as u16).to_be();
+    let new = (to.port as u16).to_be();
+    let flags = u64::from(BPF_F_MARK_MANGLED_0) | size_of::<u16>() as u64;
+    ctx.l4_csum_replace(udp + UDP_CHECK, u64::from(old), u64::from(new), flags)
+        .is_ok()
+        && ctx.store(udp + UDP_DESTINATION, &new, 0).is_ok()
 }

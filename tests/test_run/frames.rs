@@ -1,6 +1,6 @@
 //! Frames, and SIP messages to put into them.
 
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 
 use etherparse::{NetSlice, PacketBuilder, SlicedPacket, TransportSlice};
 
@@ -16,16 +16,24 @@ pub(crate) const STRANGER: &str = "198.51.100.66:6666";
 /// Length of the headers before the payload.
 pub(crate) const HEADERS: usize = 14 + 20 + 8;
 
-fn address(text: &str) -> SocketAddrV4 {
+fn address(text: &str) -> SocketAddr {
     text.parse().expect("an address")
 }
 
-/// A UDP datagram over IPv4 and Ethernet, with right checksums.
+/// A UDP datagram over IP and Ethernet, with right checksums.
 pub(crate) fn udp(from: &str, to: &str, payload: &[u8]) -> Vec<u8> {
+    let ethernet = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]);
     let (from, to) = (address(from), address(to));
-    let builder = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2])
-        .ipv4(from.ip().octets(), to.ip().octets(), 64)
-        .udp(from.port(), to.port());
+    let ip = match (from, to) {
+        (SocketAddr::V4(from), SocketAddr::V4(to)) => {
+            ethernet.ipv4(from.ip().octets(), to.ip().octets(), 64)
+        }
+        (SocketAddr::V6(from), SocketAddr::V6(to)) => {
+            ethernet.ipv6(from.ip().octets(), to.ip().octets(), 64)
+        }
+        _ => panic!("{from} and {to}"),
+    };
+    let builder = ip.udp(from.port(), to.port());
     let mut frame = Vec::with_capacity(builder.size(payload.len()));
     builder.write(&mut frame, payload).expect("a frame");
     frame
@@ -44,18 +52,30 @@ pub(crate) fn outbound(to: &str, message: &str) -> Vec<u8> {
 /// Whether both checksums are what they should be.
 pub(crate) fn checksums_are_right(frame: &[u8]) -> bool {
     let packet = SlicedPacket::from_ethernet(frame).expect("a packet");
-    let (Some(NetSlice::Ipv4(ip)), Some(TransportSlice::Udp(udp))) =
-        (&packet.net, &packet.transport)
-    else {
-        panic!("not UDP over IPv4");
+    let Some(TransportSlice::Udp(udp)) = &packet.transport else {
+        panic!("not UDP");
     };
-    let ip_header = ip.header().to_header();
-    let udp_header = udp.to_header();
-    let right = udp_header
-        .calc_checksum_ipv4(&ip_header, udp.payload())
-        .expect("a checksum");
-    ip_header.header_checksum == ip_header.calc_header_checksum()
-        && (udp_header.checksum == right || udp_header.checksum == 0)
+    let header = udp.to_header();
+    match &packet.net {
+        Some(NetSlice::Ipv4(ip)) => {
+            let ip = ip.header().to_header();
+            let right = header.calc_checksum_ipv4(&ip, udp.payload());
+            ip.header_checksum == ip.calc_header_checksum()
+                && (header.checksum == right.expect("a checksum") || header.checksum == 0)
+        }
+        Some(NetSlice::Ipv6(ip)) => {
+            let ip = ip.header().to_header();
+            let right = header.calc_checksum_ipv6(&ip, udp.payload());
+            header.checksum == right.expect("a checksum")
+        }
+        _ => panic!("not IP"),
+    }
+}
+
+/// A frame with VLAN tags, the outermost first.
+pub(crate) fn tagged(mut frame: Vec<u8>, tags: &[[u8; 4]]) -> Vec<u8> {
+    frame.splice(12..12, tags.concat());
+    frame
 }
 
 /// The phone's INVITE.

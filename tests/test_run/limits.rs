@@ -49,8 +49,8 @@ fn long_messages() {
             format!("Contact: \"{}\" <sip:x>", "\\\"".repeat(1200)),
         ),
     ] {
-        let bye =
-            in_dialog("BYE", "b").replace("Content-Length", &format!("{filler}\r\nContent-Length"));
+        let bye = in_dialog("BYE", &name.replace(' ', "-"))
+            .replace("Content-Length", &format!("{filler}\r\nContent-Length"));
         assert_eq!(
             path.sends(&outbound(ADVERTISED, &bye)).2,
             "out_redirected_dialog",

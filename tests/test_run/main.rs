@@ -4,6 +4,7 @@
 mod frames;
 mod learning;
 mod limits;
+mod packets;
 mod redirecting;
 mod run;
 mod untouched;

@@ -91,7 +91,8 @@ fn checksums() {
     path.call();
     // Odd and even lengths, and bodies that bring the sum to any value, 0 among them.
     for n in 0..=40_u32 {
-        let message = format!("{}{}", in_dialog("INFO", "i"), "x".repeat(n as usize));
+        let info = in_dialog("INFO", &n.to_string());
+        let message = format!("{info}{}", "x".repeat(n as usize));
         goes_to(
             &mut path,
             &message,

@@ -23,6 +23,11 @@ pub(crate) struct Path(pub(crate) DataPath);
 impl Path {
     /// Loads them anew, policy `auto`.
     pub(crate) fn new() -> Self {
+        Self::with(|loader| loader)
+    }
+
+    /// The same with other settings.
+    pub(crate) fn with(settings: impl FnOnce(Loader<'_>) -> Loader<'_>) -> Self {
         let object =
             object::read(None).expect("the kernel programs; `cargo xtask test` builds them");
         let sizes = Sizes {
@@ -33,7 +38,7 @@ impl Path {
             history: 64,
             bindings: 64,
         };
-        let path = Loader::new(&object).sizes(sizes).load();
+        let path = settings(Loader::new(&object).sizes(sizes)).load();
         Self(path.expect("it takes root, and a kernel of 6.9 or later"))
     }
 

@@ -1,0 +1,342 @@
+//! SIP is found and redirected in every kind of packet that carries it.
+
+use nat_common::abi::Policy;
+
+use crate::frames::{
+    ADVERTISED, HEADERS, INVITE, PBX, PHONE, answer, checksums_are_right, in_dialog, inbound,
+    outbound, tagged, udp,
+};
+use crate::run::{Path, TC_ACT_REDIRECT, TC_ACT_UNSPEC, endpoint};
+
+const PBX6: &str = "[2001:db8::10]:5060";
+const PHONE6: &str = "[2001:db8:1::2]:49163";
+const ADVERTISED6: &str = "[2001:db8:1::2]:5060";
+const PRIVATE6: &str = "[fd00::10]:5060";
+
+const ETHERNET: usize = 14;
+const IPV6: usize = ETHERNET + 40;
+
+/// The phone calls over IPv6, and the PBX accepts.
+fn call6(path: &mut Path) {
+    assert_eq!(
+        path.arrives(&udp(PHONE6, PBX6, INVITE.as_bytes())),
+        "in_request"
+    );
+    let answer = answer(INVITE, "200 OK");
+    path.leaves(&udp(PBX6, PHONE6, answer.as_bytes()));
+}
+
+#[test]
+fn ipv6() {
+    let mut path = Path::new();
+    call6(&mut path);
+    assert_eq!(path.dialogs()[0].learned, endpoint(PHONE6));
+    for (meant, action) in [(ADVERTISED6, TC_ACT_UNSPEC), (PRIVATE6, TC_ACT_REDIRECT)] {
+        for length in 0..20 {
+            let info = in_dialog("INFO", &format!("{action}-{length}")) + &"x".repeat(length);
+            let (did, out, verdict) = path.sends(&udp(PBX6, meant, info.as_bytes()));
+            assert_eq!((did, verdict), (action, "out_redirected_dialog"), "{meant}");
+            assert!(checksums_are_right(&out), "{meant} {length}");
+            assert_eq!(out, udp(PBX6, PHONE6, info.as_bytes()), "{meant} {length}");
+        }
+    }
+    // Meant for an IPv4 address: no packet can be made another protocol's.
+    let bye = outbound(ADVERTISED, &in_dialog("BYE", "v4"));
+    assert_eq!(path.leaves(&bye), "out_other_family");
+}
+
+#[test]
+fn ipv6_sources() {
+    let mut path = Path::new();
+    for source in [
+        "[::]:5060",
+        "[::1]:5060",
+        "[ff02::1]:5060",
+        "[::ffff:60.17.196.2]:49163",
+    ] {
+        let frame = udp(source, PBX6, INVITE.as_bytes());
+        assert_eq!(path.arrives(&frame), "in_bad_source", "{source}");
+    }
+}
+
+/// A frame with extension headers: each a type and its bytes, whose first is replaced by the type that follows.
+fn extended(mut frame: Vec<u8>, headers: &[(u8, Vec<u8>)]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (index, (_, header)) in headers.iter().enumerate() {
+        let following = headers.get(index + 1).map_or(frame[20], |(next, _)| *next);
+        bytes.push(following);
+        bytes.extend(&header[1..]);
+    }
+    frame[20] = headers[0].0;
+    let length = u16::from_be_bytes([frame[18], frame[19]]) + bytes.len() as u16;
+    frame[18..20].copy_from_slice(&length.to_be_bytes());
+    frame.splice(IPV6..IPV6, bytes);
+    frame
+}
+
+/// An options header of so many times eight bytes, filled with padding.
+fn options(kind: u8, eights: u8) -> (u8, Vec<u8>) {
+    let length = usize::from(eights) * 8 - 4;
+    let mut bytes = vec![0, eights - 1, 1, length as u8];
+    bytes.resize(usize::from(eights) * 8, 0);
+    (kind, bytes)
+}
+
+const HOP_BY_HOP: u8 = 0;
+const DESTINATION_OPTIONS: u8 = 60;
+const ROUTING: u8 = 43;
+const FRAGMENT: u8 = 44;
+
+#[test]
+fn ipv6_extension_headers() {
+    for headers in [
+        vec![options(HOP_BY_HOP, 1)],
+        vec![options(DESTINATION_OPTIONS, 3)],
+        vec![options(HOP_BY_HOP, 2), options(DESTINATION_OPTIONS, 1)],
+        // A datagram in one fragment (RFC 6946).
+        vec![(FRAGMENT, vec![0; 8])],
+    ] {
+        let mut path = Path::new();
+        let frame = |from, to, text: &str| extended(udp(from, to, text.as_bytes()), &headers);
+        assert_eq!(path.arrives(&frame(PHONE6, PBX6, INVITE)), "in_request");
+        path.leaves(&frame(PBX6, PHONE6, &answer(INVITE, "200 OK")));
+        let bye = in_dialog("BYE", "b");
+        let (_, out, verdict) = path.sends(&frame(PBX6, PRIVATE6, &bye));
+        assert_eq!(verdict, "out_redirected_dialog", "{headers:?}");
+        assert_eq!(out, frame(PBX6, PHONE6, &bye), "{headers:?}");
+        for n in ETHERNET + 1..IPV6 + 8 {
+            assert_eq!(
+                path.arrives(&frame(PHONE6, PBX6, INVITE)[..n]),
+                "in_malformed",
+                "{n}"
+            );
+        }
+    }
+    let mut path = Path::new();
+    // Its destination is not the last.
+    let routed = extended(udp(PHONE6, PBX6, INVITE.as_bytes()), &[options(ROUTING, 1)]);
+    assert_eq!(path.arrives(&routed), "in_not_udp");
+    let many = extended(
+        udp(PHONE6, PBX6, INVITE.as_bytes()),
+        &vec![options(DESTINATION_OPTIONS, 1); 5],
+    );
+    assert_eq!(path.arrives(&many), "in_not_udp");
+}
+
+#[test]
+fn vlan_tags() {
+    for tags in [
+        &[[0x81, 0, 0, 7]][..],
+        &[[0x88, 0xa8, 0, 9], [0x81, 0, 0, 7]],
+    ] {
+        let mut path = Path::new();
+        let invite = tagged(inbound(PHONE, INVITE), tags);
+        assert_eq!(path.arrives(&invite), "in_request");
+        let answer = outbound(PHONE, &answer(INVITE, "200 OK"));
+        assert_eq!(path.leaves(&tagged(answer, tags)), "out_already_there");
+        let bye = in_dialog("BYE", "b");
+        for meant in [ADVERTISED, "192.168.1.10:5060"] {
+            let (action, out, verdict) = path.sends(&tagged(outbound(meant, &bye), tags));
+            // Never routed again: the routes of a VLAN lead through an interface of its own.
+            assert_eq!((action, verdict), (TC_ACT_UNSPEC, "out_redirected_dialog"));
+            assert_eq!(out, tagged(outbound(PHONE, &bye), tags));
+        }
+        for n in ETHERNET..ETHERNET + 4 * tags.len() + 28 {
+            assert_eq!(path.arrives(&invite[..n]), "in_malformed", "{n}");
+        }
+    }
+}
+
+/// On every local address, and on each of eight ports.
+#[test]
+fn ports_and_local_addresses() {
+    let ports = [5060, 5061, 5062, 5070, 5080, 15060, 50600, 65535];
+    let mut path = Path::with(|loader| loader.ports(&ports));
+    for (number, port) in ports.into_iter().enumerate() {
+        let local = format!("203.0.113.{}:{port}", 10 + number);
+        let other = |text: &str| text.replace("call@", &format!("call-{port}@"));
+        path.arrives(&udp(PHONE, &local, other(INVITE).as_bytes()));
+        let answer = other(&answer(INVITE, "200 OK"));
+        path.leaves(&udp(&local, PHONE, answer.as_bytes()));
+        let bye = other(&in_dialog("BYE", "b"));
+        let (_, out, _) = path.sends(&udp(&local, ADVERTISED, bye.as_bytes()));
+        assert_eq!(out, udp(&local, PHONE, bye.as_bytes()), "{local}");
+    }
+    let other = udp(PHONE, "203.0.113.10:5063", INVITE.as_bytes());
+    assert_eq!(path.arrives(&other), "in_other_port");
+}
+
+/// The fragments of a frame, each with at most `mtu` bytes of IP.
+fn fragments(frame: &[u8], mtu: usize, id: u8) -> Vec<Vec<u8>> {
+    let is_v6 = frame[12..14] == [0x86, 0xdd];
+    let header = if is_v6 { IPV6 } else { ETHERNET + 20 };
+    let extra = if is_v6 { 8 } else { 0 };
+    let step = (mtu - (header - ETHERNET) - extra) / 8 * 8;
+    let parts: Vec<&[u8]> = frame[header..].chunks(step).collect();
+    let last = parts.len() - 1;
+    let make = |(number, part): (usize, &&[u8])| {
+        let (offset, more) = (number * step, number < last);
+        let mut out = frame[..header].to_vec();
+        if is_v6 {
+            let length = (part.len() + 8) as u16;
+            out[18..20].copy_from_slice(&length.to_be_bytes());
+            out[20] = FRAGMENT;
+            let place = (offset as u16) | u16::from(more);
+            out.extend([17, 0]);
+            out.extend(place.to_be_bytes());
+            out.extend([0, 0, 0, id]);
+        } else {
+            let length = (part.len() + 20) as u16;
+            out[16..18].copy_from_slice(&length.to_be_bytes());
+            out[18..20].copy_from_slice(&[0, id]);
+            let place = (offset / 8) as u16 | if more { 0x2000 } else { 0 };
+            out[20..22].copy_from_slice(&place.to_be_bytes());
+            out[24..26].fill(0);
+            let sum: u32 = out[14..34]
+                .chunks(2)
+                .map(|w| u32::from(u16::from_be_bytes([w[0], w[1]])))
+                .sum();
+            let sum = (sum & 0xffff) + (sum >> 16);
+            let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
+            out[24..26].copy_from_slice(&sum.to_be_bytes());
+        }
+        out.extend(*part);
+        out
+    };
+    parts.iter().enumerate().map(make).collect()
+}
+
+/// With a body that makes it too long for one packet.
+fn long(text: &str) -> String {
+    text.to_owned() + &"v=0 and more of it\r\n".repeat(200)
+}
+
+#[test]
+fn a_fragmented_request_is_learned() {
+    for (phone, pbx) in [(PHONE, PBX), (PHONE6, PBX6)] {
+        let mut path = Path::new();
+        let parts = fragments(&udp(phone, pbx, long(INVITE).as_bytes()), 1500, 1);
+        assert!(parts.len() > 2);
+        assert_eq!(path.arrives(&parts[0]), "in_request");
+        for part in &parts[1..] {
+            assert_eq!(path.arrives(part), "in_fragment");
+        }
+        let answer = answer(INVITE, "200 OK");
+        path.leaves(&udp(pbx, phone, answer.as_bytes()));
+        assert_eq!(path.dialogs()[0].learned, endpoint(phone));
+        // Its headers are not all in the first fragment.
+        let mut path = Path::new();
+        let parts = fragments(&udp(phone, pbx, long(INVITE).as_bytes()), 200, 1);
+        let verdict = path.arrives(&parts[0]);
+        assert!(verdict.starts_with("in_doubt_"), "{verdict}");
+    }
+}
+
+/// Sends fragments; what became of each, and the verdicts.
+fn send(path: &mut Path, parts: &[Vec<u8>]) -> (Vec<Vec<u8>>, Vec<&'static str>) {
+    parts
+        .iter()
+        .map(|part| {
+            let (_, out, verdict) = path.sends(part);
+            (out, verdict)
+        })
+        .unzip()
+}
+
+#[test]
+fn a_fragmented_request_is_redirected_in_all_its_fragments() {
+    let redirected = [
+        "out_redirected_dialog",
+        "out_fragment_redirected",
+        "out_fragment_redirected",
+        "out_fragment_redirected",
+    ];
+    for (pbx, phone, same_address, other_address) in [
+        (PBX, PHONE, ADVERTISED, "192.168.1.10:5060"),
+        (PBX6, PHONE6, ADVERTISED6, PRIVATE6),
+    ] {
+        let mut path = Path::new();
+        if pbx == PBX {
+            path.call();
+        } else {
+            call6(&mut path);
+        }
+        let parts = |to, id: u8| {
+            let text = long(&in_dialog("INVITE", &format!("f{id}")));
+            fragments(&udp(pbx, to, text.as_bytes()), 1400, id)
+        };
+        let (out, verdicts) = send(&mut path, &parts(other_address, 1));
+        assert_eq!(verdicts, redirected[..verdicts.len()]);
+        assert_eq!(out, parts(phone, 1));
+        // Another port is in the first fragment only.
+        let (out, verdicts) = send(&mut path, &parts(same_address, 2));
+        assert_eq!(verdicts[..2], ["out_redirected_dialog", "out_fragment"]);
+        assert_eq!(out, parts(phone, 2));
+
+        // Interleaved with those of another datagram that goes the same way, and is not known.
+        let (ours, mut other) = (parts(other_address, 3), parts(other_address, 4));
+        let text = long(&in_dialog("INVITE", "x")).replace("tag=phone", "tag=unknown");
+        let unknown = fragments(&udp(pbx, other_address, text.as_bytes()), 1400, 4);
+        other.clone_from(&unknown);
+        let (mixed, want): (Vec<_>, Vec<_>) = ours
+            .iter()
+            .zip(&other)
+            .zip(parts(phone, 3).into_iter().zip(&other))
+            .flat_map(|((a, b), (to, left))| [(a.clone(), to), (b.clone(), left.clone())])
+            .unzip();
+        let (out, verdicts) = send(&mut path, &mixed);
+        assert_eq!(out, want);
+        assert_eq!(
+            verdicts[..4],
+            [
+                redirected[0],
+                "out_unknown_request",
+                redirected[1],
+                "out_fragment"
+            ]
+        );
+
+        // One of the later ones first: none is redirected.
+        let mut shuffled = parts(other_address, 5);
+        shuffled.rotate_left(1);
+        let (out, verdicts) = send(&mut path, &shuffled);
+        assert_eq!(out, shuffled);
+        assert_eq!(verdicts[0], "out_fragment");
+        assert_eq!(*verdicts.last().expect("fragments"), "out_fragment_refused");
+    }
+}
+
+/// Where policy leaves the first fragment alone, the others are as well.
+#[test]
+fn a_fragmented_request_is_left_alone_in_all_its_fragments() {
+    let mut path = Path::new();
+    path.call();
+    path.policy("60.17.196.2/32", Policy::Off);
+    let text = long(&in_dialog("INVITE", "f"));
+    for part in fragments(&udp(PBX, "192.168.1.10:5060", text.as_bytes()), 1400, 9) {
+        path.leaves(&part);
+    }
+}
+
+/// A frame in several pieces of memory, as on an interface with a large MTU: what is needed must be in the first.
+#[test]
+fn a_large_frame() {
+    let mut path = Path::new();
+    let message = INVITE.to_owned() + &"x".repeat(8000);
+    assert_eq!(path.arrives(&inbound(PHONE, &message)), "in_request");
+    let filler = format!("X: {}\r\nContent-Length", "x".repeat(8000));
+    let message = INVITE.replace("Content-Length", &filler);
+    assert_eq!(
+        path.arrives(&inbound(PHONE, &message)),
+        "in_doubt_truncated"
+    );
+    // What is sent is brought into one piece. (The kernel's test runs take no more for a TC program.)
+    let answer = answer(INVITE, "200 OK");
+    path.leaves(&outbound(PHONE, &answer));
+    let filler = format!("X: {}\r\nContent-Length", "x".repeat(2800));
+    let bye = in_dialog("BYE", "b").replace("Content-Length", &filler);
+    let (_, out, verdict) = path.sends(&outbound(ADVERTISED, &bye));
+    assert_eq!(verdict, "out_redirected_dialog");
+    assert_eq!(out, outbound(PHONE, &bye));
+    assert!(out.len() > HEADERS + 2800);
+}
