@@ -8,7 +8,7 @@
 use crate::abi::Endpoint;
 use crate::message::{Doubt, Field, MAX_CONTACTS, Message, Method, SPANS, bounded, header};
 use crate::source::{Repeat, Source, Span};
-use crate::swar::{below, byte, digits, equal, first, head, starts, text};
+use crate::swar::{below, byte, digits, equal, first, head, hex_digits, starts, text, token_end};
 use crate::words::{self, Words};
 
 /// Bytes that are looked at. A header section that goes on beyond is in doubt.
@@ -48,10 +48,16 @@ enum State {
     AfterName,
     /// A URI in angle brackets, after its scheme.
     Uri,
-    /// The host of the first Contact.
+    /// The host of the first Contact, where it is a dotted quad, or the dotted quad that ends an IPv6 address.
     Host,
+    /// A group of the first Contact's IPv6 address, `::` before the first, or what follows `::`.
+    Ipv6,
+    /// After the host of the first Contact.
+    HostEnd,
     /// The port of the first Contact.
     Port,
+    /// A Via before its sent-by: `count` tokens and slashes have been read.
+    Protocol,
     /// Parameters: at a semicolon, comma, white space or line end, or inside one that is skipped.
     Params,
     /// The name of a parameter, or white space before it.
@@ -62,6 +68,8 @@ enum State {
     ParamValue,
     /// Inside a tag or branch.
     ParamToken,
+    /// White space after a tag, a branch or `expires`.
+    ParamEnd,
     /// White space up to the line end, and nothing else.
     Tail,
 }
@@ -101,10 +109,18 @@ pub struct Scan {
     /// What reads on after a quoted string or a folded line end.
     back: State,
     header: Header,
-    /// Digits of `number` seen, octets of the host seen.
+    /// Digits of `number` seen, octets of the host seen, parts of sent-protocol seen.
     count: u8,
     doubt: u8,
     done: bool,
+    /// Groups of an IPv6 address seen.
+    groups: u8,
+    /// One more than the groups seen before `::`; 0: not seen.
+    gap: u8,
+    /// The host of the first Contact's URI, in network byte order, or of an IPv6 address what is before `::`.
+    address: [u64; 2],
+    /// The groups after `::`, the last in the lowest bits.
+    tail: [u64; 2],
     /// What was found.
     pub message: Message,
 }
@@ -194,7 +210,10 @@ impl Scan {
             State::ParamToken => self.param_token(at, w),
             State::Name => self.name(source, at, w),
             State::CallId => self.call_id(at, w),
+            State::Protocol => self.protocol(at, w),
             State::Host => self.host(at, w),
+            State::Ipv6 => self.ipv6(at, w),
+            State::HostEnd => self.host_end(at, w),
             State::Port => self.port(at, w),
             State::Number => self.number(at, w),
             State::CseqMethod => self.cseq_method(source, at, w),
@@ -204,6 +223,7 @@ impl Scan {
             State::Colon => self.colon(at, w),
             State::Equals => self.equals(at, w),
             State::ParamValue => self.param_value(at, w),
+            State::ParamEnd => self.param_end(at, w),
             State::Start => self.start(source, at, w),
             State::RequestUri => self.request_uri(source, at, w),
         }
@@ -395,7 +415,10 @@ impl Scan {
                 self.number = 0;
                 self.go(at, State::Number)
             }
-            Header::Via => self.go(at, State::Params),
+            Header::Via => {
+                self.count = 0;
+                self.go(at, State::Protocol)
+            }
             Header::From | Header::To | Header::Contact | Header::RecordRoute => {
                 if b == b'*' && self.header == Header::Contact {
                     self.message.star = 1;
@@ -463,7 +486,7 @@ impl Scan {
                             self.number.saturating_add(1);
                     }
                 }
-                self.go(at + n, State::Params)
+                self.go(at + n, State::ParamEnd)
             }
         }
     }
@@ -615,11 +638,47 @@ impl Scan {
         self.go(next, State::Params)
     }
 
-    /// An octet of a dotted quad. Any other kind of host is left unknown.
+    /// `sent-protocol LWS sent-by` (RFC 3261 25.1), white space around the slashes included. Where one Via ends
+    /// and the next begins must not be in doubt: each must say that it is of SIP.
+    #[inline(always)]
+    fn protocol(&mut self, at: u32, w: u64) -> bool {
+        if self.count == 0 && starts(w, b"sip/2.0/") {
+            self.count = 4;
+            return self.go(at + 8, State::Protocol);
+        }
+        let b = byte(w, 0);
+        if is_blank(b) {
+            return self.go(at + 1, State::Protocol);
+        }
+        if b < 0x21 {
+            return match line_end(w) {
+                LineEnd::Folded(n) => self.go(at + n, State::Protocol),
+                _ => self.give_up(Doubt::Syntax),
+            };
+        }
+        let n = first(below(w, 0x21) | equal(w, b'/') | equal(w, b';') | equal(w, b','));
+        let n = match self.count {
+            0 if n == 3 && starts(w, b"sip") => 3,
+            1 | 3 if b == b'/' => 1,
+            2 if n == 3 && starts(w, b"2.0") => 3,
+            // A transport of more than seven characters is read as several.
+            4 if n == 8 => return self.go(at + 7, State::Protocol),
+            4 if n > 0 && byte(w, n) < 0x21 => n,
+            5 if n > 0 => return self.go(at, State::Params),
+            _ => return self.give_up(Doubt::Syntax),
+        };
+        self.count = self.count.wrapping_add(1);
+        self.go(at + n, State::Protocol)
+    }
+
+    /// An octet of a dotted quad. A host that is no address is left unknown.
     #[inline(always)]
     fn host(&mut self, at: u32, w: u64) -> bool {
         let (n, v) = digits(w);
         let b = byte(w, n);
+        if self.count == 0 && self.groups == 0 && self.gap == 0 && b == b'[' && n == 0 {
+            return self.go(at + 1, State::Ipv6);
+        }
         if n == 0 || n > 3 || v > 255 {
             return self.go(self.next, State::Params);
         }
@@ -631,21 +690,105 @@ impl Scan {
             }
             return self.go(at + n + 1, State::Host);
         }
+        if self.groups == 0 && self.gap == 0 {
+            self.address = Endpoint::v4(self.octets.to_be_bytes(), 0).addr;
+            return self.go(at + n, State::HostEnd);
+        }
+        self.group(self.octets >> 16);
+        self.group(self.octets & 0xffff);
+        self.ipv6_end(at + n, b)
+    }
+
+    /// A group of an IPv6 address (RFC 4291 2.2), and the colon or colons after it.
+    #[inline(always)]
+    fn ipv6(&mut self, at: u32, w: u64) -> bool {
+        let (n, v) = hex_digits(w);
+        let b = byte(w, n);
+        if n > 4 || self.groups >= 8 {
+            return self.go(self.next, State::Params);
+        }
+        if b == b'.' {
+            return self.go(at, State::Host);
+        }
+        if n > 0 {
+            self.group(v);
+        } else if self.gap == 0 && self.groups > 0 || self.gap > 0 && self.gap <= self.groups {
+            // After a single colon there must be a group.
+            return self.go(self.next, State::Params);
+        }
+        if b != b':' {
+            return self.ipv6_end(at + n, b);
+        }
+        if byte(w, n + 1) == b':' {
+            if self.gap != 0 {
+                return self.go(self.next, State::Params);
+            }
+            self.gap = self.groups.wrapping_add(1);
+            return self.go(at + n + 2, State::Ipv6);
+        }
+        // Neither the first thing nor what follows `::` is a colon.
+        let state = if n == 0 { State::Params } else { State::Ipv6 };
+        self.go(if n == 0 { self.next } else { at + n + 1 }, state)
+    }
+
+    /// Adds a group: before `::` at its place, after it at the end.
+    #[inline(always)]
+    fn group(&mut self, group: u32) {
+        if self.gap == 0 {
+            let group = u64::from(group) << (48 - 16 * u32::from(self.groups & 3));
+            if self.groups < 4 {
+                self.address[0] |= group.to_be();
+            } else {
+                self.address[1] |= group.to_be();
+            }
+        } else {
+            self.tail[0] = self.tail[0] << 16 | self.tail[1] >> 48;
+            self.tail[1] = self.tail[1] << 16 | u64::from(group);
+        }
+        self.groups = self.groups.wrapping_add(1);
+    }
+
+    /// The end of an IPv6 address, if `b` ends it and it is whole: `::` stands for at least one group.
+    #[inline(always)]
+    fn ipv6_end(&mut self, at: u32, b: u8) -> bool {
+        let whole = if self.gap == 0 {
+            self.groups == 8
+        } else {
+            self.groups < 8
+        };
+        if b != b']' || !whole {
+            return self.go(self.next, State::Params);
+        }
+        self.address[0] |= self.tail[0].to_be();
+        self.address[1] |= self.tail[1].to_be();
+        self.go(at + 1, State::HostEnd)
+    }
+
+    #[inline(always)]
+    fn host_end(&mut self, at: u32, w: u64) -> bool {
+        let b = byte(w, 0);
         if b == b':' {
-            return self.go(at + n + 1, State::Port);
+            return self.go(at + 1, State::Port);
         }
         if ends_host(b) {
             // RFC 3261 19.1.2: the default port of sip over UDP.
-            self.message.advertised = Endpoint::v4(self.octets.to_be_bytes(), 5060);
+            self.advertise(5060);
         }
         self.go(self.next, State::Params)
+    }
+
+    #[inline(always)]
+    fn advertise(&mut self, port: u32) {
+        self.message.advertised.addr[0] = self.address[0];
+        self.message.advertised.addr[1] = self.address[1];
+        self.message.advertised.port = port;
     }
 
     #[inline(always)]
     fn port(&mut self, _at: u32, w: u64) -> bool {
         let (n, v) = digits(w);
         if n > 0 && n < 6 && v > 0 && v <= 0xffff && ends_host(byte(w, n)) {
-            self.message.advertised = Endpoint::v4(self.octets.to_be_bytes(), v as u16);
+            self.advertise(v);
         }
         self.go(self.next, State::Params)
     }
@@ -653,7 +796,9 @@ impl Scan {
     /// Between parameters, or inside one that does not matter. Of Via, also what comes before them.
     #[inline(always)]
     fn params(&mut self, at: u32, w: u64) -> bool {
-        let n = first(below(w, b'#') | equal(w, b';') | equal(w, b','));
+        // A bracket here could be the address, and what came before it a display name.
+        let bracket = equal(w & !0x0202_0202_0202_0202, b'<');
+        let n = first(below(w, b'#') | equal(w, b';') | equal(w, b',') | bracket);
         if n == 8 {
             return self.go(at + 8, State::Params);
         }
@@ -672,7 +817,7 @@ impl Scan {
             b',' => match self.header {
                 Header::Via => {
                     self.message.vias = self.message.vias.saturating_add(1);
-                    self.go(at + 1, State::Params)
+                    self.go(at + 1, State::Value)
                 }
                 Header::RecordRoute => {
                     self.message.record_routes = self.message.record_routes.saturating_add(1);
@@ -744,14 +889,14 @@ impl Scan {
     /// A tag or a branch.
     #[inline(always)]
     fn param_token(&mut self, at: u32, w: u64) -> bool {
-        let n = first(below(w, b'#') | equal(w, b';') | equal(w, b','));
+        let n = first(token_end(w));
         if n == 8 {
             return self.go(at + 8, State::ParamToken);
         }
         let at = at + n;
         match byte(w, n) {
-            b'!' => return self.go(at + 1, State::ParamToken),
-            b' ' | b'\t' | b'\r' | b'\n' | b';' | b',' if at > self.mark => {}
+            b'!' | b'~' => return self.go(at + 1, State::ParamToken),
+            b if ends_address(b) && at > self.mark => {}
             _ => return self.give_up(Doubt::Syntax),
         }
         let field = match self.header {
@@ -763,7 +908,21 @@ impl Scan {
             return self.give_up(Doubt::Duplicate);
         }
         self.put(field as usize, Span::between(self.mark, at));
-        self.go(at, State::Params)
+        self.go(at, State::ParamEnd)
+    }
+
+    /// After a parameter that matters comes another one, another value or the line end.
+    #[inline(always)]
+    fn param_end(&mut self, at: u32, w: u64) -> bool {
+        let b = byte(w, 0);
+        if is_blank(b) {
+            return self.go(at + 1, State::ParamEnd);
+        }
+        if b == b';' || b == b',' {
+            return self.go(at, State::Params);
+        }
+        self.back = State::ParamEnd;
+        self.go(at, State::Tail)
     }
 
     #[inline(always)]

@@ -92,6 +92,53 @@ pub const fn digits(w: u64) -> (u32, u32) {
     (n, d as u32)
 }
 
+/// Leading hexadecimal digits: how many, and the value of the last four of them.
+#[inline(always)]
+#[must_use]
+pub const fn hex_digits(w: u64) -> (u32, u32) {
+    const LOW: u64 = !TOPS;
+    // Letters become lower case; a control character must not become a digit.
+    let folded = w | (w & (ONES * 0x40)) >> 1;
+    let is_digit = from(folded & LOW, b'0') & !from(folded & LOW, b'9' + 1);
+    let is_letter = from(folded & LOW, b'a') & !from(folded & LOW, b'f' + 1);
+    let n = first(!(is_digit | is_letter) & TOPS | w & TOPS);
+    if n == 0 {
+        return (0, 0);
+    }
+    let value = (folded & (ONES * 0xf)) + (is_letter >> 7) * 9;
+    // Shift the digits to the top and let zeros lead.
+    let d = value << (64 - n * 8);
+    let d = d >> 56 & 0xf | d >> 44 & 0xf0 | d >> 32 & 0xf00 | d >> 20 & 0xf000;
+    (n, d as u32)
+}
+
+/// Bytes not below `b`, of bytes that are all below 128. Every bit is exact.
+#[inline(always)]
+const fn from(w: u64, b: u8) -> u64 {
+    (w + ONES * (128 - b as u64)) & TOPS
+}
+
+/// Bytes that end a token (RFC 3261 25.1), and `!` and `~`, which are part of one: what is found must be looked
+/// at. `= / : @ [ ]` pass as well: devices put base64 and addresses into tags and branches, and though some
+/// parsers cut a token off there, to none of them does something else begin.
+#[inline(always)]
+#[must_use]
+pub const fn token_end(w: u64) -> u64 {
+    const fn either(w: u64, b: u8, bit: u8) -> u64 {
+        equal(w & !(ONES * bit as u64), b & !bit)
+    }
+    // Control characters, space, and `! " # $`; then `{ | } ~`, DEL and all that is not ASCII.
+    below(w, b'%')
+        | from(w & !TOPS, b'{')
+        | w & TOPS
+        | equal(w, b'&')
+        | equal(w, b',')
+        | either(w, b'(', 1)
+        | either(w, b';', 4)
+        | either(w, b'<', 2)
+        | either(w, b'\\', 2)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,6 +171,44 @@ mod tests {
                 let l = bytes.iter().position(|x| *x < b).unwrap_or(8) as u32;
                 assert_eq!(first(below(w, b)), l, "{w:x} below {b}");
             }
+        }
+    }
+
+    #[test]
+    fn ends_tokens() {
+        for b in 0..=255_u8 {
+            let part = b.is_ascii_alphanumeric() || b"-.%*_+`'=/:@[]".contains(&b);
+            for at in 0..8 {
+                let w = word("aaaaaaaa") & !(0xff << (at * 8)) | u64::from(b) << (at * 8);
+                assert_eq!(first(token_end(w)), if part { 8 } else { at }, "{b:#x}");
+            }
+        }
+    }
+
+    #[test]
+    fn reads_hex_digits() {
+        for (s, n, v) in [
+            ("", 0, 0),
+            (":", 0, 0),
+            ("g", 0, 0),
+            ("0]", 1, 0),
+            ("db8::", 3, 0xdb8),
+            ("2001:db8", 4, 0x2001),
+            ("FfAa]", 4, 0xffaa),
+            ("12345:", 5, 0x2345),
+            ("abcdef09", 8, 0xef09),
+            ("\x11:", 0, 0),
+            ("1\u{7f}", 1, 1),
+        ] {
+            assert_eq!(hex_digits(word(s)), (n, v), "{s}");
+        }
+        // Every byte ends the digits, but for the twenty-two.
+        for b in 0..=255_u8 {
+            let w = u64::from_le_bytes([b'1', b, b'1', 0, 0, 0, 0, 0]);
+            let want = (b as char)
+                .to_digit(16)
+                .map_or((1, 1), |d| (3, 0x101 + d * 16));
+            assert_eq!(hex_digits(w), want, "{b:#x}");
         }
     }
 

@@ -1,4 +1,7 @@
 //! The scanner against tables: what it finds, and what it will not vouch for.
+
+use std::net::Ipv6Addr;
+
 use nat_common::abi::Endpoint;
 use nat_common::message::{Doubt, Field, Message, Method, header};
 use nat_common::scan::Scan;
@@ -184,6 +187,233 @@ fn contacts() {
     }
 }
 
+/// IPv6 addresses, read as the standard library reads them.
+#[test]
+fn contacts_at_ipv6_addresses() {
+    let advertised = |host: &str, port: &str| {
+        let uri = format!("<sip:1000@{host}{port};ob>");
+        let text = INVITE.replace("<sip:1000@60.17.196.2>", &uri);
+        let m = scan(text.as_bytes()).unwrap_or_else(|d| panic!("{uri}: {d:?}"));
+        assert_eq!(contact(&text, &m, 0), &uri[5..uri.len() - 1]);
+        m.advertised
+    };
+    let endpoint = |address: Ipv6Addr, port: u32| {
+        let bytes = address.octets();
+        let word = |at: usize| u64::from_ne_bytes(std::array::from_fn(|i| bytes[at + i]));
+        Endpoint {
+            addr: [word(0), word(8)],
+            port,
+            reserved: 0,
+        }
+    };
+    for address in [
+        "2001:db8::7",
+        "2001:DB8::aBcD",
+        "1:2:3:4:5:6:7:8",
+        "0001:0020:0300:4000:5:6:7:8",
+        "fe80::1",
+        "::1",
+        "::",
+        "1::",
+        "1::8",
+        "1:2:3:4:5:6:7::",
+        "::2:3:4:5:6:7:8",
+        "1:2:3::6:7:8",
+        "1:2:3:4::6:7:8",
+        "1:2:3:4:5::8",
+        "::ffff:1.2.3.4",
+        "64:ff9b::255.255.255.0",
+        "1:2:3:4:5:6:7.8.9.10",
+        "1:2:3:4:5::7.8.9.10",
+    ] {
+        let parsed = address.parse().expect(address);
+        let host = format!("[{address}]");
+        assert_eq!(advertised(&host, ""), endpoint(parsed, 5060), "{address}");
+        assert_eq!(
+            advertised(&host, ":49163"),
+            endpoint(parsed, 49163),
+            "{address}"
+        );
+        assert_eq!(advertised(&host, ":65536"), Endpoint::UNKNOWN, "{address}");
+        assert_eq!(advertised(&host, "x"), Endpoint::UNKNOWN, "{address}");
+    }
+    // One endpoint, however it is written.
+    assert_eq!(
+        advertised("[::ffff:60.17.196.2]", ""),
+        Endpoint::v4([60, 17, 196, 2], 5060)
+    );
+    for address in [
+        "",
+        ":",
+        ":::",
+        "1",
+        "1:",
+        ":1",
+        "1:2",
+        "1:2:3:4:5:6:7",
+        "1:2:3:4:5:6:7:",
+        ":2:3:4:5:6:7:8",
+        "1:2:3:4:5:6:7:8:9",
+        "1:2:3:4:5:6:7:8::",
+        "::1:2:3:4:5:6:7:8",
+        "1:2:3:4::5:6:7:8",
+        "1::2::3",
+        "1:::2",
+        "::1:",
+        "12345::",
+        "g::",
+        "::g",
+        "1.2.3.4",
+        "::1.2.3",
+        "::1.2.3.256",
+        "::1.2.3.4.5",
+        "::1.2.3.4:1",
+        "1:2:3:4:5:6:7:1.2.3.4",
+        "1:2:3:4:5:1.2.3.4",
+        "1:2:3:4:5:6::1.2.3.4",
+        "fe80::1%25eth0",
+        "v1.x",
+        "[::1]",
+        "::1.",
+        "::.1.2.3",
+    ] {
+        assert_eq!(
+            advertised(&format!("[{address}]"), ""),
+            Endpoint::UNKNOWN,
+            "{address}"
+        );
+        address.parse::<Ipv6Addr>().expect_err(address);
+    }
+    for host in ["[::1", "::1]", "[::1]]", "::1", "[::1].1"] {
+        assert_eq!(advertised(host, ""), Endpoint::UNKNOWN, "{host}");
+    }
+}
+
+/// What devices write into Contact.
+#[test]
+fn contacts_of_devices() {
+    let public = Endpoint::v4([60, 17, 196, 2], 5060);
+    for (value, uri, advertised, expires) in [
+        (
+            "\"Tag;tag=x,<sip:no@1.1.1.1>\" <sip:1000@60.17.196.2;transport=udp;ob>;\
+             +sip.instance=\"<urn:uuid:00000000-0000-1000-8000-AABBCCDDEEFF>\";reg-id=1;expires=300",
+            "1000@60.17.196.2;transport=udp;ob",
+            public,
+            Some(300),
+        ),
+        (
+            "\"a \\\"<sip:x@1.1.1.1>\\\" \\\\\"<sips:1000@60.17.196.2:5060>; +u.x=\"expires=1\" ;EXPIRES = 0",
+            "1000@60.17.196.2:5060",
+            public,
+            Some(0),
+        ),
+        (
+            "<sip:al%40home:pass@60.17.196.2;line=ab%3bcd?a=b>;q=0.5",
+            "al%40home:pass@60.17.196.2;line=ab%3bcd?a=b",
+            public,
+            None,
+        ),
+        // Without brackets, parameters are the header's (RFC 3261 20).
+        (
+            "sip:s-7f@60.17.196.2;transport=udp;expires=60",
+            "s-7f@60.17.196.2",
+            public,
+            Some(60),
+        ),
+        (
+            "Bob The Builder <sip:60.17.196.2:5060>",
+            "60.17.196.2:5060",
+            public,
+            None,
+        ),
+        (
+            "<sip:a@pbx.example.com:5060>;isfocus;expires=60;methods=\"INVITE,ACK\"",
+            "a@pbx.example.com:5060",
+            Endpoint::UNKNOWN,
+            Some(60),
+        ),
+    ] {
+        let text = INVITE.replace("<sip:1000@60.17.196.2>", value);
+        let m = scan(text.as_bytes()).unwrap_or_else(|d| panic!("{value}: {d:?}"));
+        assert_eq!(
+            (
+                contact(&text, &m, 0),
+                m.advertised,
+                m.contact_expires(0),
+                m.contacts
+            ),
+            (uri, advertised, expires, 1),
+            "{value}"
+        );
+    }
+}
+
+/// Several Contacts in one header and in several: each is found, and the first one's address.
+#[test]
+fn several_contacts() {
+    let values = [
+        "<sip:9@[2001:db8::7]:5070>;expires=1",
+        "\"x,y\" <sip:a,b@10.0.0.1>;q=0.1;expires=2",
+        "sip:c@10.0.0.2;expires=3",
+    ];
+    for separator in [", ", ",", "\r\n , ", "\r\nm:", "\r\nCONTACT : "] {
+        let text = INVITE.replace("<sip:1000@60.17.196.2>", &values.join(separator));
+        let m = scan(text.as_bytes()).unwrap_or_else(|d| panic!("{separator:?}: {d:?}"));
+        assert_eq!(m.contacts, 3);
+        assert_eq!(contact(&text, &m, 0), "9@[2001:db8::7]:5070");
+        assert_eq!(contact(&text, &m, 1), "a,b@10.0.0.1");
+        assert_eq!(contact(&text, &m, 2), "c@10.0.0.2");
+        assert_eq!(
+            [0, 1, 2].map(|i| m.contact_expires(i)),
+            [Some(1), Some(2), Some(3)]
+        );
+        let address: Ipv6Addr = "2001:db8::7".parse().unwrap();
+        assert_eq!(
+            m.advertised.addr.map(u64::to_ne_bytes).concat(),
+            address.octets()
+        );
+        assert_eq!(m.advertised.port, 5070);
+    }
+}
+
+/// A Via is told by its sent-protocol (RFC 3261 25.1), whatever white space is in it.
+#[test]
+fn vias() {
+    for (value, branch, vias) in [
+        (
+            "SIP/2.0/UDP [2001:db8::9]:5060;branch=b;received=2001:db8::1;rport=5062",
+            "b",
+            1,
+        ),
+        ("SIP/2.0/UDP h;received=[2001:db8::1];branch=b", "b", 1),
+        ("sip/2.0/udp h ; rport ; branch = b", "b", 1),
+        ("SIP / 2.0 / UDP h;branch=b", "b", 1),
+        (
+            "SIP\r\n /2.0\r\n\t/\r\n UDP\r\n h:5060\r\n ;branch=b",
+            "b",
+            1,
+        ),
+        ("SIP/2.0/TLS-SCTP h;branch=b", "b", 1),
+        ("SIP/2.0/x-a-transport-of-some-length h;branch=b", "b", 1),
+        ("SIP/2.0/UDP h;branch=b,SIP/2.0/UDP i;branch=c", "b", 2),
+        ("SIP/2.0/UDP h , SIP/2.0/UDP i;branch=c", "", 2),
+        ("SIP/2.0/UDP h;x=\"a,b\";branch=b", "b", 1),
+        (
+            "SIP/2.0/UDP h;branch=z9hG4bK+a/b=@[1:2]",
+            "z9hG4bK+a/b=@[1:2]",
+            1,
+        ),
+    ] {
+        let text = INVITE.replace("SIP/2.0/UDP 60.17.196.2;branch=z9hG4bK-1;rport", value);
+        let m = scan(text.as_bytes()).unwrap_or_else(|d| panic!("{value}: {d:?}"));
+        assert_eq!(
+            (part(&text, &m, Field::Branch), m.vias),
+            (branch, vias),
+            "{value}"
+        );
+    }
+}
+
 #[test]
 fn doubts() {
     let no = |line: &str| {
@@ -285,6 +515,51 @@ fn doubts() {
         (
             INVITE.replace("196.2>\r", "196.2>;expires=60;expires=0\r"),
             Doubt::Duplicate,
+        ),
+        // Characters that end a token for one parser and not for another.
+        (INVITE.replace("tag=a-tag", "tag=a>"), Doubt::Syntax),
+        (INVITE.replace("tag=a-tag", "tag=a\\b"), Doubt::Syntax),
+        (INVITE.replace("tag=a-tag", "tag=a?b"), Doubt::Syntax),
+        (INVITE.replace("tag=a-tag", "tag=a\u{e9}"), Doubt::Syntax),
+        (INVITE.replace("tag=a-tag", "tag=a b"), Doubt::Syntax),
+        (INVITE.replace("tag=a-tag", "tag=a b;c"), Doubt::Syntax),
+        (INVITE.replace("bK-1;", "bK(1);"), Doubt::Syntax),
+        (
+            INVITE.replace("sip:1002@pbx.example.com>", "sip:1002@pbx>;x=<sip:a@b>"),
+            Doubt::Syntax,
+        ),
+        (
+            INVITE.replace("<sip:1002@pbx.example.com>", "sip:a@b;x <sip:c@d>"),
+            Doubt::Syntax,
+        ),
+        // Where one Via ends and the next begins.
+        (
+            INVITE.replace("60.17.196.2;b", "60.17,196.2;b"),
+            Doubt::Syntax,
+        ),
+        (INVITE.replace("60.17.196.2;b", ";b"), Doubt::Syntax),
+        (
+            INVITE.replace("60.17.196.2;b", ",SIP/2.0/UDP h;b"),
+            Doubt::Syntax,
+        ),
+        (INVITE.replace("SIP/2.0/UDP ", "SIP/2.0/UDP"), Doubt::Syntax),
+        (INVITE.replace("SIP/2.0/UDP ", "SIP/2.0/ "), Doubt::Syntax),
+        (
+            INVITE.replace("SIP/2.0/UDP ", "SIP/2.0 UDP "),
+            Doubt::Syntax,
+        ),
+        (
+            INVITE.replace("SIP/2.0/UDP ", "SIP/3.0/UDP "),
+            Doubt::Syntax,
+        ),
+        (
+            INVITE.replace("SIP/2.0/UDP ", "SIPS/2.0/UDP "),
+            Doubt::Syntax,
+        ),
+        (INVITE.replace("SIP/2.0/UDP ", ""), Doubt::Syntax),
+        (
+            INVITE.replace("SIP/2.0/UDP ", "SIP/2.0/UDP\r\nX: "),
+            Doubt::Syntax,
         ),
         ("SIP/2.0 20 OK\r\n\r\n".into(), Doubt::Syntax),
         ("SIP/2.0 700 OK\r\n\r\n".into(), Doubt::Syntax),
