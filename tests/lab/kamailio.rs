@@ -17,10 +17,8 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// The Vias are right, so that the call is set up; the Contacts of the dialog are not.
 const PLAN: Plan = Plan {
     sites: 2,
-    phones: 1,
     alg: Alg::REGISTER_ONLY,
-    checksum_offload: true,
-    private_route: false,
+    ..Plan::SLIDE
 };
 
 scenario!(caller_hangs_up, PLAN, without sipnat "ACK" dies Death::Port5060);

@@ -5,6 +5,7 @@
 
 mod agent;
 mod baresip;
+mod identity;
 mod incoming;
 mod kamailio;
 mod nats;

@@ -1,13 +1,15 @@
 //! What every test does: build a lab, with sipnat or without, and play.
 
-use std::time::Duration;
+use std::{net::SocketAddrV4, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use nat_tests::{
-    Lab, Plan, Sipnat,
+    Answers, Lab, Plan, ScriptedPbx, Sipnat, Terminal,
     capture::{Capture, Direction, Packet, Tap},
     ladder::{Ladder, Style},
+    sip::Message,
 };
+use serde_json::Value;
 
 /// How long a test waits for what must come.
 pub(crate) const SOON: Duration = Duration::from_secs(5);
@@ -134,6 +136,67 @@ impl Scene<'_> {
         let mut packets = self.capture.packets();
         packets.retain(|packet| self.left_pbx(packet, start));
         packets
+    }
+
+    /// How long scripted user agents wait: without sipnat for what never comes.
+    pub(crate) fn patience(&self) -> Duration {
+        if self.sipnat.is_some() { SOON } else { TRANSIT }
+    }
+
+    /// A scripted PBX that answers to the source of requests.
+    pub(crate) fn pbx(&self) -> Result<ScriptedPbx> {
+        ScriptedPbx::start(&self.lab.pbx, Answers::ToSource, self.patience())
+    }
+
+    /// A scripted phone of the lab.
+    pub(crate) fn terminal(&self, site: usize, phone: usize, user: &str) -> Result<Terminal> {
+        let phone = &self.lab.sites[site].phones[phone];
+        Terminal::start(&phone.netns, phone.private, user, self.patience())
+    }
+
+    /// Where a message of the PBX really went.
+    pub(crate) fn destination(&self, sent: &Message) -> Result<SocketAddrV4> {
+        let text = sent.to_string();
+        let packet = self.capture.wait_for(SOON, |packet| {
+            self.left_pbx(packet, &sent.start) && packet.payload == text.as_bytes()
+        });
+        let packet = packet.with_context(|| format!("the PBX did not send {}", sent.start))?;
+        Ok(packet.destination)
+    }
+
+    /// Fails unless a message of the PBX went to `place`.
+    pub(crate) fn went_to(&self, sent: &Message, place: SocketAddrV4) -> Result<()> {
+        let went = self.destination(sent)?;
+        ensure!(went == place, "{} went to {went}, not {place}", sent.start);
+        Ok(())
+    }
+
+    /// The sipnat under test.
+    pub(crate) fn sipnat(&self) -> Result<&Sipnat<'_>> {
+        self.sipnat.as_ref().context("sipnat does not run")
+    }
+
+    /// One of its counters.
+    pub(crate) fn count(&self, counter: &str) -> Result<u64> {
+        let stats = self.sipnat()?.json(&["stats"])?;
+        stats[counter]
+            .as_u64()
+            .with_context(|| format!("no counter {counter}"))
+    }
+
+    /// What it knows of terminals of that kind (`dialog`, `contact`), pending ones aside.
+    pub(crate) fn bindings(&self, kind: &str) -> Result<Vec<Value>> {
+        let listing = self.sipnat()?.json(&["bindings", "list"])?;
+        let rows = listing["bindings"].as_array().context("no bindings")?;
+        let of_kind = |row: &&Value| row["kind"] == kind && row["state"] != "pending";
+        Ok(rows.iter().filter(of_kind).cloned().collect())
+    }
+
+    /// The only one of that kind.
+    pub(crate) fn binding(&self, kind: &str) -> Result<Value> {
+        let mut rows = self.bindings(kind)?;
+        ensure!(rows.len() == 1, "not one {kind}: {rows:#?}");
+        Ok(rows.swap_remove(0))
     }
 
     fn report(&self) -> String {

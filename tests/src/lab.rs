@@ -50,17 +50,31 @@ pub struct Plan {
     pub checksum_offload: bool,
     /// Whether the PBX routes the private addresses to [`OTHER_GATEWAY`], as to a VPN.
     pub private_route: bool,
+    /// Whether routers have the kernel's own SIP ALG (`nf_nat_sip`) at work.
+    pub kernel_alg: bool,
+}
+
+impl Plan {
+    /// The slide: one phone behind an ALG that forgets the port.
+    pub const SLIDE: Self = Self {
+        sites: 1,
+        phones: 1,
+        alg: Alg::WITHOUT_PORT,
+        checksum_offload: true,
+        private_route: false,
+        kernel_alg: false,
+    };
+
+    /// One phone behind a NAT that leaves SIP alone.
+    pub const PLAIN_NAT: Self = Self {
+        alg: Alg::NONE,
+        ..Self::SLIDE
+    };
 }
 
 impl Default for Plan {
     fn default() -> Self {
-        Self {
-            sites: 1,
-            phones: 1,
-            alg: Alg::WITHOUT_PORT,
-            checksum_offload: true,
-            private_route: false,
-        }
+        Self::SLIDE
     }
 }
 
@@ -227,6 +241,27 @@ impl Lab {
     }
 }
 
+impl Site {
+    /// The NAT gives a phone another mapping, as routers do after a pause, a restart or a call to the provider:
+    /// what the phone sends from now on comes from `public`. Only without an ALG, which would not know of it.
+    pub fn remap(&self, phone: usize, public: SocketAddrV4) -> Result<()> {
+        let private = self.phones[phone].private;
+        // An address of the router's own already: nothing changes.
+        self.router
+            .ip(&format!("addr replace {}/24 dev wan", public.ip()))?;
+        self.router.run(
+            Command::new("nft").args(["-f", "-"]),
+            &format!(
+                "insert rule ip router postrouting
+                     oifname wan ip saddr {} udp sport {} snat to {public}",
+                private.ip(),
+                private.port(),
+            ),
+        )?;
+        self.router.forget_connections()
+    }
+}
+
 fn site(family: &NetnsFamily, isp: &Netns, plan: Plan, number: u8) -> Result<Site> {
     let router = family.make(&format!("router{number}"))?;
     let wan = Ipv4Addr::new(60, 17, 196 + number, 2);
@@ -294,6 +329,18 @@ fn site(family: &NetnsFamily, isp: &Netns, plan: Plan, number: u8) -> Result<Sit
              }}"
         ),
     )?;
+    if plan.kernel_alg {
+        router.run(
+            Command::new("nft").args(["-f", "-"]),
+            "table ip alg {
+                 ct helper sip { type \"sip\" protocol udp; }
+                 chain prerouting {
+                     type filter hook prerouting priority filter
+                     iifname lan udp dport 5060 ct helper set \"sip\"
+                 }
+             }",
+        )?;
+    }
     let mapping: HashMap<_, _> = phones
         .iter()
         .map(|phone| (*phone.private.ip(), phone.public))

@@ -1,11 +1,13 @@
 //! The lab: phones, routers, an ISP and a PBX in network namespaces, with the faults of the real ones.
 //!
 //! [`Lab`] builds the network. Into it go real programs ([`sipp`], [`baresip`], [`kamailio`], [`sipnat`])
-//! and a PBX that takes RFC 3261 at its word ([`pbx`]). [`capture`] sees what happens on the wires, and
+//! a PBX that takes RFC 3261 at its word ([`pbx`]), and user
+//! agents that a test plays itself ([`ua`], [`call`]). [`capture`] sees what happens on the wires, and
 //! [`ladder`] draws it.
 
 pub mod alg;
 pub mod baresip;
+pub mod call;
 pub mod capture;
 pub mod kamailio;
 pub mod lab;
@@ -16,8 +18,11 @@ pub mod process;
 pub mod sip;
 pub mod sipnat;
 pub mod sipp;
+pub mod ua;
 
 pub use alg::Alg;
+pub use call::Call;
 pub use lab::{Lab, PBX, Plan};
 pub use pbx::{Answers, StrictPbx};
 pub use sipnat::Sipnat;
+pub use ua::{ScriptedPbx, Terminal};

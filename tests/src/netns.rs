@@ -4,6 +4,7 @@ use std::{
     fs::{self, File},
     io::Write as _,
     net::{SocketAddrV4, UdpSocket},
+    os::fd::AsRawFd as _,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     sync::{
@@ -17,7 +18,10 @@ use anyhow::{Context as _, Result, ensure};
 use nix::{
     net::if_::if_nametoindex,
     sched::{CloneFlags, setns},
-    sys::signal::{Signal, kill},
+    sys::{
+        signal::{Signal, kill},
+        socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket},
+    },
     unistd::{Pid, geteuid},
 };
 
@@ -127,6 +131,36 @@ impl Netns {
     /// Runs `command` inside this namespace to its end; its standard output.
     pub fn run(&self, command: &mut Command, stdin: &str) -> Result<String> {
         self.enter(|| run(command, stdin))?
+    }
+
+    /// Empties the connection tracking table, as `conntrack -F` does.
+    pub fn forget_connections(&self) -> Result<()> {
+        // struct nlmsghdr and struct nfgenmsg: IPCTNL_MSG_CT_DELETE of NFNL_SUBSYS_CTNETLINK without attributes.
+        const LENGTH: u32 = 20;
+        const DELETE: u16 = 1 << 8 | 2;
+        const REQUEST_WITH_ACK: u16 = 1 | 4;
+        let mut message = Vec::new();
+        message.extend(LENGTH.to_ne_bytes());
+        message.extend(DELETE.to_ne_bytes());
+        message.extend(REQUEST_WITH_ACK.to_ne_bytes());
+        message.resize(LENGTH as usize, 0);
+        self.enter(|| -> Result<()> {
+            let socket = socket(
+                AddressFamily::Netlink,
+                SockType::Raw,
+                SockFlag::SOCK_CLOEXEC,
+                SockProtocol::NetlinkNetFilter,
+            )?;
+            send(socket.as_raw_fd(), &message, MsgFlags::empty())?;
+            let mut answer = [0; 64];
+            let length = recv(socket.as_raw_fd(), &mut answer, MsgFlags::empty())?;
+            // struct nlmsgerr follows the header; its error is 0 for an acknowledgement.
+            ensure!(
+                length >= 20 && answer[16..20] == [0; 4],
+                "conntrack: {answer:?}"
+            );
+            Ok(())
+        })?
     }
 
     /// Writes a setting under `/proc/sys/net`.

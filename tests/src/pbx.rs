@@ -22,6 +22,7 @@ use crate::{
     lab::PBX,
     netns::Netns,
     sip::{self, Message},
+    ua::address,
 };
 
 /// RFC 3261 timer T1.
@@ -212,7 +213,7 @@ impl StrictPbx {
     /// Cancels the call; the response to CANCEL, and then the final one to INVITE.
     pub fn cancel(&self, invitation: &Invitation) -> Result<(Message, Message)> {
         let invite = &invitation.request;
-        let cancel = of_same_transaction(invite, "CANCEL", &field(invite, "To")?)?;
+        let cancel = sip::of_same_transaction(invite, "CANCEL", &field(invite, "To")?)?;
         self.shared.send_request(&cancel, invitation.destination)?;
         let cancelled = self
             .shared
@@ -335,13 +336,7 @@ impl Shared {
     }
 
     fn receive_request(&self, state: &mut State, mut request: Message, source: SocketAddrV4) {
-        let via = request.field("Via").unwrap_or_default();
-        if sip::sent_by(via).is_none_or(|sent_by| sent_by.host != *source.ip())
-            && let Some(via) = request.field_mut("Via")
-        {
-            // RFC 3261 18.2.1.
-            via.push_str(&format!(";received={}", source.ip()));
-        }
+        request.note_received(*source.ip());
         let transaction = (request.branch().to_owned(), request.method().to_owned());
         if let Some(sent) = state.sent.get(&transaction) {
             for (text, destination) in sent {
@@ -463,7 +458,7 @@ impl Shared {
             .ok_or_else(|| anyhow!("no answer to {} sent to {destination}", request.start))?;
         if request.method() == "INVITE" && response.status() >= Some(300) {
             // The ACK of this transaction, RFC 3261 17.1.1.3: same branch, same destination.
-            let ack = of_same_transaction(request, "ACK", &field(&response, "To")?)?;
+            let ack = sip::of_same_transaction(request, "ACK", &field(&response, "To")?)?;
             self.send(&ack.to_string(), destination);
         }
         Ok(response)
@@ -535,19 +530,6 @@ fn register(state: &mut State, request: &Message) -> Message {
     }
 }
 
-/// A CANCEL of, or an ACK within, the transaction of `invite`.
-fn of_same_transaction(invite: &Message, method: &str, to: &str) -> Result<Message> {
-    Ok(
-        Message::new(format!("{method} {} SIP/2.0", invite.request_uri()))
-            .with("Via", field(invite, "Via")?)
-            .with("Max-Forwards", "70")
-            .with("From", field(invite, "From")?)
-            .with("To", to)
-            .with("Call-ID", invite.call_id())
-            .with("CSeq", format!("{} {method}", invite.cseq().0)),
-    )
-}
-
 /// What names a client transaction: CANCEL has the branch of its INVITE.
 fn key(message: &Message) -> String {
     format!("{} {}", message.branch(), message.method())
@@ -558,9 +540,4 @@ fn field(message: &Message, name: &str) -> Result<String> {
         .field(name)
         .with_context(|| format!("no {name} in {}", message.start))?
         .to_owned())
-}
-
-fn address(uri: &str) -> Result<SocketAddrV4> {
-    let target = sip::uri_host_port(uri).with_context(|| format!("cannot route to {uri}"))?;
-    Ok(target.address())
 }

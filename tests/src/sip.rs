@@ -8,6 +8,8 @@ use std::{
     net::{Ipv4Addr, SocketAddrV4},
 };
 
+use anyhow::{Context as _, Result};
+
 /// The port of a SIP URI or a Via that names none (RFC 3261 19.1.2).
 pub const DEFAULT_PORT: u16 = 5060;
 
@@ -162,6 +164,15 @@ impl Message {
         self.field("Contact").map(uri)
     }
 
+    /// Puts `received` into the topmost Via if its sent-by is not where the message came from, RFC 3261 18.2.1.
+    pub fn note_received(&mut self, source: Ipv4Addr) {
+        if let Some(via) = self.field_mut("Via")
+            && sent_by(via).is_none_or(|sent_by| sent_by.host != source)
+        {
+            via.push_str(&format!(";received={source}"));
+        }
+    }
+
     /// Where the topmost Via sends a response over unreliable transport, RFC 3261 18.2.2: to `received` if
     /// the Via has one, else to sent-by; the port is always that of sent-by.
     pub fn response_address(&self) -> Option<SocketAddrV4> {
@@ -219,17 +230,50 @@ pub fn sent_by(via: &str) -> Option<HostPort> {
 
 /// The host and port of a URI.
 pub fn uri_host_port(uri: &str) -> Option<HostPort> {
-    let rest = uri.strip_prefix("sip:")?;
+    let rest = uri
+        .strip_prefix("sip:")
+        .or_else(|| uri.strip_prefix("sips:"))?;
     let rest = rest.rsplit_once('@').map_or(rest, |(_, rest)| rest);
     HostPort::parse(rest.split([';', '?', '>']).next()?)
 }
 
 /// The URI of a name-addr or addr-spec.
 pub fn uri(value: &str) -> &str {
-    match value.split_once('<') {
+    match after_display_name(value).split_once('<') {
         Some((_, rest)) => rest.split('>').next().unwrap_or(rest),
         None => value.split(';').next().unwrap_or(value).trim(),
     }
+}
+
+/// What follows a quoted display name.
+fn after_display_name(value: &str) -> &str {
+    let Some(quoted) = value.trim_start().strip_prefix('"') else {
+        return value;
+    };
+    let mut escaped = false;
+    let end = quoted.find(|c| {
+        let ends = c == '"' && !escaped;
+        escaped = c == '\\' && !escaped;
+        ends
+    });
+    end.map_or(value, |end| &quoted[end + 1..])
+}
+
+/// A CANCEL of, or an ACK within, the transaction of `invite` (RFC 3261 9.1, 17.1.1.3).
+pub fn of_same_transaction(invite: &Message, method: &str, to: &str) -> Result<Message> {
+    let field = |name| {
+        let value = invite.field(name).map(str::to_owned);
+        value.with_context(|| format!("no {name} in {}", invite.start))
+    };
+    Ok(
+        Message::new(format!("{method} {} SIP/2.0", invite.request_uri()))
+            .with("Via", field("Via")?)
+            .with("Max-Forwards", "70")
+            .with("From", field("From")?)
+            .with("To", to)
+            .with("Call-ID", invite.call_id())
+            .with("CSeq", format!("{} {method}", invite.cseq().0)),
+    )
 }
 
 /// A parameter of a header field, outside of the angle brackets.

@@ -1,0 +1,163 @@
+//! A dialog between a scripted PBX and a scripted phone, of which both ends are in the test's hands.
+
+use std::cell::Cell;
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::{
+    lab::PBX,
+    sip::Message,
+    ua::{ScriptedPbx, Terminal, unique},
+};
+
+/// A dialog, with what both ends know of it.
+#[derive(Debug, Clone)]
+pub struct Call<'a> {
+    /// One end.
+    pub pbx: &'a ScriptedPbx,
+    /// The other end.
+    pub terminal: &'a Terminal,
+    /// The Call-ID.
+    pub call_id: String,
+    /// From or To of the PBX, with its tag.
+    pub pbx_party: String,
+    /// From or To of the phone, with its tag.
+    pub phone_party: String,
+    /// Where the PBX sends requests to: the phone's Contact, as it arrived.
+    pub target: String,
+    pbx_cseq: Cell<u32>,
+    phone_cseq: Cell<u32>,
+}
+
+impl<'a> Call<'a> {
+    /// The phone calls and the PBX answers.
+    pub fn from(terminal: &'a Terminal, pbx: &'a ScriptedPbx) -> Result<Self> {
+        terminal
+            .ua
+            .send(&terminal.request("INVITE", "sip:2000@203.0.113.10"), PBX)?;
+        let invite = pbx.hear("INVITE")?;
+        pbx.respond(&invite, "180 Ringing")?;
+        terminal.ua.hear("SIP/2.0 180")?;
+        let ok = pbx.response(&invite, "200 OK");
+        pbx.answer(&invite, &ok)?;
+        terminal.ua.hear("SIP/2.0 200")?;
+        let call = Self::new(pbx, terminal, &ok, ["To", "From"], &invite.message)?;
+        call.phone_cseq.set(invite.message.cseq().0);
+        call.phone_acknowledges()?;
+        Ok(call)
+    }
+
+    /// The PBX calls the phone at `uri`, and the phone answers.
+    pub fn to(terminal: &'a Terminal, pbx: &'a ScriptedPbx, uri: &str) -> Result<Self> {
+        let request = pbx.request("INVITE", uri, &terminal.aor);
+        pbx.send(&request)?;
+        let invite = terminal.ua.hear("INVITE")?;
+        let tag = format!("phone{}", unique());
+        terminal.respond(&invite, "180 Ringing", &tag)?;
+        pbx.hear("SIP/2.0 180")?;
+        terminal.respond(&invite, "200 OK", &tag)?;
+        let ok = pbx.hear("SIP/2.0 200")?.message;
+        let call = Self::new(pbx, terminal, &ok, ["From", "To"], &ok)?;
+        call.pbx_cseq.set(request.cseq().0);
+        call.pbx_acknowledges()?;
+        Ok(call)
+    }
+
+    /// The dialog that `message` names, whose fields `pbx` and `phone` are theirs; the phone is where `from_phone`
+    /// says.
+    pub fn new(
+        pbx: &'a ScriptedPbx,
+        terminal: &'a Terminal,
+        message: &Message,
+        [pbx_field, phone_field]: [&str; 2],
+        from_phone: &Message,
+    ) -> Result<Self> {
+        let field = |name| {
+            let value = message.field(name).map(str::to_owned);
+            value.with_context(|| format!("no {name} in {}", message.start))
+        };
+        Ok(Self {
+            pbx,
+            terminal,
+            call_id: message.call_id().to_owned(),
+            pbx_party: field(pbx_field)?,
+            phone_party: field(phone_field)?,
+            target: from_phone.contact().context("no Contact")?.to_owned(),
+            pbx_cseq: Cell::new(unique()),
+            phone_cseq: Cell::new(unique()),
+        })
+    }
+
+    /// The PBX's next request.
+    pub fn pbx_request(&self, method: &str) -> Message {
+        self.pbx_cseq
+            .set(self.pbx_cseq.get() + u32::from(method != "ACK"));
+        self.pbx
+            .ua
+            .request(method, &self.target, self.pbx_cseq.get())
+            .with("From", &self.pbx_party)
+            .with("To", &self.phone_party)
+            .with("Call-ID", &self.call_id)
+            .with("Contact", format!("<{}>", ScriptedPbx::URI))
+    }
+
+    /// The phone's next request.
+    pub fn phone_request(&self, method: &str) -> Message {
+        self.phone_cseq
+            .set(self.phone_cseq.get() + u32::from(method != "ACK"));
+        self.terminal
+            .ua
+            .request(method, ScriptedPbx::URI, self.phone_cseq.get())
+            .with("From", &self.phone_party)
+            .with("To", &self.pbx_party)
+            .with("Call-ID", &self.call_id)
+            .with("Contact", &self.terminal.contact)
+    }
+
+    /// The PBX sends its next request to the phone's Contact; what it sent.
+    pub fn pbx_sends(&self, method: &str) -> Result<Message> {
+        let request = self.pbx_request(method);
+        self.pbx.send(&request)?;
+        Ok(request)
+    }
+
+    /// The PBX sends a request, the phone answers 200, and the PBX hears that; then comes the ACK, if any.
+    pub fn reaches_phone(&self, method: &str) -> Result<()> {
+        let sent = self.pbx_sends(method)?;
+        let request = self.terminal.ua.hear(method)?;
+        ensure!(
+            request.message.field("Call-ID") == sent.field("Call-ID")
+                && request.message.field("To") == sent.field("To"),
+            "{method} reached the wrong phone"
+        );
+        self.terminal.respond(&request, "200 OK", "")?;
+        self.pbx.hear("SIP/2.0 200")?;
+        if method == "INVITE" {
+            self.pbx_acknowledges()?;
+        }
+        Ok(())
+    }
+
+    /// The phone sends a request, the PBX answers 200, and the phone hears that; then comes the ACK, if any.
+    pub fn reaches_pbx(&self, method: &str) -> Result<()> {
+        self.terminal.ua.send(&self.phone_request(method), PBX)?;
+        let request = self.pbx.hear(method)?;
+        self.pbx.respond(&request, "200 OK")?;
+        self.terminal.ua.hear("SIP/2.0 200")?;
+        if method == "INVITE" {
+            self.phone_acknowledges()?;
+        }
+        Ok(())
+    }
+
+    /// The PBX sends the ACK to a 2xx, and the phone hears it.
+    pub fn pbx_acknowledges(&self) -> Result<()> {
+        self.pbx_sends("ACK")?;
+        self.terminal.ua.hear("ACK").map(drop)
+    }
+
+    fn phone_acknowledges(&self) -> Result<()> {
+        self.terminal.ua.send(&self.phone_request("ACK"), PBX)?;
+        self.pbx.hear("ACK").map(drop)
+    }
+}

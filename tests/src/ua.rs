@@ -1,0 +1,273 @@
+//! User agents of which a test speaks and hears every line: for what a real program would not do, or not at
+//! that moment. They know nothing of NAT either.
+
+use std::{
+    cell::Cell,
+    net::{SocketAddr, SocketAddrV4, UdpSocket},
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use crate::{
+    lab::PBX,
+    netns::Netns,
+    pbx::Answers,
+    sip::{self, Message},
+};
+
+/// A UDP socket that speaks SIP.
+#[derive(Debug)]
+pub struct Ua {
+    socket: UdpSocket,
+    local: SocketAddrV4,
+    patience: Duration,
+}
+
+/// A message, and where it came from.
+#[derive(Debug)]
+pub struct Heard {
+    /// The message.
+    pub message: Message,
+    /// The source of its packet.
+    pub source: SocketAddrV4,
+}
+
+/// A PBX that says what a test makes it say, and routes as RFC 3261 has it.
+#[derive(Debug)]
+pub struct ScriptedPbx {
+    /// Its socket.
+    pub ua: Ua,
+    answers: Answers,
+}
+
+/// A phone that says what a test makes it say.
+#[derive(Debug)]
+pub struct Terminal {
+    /// Its socket.
+    pub ua: Ua,
+    /// The URI of its address-of-record.
+    pub aor: String,
+    /// The value of its Contact.
+    pub contact: String,
+    registration: String,
+    cseq: Cell<u32>,
+}
+
+/// A number that no other message of this process has.
+pub fn unique() -> u32 {
+    static COUNTER: AtomicU32 = AtomicU32::new(1);
+    COUNTER.fetch_add(1, Ordering::Relaxed)
+}
+
+impl Ua {
+    /// Binds `local` in `netns`; what must come must come within `patience`.
+    pub fn start(netns: &Netns, local: SocketAddrV4, patience: Duration) -> Result<Self> {
+        Ok(Self {
+            socket: netns.udp(local)?,
+            local,
+            patience,
+        })
+    }
+
+    /// Sends a message to `to`.
+    pub fn send(&self, message: &Message, to: SocketAddrV4) -> Result<()> {
+        self.socket
+            .send_to(message.to_string().as_bytes(), to)
+            .with_context(|| message.start.clone())?;
+        Ok(())
+    }
+
+    /// The next message, which must begin with `start`.
+    pub fn hear(&self, start: &str) -> Result<Heard> {
+        self.socket.set_read_timeout(Some(self.patience))?;
+        let heard = self
+            .receive()?
+            .with_context(|| format!("{} heard no {start}", self.local))?;
+        ensure!(
+            heard.message.start.starts_with(start),
+            "{} heard `{}` instead of {start}",
+            self.local,
+            heard.message.start
+        );
+        Ok(heard)
+    }
+
+    /// Fails if there is a message that was not heard yet.
+    pub fn heard_all(&self) -> Result<()> {
+        self.socket.set_nonblocking(true)?;
+        let more = self.receive();
+        self.socket.set_nonblocking(false)?;
+        if let Some(more) = more? {
+            bail!("{} also heard `{}`", self.local, more.message.start);
+        }
+        Ok(())
+    }
+
+    fn receive(&self) -> Result<Option<Heard>> {
+        let mut buffer = [0; 65536];
+        let Ok((length, SocketAddr::V4(source))) = self.socket.recv_from(&mut buffer) else {
+            return Ok(None);
+        };
+        let message = Message::parse(&buffer[..length]).context("what came is not SIP")?;
+        Ok(Some(Heard { message, source }))
+    }
+
+    /// A request with a branch of its own.
+    pub fn request(&self, method: &str, uri: &str, cseq: u32) -> Message {
+        Message::new(format!("{method} {uri} SIP/2.0"))
+            .with(
+                "Via",
+                format!("SIP/2.0/UDP {};branch=z9hG4bK-{}", self.local, unique()),
+            )
+            .with("Max-Forwards", "70")
+            .with("CSeq", format!("{cseq} {method}"))
+    }
+}
+
+impl ScriptedPbx {
+    /// The URI that it gives as its Contact.
+    pub const URI: &str = "sip:pbx@203.0.113.10:5060";
+
+    /// Binds [`PBX`] in `netns`.
+    pub fn start(netns: &Netns, answers: Answers, patience: Duration) -> Result<Self> {
+        Ok(Self {
+            ua: Ua::start(netns, PBX, patience)?,
+            answers,
+        })
+    }
+
+    /// The next message, which must begin with `start`; its Via says where it came from if that is elsewhere
+    /// (RFC 3261 18.2.1).
+    pub fn hear(&self, start: &str) -> Result<Heard> {
+        let mut heard = self.ua.hear(start)?;
+        heard.message.note_received(*heard.source.ip());
+        Ok(heard)
+    }
+
+    /// A response as it should be: with a tag in To, and a Contact where one is wanted.
+    pub fn response(&self, request: &Heard, status: &str) -> Message {
+        let request = &request.message;
+        let mut response = Message::response(request, status);
+        if let Some(to) = response.field_mut("To").filter(|_| !request.is_in_dialog()) {
+            to.push_str(&format!(";tag=pbx-{}", request.branch()));
+        }
+        if !["REGISTER", "BYE", "CANCEL", "PUBLISH"].contains(&request.method()) {
+            response.push("Contact", format!("<{}>", Self::URI));
+        }
+        response
+    }
+
+    /// Sends a response to `request`.
+    pub fn answer(&self, request: &Heard, response: &Message) -> Result<()> {
+        let to = match self.answers {
+            Answers::ByVia => request.message.response_address(),
+            Answers::ToSource => Some(request.source),
+        };
+        self.ua.send(response, to.context("no address in the Via")?)
+    }
+
+    /// Sends the plain response `status` to `request`.
+    pub fn respond(&self, request: &Heard, status: &str) -> Result<()> {
+        self.answer(request, &self.response(request, status))
+    }
+
+    /// Sends a request to where its Request-URI points.
+    pub fn send(&self, request: &Message) -> Result<()> {
+        self.ua.send(request, address(request.request_uri())?)
+    }
+
+    /// A request outside of any dialog: to `uri`, in the name of nobody in particular, for `to`.
+    pub fn request(&self, method: &str, uri: &str, to: &str) -> Message {
+        let number = unique();
+        self.ua
+            .request(method, uri, number)
+            .with("From", format!("<sip:2000@203.0.113.10>;tag=pbx{number}"))
+            .with("To", format!("<{to}>"))
+            .with("Call-ID", format!("{number}@203.0.113.10"))
+            .with("Contact", format!("<{}>", Self::URI))
+    }
+}
+
+impl Terminal {
+    /// A phone at `local` in `netns` with a Contact of that address.
+    pub fn start(
+        netns: &Netns,
+        local: SocketAddrV4,
+        user: &str,
+        patience: Duration,
+    ) -> Result<Self> {
+        Ok(Self {
+            ua: Ua::start(netns, local, patience)?,
+            aor: format!("sip:{user}@203.0.113.10"),
+            contact: format!("<sip:{user}@{local}>"),
+            registration: format!("register-{}@phone", unique()),
+            cseq: Cell::new(0),
+        })
+    }
+
+    /// The same phone with another Contact.
+    #[must_use]
+    pub fn with_contact(mut self, contact: impl Into<String>) -> Self {
+        self.contact = contact.into();
+        self
+    }
+
+    /// A request outside of any dialog that is answered, if at all, from nowhere else.
+    pub fn request(&self, method: &str, to: &str) -> Message {
+        let number = unique();
+        self.ua
+            .request(method, to, number)
+            .with("From", format!("<{}>;tag=phone{number}", self.aor))
+            .with("To", format!("<{to}>"))
+            .with("Call-ID", format!("{number}@phone"))
+            .with("Contact", &self.contact)
+    }
+
+    /// Its next REGISTER: one Call-ID for all of them (RFC 3261 10.2.4).
+    pub fn register(&self) -> Message {
+        self.cseq.set(self.cseq.get() + 1);
+        self.ua
+            .request("REGISTER", "sip:203.0.113.10", self.cseq.get())
+            .with("From", format!("<{}>;tag={}", self.aor, self.registration))
+            .with("To", format!("<{}>", self.aor))
+            .with("Call-ID", &self.registration)
+            .with("Contact", &self.contact)
+    }
+
+    /// Registers for a minute; the URI under which the PBX knows it then.
+    pub fn registers(&self, pbx: &ScriptedPbx) -> Result<String> {
+        let request = self.register().with("Expires", "60");
+        self.ua.send(&request, PBX)?;
+        let request = pbx.hear("REGISTER")?;
+        let uri = request.message.contact().context("no Contact")?.to_owned();
+        let granted = pbx
+            .response(&request, "200 OK")
+            .with("Contact", format!("<{uri}>;expires=60"));
+        pbx.answer(&request, &granted)?;
+        self.ua.hear("SIP/2.0 200")?;
+        Ok(uri)
+    }
+
+    /// Sends a response to a request of the PBX, with this tag in To if it has none.
+    pub fn respond(&self, request: &Heard, status: &str, tag: &str) -> Result<()> {
+        self.ua
+            .send(&self.response(&request.message, status, tag), PBX)
+    }
+
+    /// A response to a request of the PBX, with this tag in To if it has none.
+    pub fn response(&self, request: &Message, status: &str, tag: &str) -> Message {
+        let mut response = Message::response(request, status);
+        if let Some(to) = response.field_mut("To").filter(|_| !request.is_in_dialog()) {
+            to.push_str(&format!(";tag={tag}"));
+        }
+        response.with("Contact", &self.contact)
+    }
+}
+
+/// Where a URI points.
+pub fn address(uri: &str) -> Result<SocketAddrV4> {
+    let target = sip::uri_host_port(uri).with_context(|| format!("cannot route to {uri}"))?;
+    Ok(target.address())
+}
