@@ -5,9 +5,11 @@
 
 mod agent;
 mod baresip;
+mod change;
 mod identity;
 mod incoming;
 mod kamailio;
+mod kernel_alg;
 mod nats;
 mod next_hop;
 mod scene;

@@ -252,8 +252,8 @@ impl Site {
         self.router.run(
             Command::new("nft").args(["-f", "-"]),
             &format!(
-                "insert rule ip router postrouting
-                     oifname wan ip saddr {} udp sport {} snat to {public}",
+                "insert rule ip router postrouting \
+                 oifname wan ip saddr {} udp sport {} snat to {public}",
                 private.ip(),
                 private.port(),
             ),

@@ -21,6 +21,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Ua {
     socket: UdpSocket,
+    sending: Option<UdpSocket>,
     local: SocketAddrV4,
     patience: Duration,
 }
@@ -66,14 +67,22 @@ impl Ua {
     pub fn start(netns: &Netns, local: SocketAddrV4, patience: Duration) -> Result<Self> {
         Ok(Self {
             socket: netns.udp(local)?,
+            sending: None,
             local,
             patience,
         })
     }
 
+    /// The same, but it sends from another port than the one on which it listens.
+    pub fn sending_from(mut self, netns: &Netns, local: SocketAddrV4) -> Result<Self> {
+        self.sending = Some(netns.udp(local)?);
+        Ok(self)
+    }
+
     /// Sends a message to `to`.
     pub fn send(&self, message: &Message, to: SocketAddrV4) -> Result<()> {
-        self.socket
+        let socket = self.sending.as_ref().unwrap_or(&self.socket);
+        socket
             .send_to(message.to_string().as_bytes(), to)
             .with_context(|| message.start.clone())?;
         Ok(())

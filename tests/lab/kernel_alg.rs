@@ -1,0 +1,66 @@
+//! The kernel's own SIP ALG, `nf_nat_sip`, and a phone that sends from one port and listens on another.
+//!
+//! The ALG writes what matches the phone's sending port, and the Contact of REGISTER. Via and Contact of all
+//! else name the listening port, and stay private. What comes back to the mapping it hands to the listening port.
+
+use std::net::SocketAddrV4;
+
+use anyhow::{Result, ensure};
+use nat_tests::{Answers, Call, Plan, ScriptedPbx, Terminal};
+
+use crate::scene::{Death, Scene, scenario};
+
+const PLAN: Plan = Plan {
+    kernel_alg: true,
+    ..Plan::PLAIN_NAT
+};
+const SENDING_PORT: u16 = 40000;
+
+fn phone(scene: &Scene<'_>) -> Result<Terminal> {
+    let phone = scene.lab.phone();
+    let sending = SocketAddrV4::new(*phone.private.ip(), SENDING_PORT);
+    let mut terminal = scene.terminal(0, 0, "1000")?;
+    terminal.ua = terminal.ua.sending_from(&phone.netns, sending)?;
+    Ok(terminal)
+}
+
+scenario!(outgoing, PLAN, without sipnat "INVITE" dies Death::PrivateAddress);
+
+/// It calls; the PBX changes the session and hangs up.
+fn outgoing(scene: &Scene<'_>) -> Result<()> {
+    let (pbx, phone) = (scene.pbx()?, phone(scene)?);
+    let call = Call::from(&phone, &pbx)?;
+    ensure!(
+        call.target == "sip:1000@192.168.1.10:5060",
+        "{}",
+        call.target
+    );
+    call.reaches_phone("INVITE")?;
+    call.reaches_pbx("INVITE")?;
+    call.reaches_phone("BYE")?;
+    phone.ua.heard_all()
+}
+
+scenario!(outgoing_by_via, PLAN, without sipnat "SIP/2.0 180" dies Death::Port5060);
+
+/// The PBX answers strictly by Via.
+fn outgoing_by_via(scene: &Scene<'_>) -> Result<()> {
+    let pbx = ScriptedPbx::start(&scene.lab.pbx, Answers::ByVia, scene.patience())?;
+    let phone = phone(scene)?;
+    let call = Call::from(&phone, &pbx)?;
+    call.reaches_phone("BYE")
+}
+
+scenario!(incoming, PLAN, without sipnat "ACK" dies Death::PrivateAddress);
+
+/// It registers, under the right address thanks to the ALG; it is called, and never sees the ACK.
+fn incoming(scene: &Scene<'_>) -> Result<()> {
+    let (pbx, phone) = (scene.pbx()?, phone(scene)?);
+    let uri = phone.registers(&pbx)?;
+    ensure!(uri == "sip:1000@60.17.196.2:40000", "the ALG wrote {uri}");
+    let call = Call::to(&phone, &pbx, &uri)?;
+    call.reaches_phone("INVITE")?;
+    call.reaches_pbx("INVITE")?;
+    call.reaches_phone("BYE")?;
+    phone.ua.heard_all()
+}
