@@ -1,11 +1,12 @@
-//! Kamailio between two phones behind two NATs: a proxy, so one Call-ID names both of them.
+//! Kamailio between two phones behind NATs: a proxy, so one Call-ID names both of them.
 
 use std::time::Duration;
 
 use anyhow::Result;
 use nat_tests::{
     Alg, Plan,
-    kamailio::Kamailio,
+    alg::Rewrite,
+    kamailio::{Kamailio, RecordRoute},
     sipp::{Scenario, Sipp},
 };
 
@@ -25,14 +26,44 @@ scenario!(caller_hangs_up, PLAN, without sipnat "ACK" dies Death::Port5060);
 
 /// The caller changes the session and hangs up.
 fn caller_hangs_up(scene: &Scene<'_>) -> Result<()> {
-    call(scene, Scenario::CallAndHangUp, Scenario::Answer)
+    let _kamailio = Kamailio::start(&scene.lab.pbx, RecordRoute::Yes)?;
+    calls(scene, Scenario::CallAndHangUp, Scenario::Answer)
 }
 
 scenario!(callee_hangs_up, PLAN, without sipnat "ACK" dies Death::Port5060);
 
 /// The callee changes the session and hangs up.
 fn callee_hangs_up(scene: &Scene<'_>) -> Result<()> {
-    call(scene, Scenario::Call, Scenario::AnswerAndHangUp)
+    let _kamailio = Kamailio::start(&scene.lab.pbx, RecordRoute::Yes)?;
+    calls(scene, Scenario::Call, Scenario::AnswerAndHangUp)
+}
+
+scenario!(caller_hangs_up_without_record_route, PLAN, without sipnat "ACK" dies Death::Port5060);
+
+/// The caller changes the session and hangs up; no Route leads to the proxy or beyond.
+fn caller_hangs_up_without_record_route(scene: &Scene<'_>) -> Result<()> {
+    let _kamailio = Kamailio::start(&scene.lab.pbx, RecordRoute::No)?;
+    calls(scene, Scenario::CallAndHangUp, Scenario::Answer)
+}
+
+scenario!(callee_hangs_up_without_record_route, PLAN, without sipnat "ACK" dies Death::Port5060);
+
+/// The callee changes the session and hangs up; no Route leads to the proxy or beyond.
+fn callee_hangs_up_without_record_route(scene: &Scene<'_>) -> Result<()> {
+    let _kamailio = Kamailio::start(&scene.lab.pbx, RecordRoute::No)?;
+    calls(scene, Scenario::Call, Scenario::AnswerAndHangUp)
+}
+
+scenario!(
+    one_site,
+    Plan { sites: 1, phones: 2, ..PLAN },
+    without sipnat "ACK" dies Death::Port5060
+);
+
+/// Both phones are behind one NAT: one Call-ID, one host and port.
+fn one_site(scene: &Scene<'_>) -> Result<()> {
+    let _kamailio = Kamailio::start(&scene.lab.pbx, RecordRoute::Yes)?;
+    calls(scene, Scenario::CallAndHangUp, Scenario::Answer)
 }
 
 scenario!(
@@ -43,15 +74,34 @@ scenario!(
 
 /// Nothing that the ALG wrote is right: not even the answer to REGISTER arrives.
 fn broken_vias(scene: &Scene<'_>) -> Result<()> {
-    call(scene, Scenario::CallAndHangUp, Scenario::Answer)
+    let _kamailio = Kamailio::start(&scene.lab.pbx, RecordRoute::Yes)?;
+    calls(scene, Scenario::CallAndHangUp, Scenario::Answer)
 }
 
-fn call(scene: &Scene<'_>, calling: Scenario, answering: Scenario) -> Result<()> {
-    let _kamailio = Kamailio::start(&scene.lab.pbx)?;
-    let [caller, callee] = [0, 1].map(|site: usize| &scene.lab.sites[site].phones[0]);
-    Sipp::start(callee, "2000", Scenario::Register)?.finish(PATIENCE)?;
-    let mut answering = Sipp::start(callee, "2000", answering)?;
-    let mut calling = Sipp::start(caller, "1000", calling)?;
-    answering.finish(PATIENCE)?;
-    calling.finish(SOON)
+scenario!(
+    cancelled,
+    Plan { alg: Alg { via: Rewrite::HostPort, ..Alg::WITHOUT_PORT }, ..PLAN },
+    without sipnat "INVITE" dies Death::Port5060
+);
+
+/// The caller gives up: CANCEL and the ACK to 487, hop by hop.
+fn cancelled(scene: &Scene<'_>) -> Result<()> {
+    let _kamailio = Kamailio::start(&scene.lab.pbx, RecordRoute::Yes)?;
+    calls(scene, Scenario::CallAndCancel, Scenario::Ring)
+}
+
+/// Each of two phones calls the other.
+fn calls(scene: &Scene<'_>, calling: Scenario, answering: Scenario) -> Result<()> {
+    let phones = scene.lab.sites.iter().flat_map(|site| &site.phones);
+    let phones: Vec<_> = phones.collect();
+    for (caller, callee) in [(phones[0], phones[1]), (phones[1], phones[0])] {
+        Sipp::start(callee, "2000", Scenario::Register)?.finish(PATIENCE)?;
+        let mut answering = Sipp::start(callee, "2000", answering)?;
+        let mut calling = Sipp::start(caller, "1000", calling)?;
+        answering.finish(PATIENCE)?;
+        calling.finish(SOON)?;
+        // The next one is the only 2000.
+        Sipp::start(callee, "2000", Scenario::Unregister)?.finish(PATIENCE)?;
+    }
+    Ok(())
 }

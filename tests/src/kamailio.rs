@@ -8,7 +8,7 @@ use crate::{lab::PBX, netns::Netns, process::Process, sip::Message};
 
 const START: Duration = Duration::from_secs(10);
 
-/// Registrar and record-routing proxy: no nathelper, no `force_rport`, no aliases.
+/// Registrar and proxy: no nathelper, no `force_rport`, no aliases.
 const CONFIG: &str = r#"
 debug=2
 log_stderror=yes
@@ -44,6 +44,8 @@ request_route {
             t_relay();
         } else if (is_method("ACK") && t_check_trans()) {
             t_relay();
+        } else if (uri != myself) {
+            t_relay();
         } else if (!is_method("ACK")) {
             sl_send_reply("404", "Not Here");
         }
@@ -54,7 +56,7 @@ request_route {
         save("location");
         exit;
     }
-    record_route();
+    RECORD_ROUTE
     if (!lookup("location")) {
         sl_send_reply("404", "Not Found");
         exit;
@@ -63,16 +65,32 @@ request_route {
 }
 "#;
 
+/// Whether the proxy stays in the path of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RecordRoute {
+    /// It puts itself into the route set.
+    Yes,
+    /// Phones that use it as their outbound proxy send all requests there nevertheless, without a Route.
+    No,
+}
+
 /// A running Kamailio.
 #[derive(Debug)]
 pub struct Kamailio(Process);
 
 impl Kamailio {
     /// Starts it on [`PBX`] in `netns`.
-    pub fn start(netns: &Netns) -> Result<Self> {
+    pub fn start(netns: &Netns, record_route: RecordRoute) -> Result<Self> {
         let dir = tempfile::tempdir()?;
         let path = dir.path().join("kamailio.cfg");
-        fs::write(&path, CONFIG.replace("LISTEN", &PBX.to_string()))?;
+        let record_route = match record_route {
+            RecordRoute::Yes => "record_route();",
+            RecordRoute::No => "",
+        };
+        let config = CONFIG
+            .replace("LISTEN", &PBX.to_string())
+            .replace("RECORD_ROUTE", record_route);
+        fs::write(&path, config)?;
         let mut process = Process::spawn(
             netns,
             // Kamailio resolves the name of its host before it answers anyone: give it one that resolves

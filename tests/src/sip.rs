@@ -13,6 +13,17 @@ use anyhow::{Context as _, Result};
 /// The port of a SIP URI or a Via that names none (RFC 3261 19.1.2).
 pub const DEFAULT_PORT: u16 = 5060;
 
+/// Header fields with a compact name.
+const NAMES: [(&str, &str); 7] = [
+    ("v", "Via"),
+    ("f", "From"),
+    ("t", "To"),
+    ("i", "Call-ID"),
+    ("m", "Contact"),
+    ("l", "Content-Length"),
+    ("c", "Content-Type"),
+];
+
 /// A SIP message: start line, header fields in order, body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
@@ -86,6 +97,17 @@ impl Message {
     pub fn with_sdp(mut self, sdp: &str) -> Self {
         self.push("Content-Type", "application/sdp");
         sdp.clone_into(&mut self.body);
+        self
+    }
+
+    /// The same message with compact header field names (RFC 3261 7.3.3).
+    #[must_use]
+    pub fn compact(mut self) -> Self {
+        for (name, _) in &mut self.fields {
+            if let Some((short, _)) = NAMES.iter().find(|(_, long)| long == name) {
+                (*short).clone_into(name);
+            }
+        }
         self
     }
 
@@ -286,14 +308,6 @@ pub fn parameter<'a>(value: &'a str, name: &str) -> Option<&'a str> {
 }
 
 fn long_name(name: &str) -> &str {
-    match name {
-        "v" => "Via",
-        "f" => "From",
-        "t" => "To",
-        "i" => "Call-ID",
-        "m" => "Contact",
-        "l" => "Content-Length",
-        "c" => "Content-Type",
-        _ => name,
-    }
+    let known = NAMES.iter().find(|(short, _)| *short == name);
+    known.map_or(name, |(_, long)| long)
 }

@@ -19,10 +19,14 @@ const START: Duration = Duration::from_secs(5);
 pub enum Scenario {
     /// It registers.
     Register,
+    /// It signs off.
+    Unregister,
     /// It calls; the other end changes the session and hangs up.
     Call,
     /// It calls, changes the session and hangs up.
     CallAndHangUp,
+    /// It calls and gives up while the other end rings.
+    CallAndCancel,
     /// It answers; the other end changes the session and hangs up.
     Answer,
     /// It answers, changes the session and hangs up.
@@ -37,8 +41,10 @@ impl Scenario {
     fn xml(self) -> &'static str {
         match self {
             Self::Register => include_str!("../scenarios/register.xml"),
+            Self::Unregister => include_str!("../scenarios/unregister.xml"),
             Self::Call => include_str!("../scenarios/call.xml"),
             Self::CallAndHangUp => include_str!("../scenarios/call_and_hang_up.xml"),
+            Self::CallAndCancel => include_str!("../scenarios/call_and_cancel.xml"),
             Self::Answer => include_str!("../scenarios/answer.xml"),
             Self::AnswerAndHangUp => include_str!("../scenarios/answer_and_hang_up.xml"),
             Self::Ring => include_str!("../scenarios/ring.xml"),

@@ -1,0 +1,109 @@
+//! Contacts as phones write them.
+
+use anyhow::{Context as _, Result, ensure};
+use nat_tests::{Call, PBX, Plan, ScriptedPbx, Terminal, ua::address};
+
+use crate::scene::{Death, Scene, With, play, scenario};
+
+const FORMS: [&str; 17] = [
+    "<sip:1000@192.168.1.10:5060>",
+    "<sip:1000@192.168.1.10>",
+    "<sip:192.168.1.10:5060>",
+    "<sip:line-7f3a@192.168.1.10:5060>",
+    "<sip:1000:secret@192.168.1.10:5060>",
+    "<sip:%231000%40home@192.168.1.10:5060>",
+    "<sip:1000@192.168.1.10:5060;transport=udp>",
+    "<sip:1000@192.168.1.10:5060;transport=UDP;rinstance=3a4f>;expires=60",
+    "<sip:1000@192.168.1.10:5060;ob>;reg-id=1;+sip.instance=\"<urn:uuid:00000000-0000-1000-8000-000a95a0e128>\"",
+    "<sips:1000@192.168.1.10:5060>",
+    "\"Front Desk\" <sip:1000@192.168.1.10:5060>",
+    "\"1st, \\\"front\\\" <sip:9@192.0.2.9>;x\" <sip:1000@192.168.1.10:5060>",
+    "Front Desk <sip:1000@192.168.1.10:5060>;q=0.5",
+    "sip:1000@192.168.1.10:5060",
+    "sip:1000@192.168.1.10:5060;expires=60",
+    "<sip:1000@192.168.1.10:5060>;q=1.0, <sip:1000@192.0.2.9:5060>;q=0.2",
+    "  <sip:1000@192.168.1.10:5060>  ;  expires = 60",
+];
+
+#[test]
+fn with_sipnat() -> Result<()> {
+    play(Plan::PLAIN_NAT, With::Sipnat, |scene| {
+        each(scene, |pbx, phone, uri| {
+            Call::to(phone, pbx, uri)?.reaches_phone("BYE")?;
+            Call::from(phone, pbx)?.reaches_phone("BYE")?;
+            phone.ua.heard_all()
+        })
+    })
+}
+
+#[test]
+fn without_sipnat() -> Result<()> {
+    play(Plan::PLAIN_NAT, With::Nothing, |scene| {
+        each(scene, |pbx, phone, uri| {
+            let call = Call::from(phone, pbx)?;
+            scene.went_to(&call.pbx_sends("BYE")?, scene.lab.phone().private)?;
+            ensure!(Call::to(phone, pbx, uri).is_err(), "it was called");
+            Ok(())
+        })?;
+        let sent = 2 * u64::try_from(FORMS.len())?;
+        ensure!(scene.lab.dropped()?.private == sent, "some arrived");
+        Ok(())
+    })
+}
+
+/// A phone registers with each form, and as an owner of its own, so that none profits from another.
+fn each(
+    scene: &Scene<'_>,
+    test: impl Fn(&ScriptedPbx, &Terminal, &str) -> Result<()>,
+) -> Result<()> {
+    let pbx = scene.pbx()?;
+    for (number, form) in FORMS.into_iter().enumerate() {
+        let phone = scene
+            .terminal(0, 0, &format!("20{number:02}"))?
+            .with_contact(form);
+        let uri = phone.registers(&pbx).context(form)?;
+        ensure!(
+            address(&uri)? == scene.lab.phone().private,
+            "{form} points to {uri}"
+        );
+        test(&pbx, &phone, &uri).context(form)?;
+    }
+    Ok(())
+}
+
+scenario!(compact, Plan::PLAIN_NAT, without sipnat "OPTIONS" dies Death::PrivateAddress);
+
+/// Compact header field names, on both sides.
+fn compact(scene: &Scene<'_>) -> Result<()> {
+    let (pbx, phone) = (scene.pbx()?, scene.terminal(0, 0, "1000")?);
+    phone.ua.send(&phone.register().compact(), PBX)?;
+    let register = pbx.hear("REGISTER")?;
+    let granted = format!("{};expires=60", phone.contact);
+    let ok = pbx.response(&register, "200 OK").with("Contact", granted);
+    pbx.answer(&register, &ok.compact())?;
+    phone.ua.hear("SIP/2.0 200")?;
+    let uri = register.message.contact().context("no Contact")?;
+    pbx.send(&pbx.request("OPTIONS", uri, &phone.aor).compact())?;
+    phone.ua.hear("OPTIONS")?;
+
+    phone.ua.send(
+        &phone.request("INVITE", "sip:2000@203.0.113.10").compact(),
+        PBX,
+    )?;
+    let invite = pbx.hear("INVITE")?;
+    let ok = pbx.response(&invite, "200 OK");
+    pbx.answer(&invite, &ok.clone().compact())?;
+    phone.ua.hear("SIP/2.0 200")?;
+    let call = Call::new(&pbx, &phone, &ok, ["To", "From"], &invite.message)?;
+    pbx.send(&call.pbx_request("BYE").compact())?;
+    let bye = phone.ua.hear("BYE")?.message;
+    phone
+        .ua
+        .send(&phone.response(&bye, "200 OK", "").compact(), PBX)?;
+    pbx.hear("SIP/2.0 200")?;
+    ensure!(
+        scene.binding("dialog")?["notes"][0] == "ended",
+        "BYE was not understood"
+    );
+    Ok(())
+}
