@@ -1,6 +1,8 @@
 //! `sipnat run`: the agent in the foreground.
 
 use std::{
+    collections::BTreeSet,
+    fs,
     io::{Write as _, stdout},
     path::{Path, PathBuf},
     time::Duration,
@@ -19,8 +21,10 @@ use tokio::{
 use crate::{
     attach, clock,
     loader::{DataPath, Loader, Rejected},
-    net::{Link, Net},
-    object, pins, preflight,
+    net::{AddressChanges, Link, Net},
+    object, pins, policy,
+    prefix::Prefix,
+    preflight,
     preflight::Kernel,
     state::{self, State},
     sweep::Sweeper,
@@ -36,6 +40,8 @@ pub struct Options {
     pub ports: Vec<u16>,
     /// For terminals that no other rule names.
     pub policy: Policy,
+    /// Redirect nothing.
+    pub shadow: bool,
     /// Leave the programs in place at the end.
     pub keep: bool,
     /// Kernel programs from a file instead of those in this binary.
@@ -67,12 +73,13 @@ pub async fn run(options: Options) -> Result<()> {
     let loader = Loader::new(&object)
         .ports(&options.ports)
         .policy(options.policy)
+        .shadow(options.shadow)
         .log(log::max_level());
     let tcx = kernel >= preflight::TCX && !options.clsact;
     let ended = match start(&net, loader, &links, tcx, &mut state).await {
-        Ok(path) => {
+        Ok((path, on_link)) => {
             announce(&state);
-            serve(path, &mut signals).await
+            serve(path, on_link, &mut signals).await
         }
         Err(error) => {
             if let Err(error) = take_away(&net, &state).await {
@@ -158,18 +165,17 @@ async fn take_over(net: &Net, dir: &Path) -> Result<()> {
 }
 
 /// Loads, pins and attaches.
-async fn start(
-    net: &Net,
+async fn start<'n>(
+    net: &'n Net,
     mut loader: Loader<'_>,
-    links: &[Link],
+    links: &'n [Link],
     tcx: bool,
     state: &mut State,
-) -> Result<DataPath> {
-    for link in links {
-        for subnet in net.subnets(link.index).await? {
-            debug!("{subnet} is on {}'s own link: policy off", link.name);
-            loader = loader.rule(subnet, Policy::Off, origin::ON_LINK);
-        }
+) -> Result<(DataPath, OnLink<'n>)> {
+    let on_link = OnLink::read(net, links).await?;
+    for subnet in &on_link.subnets {
+        debug!("{subnet} is on the interfaces' own link: policy off");
+        loader = loader.rule(*subnet, Policy::Off, origin::ON_LINK);
     }
     let mut path = loader.load()?;
     pins::pin(&mut path, &state.pins)?;
@@ -179,7 +185,45 @@ async fn start(
         // Each at once: whoever comes after a crash must know what to remove.
         state.write()?;
     }
-    Ok(path)
+    Ok((path, on_link))
+}
+
+/// The subnets on the interfaces' own links.
+struct OnLink<'n> {
+    net: &'n Net,
+    links: &'n [Link],
+    changes: AddressChanges,
+    subnets: BTreeSet<Prefix>,
+}
+
+impl<'n> OnLink<'n> {
+    async fn read(net: &'n Net, links: &'n [Link]) -> Result<Self> {
+        let mut on_link = Self {
+            net,
+            links,
+            // First, so that nothing is missed.
+            changes: net.address_changes()?,
+            subnets: BTreeSet::new(),
+        };
+        on_link.subnets = on_link.subnets_now().await?;
+        Ok(on_link)
+    }
+
+    async fn subnets_now(&self) -> Result<BTreeSet<Prefix>> {
+        let mut subnets = BTreeSet::new();
+        for link in self.links {
+            subnets.extend(self.net.subnets(link.index).await?);
+        }
+        Ok(subnets)
+    }
+
+    /// Brings the policy up to date.
+    async fn update(&mut self, trie: &mut policy::Trie) -> Result<()> {
+        let now = self.subnets_now().await?;
+        policy::follow(trie, &self.subnets, &now)?;
+        self.subnets = now;
+        Ok(())
+    }
 }
 
 /// Says what to do about a program that the verifier refused.
@@ -217,7 +261,8 @@ fn println(line: &str) {
 struct Signals {
     interrupt: Signal,
     terminate: Signal,
-    hang_up: Signal,
+    /// None under `nohup`, which has it ignored.
+    hang_up: Option<Signal>,
 }
 
 impl Signals {
@@ -226,7 +271,11 @@ impl Signals {
         Ok(Self {
             interrupt: listen(SignalKind::interrupt())?,
             terminate: listen(SignalKind::terminate())?,
-            hang_up: listen(SignalKind::hangup())?,
+            hang_up: if hang_up_is_ignored()? {
+                None
+            } else {
+                Some(listen(SignalKind::hangup())?)
+            },
         })
     }
 
@@ -234,13 +283,36 @@ impl Signals {
         tokio::select! {
             _ = self.interrupt.recv() => "SIGINT",
             _ = self.terminate.recv() => "SIGTERM",
-            _ = self.hang_up.recv() => "SIGHUP",
+            () = received(self.hang_up.as_mut()) => "SIGHUP",
         }
     }
 }
 
+async fn received(signal: Option<&mut Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether whoever started this process had it ignore SIGHUP.
+fn hang_up_is_ignored() -> Result<bool> {
+    let status =
+        fs::read_to_string("/proc/self/status").context("cannot read /proc/self/status")?;
+    ignores_hang_up(&status).context("/proc/self/status does not say which signals are ignored")
+}
+
+fn ignores_hang_up(status: &str) -> Option<bool> {
+    let mask = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))?;
+    let mask = u64::from_str_radix(mask.trim(), 16).ok()?;
+    let bit = nix::sys::signal::Signal::SIGHUP as u32 - 1;
+    Some(mask >> bit & 1 != 0)
+}
+
 /// Sweeps and logs until a signal comes. The kernel programs need none of it.
-async fn serve(mut path: DataPath, signals: &mut Signals) -> Result<()> {
+async fn serve(mut path: DataPath, mut on_link: OnLink<'_>, signals: &mut Signals) -> Result<()> {
     let mut logs = Logs::of(&mut path)?;
     let mut dialogs = Sweeper::new(&path.tables.dialogs)?;
     let mut contacts = Sweeper::new(&path.tables.contacts)?;
@@ -261,6 +333,11 @@ async fn serve(mut path: DataPath, signals: &mut Signals) -> Result<()> {
                     Ok(0) => {}
                     Ok(n) => debug!("removed {n} expired bindings"),
                     Err(error) => warn!("cannot remove expired bindings: {error:#}"),
+                }
+            }
+            () = on_link.changes.next() => {
+                if let Err(error) = on_link.update(&mut path.tables.policy).await {
+                    warn!("cannot follow a change of addresses: {error:#}");
                 }
             }
             result = logs.pump() => result?,
@@ -341,4 +418,17 @@ async fn end(state: &State) -> Result<()> {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     bail!("the agent (pid {pid}) does not end")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ignored_signals_are_read() {
+        let status = |mask| format!("SigBlk:\t0000000000000001\nSigIgn:\t{mask}\nSigCgt:\t1\n");
+        assert_eq!(ignores_hang_up(&status("0000000000001001")), Some(true));
+        assert_eq!(ignores_hang_up(&status("0000000000001000")), Some(false));
+        assert_eq!(ignores_hang_up("Name:\tsipnat\n"), None);
+    }
 }

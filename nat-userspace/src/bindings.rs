@@ -18,6 +18,9 @@ pub fn list(tables: &Tables, json: bool) -> Result<()> {
     if json {
         output::json(&listing)
     } else {
+        if tables.shadow()? {
+            output::print(output::SHADOW)?;
+        }
         output::print(&listing.render())
     }
 }
@@ -95,39 +98,44 @@ pub fn remove(tables: &mut Tables, text: &str) -> Result<()> {
     removed.context("cannot remove the binding")
 }
 
+/// The rows under headings.
+pub(crate) fn table(rows: &[Row]) -> String {
+    let cells = rows.iter().map(|row| {
+        [
+            row.id[..8].into(),
+            row.terminal.clone().unwrap_or_else(|| "-".into()),
+            row.kind().into(),
+            row.state(),
+            row.advertised(),
+            row.learned.to_string(),
+            age(row.age_seconds),
+            age(row.seen_seconds_ago),
+            age(row.expires_in_seconds),
+            row.redirected.to_string(),
+        ]
+    });
+    let headings = [
+        "ID",
+        "TERMINAL",
+        "KIND",
+        "STATE",
+        "ADVERTISED",
+        "LEARNED",
+        "AGE",
+        "SEEN",
+        "EXPIRES",
+        "REDIRECTED",
+    ];
+    output::table(headings, &[9], cells)
+}
+
 impl Listing {
     fn render(&self) -> String {
-        let rows = self.bindings.iter().map(|row| {
-            [
-                row.id[..8].into(),
-                row.terminal.clone().unwrap_or_else(|| "-".into()),
-                row.kind().into(),
-                row.state(),
-                row.advertised(),
-                row.learned.to_string(),
-                age(row.age_seconds),
-                age(row.seen_seconds_ago),
-                age(row.expires_in_seconds),
-                row.redirected.to_string(),
-            ]
-        });
-        let headings = [
-            "ID",
-            "TERMINAL",
-            "KIND",
-            "STATE",
-            "ADVERTISED",
-            "LEARNED",
-            "AGE",
-            "SEEN",
-            "EXPIRES",
-            "REDIRECTED",
-        ];
         let summary = self.summary();
         if self.bindings.is_empty() {
             return summary;
         }
-        format!("{}\n{summary}", output::table(headings, &[9], rows))
+        format!("{}\n{summary}", table(&self.bindings))
     }
 
     fn summary(&self) -> String {
@@ -185,6 +193,7 @@ impl Row {
     fn state(&self) -> String {
         let state = match self.state {
             State::Active => "active",
+            State::LeftAlone => "left alone",
             State::Ambiguous => "ambiguous",
             State::Pending => "pending",
         };
@@ -294,5 +303,17 @@ mod tests {
         assert_eq!((row.age_seconds, row.expires_in_seconds), (2, 30));
         let text = listing(vec![row]).render();
         assert!(text.ends_with("0 bindings (0 dialogs, 0 contacts), 1 pending, 5 transactions"));
+    }
+
+    #[test]
+    fn a_terminal_that_answers_where_the_pbx_means_is_left_alone() {
+        let alone = Binding {
+            flags: flag::DIRECT | flag::LEFT_ALONE,
+            ..binding("1000@a")
+        };
+        let dialog = DialogKey { call: 1, tag: 2 };
+        let row = Row::new(Key::Dialog(dialog), Kind::Dialog, &alone, NOW);
+        assert!(table(std::slice::from_ref(&row)).contains("  left alone  "));
+        assert_eq!(serde_json::to_value(&row).unwrap()["state"], "left_alone");
     }
 }

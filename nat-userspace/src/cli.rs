@@ -14,6 +14,7 @@ Examples:
   sipnat bindings list                        who is known, and where they really are
   sipnat policy set 198.51.100.0/24 off       leave packets for these alone
   sipnat stats                                why packets were redirected or left alone
+  sipnat explain 1-4711@192.168.1.10          the same for one call, packet by packet
 
 Commands other than `run` and `detach` ask the agent of the network namespace they run in.
 RUST_LOG=info|debug|trace makes the agent and the kernel programs say what they do.
@@ -34,7 +35,7 @@ pub struct Cli {
 pub enum Command {
     /// Run the agent in the foreground: attach, and detach when it ends
     #[command(
-        after_help = "Examples:\n  sipnat run --iface eth0\n  sipnat run --iface eth0 --port 5060 --port 5080 --policy off"
+        after_help = "Examples:\n  sipnat run --iface eth0\n  sipnat run --iface eth0 --port 5060 --port 5080 --policy off\n  sipnat run --iface eth0 --shadow      see first what it would do, with `sipnat stats` and `sipnat explain`"
     )]
     Run(Run),
     /// Show what is known of terminals: `list` unless said otherwise
@@ -73,6 +74,20 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Show for one call what was learned when, and why each packet was redirected or left alone
+    ///
+    /// What the PBX sent is shown, and the answers to it; what a terminal sent shows by the PBX's answer. The
+    /// newest messages of all calls are kept.
+    #[command(
+        after_help = "Examples:\n  sipnat explain 1-4711@192.168.1.10\n  sipnat explain 1-4711@192.168.1.10 --json"
+    )]
+    Explain {
+        /// The Call-ID, as in the SIP messages
+        call_id: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Show the agent, its programs and how full its tables are
     #[command(after_help = "Example:\n  sipnat status --json")]
     Status {
@@ -97,6 +112,9 @@ pub struct Run {
     /// What to do for terminals that no other rule names: auto, force or off
     #[arg(long, value_name = "POLICY", default_value = "auto", value_parser = policy)]
     policy: Policy,
+    /// Learn, decide and count, but redirect nothing
+    #[arg(long)]
+    shadow: bool,
     /// Leave the programs in place when the agent ends
     #[arg(long)]
     keep: bool,
@@ -188,6 +206,7 @@ impl From<Run> for agent::Options {
             interfaces: run.interfaces,
             ports,
             policy: run.policy,
+            shadow: run.shadow,
             keep: run.keep,
             object: run.bpf_object,
             clsact: run.clsact,
@@ -241,7 +260,8 @@ mod tests {
         assert_eq!(options.interfaces, ["eth0"]);
         assert_eq!(options.ports, [5060]);
         assert_eq!(options.policy, Policy::Auto);
-        assert!(!options.keep);
+        assert!(!options.keep && !options.shadow);
+        assert!(run("sipnat run --iface eth0 --shadow").shadow);
     }
 
     #[test]

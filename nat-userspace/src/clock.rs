@@ -1,5 +1,6 @@
 //! The time base of the kernel programs.
 
+use jiff::Timestamp;
 use nat_common::abi::SECOND;
 use nix::time::{ClockId, clock_gettime};
 
@@ -10,4 +11,63 @@ pub fn now() -> u64 {
     let t = clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).expect("CLOCK_MONOTONIC_COARSE");
     u64::try_from(t.tv_sec()).unwrap_or_default() * SECOND
         + u64::try_from(t.tv_nsec()).unwrap_or_default()
+}
+
+/// Tells when, by the calendar, something happened that map values date. As the clock is set now: where it was
+/// set since, or the machine slept, it is off by as much.
+#[derive(Clone, Copy, Debug)]
+pub struct Calendar {
+    /// Nanoseconds since 1970 at which the clock of the kernel programs began.
+    origin: i128,
+}
+
+impl Calendar {
+    /// As the clocks stand now.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            origin: Timestamp::now().as_nanosecond() - i128::from(now()),
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn starting(origin: Timestamp) -> Self {
+        Self {
+            origin: origin.as_nanosecond(),
+        }
+    }
+
+    /// The moment `at` nanoseconds of the programs' clock, to the millisecond.
+    #[must_use]
+    pub fn at(self, at: u64) -> Timestamp {
+        const MILLI: i128 = 1_000_000;
+        let ns = self.origin + i128::from(at);
+        Timestamp::from_nanosecond(ns - ns.rem_euclid(MILLI)).unwrap_or_default()
+    }
+}
+
+impl Default for Calendar {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn now_is_now_by_both_clocks() {
+        let calendar = Calendar::new();
+        let off = Timestamp::now().duration_since(calendar.at(now()));
+        assert!(off.as_millis().abs() < 1000, "{off}");
+        let later = calendar.at(now() + 60 * SECOND);
+        assert_eq!(
+            later
+                .duration_since(calendar.at(now()))
+                .as_secs_f64()
+                .round(),
+            60.0
+        );
+    }
 }

@@ -29,9 +29,11 @@ pub(crate) enum Kind {
 
 /// Whether it counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum State {
     Active,
+    /// It answers where the PBX means, so nothing is redirected.
+    LeftAlone,
     Ambiguous,
     Pending,
 }
@@ -47,7 +49,7 @@ pub(crate) enum Key {
 impl Key {
     /// Names the row on the command line; a prefix will do. Rows often share half of their key: both ends
     /// of a proxied call have its Call-ID, two owners may have one Contact.
-    fn id(self) -> String {
+    pub(crate) fn id(self) -> String {
         let joined = |a: u64, b: u64| format!("{:016x}{b:016x}", a ^ b.rotate_left(32));
         match self {
             Self::Dialog(key) => joined(key.call, key.tag),
@@ -69,6 +71,9 @@ pub(crate) struct Row {
     pub(crate) state: State,
     /// What the state does not say: early, ended, through a proxy.
     pub(crate) notes: Vec<&'static str>,
+    /// Bits of [`flag`].
+    #[serde(skip)]
+    pub(crate) flags: u16,
     pub(crate) advertised: Option<SocketAddr>,
     pub(crate) learned: SocketAddr,
     pub(crate) age_seconds: u64,
@@ -96,10 +101,13 @@ impl Row {
             kind,
             state: if binding.is_ambiguous(now) {
                 State::Ambiguous
+            } else if binding.has(flag::LEFT_ALONE) {
+                State::LeftAlone
             } else {
                 State::Active
             },
             notes: notes(binding.flags),
+            flags: binding.flags,
             advertised: known(binding.advertised),
             learned: binding.learned.into(),
             age_seconds: seconds(binding.created, now),
@@ -123,6 +131,7 @@ impl Row {
                 State::Ambiguous
             },
             notes: notes(entry.flags),
+            flags: entry.flags,
             advertised: known(entry.advertised()),
             learned: entry.peer().into(),
             age_seconds: seconds(age),
@@ -146,7 +155,7 @@ fn notes(flags: u16) -> Vec<&'static str> {
     notes
 }
 
-fn known(endpoint: Endpoint) -> Option<SocketAddr> {
+pub(crate) fn known(endpoint: Endpoint) -> Option<SocketAddr> {
     (!endpoint.is_unknown()).then(|| endpoint.into())
 }
 
@@ -361,7 +370,7 @@ pub(crate) mod tests {
             at: ticks(NOW),
             ..Entry::default()
         };
-        table.note(&key, &mut entry, 1, false);
+        table.note(&key, &mut entry, 1);
         slots[key.index as usize & 1] = set;
         assert_eq!(young(&slots, ticks(NOW)).count(), 1);
         let other = DialogKey { tag: 1, ..dialog };

@@ -56,11 +56,12 @@ pub struct Loader<'o> {
     ports: Vec<u16>,
     rules: Vec<(Prefix, PolicyRule)>,
     sizes: Sizes,
+    shadow: bool,
     log: LevelFilter,
 }
 
 impl<'o> Loader<'o> {
-    /// For the ELF object `object`: port 5060, policy `auto`, kernel logging off.
+    /// For the ELF object `object`: port 5060, policy `auto`, not in shadow, kernel logging off.
     #[must_use]
     pub fn new(object: &'o [u8]) -> Self {
         Self {
@@ -68,6 +69,7 @@ impl<'o> Loader<'o> {
             ports: vec![5060],
             rules: vec![rule(Prefix::Default, Policy::Auto, origin::DEFAULT)],
             sizes: Sizes::default(),
+            shadow: false,
             log: LevelFilter::Off,
         }
     }
@@ -96,6 +98,13 @@ impl<'o> Loader<'o> {
     #[must_use]
     pub fn sizes(mut self, sizes: Sizes) -> Self {
         self.sizes = sizes;
+        self
+    }
+
+    /// Learn, decide and count, but redirect nothing.
+    #[must_use]
+    pub fn shadow(mut self, shadow: bool) -> Self {
+        self.shadow = shadow;
         self
     }
 
@@ -186,7 +195,7 @@ impl<'o> Loader<'o> {
             peer_mask: peers - 1,
             fragment_mask: fragments - 1,
             history_mask: history - 1,
-            shadow: 0,
+            shadow: self.shadow.into(),
             reserved: 0,
             ports,
         })
@@ -314,6 +323,8 @@ mod tests {
         assert_eq!(config.abi, ABI);
         assert_eq!(config.ports, [5060, 5080, 0, 0, 0, 0, 0, 0]);
         assert_eq!(config.transaction_mask, 16383);
+        assert_eq!(config.shadow, 0);
+        assert_ne!(Loader::new(&[]).shadow(true).config().unwrap().shadow, 0);
         let other = Loader::new(&[]).config().unwrap();
         assert_ne!(config.secret, other.secret, "the secret is fresh each time");
     }

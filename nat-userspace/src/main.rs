@@ -7,6 +7,7 @@ use clap::Parser as _;
 use nat_userspace::{
     agent, bindings,
     cli::{Bindings, Cli, Command, PolicyCommand},
+    explain,
     loader::Rejected,
     policy,
     session::{NoAgent, Session},
@@ -72,9 +73,12 @@ fn dispatch(command: Command) -> Result<()> {
             }
         }
         Command::Stats { all, json } => stats::show(&Session::open()?.tables, all, json),
+        Command::Explain { call_id, json } => {
+            explain::show(&Session::open()?.tables, &call_id, json)
+        }
         Command::Status { json } => {
             let session = Session::open()?;
-            status::show(&session, json)?;
+            wait_for(status::show(&session, json))?;
             if session.agent.is_alive() {
                 Ok(())
             } else {

@@ -9,6 +9,9 @@ use anyhow::{Context as _, Result};
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 
+/// Said beside figures of a data path in shadow.
+pub const SHADOW: &str = "shadow: nothing is redirected; the figures say what would have been done";
+
 /// Prints text.
 ///
 /// # Errors

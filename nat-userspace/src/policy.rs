@@ -1,13 +1,23 @@
 //! `sipnat policy`: what may be done with packets for a terminal, by its learned address.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use anyhow::{Context as _, Result, bail};
-use aya::maps::MapError;
-use nat_common::abi::{Policy, PolicyRule, origin};
+use aya::maps::{LpmTrie, MapData, MapError, lpm_trie::Key};
+use nat_common::abi::{Policy, PolicyRule, mapped, origin};
 use serde::Serialize;
 
-use crate::{output, prefix::Prefix, tables::Tables};
+use crate::{
+    output,
+    prefix::Prefix,
+    tables::{PolicyKey, Tables},
+};
+
+/// `POLICY`.
+pub(crate) type Trie = LpmTrie<MapData, PolicyKey, PolicyRule>;
 
 /// A line of `sipnat policy list`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -35,19 +45,60 @@ impl Row {
 ///
 /// # Errors
 /// If the map cannot be read.
-pub fn rules(tables: &Tables) -> Result<BTreeMap<Prefix, PolicyRule>> {
+pub fn rules(trie: &Trie) -> Result<BTreeMap<Prefix, PolicyRule>> {
     let mut rules = BTreeMap::new();
-    for entry in &tables.policy {
+    for entry in trie {
         let (key, rule) = entry.context("cannot read POLICY")?;
         rules.insert(Prefix::from(key), rule);
     }
     Ok(rules)
 }
 
+/// What holds for packets to `addr`.
+pub(crate) fn of(trie: &Trie, addr: IpAddr) -> Policy {
+    let rule = trie.get(&Key::new(128, mapped(addr)), 0);
+    Policy::from_u8(rule.map_or(0, |rule| rule.policy))
+}
+
+/// Follows a change of on-link subnets from `old` to `new`. The user's rules stay, and so does it when the user
+/// has removed one.
+///
+/// # Errors
+/// If the map cannot be read or written.
+pub(crate) fn follow(
+    trie: &mut Trie,
+    old: &BTreeSet<Prefix>,
+    new: &BTreeSet<Prefix>,
+) -> Result<()> {
+    let rules = rules(trie)?;
+    let off = PolicyRule {
+        policy: Policy::Off as u8,
+        origin: origin::ON_LINK,
+        reserved: [0; 2],
+    };
+    for come in new
+        .difference(old)
+        .filter(|prefix| !rules.contains_key(prefix))
+    {
+        trie.insert(&come.key(), off, 0)
+            .with_context(|| format!("cannot set the policy for {come}"))?;
+    }
+    for gone in old.difference(new) {
+        if rules
+            .get(gone)
+            .is_some_and(|rule| rule.origin == origin::ON_LINK)
+        {
+            trie.remove(&gone.key())
+                .with_context(|| format!("cannot remove the rule for {gone}"))?;
+        }
+    }
+    Ok(())
+}
+
 /// # Errors
 /// If the map cannot be read.
 pub fn list(tables: &Tables, json: bool) -> Result<()> {
-    let rows = rules(tables)?
+    let rows = rules(&tables.policy)?
         .into_iter()
         .map(|(prefix, rule)| Row::new(prefix, rule));
     if json {

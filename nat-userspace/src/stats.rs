@@ -27,6 +27,9 @@ pub fn show(tables: &Tables, all: bool, json: bool) -> Result<()> {
             .map(|(counter, count)| (counter.name().to_owned(), Value::from(count)));
         return output::json(&named.collect::<Map<_, _>>());
     }
+    if tables.shadow()? {
+        output::print(output::SHADOW)?;
+    }
     output::print(&render(&counts, all))
 }
 
@@ -38,7 +41,7 @@ fn render(counts: &[(Counter, u64)], all: bool) -> String {
             .filter(|(counter, count)| counter.kind() == kind && (all || *count > 0))
             .peekable();
         if group.peek().is_some() {
-            rows.push([title, "", ""].map(String::from));
+            rows.push([title.to_owned(), total(counts, kind), String::new()]);
         }
         rows.extend(group.map(|(counter, count)| {
             [
@@ -54,12 +57,21 @@ fn render(counts: &[(Counter, u64)], all: bool) -> String {
     output::table(["COUNTER", "PACKETS", "WHY"], &[1], rows)
 }
 
+/// The packets of a direction; what happened beside them has no sum that means anything.
+fn total(counts: &[(Counter, u64)], kind: Kind) -> String {
+    if kind == Kind::Event {
+        return String::new();
+    }
+    let of_kind = counts.iter().filter(|(counter, _)| counter.kind() == kind);
+    of_kind.map(|(_, count)| count).sum::<u64>().to_string()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn zero_is_shown_only_when_asked_for() {
+    fn zero_is_shown_only_when_asked_for_and_directions_are_summed() {
         let counts = [
             (Counter::InRequest, 12),
             (Counter::InAck, 0),
@@ -69,6 +81,15 @@ mod tests {
         assert!(some.contains("in_request") && some.contains("out_redirected_dialog"));
         assert!(!some.contains("in_ack ") && !some.contains("events"));
         assert!(render(&counts, true).contains("in_ack"));
+        let more = [(Counter::InStun, 30), (Counter::DialogMoved, 5)];
+        let text = render(&[&counts[..], &more].concat(), false);
+        let total = |title: &str| {
+            let line = text.lines().find(|line| line.starts_with(title)).unwrap();
+            line.split_whitespace().nth(1).map(str::to_owned)
+        };
+        assert_eq!(total("ingress").as_deref(), Some("42"));
+        assert_eq!(total("egress").as_deref(), Some("3"));
+        assert_eq!(total("events"), None);
         assert_eq!(render(&[], false), "nothing has been counted yet");
     }
 }

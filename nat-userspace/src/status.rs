@@ -11,11 +11,13 @@ use serde::Serialize;
 use crate::{
     listing,
     loader::{EGRESS, INGRESS},
+    net::Net,
     output, policy,
     prefix::Prefix,
     session::Session,
     state::Attached,
     tables::Tables,
+    warnings::{self, Warning},
 };
 
 #[derive(Serialize)]
@@ -27,9 +29,12 @@ struct Status {
     interfaces: Vec<Attached>,
     ports: Vec<u16>,
     policy: &'static str,
+    /// Nothing is redirected.
+    shadow: bool,
     programs: Vec<Program>,
     tables: Vec<Fill>,
     pins: String,
+    warnings: Vec<Warning>,
 }
 
 #[derive(Serialize)]
@@ -49,12 +54,15 @@ struct Fill {
     size: u64,
 }
 
+/// Warnings shown to people.
+const WARNINGS: usize = 5;
+
 /// Prints it.
 ///
 /// # Errors
 /// If something of it cannot be read.
-pub fn show(session: &Session, json: bool) -> Result<()> {
-    let status = Status::read(session)?;
+pub async fn show(session: &Session, json: bool) -> Result<()> {
+    let status = Status::read(session).await?;
     if json {
         output::json(&status)
     } else {
@@ -63,16 +71,16 @@ pub fn show(session: &Session, json: bool) -> Result<()> {
 }
 
 impl Status {
-    fn read(session: &Session) -> Result<Self> {
+    async fn read(session: &Session) -> Result<Self> {
         let Session {
             agent,
             pins,
             tables,
         } = session;
-        let default = policy::rules(tables)?
+        let default = policy::rules(&tables.policy)?
             .get(&Prefix::Default)
             .map_or(0, |rule| rule.policy);
-        let ports = tables.config()?.ports;
+        let config = tables.config()?;
         let programs = [INGRESS, EGRESS].map(|name| {
             let info = ProgramInfo::from_pin(pins.join(name))
                 .with_context(|| format!("cannot read program `{name}`"))?;
@@ -89,11 +97,13 @@ impl Status {
             pid: agent.pid,
             uptime_seconds: agent.uptime().as_secs(),
             interfaces: agent.interfaces.clone(),
-            ports: ports.into_iter().filter(|port| *port != 0).collect(),
+            ports: config.ports.into_iter().filter(|port| *port != 0).collect(),
             policy: Policy::from_u8(default).name(),
+            shadow: config.shadow != 0,
             programs: programs.into_iter().collect::<Result<_>>()?,
             tables: fill(tables)?,
             pins: pins.display().to_string(),
+            warnings: warnings::find(&Net::open()?, session).await?,
         })
     }
 
@@ -117,6 +127,9 @@ impl Status {
             format!("policy     {} by default", self.policy),
             format!("pins       {}", self.pins),
         ];
+        if self.shadow {
+            lines.insert(1, "shadow: nothing is redirected".into());
+        }
         for program in &self.programs {
             let verified = program
                 .verified_instructions
@@ -130,6 +143,17 @@ impl Status {
             lines.push(format!(
                 "{:<10} {} of {}",
                 table.name, table.used, table.size
+            ));
+        }
+        for warning in self.warnings.iter().take(WARNINGS) {
+            lines.push(format!("warning: {}", warning.text));
+            if let Some(remedy) = &warning.remedy {
+                lines.push(format!("  remedy: {remedy}"));
+            }
+        }
+        if let Some(more @ 1..) = self.warnings.len().checked_sub(WARNINGS) {
+            lines.push(format!(
+                "warning: {more} more like these; `sipnat status --json` has all"
             ));
         }
         lines.join("\n")

@@ -1,6 +1,6 @@
 //! The maps, typed: of programs just loaded, or opened from their pins.
 
-use std::{collections::HashSet, fmt::Display, hash::Hash, io, path::Path};
+use std::{cmp::Reverse, collections::HashSet, fmt::Display, hash::Hash, io, path::Path};
 
 use anyhow::{Context as _, Result, bail};
 use aya::{
@@ -8,12 +8,12 @@ use aya::{
     maps::{Array, HashMap, IterableMap, LpmTrie, Map, MapData, MapError, MapType, PerCpuArray},
 };
 use nat_common::{
-    abi::{ABI, Binding, Config, ContactKey, DialogKey, PolicyRule, Set, map},
+    abi::{ABI, Binding, Config, ContactKey, DialogKey, PolicyRule, Record, Set, map},
     counter::Counter,
 };
 
 /// Key of `POLICY`: prefix length and address.
-type PolicyKey = [u8; 16];
+pub(crate) type PolicyKey = [u8; 16];
 
 /// Every map that kernel programs and user space share.
 pub struct Tables {
@@ -31,6 +31,12 @@ pub struct Tables {
     pub outbound: Array<MapData, Set>,
     /// Dialog ends not yet accepted by the PBX.
     pub pending: Array<MapData, Set>,
+    /// Learned addresses, and whether they answer.
+    pub peers: Array<MapData, Set>,
+    /// Datagrams that the PBX sends in fragments.
+    pub fragments: Array<MapData, Set>,
+    /// What was decided, the oldest overwritten.
+    pub history: Array<MapData, Record>,
     /// Indexed by [`Counter`].
     pub counters: PerCpuArray<MapData, u64>,
 }
@@ -41,26 +47,40 @@ struct Layout {
     map_type: MapType,
     key: usize,
     value: usize,
-    /// Fewest entries it may have.
-    entries: u32,
+    entries: Entries,
 }
 
-const LAYOUTS: [Layout; 8] = [
-    Layout::array::<Config>(map::CONFIG, MapType::Array),
+/// How many entries a map must have.
+enum Entries {
+    Any,
+    Exactly(u32),
+}
+
+/// Of `CONFIG`, `POLICY`, each table of bindings, each array of sets, `HISTORY` and `COUNTERS`.
+const MAPS: usize = 11;
+
+const LAYOUTS: [Layout; MAPS] = [
+    Layout {
+        entries: Entries::Exactly(1),
+        ..Layout::array::<Config>(map::CONFIG, MapType::Array)
+    },
     Layout {
         name: map::POLICY,
         map_type: MapType::LpmTrie,
         key: size_of::<u32>() + size_of::<PolicyKey>(),
         value: size_of::<PolicyRule>(),
-        entries: 1,
+        entries: Entries::Any,
     },
     Layout::hash::<DialogKey>(map::DIALOGS),
     Layout::hash::<ContactKey>(map::CONTACTS),
     Layout::array::<Set>(map::INBOUND, MapType::Array),
     Layout::array::<Set>(map::OUTBOUND, MapType::Array),
     Layout::array::<Set>(map::PENDING, MapType::Array),
+    Layout::array::<Set>(map::PEERS, MapType::Array),
+    Layout::array::<Set>(map::FRAGMENTS, MapType::Array),
+    Layout::array::<Record>(map::HISTORY, MapType::Array),
     Layout {
-        entries: Counter::COUNT,
+        entries: Entries::Exactly(Counter::COUNT),
         ..Layout::array::<u64>(map::COUNTERS, MapType::PerCpuArray)
     },
 ];
@@ -72,7 +92,7 @@ impl Layout {
             map_type,
             key: size_of::<u32>(),
             value: size_of::<V>(),
-            entries: 1,
+            entries: Entries::Any,
         }
     }
 
@@ -82,7 +102,7 @@ impl Layout {
             map_type: MapType::Hash,
             key: size_of::<K>(),
             value: size_of::<Binding>(),
-            entries: 1,
+            entries: Entries::Any,
         }
     }
 
@@ -120,12 +140,14 @@ impl Layout {
             &self.value,
             size(info.value_size()) == self.value,
         );
-        compare(
-            "number of entries",
-            &info.max_entries(),
-            &format!("at least {}", self.entries),
-            info.max_entries() >= self.entries,
-        );
+        if let Entries::Exactly(entries) = self.entries {
+            compare(
+                "number of entries",
+                &info.max_entries(),
+                &entries,
+                info.max_entries() == entries,
+            );
+        }
         Ok(lines)
     }
 }
@@ -227,13 +249,16 @@ impl Tables {
             inbound: next()?.try_into()?,
             outbound: next()?.try_into()?,
             pending: next()?.try_into()?,
+            peers: next()?.try_into()?,
+            fragments: next()?.try_into()?,
+            history: next()?.try_into()?,
             counters: next()?.try_into()?,
         })
     }
 
     /// Every map with its name.
     #[must_use]
-    pub fn maps(&self) -> [(&'static str, &MapData); 8] {
+    pub fn maps(&self) -> [(&'static str, &MapData); MAPS] {
         [
             (map::CONFIG, self.config.map()),
             (map::POLICY, self.policy.map()),
@@ -242,6 +267,9 @@ impl Tables {
             (map::INBOUND, self.inbound.map()),
             (map::OUTBOUND, self.outbound.map()),
             (map::PENDING, self.pending.map()),
+            (map::PEERS, self.peers.map()),
+            (map::FRAGMENTS, self.fragments.map()),
+            (map::HISTORY, self.history.map()),
             (map::COUNTERS, self.counters.map()),
         ]
     }
@@ -252,6 +280,14 @@ impl Tables {
     /// If the map cannot be read.
     pub fn config(&self) -> Result<Config> {
         self.config.get(&0, 0).context("cannot read CONFIG")
+    }
+
+    /// Whether nothing is redirected.
+    ///
+    /// # Errors
+    /// If the map cannot be read.
+    pub fn shadow(&self) -> Result<bool> {
+        Ok(self.config()?.shadow != 0)
     }
 
     /// A counter, summed over the CPUs.
@@ -308,6 +344,36 @@ pub fn slots(table: &Array<MapData, Set>) -> Result<Vec<Set>> {
         .context("cannot read a transaction table")
 }
 
+/// What `HISTORY` holds, the oldest first.
+///
+/// # Errors
+/// If the map cannot be read.
+pub fn history(table: &Array<MapData, Record>) -> Result<Vec<Record>> {
+    let records = table
+        .iter()
+        .collect::<Result<_, _>>()
+        .context("cannot read HISTORY")?;
+    Ok(in_order(records))
+}
+
+/// The kernel goes round: its newest record stands before the oldest, or before those never written. The clock
+/// has ticks of milliseconds, so records of one tick keep the order in which they lie.
+fn in_order(mut ring: Vec<Record>) -> Vec<Record> {
+    let age = |i: usize| {
+        ring[(i + ring.len() - 1) % ring.len()]
+            .at
+            .saturating_sub(ring[i].at)
+    };
+    let oldest = (0..ring.len())
+        .max_by_key(|&i| (age(i), Reverse(i)))
+        .unwrap_or(0);
+    ring.rotate_left(oldest);
+    ring.retain(|record| record.at != 0);
+    // Two CPUs may write a tick apart.
+    ring.sort_by_key(|record| record.at);
+    ring
+}
+
 /// Pins that this sipnat cannot use.
 #[derive(Debug, thiserror::Error)]
 #[error(
@@ -329,5 +395,40 @@ impl Foreign {
     #[must_use]
     pub fn only_missing(&self) -> bool {
         self.differences.iter().all(|line| line.ends_with(MISSING))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn records(of: &[(u64, u32)]) -> Vec<Record> {
+        of.iter()
+            .map(|&(at, cseq)| Record {
+                at,
+                cseq,
+                ..Record::default()
+            })
+            .collect()
+    }
+
+    #[test]
+    fn history_is_told_from_the_oldest_on() {
+        for ring in [
+            // Not yet full.
+            &[(10, 1), (10, 2), (11, 3), (0, 0), (0, 0)][..],
+            // Full, and gone round: in the middle of a tick.
+            &[(10, 2), (11, 3), (12, 4), (10, 1)],
+            &[(12, 3), (10, 1), (12, 2)],
+            // Another CPU wrote a tick earlier.
+            &[(11, 2), (10, 1), (13, 3), (0, 0)],
+            // All in one tick.
+            &[(10, 1), (10, 2), (10, 3)],
+        ] {
+            let told: Vec<u32> = in_order(records(ring)).iter().map(|r| r.cseq).collect();
+            assert!(told.is_sorted() && told.len() >= 3, "{ring:?}: {told:?}");
+        }
+        assert!(in_order(Vec::new()).is_empty());
+        assert!(in_order(records(&[(0, 0)])).is_empty());
     }
 }
