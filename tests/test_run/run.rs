@@ -43,7 +43,7 @@ impl Path {
     }
 
     /// The programs run on one frame: what they return, and the frame as it then is.
-    fn test(&mut self, ingress: bool, frame: &[u8]) -> (u32, Vec<u8>) {
+    pub(crate) fn test(&mut self, ingress: bool, frame: &[u8]) -> (u32, Vec<u8>) {
         let mut out = vec![0; frame.len() + 256];
         let options = TestRunOptions {
             data_in: Some(frame),

@@ -1,0 +1,207 @@
+//! Who floods pushes out nobody, and no two dialog ends are taken for one.
+
+use std::collections::HashSet;
+
+use aya::programs::{TestRun as _, TestRunOptions};
+use nat_common::abi::DialogKey;
+use nat_userspace::loader::{Loader, Sizes};
+use nat_userspace::{object, tables};
+
+use crate::frames::{ADVERTISED, CALL, INVITE, PHONE, REGISTER, answer, in_dialog};
+use crate::frames::{inbound, outbound};
+use crate::run::{Path, TC_ACT_UNSPEC, XDP_PASS};
+
+const CALLS: u32 = 300;
+const CONTACTS: u32 = 200;
+const FLOOD: u32 = 1_000_000;
+
+/// With tables as large as the agent makes them.
+fn full_size() -> Path {
+    let object = object::read(None).expect("the kernel programs; `cargo xtask test` builds them");
+    let path = Loader::new(&object).sizes(Sizes::default()).load();
+    Path(path.expect("it takes root, and a kernel of 6.9 or later"))
+}
+
+/// A terminal's address: the `n`th of a router, beside [`ADVERTISED`], that no other terminal has.
+fn source(n: u32) -> String {
+    format!("60.17.196.2:{}", 20_000 + n)
+}
+
+/// The frame arrives, and whatever is made of it, it passes.
+fn arrives(path: &mut Path, from: &str, message: &str) {
+    let (action, _) = path.test(true, &inbound(from, message));
+    assert_eq!(action, XDP_PASS);
+}
+
+/// The PBX sends it to `meant`; it must go to `to`.
+fn goes_to(path: &mut Path, message: &str, meant: &str, to: &str) {
+    let (action, out) = path.test(false, &outbound(meant, message));
+    assert_eq!(out, outbound(to, message), "{message}");
+    assert_eq!(action, TC_ACT_UNSPEC);
+}
+
+/// A million sources, each with an INVITE of its own that the PBX does not answer.
+#[test]
+fn a_million_spoofed_sources() {
+    let mut path = full_size();
+    let of = |text: &str, n: u32| {
+        text.replace("call@192.168.1.10", &format!("call-{n}@192.168.1.10"))
+            .replace("tag=phone", &format!("tag=phone-{n}"))
+            .replace("z9hG4bK-", &format!("z9hG4bK-{n}-"))
+    };
+    for n in 0..CALLS {
+        let invite = of(INVITE, n);
+        arrives(&mut path, &source(n), &invite);
+        path.test(false, &outbound(&source(n), &answer(&invite, "200 OK")));
+    }
+    // All of them with one Contact, each for an address-of-record of its own.
+    let owner = |text: &str, n: u32| text.replace("sip:1000@pbx", &format!("sip:{}@pbx", 1000 + n));
+    for n in 0..CONTACTS {
+        let register =
+            owner(REGISTER, n).replace("Call-ID: registration", &format!("Call-ID: reg-{n}"));
+        arrives(&mut path, &source(CALLS + n), &register);
+        path.test(
+            false,
+            &outbound(&source(CALLS + n), &answer(&register, "200 OK")),
+        );
+    }
+    assert_eq!(path.dialogs().len(), CALLS as usize);
+    assert_eq!(path.contacts().len(), CONTACTS as usize + 1);
+    // What is not accepted yet must give way, or this is no flood.
+    let waiting = of(INVITE, CALLS);
+    arrives(&mut path, PHONE, &waiting);
+
+    flood(&mut path);
+
+    assert_eq!(
+        path.leaves(&outbound(ADVERTISED, &answer(&waiting, "200 OK"))),
+        "out_unknown_response"
+    );
+    assert_eq!(path.dialogs().len(), CALLS as usize);
+    assert_eq!(path.contacts().len(), CONTACTS as usize + 1);
+    for n in 0..CALLS {
+        for method in ["INVITE", "BYE"] {
+            let request = of(&in_dialog(method, method), n);
+            goes_to(&mut path, &request, ADVERTISED, &source(n));
+        }
+    }
+    for n in 0..CONTACTS {
+        let call = owner(CALL, n).replacen(&format!("sip:{}@60", 1000 + n), "sip:1000@60", 1);
+        goes_to(&mut path, &of(&call, n), ADVERTISED, &source(CALLS + n));
+    }
+}
+
+/// One frame, patched: checksums do not matter to the programs.
+fn flood(path: &mut Path) {
+    let invite = INVITE
+        .replace("call@192", "########@192")
+        .replace("tag=phone", "tag=########")
+        .replace("z9hG4bK-phone", "z9hG4bK-########");
+    let mut frame = inbound("198.18.0.0:6666", &invite);
+    let places: Vec<_> = (0..frame.len() - 8)
+        .filter(|&at| frame[at..at + 8] == *b"########")
+        .collect();
+    assert_eq!(places.len(), 3);
+    let before = requests(path);
+    for n in 0..FLOOD {
+        // A bijection, so that addresses, too, look like anything.
+        let id = n.wrapping_mul(0x9e37_79b1);
+        frame[27..30].copy_from_slice(&n.to_be_bytes()[1..]);
+        let text = format!("{id:08x}");
+        for &at in &places {
+            frame[at..at + 8].copy_from_slice(text.as_bytes());
+        }
+        let options = TestRunOptions {
+            data_in: Some(&frame),
+            ..TestRunOptions::default()
+        };
+        let result = path.0.ingress().expect("ingress").test_run(options);
+        assert_eq!(result.expect("a test run").return_value, XDP_PASS);
+    }
+    assert_eq!(requests(path) - before, u64::from(FLOOD));
+}
+
+fn requests(path: &Path) -> u64 {
+    let count = path.0.tables.count(nat_common::counter::Counter::InRequest);
+    count.expect("a counter")
+}
+
+/// (Call-ID, tag) of a phone's dialog, in place of the usual ones.
+fn named(message: &str, (call, tag): &(String, String)) -> String {
+    message
+        .replace("call@192.168.1.10", call)
+        .replace("tag=phone", &format!("tag={tag}"))
+}
+
+/// Identities that a hash which is cut short, reads too little, or joins its parts carelessly would mix up.
+fn similar_identities() -> Vec<(String, String)> {
+    let a = |n: usize| "a".repeat(n);
+    let mut pairs = HashSet::new();
+    // The same bytes, cut in two anywhere.
+    for call in 1..=40 {
+        for tag in 1..=40 {
+            pairs.insert((a(call), a(tag)));
+        }
+    }
+    // One byte is another, at any place, around the ends of the eight-byte words.
+    let mut ids = Vec::new();
+    for length in [1, 7, 8, 9, 15, 16, 17, 24, 32, 33, 64, 65] {
+        for at in 0..length {
+            for other in ["b", "A"] {
+                ids.push(format!("{}{other}{}", a(at), a(length - at - 1)));
+            }
+        }
+    }
+    for (n, id) in ids.iter().enumerate() {
+        for step in [0, 1, 2, 3, 5, 8, 13, 21] {
+            let other = &ids[(n + step) % ids.len()];
+            pairs.insert((id.clone(), other.clone()));
+            pairs.insert((other.clone(), id.clone()));
+        }
+    }
+    pairs.into_iter().collect()
+}
+
+/// Each of thousands of dialogs, whose identities differ by as little as can be, has its own binding.
+#[test]
+fn no_two_dialog_ends_share_a_binding() {
+    let mut path = full_size();
+    let pairs = similar_identities();
+    assert!(pairs.len() > 10_000, "{}", pairs.len());
+    for (n, pair) in (0..).zip(&pairs) {
+        // A transaction of its own, as the branch is unique in space and time (RFC 3261 8.1.1.7).
+        let invite = named(INVITE, pair).replace("z9hG4bK-phone", &format!("z9hG4bK-{n}"));
+        arrives(&mut path, &source(n), &invite);
+        path.test(false, &outbound(&source(n), &answer(&invite, "200 OK")));
+    }
+    let keys = keys(&path);
+    assert_eq!(keys.len(), pairs.len());
+    for (n, pair) in (0..).zip(&pairs) {
+        let bye = named(&in_dialog("BYE", "b"), pair);
+        goes_to(&mut path, &bye, ADVERTISED, &source(n));
+    }
+    // No bit is idle: both halves are as wide as they look.
+    let halves: HashSet<u64> = keys.iter().flat_map(|key| [key.call, key.tag]).collect();
+    for bit in 0..64 {
+        let ones = halves.iter().filter(|half| *half >> bit & 1 == 1).count();
+        let share = ones as f64 / halves.len() as f64;
+        assert!((0.4..0.6).contains(&share), "bit {bit}: {share}");
+    }
+}
+
+/// The same dialog has another key wherever the agent starts: nobody can work one out beforehand.
+#[test]
+fn keys_depend_on_a_secret() {
+    let [one, other] = [(), ()].map(|()| {
+        let mut path = full_size();
+        path.call();
+        keys(&path)[0]
+    });
+    assert_ne!(one.call, other.call);
+    assert_ne!(one.tag, other.tag);
+}
+
+fn keys(path: &Path) -> Vec<DialogKey> {
+    let all = tables::entries(&path.0.tables.dialogs).expect("the dialogs");
+    all.into_iter().map(|(key, _)| key).collect()
+}
