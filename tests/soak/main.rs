@@ -1,0 +1,315 @@
+//! The soak: thousands of phones behind many NATs, with calls, changes of mapping and a flood of junk beside
+//! them. Every request of the PBX must reach the phone that it is for, and no other.
+//!
+//! Played first without sipnat, where nothing must arrive: else the network would prove nothing.
+
+mod flood;
+mod network;
+mod pbx;
+mod phones;
+mod shared;
+mod transactions;
+
+use std::{
+    collections::HashSet,
+    fs,
+    process::ExitCode,
+    sync::{
+        Arc,
+        mpsc::{self, Sender},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use clap::Parser;
+use nat_tests::{PBX, Sipnat};
+use serde_json::Value;
+
+use crate::{
+    flood::Flood,
+    network::{Network, Site},
+    pbx::Pbx,
+    phones::{Moved, Phones},
+    shared::{Figure, Shared, Stage, number, row},
+};
+
+/// Plays the soak: every request of the PBX must reach its own phone.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "sipnat-soak")]
+struct Plan {
+    /// Phones, spread evenly over the NATs
+    #[arg(long, default_value_t = 200)]
+    phones: usize,
+    /// Sites, each with a NAT of its own
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=200))]
+    nats: u16,
+    /// How long the load lasts
+    #[arg(long, default_value_t = 1.0)]
+    minutes: f64,
+    /// Junk packets a second
+    #[arg(long, default_value_t = 2000)]
+    junk: u64,
+    /// How often each site's mapping changes, in seconds
+    #[arg(long, default_value_t = 60)]
+    change: u64,
+}
+
+/// How long it is played without sipnat.
+const WITHOUT: Duration = Duration::from_secs(8);
+/// How long what was begun may take to end: longer than any timer of RFC 3261, even timer C.
+const DRAIN: Duration = Duration::from_secs(240);
+/// How often there is a line about it.
+const LINE: Duration = Duration::from_secs(15);
+/// From the start until everybody is registered: no mapping changes before.
+const SETTLE: Duration = Duration::from_secs(10);
+
+fn main() -> ExitCode {
+    let plan = Plan::parse();
+    // `cargo xtask test` reads these lines as it does those of a test harness.
+    let (word, failed) = match soak(&plan) {
+        Ok(()) => ("ok", 0),
+        Err(error) => {
+            println!("error: {error:#}");
+            ("FAILED", 1)
+        }
+    };
+    println!("test soak ... {word}");
+    println!(
+        "test result: {word}. {} passed; {failed} failed; 0 ignored",
+        1 - failed
+    );
+    if failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+fn soak(plan: &Plan) -> Result<()> {
+    let nats = usize::from(plan.nats);
+    let per_site = plan.phones / nats;
+    ensure!(
+        (1..=240).contains(&per_site),
+        "{per_site} phones a NAT: from 1 to 240 will do"
+    );
+    let phones = per_site * nats;
+    println!("{phones} phones behind {nats} NATs, {} min", plan.minutes);
+    let mut network = Network::new(nats, per_site)?;
+
+    let without = Shared::new(phones);
+    play(&without, &mut network, per_site, 0, |_, _| {
+        thread::sleep(WITHOUT);
+        Ok(())
+    })?;
+    println!("\nWithout sipnat, {} s:\n{without}", WITHOUT.as_secs());
+    ensure!(without.get(Figure::Sent) > 0, "the PBX asked nothing");
+    ensure!(
+        without.get(Figure::Right) + without.get(Figure::Wrong) == 0,
+        "requests of the PBX arrive without sipnat: this network proves nothing"
+    );
+
+    let pbx = Arc::clone(&network.pbx);
+    let agent = Sipnat::start(&pbx, &[])?;
+    let memory = resident_kb(&agent)?;
+    let shared = Shared::new(phones);
+    let missing = play(
+        &shared,
+        &mut network,
+        per_site,
+        plan.junk,
+        |sites, moved| {
+            load(plan, &shared, sites, per_site, moved)?;
+            shared.set_stage(Stage::Quiet);
+            shared.wait_idle(DRAIN)?;
+            let missing = missing_bindings(&shared, &agent)?;
+            shared.set_stage(Stage::Close);
+            shared.wait_idle(DRAIN)?;
+            Ok(missing)
+        },
+    )?;
+    println!(
+        "\nWith sipnat, {} min:\n{shared}{}",
+        plan.minutes,
+        report(&agent, memory)?
+    );
+    let missed = missing.len();
+    for line in missing.iter().take(20) {
+        println!("missing: {line}");
+    }
+    agent.stop()?;
+
+    for figure in [
+        Figure::Right,
+        Figure::CallsIn,
+        Figure::CallsOut,
+        Figure::Reinvites,
+        Figure::Changes,
+        Figure::Junk,
+    ] {
+        ensure!(
+            shared.get(figure) > 0,
+            "no {figure:?}: this soak proves nothing"
+        );
+    }
+    for figure in [
+        Figure::Wrong,
+        Figure::WrongResponses,
+        Figure::Lost,
+        Figure::PhonesLost,
+    ] {
+        ensure!(
+            shared.get(figure) == 0,
+            "{figure:?}: {}",
+            shared.get(figure)
+        );
+    }
+    ensure!(
+        missed == 0,
+        "{missed} bindings of registrations and calls are missing"
+    );
+    Ok(())
+}
+
+/// Everybody plays until `conduct` returns.
+fn play<T>(
+    shared: &Shared,
+    network: &mut Network,
+    per_site: usize,
+    junk: u64,
+    conduct: impl FnOnce(&mut [Site], Sender<Moved>) -> Result<T>,
+) -> Result<T> {
+    let (moved, moves) = mpsc::channel();
+    let pbx = Pbx::new(shared, &network.pbx)?;
+    let phones = Phones::new(shared, &network.sites, per_site, moves)?;
+    let flood = Flood::new(shared, &network.isp, junk)?;
+    thread::scope(|scope| {
+        let pbx = scope.spawn(|| pbx.serve());
+        let phones = scope.spawn(|| phones.play());
+        let flood = scope.spawn(|| flood.pour());
+        let result = conduct(&mut network.sites, moved);
+        shared.set_stage(Stage::Over);
+        let ended = [pbx.join(), phones.join(), flood.join()];
+        for end in ended {
+            end.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        }
+        result
+    })
+}
+
+/// The load runs by itself; here the mappings are changed, one site after the other.
+fn load(
+    plan: &Plan,
+    shared: &Shared,
+    sites: &mut [Site],
+    per_site: usize,
+    moved: Sender<Moved>,
+) -> Result<()> {
+    let pause = Duration::from_secs(plan.change) / sites.len() as u32;
+    let start = Instant::now();
+    let (mut next_change, mut next_line) = (SETTLE, LINE);
+    let mut turns = (0..sites.len()).cycle();
+    while start.elapsed().as_secs_f64() < plan.minutes * 60.0 {
+        thread::sleep(Duration::from_millis(50));
+        if start.elapsed() >= next_change
+            && let Some(site) = turns.next()
+        {
+            next_change = start.elapsed() + pause;
+            (site * per_site..(site + 1) * per_site).for_each(|phone| shared.changes(phone));
+            sites[site].change()?;
+            let wan = sites[site].wan();
+            moved
+                .send(Moved { site, wan })
+                .context("the phones are gone")?;
+            shared.count(Figure::Changes);
+        }
+        if start.elapsed() >= next_line {
+            next_line += LINE;
+            println!("{:>4} s: {}", start.elapsed().as_secs(), shared.line());
+        }
+    }
+    Ok(())
+}
+
+/// The registrations and calls that the PBX knows and sipnat does not, or not at their mapping.
+fn missing_bindings(shared: &Shared, agent: &Sipnat<'_>) -> Result<Vec<String>> {
+    let known = shared.known();
+    ensure!(known.iter().any(|phone| phone.in_call), "no call is up");
+    let listing = agent.json(&["bindings", "list"])?;
+    let rows = listing["bindings"].as_array().context("no bindings")?;
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let there: HashSet<_> = rows
+        .iter()
+        .filter(|row| row["state"] != "pending")
+        .filter(|row| {
+            row["notes"]
+                .as_array()
+                .is_none_or(|notes| !notes.contains(&"ended".into()))
+        })
+        .map(|row| {
+            (
+                text(&row["kind"]),
+                text(&row["terminal"]),
+                text(&row["learned"]),
+            )
+        })
+        .collect();
+    let calls = known.iter().filter(|phone| phone.in_call).count();
+    println!(
+        "checking the bindings of {} registrations and {calls} calls",
+        known.len()
+    );
+    let mut missing = Vec::new();
+    for phone in known {
+        let kinds: &[&str] = if phone.in_call {
+            &["contact", "dialog"]
+        } else {
+            &["contact"]
+        };
+        for kind in kinds {
+            let terminal = format!("{}@{}", number(phone.phone), PBX.ip());
+            let row = ((*kind).to_owned(), terminal, phone.source.to_string());
+            if !there.contains(&row) {
+                missing.push(format!("{row:?}"));
+            }
+        }
+    }
+    Ok(missing)
+}
+
+/// What the agent says of itself and its kernel programs.
+fn report(agent: &Sipnat<'_>, memory: u64) -> Result<String> {
+    let mut text = String::new();
+    let stats = agent.json(&["stats"])?;
+    let stats = stats.as_object().context("no counters")?;
+    for (name, count) in stats {
+        if count.as_u64() > Some(0) {
+            row(&mut text, name, count)?;
+        }
+    }
+    let status = agent.json(&["status"])?;
+    for table in status["tables"].as_array().context("no tables")? {
+        let fill = format!("{} of {}", table["used"], table["size"]);
+        row(&mut text, table["name"].as_str().unwrap_or_default(), fill)?;
+    }
+    row(
+        &mut text,
+        "resident memory of the agent at first, kB",
+        memory,
+    )?;
+    row(
+        &mut text,
+        "resident memory of the agent at last, kB",
+        resident_kb(agent)?,
+    )?;
+    Ok(text)
+}
+
+fn resident_kb(agent: &Sipnat<'_>) -> Result<u64> {
+    let status = agent.json(&["status"])?;
+    let status = fs::read_to_string(format!("/proc/{}/status", status["pid"]))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let number = line.and_then(|line| line.split_whitespace().next());
+    number.context("no VmRSS")?.parse().context("VmRSS")
+}

@@ -1,0 +1,296 @@
+//! What the PBX, the phones, the flood and the conductor know in common.
+
+use std::{
+    fmt,
+    net::SocketAddrV4,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::SeqCst},
+    },
+    thread,
+    time::{Duration, Instant, SystemTime},
+};
+
+use anyhow::{Result, ensure};
+use nat_tests::PBX;
+
+/// What all do now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd)]
+pub(crate) enum Stage {
+    /// Calls and all that comes with them.
+    Load,
+    /// Nothing new is begun; what has been sent is answered.
+    Quiet,
+    /// The PBX ends all calls.
+    Close,
+    /// Everybody stops at once.
+    Over,
+}
+
+/// What is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Figure {
+    Registrations,
+    Challenged,
+    CallsOut,
+    CallsIn,
+    Cancelled,
+    Reinvites,
+    Sent,
+    Answered,
+    Resent,
+    Right,
+    Wrong,
+    LostInChange,
+    Lost,
+    PhonesAsked,
+    PhonesAnswered,
+    PhonesLostInChange,
+    PhonesLost,
+    WrongResponses,
+    Changes,
+    Junk,
+}
+
+impl Figure {
+    const ALL: [(Self, &str); 20] = [
+        (Self::Registrations, "registrations accepted"),
+        (Self::Challenged, "  of them challenged first"),
+        (Self::CallsOut, "calls of phones established"),
+        (Self::CallsIn, "calls to phones established"),
+        (Self::Cancelled, "calls to phones cancelled"),
+        (
+            Self::Reinvites,
+            "re-INVITEs and UPDATEs of the PBX answered",
+        ),
+        (Self::Sent, "requests of the PBX sent, without ACK"),
+        (Self::Answered, "  of them answered"),
+        (Self::Resent, "  sent again by timer"),
+        (
+            Self::LostInChange,
+            "  lost, begun before or in a change of mapping",
+        ),
+        (Self::Lost, "  lost otherwise"),
+        (Self::Right, "arrived at their phone, with ACK and repeats"),
+        (Self::Wrong, "arrived at another phone"),
+        (Self::PhonesAsked, "requests of phones sent, without ACK"),
+        (Self::PhonesAnswered, "  of them answered"),
+        (
+            Self::PhonesLostInChange,
+            "  given up because of a change of mapping",
+        ),
+        (Self::PhonesLost, "  lost otherwise"),
+        (
+            Self::WrongResponses,
+            "responses that arrived at another phone",
+        ),
+        (Self::Changes, "changes of a site's mapping"),
+        (Self::Junk, "junk packets"),
+    ];
+}
+
+/// One run.
+pub(crate) struct Shared {
+    /// Tells this run's identifiers from another's.
+    pub(crate) run: u64,
+    stage: AtomicU32,
+    figures: [AtomicU64; Figure::ALL.len()],
+    mappings: Vec<Mapping>,
+    /// The stage in which the PBX waits for nothing more.
+    idle: AtomicU32,
+    /// What the PBX knew when it last became idle.
+    known: Mutex<Vec<Known>>,
+}
+
+/// A phone as the PBX knows it.
+#[derive(Debug, Clone)]
+pub(crate) struct Known {
+    pub(crate) phone: usize,
+    /// Where its last accepted request came from: its mapping.
+    pub(crate) source: SocketAddrV4,
+    pub(crate) in_call: bool,
+}
+
+/// A phone's mapping at its NAT.
+#[derive(Default)]
+struct Mapping {
+    changes: AtomicU32,
+    /// Whether the PBX cannot know yet.
+    open: AtomicBool,
+}
+
+/// How things stood when a request was begun.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Begun {
+    pub(crate) phone: usize,
+    pub(crate) changes: u32,
+    open: bool,
+}
+
+impl Shared {
+    pub(crate) fn new(phones: usize) -> Self {
+        let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+        Self {
+            run: now.as_nanos() as u64,
+            stage: AtomicU32::new(Stage::Load as u32),
+            figures: Default::default(),
+            mappings: (0..phones).map(|_| Mapping::default()).collect(),
+            idle: AtomicU32::new(0),
+            known: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn stage(&self) -> Stage {
+        match self.stage.load(SeqCst) {
+            0 => Stage::Load,
+            1 => Stage::Quiet,
+            2 => Stage::Close,
+            _ => Stage::Over,
+        }
+    }
+
+    pub(crate) fn set_stage(&self, stage: Stage) {
+        self.stage.store(stage as u32, SeqCst);
+    }
+
+    /// The PBX waits for nothing in `stage`, or begins to.
+    pub(crate) fn set_idle(&self, stage: Stage, known: impl FnOnce() -> Vec<Known>) {
+        if self.idle.load(SeqCst) != stage as u32 {
+            *self.known.lock().unwrap_or_else(PoisonError::into_inner) = known();
+            self.idle.store(stage as u32, SeqCst);
+        }
+    }
+
+    /// Waits until nothing is under way.
+    pub(crate) fn wait_idle(&self, limit: Duration) -> Result<()> {
+        let start = Instant::now();
+        while self.idle.load(SeqCst) != self.stage() as u32 || self.unsettled() > 0 {
+            let waited = start.elapsed();
+            ensure!(
+                waited < limit,
+                "after {waited:?} there are still requests under way, or unsettled phones: {}",
+                self.unsettled()
+            );
+            thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn known(&self) -> Vec<Known> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.clone()
+    }
+
+    pub(crate) fn count(&self, figure: Figure) {
+        self.figures[figure as usize].fetch_add(1, SeqCst);
+    }
+
+    pub(crate) fn get(&self, figure: Figure) -> u64 {
+        self.figures[figure as usize].load(SeqCst)
+    }
+
+    /// In short.
+    pub(crate) fn line(&self) -> String {
+        format!(
+            "{} sent, {} answered, {} lost, {} lost in changes, {} wrong, {} changes, {} junk",
+            self.get(Figure::Sent),
+            self.get(Figure::Answered),
+            self.get(Figure::Lost),
+            self.get(Figure::LostInChange),
+            self.get(Figure::Wrong),
+            self.get(Figure::Changes),
+            self.get(Figure::Junk),
+        )
+    }
+
+    pub(crate) fn phones(&self) -> usize {
+        self.mappings.len()
+    }
+
+    /// The mapping of a phone is about to change.
+    pub(crate) fn changes(&self, phone: usize) {
+        self.mappings[phone].open.store(true, SeqCst);
+        self.mappings[phone].changes.fetch_add(1, SeqCst);
+    }
+
+    /// The PBX has accepted requests from the mapping after so many changes: in the phone's registration and in
+    /// its call.
+    pub(crate) fn settled(&self, phone: usize, changes: u32) {
+        let mapping = &self.mappings[phone];
+        if mapping.changes.load(SeqCst) == changes {
+            mapping.open.store(false, SeqCst);
+        }
+    }
+
+    fn unsettled(&self) -> usize {
+        let open = self
+            .mappings
+            .iter()
+            .filter(|mapping| mapping.open.load(SeqCst));
+        open.count()
+    }
+
+    /// A request from or to a phone is begun.
+    pub(crate) fn begin(&self, phone: usize) -> Begun {
+        let mapping = &self.mappings[phone];
+        Begun {
+            phone,
+            changes: mapping.changes.load(SeqCst),
+            open: mapping.open.load(SeqCst),
+        }
+    }
+
+    /// Whether the phone's mapping has changed meanwhile, or was being changed.
+    pub(crate) fn changed_since(&self, begun: &Begun) -> bool {
+        let now = self.begin(begun.phone);
+        begun.open || now.open || now.changes != begun.changes
+    }
+}
+
+impl fmt::Display for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Figure::ALL
+            .iter()
+            .try_for_each(|(figure, name)| row(f, name, self.get(*figure)))
+    }
+}
+
+/// A line of the table.
+pub(crate) fn row(f: &mut impl fmt::Write, name: &str, value: impl fmt::Display) -> fmt::Result {
+    writeln!(f, "{name:<48} {value:>12}")
+}
+
+/// The number under which the PBX knows a phone.
+pub(crate) fn number(phone: usize) -> usize {
+    10_000 + phone
+}
+
+/// The address-of-record of a phone.
+pub(crate) fn aor(phone: usize) -> String {
+    format!("sip:{}@{}", number(phone), PBX.ip())
+}
+
+/// xorshift64: reproducible, and good enough to spread things in time.
+pub(crate) struct Random(u64);
+
+impl Random {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed | 1)
+    }
+
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit
+    }
+
+    /// Between so many milliseconds.
+    pub(crate) fn between(&mut self, low: u64, high: u64) -> Duration {
+        Duration::from_millis(low + self.below(high - low))
+    }
+}
