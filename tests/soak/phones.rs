@@ -71,6 +71,8 @@ enum Job {
     Register(usize),
     Dial(usize),
     HangUp(usize, String),
+    /// A request, as text, is looked at.
+    Handle(usize, String),
 }
 
 pub(crate) struct Phones<'s> {
@@ -234,6 +236,11 @@ impl<'s> Phones<'s> {
                 }
             }
             Job::Dial(_) | Job::HangUp(..) => {}
+            Job::Handle(phone, text) => {
+                if let Some(request) = Message::parse(text.as_bytes()) {
+                    self.handle(phone, &request);
+                }
+            }
         }
     }
 
@@ -402,11 +409,18 @@ impl<'s> Phones<'s> {
             return self.shared.count(Figure::Wrong);
         }
         self.shared.count(Figure::Right);
-        let this = &mut self.all[phone];
         if request.method() == "ACK" {
             self.asked.answered(&acknowledged_by(phone, request));
-            return;
+        } else if request.is_in_dialog() && self.random.below(3) == 0 {
+            // Phones take their time. Much may happen meanwhile, a change of mapping for one.
+            self.plan(50, 800, Job::Handle(phone, request.to_string()));
+        } else {
+            self.handle(phone, request);
         }
+    }
+
+    fn handle(&mut self, phone: usize, request: &Message) {
+        let this = &mut self.all[phone];
         let key = key(request);
         if let Some((_, text)) = this.said.iter().find(|(of, _)| *of == key) {
             return this.send(text.as_bytes());

@@ -28,6 +28,8 @@ Examples:
   cargo xtask test                         all tests, one summary
   cargo xtask test host                    only the tests that need neither root nor eBPF
   cargo xtask test lab -- three_phones     only the lab tests with that in their name
+  cargo xtask test soak                    200 phones behind 10 NATs for a minute, and junk beside them
+  cargo xtask test soak -- --phones 2000 --nats 50 --minutes 10
   cargo xtask --no-install demo            install nothing, say what is missing";
 
 /// Builds, runs, demonstrates and tests sipnat.
@@ -55,9 +57,9 @@ enum Task {
     Demo,
     /// Run the tests and print one summary
     Test {
-        /// The layers to run; all of them when none is named
+        /// The layers to run; when none is named, all but the soak
         layers: Vec<Layer>,
-        /// Arguments of the test binaries, such as part of a test's name
+        /// Arguments of the test binaries, such as part of a test's name; for the soak --phones, --nats, --minutes
         #[arg(last = true)]
         args: Vec<OsString>,
     },

@@ -31,7 +31,12 @@ pub(crate) enum Layer {
     TestRun,
     /// Network namespaces with real SIP software; needs root
     Lab,
+    /// Many phones for a minute, or as long as its arguments say; only when it is named; needs root
+    Soak,
 }
+
+/// What runs when no layer is named.
+const DEFAULT: [Layer; 3] = [Layer::Host, Layer::TestRun, Layer::Lab];
 
 impl Layer {
     fn name(self) -> &'static str {
@@ -39,38 +44,42 @@ impl Layer {
             Self::Host => "host",
             Self::TestRun => "test-run",
             Self::Lab => "lab",
+            Self::Soak => "soak",
         }
     }
 
-    /// The arguments of each `cargo test` that makes up this layer.
+    /// Cargo's subcommand that runs it: the soak is a program.
+    fn subcommand(self) -> &'static str {
+        if self == Self::Soak { "run" } else { "test" }
+    }
+
+    /// The arguments of each run of cargo that makes up this layer.
     fn commands(self) -> &'static [&'static [&'static str]] {
         match self {
             Self::Host => &[
                 &[
+                    "--no-fail-fast",
                     "--package=nat-common",
                     "--package=nat-userspace",
                     "--package=xtask",
                 ],
-                &["--package=nat-tests", "--lib", "--bins"],
+                &["--no-fail-fast", "--package=nat-tests", "--lib", "--bins"],
             ],
-            Self::TestRun => &[&["--package=nat-tests", "--test=test_run"]],
-            Self::Lab => &[&["--package=nat-tests", "--test=lab"]],
+            Self::TestRun => &[&["--no-fail-fast", "--package=nat-tests", "--test=test_run"]],
+            Self::Lab => &[&["--no-fail-fast", "--package=nat-tests", "--test=lab"]],
+            Self::Soak => &[&["--release", "--package=nat-tests", "--bin=sipnat-soak"]],
         }
     }
 }
 
-/// Runs the layers, all of them if none is named, and fails if one test failed.
+/// Runs the layers, the usual ones if none is named, and fails if one test failed.
 pub(crate) fn test(
     workspace: &Workspace,
     install: Install,
     layers: &[Layer],
     args: &[OsString],
 ) -> Result<ExitCode> {
-    let layers = if layers.is_empty() {
-        Layer::value_variants()
-    } else {
-        layers
-    };
+    let layers = if layers.is_empty() { &DEFAULT } else { layers };
     let mut summary = Summary::default();
     for &layer in layers {
         let start = Instant::now();
@@ -113,7 +122,7 @@ fn prepare(workspace: &Workspace, install: Install, layer: Layer) -> Result<Read
     if !gaps.is_empty() {
         return Ok(Ready::Gaps(gaps));
     }
-    if layer == Layer::Lab {
+    if matches!(layer, Layer::Lab | Layer::Soak) {
         packages::ensure(&packages::LAB, install)?;
     }
     let object = build::kernel_programs(workspace, install)?;
@@ -133,9 +142,8 @@ fn run(
 ) -> Outcome {
     let mut outcome = Outcome::default();
     for arguments in layer.commands() {
-        let mut cargo = workspace.cargo("test");
+        let mut cargo = workspace.cargo(layer.subcommand());
         cargo
-            .arg("--no-fail-fast")
             .args(*arguments)
             .arg("--")
             .args(args)
