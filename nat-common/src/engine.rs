@@ -528,6 +528,10 @@ fn accept_dialog<E: Env>(env: &E, m: &Message, call: u64, tag: u64, place: &Entr
             // The PBX accepted a new dialog, not a message of this one.
             return env.count(Counter::DialogGuarded);
         }
+        if place.flags & flag::PBX != 0 && !is_later(place.at, ticks(draft.seen)) {
+            // The PBX asked before it heard where the terminal is now.
+            return env.count(Counter::DialogStale);
+        }
         let expires = draft.expires;
         settle(draft, m, place, now);
         if ended && place.flags & flag::IN_DIALOG != 0 {
@@ -560,6 +564,12 @@ fn accept_dialog<E: Env>(env: &E, m: &Message, call: u64, tag: u64, place: &Entr
         (*known).expires = now + life((*known).flags);
         env.count(Counter::DialogRefreshed);
     }
+}
+
+/// Whether a moment, in ticks, comes after another.
+#[inline(always)]
+const fn is_later(one: u32, other: u32) -> bool {
+    one.wrapping_sub(other).cast_signed() > 0
 }
 
 /// How long a dialog end lasts from now.

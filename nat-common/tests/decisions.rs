@@ -1295,6 +1295,7 @@ fn shadow_decides_and_redirects_nothing() {
     let w = World::new();
     w.shadow.set(true);
     w.call();
+    w.wait(1);
     let m = from_pbx("INVITE", 102, "reinvite");
     for _ in 0..9 {
         let (to, counted) = w.send(ADVERTISED, &m);

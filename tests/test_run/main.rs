@@ -3,6 +3,7 @@
 
 mod flood;
 mod frames;
+mod late;
 mod learning;
 mod limits;
 mod packets;

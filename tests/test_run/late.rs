@@ -1,0 +1,31 @@
+//! Messages that come after the terminal has moved.
+
+use crate::frames::{ADVERTISED, INVITE, answer, in_dialog, inbound, outbound};
+use crate::run::{Path, endpoint};
+
+/// Where the phone is once its NAT has made a new mapping.
+const MOVED: &str = "60.17.196.2:50000";
+
+/// A request of the PBX is on its way when the mapping changes. The phone tells the PBX in a re-INVITE; then its
+/// response to that request comes, for the first time or again. It proves that the phone was at the old mapping,
+/// not that it is there.
+#[test]
+fn a_response_to_a_request_sent_before_the_move() {
+    let mut path = Path::new();
+    path.call();
+    let request = in_dialog("INVITE", "before");
+    path.sends(&outbound(ADVERTISED, &request));
+    let reinvite = INVITE
+        .replace("<sip:1002@pbx>\r\n", "<sip:1002@pbx>;tag=pbx\r\n")
+        .replace("z9hG4bK-phone", "z9hG4bK-moved")
+        .replace("1 INVITE", "2 INVITE");
+    path.arrives(&inbound(MOVED, &reinvite));
+    assert_eq!(
+        path.events(MOVED, &answer(&reinvite, "200 OK")),
+        ["dialog_moved"]
+    );
+    path.arrives(&inbound(MOVED, &answer(&request, "200 OK")));
+    assert_eq!(path.dialogs()[0].learned, endpoint(MOVED));
+    let (_, out, _) = path.sends(&outbound(ADVERTISED, &in_dialog("ACK", "ack")));
+    assert_eq!(out, outbound(MOVED, &in_dialog("ACK", "ack")));
+}
