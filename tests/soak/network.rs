@@ -137,6 +137,7 @@ impl Site {
                  }
              }",
         )?;
+        site.dial_in()?;
         site.map()?;
         Ok(site)
     }
@@ -153,28 +154,46 @@ impl Site {
 
     /// The router begins anew: it forgets all its mappings, and makes new ones.
     pub(crate) fn change(&mut self) -> Result<()> {
+        let old = self.wan();
+        // Else a phone that sends meanwhile would get a new mapping, lose it, and another phone might get it.
+        self.postrouting("drop")?;
         self.changes += 1;
+        if self.wan() != old {
+            self.dial_in()?;
+        }
+        self.router.enter(forget_connections)??;
         self.map()
     }
 
-    fn map(&self) -> Result<()> {
-        let first = FIRST_PORT + (self.changes % RANGES) as u16 * RANGE;
-        self.router.run(
-            Command::new("nft").args(["-f", "-"]),
-            &format!(
-                "flush chain ip router postrouting
-                 add rule ip router postrouting oifname wan meta l4proto udp masquerade to :{first}-{} random",
-                first + RANGE - 1
-            ),
-        )?;
+    /// The address outside, in place of what was there.
+    fn dial_in(&self) -> Result<()> {
         self.router.ip(&format!(
             "addr flush dev wan
              addr add {}/24 dev wan
              route replace default via {}",
             self.wan(),
             self.outside(1),
-        ))?;
-        self.router.enter(forget_connections)?
+        ))
+    }
+
+    fn map(&self) -> Result<()> {
+        let first = FIRST_PORT + (self.changes % RANGES) as u16 * RANGE;
+        let last = first + RANGE - 1;
+        self.postrouting(&format!(
+            "meta l4proto udp masquerade to :{first}-{last} random"
+        ))
+    }
+
+    /// What happens to new flows to the outside.
+    fn postrouting(&self, rule: &str) -> Result<()> {
+        self.router.run(
+            Command::new("nft").args(["-f", "-"]),
+            &format!(
+                "flush chain ip router postrouting
+                 add rule ip router postrouting oifname wan {rule}"
+            ),
+        )?;
+        Ok(())
     }
 }
 
