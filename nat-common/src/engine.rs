@@ -12,7 +12,7 @@ use crate::abi::{
 use crate::atomic::Word;
 use crate::counter::Counter;
 use crate::key;
-use crate::message::{Field, MAX_CONTACTS, Message, Method, header};
+use crate::message::{CONTACTS, Field, MAX_CONTACTS, Message, Method, header};
 use crate::slots::{Noted, SlotKey, Slots, age};
 use crate::source::Span;
 use crate::words;
@@ -71,8 +71,10 @@ pub const TABLES: usize = 5;
 pub trait Env {
     /// `CLOCK_MONOTONIC_COARSE`, nanoseconds.
     fn now(&self) -> u64;
-    /// Keyed hash of part of the message; 0 for an empty one.
-    fn hash(&self, span: Span) -> u64;
+    /// Hashes parts of the message with the secret, a bit for each (see [`Field`]), for [`Self::hash`].
+    fn digest(&self, m: &Message, parts: u32);
+    /// The hash of a part by its index; 0 for one that is not there.
+    fn hash(&self, part: usize) -> u64;
     /// The set of a table in which a key belongs. Room for copies is one per table, so what was found
     /// in a table is valid until the next look into the same table.
     fn slots(&self, table: Table, key: &SlotKey) -> Option<Slots<'_>>;
@@ -113,7 +115,7 @@ pub trait Env {
 /// made of it.
 #[inline(always)]
 pub fn ingress<E: Env>(env: &E, m: &Message, peer: &Endpoint) -> Counter {
-    let call = env.hash(m.span(Field::CallId));
+    let call = identify(env, m, Way::In);
     if m.status == 0 {
         return request_in(env, m, call, peer);
     }
@@ -129,7 +131,7 @@ pub fn ingress<E: Env>(env: &E, m: &Message, peer: &Endpoint) -> Counter {
 /// counter says why.
 #[inline(always)]
 pub fn egress<E: Env>(env: &E, m: &Message, to: &mut Endpoint) -> Counter {
-    let call = env.hash(m.span(Field::CallId));
+    let call = identify(env, m, Way::Out);
     begin_record(env, m, call);
     env.record().set_meant(to);
     let counter = if m.status == 0 {
@@ -144,6 +146,36 @@ pub fn egress<E: Env>(env: &E, m: &Message, to: &mut Endpoint) -> Counter {
     }
     end_record(env, counter);
     counter
+}
+
+/// Whether a message comes from a terminal or from the PBX.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    In,
+    Out,
+}
+
+/// Hashes what is looked up or noted of a message, all at once. The hash of the Call-ID.
+#[inline(always)]
+fn identify<E: Env>(env: &E, m: &Message, way: Way) -> u64 {
+    let request = m.status == 0;
+    // Who sends a request is in From (RFC 3261 8.1.1.3); of both, the terminal's tag counts.
+    let tag = if request == (way == Way::In) {
+        Field::FromTag
+    } else {
+        Field::ToTag
+    };
+    let mut parts = Field::CallId.bit() | Field::Branch.bit() | tag.bit();
+    if way == Way::Out && request {
+        parts |= Field::RequestUri.bit() | Field::ToUri.bit();
+    } else if m.method == Method::Register {
+        parts |= match way {
+            Way::In => Field::Contact.bit(),
+            Way::Out => Field::ToUri.bit() | CONTACTS,
+        };
+    }
+    env.digest(m, parts);
+    env.hash(Field::CallId as usize)
 }
 
 #[inline(always)]
@@ -172,7 +204,7 @@ fn request_in<E: Env>(env: &E, m: &Message, call: u64, peer: &Endpoint) -> Count
     if m.method == Method::Ack {
         return Counter::InAck;
     }
-    let branch = env.hash(m.span(Field::Branch));
+    let branch = env.hash(Field::Branch as usize);
     let key = key::transaction(call, branch, m.cseq, m.method);
     let entry = env.entry();
     entry.at = ticks(env.now());
@@ -192,7 +224,7 @@ fn request_in<E: Env>(env: &E, m: &Message, call: u64, peer: &Endpoint) -> Count
         if granted(m, 0) == Some(0) {
             entry.flags |= flag::REMOVE;
         }
-        entry.contact = env.hash(m.contact(0));
+        entry.contact = env.hash(Field::Contact as usize);
     }
     let Some(mut slots) = env.slots(Table::Inbound, &key) else {
         return Counter::InNoTables;
@@ -211,7 +243,7 @@ fn request_in<E: Env>(env: &E, m: &Message, call: u64, peer: &Endpoint) -> Count
         Noted::Busy => return Counter::InBusy,
     }
     if m.method.creates_dialog() && !m.has(Field::ToTag) && m.has(Field::FromTag) {
-        let tag = env.hash(m.span(Field::FromTag));
+        let tag = env.hash(Field::FromTag as usize);
         let key = key::pending(call, tag);
         if let Some(mut slots) = env.slots(Table::Pending, &key) {
             match slots.note(&key, entry, TRANSACTION_LIFE) {
@@ -236,7 +268,7 @@ fn request_in<E: Env>(env: &E, m: &Message, call: u64, peer: &Endpoint) -> Count
 /// is that the terminal can be reached where the request was sent.
 #[inline(always)]
 fn response_in<E: Env>(env: &E, m: &Message, call: u64) -> Counter {
-    let branch = env.hash(m.span(Field::Branch));
+    let branch = env.hash(Field::Branch as usize);
     let key = key::transaction(call, branch, m.cseq, m.method);
     let Some(request) = env.slots(Table::Outbound, &key).and_then(|s| s.find(&key)) else {
         return Counter::InResponseUnasked;
@@ -259,7 +291,7 @@ fn response_in<E: Env>(env: &E, m: &Message, call: u64) -> Counter {
         if m.method == Method::Bye && (m.status / 100 == 2 || m.status == 481 || m.status == 408) {
             request.flags |= flag::ENDED;
         }
-        let tag = env.hash(m.span(Field::ToTag));
+        let tag = env.hash(Field::ToTag as usize);
         env.record().tag = tag;
         accept_dialog(env, m, call, tag, request);
     }
@@ -325,7 +357,7 @@ fn note_peer<E: Env>(env: &E, learned: &Endpoint, meant: &Endpoint, state: u16, 
 /// The PBX's answer decides what a request of a terminal was worth, and goes back to its source.
 #[inline(never)]
 fn response_out<E: Env>(env: &E, m: &Message, call: u64, to: &mut Endpoint) -> Counter {
-    let branch = env.hash(m.span(Field::Branch));
+    let branch = env.hash(Field::Branch as usize);
     let key = key::transaction(call, branch, m.cseq, m.method);
     let Some(request) = env.slots(Table::Inbound, &key).and_then(|s| s.find(&key)) else {
         return late_response_out(env, m, call, to);
@@ -415,7 +447,7 @@ fn late_response_out<E: Env>(env: &E, m: &Message, call: u64, to: &mut Endpoint)
     if !m.has(Field::FromTag) {
         return Counter::OutUnknownResponse;
     }
-    let tag = env.hash(m.span(Field::FromTag));
+    let tag = env.hash(Field::FromTag as usize);
     env.record().tag = tag;
     if live_dialog(env, &DialogKey { call, tag }).is_none() {
         return Counter::OutUnknownResponse;
@@ -450,11 +482,11 @@ fn answered<E: Env>(env: &E, m: &Message, call: u64, request: &mut Entry) {
     if !m.has(Field::FromTag) || !(in_dialog || m.method.creates_dialog()) {
         return;
     }
-    let tag = env.hash(m.span(Field::FromTag));
+    let tag = env.hash(Field::FromTag as usize);
     env.record().tag = tag;
     if m.status >= 300 {
-        if !in_dialog {
-            refused(env, call, tag, request);
+        if !in_dialog && forget_pending(env, call, tag, request) {
+            env.count(Counter::PendingDropped);
         }
         return;
     }
@@ -467,22 +499,21 @@ fn answered<E: Env>(env: &E, m: &Message, call: u64, request: &mut Entry) {
     if m.method == Method::Bye {
         request.flags |= flag::ENDED;
     }
+    if !in_dialog {
+        forget_pending(env, call, tag, request);
+    }
     accept_dialog(env, m, call, tag, request);
 }
 
-/// The PBX refused a request that would have created a dialog: what was pending is dropped, if it came
-/// from there.
-#[inline(always)]
-fn refused<E: Env>(env: &E, call: u64, tag: u64, request: &Entry) {
+/// The PBX has decided on a request that creates a dialog: what was pending is forgotten, if it came from there.
+#[inline(never)]
+fn forget_pending<E: Env>(env: &E, call: u64, tag: u64, request: &Entry) -> bool {
     let key = key::pending(call, tag);
     let pending = env.slots(Table::Pending, &key).and_then(|s| s.find(&key));
-    if pending.is_some_and(|p| p.peer() == request.peer())
+    pending.is_some_and(|p| p.peer() == request.peer())
         && env
             .slots(Table::Pending, &key)
             .is_some_and(|mut s| s.amend(&key, 0))
-    {
-        env.count(Counter::PendingDropped);
-    }
 }
 
 /// A dialog end is believed to be at `place`, whose flags say why: the PBX accepted its request `m`, or it
@@ -524,8 +555,8 @@ fn accept_dialog<E: Env>(env: &E, m: &Message, call: u64, tag: u64, place: &Entr
     }
     let ended = draft.has(flag::ENDED);
     if draft.learned != place.peer() {
-        if place.flags & (flag::PBX | flag::IN_DIALOG) == 0 && !ended {
-            // The PBX accepted a new dialog, not a message of this one.
+        if place.flags & flag::IN_DIALOG == 0 && !ended {
+            // A new dialog was accepted, not a message of this one.
             return env.count(Counter::DialogGuarded);
         }
         if place.flags & flag::PBX != 0 && !is_later(place.at, ticks(draft.seen)) {
@@ -648,7 +679,7 @@ fn granted(m: &Message, index: usize) -> Option<u32> {
 /// stored under the contact's two keys.
 #[inline(never)]
 fn registered<E: Env>(env: &E, m: &Message, call: u64, request: &Entry) {
-    let aor = env.hash(m.span(Field::ToUri));
+    let aor = env.hash(Field::ToUri as usize);
     let now = env.now();
     let draft = env.draft();
     // SAFETY: a valid reference.
@@ -684,8 +715,7 @@ fn registered<E: Env>(env: &E, m: &Message, call: u64, request: &Entry) {
         DEFAULT_EXPIRES
     };
     for index in 0..MAX_CONTACTS {
-        let span = m.contact(index);
-        if !span.is_empty() && env.hash(span) == request.contact {
+        if env.hash(Field::Contact as usize + index) == request.contact {
             seconds = granted(m, index).unwrap_or(DEFAULT_EXPIRES);
             break;
         }
@@ -780,7 +810,7 @@ unsafe fn is_live<E: Env>(env: &E, known: *const Binding, now: u64) -> bool {
 /// Where a request of the PBX should go.
 #[inline(never)]
 fn request_out<E: Env>(env: &E, m: &Message, call: u64, to: &mut Endpoint) -> Counter {
-    let branch = env.hash(m.span(Field::Branch));
+    let branch = env.hash(Field::Branch as usize);
     let follows = m.method == Method::Ack || m.method == Method::Cancel;
     let routed = m.headers & header::ROUTE != 0;
     let key = key::transaction(call, branch, m.cseq, m.method);
@@ -873,7 +903,7 @@ fn aim<E: Env>(env: &E, m: &Message, call: u64, sent: u8, to: &mut Endpoint) -> 
     }
     let is_dialog = known.aor == 0;
     if !is_dialog
-        && known.aor != env.hash(m.span(Field::ToUri))
+        && known.aor != env.hash(Field::ToUri as usize)
         && !is_symptom(&known.learned, &known.advertised, to)
     {
         return Counter::OutForeignContact;
@@ -915,7 +945,7 @@ fn aim<E: Env>(env: &E, m: &Message, call: u64, sent: u8, to: &mut Endpoint) -> 
 #[inline(always)]
 fn terminal<E: Env>(env: &E, m: &Message, call: u64) -> Option<NonNull<Binding>> {
     if m.has(Field::ToTag) {
-        let tag = env.hash(m.span(Field::ToTag));
+        let tag = env.hash(Field::ToTag as usize);
         env.record().tag = tag;
         let key = DialogKey { call, tag };
         let mut found = live_dialog(env, &key);
@@ -926,15 +956,15 @@ fn terminal<E: Env>(env: &E, m: &Message, call: u64) -> Option<NonNull<Binding>>
             return found;
         }
     }
-    live_contact(env, m)
+    live_contact(env)
 }
 
 /// A contact by Request-URI and the address-of-record in To, else by Request-URI alone, and a copy of it in the
 /// draft.
 #[inline(never)]
-fn live_contact<E: Env>(env: &E, m: &Message) -> Option<NonNull<Binding>> {
-    let uri = env.hash(m.span(Field::RequestUri));
-    let aor = env.hash(m.span(Field::ToUri));
+fn live_contact<E: Env>(env: &E) -> Option<NonNull<Binding>> {
+    let uri = env.hash(Field::RequestUri as usize);
+    let aor = env.hash(Field::ToUri as usize);
     for key in [ContactKey { uri, aor }, ContactKey { uri, aor: 0 }] {
         if let Some(found) = env.contact(&key)
             // SAFETY: `contact` gives valid pointers, and the draft is one.

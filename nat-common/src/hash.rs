@@ -3,6 +3,7 @@
 //!
 //! Aumasson and Bernstein, "SipHash: a fast short-input PRF", 2012; rounds 1 and 3.
 
+use crate::message::{SPANS, bounded};
 use crate::source::{Repeat, Source, Span};
 use crate::swar;
 
@@ -102,6 +103,63 @@ pub fn span<S: Source + ?Sized, L: Repeat>(
     });
     let hash = state.finish();
     if hash == 0 { 1 } else { hash }
+}
+
+/// Hashes of parts of a message; 0 for a part that is not there. In the kernel they lie in a map.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Digest {
+    /// By index of the part; see [`Field`](crate::message::Field).
+    pub hashes: [u64; SPANS],
+    /// Parts still to be hashed, a bit for each, and the first of them.
+    left: u32,
+    next: u32,
+}
+
+impl Digest {
+    /// Hashes parts of a message, a bit for each, by `hash`. One loop, so that the verifier sees `hash` once.
+    #[inline(always)]
+    pub fn add<L: Repeat>(
+        &mut self,
+        spans: &[Span; SPANS],
+        parts: u32,
+        mut hash: impl FnMut(Span) -> u64,
+    ) {
+        // SAFETY: a valid reference. Volatile, as in `Cursor`.
+        unsafe {
+            (&raw mut self.left).write_volatile(parts);
+            (&raw mut self.next).write_volatile(0);
+        }
+        L::repeat(SPANS as u32 + 1, || {
+            // SAFETY: as above.
+            let (left, next) = unsafe {
+                (
+                    (&raw const self.left).read_volatile(),
+                    (&raw const self.next).read_volatile(),
+                )
+            };
+            if left == 0 {
+                return false;
+            }
+            if left & 1 != 0 {
+                let index = bounded::<SPANS>(next as usize);
+                // SAFETY: the index is in bounds.
+                let (span, place) = unsafe {
+                    (
+                        *spans.get_unchecked(index),
+                        self.hashes.get_unchecked_mut(index),
+                    )
+                };
+                *place = if span.is_empty() { 0 } else { hash(span) };
+            }
+            // SAFETY: as above.
+            unsafe {
+                (&raw mut self.left).write_volatile(left >> 1);
+                (&raw mut self.next).write_volatile(next + 1);
+            }
+            true
+        });
+    }
 }
 
 /// The hash of three words. Never 0.

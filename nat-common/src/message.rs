@@ -117,8 +117,20 @@ pub enum Field {
     Contact,
 }
 
+impl Field {
+    /// Its bit in a set of parts.
+    #[inline(always)]
+    #[must_use]
+    pub const fn bit(self) -> u32 {
+        1 << self as u32
+    }
+}
+
 /// How many Contacts of a message are looked at.
 pub const MAX_CONTACTS: usize = 8;
+
+/// The bits of all Contacts.
+pub const CONTACTS: u32 = ((1 << MAX_CONTACTS) - 1) << Field::Contact as u32;
 
 /// Slots in [`Message::spans`]: a power of two, so that a masked index is in bounds.
 pub const SPANS: usize = 16;
@@ -127,7 +139,7 @@ pub const SPANS: usize = 16;
 /// compiler would move or drop it when it knows better.
 #[inline(always)]
 #[must_use]
-pub(crate) fn bounded<const N: usize>(index: usize) -> usize {
+pub fn bounded<const N: usize>(index: usize) -> usize {
     const { assert!(N.is_power_of_two()) };
     #[cfg(target_arch = "bpf")]
     {

@@ -10,7 +10,8 @@ use nat_common::abi::{
 };
 use nat_common::counter::Counter;
 use nat_common::engine::{self, Env, TABLES, Table};
-use nat_common::hash::{self, Cursor};
+use nat_common::hash::{self, Cursor, Digest};
+use nat_common::message::Message;
 use nat_common::scan::Scan;
 use nat_common::slots::{SlotKey, Slots};
 use nat_common::source::{HostLoop, Span};
@@ -34,6 +35,7 @@ struct World {
     now: Cell<u64>,
     policy: Cell<Policy>,
     text: RefCell<Vec<u8>>,
+    digest: RefCell<Digest>,
     tables: [Vec<UnsafeCell<Set>>; TABLES],
     copies: [UnsafeCell<Entry>; TABLES],
     entry: UnsafeCell<Entry>,
@@ -54,6 +56,7 @@ impl World {
             now: Cell::new(1000 * SECOND),
             policy: Cell::new(Policy::Auto),
             text: RefCell::default(),
+            digest: RefCell::default(),
             tables: std::array::from_fn(|_| table()),
             copies: Default::default(),
             entry: UnsafeCell::default(),
@@ -134,12 +137,17 @@ impl Env for World {
         self.now.get()
     }
 
-    fn hash(&self, span: Span) -> u64 {
-        if span.is_empty() {
-            return 0;
-        }
+    fn digest(&self, m: &Message, parts: u32) {
         let text = self.text.borrow();
-        hash::span::<_, HostLoop>(&text[..], span, &SECRET, &mut Cursor::default())
+        self.digest
+            .borrow_mut()
+            .add::<HostLoop>(&m.spans, parts, |span| {
+                hash::span::<_, HostLoop>(&text[..], span, &SECRET, &mut Cursor::default())
+            });
+    }
+
+    fn hash(&self, part: usize) -> u64 {
+        self.digest.borrow().hashes[part]
     }
 
     fn slots(&self, table: Table, key: &SlotKey) -> Option<Slots<'_>> {
@@ -1380,4 +1388,33 @@ fn a_binding_of_another_key_is_not_used() {
         w.send(ADVERTISED, &call_phone("incoming")).1,
         [Counter::OutUnknownRequest]
     );
+}
+
+/// A request of the PBX may go to several terminals under one Call-ID: one of them answers with another's tag.
+#[test]
+fn an_answer_to_a_new_request_does_not_take_a_live_dialog_end_over() {
+    let w = World::new();
+    let forked = |branch| call_phone(branch).answer(200);
+    let victims = |branch| {
+        let mut answer = forked(branch);
+        answer.to = "<sip:1000@pbx>;tag=phone".into();
+        answer
+    };
+    w.send(PHONE, &call_phone("a"));
+    w.send(STRANGER, &call_phone("b"));
+    assert_eq!(w.learn(PHONE, &victims("a"))[0], Counter::DialogActivated);
+    assert_eq!(
+        w.learn(STRANGER, &victims("b")),
+        [Counter::DialogGuarded, Counter::InResponse]
+    );
+    assert_eq!(w.active()[0].learned, Endpoint::v4(PHONE.0, PHONE.1));
+}
+
+/// What the user removes stays away, though it was pending shortly before.
+#[test]
+fn what_was_accepted_is_no_more_pending() {
+    let w = World::new();
+    w.call();
+    w.dialogs().clear();
+    assert_eq!(w.reinvite("reinvite").1, [Counter::OutUnknownRequest]);
 }

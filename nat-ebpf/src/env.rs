@@ -10,6 +10,7 @@ use nat_common::abi::{
 use nat_common::counter::Counter;
 use nat_common::engine::{Env, Table};
 use nat_common::hash::{self, Cursor};
+use nat_common::message::{Message, SPANS, bounded};
 use nat_common::slots::{SlotKey, Slots};
 use nat_common::source::{Source as _, Span};
 use nat_common::swar;
@@ -41,20 +42,25 @@ impl<'p> Kernel<'p> {
     }
 }
 
-/// A function of its own in the kernel: it is called many times, and the verifier should see its loop
-/// by itself.
+/// A function of its own in the kernel, as are those below: what is called several times is verified each time,
+/// but does not multiply what its callers may be like.
+#[inline(never)]
+fn digest(payload: &Payload, m: &Message, parts: u32, secret: &[u64; 2], room: &Room) {
+    room.digest().add::<MayGoto>(&m.spans, parts, |span| {
+        hash(payload, span, secret, room.cursor())
+    });
+}
+
 #[inline(never)]
 fn hash(payload: &Payload, span: Span, secret: &[u64; 2], cursor: &mut Cursor) -> u64 {
     hash::span::<_, MayGoto>(payload, span, secret, cursor)
 }
 
-/// A function of its own for the same reason.
 #[inline(never)]
 fn mix(a: u64, b: u64, c: u64, secret: &[u64; 2]) -> u64 {
     hash::words(a, b, c, secret)
 }
 
-/// A function of its own for the same reason.
 #[inline(never)]
 fn copy(payload: &Payload, span: Span, draft: &mut Binding) {
     let start = u32::from(span.start);
@@ -76,11 +82,20 @@ impl Env for Kernel<'_> {
     }
 
     #[inline(always)]
-    fn hash(&self, span: Span) -> u64 {
-        if span.is_empty() {
-            return 0;
+    fn digest(&self, m: &Message, parts: u32) {
+        digest(self.payload, m, parts, &self.config.secret, self.room);
+    }
+
+    #[inline(always)]
+    fn hash(&self, part: usize) -> u64 {
+        // SAFETY: the index is in bounds.
+        unsafe {
+            *self
+                .room
+                .digest()
+                .hashes
+                .get_unchecked(bounded::<SPANS>(part))
         }
-        hash(self.payload, span, &self.config.secret, self.room.cursor())
     }
 
     #[inline(always)]

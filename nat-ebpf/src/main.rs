@@ -52,7 +52,7 @@ fn arrived(ctx: &XdpContext) -> Counter {
     let Some(room) = Room::of(Direction::In) else {
         return Counter::InNoTables;
     };
-    match read::<In>(&ctx.into(), &room) {
+    match find::<In>(&ctx.into(), &room).and_then(|()| read::<In>(&ctx.into(), &room)) {
         Ok(()) => learn(ctx, &room),
         Err(counter) => counter,
     }
@@ -75,11 +75,12 @@ fn sent(ctx: &TcContext) -> (Counter, i32) {
     if ctx.data_end() - ctx.data() < len as usize {
         let _ = ctx.pull_data(len);
     }
-    let counter = match read::<Out>(&ctx.into(), &room) {
-        Ok(()) => aim(ctx, &room),
-        Err(Counter::OutFragment) => follow(ctx, &room),
-        Err(counter) => return leave(counter),
-    };
+    let counter =
+        match find::<Out>(&ctx.into(), &room).and_then(|()| read::<Out>(&ctx.into(), &room)) {
+            Ok(()) => aim(ctx, &room),
+            Err(Counter::OutFragment) => follow(ctx, &room),
+            Err(counter) => return leave(counter),
+        };
     let (datagram, to) = (room.datagram(), room.aim());
     if *to == datagram.destination {
         return leave(counter);
@@ -111,9 +112,9 @@ fn address(endpoint: &Endpoint) -> [u8; 16] {
     bytes
 }
 
-/// First stage: from the frame to a scanned message in the room. A fragment after the first is in the room too.
+/// First stage: finds the datagram in the frame. A fragment after the first is in the room too.
 #[inline(never)]
-fn read<W: Way>(frame: &Frame, room: &Room) -> Result<(), Counter> {
+fn find<W: Way>(frame: &Frame, room: &Room) -> Result<(), Counter> {
     packet::parse::<W>(frame, room.datagram())?;
     room.aim_as_meant();
     let datagram = room.datagram();
@@ -142,10 +143,16 @@ fn read<W: Way>(frame: &Frame, room: &Room) -> Result<(), Counter> {
     {
         return Err(W::BAD_SOURCE);
     }
-    room.scan(&payload).map_err(W::doubt)
+    Ok(())
 }
 
-/// Second stage of what arrives: learn from the message.
+/// Second stage: scans the message.
+#[inline(never)]
+fn read<W: Way>(frame: &Frame, room: &Room) -> Result<(), Counter> {
+    room.scan(&room.payload(*frame)).map_err(W::doubt)
+}
+
+/// Third stage of what arrives: learn from the message.
 #[inline(never)]
 fn learn(ctx: &XdpContext, room: &Room) -> Counter {
     let payload = room.payload(ctx.into());
@@ -156,7 +163,7 @@ fn learn(ctx: &XdpContext, room: &Room) -> Counter {
     engine::ingress(&env, room.message(), &room.datagram().source)
 }
 
-/// Second stage of what is sent: learn from the message, and say where it should go.
+/// Third stage of what is sent: learn from the message, and say where it should go.
 #[inline(never)]
 fn aim(ctx: &TcContext, room: &Room) -> Counter {
     let payload = room.payload(ctx.into());

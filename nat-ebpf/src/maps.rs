@@ -9,7 +9,7 @@ use nat_common::abi::{
 use nat_common::atomic::Word;
 use nat_common::counter::Counter;
 use nat_common::engine::{TABLES, Table};
-use nat_common::hash::Cursor;
+use nat_common::hash::{Cursor, Digest};
 use nat_common::message::{Doubt, Message};
 use nat_common::scan::Scan;
 use nat_common::words;
@@ -82,6 +82,7 @@ struct Contents {
     copies: [Entry; TABLES],
     record: Record,
     cursor: Cursor,
+    digest: Digest,
 }
 
 /// Which program asks. A packet may be sent while another one's arrival is worked on.
@@ -178,6 +179,13 @@ impl Room {
     pub(crate) fn cursor(&self) -> &mut Cursor {
         // SAFETY: see `Room`.
         unsafe { &mut (*self.0).cursor }
+    }
+
+    /// Hashes of parts of the message.
+    #[inline(always)]
+    pub(crate) fn digest(&self) -> &mut Digest {
+        // SAFETY: see `Room`.
+        unsafe { &mut (*self.0).digest }
     }
 
     /// Where an entry of a table is copied to.

@@ -179,7 +179,6 @@ fn by_hand() -> Result<()> {
 
 /// The phone's own INVITE of a moment ago is not taken for a new one.
 #[test]
-#[ignore = "what was pending is kept for 32 s although it was accepted, and brings the removed binding back"]
 fn by_hand_soon_after_the_phone_called() -> Result<()> {
     play(Plan::PLAIN_NAT, With::Sipnat, |scene| {
         let (pbx, phone) = (scene.pbx()?, scene.terminal(0, 0, "1000")?);

@@ -210,7 +210,6 @@ fn responses() -> Result<()> {
 
 /// A call that the PBX forks to the victim and to the stranger: one Call-ID, but each answers for itself.
 #[test]
-#[ignore = "an answer to a new INVITE takes a live dialog end over; only requests of terminals are guarded"]
 fn a_forked_call() -> Result<()> {
     attack(|attack| {
         let uri = sip::uri(&attack.victim.contact);

@@ -41,7 +41,6 @@ fn policy_off() -> Result<()> {
 
 /// Under `auto` it is redirected to where it does not listen, and found nevertheless.
 #[test]
-#[ignore = "needs self-correction"]
 fn policy_auto() -> Result<()> {
     play(Plan::PLAIN_NAT, With::Sipnat, |scene| {
         let needed = slowest(scene)?;
