@@ -1,0 +1,152 @@
+//! A host for the decisions: the kernel's maps replaced by tables in memory.
+
+use std::cell::{Cell, RefCell, UnsafeCell};
+use std::collections::HashMap;
+use std::ptr::NonNull;
+
+use nat_common::abi::{
+    Binding, ContactKey, DialogKey, Endpoint, Entry, Policy, SECOND, Set, TEXT_LEN,
+};
+use nat_common::counter::Counter;
+use nat_common::engine::{Env, Table};
+use nat_common::hash::{self, Cursor};
+use nat_common::message::Doubt;
+use nat_common::scan::Scan;
+use nat_common::slots::{SlotKey, Slots};
+use nat_common::source::{HostLoop, Span};
+
+const SECRET: [u64; 2] = [0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210];
+const SETS: usize = 64;
+
+/// The maps, and one message at a time.
+pub(crate) struct World {
+    pub(crate) now: Cell<u64>,
+    pub(crate) policy: Cell<Policy>,
+    text: RefCell<Vec<u8>>,
+    tables: [Vec<UnsafeCell<Set>>; 3],
+    copies: [UnsafeCell<Entry>; 3],
+    entry: UnsafeCell<Entry>,
+    draft: UnsafeCell<Binding>,
+    dialogs: UnsafeCell<HashMap<DialogKey, Box<Binding>>>,
+    contacts: UnsafeCell<HashMap<ContactKey, Box<Binding>>>,
+    pub(crate) events: RefCell<Vec<Counter>>,
+    pub(crate) full: Cell<bool>,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        let table = || (0..SETS).map(|_| UnsafeCell::new(Set::default())).collect();
+        Self {
+            now: Cell::new(1000 * SECOND),
+            policy: Cell::new(Policy::Auto),
+            text: RefCell::default(),
+            tables: [table(), table(), table()],
+            copies: Default::default(),
+            entry: UnsafeCell::default(),
+            draft: UnsafeCell::new(Binding::EMPTY),
+            dialogs: UnsafeCell::default(),
+            contacts: UnsafeCell::default(),
+            events: RefCell::default(),
+            full: Cell::new(false),
+        }
+    }
+
+    /// Takes a message in hand: its parts can now be hashed.
+    pub(crate) fn scan(&self, text: &[u8]) -> Result<Scan, Doubt> {
+        *self.text.borrow_mut() = text.to_vec();
+        let mut scan = Scan::default();
+        scan.run::<_, HostLoop>(text)?;
+        Ok(scan)
+    }
+
+    #[expect(
+        clippy::mut_from_ref,
+        reason = "one thread, and no reference outlives its statement"
+    )]
+    pub(crate) fn dialogs(&self) -> &mut HashMap<DialogKey, Box<Binding>> {
+        // SAFETY: as above.
+        unsafe { &mut *self.dialogs.get() }
+    }
+
+    #[expect(
+        clippy::mut_from_ref,
+        reason = "one thread, and no reference outlives its statement"
+    )]
+    pub(crate) fn contacts(&self) -> &mut HashMap<ContactKey, Box<Binding>> {
+        // SAFETY: as above.
+        unsafe { &mut *self.contacts.get() }
+    }
+}
+
+impl Env for World {
+    fn now(&self) -> u64 {
+        self.now.get()
+    }
+
+    fn hash(&self, span: Span) -> u64 {
+        if span.is_empty() {
+            return 0;
+        }
+        let text = self.text.borrow();
+        hash::span::<_, HostLoop>(&text[..], span, &SECRET, &mut Cursor::default())
+    }
+
+    fn slots(&self, table: Table, key: &SlotKey) -> Option<Slots<'_>> {
+        let set = &self.tables[table as usize][key.index as usize % SETS];
+        // SAFETY: one thread; copies are used as `Env` says.
+        Some(unsafe { Slots::new(set.get(), &mut *self.copies[table as usize].get()) })
+    }
+
+    fn entry(&self) -> &mut Entry {
+        // SAFETY: one thread; asked for once a message.
+        let entry = unsafe { &mut *self.entry.get() };
+        *entry = Entry::default();
+        entry
+    }
+
+    fn dialog(&self, key: &DialogKey) -> Option<NonNull<Binding>> {
+        self.dialogs().get_mut(key).map(|b| NonNull::from(&mut **b))
+    }
+
+    fn contact(&self, key: &ContactKey) -> Option<NonNull<Binding>> {
+        self.contacts()
+            .get_mut(key)
+            .map(|b| NonNull::from(&mut **b))
+    }
+
+    fn draft(&self) -> &mut Binding {
+        // SAFETY: one thread; asked for once a message.
+        let draft = unsafe { &mut *self.draft.get() };
+        *draft = Binding::EMPTY;
+        draft
+    }
+
+    fn name(&self, draft: &mut Binding, span: Span) {
+        let text = self.text.borrow();
+        let len = usize::from(span.len).min(TEXT_LEN);
+        draft.text[..len].copy_from_slice(&text[span.start.into()..][..len]);
+        draft.text_len = len as u8;
+    }
+
+    fn put_dialog(&self, key: &DialogKey, draft: &Binding) -> bool {
+        self.dialogs().insert(*key, Box::new(*draft));
+        !self.full.get()
+    }
+
+    fn put_contact(&self, key: &ContactKey, draft: &Binding) -> bool {
+        self.contacts().insert(*key, Box::new(*draft));
+        !self.full.get()
+    }
+
+    fn remove_contact(&self, key: &ContactKey) {
+        self.contacts().remove(key);
+    }
+
+    fn policy(&self, _learned: &Endpoint) -> Policy {
+        self.policy.get()
+    }
+
+    fn count(&self, counter: Counter) {
+        self.events.borrow_mut().push(counter);
+    }
+}
