@@ -1,23 +1,14 @@
 //! The decisions, row by row of the tables in ARCHITECTURE.md: a PBX, its terminals and what is learned
 //! of them, with the kernel's maps replaced by tables in memory.
 
-use std::cell::{Cell, RefCell, UnsafeCell};
-use std::collections::HashMap;
-use std::ptr::NonNull;
-
-use nat_common::abi::{
-    Binding, ContactKey, DialogKey, Endpoint, Entry, Policy, Record, SECOND, Set, TEXT_LEN, flag,
-};
+use nat_common::abi::{Binding, Endpoint, Policy, SECOND, flag};
 use nat_common::counter::Counter;
-use nat_common::engine::{self, Env, TABLES, Table};
-use nat_common::hash::{self, Cursor, Digest};
-use nat_common::message::Message;
+use nat_common::engine;
 use nat_common::scan::Scan;
-use nat_common::slots::{SlotKey, Slots};
-use nat_common::source::{HostLoop, Span};
 
-const SECRET: [u64; 2] = [0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210];
-const SETS: usize = 64;
+mod world;
+
+use world::World;
 
 /// A phone behind NAT, where its packets come from.
 const PHONE: ([u8; 4], u16) = ([60, 17, 196, 2], 49163);
@@ -30,65 +21,22 @@ const STRANGER: ([u8; 4], u16) = ([198, 51, 100, 66], 6666);
 
 type Address = ([u8; 4], u16);
 
-/// The maps, and one message at a time.
-struct World {
-    now: Cell<u64>,
-    policy: Cell<Policy>,
-    text: RefCell<Vec<u8>>,
-    digest: RefCell<Digest>,
-    tables: [Vec<UnsafeCell<Set>>; TABLES],
-    copies: [UnsafeCell<Entry>; TABLES],
-    entry: UnsafeCell<Entry>,
-    draft: UnsafeCell<Binding>,
-    record: UnsafeCell<Record>,
-    history: RefCell<Vec<Record>>,
-    shadow: Cell<bool>,
-    dialogs: UnsafeCell<HashMap<DialogKey, Box<Binding>>>,
-    contacts: UnsafeCell<HashMap<ContactKey, Box<Binding>>>,
-    events: RefCell<Vec<Counter>>,
-    full: Cell<bool>,
-}
-
 impl World {
-    fn new() -> Self {
-        let table = || (0..SETS).map(|_| UnsafeCell::new(Set::default())).collect();
-        Self {
-            now: Cell::new(1000 * SECOND),
-            policy: Cell::new(Policy::Auto),
-            text: RefCell::default(),
-            digest: RefCell::default(),
-            tables: std::array::from_fn(|_| table()),
-            copies: Default::default(),
-            entry: UnsafeCell::default(),
-            draft: UnsafeCell::new(Binding::EMPTY),
-            record: UnsafeCell::default(),
-            history: RefCell::default(),
-            shadow: Cell::new(false),
-            dialogs: UnsafeCell::default(),
-            contacts: UnsafeCell::default(),
-            events: RefCell::default(),
-            full: Cell::new(false),
-        }
-    }
-
-    fn scan(&self, text: &str) -> Scan {
-        *self.text.borrow_mut() = text.as_bytes().to_vec();
-        let mut scan = Scan::default();
-        scan.run::<_, HostLoop>(text.as_bytes())
-            .unwrap_or_else(|d| panic!("{d:?}: {text}"));
-        scan
+    fn sip(&self, text: &str) -> Scan {
+        self.scan(text.as_bytes())
+            .unwrap_or_else(|d| panic!("{d:?}: {text}"))
     }
 
     /// A message arrives. What was counted, the verdict last.
     fn arrives(&self, from: Address, text: &str) -> Vec<Counter> {
-        let scan = self.scan(text);
+        let scan = self.sip(text);
         let verdict = engine::ingress(self, &scan.message, &Endpoint::v4(from.0, from.1));
         self.counted(verdict)
     }
 
     /// The PBX sends a message. Where it goes, and what was counted, the verdict last.
     fn sends(&self, to: Address, text: &str) -> (Address, Vec<Counter>) {
-        let scan = self.scan(text);
+        let scan = self.sip(text);
         let mut aim = Endpoint::v4(to.0, to.1);
         let verdict = engine::egress(self, &scan.message, &mut aim);
         ((aim.as_v4(), aim.port as u16), self.counted(verdict))
@@ -111,118 +59,6 @@ impl World {
             .map(|b| **b)
             .filter(|b| b.expires > now)
             .collect()
-    }
-
-    #[expect(
-        clippy::mut_from_ref,
-        reason = "one thread, and no reference outlives its statement"
-    )]
-    fn dialogs(&self) -> &mut HashMap<DialogKey, Box<Binding>> {
-        // SAFETY: as above.
-        unsafe { &mut *self.dialogs.get() }
-    }
-
-    #[expect(
-        clippy::mut_from_ref,
-        reason = "one thread, and no reference outlives its statement"
-    )]
-    fn contacts(&self) -> &mut HashMap<ContactKey, Box<Binding>> {
-        // SAFETY: as above.
-        unsafe { &mut *self.contacts.get() }
-    }
-}
-
-impl Env for World {
-    fn now(&self) -> u64 {
-        self.now.get()
-    }
-
-    fn digest(&self, m: &Message, parts: u32) {
-        let text = self.text.borrow();
-        self.digest
-            .borrow_mut()
-            .add::<HostLoop>(&m.spans, parts, |span| {
-                hash::span::<_, HostLoop>(&text[..], span, &SECRET, &mut Cursor::default())
-            });
-    }
-
-    fn hash(&self, part: usize) -> u64 {
-        self.digest.borrow().hashes[part]
-    }
-
-    fn slots(&self, table: Table, key: &SlotKey) -> Option<Slots<'_>> {
-        let set = &self.tables[table as usize][key.index as usize % SETS];
-        // SAFETY: one thread; copies are used as `Env` says.
-        Some(unsafe { Slots::new(set.get(), &mut *self.copies[table as usize].get()) })
-    }
-
-    fn entry(&self) -> &mut Entry {
-        // SAFETY: one thread; asked for once a message.
-        let entry = unsafe { &mut *self.entry.get() };
-        *entry = Entry::default();
-        entry
-    }
-
-    fn dialog(&self, key: &DialogKey) -> Option<NonNull<Binding>> {
-        self.dialogs().get_mut(key).map(|b| NonNull::from(&mut **b))
-    }
-
-    fn contact(&self, key: &ContactKey) -> Option<NonNull<Binding>> {
-        self.contacts()
-            .get_mut(key)
-            .map(|b| NonNull::from(&mut **b))
-    }
-
-    fn draft(&self) -> &mut Binding {
-        // SAFETY: one thread; no other reference is in use.
-        unsafe { &mut *self.draft.get() }
-    }
-
-    fn name(&self, draft: &mut Binding, span: Span) {
-        let text = self.text.borrow();
-        let len = usize::from(span.len).min(TEXT_LEN);
-        draft.text[..len].copy_from_slice(&text[span.start.into()..][..len]);
-        draft.text_len = len as u8;
-    }
-
-    fn put_dialog(&self, key: &DialogKey, draft: &Binding) -> bool {
-        self.dialogs().insert(*key, Box::new(*draft));
-        !self.full.get()
-    }
-
-    fn put_contact(&self, key: &ContactKey, draft: &Binding) -> bool {
-        self.contacts().insert(*key, Box::new(*draft));
-        !self.full.get()
-    }
-
-    fn remove_contact(&self, key: &ContactKey) {
-        self.contacts().remove(key);
-    }
-
-    fn policy(&self, _learned: &Endpoint) -> Policy {
-        self.policy.get()
-    }
-
-    fn mix(&self, a: u64, b: u64, c: u64) -> u64 {
-        hash::words(a, b, c, &SECRET)
-    }
-
-    fn shadow(&self) -> bool {
-        self.shadow.get()
-    }
-
-    fn record(&self) -> &mut Record {
-        // SAFETY: one thread; no other reference is in use.
-        unsafe { &mut *self.record.get() }
-    }
-
-    fn remember(&self, record: &Record) {
-        self.history.borrow_mut().push(*record);
-    }
-
-    fn count(&self, counter: Counter) {
-        self.record().events |= counter.event_bit();
-        self.events.borrow_mut().push(counter);
     }
 }
 

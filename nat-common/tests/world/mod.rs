@@ -5,12 +5,12 @@ use std::collections::HashMap;
 use std::ptr::NonNull;
 
 use nat_common::abi::{
-    Binding, ContactKey, DialogKey, Endpoint, Entry, Policy, SECOND, Set, TEXT_LEN,
+    Binding, ContactKey, DialogKey, Endpoint, Entry, Policy, Record, SECOND, Set, TEXT_LEN,
 };
 use nat_common::counter::Counter;
-use nat_common::engine::{Env, Table};
-use nat_common::hash::{self, Cursor};
-use nat_common::message::Doubt;
+use nat_common::engine::{Env, TABLES, Table};
+use nat_common::hash::{self, Cursor, Digest};
+use nat_common::message::{Doubt, Message};
 use nat_common::scan::Scan;
 use nat_common::slots::{SlotKey, Slots};
 use nat_common::source::{HostLoop, Span};
@@ -22,11 +22,15 @@ const SETS: usize = 64;
 pub(crate) struct World {
     pub(crate) now: Cell<u64>,
     pub(crate) policy: Cell<Policy>,
+    pub(crate) shadow: Cell<bool>,
+    pub(crate) history: RefCell<Vec<Record>>,
     text: RefCell<Vec<u8>>,
-    tables: [Vec<UnsafeCell<Set>>; 3],
-    copies: [UnsafeCell<Entry>; 3],
+    digest: RefCell<Digest>,
+    tables: [Vec<UnsafeCell<Set>>; TABLES],
+    copies: [UnsafeCell<Entry>; TABLES],
     entry: UnsafeCell<Entry>,
     draft: UnsafeCell<Binding>,
+    record: UnsafeCell<Record>,
     dialogs: UnsafeCell<HashMap<DialogKey, Box<Binding>>>,
     contacts: UnsafeCell<HashMap<ContactKey, Box<Binding>>>,
     pub(crate) events: RefCell<Vec<Counter>>,
@@ -39,11 +43,15 @@ impl World {
         Self {
             now: Cell::new(1000 * SECOND),
             policy: Cell::new(Policy::Auto),
+            shadow: Cell::new(false),
+            history: RefCell::default(),
             text: RefCell::default(),
-            tables: [table(), table(), table()],
+            digest: RefCell::default(),
+            tables: std::array::from_fn(|_| table()),
             copies: Default::default(),
             entry: UnsafeCell::default(),
             draft: UnsafeCell::new(Binding::EMPTY),
+            record: UnsafeCell::default(),
             dialogs: UnsafeCell::default(),
             contacts: UnsafeCell::default(),
             events: RefCell::default(),
@@ -83,12 +91,17 @@ impl Env for World {
         self.now.get()
     }
 
-    fn hash(&self, span: Span) -> u64 {
-        if span.is_empty() {
-            return 0;
-        }
+    fn digest(&self, m: &Message, parts: u32) {
         let text = self.text.borrow();
-        hash::span::<_, HostLoop>(&text[..], span, &SECRET, &mut Cursor::default())
+        self.digest
+            .borrow_mut()
+            .add::<HostLoop>(&m.spans, parts, |span| {
+                hash::span::<_, HostLoop>(&text[..], span, &SECRET, &mut Cursor::default())
+            });
+    }
+
+    fn hash(&self, part: usize) -> u64 {
+        self.digest.borrow().hashes[part]
     }
 
     fn slots(&self, table: Table, key: &SlotKey) -> Option<Slots<'_>> {
@@ -98,7 +111,7 @@ impl Env for World {
     }
 
     fn entry(&self) -> &mut Entry {
-        // SAFETY: one thread; asked for once a message.
+        // SAFETY: one thread; no other reference is in use.
         let entry = unsafe { &mut *self.entry.get() };
         *entry = Entry::default();
         entry
@@ -115,10 +128,8 @@ impl Env for World {
     }
 
     fn draft(&self) -> &mut Binding {
-        // SAFETY: one thread; asked for once a message.
-        let draft = unsafe { &mut *self.draft.get() };
-        *draft = Binding::EMPTY;
-        draft
+        // SAFETY: one thread; no other reference is in use.
+        unsafe { &mut *self.draft.get() }
     }
 
     fn name(&self, draft: &mut Binding, span: Span) {
@@ -146,7 +157,25 @@ impl Env for World {
         self.policy.get()
     }
 
+    fn mix(&self, a: u64, b: u64, c: u64) -> u64 {
+        hash::words(a, b, c, &SECRET)
+    }
+
+    fn shadow(&self) -> bool {
+        self.shadow.get()
+    }
+
+    fn record(&self) -> &mut Record {
+        // SAFETY: one thread; no other reference is in use.
+        unsafe { &mut *self.record.get() }
+    }
+
+    fn remember(&self, record: &Record) {
+        self.history.borrow_mut().push(*record);
+    }
+
     fn count(&self, counter: Counter) {
+        self.record().events |= counter.event_bit();
         self.events.borrow_mut().push(counter);
     }
 }
