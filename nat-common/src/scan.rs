@@ -257,7 +257,7 @@ impl Scan {
 
     #[inline(always)]
     fn request_uri<S: Source + ?Sized>(&mut self, source: &S, at: u32, w: u64) -> bool {
-        let n = first(below(w, 0x21));
+        let n = first(below(w, 0x21) | brackets(w));
         if n == 8 {
             return self.go(at + 8, State::RequestUri);
         }
@@ -520,9 +520,15 @@ impl Scan {
     /// A display name, or an address without brackets: which of them it was shows at its end.
     #[inline(always)]
     fn name<S: Source + ?Sized>(&mut self, source: &S, at: u32, w: u64) -> bool {
-        // Below '#' are white space, line ends, the quote, and '!'.
+        // Below '#' are white space, line ends, the quote, and '!'. An address with a '?' must be in brackets
+        // (RFC 3261 20).
         let n = first(
-            below(w, b'#') | equal(w, b'<') | equal(w, b';') | equal(w, b',') | equal(w, b'@'),
+            below(w, b'#')
+                | brackets(w)
+                | equal(w, b'?')
+                | equal(w, b';')
+                | equal(w, b',')
+                | equal(w, b'@'),
         );
         if n == 8 {
             return self.go(at + 8, State::Name);
@@ -797,8 +803,7 @@ impl Scan {
     #[inline(always)]
     fn params(&mut self, at: u32, w: u64) -> bool {
         // A bracket here could be the address, and what came before it a display name.
-        let bracket = equal(w & !0x0202_0202_0202_0202, b'<');
-        let n = first(below(w, b'#') | equal(w, b';') | equal(w, b',') | bracket);
+        let n = first(below(w, b'#') | equal(w, b';') | equal(w, b',') | brackets(w));
         if n == 8 {
             return self.go(at + 8, State::Params);
         }
@@ -966,6 +971,12 @@ impl Scan {
 
 /// A `mark` beyond every end: no URI has begun.
 const NOWHERE: u32 = u32::MAX;
+
+/// Angle brackets: they differ in one bit.
+#[inline(always)]
+const fn brackets(w: u64) -> u64 {
+    equal(w & !0x0202_0202_0202_0202, b'<')
+}
 
 #[inline(always)]
 const fn is_blank(b: u8) -> bool {

@@ -33,8 +33,12 @@ pub(crate) fn first(text: &[u8]) -> Option<Identity> {
     })
 }
 
-/// `rsip`'s reading; `None` if it refuses any part. It panics on some messages.
+/// `rsip`'s reading; `None` if it refuses any part. It panics on some messages, and looks for the `://` of the
+/// Request-URI beyond its line.
 pub(crate) fn second(text: &[u8]) -> Option<Identity> {
+    if text.windows(3).any(|w| w == b"://") {
+        return None;
+    }
     let message = rsip::SipMessage::try_from(text).ok()?;
     let tag = |tag: Option<rsip::param::Tag>| tag.map(|t| t.to_string()).unwrap_or_default();
     Some(Identity {
