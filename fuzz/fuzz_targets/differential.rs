@@ -27,9 +27,6 @@ fuzz_target!(
     },
     |text: &[u8]| {
         let Some(ours) = opinion::first(text) else { return };
-        if opinion::breaks_lines_oddly(text) {
-            return;
-        }
         ASKING.set(true);
         let other = panic::catch_unwind(|| opinion::second(text));
         ASKING.set(false);

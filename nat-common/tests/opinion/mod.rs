@@ -33,10 +33,10 @@ pub(crate) fn first(text: &[u8]) -> Option<Identity> {
     })
 }
 
-/// `rsip`'s reading; `None` if it refuses any part. It panics on some messages, and looks for the `://` of the
-/// Request-URI beyond its line.
+/// `rsip`'s reading; `None` if it refuses any part, or is not asked: for it, only CRLF ends a line, and the `://`
+/// of the Request-URI may be lines away. It panics on some messages.
 pub(crate) fn second(text: &[u8]) -> Option<Identity> {
-    if text.windows(3).any(|w| w == b"://") {
+    if breaks_lines_oddly(text) || text.windows(3).any(|w| w == b"://") {
         return None;
     }
     let message = rsip::SipMessage::try_from(text).ok()?;
@@ -73,8 +73,8 @@ impl Identity {
     }
 }
 
-/// Whether a line ends without CR: that ends it for sipnat, as it does for PBXs, and not for `rsip`.
-pub(crate) fn breaks_lines_oddly(text: &[u8]) -> bool {
+/// Whether a line of the headers ends without CR, which ends it for sipnat, as it does for PBXs.
+fn breaks_lines_oddly(text: &[u8]) -> bool {
     let headers = text.windows(4).position(|w| w == b"\r\n\r\n");
     let text = &text[..headers.unwrap_or(text.len())];
     let mut lines = text.split(|b| *b == b'\n');
