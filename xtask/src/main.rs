@@ -3,6 +3,7 @@
 mod build;
 mod command;
 mod demo;
+mod fuzz;
 mod kernel;
 mod lint;
 mod packages;
@@ -18,7 +19,7 @@ use std::{ffi::OsString, process::ExitCode};
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use crate::{packages::Install, test::Layer, workspace::Workspace};
+use crate::{fuzz::Target, packages::Install, test::Layer, workspace::Workspace};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -30,6 +31,7 @@ Examples:
   cargo xtask test lab -- three_phones     only the lab tests with that in their name
   cargo xtask test soak                    200 phones behind 10 NATs for a minute, and junk beside them
   cargo xtask test soak -- --phones 2000 --nats 50 --minutes 10
+  cargo xtask fuzz decide --minutes 60     an hour of any messages through the decisions
   cargo xtask --no-install demo            install nothing, say what is missing";
 
 /// Builds, runs, demonstrates and tests sipnat.
@@ -62,6 +64,14 @@ enum Task {
         /// Arguments of the test binaries, such as part of a test's name; for the soak --phones, --nats, --minutes
         #[arg(last = true)]
         args: Vec<OsString>,
+    },
+    /// Fuzz what nat-common decides and reads, with cargo-fuzz
+    Fuzz {
+        /// The targets to run, one after the other; all of them when none is named
+        targets: Vec<Target>,
+        /// How long each is run
+        #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
+        minutes: u64,
     },
     /// Lint the kernel programs, which the workspace's own `cargo clippy` cannot build
     ClippyEbpf,
@@ -97,6 +107,7 @@ fn perform(task: &Task, install: Install) -> Result<ExitCode> {
         Task::Run { args } => run::run(&workspace, install, args),
         Task::Demo => demo::demo(&workspace, install),
         Task::Test { layers, args } => test::test(&workspace, install, layers, args),
+        Task::Fuzz { targets, minutes } => fuzz::fuzz(&workspace, install, targets, *minutes),
         Task::ClippyEbpf => lint::clippy_ebpf(&workspace, install),
         Task::Deny => lint::deny(&workspace),
     }

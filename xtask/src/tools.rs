@@ -28,6 +28,12 @@ const CARGO_DENY: Tool = Tool {
     why: "checks the dependencies",
 };
 
+const CARGO_FUZZ: Tool = Tool {
+    name: "cargo-fuzz",
+    version: "0.13.2",
+    why: "runs the fuzz targets",
+};
+
 /// Always ours: one on PATH may have been built with any LLVM.
 pub(crate) fn bpf_linker(workspace: &Workspace) -> Result<PathBuf> {
     cached(workspace, &BPF_LINKER)
@@ -36,6 +42,11 @@ pub(crate) fn bpf_linker(workspace: &Workspace) -> Result<PathBuf> {
 /// Whichever cargo-deny is on PATH, or else ours.
 pub(crate) fn cargo_deny(workspace: &Workspace) -> Result<PathBuf> {
     packages::find(CARGO_DENY.name).map_or_else(|| cached(workspace, &CARGO_DENY), Ok)
+}
+
+/// Whichever cargo-fuzz is on PATH, or else ours.
+pub(crate) fn cargo_fuzz(workspace: &Workspace) -> Result<PathBuf> {
+    packages::find(CARGO_FUZZ.name).map_or_else(|| cached(workspace, &CARGO_FUZZ), Ok)
 }
 
 fn cached(workspace: &Workspace, tool: &Tool) -> Result<PathBuf> {

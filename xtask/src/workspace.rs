@@ -1,6 +1,10 @@
 //! Where things are, and the cargo that builds the host's crates.
 
-use std::{env, path::PathBuf, process::Command};
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
@@ -29,14 +33,21 @@ impl Workspace {
     /// The cargo that runs this program, without what it told this program about itself:
     /// build scripts that watch such a variable would run again.
     pub(crate) fn cargo(&self, subcommand: &str) -> Command {
-        let mut cargo = Command::new(program());
-        cargo.args([subcommand, "--locked"]).current_dir(&self.root);
+        let mut cargo = self.program(program().as_ref());
+        cargo.args([subcommand, "--locked"]);
+        cargo
+    }
+
+    /// A program run at the root, without what cargo told this one about itself.
+    pub(crate) fn program(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        command.current_dir(&self.root);
         for (name, _) in env::vars_os() {
             if name.to_str().is_some_and(describes_this_program) {
-                cargo.env_remove(name);
+                command.env_remove(name);
             }
         }
-        cargo
+        command
     }
 }
 
