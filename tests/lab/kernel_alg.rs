@@ -5,10 +5,10 @@
 
 use std::net::SocketAddrV4;
 
-use anyhow::{Result, ensure};
-use nat_tests::{Answers, Call, Plan, ScriptedPbx, Terminal};
+use anyhow::{Context as _, Result, ensure};
+use nat_tests::{Answers, Call, Plan, ScriptedPbx, Terminal, ua::address};
 
-use crate::scene::{Death, Scene, scenario};
+use crate::scene::{Death, Scene, With, play, scenario};
 
 const PLAN: Plan = Plan {
     kernel_alg: true,
@@ -63,4 +63,38 @@ fn incoming(scene: &Scene<'_>) -> Result<()> {
     call.reaches_pbx("INVITE")?;
     call.reaches_phone("BYE")?;
     phone.ua.heard_all()
+}
+
+#[test]
+fn symmetric_phone_without_sipnat() -> Result<()> {
+    play(PLAN, With::Nothing, symmetric_phone)
+}
+
+#[test]
+fn symmetric_phone_with_sipnat() -> Result<()> {
+    play(PLAN, With::Sipnat, symmetric_phone)
+}
+
+/// For a phone that listens where it sends from the ALG writes all addresses as they should be.
+fn symmetric_phone(scene: &Scene<'_>) -> Result<()> {
+    let (pbx, phone) = (scene.pbx()?, scene.terminal(0, 0, "1000")?);
+    let uri = phone.registers(&pbx)?;
+    for call in [Call::to(&phone, &pbx, &uri)?, Call::from(&phone, &pbx)?] {
+        ensure!(
+            address(&call.target)? == scene.lab.phone().public,
+            "the ALG wrote {}",
+            call.target
+        );
+        call.reaches_phone("INVITE")?;
+        call.reaches_phone("BYE")?;
+    }
+    if scene.sipnat.is_some() {
+        let redirected = scene.sipnat()?.json(&["stats"])?;
+        let redirected = redirected.as_object().context("no object")?.iter();
+        let redirected: Vec<_> = redirected
+            .filter(|(name, count)| name.starts_with("out_redirected") && count.as_u64() != Some(0))
+            .collect();
+        ensure!(redirected.is_empty(), "{redirected:?}");
+    }
+    Ok(())
 }

@@ -148,14 +148,20 @@ fn a_registration() -> Result<()> {
                     .with_context(|| format!("{answer:?}"))?;
             }
         }
-        // With the victim's Contact, but in another's name: the PBX may well accept that.
-        let mut register = attack.victim.register().with("Expires", "60");
-        for name in ["From", "To"] {
-            let field = register.field_mut(name).context("REGISTER has it")?;
-            *field = field.replace("1000", "6666");
+        // With the victim's Contact, or with all Contacts, but in another's name: the PBX may well accept that.
+        let contact = attack.victim.contact.as_str();
+        for (contact, expires) in [(contact, "60"), (contact, "0"), ("*", "0")] {
+            let mut register = attack.victim.register().with("Expires", expires);
+            contact.clone_into(register.field_mut("Contact").context("no Contact")?);
+            for name in ["From", "To"] {
+                let field = register.field_mut(name).context("REGISTER has it")?;
+                *field = field.replace("1000", "6666");
+            }
+            attack.says(register, Some("200 OK"))?;
+            attack
+                .changed_nothing()
+                .with_context(|| format!("{contact}, {expires}"))?;
         }
-        attack.says(register, Some("200 OK"))?;
-        attack.changed_nothing()?;
 
         // In the victim's own name, with its password.
         attack.says(

@@ -166,9 +166,12 @@ impl Capture {
     pub fn wait_for(&self, limit: Duration, matches: impl Fn(&Packet) -> bool) -> Option<Packet> {
         let deadline = Instant::now() + limit;
         loop {
-            if let Some(packet) = self.packets().into_iter().find(&matches) {
-                return Some(packet);
+            let packets = self.packets.lock().unwrap_or_else(PoisonError::into_inner);
+            let found = packets.iter().filter(|packet| matches(packet));
+            if let Some(packet) = found.min_by_key(|packet| packet.time) {
+                return Some(packet.clone());
             }
+            drop(packets);
             if Instant::now() >= deadline {
                 return None;
             }
