@@ -1,7 +1,9 @@
 //! Who is who: phones whose Contacts say the same.
 
 use anyhow::{Result, ensure};
-use nat_tests::{Alg, Call, Plan, ScriptedPbx, Terminal, ua::address};
+use nat_tests::{
+    Alg, Call, PBX, Plan, ScriptedPbx, Terminal, sip::of_same_transaction, ua::address,
+};
 
 use crate::scene::{Death, Scene, With, play, scenario};
 
@@ -149,9 +151,7 @@ fn ambiguous() -> Result<()> {
 }
 
 fn unregisters(phone: &Terminal, pbx: &ScriptedPbx) -> Result<()> {
-    phone
-        .ua
-        .send(&phone.register().with("Expires", "0"), nat_tests::PBX)?;
+    phone.ua.send(&phone.register().with("Expires", "0"), PBX)?;
     let request = pbx.hear("REGISTER")?;
     pbx.respond(&request, "200 OK")
 }
@@ -181,29 +181,31 @@ fn two_phones_of_one_address_of_record(scene: &Scene<'_>) -> Result<()> {
         pbx.send(invite)?;
         invites.push(phone.ua.hear("INVITE")?);
     }
+    let mut calls = Vec::new();
     for (phone, (invite, tag)) in phones.iter().zip(invites.iter().zip(["one", "two"])) {
         phone.respond(invite, "180 Ringing", tag)?;
-        pbx.hear("SIP/2.0 180")?;
+        let ringing = pbx.hear("SIP/2.0 180")?.message;
+        calls.push(Call::new(&pbx, phone, &ringing, ["From", "To"], &ringing)?);
+    }
+    for call in &calls {
+        call.reaches_phone("UPDATE")?;
     }
     phones[0].respond(&invites[0], "200 OK", "one")?;
-    let ok = pbx.hear("SIP/2.0 200")?.message;
-    let call = Call::new(&pbx, &phones[0], &ok, ["From", "To"], &ok)?;
-    call.pbx_acknowledges()?;
+    pbx.hear("SIP/2.0 200")?;
+    calls[0].pbx_acknowledges()?;
 
     let to = second.field("To").unwrap_or_default().to_owned();
-    pbx.send(&nat_tests::sip::of_same_transaction(
-        &second, "CANCEL", &to,
-    )?)?;
+    pbx.send(&of_same_transaction(&second, "CANCEL", &to)?)?;
     let cancel = phones[1].ua.hear("CANCEL")?;
     phones[1].respond(&cancel, "200 OK", "two")?;
     pbx.hear("SIP/2.0 200")?;
     phones[1].respond(&invites[1], "487 Request Terminated", "two")?;
     let terminated = pbx.hear("SIP/2.0 487")?.message;
     let to = terminated.field("To").unwrap_or_default().to_owned();
-    pbx.send(&nat_tests::sip::of_same_transaction(&second, "ACK", &to)?)?;
+    pbx.send(&of_same_transaction(&second, "ACK", &to)?)?;
     phones[1].ua.hear("ACK")?;
 
-    call.reaches_phone("INVITE")?;
-    call.reaches_phone("BYE")?;
+    calls[0].reaches_phone("INVITE")?;
+    calls[0].reaches_phone("BYE")?;
     phones.iter().try_for_each(|phone| phone.ua.heard_all())
 }
