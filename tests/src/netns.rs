@@ -4,7 +4,7 @@ use std::{
     fs::{self, File},
     io::Write as _,
     net::{SocketAddrV4, UdpSocket},
-    os::fd::AsRawFd as _,
+    os::{fd::AsRawFd as _, unix::fs::MetadataExt as _},
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     sync::{
@@ -178,6 +178,11 @@ impl Drop for Netns {
 }
 
 fn delete(name: &str) {
+    // Its number is given to another one soon, which must not find what an agent left that was killed.
+    if let Ok(file) = fs::metadata(Path::new(DIR).join(name)) {
+        let _ = fs::remove_dir_all(format!("/sys/fs/bpf/sipnat/{}", file.ino()));
+        let _ = fs::remove_file(format!("/run/sipnat/{}.json", file.ino()));
+    }
     let deleted = run(Command::new("ip").args(["netns", "delete", name]), "");
     if let Err(error) = deleted {
         eprintln!("cannot delete the network namespace {name}: {error:#}");

@@ -12,7 +12,8 @@ use crate::{
 };
 
 const READY: &str = "sipnat: ready on ";
-const START: Duration = Duration::from_secs(10);
+/// The verifier takes its time when many tests run at once.
+const START: Duration = Duration::from_secs(30);
 const STOP: Duration = Duration::from_secs(5);
 
 /// A running `sipnat run`.
