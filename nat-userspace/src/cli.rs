@@ -83,6 +83,7 @@ pub enum Command {
     )]
     Explain {
         /// The Call-ID, as in the SIP messages
+        #[arg(allow_hyphen_values = true)]
         call_id: String,
         /// Print JSON
         #[arg(long)]
@@ -302,6 +303,19 @@ mod tests {
             "policy list --json",
         ] {
             assert!(parse(&format!("sipnat {line}")).is_ok(), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_call_id_may_look_like_an_option() {
+        for line in ["-1@a", "-1@a --json", "--json --1@a", "--json 1@a"] {
+            match parse(&format!("sipnat explain {line}")).unwrap().command {
+                Command::Explain { call_id, json } => {
+                    assert_eq!(json, line.contains("json"), "{line}");
+                    assert!(call_id.ends_with("1@a"), "{line}: {call_id}");
+                }
+                other => panic!("{other:?}"),
+            }
         }
     }
 

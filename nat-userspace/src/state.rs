@@ -3,14 +3,20 @@
 
 use std::{
     fmt, fs, io,
-    os::unix::fs::MetadataExt as _,
+    os::{
+        fd::AsRawFd as _,
+        unix::{fs::MetadataExt as _, net::UnixDatagram},
+    },
     path::{Path, PathBuf},
     process,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context as _, Result};
-use nix::fcntl::{Flock, FlockArg};
+use nix::{
+    errno::Errno,
+    fcntl::{Flock, FlockArg},
+};
 use serde::{Deserialize, Serialize};
 
 /// Where state files are.
@@ -27,8 +33,10 @@ pub struct State {
     pub pid_started: u64,
     /// When it became ready, in seconds since 1970.
     pub since: u64,
-    /// Inode of its network namespace.
+    /// Inode of its network namespace, which a later namespace may have, too.
     pub netns: u64,
+    /// The kernel's own number of that namespace, which none other ever has.
+    pub netns_cookie: u64,
     /// Where maps, programs and links are pinned.
     pub pins: PathBuf,
     /// The SIP ports.
@@ -107,6 +115,7 @@ impl State {
             pid_started: start_of(pid).context("cannot read /proc/self/stat")?,
             since: unix_time(),
             netns: netns()?,
+            netns_cookie: netns_cookie()?,
             pins,
             ports: ports.to_vec(),
             interfaces: Vec::new(),
@@ -114,12 +123,15 @@ impl State {
         })
     }
 
-    /// The state of the agent of this network namespace, alive or not.
+    /// The state of the agent of this network namespace, alive or not. What an agent of a dead namespace with the
+    /// same inode left does not count.
     ///
     /// # Errors
     /// If there is a state file that cannot be read.
     pub fn find() -> Result<Option<Self>> {
-        Self::read(&file(Path::new(DIR), netns()?))
+        let cookie = netns_cookie()?;
+        let found = Self::read(&file(Path::new(DIR), netns()?))?;
+        Ok(found.filter(|state| state.netns_cookie == cookie))
     }
 
     fn read(path: &Path) -> Result<Option<Self>> {
@@ -210,6 +222,25 @@ pub fn netns() -> Result<u64> {
     let namespace =
         fs::metadata("/proc/thread-self/ns/net").context("cannot find the network namespace")?;
     Ok(namespace.ino())
+}
+
+/// The kernel's number of this thread's network namespace.
+fn netns_cookie() -> Result<u64> {
+    let socket = UnixDatagram::unbound().context("cannot make a socket")?;
+    let mut cookie = 0_u64;
+    let mut len = size_of_val(&cookie) as libc::socklen_t;
+    // SAFETY: an open socket; the kernel writes at most `len` bytes to `cookie`.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_NETNS_COOKIE,
+            (&raw mut cookie).cast(),
+            &raw mut len,
+        )
+    };
+    Errno::result(result).context("cannot tell this network namespace from others")?;
+    Ok(cookie)
 }
 
 fn file(dir: &Path, netns: u64) -> PathBuf {

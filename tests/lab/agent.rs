@@ -241,6 +241,72 @@ fn the_clsact_qdisc_goes_if_it_was_made() -> Result<()> {
 }
 
 #[test]
+fn the_clsact_qdisc_stays_for_others_filters() -> Result<()> {
+    for hook in ["ingress", "egress"] {
+        let host = Host::new()?;
+        let agent = host.run(&["--iface", "eth0", "--clsact"])?;
+        let tc = |args: &str| host.netns.run(Command::new("tc").args(args.split(' ')), "");
+        // In a batch, since the bytecode (classic BPF that matches nothing) has blanks.
+        let add =
+            format!("filter add dev eth0 {hook} prio 7 bpf bytecode '1,6 0 0 0' flowid 1:1\n");
+        host.netns
+            .run(Command::new("tc").args(["-batch", "-"]), &add)?;
+        stop(agent, Signal::SIGTERM)?;
+        let left = tc(&format!("filter show dev eth0 {hook}"))?;
+        assert!(left.contains("pref 7 bpf"), "{hook}: {left}");
+        let ours = tc("filter show dev eth0 egress")?;
+        assert!(!ours.contains("direct-action"), "{ours}");
+    }
+    Ok(())
+}
+
+#[test]
+fn what_an_agent_of_a_dead_namespace_left_is_not_ours() -> Result<()> {
+    let host = Host::new()?;
+    let args = ["--iface", "eth0", "--clsact"];
+    let kept = host.run(&["--iface", "eth0", "--clsact", "--keep"])?;
+    stop(kept, Signal::SIGTERM)?;
+    // As if this namespace had the inode of one that is gone: then the qdisc is somebody else's.
+    let mut state: Value = serde_json::from_slice(&fs::read(host.state_file()?)?)?;
+    let cookie = state["netns_cookie"].as_u64().context("no cookie")?;
+    state["netns_cookie"] = (cookie + 1).into();
+    fs::write(host.state_file()?, state.to_string())?;
+    let tc = |args: &str| host.netns.run(Command::new("tc").args(args.split(' ')), "");
+    tc("filter del dev eth0 egress")?;
+
+    let words = ["no agent is running", "remove it with `sipnat detach`"];
+    host.refused(&["bindings"], 1, &words)?;
+    stop(host.run(&args)?, Signal::SIGTERM)?;
+    assert!(host.qdiscs()?.contains("clsact"), "the qdisc was removed");
+    assert!(!host.pins()?.exists() && !host.state_file()?.exists());
+    Ok(())
+}
+
+#[test]
+fn a_hang_up_ends_it_unless_that_is_ignored() -> Result<()> {
+    let host = Host::new()?;
+    for (launcher, ends) in [("env", true), ("nohup", false)] {
+        let mut command = Command::new(launcher);
+        command
+            .arg(sipnat::binary()?)
+            .args(["run", "--iface", "eth0"])
+            .env("RUST_LOG", "nat_userspace=info");
+        let mut agent = host.start(&mut command)?;
+        agent.signal(Signal::SIGHUP)?;
+        if !ends {
+            // It would have ended before it has answered this.
+            host.ask(&["status"])?;
+            agent.signal(Signal::SIGTERM)?;
+        }
+        assert!(agent.wait(STOP)?.success());
+        let by = if ends { "SIGHUP" } else { "SIGTERM" };
+        let output = agent.output();
+        assert!(output.contains(&format!("{by}: ending")), "{output}");
+    }
+    Ok(())
+}
+
+#[test]
 fn a_second_agent_is_refused() -> Result<()> {
     let host = Host::new()?;
     let agent = host.run(&ON_ETH0)?;
@@ -382,6 +448,7 @@ fn without_an_agent_the_commands_say_so() -> Result<()> {
         &["bindings"],
         &["bindings", "list", "--json"],
         &["bindings", "show", "1000"],
+        &["explain", "1@a"],
         &["policy", "list"],
         &["policy", "set", "default", "off"],
     ] {

@@ -16,6 +16,7 @@ mod nats;
 mod next_hop;
 mod policy;
 mod registration;
+mod operator;
 mod scene;
 mod slide;
 mod trust;
