@@ -14,15 +14,20 @@ use crate::{
 /// # Errors
 /// If the maps cannot be read.
 pub fn list(tables: &Tables, json: bool) -> Result<()> {
-    let listing = Listing::read(tables)?;
     if json {
-        output::json(&listing)
+        output::json(&Listing::read(tables)?)
     } else {
-        if tables.shadow()? {
-            output::print(output::SHADOW)?;
-        }
-        output::print(&listing.render())
+        output::print(&rendered(tables)?)
     }
+}
+
+fn rendered(tables: &Tables) -> Result<String> {
+    let list = Listing::read(tables)?.render();
+    Ok(if tables.shadow()? {
+        format!("{}\n{list}", output::SHADOW)
+    } else {
+        list
+    })
 }
 
 /// One binding in full.
@@ -65,7 +70,7 @@ pub fn watch(tables: &Tables) -> Result<()> {
     /// Cursor home, and clear from there.
     const REDRAW: &str = "\x1b[H\x1b[J";
     loop {
-        output::print(&format!("{REDRAW}{}", Listing::read(tables)?.render()))?;
+        output::print(&format!("{REDRAW}{}", rendered(tables)?))?;
         std::thread::sleep(Duration::from_secs(1));
     }
 }

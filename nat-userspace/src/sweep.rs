@@ -66,7 +66,9 @@ impl<'t, K: Pod> Sweeper<'t, K> {
         }
     }
 
-    /// Looks once more: the kernel may have revived it since.
+    /// Looks once more: the kernel may have revived it since. One that it revives between this look and the
+    /// removal, within microseconds of its end, is lost until the terminal's next message: a map has no removal
+    /// under a condition.
     fn remove(&mut self, key: &K, now: u64) -> Result<bool> {
         if !self.expired(key, now)? {
             return Ok(false);
