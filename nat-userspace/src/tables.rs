@@ -111,44 +111,37 @@ impl Layout {
         let info = map
             .info()
             .with_context(|| format!("cannot inspect map {}", self.name))?;
+        let kind = info.map_type().map_err(|error| error.to_string());
+        Ok(self.compare(kind, info.key_size(), info.value_size(), info.max_entries()))
+    }
+
+    fn compare(
+        &self,
+        kind: Result<MapType, String>,
+        key: u32,
+        value: u32,
+        entries: u32,
+    ) -> Vec<String> {
         let mut lines = Vec::new();
-        let mut compare = |what: &str, is: &dyn Display, must: &dyn Display, same: bool| {
+        let mut must = |what: &str, is: &dyn Display, must: &dyn Display, same: bool| {
             if !same {
                 lines.push(format!("{}: {what} is {is}, must be {must}", self.name));
             }
         };
-        let (kind, must) = (info.map_type(), self.map_type);
-        match kind {
-            Ok(kind) => compare(
-                "type",
-                &format!("{kind:?}"),
-                &format!("{must:?}"),
-                kind == must,
-            ),
-            Err(error) => compare("type", &error, &format!("{must:?}"), false),
-        }
-        let size = |n: u32| n as usize;
-        compare(
-            "key size",
-            &info.key_size(),
-            &self.key,
-            size(info.key_size()) == self.key,
-        );
-        compare(
+        let same = kind.as_ref() == Ok(&self.map_type);
+        let kind = kind.map_or_else(|error| error, |kind| format!("{kind:?}"));
+        must("type", &kind, &format!("{:?}", self.map_type), same);
+        must("key size", &key, &self.key, key as usize == self.key);
+        must(
             "value size",
-            &info.value_size(),
+            &value,
             &self.value,
-            size(info.value_size()) == self.value,
+            value as usize == self.value,
         );
-        if let Entries::Exactly(entries) = self.entries {
-            compare(
-                "number of entries",
-                &info.max_entries(),
-                &entries,
-                info.max_entries() == entries,
-            );
+        if let Entries::Exactly(exactly) = self.entries {
+            must("number of entries", &entries, &exactly, entries == exactly);
         }
-        Ok(lines)
+        lines
     }
 }
 
@@ -410,6 +403,25 @@ mod tests {
                 ..Record::default()
             })
             .collect()
+    }
+
+    #[test]
+    fn a_map_of_another_size_is_another_map() {
+        let counters = LAYOUTS
+            .iter()
+            .find(|layout| layout.name == map::COUNTERS)
+            .unwrap();
+        let compare = |entries| counters.compare(Ok(MapType::PerCpuArray), 4, 8, entries);
+        assert!(compare(Counter::COUNT).is_empty());
+        for other in [Counter::COUNT - 1, Counter::COUNT + 1] {
+            let must = format!(
+                "COUNTERS: number of entries is {other}, must be {}",
+                Counter::COUNT
+            );
+            assert_eq!(compare(other), [must]);
+        }
+        let unknown = counters.compare(Err("unknown".into()), 8, 4, Counter::COUNT);
+        assert_eq!(unknown.len(), 3, "{unknown:?}");
     }
 
     #[test]
