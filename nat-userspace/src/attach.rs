@@ -150,7 +150,8 @@ pub async fn remove(net: &Net, interfaces: &[Attached], dir: &Path) -> Result<bo
 /// last user has gone.
 async fn wait_until_off(net: &Net, program: u32) -> Result<()> {
     const STEP: Duration = Duration::from_millis(5);
-    const STEPS: usize = 200;
+    // It does so in a work queue, which waits on a host that is busy.
+    const STEPS: usize = 1000;
     for _ in 0..STEPS {
         let links = net.links().await?;
         if links.iter().all(|link| link.xdp != Some(program)) {

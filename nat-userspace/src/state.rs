@@ -35,7 +35,9 @@ pub struct State {
     pub since: u64,
     /// Inode of its network namespace, which a later namespace may have, too.
     pub netns: u64,
-    /// The kernel's own number of that namespace, which none other ever has.
+    /// The kernel's own number of that namespace, which none other ever has. A file without it is not of this
+    /// namespace.
+    #[serde(default)]
     pub netns_cookie: u64,
     /// Where maps, programs and links are pinned.
     pub pins: PathBuf,
@@ -305,6 +307,10 @@ mod tests {
         assert_eq!(State::read(&path).unwrap(), None);
         state.write_in(dir.path()).unwrap();
         assert_eq!(State::read(&path).unwrap(), Some(state));
+        let text = fs::read_to_string(&path).unwrap();
+        let without = text.replace("netns_cookie", "other");
+        fs::write(&path, without).unwrap();
+        assert_eq!(State::read(&path).unwrap().unwrap().netns_cookie, 0);
         fs::write(&path, "{").unwrap();
         assert!(State::read(&path).is_err());
     }

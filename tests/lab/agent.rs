@@ -21,8 +21,8 @@ use nat_userspace::{clock, tables::Tables};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-const START: Duration = Duration::from_secs(20);
-const STOP: Duration = Duration::from_secs(5);
+const START: Duration = Duration::from_secs(30);
+const STOP: Duration = Duration::from_secs(15);
 
 /// A host with `eth0`, and `eth1` beside it.
 struct Host {
