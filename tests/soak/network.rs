@@ -33,6 +33,10 @@ const RANGE: u16 = 1000;
 const RANGES: u32 = 40;
 const FIRST_PORT: u16 = 20_000;
 
+/// The host at each site that has all the phones' addresses. The router knows only this one by ARP, since the
+/// kernel keeps no more than about a thousand neighbours for all namespaces together (`gc_thresh3`).
+const LAN: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 2);
+
 /// The network; it is gone when dropped.
 pub(crate) struct Network {
     pub(crate) sites: Vec<Site>,
@@ -111,15 +115,18 @@ impl Site {
         router.ip(&format!(
             "link set wan up
              link add lan type veth peer name eth0 netns {}
-             addr add 192.168.1.1/24 dev lan
-             link set lan up",
+             addr add 192.168.1.1 peer {LAN} dev lan
+             link set lan up
+             route add 192.168.1.0/24 via {LAN}",
             lan.name(),
         ))?;
         let addresses =
-            (0..phones).map(|phone| format!("addr add {}/24 dev eth0\n", private(phone).ip()));
+            (0..phones).map(|phone| format!("addr add {} dev lo\n", private(phone).ip()));
         lan.ip(&format!(
-            "{}link set eth0 up
-             route add default via 192.168.1.1",
+            "addr add {LAN} peer 192.168.1.1 dev eth0
+             link set eth0 up
+             route add default via 192.168.1.1
+             {}",
             addresses.collect::<String>()
         ))?;
         router.run(
