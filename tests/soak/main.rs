@@ -114,7 +114,7 @@ fn soak(plan: &Plan) -> Result<()> {
     let agent = Sipnat::start(&pbx, &[])?;
     let memory = resident_kb(&agent)?;
     let shared = Shared::new(phones);
-    let missing = play(
+    let outcome = play(
         &shared,
         &mut network,
         per_site,
@@ -128,12 +128,13 @@ fn soak(plan: &Plan) -> Result<()> {
             shared.wait_idle(DRAIN)?;
             Ok(missing)
         },
-    )?;
+    );
     println!(
         "\nWith sipnat, {} min:\n{shared}{}",
         plan.minutes,
         report(&agent, memory)?
     );
+    let missing = outcome?;
     let missed = missing.len();
     for line in missing.iter().take(20) {
         println!("missing: {line}");
@@ -165,6 +166,10 @@ fn soak(plan: &Plan) -> Result<()> {
             shared.get(figure)
         );
     }
+    ensure!(
+        shared.get(Figure::LostInChange) * 100 <= shared.get(Figure::Sent),
+        "changes of mapping cost more than one request in a hundred"
+    );
     ensure!(
         missed == 0,
         "{missed} bindings of registrations and calls are missing"

@@ -179,12 +179,13 @@ impl<'s> Pbx<'s> {
         });
         for request in lost {
             let changed = shared.changed_since(&request.begun);
-            shared.count(if changed {
-                Figure::LostInChange
+            let (figure, why) = if changed {
+                (Figure::LostInChange, ", in a change of mapping")
             } else {
-                eprintln!("lost: {}", request.message);
-                Figure::Lost
-            });
+                (Figure::Lost, "")
+            };
+            shared.count(figure);
+            eprintln!("the PBX got no answer{why}: {}", request.message);
             if request.message.is_in_dialog() {
                 self.calls.remove(request.message.call_id());
             }

@@ -187,9 +187,15 @@ impl<'s> Phones<'s> {
         });
         for asked in lost {
             let changed = self.shared.changed_since(&asked.begun);
-            if !changed {
-                eprintln!("phone {}: lost: {}", asked.phone, asked.message);
-            }
+            let why = if changed {
+                ", in a change of mapping"
+            } else {
+                ""
+            };
+            eprintln!(
+                "phone {} got no answer{why}: {}",
+                asked.phone, asked.message
+            );
             let figure = match (asked.message.is_request(), changed) {
                 (true, true) => Figure::PhonesLostInChange,
                 (true, false) => Figure::PhonesLost,
