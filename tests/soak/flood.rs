@@ -20,7 +20,7 @@ use crate::{
     shared::{Figure, Random, Shared, Stage, aor, number},
 };
 
-/// Packets of one burst; there are a hundred bursts a second.
+/// Whoever sends it.
 pub(crate) struct Flood<'s> {
     shared: &'s Shared,
     socket: OwnedFd,
@@ -29,7 +29,7 @@ pub(crate) struct Flood<'s> {
 }
 
 impl<'s> Flood<'s> {
-    /// A flood that starts in the provider's network.
+    /// From within the provider's network, at most so many packets a second.
     pub(crate) fn new(shared: &'s Shared, isp: &Netns, per_second: u64) -> Result<Self> {
         let socket = isp.enter(|| -> Result<_> {
             // `IPPROTO_RAW`: the packets bring their own IP headers.

@@ -125,6 +125,7 @@ impl<'s> Pbx<'s> {
             if turn.elapsed() < Duration::from_millis(10) {
                 continue;
             }
+            self.shared.paused(turn.elapsed());
             turn = Instant::now();
             self.turn();
             if swept.elapsed() > Duration::from_secs(5) {

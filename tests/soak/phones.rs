@@ -37,13 +37,14 @@ struct Phone {
     socket: UdpSocket,
     /// CSeq of its registration.
     cseq: u32,
-    /// Waits for its first registration, and then for the answer to its credentials.
-    challenged: bool,
+    /// It sends credentials only once it has been asked for them, and has not been yet.
+    unchallenged: bool,
     call: Option<Call>,
     /// A call that it lets ring.
     ringing: Option<Message>,
-    /// Since its mapping changed: what the PBX has not accepted yet.
+    /// Since its mapping changed, the PBX has not accepted a REGISTER yet.
     unregistered: bool,
+    /// Since its mapping changed, the PBX has not accepted a request within its call yet.
     unconfirmed: bool,
     /// How many changes it has noticed.
     changes: u32,
@@ -77,7 +78,7 @@ enum Job {
 
 pub(crate) struct Phones<'s> {
     shared: &'s Shared,
-    site: usize,
+    per_site: usize,
     all: Vec<Phone>,
     epoll: Epoll,
     moves: Receiver<Moved>,
@@ -115,7 +116,7 @@ impl<'s> Phones<'s> {
                     wan: site.wan(),
                     socket,
                     cseq: 0,
-                    challenged: index % 3 != 0,
+                    unchallenged: index % 3 != 0,
                     call: None,
                     ringing: None,
                     unregistered: false,
@@ -127,7 +128,7 @@ impl<'s> Phones<'s> {
         }
         let mut phones = Self {
             shared,
-            site: per_site,
+            per_site,
             all,
             epoll,
             moves,
@@ -158,6 +159,7 @@ impl<'s> Phones<'s> {
                 self.receive(event.data() as usize)?;
             }
             if turn.elapsed() >= Duration::from_millis(10) {
+                self.shared.paused(turn.elapsed());
                 turn = Instant::now();
                 self.turn();
             }
@@ -177,7 +179,7 @@ impl<'s> Phones<'s> {
 
     fn turn(&mut self) {
         while let Ok(moved) = self.moves.try_recv() {
-            for phone in moved.site * self.site..(moved.site + 1) * self.site {
+            for phone in moved.site * self.per_site..(moved.site + 1) * self.per_site {
                 self.moved(phone, moved.wan);
             }
         }
@@ -279,7 +281,7 @@ impl<'s> Phones<'s> {
     fn register(&mut self, phone: usize) {
         let this = &mut self.all[phone];
         this.cseq += 1;
-        let credentials = !this.challenged;
+        let credentials = !this.unchallenged;
         let cseq = this.cseq;
         let registrar = format!("sip:{}", PBX.ip());
         let (from, to) = (
@@ -546,7 +548,7 @@ impl<'s> Phones<'s> {
         self.shared.count(Figure::PhonesAnswered);
         match message.method() {
             "REGISTER" if status == 401 => {
-                self.all[phone].challenged = false;
+                self.all[phone].unchallenged = false;
                 self.shared.count(Figure::Challenged);
                 self.register(phone);
             }

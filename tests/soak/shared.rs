@@ -96,6 +96,9 @@ pub(crate) struct Shared {
     stage: AtomicU32,
     figures: [AtomicU64; Figure::ALL.len()],
     mappings: Vec<Mapping>,
+    /// The longest that the PBX or the phones have kept others waiting, in milliseconds: on a machine that is
+    /// too busy, this is why something is lost.
+    longest_pause: AtomicU64,
     /// The stage in which the PBX waits for nothing more.
     idle: AtomicU32,
     /// What the PBX knew when it last became idle.
@@ -134,6 +137,7 @@ impl Shared {
             run: now.as_nanos() as u64,
             stage: AtomicU32::new(Stage::Load as u32),
             figures: Default::default(),
+            longest_pause: AtomicU64::new(0),
             mappings: (0..phones).map(|_| Mapping::default()).collect(),
             idle: AtomicU32::new(0),
             known: Mutex::default(),
@@ -185,6 +189,12 @@ impl Shared {
         self.figures[figure as usize].fetch_add(1, SeqCst);
     }
 
+    /// Somebody was busy, or not run, for so long.
+    pub(crate) fn paused(&self, pause: Duration) {
+        self.longest_pause
+            .fetch_max(pause.as_millis() as u64, SeqCst);
+    }
+
     pub(crate) fn get(&self, figure: Figure) -> u64 {
         self.figures[figure as usize].load(SeqCst)
     }
@@ -192,7 +202,7 @@ impl Shared {
     /// In short.
     pub(crate) fn line(&self) -> String {
         format!(
-            "{} sent, {} answered, {} lost, {} lost in changes, {} wrong, {} changes, {} junk",
+            "{} sent, {} answered, {} lost, {} lost in changes, {} wrong, {} changes, {} junk, pause {} ms",
             self.get(Figure::Sent),
             self.get(Figure::Answered),
             self.get(Figure::Lost),
@@ -200,6 +210,7 @@ impl Shared {
             self.get(Figure::Wrong),
             self.get(Figure::Changes),
             self.get(Figure::Junk),
+            self.longest_pause.load(SeqCst),
         )
     }
 
@@ -251,7 +262,9 @@ impl fmt::Display for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         Figure::ALL
             .iter()
-            .try_for_each(|(figure, name)| row(f, name, self.get(*figure)))
+            .try_for_each(|(figure, name)| row(f, name, self.get(*figure)))?;
+        let pause = self.longest_pause.load(SeqCst);
+        row(f, "longest pause of the PBX or the phones, ms", pause)
     }
 }
 
