@@ -67,6 +67,13 @@ fn a_million_spoofed_sources() {
     }
     assert_eq!(path.dialogs().len(), CALLS as usize);
     assert_eq!(path.contacts().len(), CONTACTS as usize + 1);
+    // This one has been ringing since before the flood.
+    let ringing = of(INVITE, CALLS + 1);
+    arrives(&mut path, &source(0), &ringing);
+    path.test(
+        false,
+        &outbound(&source(0), &answer(&ringing, "180 Ringing")),
+    );
     // What is not accepted yet must give way, or this is no flood.
     let waiting = of(INVITE, CALLS);
     arrives(&mut path, PHONE, &waiting);
@@ -77,8 +84,14 @@ fn a_million_spoofed_sources() {
         path.leaves(&outbound(ADVERTISED, &answer(&waiting, "200 OK"))),
         "out_unknown_response"
     );
-    assert_eq!(path.dialogs().len(), CALLS as usize);
+    assert_eq!(path.dialogs().len(), CALLS as usize + 1);
     assert_eq!(path.contacts().len(), CONTACTS as usize + 1);
+    goes_to(
+        &mut path,
+        &answer(&ringing, "200 OK"),
+        ADVERTISED,
+        &source(0),
+    );
     for n in 0..CALLS {
         for method in ["INVITE", "BYE"] {
             let request = of(&in_dialog(method, method), n);
