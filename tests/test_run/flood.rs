@@ -190,7 +190,7 @@ fn no_two_dialog_ends_share_a_binding() {
     let keys = keys(&path);
     assert_eq!(keys.len(), pairs.len());
     for (n, pair) in (0..).zip(&pairs) {
-        let bye = named(&in_dialog("BYE", "b"), pair);
+        let bye = named(&in_dialog("BYE", &n.to_string()), pair);
         goes_to(&mut path, &bye, ADVERTISED, &source(n));
     }
     // No bit is idle: both halves are as wide as they look.

@@ -19,7 +19,7 @@ fn verified_instructions() {
             "{name}: {verified} instructions verified, {} bytes JITed",
             info.size_jitted()
         );
-        assert!(verified < 400_000, "{name}: {verified}");
+        assert!(verified < 250_000, "{name}: {verified}");
     }
 }
 
@@ -37,7 +37,7 @@ fn long_messages() {
         ),
         (
             "many Vias",
-            format!("Via: SIP/2.0/UDP x{}", ",y".repeat(1200)),
+            format!("Via: SIP/2.0/UDP x{}", ",SIP/2.0/UDP y".repeat(180)),
         ),
         (
             "many Record-Routes",
