@@ -1,0 +1,53 @@
+//! What the fuzzer found worth keeping is read once more by every test run.
+
+use std::fs;
+use std::panic::catch_unwind;
+use std::path::Path;
+
+use nat_common::scan::Scan;
+use nat_common::source::HostLoop;
+
+mod opinion;
+
+/// The inputs in a folder of `fuzz/`.
+fn inputs(folder: &str) -> Vec<(String, Vec<u8>)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../fuzz")
+        .join(folder);
+    let entries = fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
+    let inputs: Vec<_> = entries
+        .map(|entry| {
+            let path = entry.expect("an entry").path();
+            (path.display().to_string(), fs::read(&path).expect("a file"))
+        })
+        .collect();
+    assert!(!inputs.is_empty(), "{} is empty", folder.display());
+    inputs
+}
+
+#[test]
+fn no_part_is_outside_of_the_message() {
+    for (name, text) in inputs("corpus/scan") {
+        let mut scan = Scan::default();
+        if scan.run::<_, HostLoop>(&text[..]).is_ok() {
+            for span in scan.message.spans {
+                let end = usize::from(span.start) + usize::from(span.len);
+                assert!(end <= text.len(), "{name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn no_other_parser_contradicts() {
+    for folder in ["corpus/differential", "regressions/differential"] {
+        for (name, text) in inputs(folder) {
+            let Some(ours) = opinion::first(&text) else {
+                continue;
+            };
+            if let Ok(Some(other)) = catch_unwind(|| opinion::second(&text)) {
+                assert!(ours.agrees(&other), "{name}: {ours:?} {other:?}");
+            }
+        }
+    }
+}
