@@ -135,6 +135,8 @@ struct Onlooker {
     sources: HashMap<Transaction, HashSet<([u64; 2], u32)>>,
     /// Where the PBX's requests of each transaction went.
     sent: HashMap<Transaction, HashSet<([u64; 2], u32)>>,
+    /// Transactions of the PBX within dialogs.
+    in_dialog: HashSet<Transaction>,
 }
 
 fn place(e: &Endpoint) -> ([u64; 2], u32) {
@@ -161,6 +163,21 @@ fn bindings(world: &World) -> (HashMap<DialogKey, Binding>, HashMap<(u64, u64), 
     )
 }
 
+/// Each dialog end that is new or has changed is where the transaction's request came from, or went to.
+fn check_moved(
+    before: &HashMap<DialogKey, Binding>,
+    after: &HashMap<DialogKey, Binding>,
+    places: Option<&HashSet<([u64; 2], u32)>>,
+) {
+    for (key, binding) in after {
+        let known = places.is_some_and(|places| places.contains(&place(&binding.learned)));
+        assert!(
+            known || before.get(key) == Some(binding),
+            "not of this transaction"
+        );
+    }
+}
+
 impl Onlooker {
     fn arrives(&mut self, world: &World, peer: &Endpoint, sip: &Sip) {
         let text = sip.text();
@@ -180,11 +197,14 @@ impl Onlooker {
         engine::ingress(world, m, peer);
         let after = bindings(world);
         assert_eq!(before.1, after.1, "only the PBX makes contacts");
-        if m.status == 0 || !self.sent.contains_key(&transaction) {
-            assert_eq!(
-                before.0, after.0,
-                "nobody but the PBX vouches for a message"
+        if before.0 != after.0 {
+            assert!(m.status > 100, "nobody but the PBX vouches for a request");
+            let creates = m.method.creates_dialog() && m.status < 300;
+            assert!(
+                creates || self.in_dialog.contains(&transaction),
+                "no dialog comes of it"
             );
+            check_moved(&before.0, &after.0, self.sent.get(&transaction));
         }
         self.check_places(world);
     }
@@ -205,6 +225,9 @@ impl Onlooker {
         if m.status == 100 || m.status >= 300 {
             assert_eq!(before.0, after.0, "what is refused counts for nothing");
         }
+        if m.status != 0 && before.0 != after.0 {
+            check_moved(&before.0, &after.0, self.sources.get(&sip.transaction()));
+        }
         if aim != *to {
             self.check_aim(world, m, sip, &aim, verdict);
         }
@@ -214,6 +237,9 @@ impl Onlooker {
                 .entry(sip.transaction())
                 .or_default()
                 .insert(place(&aim));
+            if m.has(Field::ToTag) {
+                self.in_dialog.insert(sip.transaction());
+            }
         }
         self.check_places(world);
     }
