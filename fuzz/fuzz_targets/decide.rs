@@ -163,18 +163,28 @@ fn bindings(world: &World) -> (HashMap<DialogKey, Binding>, HashMap<(u64, u64), 
     )
 }
 
-/// Each dialog end that is new or has changed is where the transaction's request came from, or went to.
+/// Only the terminal's own dialog end is new or has changed, and it is where the transaction's request came from, or
+/// went to.
 fn check_moved(
     before: &HashMap<DialogKey, Binding>,
     after: &HashMap<DialogKey, Binding>,
+    end: &DialogKey,
     places: Option<&HashSet<([u64; 2], u32)>>,
 ) {
     for (key, binding) in after {
-        let known = places.is_some_and(|places| places.contains(&place(&binding.learned)));
-        assert!(
-            known || before.get(key) == Some(binding),
-            "not of this transaction"
-        );
+        if before.get(key) != Some(binding) {
+            assert_eq!(key, end, "somebody else's");
+            let known = places.is_some_and(|places| places.contains(&place(&binding.learned)));
+            assert!(known, "not of this transaction");
+        }
+    }
+}
+
+fn dialog_end(world: &World, m: &Message, tag: Field) -> DialogKey {
+    use engine::Env as _;
+    DialogKey {
+        call: world.hash(m.span(Field::CallId)),
+        tag: world.hash(m.span(tag)),
     }
 }
 
@@ -204,7 +214,8 @@ impl Onlooker {
                 creates || self.in_dialog.contains(&transaction),
                 "no dialog comes of it"
             );
-            check_moved(&before.0, &after.0, self.sent.get(&transaction));
+            let end = dialog_end(world, m, Field::ToTag);
+            check_moved(&before.0, &after.0, &end, self.sent.get(&transaction));
         }
         self.check_places(world);
     }
@@ -226,7 +237,9 @@ impl Onlooker {
             assert_eq!(before.0, after.0, "what is refused counts for nothing");
         }
         if m.status != 0 && before.0 != after.0 {
-            check_moved(&before.0, &after.0, self.sources.get(&sip.transaction()));
+            let end = dialog_end(world, m, Field::FromTag);
+            let sources = self.sources.get(&sip.transaction());
+            check_moved(&before.0, &after.0, &end, sources);
         }
         if aim != *to {
             self.check_aim(world, m, sip, &aim, verdict);
@@ -273,10 +286,7 @@ impl Onlooker {
                 );
             }
             Counter::OutRedirectedDialog => {
-                let key = DialogKey {
-                    call: world.hash(m.span(Field::CallId)),
-                    tag: world.hash(m.span(Field::ToTag)),
-                };
+                let key = dialog_end(world, m, Field::ToTag);
                 assert!(
                     world.dialogs().get(&key).is_some_and(|b| live(b)),
                     "no such dialog end"
