@@ -136,7 +136,7 @@ fn ambiguous() -> Result<()> {
             "ambiguity is not shown:\n{listing}"
         );
 
-        // With one of them gone, and the time over for which it was registered, the other is the only one.
+        // One signs off; the other is there as before.
         unregisters(&phones[0], &pbx)?;
         ensure!(
             options(&phones[0].aor)? != publics[0],

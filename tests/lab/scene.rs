@@ -13,6 +13,8 @@ use serde_json::Value;
 
 /// How long a test waits for what must come.
 pub(crate) const SOON: Duration = Duration::from_secs(5);
+/// How long scripted user agents wait without sipnat: most of what they wait for never comes, but some of it must.
+const SHORTLY: Duration = Duration::from_secs(2);
 /// How long a packet needs through the whole lab, with plenty to spare.
 const TRANSIT: Duration = Duration::from_millis(300);
 
@@ -138,9 +140,9 @@ impl Scene<'_> {
         packets
     }
 
-    /// How long scripted user agents wait: without sipnat for what never comes.
+    /// How long scripted user agents wait.
     pub(crate) fn patience(&self) -> Duration {
-        if self.sipnat.is_some() { SOON } else { TRANSIT }
+        if self.sipnat.is_some() { SOON } else { SHORTLY }
     }
 
     /// A scripted PBX that answers to the source of requests.

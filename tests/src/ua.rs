@@ -103,13 +103,6 @@ impl Ua {
         Ok(heard)
     }
 
-    /// The same user agent, less patient.
-    #[must_use]
-    pub fn with_patience(mut self, patience: Duration) -> Self {
-        self.patience = patience;
-        self
-    }
-
     /// Fails if there is a message that was not heard yet.
     pub fn heard_all(&self) -> Result<()> {
         self.socket.set_nonblocking(true)?;
