@@ -60,6 +60,14 @@ impl SlotKey {
     }
 }
 
+impl Slot {
+    /// Whether a copy of it holds an entry: neither never used, nor forgotten, nor being written.
+    #[must_use]
+    pub const fn is_used(&self) -> bool {
+        self.tag & HASH != 0 && self.tag & BUSY == 0
+    }
+}
+
 /// What came of noting an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Noted {

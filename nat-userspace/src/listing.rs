@@ -236,14 +236,9 @@ fn contact_rows(contacts: &HashMap<ContactKey, Binding>, now: u64) -> Vec<Row> {
 
 /// Entries written within the life of a transaction, with their tags.
 fn young(sets: &[Set], now: u32) -> impl Iterator<Item = (u64, &Entry)> {
-    const BUSY: u64 = 1;
     sets.iter()
         .flatten()
-        .filter(move |slot| {
-            slot.tag != 0
-                && slot.tag & BUSY == 0
-                && now.wrapping_sub(slot.entry.at) < TRANSACTION_LIFE
-        })
+        .filter(move |slot| slot.is_used() && now.wrapping_sub(slot.entry.at) < TRANSACTION_LIFE)
         .map(|slot| (slot.tag, &slot.entry))
 }
 
@@ -408,6 +403,8 @@ pub(crate) mod tests {
         set[1].entry.at = now.wrapping_sub(TRANSACTION_LIFE);
         set[2].tag = 1 << 8 | 1;
         set[2].entry.at = now;
+        // Forgotten, in its third generation.
+        set[3].tag = 6;
         set[3].entry.at = now;
         assert_eq!(young(&[set], now).count(), 1);
     }

@@ -15,6 +15,7 @@ mod methods;
 mod nats;
 mod next_hop;
 mod operator;
+mod packets;
 mod policy;
 mod registration;
 mod scene;

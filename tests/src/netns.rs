@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     io::Write as _,
-    net::{SocketAddrV4, UdpSocket},
+    net::{SocketAddr, UdpSocket},
     os::{fd::AsRawFd as _, unix::fs::MetadataExt as _},
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
@@ -108,7 +108,8 @@ impl Netns {
     }
 
     /// Binds a UDP socket inside this namespace.
-    pub fn udp(&self, address: SocketAddrV4) -> Result<UdpSocket> {
+    pub fn udp(&self, address: impl Into<SocketAddr>) -> Result<UdpSocket> {
+        let address = address.into();
         self.enter(|| UdpSocket::bind(address))?
             .with_context(|| format!("bind {address} in {}", self.name))
     }
