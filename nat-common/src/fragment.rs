@@ -19,8 +19,8 @@ fn key<E: Env>(env: &E, source: &Endpoint, destination: &Endpoint, id: u32) -> S
     SlotKey::of(env.mix(destination.addr[0], destination.addr[1], from))
 }
 
-/// The first fragment of a datagram, for which `verdict` and `to` were decided. `to` becomes `meant` again if
-/// the others could not follow.
+/// The first fragment of a datagram, which is to go to `to`. False if the others could not follow it there; it then
+/// goes where it was `meant` to.
 #[inline(never)]
 pub fn first<E: Env>(
     env: &E,
@@ -29,6 +29,7 @@ pub fn first<E: Env>(
     id: u32,
     to: &mut Endpoint,
 ) -> bool {
+    let stays = to == meant;
     let key = key(env, source, meant, id);
     let now = ticks(env.now());
     let passed = env
@@ -46,7 +47,7 @@ pub fn first<E: Env>(
         // SAFETY: valid references.
         unsafe { words::copy(meant, to) };
     }
-    noted
+    noted || stays
 }
 
 /// A fragment after the first. `to` is where the packet is going, and changed if its first went elsewhere.
