@@ -368,10 +368,18 @@ impl Entry {
         }
     }
 
+    /// Copies [`Self::peer`], without one on the kernel's small stack.
+    #[inline(always)]
+    pub const fn copy_peer(&self, to: &mut Endpoint) {
+        // One by one: the compiler would call a function to copy both.
+        to.addr[0] = self.peer_addr[0];
+        to.addr[1] = self.peer_addr[1];
+        to.port = self.peer_port as u32;
+    }
+
     /// Sets [`Self::peer`].
     #[inline(always)]
     pub const fn set_peer(&mut self, peer: &Endpoint) {
-        // One by one: the compiler would call a function to copy both.
         self.peer_addr[0] = peer.addr[0];
         self.peer_addr[1] = peer.addr[1];
         self.peer_port = peer.port as u16;
@@ -386,6 +394,14 @@ impl Entry {
             port: self.advertised_port as u32,
             reserved: 0,
         }
+    }
+
+    /// Copies [`Self::advertised`].
+    #[inline(always)]
+    pub const fn copy_advertised(&self, to: &mut Endpoint) {
+        to.addr[0] = self.advertised_addr[0];
+        to.addr[1] = self.advertised_addr[1];
+        to.port = self.advertised_port as u32;
     }
 
     /// Sets [`Self::advertised`].
@@ -453,6 +469,14 @@ impl Record {
             port: self.meant_port as u32,
             reserved: 0,
         }
+    }
+
+    /// Copies [`Self::meant`].
+    #[inline(always)]
+    pub const fn copy_meant(&self, to: &mut Endpoint) {
+        to.addr[0] = self.meant_addr[0];
+        to.addr[1] = self.meant_addr[1];
+        to.port = self.meant_port as u32;
     }
 
     /// Sets [`Self::meant`].

@@ -140,9 +140,7 @@ pub fn egress<E: Env>(env: &E, m: &Message, to: &mut Endpoint) -> Counter {
         response_out(env, m, call, to)
     };
     if env.shadow() {
-        let meant = env.record().meant();
-        // SAFETY: valid references.
-        unsafe { words::copy(&meant, to) };
+        env.record().copy_meant(to);
     }
     end_record(env, counter);
     counter
@@ -618,12 +616,9 @@ const fn life(flags: u16) -> u64 {
 /// Puts into a draft what was accepted.
 #[inline(always)]
 fn settle(draft: &mut Binding, m: &Message, place: &Entry, now: u64) {
-    let (peer, advertised) = (place.peer(), place.advertised());
-    // SAFETY: valid references.
-    unsafe { words::copy(&peer, &mut draft.learned) };
-    if !advertised.is_unknown() {
-        // SAFETY: valid references.
-        unsafe { words::copy(&advertised, &mut draft.advertised) };
+    place.copy_peer(&mut draft.learned);
+    if place.advertised_port != 0 {
+        place.copy_advertised(&mut draft.advertised);
     }
     if place.flags & flag::PBX == 0 {
         draft.cseq = m.cseq;
@@ -720,11 +715,8 @@ fn registered<E: Env>(env: &E, m: &Message, call: u64, request: &Entry) {
             break;
         }
     }
-    let (peer, advertised) = (request.peer(), request.advertised());
-    // SAFETY: valid references.
-    unsafe { words::copy(&peer, &mut draft.learned) };
-    // SAFETY: valid references.
-    unsafe { words::copy(&advertised, &mut draft.advertised) };
+    request.copy_peer(&mut draft.learned);
+    request.copy_advertised(&mut draft.advertised);
     draft.aor = aor;
     draft.call = call;
     draft.cseq = m.cseq;
@@ -815,23 +807,15 @@ fn request_out<E: Env>(env: &E, m: &Message, call: u64, to: &mut Endpoint) -> Co
     let routed = m.headers & header::ROUTE != 0;
     let key = key::transaction(call, branch, m.cseq, m.method);
     let now = ticks(env.now());
-    let mut sent = 0;
-    if !follows
-        && let Some(before) = env.slots(Table::Outbound, &key).and_then(|s| s.find(&key))
-        && age(now, before.at) < TRANSACTION_LIFE
-    {
-        sent = before.sent.saturating_add(1);
+    let mut before = None;
+    if !follows {
+        before = env.slots(Table::Outbound, &key).and_then(|s| s.find(&key));
+        before = before.filter(|before| age(now, before.at) < TRANSACTION_LIFE);
     }
-    let counter = if routed {
-        Counter::OutRoute
-    } else if follows && goes_after_invite(env, m, call, branch, to) {
-        return if *to == env.record().meant() {
-            Counter::OutAlreadyThere
-        } else {
-            Counter::OutRedirectedInvite
-        };
+    let (counter, sent) = if routed {
+        (Counter::OutRoute, 0)
     } else {
-        aim(env, m, call, sent, to)
+        aim(env, m, call, branch, before, to)
     };
     if follows {
         return counter;
@@ -868,51 +852,50 @@ fn request_out<E: Env>(env: &E, m: &Message, call: u64, to: &mut Endpoint) -> Co
     counter
 }
 
-/// A CANCEL, and an ACK to a response other than 2xx, have the branch of their INVITE (RFC 3261 9.1, 17.1.1.3)
-/// and go where that went. Under shadow it went where it was meant to go, which says nothing.
+/// Looks for the terminal that a request is meant for: its dialog end, else, for an ACK or a CANCEL, where its INVITE
+/// went, else its contact. `before` is the transmission before, if there was one; also returned is how many there were
+/// since the terminal is where it is.
 #[inline(always)]
-fn goes_after_invite<E: Env>(
+fn aim<E: Env>(
     env: &E,
     m: &Message,
     call: u64,
     branch: u64,
+    before: Option<&mut Entry>,
     to: &mut Endpoint,
-) -> bool {
-    let key = key::transaction(call, branch, m.cseq, Method::Invite);
-    let Some(invite) = env.slots(Table::Outbound, &key).and_then(|s| s.find(&key)) else {
-        return false;
-    };
-    if env.shadow() {
-        return false;
+) -> (Counter, u8) {
+    let mut found = None;
+    if m.has(Field::ToTag) {
+        found = dialog_end(env, m, call);
     }
-    *to = invite.peer();
-    env.record().set_learned(to);
-    true
-}
-
-/// Looks for the terminal that a request is meant for, by dialog end or by contact. `sent` is how often the
-/// request was sent before.
-#[inline(always)]
-fn aim<E: Env>(env: &E, m: &Message, call: u64, sent: u8, to: &mut Endpoint) -> Counter {
-    let Some(found) = terminal(env, m, call) else {
-        return Counter::OutUnknownRequest;
+    if found.is_none() {
+        if (m.method == Method::Ack || m.method == Method::Cancel)
+            && let Some(counter) = after_invite(env, m, call, branch, to)
+        {
+            return (counter, 0);
+        }
+        found = live_contact(env);
+    }
+    let Some(found) = found else {
+        return (Counter::OutUnknownRequest, 0);
     };
     let known = env.draft();
     if known.is_ambiguous(env.now()) {
-        return Counter::OutAmbiguous;
+        return (Counter::OutAmbiguous, 0);
     }
     let is_dialog = known.aor == 0;
     if !is_dialog
         && known.aor != env.hash(Field::ToUri as usize)
         && !is_symptom(&known.learned, &known.advertised, to)
     {
-        return Counter::OutForeignContact;
+        return (Counter::OutForeignContact, 0);
     }
     let counter = if is_dialog {
         Counter::OutRedirectedDialog
     } else {
         Counter::OutRedirectedContact
     };
+    let sent = before.map_or(0, |before| transmissions(before, &known.learned));
     let verdict = decide(
         env,
         &known.learned,
@@ -937,26 +920,58 @@ fn aim<E: Env>(env: &E, m: &Message, call: u64, sent: u8, to: &mut Endpoint) -> 
             (*found).flags |= flag::LEFT_ALONE;
         }
     }
-    verdict
+    (verdict, sent)
 }
 
-/// The binding of the terminal that a request is meant for, and a copy of it in the draft: its dialog end, else
-/// its contact.
+/// How often a request was sent, given its last transmission, while the terminal was where it is now.
 #[inline(always)]
-fn terminal<E: Env>(env: &E, m: &Message, call: u64) -> Option<NonNull<Binding>> {
-    if m.has(Field::ToTag) {
-        let tag = env.hash(Field::ToTag as usize);
-        env.record().tag = tag;
-        let key = DialogKey { call, tag };
-        let mut found = live_dialog(env, &key);
-        if found.is_none() && from_pending(env, m, call, tag) {
-            found = live_dialog(env, &key);
-        }
-        if found.is_some() {
-            return found;
-        }
+fn transmissions(before: &Entry, learned: &Endpoint) -> u8 {
+    let there = if before.flags & flag::REDIRECTED != 0 {
+        before.peer()
+    } else {
+        before.advertised()
+    };
+    if there == *learned {
+        before.sent.saturating_add(1)
+    } else {
+        0
     }
-    live_contact(env)
+}
+
+/// A CANCEL, and an ACK to a response other than 2xx, have the branch of their INVITE (RFC 3261 9.1, 17.1.1.3)
+/// and go where that went. Under shadow it went where it was meant to go, which says nothing.
+#[inline(always)]
+fn after_invite<E: Env>(
+    env: &E,
+    m: &Message,
+    call: u64,
+    branch: u64,
+    to: &mut Endpoint,
+) -> Option<Counter> {
+    let key = key::transaction(call, branch, m.cseq, Method::Invite);
+    let invite = env.slots(Table::Outbound, &key)?.find(&key)?.peer();
+    if env.shadow() {
+        return None;
+    }
+    env.record().set_learned(&invite);
+    if invite == *to {
+        return Some(Counter::OutAlreadyThere);
+    }
+    *to = invite;
+    Some(Counter::OutRedirectedInvite)
+}
+
+/// The dialog end that a request is meant for, and a copy of it in the draft.
+#[inline(always)]
+fn dialog_end<E: Env>(env: &E, m: &Message, call: u64) -> Option<NonNull<Binding>> {
+    let tag = env.hash(Field::ToTag as usize);
+    env.record().tag = tag;
+    let key = DialogKey { call, tag };
+    let found = live_dialog(env, &key);
+    if found.is_none() && from_pending(env, m, call, tag) {
+        return live_dialog(env, &key);
+    }
+    found
 }
 
 /// A contact by Request-URI and the address-of-record in To, else by Request-URI alone, and a copy of it in the

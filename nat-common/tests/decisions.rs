@@ -1254,3 +1254,31 @@ fn what_was_accepted_is_no_more_pending() {
     w.dialogs().clear();
     assert_eq!(w.reinvite("reinvite").1, [Counter::OutUnknownRequest]);
 }
+
+/// Transmissions to where the terminal was before do not count against where it is now.
+#[test]
+fn a_terminal_that_moved_is_not_doubted() {
+    let w = World::new();
+    w.call();
+    let m = from_pbx("INVITE", 102, "reinvite");
+    assert_eq!(transmissions(&w, &m, 4), [REDIRECTED; 4]);
+    let moves = from_phone("UPDATE", 2, "moves").tagged("pbx");
+    w.learn(MOVED, &moves);
+    w.send(MOVED, &moves.answer(200));
+    let moved = (MOVED, Counter::OutRedirectedDialog);
+    assert_eq!(transmissions(&w, &m, 4), [moved; 4]);
+    assert_eq!(transmissions(&w, &m, 1), [UNANSWERED]);
+}
+
+/// An ACK within a dialog goes where the terminal is now, though its INVITE went elsewhere.
+#[test]
+fn an_ack_follows_a_terminal_that_moved() {
+    let w = World::new();
+    w.call();
+    w.reinvite("reinvite");
+    let moves = from_phone("UPDATE", 2, "moves").tagged("pbx");
+    w.learn(MOVED, &moves);
+    w.send(MOVED, &moves.answer(200));
+    let (to, _) = w.send(ADVERTISED, &from_pbx("ACK", 102, "reinvite"));
+    assert_eq!(to, MOVED);
+}
