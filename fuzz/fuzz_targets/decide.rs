@@ -169,18 +169,20 @@ fn bindings(world: &World) -> (HashMap<DialogKey, Binding>, HashMap<(u64, u64), 
 }
 
 /// Only the terminal's own dialog end is new or has changed, and it is where the transaction's request came from, or
-/// went to.
+/// went to, or its answer came from.
 fn check_moved(
     before: &HashMap<DialogKey, Binding>,
     after: &HashMap<DialogKey, Binding>,
     end: &DialogKey,
     places: Option<&HashSet<([u64; 2], u32)>>,
+    source: Option<&Endpoint>,
 ) {
     for (key, binding) in after {
         if before.get(key) != Some(binding) {
             assert_eq!(key, end, "somebody else's");
             // Who answers where the PBX means is still known by its learned address.
             let known = binding.has(flag::LEFT_ALONE)
+                || source.is_some_and(|source| binding.learned == *source)
                 || places.is_some_and(|places| places.contains(&place(&binding.learned)));
             assert!(known, "not of this transaction");
         }
@@ -226,7 +228,8 @@ impl Onlooker {
                 "no dialog comes of it"
             );
             let end = dialog_end(world, m, Field::ToTag);
-            check_moved(&before.0, &after.0, &end, self.sent.get(&transaction));
+            let sent = self.sent.get(&transaction);
+            check_moved(&before.0, &after.0, &end, sent, Some(peer));
         }
         self.check_places(world);
     }
@@ -240,7 +243,10 @@ impl Onlooker {
         let before = bindings(world);
         let mut aim = *to;
         let verdict = engine::egress(world, m, &mut aim);
-        assert!(aim == *to || !world.shadow.get(), "redirected in the shadow");
+        assert!(
+            aim == *to || !world.shadow.get(),
+            "redirected in the shadow"
+        );
         let after = bindings(world);
         if m.status / 100 != 2 || m.method != Method::Register {
             assert_eq!(before.1, after.1, "only 2xx to REGISTER changes contacts");
@@ -251,7 +257,7 @@ impl Onlooker {
         if m.status != 0 && before.0 != after.0 {
             let end = dialog_end(world, m, Field::FromTag);
             let sources = self.sources.get(&sip.transaction());
-            check_moved(&before.0, &after.0, &end, sources);
+            check_moved(&before.0, &after.0, &end, sources, None);
         }
         if aim != *to {
             self.check_aim(world, m, sip, &aim, verdict);

@@ -264,7 +264,8 @@ pub struct Binding {
     pub redirected: u64,
     /// Of a contact, the hash of its address-of-record; of a dialog end, 0.
     pub aor: u64,
-    /// Of a contact, the hash of the REGISTER's Call-ID; of a dialog end, 0.
+    /// Of a contact, the hash of the REGISTER's Call-ID. Of a dialog end, that of the branch of the PBX's request
+    /// that it began with, or 0.
     pub call: u64,
     /// CSeq of the newest accepted request from this terminal.
     pub cseq: u32,
@@ -333,7 +334,8 @@ impl Binding {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Entry {
-    /// `INBOUND`: hash of the Contact URI in a REGISTER. `PEERS`: names the transaction that was tried.
+    /// `INBOUND`: hash of the Contact URI in a REGISTER. `OUTBOUND`: of a copy, the hash of the branch. `PEERS`: names
+    /// the transaction that was tried.
     pub contact: u64,
     /// More bits of the key than the tag holds.
     pub check: u32,

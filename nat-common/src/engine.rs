@@ -120,7 +120,7 @@ pub fn ingress<E: Env>(env: &E, m: &Message, peer: &Endpoint) -> Counter {
         return request_in(env, m, call, peer);
     }
     begin_record(env, m, call);
-    let counter = response_in(env, m, call);
+    let counter = response_in(env, m, call, peer);
     if counter == Counter::InResponse {
         end_record(env, counter);
     }
@@ -262,21 +262,27 @@ fn request_in<E: Env>(env: &E, m: &Message, call: u64, peer: &Endpoint) -> Count
     Counter::InRequest
 }
 
-/// A response counts if the PBX sent the request: only who got that knows its branch. What it proves
-/// is that the terminal can be reached where the request was sent.
+/// A response counts if the PBX sent the request: only who got that knows its branch. What it proves is that the
+/// terminal can be reached where the request was sent; if that was where it used to send from, and it now sends
+/// from elsewhere, that its mapping has changed.
 #[inline(always)]
-fn response_in<E: Env>(env: &E, m: &Message, call: u64) -> Counter {
+fn response_in<E: Env>(env: &E, m: &Message, call: u64, peer: &Endpoint) -> Counter {
     let branch = env.hash(Field::Branch as usize);
     let key = key::transaction(call, branch, m.cseq, m.method);
     let Some(request) = env.slots(Table::Outbound, &key).and_then(|s| s.find(&key)) else {
         return Counter::InResponseUnasked;
     };
-    answers_there(env, request);
-    let in_dialog = request.flags & flag::IN_DIALOG != 0;
-    let accepted = in_dialog || (m.method.creates_dialog() && m.status < 300);
     let record = env.record();
     record.set_meant(&request.peer());
-    record.set_learned(&request.peer());
+    record.set_learned(peer);
+    answers_there(env, request);
+    if request.flags & flag::REDIRECTED != 0 && *peer != request.peer() {
+        request.set_peer(peer);
+        request.at = ticks(env.now());
+    }
+    request.contact = branch;
+    let in_dialog = request.flags & flag::IN_DIALOG != 0;
+    let accepted = in_dialog || (m.method.creates_dialog() && m.status < 300);
     if m.status > 100 && accepted && m.has(Field::ToTag) {
         request.set_advertised(&m.advertised);
         if m.record_routes > request.record_routes {
@@ -526,6 +532,7 @@ fn accept_dialog<E: Env>(env: &E, m: &Message, call: u64, tag: u64, place: &Entr
         // SAFETY: a valid reference.
         unsafe { words::zero(draft) };
         draft.key = [call, tag];
+        draft.call = place.contact;
         draft.created = now;
         let terminal = if place.flags & flag::PBX == 0 {
             Field::FromUri
@@ -553,7 +560,9 @@ fn accept_dialog<E: Env>(env: &E, m: &Message, call: u64, tag: u64, place: &Entr
     }
     let ended = draft.has(flag::ENDED);
     if draft.learned != place.peer() {
-        if place.flags & flag::IN_DIALOG == 0 && !ended {
+        let began_it =
+            place.flags & flag::PBX != 0 && place.contact != 0 && place.contact == draft.call;
+        if place.flags & flag::IN_DIALOG == 0 && !ended && !began_it {
             // A new dialog was accepted, not a message of this one.
             return env.count(Counter::DialogGuarded);
         }

@@ -1282,3 +1282,39 @@ fn an_ack_follows_a_terminal_that_moved() {
     let (to, _) = w.send(ADVERTISED, &from_pbx("ACK", 102, "reinvite"));
     assert_eq!(to, MOVED);
 }
+
+/// The PBX calls a registered phone, whose mapping changes before it answers.
+#[test]
+fn an_answer_from_elsewhere_shows_a_new_mapping() {
+    let w = World::new();
+    w.register();
+    let invite = call_phone("a");
+    assert_eq!(w.send(ADVERTISED, &invite).0, PHONE);
+    let answer = |status| {
+        let mut answer = invite.answer(status);
+        answer.to = "<sip:1000@pbx>;tag=callee".into();
+        answer
+    };
+    w.learn(PHONE, &answer(180));
+    w.wait(1);
+    assert_eq!(
+        w.learn(MOVED, &answer(200)),
+        [Counter::DialogMoved, Counter::InResponse]
+    );
+    let mut ack = call_phone("b");
+    ack.start = ack.start.replace("INVITE", "ACK");
+    ack.cseq.1 = "ACK";
+    ack.to = "<sip:1000@pbx>;tag=callee".into();
+    assert_eq!(w.send(ADVERTISED, &ack).0, MOVED);
+    // A late one from the old mapping brings nothing back.
+    w.wait(1);
+    assert_eq!(w.learn(PHONE, &answer(200))[0], Counter::DialogStale);
+    // A request that was not redirected went where the terminal listens, wherever it sends from.
+    let w = World::new();
+    assert_eq!(w.send(ADVERTISED, &invite).0, ADVERTISED);
+    w.learn(PHONE, &answer(200));
+    assert_eq!(
+        w.active()[0].learned,
+        Endpoint::v4(ADVERTISED.0, ADVERTISED.1)
+    );
+}
