@@ -119,7 +119,7 @@ impl Room {
             words::copy(
                 &raw const (*self.0).datagram.destination,
                 &raw mut (*self.0).aim,
-            )
+            );
         };
     }
 
