@@ -171,6 +171,7 @@ fn bindings(world: &World) -> (HashMap<DialogKey, Binding>, HashMap<(u64, u64), 
 /// Only the terminal's own dialog end is new or has changed, and it is where the transaction's request came from, or
 /// went to, or its answer came from.
 fn check_moved(
+    world: &World,
     before: &HashMap<DialogKey, Binding>,
     after: &HashMap<DialogKey, Binding>,
     end: &DialogKey,
@@ -181,7 +182,7 @@ fn check_moved(
         if before.get(key) != Some(binding) {
             assert_eq!(key, end, "somebody else's");
             // Who answers where the PBX means is still known by its learned address.
-            let known = binding.has(flag::LEFT_ALONE)
+            let known = world.dialogs()[key].has(flag::LEFT_ALONE)
                 || source.is_some_and(|source| binding.learned == *source)
                 || places.is_some_and(|places| places.contains(&place(&binding.learned)));
             assert!(known, "not of this transaction");
@@ -229,7 +230,7 @@ impl Onlooker {
             );
             let end = dialog_end(world, m, Field::ToTag);
             let sent = self.sent.get(&transaction);
-            check_moved(&before.0, &after.0, &end, sent, Some(peer));
+            check_moved(world, &before.0, &after.0, &end, sent, Some(peer));
         }
         self.check_places(world);
     }
@@ -257,7 +258,7 @@ impl Onlooker {
         if m.status != 0 && before.0 != after.0 {
             let end = dialog_end(world, m, Field::FromTag);
             let sources = self.sources.get(&sip.transaction());
-            check_moved(&before.0, &after.0, &end, sources, None);
+            check_moved(world, &before.0, &after.0, &end, sources, None);
         }
         if aim != *to {
             self.check_aim(world, m, sip, &aim, verdict);
