@@ -275,7 +275,7 @@ fn response_in<E: Env>(env: &E, m: &Message, call: u64, peer: &Endpoint) -> Coun
     let record = env.record();
     record.set_meant(&request.peer());
     record.set_learned(peer);
-    answers_there(env, request);
+    answers_there(env, request, m.status);
     if request.flags & flag::REDIRECTED != 0 && *peer != request.peer() {
         request.set_peer(peer);
         request.at = ticks(env.now());
@@ -302,9 +302,10 @@ fn response_in<E: Env>(env: &E, m: &Message, call: u64, peer: &Endpoint) -> Coun
     Counter::InResponse
 }
 
-/// An answer shows where the terminal can be reached: that is remembered of its learned address.
+/// An answer shows where the terminal can be reached: that is remembered of its learned address. A refusal from where
+/// the PBX means may be another terminal's, which a router has there.
 #[inline(always)]
-fn answers_there<E: Env>(env: &E, request: &mut Entry) {
+fn answers_there<E: Env>(env: &E, request: &mut Entry, status: u16) {
     let state = request.flags & (flag::REDIRECTED | flag::LEFT_ALONE);
     if state == 0 {
         return;
@@ -312,7 +313,11 @@ fn answers_there<E: Env>(env: &E, request: &mut Entry) {
     if state == flag::LEFT_ALONE {
         // It was sent where it was meant to go. The terminal is still known by its learned address.
         let (meant, learned) = (request.peer(), request.advertised());
-        note_peer(env, &learned, &meant, flag::LEFT_ALONE, 0);
+        if status > 100 && status < 300 {
+            note_peer(env, &learned, &meant, flag::LEFT_ALONE, 0);
+        } else {
+            request.flags &= !flag::LEFT_ALONE;
+        }
         request.set_peer(&learned);
     } else {
         let (learned, meant) = (request.peer(), request.advertised());
@@ -349,10 +354,9 @@ fn note_peer<E: Env>(env: &E, learned: &Endpoint, meant: &Endpoint, state: u16, 
         .slots(Table::Peers, &key)
         .is_some_and(|mut s| s.put(&key, entry))
     {
-        if state & flag::PROVEN != 0 {
+        if state == flag::PROVEN {
             env.count(Counter::PeerProven);
-        }
-        if state & flag::LEFT_ALONE != 0 {
+        } else if state == flag::LEFT_ALONE {
             env.count(Counter::PeerLeftAlone);
         }
     }
@@ -382,7 +386,7 @@ fn response_out<E: Env>(env: &E, m: &Message, call: u64, to: &mut Endpoint) -> C
         },
     );
     if is_choice(counter) {
-        follow_response(env, &key, request, counter);
+        follow_response(env, &key, request);
     }
     counter
 }
@@ -404,7 +408,7 @@ const fn is_choice(counter: Counter) -> bool {
 /// repeated: after two responses the next one takes the other way, and if the terminal then repeats its request
 /// once more, that was the wrong one.
 #[inline(never)]
-fn follow_response<E: Env>(env: &E, key: &SlotKey, request: &mut Entry, counter: Counter) {
+fn follow_response<E: Env>(env: &E, key: &SlotKey, request: &mut Entry) {
     if env.shadow() {
         return;
     }
@@ -413,8 +417,8 @@ fn follow_response<E: Env>(env: &E, key: &SlotKey, request: &mut Entry, counter:
         let peer = request.peer();
         if request.flags & flag::TRIED != 0 {
             forget_tried(env, &peer);
-        } else if counter == Counter::OutUnanswered {
-            note_peer(env, &peer, &meant, flag::TRIED, key.id());
+        } else {
+            note_tried(env, &peer, &meant, key.id());
         }
         request.flags = (request.flags ^ flag::TRIED) & !flag::REPEATED;
         request.sent = 0;
@@ -433,15 +437,33 @@ fn follow_response<E: Env>(env: &E, key: &SlotKey, request: &mut Entry, counter:
     }
 }
 
+/// A response of a transaction took the other way, unless the learned address is proven.
+#[inline(never)]
+fn note_tried<E: Env>(env: &E, learned: &Endpoint, meant: &Endpoint, transaction: u64) {
+    let key = peer_key(env, learned);
+    let mut state = flag::TRIED;
+    if let Some(known) = env.slots(Table::Peers, &key).and_then(|s| s.find(&key))
+        && age(ticks(env.now()), known.at) < PEER_LIFE
+    {
+        if known.flags & flag::PROVEN != 0 {
+            return;
+        }
+        if known.advertised() == *meant {
+            state |= known.flags & flag::LEFT_ALONE;
+        }
+    }
+    note_peer(env, learned, meant, state, transaction);
+}
+
 /// The other way did not help.
 #[inline(never)]
 fn forget_tried<E: Env>(env: &E, learned: &Endpoint) {
     let key = peer_key(env, learned);
     if let Some(known) = env.slots(Table::Peers, &key).and_then(|s| s.find(&key))
-        && known.flags == flag::TRIED
-        && let Some(mut slots) = env.slots(Table::Peers, &key)
+        && known.flags & flag::TRIED != 0
     {
-        slots.amend(&key, 0);
+        let (meant, state) = (known.advertised(), known.flags & flag::LEFT_ALONE);
+        note_peer(env, learned, &meant, state, 0);
     }
 }
 
@@ -1089,8 +1111,13 @@ fn choose<E: Env>(env: &E, learned: &Endpoint, to: &Endpoint, case: &Case) -> Co
             && case.transaction != known.contact
             && learned.addr == to.addr
         {
-            note_peer(env, learned, to, flag::LEFT_ALONE, 0);
-            left_alone = true;
+            left_alone = !left_alone;
+            let state = if left_alone {
+                flag::LEFT_ALONE
+            } else {
+                flag::PROVEN
+            };
+            note_peer(env, learned, to, state, 0);
         }
     }
     match (left_alone, case.doubtful) {

@@ -1318,3 +1318,39 @@ fn an_answer_from_elsewhere_shows_a_new_mapping() {
         Endpoint::v4(ADVERTISED.0, ADVERTISED.1)
     );
 }
+
+/// A router hands what comes to its port 5060 to another phone, which refuses what is not for it.
+#[test]
+fn a_refusal_from_where_the_pbx_means_is_not_believed() {
+    let w = World::new();
+    w.call();
+    let m = from_pbx("INVITE", 102, "reinvite");
+    transmissions(&w, &m, 5);
+    let counted = w.learn(ADVERTISED, &m.answer(481));
+    assert!(!counted.contains(&Counter::PeerLeftAlone), "{counted:?}");
+    assert!(!w.active()[0].has(flag::LEFT_ALONE));
+    assert_eq!(w.reinvite("again"), (PHONE, vec![REDIRECTED.1]));
+}
+
+/// What was remembered wrongly is found out by the terminal's own repetitions, too.
+#[test]
+fn a_terminal_left_alone_that_repeats_its_requests_is_redirected_to_again() {
+    let w = World::new();
+    w.call();
+    let m = from_pbx("INVITE", 102, "reinvite");
+    transmissions(&w, &m, 5);
+    w.learn(ADVERTISED, &m.answer(200));
+    let m = register(1, "r1", "<sip:1000@60.17.196.2>");
+    w.learn(PHONE, &m);
+    for _ in 0..2 {
+        assert_eq!(w.send(ADVERTISED, &m.answer(401)).0, ADVERTISED);
+        w.learn(PHONE, &m);
+    }
+    assert_eq!(w.send(ADVERTISED, &m.answer(401)).0, PHONE);
+    let again = register(2, "r2", "<sip:1000@60.17.196.2>");
+    w.learn(PHONE, &again);
+    let (to, counted) = w.send(ADVERTISED, &again.answer(200));
+    assert_eq!(to, PHONE);
+    assert!(counted.contains(&Counter::PeerProven), "{counted:?}");
+    assert_eq!(w.reinvite("after"), (PHONE, vec![REDIRECTED.1]));
+}
