@@ -237,9 +237,6 @@ pub mod flag {
     pub const PROVEN: u16 = 1 << 11;
     /// Of a transaction of a terminal: its request was repeated though responses had been sent.
     pub const REPEATED: u16 = 1 << 12;
-    /// Of a transaction of a terminal, and of a peer: the last response took the other way, to see whether
-    /// that draws fewer repetitions.
-    pub const TRIED: u16 = 1 << 13;
 }
 
 /// Longest text kept in a [`Binding`]: the terminal's URI without scheme, cut off beyond this.
@@ -334,8 +331,7 @@ impl Binding {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Entry {
-    /// `INBOUND`: hash of the Contact URI in a REGISTER. `OUTBOUND`: of a copy, the hash of the branch. `PEERS`: names
-    /// the transaction that was tried.
+    /// `INBOUND`: hash of the Contact URI in a REGISTER. `OUTBOUND`: of a copy, the hash of the branch.
     pub contact: u64,
     /// More bits of the key than the tag holds.
     pub check: u32,
@@ -353,7 +349,7 @@ pub struct Entry {
     pub flags: u16,
     /// `OUTBOUND`: Record-Route entries in the request.
     pub record_routes: u8,
-    /// `OUTBOUND`: how often the request was sent before. `INBOUND`: responses since the request last came.
+    /// `OUTBOUND`: how often the request was sent before. `INBOUND`: responses sent, up to two.
     pub sent: u8,
 }
 

@@ -40,6 +40,12 @@ pub const REMOVED_LIFE: u64 = 7 * 24 * 3600 * SECOND;
 /// How long it is remembered where a terminal answers, in ticks.
 pub const PEER_LIFE: u32 = ((12 * 3600 * SECOND) >> TICK_SHIFT) as u32;
 
+/// How long an answer to the PBX is waited for: longer than a phone rings, in ticks.
+pub const ANSWER_LIFE: u32 = (EARLY_LIFE >> TICK_SHIFT) as u32;
+
+/// RFC 3261's estimate of a round trip, in ticks.
+const T1: u32 = ((SECOND / 2) >> TICK_SHIFT) as u32;
+
 /// How often a request is sent before every other transmission takes the other way.
 const PATIENCE: u8 = 4;
 
@@ -231,7 +237,7 @@ fn request_in<E: Env>(env: &E, m: &Message, call: u64, peer: &Endpoint) -> Count
         Noted::New => {}
         Noted::Same => {
             let known = slots.found();
-            if known.sent >= RESPONSES || known.flags & flag::TRIED != 0 {
+            if known.sent >= RESPONSES {
                 // What was sent does not seem to arrive.
                 slots.amend(&key, flag::REPEATED);
             }
@@ -269,17 +275,25 @@ fn request_in<E: Env>(env: &E, m: &Message, call: u64, peer: &Endpoint) -> Count
 fn response_in<E: Env>(env: &E, m: &Message, call: u64, peer: &Endpoint) -> Counter {
     let branch = env.hash(Field::Branch as usize);
     let key = key::transaction(call, branch, m.cseq, m.method);
-    let Some(request) = env.slots(Table::Outbound, &key).and_then(|s| s.find(&key)) else {
+    let now = ticks(env.now());
+    let Some(request) = env
+        .slots(Table::Outbound, &key)
+        .and_then(|s| s.find(&key))
+        .filter(|request| age(now, request.at) < ANSWER_LIFE)
+    else {
         return Counter::InResponseUnasked;
     };
     let record = env.record();
     record.set_meant(&request.peer());
     record.set_learned(peer);
-    answers_there(env, request, m.status);
-    if request.flags & flag::REDIRECTED != 0 && *peer != request.peer() {
+    let elsewhere = request.flags & flag::REDIRECTED != 0 && *peer != request.peer();
+    if elsewhere {
         request.set_peer(peer);
-        request.at = ticks(env.now());
+        request.at = now;
+    } else {
+        answers_there(env, request, m.status);
     }
+    let flags = request.flags;
     request.contact = branch;
     let in_dialog = request.flags & flag::IN_DIALOG != 0;
     let accepted = in_dialog || (m.method.creates_dialog() && m.status < 300);
@@ -299,30 +313,44 @@ fn response_in<E: Env>(env: &E, m: &Message, call: u64, peer: &Endpoint) -> Coun
         env.record().tag = tag;
         accept_dialog(env, m, call, tag, request);
     }
+    if elsewhere {
+        // The same answer again, or a late one of before, is then one to a request that was sent there.
+        request.flags = flags & !flag::REDIRECTED;
+        let entry = env.entry();
+        // SAFETY: valid references.
+        unsafe { words::copy(request, entry) };
+        if let Some(mut slots) = env.slots(Table::Outbound, &key) {
+            slots.put(&key, entry);
+        }
+    }
     Counter::InResponse
 }
 
-/// An answer shows where the terminal can be reached: that is remembered of its learned address. A refusal from where
-/// the PBX means may be another terminal's, which a router has there.
+/// An answer shows where the terminal can be reached: that is remembered of its learned address. A refusal may be
+/// another terminal's, which a router has where the PBX means; and when both ways were tried, only an answer that
+/// comes at once tells which of them it was.
 #[inline(always)]
 fn answers_there<E: Env>(env: &E, request: &mut Entry, status: u16) {
-    let state = request.flags & (flag::REDIRECTED | flag::LEFT_ALONE);
-    if state == 0 {
+    let left_alone = request.flags & flag::LEFT_ALONE != 0;
+    if !left_alone && request.flags & flag::REDIRECTED == 0 {
         return;
     }
-    if state == flag::LEFT_ALONE {
-        // It was sent where it was meant to go. The terminal is still known by its learned address.
-        let (meant, learned) = (request.peer(), request.advertised());
-        if status > 100 && status < 300 {
-            note_peer(env, &learned, &meant, flag::LEFT_ALONE, 0);
-        } else {
-            request.flags &= !flag::LEFT_ALONE;
+    let age = age(ticks(env.now()), request.at);
+    let clear = status > 100 && status < 300 && (request.sent < PATIENCE || age < T1);
+    let (there, other) = (request.peer(), request.advertised());
+    if !left_alone {
+        if clear {
+            note_peer(env, &there, &other, flag::PROVEN);
         }
-        request.set_peer(&learned);
-    } else {
-        let (learned, meant) = (request.peer(), request.advertised());
-        note_peer(env, &learned, &meant, flag::PROVEN, 0);
+        return;
     }
+    // It was sent where it was meant to go. The terminal is still known by its learned address.
+    if clear {
+        note_peer(env, &other, &there, flag::LEFT_ALONE);
+    } else {
+        request.flags &= !flag::LEFT_ALONE;
+    }
+    request.set_peer(&other);
 }
 
 /// What names a learned address in `PEERS`.
@@ -333,12 +361,11 @@ fn peer_key<E: Env>(env: &E, learned: &Endpoint) -> SlotKey {
 
 /// Notes where the terminal at a learned address answers, unless that is known.
 #[inline(never)]
-fn note_peer<E: Env>(env: &E, learned: &Endpoint, meant: &Endpoint, state: u16, transaction: u64) {
+fn note_peer<E: Env>(env: &E, learned: &Endpoint, meant: &Endpoint, state: u16) {
     let key = peer_key(env, learned);
     let now = ticks(env.now());
     if let Some(known) = env.slots(Table::Peers, &key).and_then(|s| s.find(&key))
         && known.flags == state
-        && known.contact == transaction
         && known.advertised() == *meant
         && age(now, known.at) < PEER_LIFE / 2
     {
@@ -347,18 +374,17 @@ fn note_peer<E: Env>(env: &E, learned: &Endpoint, meant: &Endpoint, state: u16, 
     let entry = env.entry();
     entry.at = now;
     entry.flags = state;
-    entry.contact = transaction;
     entry.set_peer(learned);
     entry.set_advertised(meant);
     if env
         .slots(Table::Peers, &key)
         .is_some_and(|mut s| s.put(&key, entry))
     {
-        if state == flag::PROVEN {
-            env.count(Counter::PeerProven);
-        } else if state == flag::LEFT_ALONE {
-            env.count(Counter::PeerLeftAlone);
-        }
+        env.count(if state == flag::PROVEN {
+            Counter::PeerProven
+        } else {
+            Counter::PeerLeftAlone
+        });
     }
 }
 
@@ -381,8 +407,7 @@ fn response_out<E: Env>(env: &E, m: &Message, call: u64, to: &mut Endpoint) -> C
         &Case {
             counter: Counter::OutRedirectedResponse,
             direct: flags & flag::DIRECT != 0,
-            doubtful: flags & (flag::REPEATED | flag::TRIED) == flag::REPEATED,
-            transaction: key.id(),
+            doubtful: flags & flag::REPEATED != 0,
         },
     );
     if is_choice(counter) {
@@ -404,23 +429,15 @@ const fn is_choice(counter: Counter) -> bool {
     )
 }
 
-/// Notes with a terminal's request that a response was sent, as far as it matters when the request is
-/// repeated: after two responses the next one takes the other way, and if the terminal then repeats its request
-/// once more, that was the wrong one.
+/// Notes with a terminal's request that a response was sent, as far as it matters when the request is repeated:
+/// after two responses, the next one takes the other way, once.
 #[inline(never)]
 fn follow_response<E: Env>(env: &E, key: &SlotKey, request: &mut Entry) {
     if env.shadow() {
         return;
     }
     if request.flags & flag::REPEATED != 0 {
-        let meant = env.record().meant();
-        let peer = request.peer();
-        if request.flags & flag::TRIED != 0 {
-            forget_tried(env, &peer);
-        } else {
-            note_tried(env, &peer, &meant, key.id());
-        }
-        request.flags = (request.flags ^ flag::TRIED) & !flag::REPEATED;
+        request.flags &= !flag::REPEATED;
         request.sent = 0;
     } else if request.sent < RESPONSES {
         request.sent += 1;
@@ -437,36 +454,6 @@ fn follow_response<E: Env>(env: &E, key: &SlotKey, request: &mut Entry) {
     }
 }
 
-/// A response of a transaction took the other way, unless the learned address is proven.
-#[inline(never)]
-fn note_tried<E: Env>(env: &E, learned: &Endpoint, meant: &Endpoint, transaction: u64) {
-    let key = peer_key(env, learned);
-    let mut state = flag::TRIED;
-    if let Some(known) = env.slots(Table::Peers, &key).and_then(|s| s.find(&key))
-        && age(ticks(env.now()), known.at) < PEER_LIFE
-    {
-        if known.flags & flag::PROVEN != 0 {
-            return;
-        }
-        if known.advertised() == *meant {
-            state |= known.flags & flag::LEFT_ALONE;
-        }
-    }
-    note_peer(env, learned, meant, state, transaction);
-}
-
-/// The other way did not help.
-#[inline(never)]
-fn forget_tried<E: Env>(env: &E, learned: &Endpoint) {
-    let key = peer_key(env, learned);
-    if let Some(known) = env.slots(Table::Peers, &key).and_then(|s| s.find(&key))
-        && known.flags & flag::TRIED != 0
-    {
-        let (meant, state) = (known.advertised(), known.flags & flag::LEFT_ALONE);
-        note_peer(env, learned, &meant, state, 0);
-    }
-}
-
 /// A response whose transaction is not known (any more) goes where the dialog end is.
 #[inline(never)]
 fn late_response_out<E: Env>(env: &E, m: &Message, call: u64, to: &mut Endpoint) -> Counter {
@@ -479,6 +466,10 @@ fn late_response_out<E: Env>(env: &E, m: &Message, call: u64, to: &mut Endpoint)
         return Counter::OutUnknownResponse;
     }
     let known = env.draft();
+    // Through another proxy, or where nobody advertised: the PBX knows better.
+    if m.vias != 1 || !(*to == known.advertised || to.is_private()) {
+        return Counter::OutUnknownResponse;
+    }
     decide(
         env,
         &known.learned,
@@ -487,7 +478,6 @@ fn late_response_out<E: Env>(env: &E, m: &Message, call: u64, to: &mut Endpoint)
             counter: Counter::OutRedirectedResponse,
             direct: known.has(flag::DIRECT),
             doubtful: false,
-            transaction: 0,
         },
     )
 }
@@ -935,7 +925,6 @@ fn aim<E: Env>(
             counter,
             direct: known.has(flag::DIRECT),
             doubtful: sent >= PATIENCE && sent % 2 == PATIENCE % 2,
-            transaction: 0,
         },
     );
     let found = found.as_ptr();
@@ -1061,8 +1050,6 @@ struct Case {
     direct: bool,
     /// What was sent before drew no answer.
     doubtful: bool,
-    /// Of a response, names its transaction; else 0.
-    transaction: u64,
 }
 
 /// Whether a packet to `to` goes to `learned` instead.
@@ -1089,36 +1076,22 @@ fn decide<E: Env>(env: &E, learned: &Endpoint, to: &mut Endpoint, case: &Case) -
 }
 
 /// Of the learned address and the one that the PBX means: the learned, unless the terminal has answered only at
-/// the other. If what was sent before drew no answer, the one that is not usual.
+/// the other. If what was sent before drew no answer, the one that is not usual. Both must be one host's: who
+/// answers at another address, a private one of the PBX's own network say, may be anybody.
 #[inline(never)]
 fn choose<E: Env>(env: &E, learned: &Endpoint, to: &Endpoint, case: &Case) -> Counter {
+    if learned.addr != to.addr {
+        return case.counter;
+    }
     let key = peer_key(env, learned);
-    let now = ticks(env.now());
     let mut left_alone = false;
-    if let Some(known) = env.slots(Table::Peers, &key).and_then(|s| s.find(&key)) {
-        let age = age(now, known.at);
-        if known.flags & flag::PROVEN != 0 && age < PEER_LIFE {
+    if let Some(known) = env.slots(Table::Peers, &key).and_then(|s| s.find(&key))
+        && age(ticks(env.now()), known.at) < PEER_LIFE
+    {
+        if known.flags & flag::PROVEN != 0 {
             return case.counter;
         }
-        let meant = known.advertised() == *to;
-        left_alone = meant && known.flags & flag::LEFT_ALONE != 0 && age < PEER_LIFE;
-        // Its request was repeated until a response took the other way, and now it sends another one. A
-        // private address is not believed to be reached so: the terminal may only have given up.
-        if meant
-            && known.flags & flag::TRIED != 0
-            && age < TRANSACTION_LIFE
-            && case.transaction != 0
-            && case.transaction != known.contact
-            && learned.addr == to.addr
-        {
-            left_alone = !left_alone;
-            let state = if left_alone {
-                flag::LEFT_ALONE
-            } else {
-                flag::PROVEN
-            };
-            note_peer(env, learned, to, state, 0);
-        }
+        left_alone = known.advertised() == *to;
     }
     match (left_alone, case.doubtful) {
         (true, false) => Counter::OutLeftAlone,

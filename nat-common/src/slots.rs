@@ -46,13 +46,6 @@ impl SlotKey {
         }
     }
 
-    /// Most of it in a word.
-    #[inline(always)]
-    #[must_use]
-    pub const fn id(&self) -> u64 {
-        self.tag ^ self.check as u64
-    }
-
     /// Whether a copy of a slot holds the entry of this key.
     #[must_use]
     pub const fn is_of(&self, slot: &Slot) -> bool {

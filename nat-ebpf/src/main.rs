@@ -23,7 +23,7 @@ use nat_common::{engine, fragment};
 
 use crate::env::Kernel;
 use crate::maps::{Direction, Room, count};
-use crate::packet::{Frame, part};
+use crate::packet::{Frame, Payload, part};
 use crate::redirect::Redirected;
 use crate::way::{In, Out, Way};
 
@@ -131,7 +131,7 @@ fn find<W: Way>(frame: &Frame, room: &Room) -> Result<(), Counter> {
     if !is_sip_port(config, ours.port) {
         return Err(W::OTHER_PORT);
     }
-    let payload = room.payload(*frame);
+    let payload = Payload::of(datagram, *frame);
     match demux::kind(payload.len(), payload.word(0)) {
         Kind::Sip => {}
         Kind::Keepalive => return Err(W::KEEPALIVE),

@@ -53,8 +53,13 @@ pub(crate) fn was_rerouted(ctx: &TcContext) -> bool {
 #[inline(never)]
 pub(crate) fn apply(ctx: &TcContext, datagram: &Datagram, to: &Endpoint) -> Redirected {
     let old = &datagram.destination;
+    let ports = if datagram.part == part::LATER {
+        0
+    } else {
+        UdpHdr::LEN as u32
+    };
     // After this the headers are linear and this packet's own, so what follows does not fail.
-    if ctx.pull_data(datagram.udp + UdpHdr::LEN as u32).is_err() {
+    if ctx.pull_data(datagram.udp + ports).is_err() {
         return Redirected::Refused;
     }
     let moved = old.addr[1] != to.addr[1] || old.addr[0] != to.addr[0];

@@ -273,6 +273,21 @@ fn a_fragmented_request_is_redirected_in_all_its_fragments() {
         assert_eq!(verdicts[..2], ["out_redirected_dialog", "out_fragment"]);
         assert_eq!(out, parts(phone, 2));
 
+        // A last fragment that is shorter than a UDP header.
+        let headers = if pbx == PBX { ETHERNET + 20 } else { IPV6 + 8 };
+        let short = |to, id: u8| {
+            let mut text = long(&in_dialog("INVITE", &format!("f{id}")));
+            loop {
+                let parts = fragments(&udp(pbx, to, text.as_bytes()), 1400, id);
+                if parts.last().is_some_and(|last| last.len() == headers + 3) {
+                    return parts;
+                }
+                text.push('x');
+            }
+        };
+        let (out, _) = send(&mut path, &short(other_address, 6));
+        assert_eq!(out, short(phone, 6));
+
         // Interleaved with those of another datagram that goes the same way, and is not known.
         let (ours, mut other) = (parts(other_address, 3), parts(other_address, 4));
         let text = long(&in_dialog("INVITE", "x")).replace("tag=phone", "tag=unknown");
