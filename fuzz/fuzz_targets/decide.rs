@@ -171,20 +171,15 @@ fn bindings(world: &World) -> (HashMap<DialogKey, Binding>, HashMap<(u64, u64), 
 /// Only the terminal's own dialog end is new or has changed, and it is where the transaction's request came from, or
 /// went to, or its answer came from.
 fn check_moved(
-    world: &World,
     before: &HashMap<DialogKey, Binding>,
     after: &HashMap<DialogKey, Binding>,
     end: &DialogKey,
     places: Option<&HashSet<([u64; 2], u32)>>,
-    source: Option<&Endpoint>,
 ) {
     for (key, binding) in after {
         if before.get(key) != Some(binding) {
             assert_eq!(key, end, "somebody else's");
-            // Who answers where the PBX means is still known by its learned address.
-            let known = world.dialogs()[key].has(flag::LEFT_ALONE)
-                || source.is_some_and(|source| binding.learned == *source)
-                || places.is_some_and(|places| places.contains(&place(&binding.learned)));
+            let known = places.is_some_and(|places| places.contains(&place(&binding.learned)));
             assert!(known, "not of this transaction");
         }
     }
@@ -218,7 +213,13 @@ impl Onlooker {
                 .insert(place(peer));
         }
         let before = bindings(world);
-        engine::ingress(world, m, peer);
+        if engine::ingress(world, m, peer) == Counter::InResponse {
+            // Whoever answers may have moved since it was asked.
+            self.sent
+                .entry(transaction)
+                .or_default()
+                .insert(place(peer));
+        }
         let after = bindings(world);
         assert_eq!(before.1, after.1, "only the PBX makes contacts");
         if before.0 != after.0 {
@@ -230,7 +231,7 @@ impl Onlooker {
             );
             let end = dialog_end(world, m, Field::ToTag);
             let sent = self.sent.get(&transaction);
-            check_moved(world, &before.0, &after.0, &end, sent, Some(peer));
+            check_moved(&before.0, &after.0, &end, sent);
         }
         self.check_places(world);
     }
@@ -258,7 +259,7 @@ impl Onlooker {
         if m.status != 0 && before.0 != after.0 {
             let end = dialog_end(world, m, Field::FromTag);
             let sources = self.sources.get(&sip.transaction());
-            check_moved(world, &before.0, &after.0, &end, sources, None);
+            check_moved(&before.0, &after.0, &end, sources);
         }
         if aim != *to {
             self.check_aim(world, m, sip, &aim, verdict);
@@ -269,6 +270,14 @@ impl Onlooker {
                 .entry(sip.transaction())
                 .or_default()
                 .insert(place(&aim));
+            if matches!(verdict, Counter::OutLeftAlone | Counter::OutUnanswered) {
+                // Who answers where the PBX means is still known by its learned address.
+                let learned = world.record().learned();
+                self.sent
+                    .entry(sip.transaction())
+                    .or_default()
+                    .insert(place(&learned));
+            }
             if m.has(Field::ToTag) {
                 self.in_dialog.insert(sip.transaction());
             }
