@@ -121,7 +121,7 @@ counters! {
     OutPolicyOff = "out_policy_off", Egress, "policy for the learned address is off";
     OutNotDirect = "out_not_direct", Egress, "policy is auto, and the terminal came through another proxy";
     OutAlreadyThere = "out_already_there", Egress, "goes to the learned address by itself";
-    OutRedirectedResponse = "out_redirected_response", Egress, "response, redirected to the source of its request, or to its dialog end";
+    OutRedirectedResponse = "out_redirected_response", Egress, "response, redirected to the source of its request";
     OutRedirectedDialog = "out_redirected_dialog", Egress, "in-dialog request, redirected by dialog end";
     OutRedirectedContact = "out_redirected_contact", Egress, "request, redirected by contact";
     OutRedirectedInvite = "out_redirected_invite", Egress, "CANCEL or ACK, redirected to where its INVITE went";
