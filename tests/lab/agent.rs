@@ -285,9 +285,14 @@ fn what_an_agent_of_a_dead_namespace_left_is_not_ours() -> Result<()> {
 #[test]
 fn a_hang_up_ends_it_unless_that_is_ignored() -> Result<()> {
     let host = Host::new()?;
-    for (launcher, ends) in [("env", true), ("nohup", false)] {
-        let mut command = Command::new(launcher);
+    // The tests themselves may run under nohup.
+    for (launcher, ends) in [
+        (&["env", "--default-signal=HUP"][..], true),
+        (&["nohup"], false),
+    ] {
+        let mut command = Command::new(launcher[0]);
         command
+            .args(&launcher[1..])
             .arg(sipnat::binary()?)
             .args(["run", "--iface", "eth0"])
             .env("RUST_LOG", "nat_userspace=info");
