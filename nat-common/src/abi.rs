@@ -10,7 +10,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use crate::words::Words;
 
 /// Number of the layout of everything in this file.
-pub const ABI: u32 = 2;
+pub const ABI: u32 = 3;
 
 /// Names of the maps, as pinned and as the kernel shows them (at most 15 bytes).
 pub mod map {
@@ -34,6 +34,12 @@ pub mod map {
     pub const FRAGMENTS: &str = "FRAGMENTS";
     /// `Array<Record>`: what was decided, the oldest overwritten.
     pub const HISTORY: &str = "HISTORY";
+    /// `LpmTrie<[u8; 16], u32>`: one of [`crate::abi::address`] for addresses and subnets of this host.
+    pub const ADDRESSES: &str = "ADDRESSES";
+    /// `Array<Buckets>`: how much of its allowance each source of STUN requests has used.
+    pub const BUCKETS: &str = "BUCKETS";
+    /// `Array<Set>`: where STUN requests come from.
+    pub const STUN: &str = "STUN";
     /// `PerCpuArray<u64>`, indexed by [`crate::counter::Counter`].
     pub const COUNTERS: &str = "COUNTERS";
 }
@@ -178,10 +184,48 @@ pub struct Config {
     pub history_mask: u32,
     /// Not 0: decide and count, but redirect nothing.
     pub shadow: u32,
-    /// Unused, zero.
-    pub reserved: u32,
+    /// Bits of [`stun`].
+    pub stun: u32,
     /// The SIP ports, host byte order; unused entries are 0.
     pub ports: [u16; MAX_PORTS],
+    /// A port on which STUN is answered beside the SIP ports, host byte order; 0: none.
+    pub stun_port: u32,
+    /// Lines in `BUCKETS`, less one.
+    pub bucket_mask: u32,
+    /// Sets in `STUN`, less one.
+    pub stun_mask: u32,
+    /// Unused, zero.
+    pub reserved: u32,
+    /// How many STUN requests of one address are answered.
+    pub stun_rate: Rate,
+}
+
+/// Bits of [`Config::stun`].
+pub mod stun {
+    /// STUN requests are answered.
+    pub const ANSWER: u32 = 1;
+    /// Answers say by which software.
+    pub const SOFTWARE: u32 = 1 << 1;
+}
+
+/// What an address is to this host: the value of `ADDRESSES`.
+pub mod address {
+    /// In a subnet on the link of an interface that sipnat is attached to.
+    pub const ON_LINK: u32 = 1;
+    /// One of this host's own, of whatever interface.
+    pub const LOCAL: u32 = 2;
+    /// Of all hosts of a subnet.
+    pub const BROADCAST: u32 = 3;
+}
+
+/// A rate with bursts, as [`crate::bucket`] wants it: both in ticks of a bucket.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rate {
+    /// From one to the next at that rate; 0: there is no limit.
+    pub interval: u64,
+    /// How far ahead of that rate one may be.
+    pub burst: u64,
 }
 
 /// Names one party of one call: the Call-ID and the terminal's own tag, hashed with the secret.
@@ -237,6 +281,8 @@ pub mod flag {
     pub const PROVEN: u16 = 1 << 11;
     /// Of a transaction of a terminal: its request was repeated though responses had been sent.
     pub const REPEATED: u16 = 1 << 12;
+    /// Of a source of STUN requests: it sends them to a SIP port, as keepalives (RFC 5626 3.5.2).
+    pub const KEEPALIVE: u16 = 1 << 13;
 }
 
 /// Longest text kept in a [`Binding`]: the terminal's URI without scheme, cut off beyond this.
@@ -331,7 +377,8 @@ impl Binding {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Entry {
-    /// `INBOUND`: hash of the Contact URI in a REGISTER. `OUTBOUND`: of a copy, the hash of the branch.
+    /// `INBOUND`: hash of the Contact URI in a REGISTER. `OUTBOUND`: of a copy, the hash of the branch. `STUN`: when
+    /// its first request came, in ticks.
     pub contact: u64,
     /// More bits of the key than the tag holds.
     pub check: u32,
@@ -354,7 +401,7 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// `INBOUND`, `PENDING`: where the request came from. `OUTBOUND`, `FRAGMENTS`: where it was sent. `PEERS`:
+    /// `INBOUND`, `PENDING`, `STUN`: where the request came from. `OUTBOUND`, `FRAGMENTS`: where it was sent. `PEERS`:
     /// the learned address.
     #[inline(always)]
     #[must_use]
@@ -584,7 +631,8 @@ pub mod origin {
 
 const _: () = {
     assert!(size_of::<Endpoint>() == 24);
-    assert!(size_of::<Config>() == 64);
+    assert!(size_of::<Rate>() == 16);
+    assert!(size_of::<Config>() == 96);
     assert!(size_of::<DialogKey>() == 16);
     assert!(size_of::<ContactKey>() == 16);
     assert!(size_of::<Binding>() == 200);

@@ -77,7 +77,7 @@ counters! {
     InMalformed = "in_malformed", Ingress, "lengths in its headers contradict the packet";
     InBadSource = "in_bad_source", Ingress, "source is zero, loopback, multicast or port 0";
     InKeepalive = "in_keepalive", Ingress, "keepalive (CRLF, zero bytes, empty)";
-    InStun = "in_stun", Ingress, "STUN: passed to the PBX";
+    InStun = "in_stun", Ingress, "STUN, and sipnat does not answer it: passed to the PBX";
     InNotSip = "in_not_sip", Ingress, "on a SIP port, but not SIP";
     // Messages that the scanner will not vouch for.
     InDoubtTruncated = "in_doubt_truncated", Ingress, "SIP: headers end with the packet, or are too long to follow";
@@ -94,6 +94,20 @@ counters! {
     // Responses in.
     InResponse = "in_response", Ingress, "response to a request of the PBX";
     InResponseUnasked = "in_response_unasked", Ingress, "response to nothing that the PBX sent: nothing learned";
+
+    // STUN, where sipnat answers it. What is neither answered nor dropped is passed to the PBX.
+    StunAnswered = "stun_answered", Ingress, "Binding request: answered with its source";
+    StunRefused = "stun_refused", Ingress, "Binding request with an attribute that is unknown and matters: answered with 420";
+    StunLimited = "stun_limited", Ingress, "Binding request, more than its address may send: dropped";
+    StunNotRequest = "stun_not_request", Ingress, "STUN, but not a Binding request";
+    StunCredentials = "stun_credentials", Ingress, "Binding request with credentials: for the PBX to judge";
+    StunMalformed = "stun_malformed", Ingress, "STUN attributes contradict the message, or are more than are looked at";
+    StunBadFingerprint = "stun_bad_fingerprint", Ingress, "FINGERPRINT does not match the message";
+    StunBadSource = "stun_bad_source", Ingress, "Binding request from an address that must not be answered: private and not on this link, broadcast, this host's own";
+    StunNotHere = "stun_not_here", Ingress, "STUN on its way through this host, or to all of a subnet";
+    StunUnusual = "stun_unusual", Ingress, "STUN with IP options, in fragments or in a frame of several pieces";
+    StunNotWritten = "stun_not_written", Ingress, "Binding request, but its packet cannot take the answer";
+    StunFailed = "stun_failed", Ingress, "Binding request, half overwritten by its answer when the kernel refused more: dropped";
 
     OutNotIp = "out_not_ip", Egress, "neither IPv4 nor IPv6 (ARP, more than two VLAN tags)";
     OutNotUdp = "out_not_udp", Egress, "IP, but not UDP";

@@ -65,10 +65,12 @@ pub enum Table {
     Peers,
     /// Datagrams that the PBX sends in fragments.
     Fragments,
+    /// Where STUN requests come from.
+    Stun,
 }
 
 /// How many tables there are.
-pub const TABLES: usize = 5;
+pub const TABLES: usize = 6;
 
 /// What the decisions need from where they run.
 ///

@@ -5,6 +5,7 @@
 
 pub mod abi;
 pub mod atomic;
+pub mod bucket;
 pub mod counter;
 pub mod demux;
 pub mod engine;

@@ -16,7 +16,7 @@ use nat_common::source::{Source as _, Span};
 use nat_common::swar;
 
 use crate::maps::{
-    self, CONTACTS, DIALOGS, FRAGMENTS, INBOUND, OUTBOUND, PEERS, PENDING, POLICY, Room,
+    self, CONTACTS, DIALOGS, FRAGMENTS, INBOUND, OUTBOUND, PEERS, PENDING, POLICY, Room, STUN,
 };
 use crate::packet::Payload;
 use crate::repeat::MayGoto;
@@ -106,6 +106,7 @@ impl Env for Kernel<'_> {
             Table::Pending => (&PENDING, self.config.pending_mask),
             Table::Peers => (&PEERS, self.config.peer_mask),
             Table::Fragments => (&FRAGMENTS, self.config.fragment_mask),
+            Table::Stun => (&STUN, self.config.stun_mask),
         };
         let set = map.get_ptr_mut(key.index & mask)?;
         // SAFETY: an array map's value is always valid, aligned to eight, and only these programs

@@ -7,6 +7,7 @@ use nat_common::abi::{
     Binding, Config, ContactKey, DialogKey, Endpoint, Entry, PolicyRule, Record, Set,
 };
 use nat_common::atomic::Word;
+use nat_common::bucket::Buckets;
 use nat_common::counter::Counter;
 use nat_common::engine::{TABLES, Table};
 use nat_common::hash::{Cursor, Digest};
@@ -54,6 +55,18 @@ pub(crate) static PEERS: Array<Set> = Array::with_max_entries(4096, 0);
 /// Datagrams that the PBX sends in fragments.
 #[map]
 pub(crate) static FRAGMENTS: Array<Set> = Array::with_max_entries(1024, 0);
+
+/// Addresses and subnets of this host.
+#[map]
+pub(crate) static ADDRESSES: LpmTrie<[u64; 2], u32> = LpmTrie::with_max_entries(4096, 0);
+
+/// What sources of STUN requests may still send.
+#[map]
+pub(crate) static BUCKETS: Array<Buckets> = Array::with_max_entries(1, 0);
+
+/// Where STUN requests come from.
+#[map]
+pub(crate) static STUN: Array<Set> = Array::with_max_entries(1, 0);
 
 /// What was decided, the oldest overwritten.
 #[map]

@@ -9,7 +9,10 @@ use aya::{
     programs::{Program, ProgramError, SchedClassifier, Xdp},
 };
 use log::LevelFilter;
-use nat_common::abi::{ABI, Config, MAX_PORTS, Policy, PolicyRule, map, origin};
+use nat_common::{
+    abi::{self, ABI, Config, MAX_PORTS, Policy, PolicyRule, map, origin},
+    bucket,
+};
 
 use crate::{prefix::Prefix, tables::Tables};
 
@@ -31,6 +34,10 @@ pub struct Sizes {
     pub fragments: u32,
     /// Records in `HISTORY`; a power of two.
     pub history: u32,
+    /// Lines of eight in `BUCKETS`; a power of two. Without STUN there is one.
+    pub buckets: u32,
+    /// Sets of four in `STUN`; a power of two. Without STUN there is one.
+    pub stun: u32,
     /// Entries in `DIALOGS` and in `CONTACTS`; memory is taken only as they fill.
     pub bindings: u32,
 }
@@ -44,7 +51,33 @@ impl Default for Sizes {
             peers: 4096,
             fragments: 1024,
             history: 65_536,
+            buckets: 8192,
+            stun: 4096,
             bindings: 262_144,
+        }
+    }
+}
+
+/// How STUN requests are answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stun {
+    /// On this port beside the SIP ports, if any.
+    pub port: Option<u16>,
+    /// To one address, in a second; 0: there is no limit.
+    pub rate: u32,
+    /// To one address, at once; at least 1.
+    pub burst: u32,
+    /// Whether answers say by which software.
+    pub software: bool,
+}
+
+impl Default for Stun {
+    fn default() -> Self {
+        Self {
+            port: Some(3478),
+            rate: 20,
+            burst: 50,
+            software: false,
         }
     }
 }
@@ -55,19 +88,23 @@ pub struct Loader<'o> {
     object: &'o [u8],
     ports: Vec<u16>,
     rules: Vec<(Prefix, PolicyRule)>,
+    addresses: Vec<(Prefix, u32)>,
+    stun: Option<Stun>,
     sizes: Sizes,
     shadow: bool,
     log: LevelFilter,
 }
 
 impl<'o> Loader<'o> {
-    /// For the ELF object `object`: port 5060, policy `auto`, not in shadow, kernel logging off.
+    /// For the ELF object `object`: port 5060, policy `auto`, no STUN, not in shadow, kernel logging off.
     #[must_use]
     pub fn new(object: &'o [u8]) -> Self {
         Self {
             object,
             ports: vec![5060],
             rules: vec![rule(Prefix::Default, Policy::Auto, origin::DEFAULT)],
+            addresses: Vec::new(),
+            stun: None,
             sizes: Sizes::default(),
             shadow: false,
             log: LevelFilter::Off,
@@ -91,6 +128,20 @@ impl<'o> Loader<'o> {
     #[must_use]
     pub fn rule(mut self, prefix: Prefix, policy: Policy, origin: u8) -> Self {
         self.rules.push(rule(prefix, policy, origin));
+        self
+    }
+
+    /// Answer STUN.
+    #[must_use]
+    pub fn stun(mut self, stun: Option<Stun>) -> Self {
+        self.stun = stun;
+        self
+    }
+
+    /// What an address or subnet is to this host, one of [`abi::address`]: STUN is answered accordingly.
+    #[must_use]
+    pub fn address(mut self, prefix: Prefix, kind: u32) -> Self {
+        self.addresses.push((prefix, kind));
         self
     }
 
@@ -134,6 +185,8 @@ impl<'o> Loader<'o> {
             .map_max_entries(map::PEERS, self.sizes.peers)
             .map_max_entries(map::FRAGMENTS, self.sizes.fragments)
             .map_max_entries(map::HISTORY, self.sizes.history)
+            .map_max_entries(map::BUCKETS, config.bucket_mask + 1)
+            .map_max_entries(map::STUN, config.stun_mask + 1)
             .map_max_entries(map::DIALOGS, self.sizes.bindings)
             .map_max_entries(map::CONTACTS, self.sizes.bindings)
             // Not there when the programs log nothing.
@@ -158,6 +211,12 @@ impl<'o> Loader<'o> {
                 .insert(&prefix.key(), rule, 0)
                 .with_context(|| format!("cannot write the policy for {prefix}"))?;
         }
+        for (prefix, kind) in self.addresses {
+            tables
+                .addresses
+                .insert(&prefix.key(), kind, 0)
+                .with_context(|| format!("cannot write the address {prefix}"))?;
+        }
         Ok(DataPath { ebpf, tables })
     }
 
@@ -168,12 +227,22 @@ impl<'o> Loader<'o> {
             peers,
             fragments,
             history,
+            buckets,
+            stun,
             bindings,
         } = self.sizes;
         ensure!(
-            [transactions, pending, peers, fragments, history]
-                .into_iter()
-                .all(u32::is_power_of_two)
+            [
+                transactions,
+                pending,
+                peers,
+                fragments,
+                history,
+                buckets,
+                stun,
+            ]
+            .into_iter()
+            .all(u32::is_power_of_two)
                 && bindings > 0,
             "sizes of tables other than those of bindings must be powers of two: {:?}",
             self.sizes
@@ -187,7 +256,7 @@ impl<'o> Loader<'o> {
         ensure!(!self.ports.contains(&0), "port 0 is no port");
         let mut ports = [0; MAX_PORTS];
         ports[..self.ports.len()].copy_from_slice(&self.ports);
-        Ok(Config {
+        let mut config = Config {
             secret: [getrandom::u64()?, getrandom::u64()?],
             abi: ABI,
             transaction_mask: transactions - 1,
@@ -196,9 +265,22 @@ impl<'o> Loader<'o> {
             fragment_mask: fragments - 1,
             history_mask: history - 1,
             shadow: self.shadow.into(),
-            reserved: 0,
             ports,
-        })
+            ..Config::default()
+        };
+        if let Some(answer) = self.stun {
+            ensure!(answer.port != Some(0), "port 0 is no port");
+            ensure!(answer.burst > 0, "a STUN burst of 0 would answer nothing");
+            config.stun = abi::stun::ANSWER;
+            if answer.software {
+                config.stun |= abi::stun::SOFTWARE;
+            }
+            config.stun_port = answer.port.map_or(0, u32::from);
+            config.stun_rate = bucket::rate(answer.rate, answer.burst);
+            config.bucket_mask = buckets - 1;
+            config.stun_mask = stun - 1;
+        }
+        Ok(config)
     }
 }
 

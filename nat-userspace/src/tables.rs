@@ -37,6 +37,10 @@ pub struct Tables {
     pub fragments: Array<MapData, Set>,
     /// What was decided, the oldest overwritten.
     pub history: Array<MapData, Record>,
+    /// What an address is to this host: one of [`nat_common::abi::address`].
+    pub addresses: LpmTrie<MapData, PolicyKey, u32>,
+    /// Where STUN requests come from.
+    pub stun: Array<MapData, Set>,
     /// Indexed by [`Counter`].
     pub counters: PerCpuArray<MapData, u64>,
 }
@@ -56,21 +60,15 @@ enum Entries {
     Exactly(u32),
 }
 
-/// Of `CONFIG`, `POLICY`, each table of bindings, each array of sets, `HISTORY` and `COUNTERS`.
-const MAPS: usize = 11;
+/// Of what [`Tables`] has, in its order.
+const MAPS: usize = 13;
 
 const LAYOUTS: [Layout; MAPS] = [
     Layout {
         entries: Entries::Exactly(1),
         ..Layout::array::<Config>(map::CONFIG, MapType::Array)
     },
-    Layout {
-        name: map::POLICY,
-        map_type: MapType::LpmTrie,
-        key: size_of::<u32>() + size_of::<PolicyKey>(),
-        value: size_of::<PolicyRule>(),
-        entries: Entries::Any,
-    },
+    Layout::trie::<PolicyRule>(map::POLICY),
     Layout::hash::<DialogKey>(map::DIALOGS),
     Layout::hash::<ContactKey>(map::CONTACTS),
     Layout::array::<Set>(map::INBOUND, MapType::Array),
@@ -79,6 +77,8 @@ const LAYOUTS: [Layout; MAPS] = [
     Layout::array::<Set>(map::PEERS, MapType::Array),
     Layout::array::<Set>(map::FRAGMENTS, MapType::Array),
     Layout::array::<Record>(map::HISTORY, MapType::Array),
+    Layout::trie::<u32>(map::ADDRESSES),
+    Layout::array::<Set>(map::STUN, MapType::Array),
     Layout {
         entries: Entries::Exactly(Counter::COUNT),
         ..Layout::array::<u64>(map::COUNTERS, MapType::PerCpuArray)
@@ -91,6 +91,16 @@ impl Layout {
             name,
             map_type,
             key: size_of::<u32>(),
+            value: size_of::<V>(),
+            entries: Entries::Any,
+        }
+    }
+
+    const fn trie<V>(name: &'static str) -> Self {
+        Self {
+            name,
+            map_type: MapType::LpmTrie,
+            key: size_of::<u32>() + size_of::<PolicyKey>(),
             value: size_of::<V>(),
             entries: Entries::Any,
         }
@@ -245,6 +255,8 @@ impl Tables {
             peers: next()?.try_into()?,
             fragments: next()?.try_into()?,
             history: next()?.try_into()?,
+            addresses: next()?.try_into()?,
+            stun: next()?.try_into()?,
             counters: next()?.try_into()?,
         })
     }
@@ -263,6 +275,8 @@ impl Tables {
             (map::PEERS, self.peers.map()),
             (map::FRAGMENTS, self.fragments.map()),
             (map::HISTORY, self.history.map()),
+            (map::ADDRESSES, self.addresses.map()),
+            (map::STUN, self.stun.map()),
             (map::COUNTERS, self.counters.map()),
         ]
     }

@@ -1,0 +1,185 @@
+//! How often one source may ask: a token bucket in one word, so that taking from it is one
+//! compare-and-swap, and eight of them in one cache line.
+//!
+//! It is the generic cell rate algorithm: what is kept is the time at which the source, asking at its rate,
+//! would have asked for the next time. It may be ahead of that by a burst.
+
+use crate::abi::Rate;
+use crate::atomic::Word;
+
+/// Buckets of one line.
+pub const WAYS: usize = 8;
+
+/// The value of `BUCKETS`. Each word is a tag, from the hash of the source, and the time; 0 was never used.
+pub type Buckets = [u64; WAYS];
+
+/// A tick of a bucket is `1 << TICK_SHIFT` nanoseconds, about a microsecond.
+const TICK_SHIFT: u32 = 10;
+/// Bits of the time, which therefore goes round in thirteen days.
+const TIME_BITS: u32 = 40;
+const TIME: u64 = (1 << TIME_BITS) - 1;
+/// A longer burst could not be told from a time long past.
+const LONGEST: u64 = TIME / 4;
+/// How often a source is tried again that another CPU asks about at the same time.
+const TRIES: usize = 4;
+
+/// So many in a second, and so many at once.
+#[must_use]
+pub const fn rate(per_second: u32, burst: u32) -> Rate {
+    if per_second == 0 {
+        return Rate {
+            interval: 0,
+            burst: 0,
+        };
+    }
+    let interval = (1_000_000_000 / per_second as u64) >> TICK_SHIFT;
+    let interval = if interval == 0 { 1 } else { interval };
+    let burst = interval.saturating_mul(burst.saturating_sub(1) as u64);
+    Rate {
+        interval,
+        burst: if burst > LONGEST { LONGEST } else { burst },
+    }
+}
+
+/// How far a time is ahead of `now`; 0 if it is past.
+#[inline(always)]
+const fn ahead(time: u64, now: u64, rate: &Rate) -> u64 {
+    let ahead = time.wrapping_sub(now) & TIME;
+    // No bucket is ever further ahead.
+    if ahead > rate.burst + rate.interval {
+        0
+    } else {
+        ahead
+    }
+}
+
+/// Takes one from the bucket of the source with that hash. False if there is none to take.
+///
+/// A source that has no bucket gets that which is the least ahead: a flood from many sources can make others' be
+/// forgotten, and their full, which costs at the worst what having no limit would.
+///
+/// # Safety
+/// `line` must be valid, aligned to eight bytes, and only ever be accessed so.
+#[inline(always)]
+#[must_use]
+pub unsafe fn take(line: *mut Buckets, hash: u64, now: u64, rate: &Rate) -> bool {
+    if rate.interval == 0 {
+        return true;
+    }
+    let now = now >> TICK_SHIFT;
+    let tag = hash & !TIME;
+    // 0 was never used.
+    let tag = if tag == 0 { 1 << TIME_BITS } else { tag };
+    for _ in 0..TRIES {
+        let (mut place, mut old, mut least) = (0, 0, u64::MAX);
+        for way in 0..WAYS {
+            // SAFETY: by the caller's promise, and `way` is within.
+            let word = unsafe { Word::new(line.cast::<u64>().add(way)) }.peek();
+            let used = ahead(word, now, rate);
+            if word & !TIME == tag {
+                (place, old, least) = (way, word, used);
+                break;
+            }
+            if used < least {
+                (place, old, least) = (way, word, used);
+            }
+        }
+        let mine = old & !TIME == tag;
+        let used = if mine { least } else { 0 };
+        if used > rate.burst {
+            return false;
+        }
+        let next = tag | (now.wrapping_add(used + rate.interval) & TIME);
+        // SAFETY: as above.
+        if unsafe { Word::new(line.cast::<u64>().add(place)) }.replace(old, next) {
+            return true;
+        }
+    }
+    // So many CPUs at once answer this source or its neighbours: it can wait.
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn ask(line: &mut Buckets, hash: u64, at: u64, rate: &Rate) -> bool {
+        // SAFETY: a valid reference.
+        unsafe { take(line, hash, at, rate) }
+    }
+
+    #[test]
+    fn a_burst_and_then_the_rate() {
+        let rate = rate(20, 50);
+        let start = 1_000_000 * SECOND;
+        let mut line = Buckets::default();
+        let taken = (0..1000)
+            .filter(|_| ask(&mut line, 1 << 50, start, &rate))
+            .count();
+        assert_eq!(taken, 50);
+        let mut taken = 0;
+        for millisecond in 1..=10_000 {
+            taken += u32::from(ask(
+                &mut line,
+                1 << 50,
+                start + millisecond * 1_000_000,
+                &rate,
+            ));
+        }
+        assert!((199..=201).contains(&taken), "{taken} in ten seconds");
+        // After a pause the bucket is full again, also where the time has gone round.
+        for pause in [10 * SECOND, 86_400 * SECOND, 13 * 86_400 * SECOND] {
+            let mut line = line;
+            let taken = (0..1000)
+                .filter(|_| ask(&mut line, 1 << 50, start + 10 * SECOND + pause, &rate))
+                .count();
+            assert_eq!(taken, 50, "after {pause} ns");
+        }
+    }
+
+    #[test]
+    fn sources_do_not_share() {
+        let rate = rate(1, 1);
+        let mut line = Buckets::default();
+        for source in 1..=WAYS as u64 {
+            assert!(ask(&mut line, source << TIME_BITS, 0, &rate), "{source}");
+            assert!(!ask(&mut line, source << TIME_BITS, 0, &rate), "{source}");
+        }
+        // A ninth one replaces one of them, which then starts anew.
+        assert!(ask(&mut line, 9 << TIME_BITS, 1000, &rate));
+        assert!(!ask(&mut line, 9 << TIME_BITS, 1000, &rate));
+    }
+
+    #[test]
+    fn the_emptiest_bucket_gives_way() {
+        let rate = rate(1, 100);
+        let mut line = Buckets::default();
+        for source in 1..=WAYS as u64 {
+            // The higher the fuller.
+            for _ in 0..=(WAYS as u64 - source) {
+                assert!(ask(&mut line, source << TIME_BITS, 0, &rate));
+            }
+        }
+        assert!(ask(&mut line, 9 << TIME_BITS, 0, &rate));
+        let tags = line.map(|word| word >> TIME_BITS);
+        assert!(!tags.contains(&(WAYS as u64)), "{tags:?}");
+        assert!(tags.contains(&1) && tags.contains(&9), "{tags:?}");
+    }
+
+    #[test]
+    fn no_limit_and_extreme_ones() {
+        let mut line = Buckets::default();
+        let none = rate(0, 50);
+        assert!((0..1000).all(|_| ask(&mut line, 1, 5, &none)));
+        assert_eq!(line, Buckets::default(), "nothing is kept");
+        let most = rate(u32::MAX, u32::MAX);
+        assert!((0..1000).all(|_| ask(&mut line, 1, 5, &most)));
+        let mut line = Buckets::default();
+        // The tag of 0 is not that of a bucket never used.
+        let one = rate(1, 1);
+        assert!(ask(&mut line, 0, 0, &one));
+        assert!(!ask(&mut line, 0, 0, &one));
+    }
+}
