@@ -16,5 +16,6 @@ pub mod message;
 pub mod scan;
 pub mod slots;
 pub mod source;
+pub mod stun;
 pub mod swar;
 pub mod words;

@@ -4,6 +4,7 @@
 #![no_main]
 #![feature(asm_experimental_arch)]
 
+mod answer;
 mod env;
 mod maps;
 mod packet;
@@ -11,27 +12,33 @@ mod redirect;
 mod repeat;
 mod way;
 
-use aya_ebpf::bindings::{TC_ACT_REDIRECT, TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action::XDP_PASS};
+use aya_ebpf::bindings::{
+    TC_ACT_REDIRECT, TC_ACT_SHOT, TC_ACT_UNSPEC,
+    xdp_action::{XDP_DROP, XDP_PASS, XDP_TX},
+};
 use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use aya_log_ebpf::debug;
-use nat_common::abi::{Config, Endpoint};
+use nat_common::abi::{self, Config, Endpoint};
 use nat_common::counter::Counter;
 use nat_common::demux::{self, Kind};
 use nat_common::source::Source as _;
-use nat_common::{engine, fragment};
+use nat_common::{engine, fragment, stun};
 
+use crate::answer::Written;
 use crate::env::Kernel;
 use crate::maps::{Direction, Room, count};
 use crate::packet::{Frame, Payload, part};
 use crate::redirect::Redirected;
+use crate::repeat::MayGoto;
 use crate::way::{In, Out, Way};
 
-/// Looks at what arrives, and lets it pass.
+/// Looks at what arrives, and lets it pass, but for STUN requests that are answered here.
 #[xdp(frags)]
 pub(crate) fn ingress(ctx: XdpContext) -> u32 {
-    count(arrived(&ctx));
-    XDP_PASS
+    let (counter, action) = arrived(&ctx);
+    count(counter);
+    action
 }
 
 /// Looks at what the PBX sends, and redirects it where that was learned.
@@ -48,13 +55,31 @@ pub(crate) fn egress(ctx: TcContext) -> i32 {
 /// Each stage is a function of its own, so that none has what another left on the kernel's small stack;
 /// what one stage leaves to the next is in the room.
 #[inline(always)]
-fn arrived(ctx: &XdpContext) -> Counter {
+fn arrived(ctx: &XdpContext) -> (Counter, u32) {
     let Some(room) = Room::of(Direction::In) else {
-        return Counter::InNoTables;
+        return (Counter::InNoTables, XDP_PASS);
     };
     match find::<In>(&ctx.into(), &room).and_then(|()| read::<In>(&ctx.into(), &room)) {
-        Ok(()) => learn(ctx, &room),
-        Err(counter) => counter,
+        Ok(()) => (learn(ctx, &room), XDP_PASS),
+        Err(Counter::InStun) => answer(ctx, &room),
+        Err(counter) => (counter, XDP_PASS),
+    }
+}
+
+/// STUN is answered at once, or passes.
+#[inline(always)]
+fn answer(ctx: &XdpContext, room: &Room) -> (Counter, u32) {
+    let counter = weigh(ctx, room);
+    match counter {
+        Counter::StunAnswered | Counter::StunRefused => {
+            match answer::write(ctx, room.datagram(), room.reply()) {
+                Written::Done => (counter, XDP_TX),
+                Written::Refused => (Counter::StunNotWritten, XDP_PASS),
+                Written::Broken => (Counter::StunFailed, XDP_DROP),
+            }
+        }
+        Counter::StunLimited => (counter, XDP_DROP),
+        counter => (counter, XDP_PASS),
     }
 }
 
@@ -128,14 +153,16 @@ fn find<W: Way>(frame: &Frame, room: &Room) -> Result<(), Counter> {
         Direction::In => &datagram.destination,
         Direction::Out => &datagram.source,
     };
-    if !is_sip_port(config, ours.port) {
+    let sip = is_sip_port(config, ours.port);
+    if !sip && !is_stun_port::<W>(config, ours.port) {
         return Err(W::OTHER_PORT);
     }
     let payload = Payload::of(datagram, *frame);
     match demux::kind(payload.len(), payload.word(0)) {
+        Kind::Stun => return Err(W::STUN),
+        _ if !sip => return Err(W::OTHER_PORT),
         Kind::Sip => {}
         Kind::Keepalive => return Err(W::KEEPALIVE),
-        Kind::Stun => return Err(W::STUN),
         Kind::Other => return Err(W::NOT_SIP),
     }
     if let Direction::In = W::DIRECTION
@@ -161,6 +188,47 @@ fn learn(ctx: &XdpContext, room: &Room) -> Counter {
     };
     let env = Kernel::new(&payload, config, room);
     engine::ingress(&env, room.message(), &room.datagram().source)
+}
+
+/// Second stage of STUN: whether it is answered, and the answer.
+#[inline(never)]
+fn weigh(ctx: &XdpContext, room: &Room) -> Counter {
+    let Some(config) = maps::config() else {
+        return Counter::InNoTables;
+    };
+    if config.stun & abi::stun::ANSWER == 0 {
+        return Counter::InStun;
+    }
+    let frame = Frame::from(ctx);
+    let datagram = room.datagram();
+    let source = &datagram.source;
+    if !frame.is_plain(datagram) {
+        return Counter::StunUnusual;
+    }
+    if !is_terminal(source) {
+        return Counter::StunBadSource;
+    }
+    let payload = room.payload(frame);
+    let request = room.request();
+    let counter = match request.read::<_, MayGoto>(&payload) {
+        Ok(counter) | Err(counter) => counter,
+    };
+    if counter != Counter::StunAnswered && counter != Counter::StunRefused {
+        return counter;
+    }
+    let (of_source, of_destination) = (maps::address(source), maps::address(&datagram.destination));
+    if let Err(counter) = stun::may_answer(source, of_source, of_destination) {
+        return counter;
+    }
+    let env = Kernel::new(&payload, config, room);
+    if !maps::allows(&env, source, config) {
+        return Counter::StunLimited;
+    }
+    stun::note(&env, source, is_sip_port(config, datagram.destination.port));
+    let software = config.stun & abi::stun::SOFTWARE != 0;
+    room.reply()
+        .make::<_, MayGoto>(request, &payload, source, software);
+    counter
 }
 
 /// Third stage of what is sent: learn from the message, and say where it should go.
@@ -203,6 +271,12 @@ fn follow(ctx: &TcContext, room: &Room) -> Counter {
 fn is_sip_port(config: &Config, port: u32) -> bool {
     // An unused entry is 0, which is no port.
     port != 0 && config.ports.contains(&(port as u16))
+}
+
+/// Whether STUN is answered on a port beside SIP's.
+#[inline(always)]
+fn is_stun_port<W: Way>(config: &Config, port: u32) -> bool {
+    matches!(W::DIRECTION, Direction::In) && port != 0 && config.stun_port == port
 }
 
 /// Whether a terminal may have that source: not unspecified, loopback or multicast (RFC 1122 3.2.1.3, 4291 2.4).

@@ -2,17 +2,19 @@
 
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::macros::map;
+use aya_ebpf::maps::lpm_trie::Key;
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, PerCpuArray};
 use nat_common::abi::{
     Binding, Config, ContactKey, DialogKey, Endpoint, Entry, PolicyRule, Record, Set,
 };
 use nat_common::atomic::Word;
-use nat_common::bucket::Buckets;
+use nat_common::bucket::{self, Buckets};
 use nat_common::counter::Counter;
-use nat_common::engine::{TABLES, Table};
+use nat_common::engine::{Env, TABLES, Table};
 use nat_common::hash::{Cursor, Digest};
 use nat_common::message::{Doubt, Message};
 use nat_common::scan::Scan;
+use nat_common::stun::{self, Request, reply::Reply};
 use nat_common::words;
 
 use crate::packet::{Datagram, Frame, Payload};
@@ -58,7 +60,7 @@ pub(crate) static FRAGMENTS: Array<Set> = Array::with_max_entries(1024, 0);
 
 /// Addresses and subnets of this host.
 #[map]
-pub(crate) static ADDRESSES: LpmTrie<[u64; 2], u32> = LpmTrie::with_max_entries(4096, 0);
+static ADDRESSES: LpmTrie<[u64; 2], u32> = LpmTrie::with_max_entries(4096, 0);
 
 /// What sources of STUN requests may still send.
 #[map]
@@ -96,6 +98,8 @@ struct Contents {
     record: Record,
     cursor: Cursor,
     digest: Digest,
+    request: Request,
+    reply: Reply,
 }
 
 /// Which program asks. A packet may be sent while another one's arrival is worked on.
@@ -201,12 +205,44 @@ impl Room {
         unsafe { &mut (*self.0).digest }
     }
 
+    /// A Binding request.
+    #[inline(always)]
+    pub(crate) fn request(&self) -> &mut Request {
+        // SAFETY: see `Room`.
+        unsafe { &mut (*self.0).request }
+    }
+
+    /// The answer to it.
+    #[inline(always)]
+    pub(crate) fn reply(&self) -> &mut Reply {
+        // SAFETY: see `Room`.
+        unsafe { &mut (*self.0).reply }
+    }
+
     /// Where an entry of a table is copied to.
     #[inline(always)]
     pub(crate) fn copy(&self, table: Table) -> &mut Entry {
         // SAFETY: see `Room`.
         unsafe { &mut (*self.0).copies[table as usize] }
     }
+}
+
+/// What an address is to this host.
+#[inline(always)]
+pub(crate) fn address(endpoint: &Endpoint) -> Option<u32> {
+    ADDRESSES.get(Key::new(128, endpoint.addr)).copied()
+}
+
+/// Takes one from the allowance of a source of STUN requests. False if there is none left.
+#[inline(always)]
+pub(crate) fn allows<E: Env>(env: &E, source: &Endpoint, config: &Config) -> bool {
+    let payer = stun::payer(source);
+    let hash = env.mix(payer[0], payer[1], 0);
+    let Some(line) = BUCKETS.get_ptr_mut(hash as u32 & config.bucket_mask) else {
+        return false;
+    };
+    // SAFETY: the value of an array map is always valid and aligned to eight; only these programs write to it, and so.
+    unsafe { bucket::take(line, hash, env.now(), &config.stun_rate) }
 }
 
 /// Settings of the agent.

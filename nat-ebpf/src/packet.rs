@@ -253,6 +253,12 @@ impl From<&TcContext> for Frame {
 }
 
 impl Frame {
+    /// Bytes in all.
+    #[inline(always)]
+    pub(crate) fn total(&self) -> u32 {
+        self.total
+    }
+
     /// Bytes that are in one piece.
     #[inline(always)]
     fn len(&self) -> u32 {
@@ -261,7 +267,57 @@ impl Frame {
 
     /// Eight bytes at an offset, if they are all there.
     #[inline(always)]
-    fn load(&self, offset: u32) -> Option<u64> {
+    pub(crate) fn load(&self, offset: u32) -> Option<u64> {
+        let at = self.at::<8>(offset)?;
+        let word: u64;
+        // SAFETY: the bounds were checked. In assembly, since BPF may read at any alignment and the
+        // compiler would read byte by byte.
+        unsafe {
+            asm!(
+                "{word} = *(u64 *)({at} + 0)",
+                at = in(reg) at,
+                word = out(reg) word,
+                options(readonly, pure, nostack),
+            );
+        }
+        Some(word)
+    }
+
+    /// Whether it ends with this datagram or with what fills up a frame, all in one piece, and its IP header has
+    /// no options.
+    #[inline(always)]
+    pub(crate) fn is_plain(&self, datagram: &Datagram) -> bool {
+        let header = if datagram.source.is_v4() {
+            Ipv4Hdr::LEN
+        } else {
+            Ipv6Hdr::LEN
+        };
+        datagram.part == part::WHOLE
+            && datagram.udp - datagram.ip == header as u32
+            && self.total == self.len()
+    }
+
+    /// Writes four bytes at an offset, as they lie in memory. False if there are none.
+    #[inline(always)]
+    pub(crate) fn store(&self, offset: u32, word: u32) -> bool {
+        let Some(at) = self.at::<4>(offset) else {
+            return false;
+        };
+        // SAFETY: the bounds were checked. In assembly, as in `load`.
+        unsafe {
+            asm!(
+                "*(u32 *)({at} + 0) = {word}",
+                at = in(reg) at,
+                word = in(reg) u64::from(word),
+                options(nostack),
+            );
+        }
+        true
+    }
+
+    /// A pointer to so many bytes at an offset, if they are all there.
+    #[inline(always)]
+    fn at<const BYTES: usize>(&self, offset: u32) -> Option<usize> {
         let mut at = self.data;
         // The verifier wants to see the bound of what is added to a packet pointer on the very register
         // that is added, and the check against the end on the very pointer that is read.
@@ -276,21 +332,10 @@ impl Frame {
                 options(nomem, pure, nostack),
             );
         }
-        if at + 8 > self.end {
+        if at + BYTES > self.end {
             return None;
         }
-        let word: u64;
-        // SAFETY: the bounds were checked. In assembly, since BPF may read at any alignment and the
-        // compiler would read byte by byte.
-        unsafe {
-            asm!(
-                "{word} = *(u64 *)({at} + 0)",
-                at = in(reg) at,
-                word = out(reg) word,
-                options(readonly, pure, nostack),
-            );
-        }
-        Some(word)
+        Some(at)
     }
 }
 

@@ -1,0 +1,233 @@
+//! STUN: whether a datagram is a Binding request that is answered here (RFC 8489 6.3, 7.3; RFC 3489 8.1).
+//!
+//! A request is read in one pass over its attributes, a step for each, whose state lies in memory as that of the SIP
+//! scanner does; [`reply`] then makes the answer.
+
+pub mod crc;
+pub mod reply;
+
+use crate::abi::{Endpoint, address, flag, ticks};
+use crate::counter::Counter;
+use crate::engine::{Env, Table};
+use crate::message::bounded;
+use crate::slots::SlotKey;
+use crate::source::{Repeat, Source};
+use crate::swar::byte;
+use crate::words::{self, Words};
+
+/// Bytes of the header.
+pub const HEADER: u32 = 20;
+/// Bytes 4 to 7 of a message, which those of RFC 3489 have not.
+pub const MAGIC_COOKIE: u32 = 0x2112_a442;
+/// How many attributes are looked at. A request that goes on beyond is malformed.
+pub const MAX_ATTRIBUTES: u32 = 32;
+/// How many unknown ones are named in an answer: a power of two. A request that has more is malformed.
+pub const MAX_UNKNOWN: usize = 16;
+
+/// Types of messages (RFC 8489 5): class and method Binding.
+pub mod message {
+    /// A Binding request.
+    pub const REQUEST: u16 = 0x0001;
+    /// Its success response.
+    pub const SUCCESS: u16 = 0x0101;
+    /// Its error response.
+    pub const ERROR: u16 = 0x0111;
+}
+
+/// Types of attributes (RFC 8489 18.3). Below [`attribute::OPTIONAL`], whoever does not know one may not ignore it.
+pub mod attribute {
+    #![expect(missing_docs, reason = "the names are those of the RFC")]
+    pub const MAPPED_ADDRESS: u16 = 0x0001;
+    pub const USERNAME: u16 = 0x0006;
+    pub const MESSAGE_INTEGRITY: u16 = 0x0008;
+    pub const ERROR_CODE: u16 = 0x0009;
+    pub const UNKNOWN_ATTRIBUTES: u16 = 0x000a;
+    pub const REALM: u16 = 0x0014;
+    pub const NONCE: u16 = 0x0015;
+    pub const MESSAGE_INTEGRITY_SHA256: u16 = 0x001c;
+    pub const PASSWORD_ALGORITHM: u16 = 0x001d;
+    pub const USERHASH: u16 = 0x001e;
+    pub const XOR_MAPPED_ADDRESS: u16 = 0x0020;
+    pub const OPTIONAL: u16 = 0x8000;
+    pub const SOFTWARE: u16 = 0x8022;
+    pub const FINGERPRINT: u16 = 0x8028;
+}
+
+/// A Binding request; lives in memory between steps.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Request {
+    at: u32,
+    end: u32,
+    /// Where FINGERPRINT begins; 0: it has none.
+    fingerprint: u32,
+    crc: crc::Cursor,
+    /// Without a magic cookie: of RFC 3489.
+    classic: bool,
+    credentials: bool,
+    malformed: bool,
+    unknowns: u8,
+    /// Attributes that may not be ignored and are not known.
+    unknown: [u16; MAX_UNKNOWN],
+}
+
+// SAFETY: repr(C), aligned words (asserted where used); zero is a value of each field.
+unsafe impl Words for Request {}
+
+impl Request {
+    /// Reads a message whose length was checked (see [`crate::demux`]). How it is to be answered:
+    /// [`Counter::StunAnswered`] or [`Counter::StunRefused`].
+    ///
+    /// # Errors
+    /// Why it is left alone.
+    #[inline(always)]
+    pub fn read<S: Source + ?Sized, L: Repeat>(&mut self, source: &S) -> Result<Counter, Counter> {
+        // SAFETY: a valid reference. All zero is before the first byte.
+        unsafe { words::zero(self) };
+        let first = source.word(0);
+        if u16::from_be_bytes([byte(first, 0), byte(first, 1)]) != message::REQUEST {
+            return Err(Counter::StunNotRequest);
+        }
+        self.classic = (first >> 32) as u32 != MAGIC_COOKIE.to_be();
+        self.at = HEADER;
+        self.end = source.len();
+        L::repeat(MAX_ATTRIBUTES, || self.step(source));
+        if self.malformed || self.at != self.end {
+            return Err(Counter::StunMalformed);
+        }
+        if self.credentials {
+            return Err(Counter::StunCredentials);
+        }
+        if self.fingerprint != 0 && !self.matches::<S, L>(source) {
+            return Err(Counter::StunBadFingerprint);
+        }
+        Ok(if self.unknowns == 0 {
+            Counter::StunAnswered
+        } else {
+            Counter::StunRefused
+        })
+    }
+
+    /// Reads an attribute. False after the last.
+    #[inline(always)]
+    fn step<S: Source + ?Sized>(&mut self, source: &S) -> bool {
+        use attribute::{
+            ERROR_CODE, FINGERPRINT, MAPPED_ADDRESS, MESSAGE_INTEGRITY, MESSAGE_INTEGRITY_SHA256,
+            NONCE, OPTIONAL, PASSWORD_ALGORITHM, REALM, UNKNOWN_ATTRIBUTES, USERHASH, USERNAME,
+            XOR_MAPPED_ADDRESS,
+        };
+        let at = self.at;
+        if at >= self.end {
+            return false;
+        }
+        let word = source.word(at);
+        let kind = u16::from_be_bytes([byte(word, 0), byte(word, 1)]);
+        let len = u32::from(u16::from_be_bytes([byte(word, 2), byte(word, 3)]));
+        let next = at + 4 + ((len + 3) & !3);
+        // FINGERPRINT is the last (RFC 8489 14.7).
+        if next > self.end || self.fingerprint != 0 {
+            self.malformed = true;
+            return false;
+        }
+        self.at = next;
+        match kind {
+            FINGERPRINT if !self.classic => {
+                self.fingerprint = at;
+                self.malformed = len != 4;
+            }
+            OPTIONAL.. => {}
+            USERNAME
+            | MESSAGE_INTEGRITY
+            | MESSAGE_INTEGRITY_SHA256
+            | REALM
+            | NONCE
+            | USERHASH
+            | PASSWORD_ALGORITHM => self.credentials = true,
+            // Known, and of no use in a request: ignored (RFC 8489 6.3.1).
+            MAPPED_ADDRESS | XOR_MAPPED_ADDRESS | ERROR_CODE | UNKNOWN_ATTRIBUTES => {}
+            _ => return self.note_unknown(kind),
+        }
+        !self.malformed
+    }
+
+    #[inline(always)]
+    fn note_unknown(&mut self, kind: u16) -> bool {
+        if usize::from(self.unknowns) >= MAX_UNKNOWN {
+            self.malformed = true;
+            return false;
+        }
+        let place = bounded::<MAX_UNKNOWN>(usize::from(self.unknowns));
+        // SAFETY: the index is in bounds.
+        unsafe { *self.unknown.get_unchecked_mut(place) = kind };
+        self.unknowns += 1;
+        true
+    }
+
+    /// Whether FINGERPRINT is that of the message (RFC 8489 14.7).
+    #[inline(always)]
+    fn matches<S: Source + ?Sized, L: Repeat>(&mut self, source: &S) -> bool {
+        let fingerprint = self.fingerprint;
+        let said = u32::from_be((source.word(fingerprint) >> 32) as u32);
+        let word = |at| source.word(at) as u32;
+        said == crc::fingerprint::<L>(word, fingerprint, &mut self.crc)
+    }
+}
+
+/// Whether a request may be answered, by what `ADDRESSES` says of its source and of its destination.
+///
+/// # Errors
+/// Why it is left alone.
+#[inline(always)]
+pub fn may_answer(
+    source: &Endpoint,
+    of_source: Option<u32>,
+    of_destination: Option<u32>,
+) -> Result<(), Counter> {
+    if of_destination != Some(address::LOCAL) {
+        return Err(Counter::StunNotHere);
+    }
+    match of_source {
+        Some(address::ON_LINK) => Ok(()),
+        None if !source.is_private() => Ok(()),
+        _ => Err(Counter::StunBadSource),
+    }
+}
+
+/// The part of a source that has an allowance: an IPv4 address, or an IPv6 network of 64 bits, of which a host can
+/// have every address.
+#[inline(always)]
+#[must_use]
+pub fn payer(source: &Endpoint) -> [u64; 2] {
+    if source.is_v4() {
+        source.addr
+    } else {
+        [source.addr[0], 0]
+    }
+}
+
+/// Notes where a request came from. That proves nothing, but shows who is alive: sources are found again by the
+/// learned addresses of bindings, whoever lists them. `keepalive`: it came to a SIP port.
+#[inline(always)]
+pub fn note<E: Env>(env: &E, source: &Endpoint, keepalive: bool) {
+    let key = SlotKey::of(env.mix(source.addr[0], source.addr[1], u64::from(source.port)));
+    let now = ticks(env.now());
+    let entry = env.entry();
+    entry.at = now;
+    entry.contact = u64::from(now);
+    entry.set_peer(source);
+    if keepalive {
+        entry.flags = flag::KEEPALIVE;
+    }
+    if let Some(known) = env.slots(Table::Stun, &key).and_then(|s| s.find(&key)) {
+        entry.contact = known.contact;
+        entry.flags |= known.flags;
+        entry.sent = known.sent;
+    }
+    entry.sent = entry.sent.saturating_add(1);
+    if env
+        .slots(Table::Stun, &key)
+        .is_none_or(|mut slots| !slots.put(&key, entry))
+    {
+        env.count(Counter::SlotBusy);
+    }
+}

@@ -1,0 +1,194 @@
+//! The answer to a Binding request.
+//!
+//! It is short: an answer's IP packet is never longer than 1.6 times that of its request, so that nobody gains by
+//! asking in another's name. Therefore an error has no reason phrase, and SOFTWARE is an option.
+
+use super::{MAGIC_COOKIE, MAX_UNKNOWN, Request, attribute, crc, message};
+use crate::abi::Endpoint;
+use crate::message::bounded;
+use crate::source::{Repeat, Source};
+use crate::words::{self, Words};
+
+/// Room for the longest answer, in words of four bytes: a power of two.
+pub const ROOM: usize = 32;
+
+/// Header, ERROR-CODE, UNKNOWN-ATTRIBUTES, SOFTWARE and FINGERPRINT.
+const LONGEST: usize = 5 + 2 + (1 + MAX_UNKNOWN / 2) + 3 + 2;
+const _: () = assert!(LONGEST <= ROOM);
+
+/// Value of SOFTWARE, filled up with zeros to a multiple of four.
+const SOFTWARE: [u8; 8] = *b"sipnat\0\0";
+const SOFTWARE_LEN: u32 = 6;
+
+/// The families of addresses in attributes (RFC 8489 14.1).
+const IPV4: u32 = 1;
+const IPV6: u32 = 2;
+
+/// An answer; lives in memory while it is made.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Reply {
+    /// Words of `words` that are used.
+    used: u32,
+    crc: crc::Cursor,
+    reserved: u32,
+    /// The message as it lies in the packet; behind it are zeros.
+    words: [u32; ROOM],
+}
+
+// SAFETY: repr(C), aligned words (asserted where used), integers only.
+unsafe impl Words for Reply {}
+
+impl Reply {
+    /// Makes the answer to `request`, which `source` is the text of, and which came from `peer`.
+    #[inline(always)]
+    pub fn make<S: Source + ?Sized, L: Repeat>(
+        &mut self,
+        request: &Request,
+        source: &S,
+        peer: &Endpoint,
+        software: bool,
+    ) {
+        // SAFETY: a valid reference.
+        unsafe { words::zero(self) };
+        let refused = request.unknowns != 0;
+        // The length is known at the end. The transaction's ID is that of the request, as are the four bytes where
+        // the cookie is in newer ones.
+        self.put(0);
+        let (low, high) = (source.word(4), source.word(12));
+        let transaction = [
+            low as u32,
+            (low >> 32) as u32,
+            high as u32,
+            (high >> 32) as u32,
+        ];
+        for word in transaction {
+            self.put(word);
+        }
+        if refused {
+            self.put_refusal(request);
+        } else {
+            self.put_address(peer, &transaction, request.classic);
+        }
+        if software {
+            let [a, b, c, d, e, f, g, h] = SOFTWARE;
+            self.put_be(u32::from(attribute::SOFTWARE) << 16 | SOFTWARE_LEN);
+            self.put_be(u32::from_be_bytes([a, b, c, d]));
+            self.put_be(u32::from_be_bytes([e, f, g, h]));
+        }
+        let kind = u32::from(if refused {
+            message::ERROR
+        } else {
+            message::SUCCESS
+        });
+        let print = request.fingerprint != 0;
+        let before = self.len();
+        let len = before - super::HEADER + if print { 8 } else { 0 };
+        self.words[0] = (kind << 16 | len).to_be();
+        if print {
+            let words = &self.words;
+            let word = |at: u32| {
+                // SAFETY: the index is in bounds.
+                unsafe { *words.get_unchecked(bounded::<ROOM>(at as usize / 4)) }
+            };
+            let value = crc::fingerprint::<L>(word, before, &mut self.crc);
+            self.put_be(u32::from(attribute::FINGERPRINT) << 16 | 4);
+            self.put_be(value);
+        }
+    }
+
+    /// XOR-MAPPED-ADDRESS (RFC 8489 14.2), or for clients of RFC 3489 MAPPED-ADDRESS.
+    #[inline(always)]
+    fn put_address(&mut self, peer: &Endpoint, transaction: &[u32; 4], classic: bool) {
+        let (kind, port, mask) = if classic {
+            (attribute::MAPPED_ADDRESS, peer.port, [0; 4])
+        } else {
+            let port = peer.port ^ (MAGIC_COOKIE >> 16);
+            (attribute::XOR_MAPPED_ADDRESS, port, *transaction)
+        };
+        let (family, len) = if peer.is_v4() { (IPV4, 8) } else { (IPV6, 20) };
+        self.put_be(u32::from(kind) << 16 | len);
+        self.put_be(family << 16 | port);
+        if peer.is_v4() {
+            self.put((peer.addr[1] >> 32) as u32 ^ mask[0]);
+        } else {
+            self.put(peer.addr[0] as u32 ^ mask[0]);
+            self.put((peer.addr[0] >> 32) as u32 ^ mask[1]);
+            self.put(peer.addr[1] as u32 ^ mask[2]);
+            self.put((peer.addr[1] >> 32) as u32 ^ mask[3]);
+        }
+    }
+
+    /// ERROR-CODE 420 and UNKNOWN-ATTRIBUTES (RFC 8489 14.8, 14.13).
+    #[inline(always)]
+    fn put_refusal(&mut self, request: &Request) {
+        self.put_be(u32::from(attribute::ERROR_CODE) << 16 | 4);
+        self.put_be(4 << 8 | 20);
+        let count = u32::from(request.unknowns);
+        // RFC 3489 11.2.10 wants a whole number of words: one is named twice then.
+        let named = if request.classic {
+            (count + 1) & !1
+        } else {
+            count
+        };
+        self.put_be(u32::from(attribute::UNKNOWN_ATTRIBUTES) << 16 | named * 2);
+        for pair in 0..MAX_UNKNOWN / 2 {
+            let at = pair as u32 * 2;
+            if at < count {
+                let first = u32::from(request.unknown[pair * 2]);
+                let second = if at + 1 < count {
+                    u32::from(request.unknown[pair * 2 + 1])
+                } else if request.classic {
+                    first
+                } else {
+                    0
+                };
+                self.put_be(first << 16 | second);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn put_be(&mut self, value: u32) {
+        self.put(value.to_be());
+    }
+
+    #[inline(always)]
+    fn put(&mut self, word: u32) {
+        let place = bounded::<ROOM>(self.used as usize);
+        // SAFETY: the index is in bounds.
+        unsafe { *self.words.get_unchecked_mut(place) = word };
+        self.used += 1;
+    }
+
+    /// Bytes.
+    #[inline(always)]
+    #[must_use]
+    pub const fn len(&self) -> u32 {
+        self.used * 4
+    }
+
+    /// Whether nothing was made.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.used == 0
+    }
+
+    /// Its words, and zeros behind them.
+    #[inline(always)]
+    #[must_use]
+    pub const fn words(&self) -> &[u32; ROOM] {
+        &self.words
+    }
+}
+
+/// The Internet checksum of words whose sum this is, as it lies in memory (RFC 1071).
+#[inline(always)]
+#[must_use]
+pub const fn checksum(sum: u64) -> u16 {
+    let sum = (sum >> 32) + (sum & 0xffff_ffff);
+    let sum = (sum >> 32) + (sum & 0xffff_ffff);
+    let sum = (sum >> 16) + (sum & 0xffff);
+    let sum = (sum >> 16) + (sum & 0xffff);
+    !(sum as u16)
+}

@@ -1,0 +1,139 @@
+//! Turns the frame of a Binding request into its answer.
+
+use aya_ebpf::helpers::generated::bpf_xdp_adjust_tail;
+use aya_ebpf::programs::XdpContext;
+use nat_common::abi::Endpoint;
+use nat_common::stun::reply::{Reply, checksum};
+use network_types::ip::IpProto;
+use network_types::udp::UdpHdr;
+
+use crate::packet::{Datagram, Frame};
+
+/// Hops that the answer may go.
+const TTL: u8 = 64;
+/// Version and length of an IPv4 header without options.
+const IPV4: u32 = 0x45 << 24;
+/// It is no fragment, and therefore needs no identification (RFC 6864 4.1).
+const DONT_FRAGMENT: u32 = 0x4000;
+/// Version of an IPv6 header.
+const IPV6: u32 = 6 << 28;
+
+/// What came of it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Written {
+    /// The frame is the answer.
+    Done,
+    /// The frame cannot have the length of the answer. It is as it was.
+    Refused,
+    /// The frame is half an answer.
+    Broken,
+}
+
+/// Writes the answer from where the request was sent to, to where it came from. The tags of VLANs stay.
+#[inline(never)]
+pub(crate) fn write(ctx: &XdpContext, datagram: &Datagram, reply: &Reply) -> Written {
+    let udp_len = UdpHdr::LEN as u32 + reply.len();
+    let longer = (datagram.udp + udp_len).wrapping_sub(Frame::from(ctx).total()) as i32;
+    // SAFETY: the kernel gives a valid context.
+    if longer != 0 && unsafe { bpf_xdp_adjust_tail(ctx.ctx, longer) } != 0 {
+        return Written::Refused;
+    }
+    // The pointers of before are no more valid.
+    let frame = &Frame::from(ctx);
+    if ethernet(frame) && ip(frame, datagram, udp_len) && udp(frame, datagram, udp_len, reply) {
+        Written::Done
+    } else {
+        Written::Broken
+    }
+}
+
+/// Swaps the addresses.
+#[inline(always)]
+fn ethernet(frame: &Frame) -> bool {
+    let (Some(first), Some(second)) = (frame.load(0), frame.load(4)) else {
+        return false;
+    };
+    // Six bytes of each, in words of four.
+    frame.store(0, (second >> 16) as u32)
+        && frame.store(4, (second >> 48) as u32 | (first as u32) << 16)
+        && frame.store(8, (first >> 16) as u32)
+}
+
+#[inline(always)]
+fn ip(frame: &Frame, datagram: &Datagram, udp_len: u32) -> bool {
+    let (from, to, at) = (&datagram.destination, &datagram.source, datagram.ip);
+    if from.is_v4() {
+        let total = datagram.udp - at + udp_len;
+        let first = (IPV4 | total).to_be();
+        let second = DONT_FRAGMENT.to_be();
+        let third = |check: u16| {
+            let [a, b] = check.to_ne_bytes();
+            u32::from_ne_bytes([TTL, IpProto::Udp as u8, a, b])
+        };
+        let (from, to) = (
+            u32::from_ne_bytes(from.as_v4()),
+            u32::from_ne_bytes(to.as_v4()),
+        );
+        let sum = [first, second, third(0), from, to]
+            .into_iter()
+            .fold(0, |sum, word| sum + u64::from(word));
+        frame.store(at, first)
+            && frame.store(at + 4, second)
+            && frame.store(at + 8, third(checksum(sum)))
+            && frame.store(at + 12, from)
+            && frame.store(at + 16, to)
+    } else {
+        frame.store(at, IPV6.to_be())
+            && frame.store(
+                at + 4,
+                (udp_len << 16 | (IpProto::Udp as u32) << 8 | u32::from(TTL)).to_be(),
+            )
+            && address(frame, at + 8, from)
+            && address(frame, at + 24, to)
+    }
+}
+
+#[inline(always)]
+fn address(frame: &Frame, at: u32, endpoint: &Endpoint) -> bool {
+    let [high, low] = endpoint.addr;
+    frame.store(at, high as u32)
+        && frame.store(at + 4, (high >> 32) as u32)
+        && frame.store(at + 8, low as u32)
+        && frame.store(at + 12, (low >> 32) as u32)
+}
+
+#[inline(always)]
+fn udp(frame: &Frame, datagram: &Datagram, udp_len: u32, reply: &Reply) -> bool {
+    let (from, to, at) = (&datagram.destination, &datagram.source, datagram.udp);
+    let ports = (from.port << 16 | to.port).to_be();
+    // The prefix of IPv4-mapped addresses is no more than a zero to this sum.
+    let mut sum = u64::from(ports)
+        + u64::from((IpProto::Udp as u32).to_be())
+        // In the pseudo-header, and in the header.
+        + 2 * u64::from(udp_len.to_be());
+    for word in [from.addr[0], from.addr[1], to.addr[0], to.addr[1]] {
+        sum += (word >> 32) + (word & 0xffff_ffff);
+    }
+    for word in reply.words() {
+        sum += u64::from(*word);
+    }
+    let check = match checksum(sum) {
+        // 0 says that there is none (RFC 768).
+        0 => u16::MAX,
+        check => check,
+    };
+    let length = (udp_len << 16).to_be()
+        | u32::from_ne_bytes({
+            let [a, b] = check.to_ne_bytes();
+            [0, 0, a, b]
+        });
+    let start = at + UdpHdr::LEN as u32;
+    let mut done = frame.store(at, ports) && frame.store(at + 4, length);
+    for (index, word) in reply.words().iter().enumerate() {
+        let offset = index as u32 * 4;
+        if offset < reply.len() {
+            done &= frame.store(start + offset, *word);
+        }
+    }
+    done
+}
