@@ -79,9 +79,7 @@ pub const TABLES: usize = 6;
 pub trait Env {
     /// `CLOCK_MONOTONIC_COARSE`, nanoseconds.
     fn now(&self) -> u64;
-    /// Hashes parts of the message with the secret, a bit for each (see [`Field`]), for [`Self::hash`].
-    fn digest(&self, m: &Message, parts: u32);
-    /// The hash of a part by its index; 0 for one that is not there.
+    /// The hash of a part of the message by its index, see [`Text::digest`]; 0 for one that is not there.
     fn hash(&self, part: usize) -> u64;
     /// The set of a table in which a key belongs. Room for copies is one per table, so what was found
     /// in a table is valid until the next look into the same table.
@@ -96,8 +94,6 @@ pub trait Env {
     /// Room for a binding, in which is what was left there.
     #[expect(clippy::mut_from_ref, reason = "memory for one message")]
     fn draft(&self) -> &mut Binding;
-    /// Copies part of the message into a draft's text.
-    fn name(&self, draft: &mut Binding, span: Span);
     /// Stores a draft. False if the table is full.
     fn put_dialog(&self, key: &DialogKey, draft: &Binding) -> bool;
     /// Stores a draft. False if the table is full.
@@ -117,12 +113,38 @@ pub trait Env {
     fn remember(&self, record: &Record);
     /// Adds one to a counter, and an event to the record.
     fn count(&self, counter: Counter);
+
+    /// [`place_dialog`]; a kernel has it as a function that is verified once.
+    #[inline(always)]
+    fn place_dialog(&self, m: &Message, call: u64, tag: u64, place: &Entry) -> bool
+    where
+        Self: Sized,
+    {
+        place_dialog(self, m, call, tag, place)
+    }
+
+    /// [`place_contact`], likewise.
+    #[inline(always)]
+    fn place_contact(&self, key: &ContactKey, draft: &mut Binding) -> bool
+    where
+        Self: Sized,
+    {
+        place_contact(self, key, draft)
+    }
+}
+
+/// What needs the text of the message at hand.
+pub trait Text: Env {
+    /// Hashes parts of the message with the secret, a bit for each (see [`Field`]), for [`Env::hash`].
+    fn digest(&self, m: &Message, parts: u32);
+    /// Copies part of the message into a draft's text.
+    fn name(&self, draft: &mut Binding, span: Span);
 }
 
 /// A message arrived from `peer`. The packet goes to the PBX in any case; the counter says what was
 /// made of it.
 #[inline(always)]
-pub fn ingress<E: Env>(env: &E, m: &Message, peer: &Endpoint) -> Counter {
+pub fn ingress<E: Text>(env: &E, m: &Message, peer: &Endpoint) -> Counter {
     let call = identify(env, m, Way::In);
     if m.status == 0 {
         return request_in(env, m, call, peer);
@@ -138,7 +160,7 @@ pub fn ingress<E: Env>(env: &E, m: &Message, peer: &Endpoint) -> Counter {
 /// The PBX sends a message. `to` is where the packet is going, and changed if it is to go elsewhere; the
 /// counter says why.
 #[inline(always)]
-pub fn egress<E: Env>(env: &E, m: &Message, to: &mut Endpoint) -> Counter {
+pub fn egress<E: Text>(env: &E, m: &Message, to: &mut Endpoint) -> Counter {
     let call = identify(env, m, Way::Out);
     begin_record(env, m, call);
     env.record().set_meant(to);
@@ -163,7 +185,7 @@ enum Way {
 
 /// Hashes what is looked up or noted of a message, all at once. The hash of the Call-ID.
 #[inline(always)]
-fn identify<E: Env>(env: &E, m: &Message, way: Way) -> u64 {
+fn identify<E: Text>(env: &E, m: &Message, way: Way) -> u64 {
     let request = m.status == 0;
     // Who sends a request is in From (RFC 3261 8.1.1.3); of both, the terminal's tag counts.
     let tag = if request == (way == Way::In) {
@@ -274,7 +296,7 @@ fn request_in<E: Env>(env: &E, m: &Message, call: u64, peer: &Endpoint) -> Count
 /// terminal can be reached where the request was sent; if that was where it used to send from, and it now sends
 /// from elsewhere, that its mapping has changed.
 #[inline(always)]
-fn response_in<E: Env>(env: &E, m: &Message, call: u64, peer: &Endpoint) -> Counter {
+fn response_in<E: Text>(env: &E, m: &Message, call: u64, peer: &Endpoint) -> Counter {
     let branch = env.hash(Field::Branch as usize);
     let key = key::transaction(call, branch, m.cseq, m.method);
     let now = ticks(env.now());
@@ -392,7 +414,7 @@ fn note_peer<E: Env>(env: &E, learned: &Endpoint, meant: &Endpoint, state: u16) 
 
 /// The PBX's answer decides what a request of a terminal was worth, and goes back to its source.
 #[inline(never)]
-fn response_out<E: Env>(env: &E, m: &Message, call: u64, to: &mut Endpoint) -> Counter {
+fn response_out<E: Text>(env: &E, m: &Message, call: u64, to: &mut Endpoint) -> Counter {
     let branch = env.hash(Field::Branch as usize);
     let key = key::transaction(call, branch, m.cseq, m.method);
     let Some(request) = env.slots(Table::Inbound, &key).and_then(|s| s.find(&key)) else {
@@ -486,7 +508,7 @@ fn late_response_out<E: Env>(env: &E, m: &Message, call: u64, to: &mut Endpoint)
 
 /// What the PBX's response makes of a terminal's request.
 #[inline(always)]
-fn answered<E: Env>(env: &E, m: &Message, call: u64, request: &mut Entry) {
+fn answered<E: Text>(env: &E, m: &Message, call: u64, request: &mut Entry) {
     if m.status <= 100 {
         return;
     }
@@ -535,9 +557,31 @@ fn forget_pending<E: Env>(env: &E, call: u64, tag: u64, request: &Entry) -> bool
 }
 
 /// A dialog end is believed to be at `place`, whose flags say why: the PBX accepted its request `m`, or it
-/// answered a request of the PBX with `m`. A function of its own in the kernel, whose stack is small.
-#[inline(never)]
-fn accept_dialog<E: Env>(env: &E, m: &Message, call: u64, tag: u64, place: &Entry) {
+/// answered a request of the PBX with `m`.
+#[inline(always)]
+fn accept_dialog<E: Text>(env: &E, m: &Message, call: u64, tag: u64, place: &Entry) {
+    if !env.place_dialog(m, call, tag, place) {
+        return;
+    }
+    let draft = env.draft();
+    let terminal = if place.flags & flag::PBX == 0 {
+        Field::FromUri
+    } else {
+        Field::ToUri
+    };
+    env.name(draft, m.span(terminal));
+    put_dialog(
+        env,
+        &DialogKey { call, tag },
+        draft,
+        Counter::DialogActivated,
+    );
+}
+
+/// Moves, confirms or ends a dialog end, or leaves it as it is. If it is new, it is put into the draft, without a
+/// name: true.
+#[inline(always)]
+pub fn place_dialog<E: Env>(env: &E, m: &Message, call: u64, tag: u64, place: &Entry) -> bool {
     let key = DialogKey { call, tag };
     let now = env.now();
     let known = live_dialog(env, &key);
@@ -548,12 +592,6 @@ fn accept_dialog<E: Env>(env: &E, m: &Message, call: u64, tag: u64, place: &Entr
         draft.key = [call, tag];
         draft.call = place.contact;
         draft.created = now;
-        let terminal = if place.flags & flag::PBX == 0 {
-            Field::FromUri
-        } else {
-            Field::ToUri
-        };
-        env.name(draft, m.span(terminal));
         settle(draft, m, place, now);
         if place.flags & (flag::PBX | flag::IN_DIALOG) == flag::IN_DIALOG && !draft.has(flag::ENDED)
         {
@@ -562,15 +600,34 @@ fn accept_dialog<E: Env>(env: &E, m: &Message, call: u64, tag: u64, place: &Entr
             draft.flags |= flag::EARLY;
             draft.expires = now + EARLY_LIFE;
         }
-        return put_dialog(env, &key, draft, Counter::DialogActivated);
+        return true;
     };
+    let event = renew_dialog(env, m, known, place, now);
+    if event == Counter::DialogMoved {
+        put_dialog(env, &key, draft, event);
+    } else {
+        env.count(event);
+    }
+    false
+}
+
+/// The same of one that is known, and copied to the draft. If it moved, the draft is what it becomes.
+#[inline(always)]
+fn renew_dialog<E: Env>(
+    env: &E,
+    m: &Message,
+    known: *mut Binding,
+    place: &Entry,
+    now: u64,
+) -> Counter {
+    let draft = env.draft();
     let newest = if place.flags & flag::PBX == 0 {
         draft.cseq
     } else {
         draft.peer_cseq
     };
     if m.cseq < newest {
-        return env.count(Counter::DialogStale);
+        return Counter::DialogStale;
     }
     let ended = draft.has(flag::ENDED);
     if draft.learned != place.peer() {
@@ -578,11 +635,11 @@ fn accept_dialog<E: Env>(env: &E, m: &Message, call: u64, tag: u64, place: &Entr
             place.flags & flag::PBX != 0 && place.contact != 0 && place.contact == draft.call;
         if place.flags & flag::IN_DIALOG == 0 && !ended && !began_it {
             // A new dialog was accepted, not a message of this one.
-            return env.count(Counter::DialogGuarded);
+            return Counter::DialogGuarded;
         }
         if place.flags & flag::PBX != 0 && !is_later(place.at, ticks(draft.seen)) {
             // The PBX asked before it heard where the terminal is now.
-            return env.count(Counter::DialogStale);
+            return Counter::DialogStale;
         }
         let expires = draft.expires;
         settle(draft, m, place, now);
@@ -590,7 +647,7 @@ fn accept_dialog<E: Env>(env: &E, m: &Message, call: u64, tag: u64, place: &Entr
             draft.flags |= flag::ENDED;
             draft.expires = expires;
         }
-        return put_dialog(env, &key, draft, Counter::DialogMoved);
+        return Counter::DialogMoved;
     }
     // SAFETY: `dialog` gives valid pointers. Others may write to the binding meanwhile: each field is
     // written once.
@@ -603,19 +660,19 @@ fn accept_dialog<E: Env>(env: &E, m: &Message, call: u64, tag: u64, place: &Entr
         }
         (*known).seen = now;
         if ended {
-            return env.count(Counter::DialogRefreshed);
+            return Counter::DialogRefreshed;
         }
         if place.flags & flag::ENDED != 0 {
             (*known).flags |= flag::ENDED;
             (*known).expires = now + ENDED_LIFE;
-            return env.count(Counter::DialogEnded);
+            return Counter::DialogEnded;
         }
         if place.flags & flag::EARLY == 0 {
             (*known).flags &= !flag::EARLY;
         }
         (*known).expires = now + life((*known).flags);
-        env.count(Counter::DialogRefreshed);
     }
+    Counter::DialogRefreshed
 }
 
 /// Whether a moment, in ticks, comes after another.
@@ -696,7 +753,7 @@ fn granted(m: &Message, index: usize) -> Option<u32> {
 /// The PBX accepted a REGISTER: its contact is active for as long as granted. The draft is made once, and
 /// stored under the contact's two keys.
 #[inline(never)]
-fn registered<E: Env>(env: &E, m: &Message, call: u64, request: &Entry) {
+fn registered<E: Text>(env: &E, m: &Message, call: u64, request: &Entry) {
     let aor = env.hash(Field::ToUri as usize);
     let now = env.now();
     let draft = env.draft();
@@ -748,20 +805,20 @@ fn registered<E: Env>(env: &E, m: &Message, call: u64, request: &Entry) {
     draft.flags = request.flags & flag::DIRECT;
     env.name(draft, m.span(Field::ToUri));
     let uri = request.contact;
-    if accept_contact(env, &ContactKey { uri, aor }, draft) {
-        accept_contact(env, &ContactKey { uri, aor: 0 }, draft);
+    if env.place_contact(&ContactKey { uri, aor }, draft) {
+        env.place_contact(&ContactKey { uri, aor: 0 }, draft);
     }
 }
 
 /// Stores, moves or removes one entry of a contact; a draft that is over at once removes. False if the
 /// REGISTER is older than what is known. Events are counted once for the two entries.
-#[inline(never)]
-fn accept_contact<E: Env>(env: &E, key: &ContactKey, draft: &mut Binding) -> bool {
+#[inline(always)]
+pub fn place_contact<E: Env>(env: &E, key: &ContactKey, draft: &mut Binding) -> bool {
     let now = env.now();
     draft.key = [key.uri, key.aor];
     let removes = draft.expires <= now;
     let mut event = Counter::ContactActivated;
-    // SAFETY: as in `accept_dialog`.
+    // SAFETY: as in `renew_dialog`.
     unsafe {
         if let Some(known) = env.contact(key).map(NonNull::as_ptr)
             && (*known).key == draft.key
@@ -824,7 +881,7 @@ unsafe fn is_live<E: Env>(env: &E, known: *const Binding, now: u64) -> bool {
 
 /// Where a request of the PBX should go.
 #[inline(never)]
-fn request_out<E: Env>(env: &E, m: &Message, call: u64, to: &mut Endpoint) -> Counter {
+fn request_out<E: Text>(env: &E, m: &Message, call: u64, to: &mut Endpoint) -> Counter {
     let branch = env.hash(Field::Branch as usize);
     let follows = m.method == Method::Ack || m.method == Method::Cancel;
     let routed = m.headers & header::ROUTE != 0;
@@ -879,7 +936,7 @@ fn request_out<E: Env>(env: &E, m: &Message, call: u64, to: &mut Endpoint) -> Co
 /// went, else its contact. `before` is the transmission before, if there was one; also returned is how many there were
 /// since the terminal is where it is.
 #[inline(always)]
-fn aim<E: Env>(
+fn aim<E: Text>(
     env: &E,
     m: &Message,
     call: u64,
@@ -985,7 +1042,7 @@ fn after_invite<E: Env>(
 
 /// The dialog end that a request is meant for, and a copy of it in the draft.
 #[inline(always)]
-fn dialog_end<E: Env>(env: &E, m: &Message, call: u64) -> Option<NonNull<Binding>> {
+fn dialog_end<E: Text>(env: &E, m: &Message, call: u64) -> Option<NonNull<Binding>> {
     let tag = env.hash(Field::ToTag as usize);
     env.record().tag = tag;
     let key = DialogKey { call, tag };
@@ -1019,7 +1076,7 @@ fn live_contact<E: Env>(env: &E) -> Option<NonNull<Binding>> {
 /// The PBX may send within a dialog before it accepts it: a NOTIFY may be ahead of the 2xx to its
 /// SUBSCRIBE (RFC 6665 4.4.1). If exactly one source is pending, it is that. Whether it is.
 #[inline(never)]
-fn from_pending<E: Env>(env: &E, m: &Message, call: u64, tag: u64) -> bool {
+fn from_pending<E: Text>(env: &E, m: &Message, call: u64, tag: u64) -> bool {
     let key = key::pending(call, tag);
     let Some(pending) = env.slots(Table::Pending, &key).and_then(|s| s.find(&key)) else {
         return false;

@@ -17,6 +17,7 @@ const GENERATION: u64 = 0xfe;
 const HASH: u64 = !0xff;
 
 /// What names an entry: 56 bits in the tag, 32 in the entry, 32 in the place of the set.
+#[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SlotKey {
     tag: u64,
@@ -132,15 +133,11 @@ impl<'c> Slots<'c> {
     }
 
     /// A copy of the entry of a key.
-    #[inline(never)]
+    #[inline(always)]
     #[must_use]
-    pub fn find(mut self, key: &SlotKey) -> Option<&'c mut Entry> {
-        for way in 0..WAYS {
-            if self.read(way, key).is_some() {
-                return Some(self.copy);
-            }
-        }
-        None
+    pub fn find(self, key: &SlotKey) -> Option<&'c mut Entry> {
+        let found = global::slots_find(self.set.cast(), self.copy, key) != 0;
+        found.then_some(self.copy)
     }
 
     /// What was last found, here or by `note` when it says [`Noted::Same`].
@@ -157,8 +154,18 @@ impl<'c> Slots<'c> {
     }
 
     /// Notes an entry. One of the same key that is younger than `life` ticks stays.
-    #[inline(never)]
+    #[inline(always)]
     pub fn note(&mut self, key: &SlotKey, entry: &mut Entry, life: u32) -> Noted {
+        match global::slots_note(self.set.cast(), self.copy, key, entry, life) {
+            global::NEW => Noted::New,
+            global::SAME => Noted::Same,
+            global::OTHER => Noted::Other,
+            _ => Noted::Busy,
+        }
+    }
+
+    #[inline(always)]
+    fn note_here(&mut self, key: &SlotKey, entry: &mut Entry, life: u32) -> Noted {
         entry.check = key.check;
         let mut victim = WAYS;
         let mut oldest = 0;
@@ -197,8 +204,13 @@ impl<'c> Slots<'c> {
     }
 
     /// Sets flags on the entry of a key, or forgets it (`flags` 0). Whether that was done.
-    #[inline(never)]
+    #[inline(always)]
     pub fn amend(&mut self, key: &SlotKey, flags: u16) -> bool {
+        global::slots_amend(self.set.cast(), self.copy, key, flags) != 0
+    }
+
+    #[inline(always)]
+    fn amend_here(&mut self, key: &SlotKey, flags: u16) -> bool {
         for way in 0..WAYS {
             let Some(tag) = self.read(way, key) else {
                 continue;
@@ -236,6 +248,73 @@ impl<'c> Slots<'c> {
     #[inline(always)]
     fn release(&self, way: usize, tag: u64) {
         self.tag(way).store(tag);
+    }
+}
+
+/// What the kernel's verifier checks once, and not wherever it is called: functions that can be called by their
+/// names, of numbers and of pointers to whole types, which for all that it knows may be null.
+mod global {
+    use super::{Entry, Noted, Set, SlotKey, Slots, WAYS};
+
+    pub(super) const NEW: u32 = Noted::New as u32;
+    pub(super) const SAME: u32 = Noted::Same as u32;
+    pub(super) const OTHER: u32 = Noted::Other as u32;
+    const BUSY: u32 = Noted::Busy as u32;
+
+    /// See [`Slots::find`]. Not 0: it was found.
+    #[cfg_attr(target_arch = "bpf", unsafe(no_mangle))]
+    #[inline(never)]
+    pub(super) extern "C" fn slots_find(
+        set: *mut Set,
+        copy: *mut Entry,
+        key: *const SlotKey,
+    ) -> u32 {
+        if set.is_null() || copy.is_null() || key.is_null() {
+            return 0;
+        }
+        // SAFETY: they come from a `Slots` and a reference.
+        let (mut slots, key) = unsafe { (Slots::new(set, &mut *copy), &*key) };
+        for way in 0..WAYS {
+            if slots.read(way, key).is_some() {
+                return 1;
+            }
+        }
+        0
+    }
+
+    /// See [`Slots::note`]. A [`Noted`].
+    #[cfg_attr(target_arch = "bpf", unsafe(no_mangle))]
+    #[inline(never)]
+    pub(super) extern "C" fn slots_note(
+        set: *mut Set,
+        copy: *mut Entry,
+        key: *const SlotKey,
+        entry: *mut Entry,
+        life: u32,
+    ) -> u32 {
+        if set.is_null() || copy.is_null() || key.is_null() || entry.is_null() {
+            return BUSY;
+        }
+        // SAFETY: they come from a `Slots` and two references.
+        let (mut slots, key, entry) = unsafe { (Slots::new(set, &mut *copy), &*key, &mut *entry) };
+        slots.note_here(key, entry, life) as u32
+    }
+
+    /// See [`Slots::amend`]. Not 0: it was done.
+    #[cfg_attr(target_arch = "bpf", unsafe(no_mangle))]
+    #[inline(never)]
+    pub(super) extern "C" fn slots_amend(
+        set: *mut Set,
+        copy: *mut Entry,
+        key: *const SlotKey,
+        flags: u16,
+    ) -> u32 {
+        if set.is_null() || copy.is_null() || key.is_null() {
+            return 0;
+        }
+        // SAFETY: they come from a `Slots` and a reference.
+        let (mut slots, key) = unsafe { (Slots::new(set, &mut *copy), &*key) };
+        slots.amend_here(key, flags).into()
     }
 }
 

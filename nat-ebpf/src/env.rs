@@ -8,7 +8,7 @@ use nat_common::abi::{
     Binding, Config, ContactKey, DialogKey, Endpoint, Entry, Policy, Record, TEXT_LEN,
 };
 use nat_common::counter::Counter;
-use nat_common::engine::{Env, Table};
+use nat_common::engine::{self, Env, Table, Text};
 use nat_common::hash::{self, Cursor};
 use nat_common::message::{Message, SPANS, bounded};
 use nat_common::slots::{SlotKey, Slots};
@@ -21,23 +21,36 @@ use crate::maps::{
 use crate::packet::Payload;
 use crate::repeat::MayGoto;
 
-/// The kernel, while one message is worked on.
-pub(crate) struct Kernel<'p> {
-    payload: &'p Payload,
+/// The kernel, while one message is worked on. `P` is its payload, where that is at hand.
+pub(crate) struct Kernel<'r, P = ()> {
+    payload: P,
     config: &'static Config,
-    room: &'p Room,
+    room: &'r Room,
     now: u64,
 }
 
-impl<'p> Kernel<'p> {
+impl<'r> Kernel<'r, &'r Payload> {
     #[inline(always)]
-    pub(crate) fn new(payload: &'p Payload, config: &'static Config, room: &'p Room) -> Self {
+    pub(crate) fn new(payload: &'r Payload, config: &'static Config, room: &'r Room) -> Self {
         Self {
             payload,
             config,
             room,
             // SAFETY: a helper without arguments. It reads no clock, only what the last tick left.
             now: unsafe { bpf_ktime_get_coarse_ns() },
+        }
+    }
+}
+
+impl<'r> Kernel<'r> {
+    /// For what needs no payload.
+    #[inline(always)]
+    fn without_payload(config: &'static Config, room: &'r Room, now: u64) -> Self {
+        Self {
+            payload: (),
+            config,
+            room,
+            now,
         }
     }
 }
@@ -56,9 +69,48 @@ fn hash(payload: &Payload, span: Span, secret: &[u64; 2], cursor: &mut Cursor) -
     hash::span::<_, MayGoto>(payload, span, secret, cursor)
 }
 
+/// Verified once, as those of `nat_common::slots`; so are `place_dialog` and `place_contact`.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn mix(a: u64, b: u64, c: u64, secret: &[u64; 2]) -> u64 {
-    hash::words(a, b, c, secret)
+extern "C" fn mix(a: u64, b: u64, c: u64, secret: *const [u64; 2]) -> u64 {
+    if secret.is_null() {
+        return 0;
+    }
+    // SAFETY: it comes from a reference.
+    hash::words(a, b, c, unsafe { &*secret })
+}
+
+/// Of the message in the room of a direction. Not 0: a new dialog end is in the draft.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn place_dialog(
+    direction: u32,
+    call: u64,
+    tag: u64,
+    place: *const Entry,
+    now: u64,
+) -> u32 {
+    let (Some(room), Some(config)) = (Room::at(direction), maps::config()) else {
+        return 0;
+    };
+    if place.is_null() {
+        return 0;
+    }
+    // SAFETY: it comes from a reference.
+    let place = unsafe { &*place };
+    let env = Kernel::without_payload(config, &room, now);
+    engine::place_dialog(&env, room.message(), call, tag, place).into()
+}
+
+/// Of the draft in the room of a direction. 0: the REGISTER is an old one.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn place_contact(direction: u32, uri: u64, aor: u64, now: u64) -> u32 {
+    let (Some(room), Some(config)) = (Room::at(direction), maps::config()) else {
+        return 0;
+    };
+    let env = Kernel::without_payload(config, &room, now);
+    engine::place_contact(&env, &ContactKey { uri, aor }, room.draft()).into()
 }
 
 #[inline(never)]
@@ -75,15 +127,10 @@ fn copy(payload: &Payload, span: Span, draft: &mut Binding) {
     draft.text_len = len as u8;
 }
 
-impl Env for Kernel<'_> {
+impl<P> Env for Kernel<'_, P> {
     #[inline(always)]
     fn now(&self) -> u64 {
         self.now
-    }
-
-    #[inline(always)]
-    fn digest(&self, m: &Message, parts: u32) {
-        digest(self.payload, m, parts, &self.config.secret, self.room);
     }
 
     #[inline(always)]
@@ -135,11 +182,6 @@ impl Env for Kernel<'_> {
     }
 
     #[inline(always)]
-    fn name(&self, draft: &mut Binding, span: Span) {
-        copy(self.payload, span, draft);
-    }
-
-    #[inline(always)]
     fn put_dialog(&self, key: &DialogKey, draft: &Binding) -> bool {
         DIALOGS.insert(key, draft, 0).is_ok()
     }
@@ -187,5 +229,26 @@ impl Env for Kernel<'_> {
     fn count(&self, counter: Counter) {
         self.room.record().events |= counter.event_bit();
         maps::count(counter);
+    }
+    #[inline(always)]
+    fn place_dialog(&self, _: &Message, call: u64, tag: u64, place: &Entry) -> bool {
+        place_dialog(self.room.direction(), call, tag, place, self.now) != 0
+    }
+
+    #[inline(always)]
+    fn place_contact(&self, key: &ContactKey, _: &mut Binding) -> bool {
+        place_contact(self.room.direction(), key.uri, key.aor, self.now) != 0
+    }
+}
+
+impl Text for Kernel<'_, &Payload> {
+    #[inline(always)]
+    fn digest(&self, m: &Message, parts: u32) {
+        digest(self.payload, m, parts, &self.config.secret, self.room);
+    }
+
+    #[inline(always)]
+    fn name(&self, draft: &mut Binding, span: Span) {
+        copy(self.payload, span, draft);
     }
 }

@@ -5,7 +5,7 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::lpm_trie::Key;
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, PerCpuArray};
 use nat_common::abi::{
-    Binding, Config, ContactKey, DialogKey, Endpoint, Entry, PolicyRule, Record, Set,
+    Binding, Config, ContactKey, DialogKey, Endpoint, Entry, PolicyRule, Rate, Record, Set,
 };
 use nat_common::atomic::Word;
 use nat_common::bucket::{self, Buckets};
@@ -112,20 +112,39 @@ pub(crate) enum Direction {
 /// This CPU's room for one packet of a direction. No other packet of that direction is worked on by this
 /// CPU before this one is done, and no part is asked for again while the answer of before is in use:
 /// that makes the references below sound.
-pub(crate) struct Room(*mut Contents);
+pub(crate) struct Room {
+    contents: *mut Contents,
+    direction: u32,
+}
 
 #[expect(clippy::mut_from_ref, reason = "see `Room`")]
 impl Room {
     #[inline(always)]
     pub(crate) fn of(direction: Direction) -> Option<Self> {
-        SCRATCH.get_ptr_mut(direction as u32).map(Self)
+        Self::at(direction as u32)
+    }
+
+    /// The room of a [`Direction`], as a number.
+    #[inline(always)]
+    pub(crate) fn at(direction: u32) -> Option<Self> {
+        let contents = SCRATCH.get_ptr_mut(direction)?;
+        Some(Self {
+            contents,
+            direction,
+        })
+    }
+
+    /// Its [`Direction`], as a number.
+    #[inline(always)]
+    pub(crate) fn direction(&self) -> u32 {
+        self.direction
     }
 
     /// The datagram.
     #[inline(always)]
     pub(crate) fn datagram(&self) -> &mut Datagram {
         // SAFETY: see `Room`.
-        unsafe { &mut (*self.0).datagram }
+        unsafe { &mut (*self.contents).datagram }
     }
 
     /// The datagram goes to its destination until that is changed.
@@ -134,8 +153,8 @@ impl Room {
         // SAFETY: see `Room`.
         unsafe {
             words::copy(
-                &raw const (*self.0).datagram.destination,
-                &raw mut (*self.0).aim,
+                &raw const (*self.contents).datagram.destination,
+                &raw mut (*self.contents).aim,
             );
         };
     }
@@ -150,28 +169,28 @@ impl Room {
     #[inline(always)]
     pub(crate) fn aim(&self) -> &mut Endpoint {
         // SAFETY: see `Room`.
-        unsafe { &mut (*self.0).aim }
+        unsafe { &mut (*self.contents).aim }
     }
 
     /// Scans a message.
     #[inline(always)]
     pub(crate) fn scan(&self, payload: &Payload) -> Result<(), Doubt> {
         // SAFETY: see `Room`.
-        unsafe { &mut (*self.0).scan }.run::<_, MayGoto>(payload)
+        unsafe { &mut (*self.contents).scan }.run::<_, MayGoto>(payload)
     }
 
     /// The message last scanned.
     #[inline(always)]
     pub(crate) fn message(&self) -> &Message {
         // SAFETY: see `Room`.
-        unsafe { &(*self.0).scan.message }
+        unsafe { &(*self.contents).scan.message }
     }
 
     /// Room for a binding.
     #[inline(always)]
     pub(crate) fn draft(&self) -> &mut Binding {
         // SAFETY: see `Room`.
-        unsafe { &mut (*self.0).draft }
+        unsafe { &mut (*self.contents).draft }
     }
 
     /// An entry to fill in, emptied.
@@ -179,8 +198,8 @@ impl Room {
     pub(crate) fn entry(&self) -> &mut Entry {
         // SAFETY: see `Room`.
         unsafe {
-            words::zero(&raw mut (*self.0).entry);
-            &mut (*self.0).entry
+            words::zero(&raw mut (*self.contents).entry);
+            &mut (*self.contents).entry
         }
     }
 
@@ -188,42 +207,42 @@ impl Room {
     #[inline(always)]
     pub(crate) fn record(&self) -> &mut Record {
         // SAFETY: see `Room`.
-        unsafe { &mut (*self.0).record }
+        unsafe { &mut (*self.contents).record }
     }
 
     /// Where a hash keeps how far it has come.
     #[inline(always)]
     pub(crate) fn cursor(&self) -> &mut Cursor {
         // SAFETY: see `Room`.
-        unsafe { &mut (*self.0).cursor }
+        unsafe { &mut (*self.contents).cursor }
     }
 
     /// Hashes of parts of the message.
     #[inline(always)]
     pub(crate) fn digest(&self) -> &mut Digest {
         // SAFETY: see `Room`.
-        unsafe { &mut (*self.0).digest }
+        unsafe { &mut (*self.contents).digest }
     }
 
     /// A Binding request.
     #[inline(always)]
     pub(crate) fn request(&self) -> &mut Request {
         // SAFETY: see `Room`.
-        unsafe { &mut (*self.0).request }
+        unsafe { &mut (*self.contents).request }
     }
 
     /// The answer to it.
     #[inline(always)]
     pub(crate) fn reply(&self) -> &mut Reply {
         // SAFETY: see `Room`.
-        unsafe { &mut (*self.0).reply }
+        unsafe { &mut (*self.contents).reply }
     }
 
     /// Where an entry of a table is copied to.
     #[inline(always)]
     pub(crate) fn copy(&self, table: Table) -> &mut Entry {
         // SAFETY: see `Room`.
-        unsafe { &mut (*self.0).copies[table as usize] }
+        unsafe { &mut (*self.contents).copies[table as usize] }
     }
 }
 
@@ -241,8 +260,18 @@ pub(crate) fn allows<E: Env>(env: &E, source: &Endpoint, config: &Config) -> boo
     let Some(line) = BUCKETS.get_ptr_mut(hash as u32 & config.bucket_mask) else {
         return false;
     };
+    take(line, hash, env.now(), &config.stun_rate) != 0
+}
+
+/// Verified once, as those of `nat_common::slots`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn take(line: *mut Buckets, hash: u64, now: u64, rate: *const Rate) -> u32 {
+    if line.is_null() || rate.is_null() {
+        return 0;
+    }
     // SAFETY: the value of an array map is always valid and aligned to eight; only these programs write to it, and so.
-    unsafe { bucket::take(line, hash, env.now(), &config.stun_rate) }
+    unsafe { bucket::take(line, hash, now, &*rate) }.into()
 }
 
 /// Settings of the agent.
@@ -268,10 +297,18 @@ pub(crate) fn remember(record: &Record, mask: u32) -> u32 {
 }
 
 /// Adds one to a counter.
-#[inline(never)]
+#[inline(always)]
 pub(crate) fn count(counter: Counter) {
-    if let Some(cell) = COUNTERS.get_ptr_mut(counter as u32) {
+    add_one(counter as u32);
+}
+
+/// Verified once, as those of `nat_common::slots`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn add_one(counter: u32) -> u32 {
+    if let Some(cell) = COUNTERS.get_ptr_mut(counter) {
         // SAFETY: the value is valid; only this CPU writes it. An interrupted addition may be lost.
         unsafe { *cell += 1 };
     }
+    0
 }

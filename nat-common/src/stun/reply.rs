@@ -131,7 +131,7 @@ impl Reply {
         } else {
             count
         };
-        self.put_be(u32::from(attribute::UNKNOWN_ATTRIBUTES) << 16 | named * 2);
+        self.put_be((u32::from(attribute::UNKNOWN_ATTRIBUTES) << 16) | (named * 2));
         for pair in 0..MAX_UNKNOWN / 2 {
             let at = pair as u32 * 2;
             if at < count {

@@ -8,7 +8,7 @@ use nat_common::abi::{
     Binding, ContactKey, DialogKey, Endpoint, Entry, Policy, Record, SECOND, Set, TEXT_LEN,
 };
 use nat_common::counter::Counter;
-use nat_common::engine::{Env, TABLES, Table};
+use nat_common::engine::{Env, TABLES, Table, Text};
 use nat_common::hash::{self, Cursor, Digest};
 use nat_common::message::{Doubt, Message};
 use nat_common::scan::Scan;
@@ -91,15 +91,6 @@ impl Env for World {
         self.now.get()
     }
 
-    fn digest(&self, m: &Message, parts: u32) {
-        let text = self.text.borrow();
-        self.digest
-            .borrow_mut()
-            .add::<HostLoop>(&m.spans, parts, |span| {
-                hash::span::<_, HostLoop>(&text[..], span, &SECRET, &mut Cursor::default())
-            });
-    }
-
     fn hash(&self, part: usize) -> u64 {
         self.digest.borrow().hashes[part]
     }
@@ -130,13 +121,6 @@ impl Env for World {
     fn draft(&self) -> &mut Binding {
         // SAFETY: one thread; no other reference is in use.
         unsafe { &mut *self.draft.get() }
-    }
-
-    fn name(&self, draft: &mut Binding, span: Span) {
-        let text = self.text.borrow();
-        let len = usize::from(span.len).min(TEXT_LEN);
-        draft.text[..len].copy_from_slice(&text[span.start.into()..][..len]);
-        draft.text_len = len as u8;
     }
 
     fn put_dialog(&self, key: &DialogKey, draft: &Binding) -> bool {
@@ -177,5 +161,23 @@ impl Env for World {
     fn count(&self, counter: Counter) {
         self.record().events |= counter.event_bit();
         self.events.borrow_mut().push(counter);
+    }
+}
+
+impl Text for World {
+    fn digest(&self, m: &Message, parts: u32) {
+        let text = self.text.borrow();
+        self.digest
+            .borrow_mut()
+            .add::<HostLoop>(&m.spans, parts, |span| {
+                hash::span::<_, HostLoop>(&text[..], span, &SECRET, &mut Cursor::default())
+            });
+    }
+
+    fn name(&self, draft: &mut Binding, span: Span) {
+        let text = self.text.borrow();
+        let len = usize::from(span.len).min(TEXT_LEN);
+        draft.text[..len].copy_from_slice(&text[span.start.into()..][..len]);
+        draft.text_len = len as u8;
     }
 }
