@@ -55,8 +55,8 @@ const fn ahead(time: u64, now: u64, rate: &Rate) -> u64 {
 
 /// Takes one from the bucket of the source with that hash. False if there is none to take.
 ///
-/// A source that has no bucket gets that which is the least ahead: a flood from many sources can make others' be
-/// forgotten, and their full, which costs at the worst what having no limit would.
+/// A source that has no bucket gets that of whoever could ask the most: a flood from many sources makes others be
+/// forgotten, who then may have their burst again. That costs no more than having no limit would.
 ///
 /// # Safety
 /// `line` must be valid, aligned to eight bytes, and only ever be accessed so.
