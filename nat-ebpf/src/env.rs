@@ -1,5 +1,6 @@
 //! What the decisions need, from the maps and helpers of the kernel.
 
+use core::marker::PhantomData;
 use core::ptr::NonNull;
 
 use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
@@ -12,16 +13,21 @@ use nat_common::engine::{self, Env, Table, Text};
 use nat_common::hash::{self, Cursor};
 use nat_common::message::{Message, SPANS, bounded};
 use nat_common::slots::{SlotKey, Slots};
-use nat_common::source::{Source as _, Span};
+use nat_common::source::{Repeat, Source as _, Span};
 use nat_common::swar;
 
 use crate::maps::{
     self, CONTACTS, DIALOGS, FRAGMENTS, INBOUND, OUTBOUND, PEERS, PENDING, POLICY, Room, STUN,
 };
 use crate::packet::Payload;
-use crate::repeat::MayGoto;
 
-/// The kernel, while one message is worked on. `P` is its payload, where that is at hand.
+/// The payload of a message, and how it is gone over.
+pub(crate) struct Read<'r, L> {
+    payload: &'r Payload,
+    repeat: PhantomData<L>,
+}
+
+/// The kernel, while one message is worked on. `P` is a [`Read`] where one is needed.
 pub(crate) struct Kernel<'r, P = ()> {
     payload: P,
     config: &'static Config,
@@ -29,11 +35,29 @@ pub(crate) struct Kernel<'r, P = ()> {
     now: u64,
 }
 
-impl<'r> Kernel<'r, &'r Payload> {
+impl<'r, L> Kernel<'r, Read<'r, L>> {
     #[inline(always)]
-    pub(crate) fn new(payload: &'r Payload, config: &'static Config, room: &'r Room) -> Self {
+    pub(crate) fn reading(payload: &'r Payload, config: &'static Config, room: &'r Room) -> Self {
+        let Kernel {
+            config, room, now, ..
+        } = Kernel::new(config, room);
         Self {
-            payload,
+            payload: Read {
+                payload,
+                repeat: PhantomData,
+            },
+            config,
+            room,
+            now,
+        }
+    }
+}
+
+impl<'r> Kernel<'r> {
+    #[inline(always)]
+    pub(crate) fn new(config: &'static Config, room: &'r Room) -> Self {
+        Self {
+            payload: (),
             config,
             room,
             // SAFETY: a helper without arguments. It reads no clock, only what the last tick left.
@@ -42,31 +66,18 @@ impl<'r> Kernel<'r, &'r Payload> {
     }
 }
 
-impl<'r> Kernel<'r> {
-    /// For what needs no payload.
-    #[inline(always)]
-    fn without_payload(config: &'static Config, room: &'r Room, now: u64) -> Self {
-        Self {
-            payload: (),
-            config,
-            room,
-            now,
-        }
-    }
-}
-
 /// A function of its own in the kernel, as are those below: what is called several times is verified each time,
 /// but does not multiply what its callers may be like.
 #[inline(never)]
-fn digest(payload: &Payload, m: &Message, parts: u32, secret: &[u64; 2], room: &Room) {
-    room.digest().add::<MayGoto>(&m.spans, parts, |span| {
-        hash(payload, span, secret, room.cursor())
+fn digest<L: Repeat>(payload: &Payload, m: &Message, parts: u32, secret: &[u64; 2], room: &Room) {
+    room.digest().add::<L>(&m.spans, parts, |span| {
+        hash::<L>(payload, span, secret, room.cursor())
     });
 }
 
 #[inline(never)]
-fn hash(payload: &Payload, span: Span, secret: &[u64; 2], cursor: &mut Cursor) -> u64 {
-    hash::span::<_, MayGoto>(payload, span, secret, cursor)
+fn hash<L: Repeat>(payload: &Payload, span: Span, secret: &[u64; 2], cursor: &mut Cursor) -> u64 {
+    hash::span::<_, L>(payload, span, secret, cursor)
 }
 
 /// Verified once, as those of `nat_common::slots`; so are `place_dialog` and `place_contact`.
@@ -98,7 +109,12 @@ extern "C" fn place_dialog(
     }
     // SAFETY: it comes from a reference.
     let place = unsafe { &*place };
-    let env = Kernel::without_payload(config, &room, now);
+    let env = Kernel {
+        payload: (),
+        config,
+        room: &room,
+        now,
+    };
     engine::place_dialog(&env, room.message(), call, tag, place).into()
 }
 
@@ -109,7 +125,12 @@ extern "C" fn place_contact(direction: u32, uri: u64, aor: u64, now: u64) -> u32
     let (Some(room), Some(config)) = (Room::at(direction), maps::config()) else {
         return 0;
     };
-    let env = Kernel::without_payload(config, &room, now);
+    let env = Kernel {
+        payload: (),
+        config,
+        room: &room,
+        now,
+    };
     engine::place_contact(&env, &ContactKey { uri, aor }, room.draft()).into()
 }
 
@@ -241,14 +262,20 @@ impl<P> Env for Kernel<'_, P> {
     }
 }
 
-impl Text for Kernel<'_, &Payload> {
+impl<L: Repeat> Text for Kernel<'_, Read<'_, L>> {
     #[inline(always)]
     fn digest(&self, m: &Message, parts: u32) {
-        digest(self.payload, m, parts, &self.config.secret, self.room);
+        digest::<L>(
+            self.payload.payload,
+            m,
+            parts,
+            &self.config.secret,
+            self.room,
+        );
     }
 
     #[inline(always)]
     fn name(&self, draft: &mut Binding, span: Span) {
-        copy(self.payload, span, draft);
+        copy(self.payload.payload, span, draft);
     }
 }

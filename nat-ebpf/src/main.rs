@@ -22,32 +22,61 @@ use aya_log_ebpf::debug;
 use nat_common::abi::{self, Config, Endpoint};
 use nat_common::counter::Counter;
 use nat_common::demux::{self, Kind};
-use nat_common::source::Source as _;
+use nat_common::source::{Repeat, Source as _};
 use nat_common::{engine, fragment, stun};
 
 use crate::answer::Written;
-use crate::env::Kernel;
+use crate::env::{Kernel, Read};
 use crate::maps::{Direction, Room, count};
 use crate::packet::{Frame, Payload, part};
 use crate::redirect::Redirected;
-use crate::repeat::MayGoto;
+use crate::repeat::{Callback, MayGoto};
 use crate::way::{In, Out, Way};
 
 /// Looks at what arrives, and lets it pass, but for STUN requests that are answered here.
 #[xdp(frags)]
 pub(crate) fn ingress(ctx: XdpContext) -> u32 {
-    let (counter, action) = arrived(&ctx);
-    count(counter);
-    action
+    of_xdp::<MayGoto>(&ctx)
+}
+
+/// The same for kernels before 6.9.
+#[xdp(frags)]
+pub(crate) fn ingress_loop(ctx: XdpContext) -> u32 {
+    of_xdp::<Callback>(&ctx)
 }
 
 /// Looks at what the PBX sends, and redirects it where that was learned.
 #[classifier]
 pub(crate) fn egress(ctx: TcContext) -> i32 {
-    if redirect::was_rerouted(&ctx) {
+    of_tc::<MayGoto>(&ctx)
+}
+
+/// The same for kernels before 6.9.
+#[classifier]
+pub(crate) fn egress_loop(ctx: TcContext) -> i32 {
+    of_tc::<Callback>(&ctx)
+}
+
+/// Does nothing; the kernel takes it if it has `may_goto`.
+#[xdp]
+pub(crate) fn may_goto(_: XdpContext) -> u32 {
+    MayGoto::repeat(1, || false);
+    XDP_PASS
+}
+
+#[inline(always)]
+fn of_xdp<L: Repeat>(ctx: &XdpContext) -> u32 {
+    let (counter, action) = arrived::<L>(ctx);
+    count(counter);
+    action
+}
+
+#[inline(always)]
+fn of_tc<L: Repeat>(ctx: &TcContext) -> i32 {
+    if redirect::was_rerouted(ctx) {
         return TC_ACT_UNSPEC;
     }
-    let (counter, action) = sent(&ctx);
+    let (counter, action) = sent::<L>(ctx);
     count(counter);
     action
 }
@@ -55,21 +84,21 @@ pub(crate) fn egress(ctx: TcContext) -> i32 {
 /// Each stage is a function of its own, so that none has what another left on the kernel's small stack;
 /// what one stage leaves to the next is in the room.
 #[inline(always)]
-fn arrived(ctx: &XdpContext) -> (Counter, u32) {
+fn arrived<L: Repeat>(ctx: &XdpContext) -> (Counter, u32) {
     let Some(room) = Room::of(Direction::In) else {
         return (Counter::InNoTables, XDP_PASS);
     };
-    match find::<In>(&ctx.into(), &room).and_then(|()| read::<In>(&ctx.into(), &room)) {
-        Ok(()) => (learn(ctx, &room), XDP_PASS),
-        Err(Counter::InStun) => answer(ctx, &room),
+    match find::<In>(&ctx.into(), &room).and_then(|()| read::<In, L>(&ctx.into(), &room)) {
+        Ok(()) => (learn::<L>(ctx, &room), XDP_PASS),
+        Err(Counter::InStun) => answer::<L>(ctx, &room),
         Err(counter) => (counter, XDP_PASS),
     }
 }
 
 /// STUN is answered at once, or passes.
 #[inline(always)]
-fn answer(ctx: &XdpContext, room: &Room) -> (Counter, u32) {
-    let counter = weigh(ctx, room);
+fn answer<L: Repeat>(ctx: &XdpContext, room: &Room) -> (Counter, u32) {
+    let counter = weigh::<L>(ctx, room);
     match counter {
         Counter::StunAnswered | Counter::StunRefused => {
             match answer::write(ctx, room.datagram(), room.reply()) {
@@ -84,7 +113,7 @@ fn answer(ctx: &XdpContext, room: &Room) -> (Counter, u32) {
 }
 
 #[inline(always)]
-fn sent(ctx: &TcContext) -> (Counter, i32) {
+fn sent<L: Repeat>(ctx: &TcContext) -> (Counter, i32) {
     // What comes next is left to other programs.
     let leave = |counter| (counter, TC_ACT_UNSPEC);
     // SAFETY: the kernel gives a valid context.
@@ -101,9 +130,9 @@ fn sent(ctx: &TcContext) -> (Counter, i32) {
         let _ = ctx.pull_data(len);
     }
     let counter =
-        match find::<Out>(&ctx.into(), &room).and_then(|()| read::<Out>(&ctx.into(), &room)) {
-            Ok(()) => aim(ctx, &room),
-            Err(Counter::OutFragment) => follow(ctx, &room),
+        match find::<Out>(&ctx.into(), &room).and_then(|()| read::<Out, L>(&ctx.into(), &room)) {
+            Ok(()) => aim::<L>(ctx, &room),
+            Err(Counter::OutFragment) => follow(&room),
             Err(counter) => return leave(counter),
         };
     let (datagram, to) = (room.datagram(), room.aim());
@@ -175,24 +204,24 @@ fn find<W: Way>(frame: &Frame, room: &Room) -> Result<(), Counter> {
 
 /// Second stage: scans the message.
 #[inline(never)]
-fn read<W: Way>(frame: &Frame, room: &Room) -> Result<(), Counter> {
-    room.scan(&room.payload(*frame)).map_err(W::doubt)
+fn read<W: Way, L: Repeat>(frame: &Frame, room: &Room) -> Result<(), Counter> {
+    room.scan::<L>(&room.payload(*frame)).map_err(W::doubt)
 }
 
 /// Third stage of what arrives: learn from the message.
 #[inline(never)]
-fn learn(ctx: &XdpContext, room: &Room) -> Counter {
+fn learn<L: Repeat>(ctx: &XdpContext, room: &Room) -> Counter {
     let payload = room.payload(ctx.into());
     let Some(config) = maps::config() else {
         return Counter::InNoTables;
     };
-    let env = Kernel::new(&payload, config, room);
+    let env = Kernel::<Read<L>>::reading(&payload, config, room);
     engine::ingress(&env, room.message(), &room.datagram().source)
 }
 
 /// Second stage of STUN: whether it is answered, and the answer.
 #[inline(never)]
-fn weigh(ctx: &XdpContext, room: &Room) -> Counter {
+fn weigh<L: Repeat>(ctx: &XdpContext, room: &Room) -> Counter {
     let Some(config) = maps::config() else {
         return Counter::InNoTables;
     };
@@ -210,7 +239,7 @@ fn weigh(ctx: &XdpContext, room: &Room) -> Counter {
     }
     let payload = room.payload(frame);
     let request = room.request();
-    let counter = match request.read::<_, MayGoto>(&payload) {
+    let counter = match request.read::<_, L>(&payload) {
         Ok(counter) | Err(counter) => counter,
     };
     if counter != Counter::StunAnswered && counter != Counter::StunRefused {
@@ -220,25 +249,25 @@ fn weigh(ctx: &XdpContext, room: &Room) -> Counter {
     if let Err(counter) = stun::may_answer(source, of_source, of_destination) {
         return counter;
     }
-    let env = Kernel::new(&payload, config, room);
+    let env = Kernel::new(config, room);
     if !maps::allows(&env, source, config) {
         return Counter::StunLimited;
     }
     stun::note(&env, source, is_sip_port(config, datagram.destination.port));
     let software = config.stun & abi::stun::SOFTWARE != 0;
     room.reply()
-        .make::<_, MayGoto>(request, &payload, source, software);
+        .make::<_, L>(request, &payload, source, software);
     counter
 }
 
 /// Third stage of what is sent: learn from the message, and say where it should go.
 #[inline(never)]
-fn aim(ctx: &TcContext, room: &Room) -> Counter {
+fn aim<L: Repeat>(ctx: &TcContext, room: &Room) -> Counter {
     let payload = room.payload(ctx.into());
     let Some(config) = maps::config() else {
         return Counter::OutNoTables;
     };
-    let env = Kernel::new(&payload, config, room);
+    let env = Kernel::<Read<L>>::reading(&payload, config, room);
     let (datagram, to) = (room.datagram(), room.aim());
     let verdict = engine::egress(&env, room.message(), to);
     if datagram.part == part::FIRST
@@ -257,12 +286,11 @@ fn aim(ctx: &TcContext, room: &Room) -> Counter {
 
 /// The same of a fragment after the first, which goes where that went.
 #[inline(never)]
-fn follow(ctx: &TcContext, room: &Room) -> Counter {
-    let payload = room.payload(ctx.into());
+fn follow(room: &Room) -> Counter {
     let Some(config) = maps::config() else {
         return Counter::OutNoTables;
     };
-    let env = Kernel::new(&payload, config, room);
+    let env = Kernel::new(config, room);
     let datagram = room.datagram();
     fragment::later(&env, &datagram.source, datagram.id, room.aim())
 }

@@ -14,11 +14,11 @@ use nat_common::engine::{Env, TABLES, Table};
 use nat_common::hash::{Cursor, Digest};
 use nat_common::message::{Doubt, Message};
 use nat_common::scan::Scan;
+use nat_common::source::Repeat;
 use nat_common::stun::{self, Request, reply::Reply};
 use nat_common::words;
 
 use crate::packet::{Datagram, Frame, Payload};
-use crate::repeat::MayGoto;
 
 /// Settings of the agent.
 #[map]
@@ -174,9 +174,9 @@ impl Room {
 
     /// Scans a message.
     #[inline(always)]
-    pub(crate) fn scan(&self, payload: &Payload) -> Result<(), Doubt> {
+    pub(crate) fn scan<L: Repeat>(&self, payload: &Payload) -> Result<(), Doubt> {
         // SAFETY: see `Room`.
-        unsafe { &mut (*self.contents).scan }.run::<_, MayGoto>(payload)
+        unsafe { &mut (*self.contents).scan }.run::<_, L>(payload)
     }
 
     /// The message last scanned.

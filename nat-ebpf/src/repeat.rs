@@ -1,5 +1,9 @@
-//! The loop of the kernel.
+//! The loops of the kernel. Each program is there with either, and the agent loads that which the kernel takes.
 
+use core::ffi::c_void;
+use core::ptr;
+
+use aya_ebpf::helpers::generated::bpf_loop;
 use nat_common::source::Repeat;
 
 /// A loop that the verifier takes for one that may end at any round, so it looks at one round only.
@@ -18,6 +22,42 @@ impl Repeat for MayGoto {
             if !step() {
                 return;
             }
+        }
+    }
+}
+
+/// The loop of older kernels: a helper that calls back, since 5.17. A call costs some nanoseconds each time, so several
+/// steps are made in one. No step may hold a loop: the verifier of 6.18 crashes on one in a callback.
+pub(crate) struct Callback;
+
+/// Steps in a call.
+const STEPS: u32 = 1;
+
+impl Repeat for Callback {
+    #[inline(always)]
+    fn repeat(limit: u32, mut step: impl FnMut() -> bool) {
+        extern "C" fn call<F: FnMut() -> bool>(_round: u32, step: *mut c_void) -> i64 {
+            // SAFETY: what was given to the helper below, and nobody else has it meanwhile.
+            let step = unsafe { &mut *step.cast::<F>() };
+            for _ in 0..STEPS {
+                if !step() {
+                    return 1;
+                }
+            }
+            0
+        }
+        fn callback<F: FnMut() -> bool>(_: &F) -> extern "C" fn(u32, *mut c_void) -> i64 {
+            call::<F>
+        }
+        let call = callback(&step);
+        // SAFETY: the helper calls it before it returns, with the pointer that it is given.
+        unsafe {
+            bpf_loop(
+                limit / STEPS + 1,
+                call as *mut c_void,
+                ptr::from_mut(&mut step).cast(),
+                0,
+            );
         }
     }
 }

@@ -8,7 +8,7 @@ use aya::{
     Ebpf, EbpfLoader, VerifierLogLevel,
     programs::{Program, ProgramError, SchedClassifier, Xdp},
 };
-use log::LevelFilter;
+use log::{LevelFilter, debug};
 use nat_common::{
     abi::{self, ABI, Config, MAX_PORTS, Policy, PolicyRule, map, origin},
     bucket,
@@ -20,6 +20,61 @@ use crate::{prefix::Prefix, tables::Tables};
 pub const INGRESS: &str = "ingress";
 /// The TC program.
 pub const EGRESS: &str = "egress";
+
+/// How the programs loop. The object has each of them in either way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loops {
+    /// By `may_goto`, since 6.9: faster.
+    MayGoto,
+    /// By a helper that calls back.
+    BpfLoop,
+}
+
+impl Loops {
+    const fn ingress(self) -> &'static str {
+        match self {
+            Self::MayGoto => INGRESS,
+            Self::BpfLoop => "ingress_loop",
+        }
+    }
+
+    const fn egress(self) -> &'static str {
+        match self {
+            Self::MayGoto => EGRESS,
+            Self::BpfLoop => "egress_loop",
+        }
+    }
+
+    /// Of a program by that name.
+    #[must_use]
+    pub fn of(program: &str) -> Self {
+        if program == Self::BpfLoop.ingress() || program == Self::BpfLoop.egress() {
+            Self::BpfLoop
+        } else {
+            Self::MayGoto
+        }
+    }
+
+    /// As the kernel's documentation calls it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::MayGoto => "may_goto",
+            Self::BpfLoop => "bpf_loop",
+        }
+    }
+
+    /// What this kernel takes: the object has a program that does nothing else.
+    fn probe(ebpf: &mut Ebpf) -> Result<Self> {
+        let loops = match xdp(ebpf, "may_goto")?.load() {
+            Ok(()) => Self::MayGoto,
+            Err(ProgramError::LoadError { .. }) => Self::BpfLoop,
+            Err(error) => return Err(error).context("cannot ask the kernel for `may_goto`"),
+        };
+        debug!("the programs loop by {}", loops.name());
+        Ok(loops)
+    }
+}
 
 /// How much the maps hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +147,7 @@ pub struct Loader<'o> {
     stun: Option<Stun>,
     sizes: Sizes,
     shadow: bool,
+    loops: Option<Loops>,
     log: LevelFilter,
 }
 
@@ -107,6 +163,7 @@ impl<'o> Loader<'o> {
             stun: None,
             sizes: Sizes::default(),
             shadow: false,
+            loops: None,
             log: LevelFilter::Off,
         }
     }
@@ -159,6 +216,13 @@ impl<'o> Loader<'o> {
         self
     }
 
+    /// How the programs loop, instead of as the kernel likes best.
+    #[must_use]
+    pub fn loops(mut self, loops: Loops) -> Self {
+        self.loops = Some(loops);
+        self
+    }
+
     /// How much the programs log. Below `Info` the verifier removes logging from them.
     #[must_use]
     pub fn log(mut self, level: LevelFilter) -> Self {
@@ -195,8 +259,14 @@ impl<'o> Loader<'o> {
             .load(self.object)
             .context("cannot load the eBPF object")?;
 
-        xdp(&mut ebpf)?.load().map_err(|e| refused(INGRESS, e))?;
-        classifier(&mut ebpf)?
+        let loops = match self.loops {
+            Some(loops) => loops,
+            None => Loops::probe(&mut ebpf)?,
+        };
+        xdp(&mut ebpf, loops.ingress())?
+            .load()
+            .map_err(|e| refused(INGRESS, e))?;
+        classifier(&mut ebpf, loops.egress())?
             .load()
             .map_err(|e| refused(EGRESS, e))?;
 
@@ -217,7 +287,11 @@ impl<'o> Loader<'o> {
                 .insert(&prefix.key(), kind, 0)
                 .with_context(|| format!("cannot write the address {prefix}"))?;
         }
-        Ok(DataPath { ebpf, tables })
+        Ok(DataPath {
+            ebpf,
+            tables,
+            loops,
+        })
     }
 
     fn config(&self) -> Result<Config> {
@@ -299,6 +373,8 @@ pub struct DataPath {
     pub ebpf: Ebpf,
     /// The maps.
     pub tables: Tables,
+    /// How its programs loop.
+    pub loops: Loops,
 }
 
 impl DataPath {
@@ -307,7 +383,7 @@ impl DataPath {
     /// # Errors
     /// Never, once loaded.
     pub fn ingress(&mut self) -> Result<&mut Xdp> {
-        xdp(&mut self.ebpf)
+        xdp(&mut self.ebpf, self.loops.ingress())
     }
 
     /// The TC program.
@@ -315,7 +391,7 @@ impl DataPath {
     /// # Errors
     /// Never, once loaded.
     pub fn egress(&mut self) -> Result<&mut SchedClassifier> {
-        classifier(&mut self.ebpf)
+        classifier(&mut self.ebpf, self.loops.egress())
     }
 }
 
@@ -324,16 +400,16 @@ fn program<'e>(ebpf: &'e mut Ebpf, name: &str) -> Result<&'e mut Program> {
         .with_context(|| format!("the eBPF object has no program `{name}`"))
 }
 
-fn xdp(ebpf: &mut Ebpf) -> Result<&mut Xdp> {
-    program(ebpf, INGRESS)?
+fn xdp<'e>(ebpf: &'e mut Ebpf, name: &str) -> Result<&'e mut Xdp> {
+    program(ebpf, name)?
         .try_into()
-        .map_err(|_| anyhow!("program `{INGRESS}` is no XDP program"))
+        .map_err(|_| anyhow!("program `{name}` is no XDP program"))
 }
 
-fn classifier(ebpf: &mut Ebpf) -> Result<&mut SchedClassifier> {
-    program(ebpf, EGRESS)?
+fn classifier<'e>(ebpf: &'e mut Ebpf, name: &str) -> Result<&'e mut SchedClassifier> {
+    program(ebpf, name)?
         .try_into()
-        .map_err(|_| anyhow!("program `{EGRESS}` is no TC classifier"))
+        .map_err(|_| anyhow!("program `{name}` is no TC classifier"))
 }
 
 /// A program that the verifier did not take.

@@ -36,6 +36,8 @@ impl Path {
             peers: 64,
             fragments: 64,
             history: 64,
+            buckets: 64,
+            stun: 64,
             bindings: 64,
         };
         let path = settings(Loader::new(&object).sizes(sizes)).load();
