@@ -5,7 +5,7 @@ use std::{
     net::SocketAddrV4,
     os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     thread::{self, JoinHandle},
@@ -95,11 +95,18 @@ impl Packet {
 /// A running capture; it ends when dropped.
 #[derive(Debug)]
 pub struct Capture {
-    packets: Arc<Mutex<Vec<Packet>>>,
+    taps: Arc<Taps>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
+#[derive(Debug)]
+struct Taps {
+    sockets: Vec<Socket>,
+    packets: Mutex<Vec<Packet>>,
+}
+
+#[derive(Debug)]
 struct Socket {
     fd: OwnedFd,
     tap: Tap,
@@ -113,32 +120,22 @@ impl Capture {
             .iter()
             .map(|&(tap, netns, interface)| Socket::open(tap, netns, interface))
             .collect::<Result<_>>()?;
-        let packets = Arc::new(Mutex::new(Vec::new()));
+        let taps = Arc::new(Taps {
+            sockets,
+            packets: Mutex::default(),
+        });
         let stop = Arc::new(AtomicBool::new(false));
         let thread = thread::spawn({
-            let (packets, stop) = (Arc::clone(&packets), Arc::clone(&stop));
+            let (taps, stop) = (Arc::clone(&taps), Arc::clone(&stop));
             move || {
-                let mut buffer = vec![0; FRAME];
                 while !stop.load(Ordering::Relaxed) {
-                    let mut polled: Vec<_> = sockets
-                        .iter()
-                        .map(|socket| PollFd::new(socket.fd.as_fd(), PollFlags::POLLIN))
-                        .collect();
-                    if poll(&mut polled, PollTimeout::from(POLL)).is_err() {
-                        continue;
-                    }
-                    for socket in &sockets {
-                        while let Some(received) = socket.receive(&mut buffer) {
-                            let mut packets =
-                                packets.lock().unwrap_or_else(PoisonError::into_inner);
-                            packets.extend(received);
-                        }
-                    }
+                    taps.wait();
+                    drop(taps.packets());
                 }
             }
         });
         Ok(Self {
-            packets,
+            taps,
             stop,
             thread: Some(thread),
         })
@@ -146,11 +143,7 @@ impl Capture {
 
     /// All packets so far, in order of time.
     pub fn packets(&self) -> Vec<Packet> {
-        let mut packets = self
-            .packets
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let mut packets = self.taps.packets().clone();
         packets.sort_by_key(|packet| packet.time);
         packets
     }
@@ -166,7 +159,7 @@ impl Capture {
     pub fn wait_for(&self, limit: Duration, matches: impl Fn(&Packet) -> bool) -> Option<Packet> {
         let deadline = Instant::now() + limit;
         loop {
-            let packets = self.packets.lock().unwrap_or_else(PoisonError::into_inner);
+            let packets = self.taps.packets();
             let found = packets.iter().filter(|packet| matches(packet));
             if let Some(packet) = found.min_by_key(|packet| packet.time) {
                 return Some(packet.clone());
@@ -186,6 +179,30 @@ impl Drop for Capture {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
+    }
+}
+
+impl Taps {
+    /// Waits until something was captured, for a moment.
+    fn wait(&self) {
+        let mut polled: Vec<_> = self
+            .sockets
+            .iter()
+            .map(|socket| PollFd::new(socket.fd.as_fd(), PollFlags::POLLIN))
+            .collect();
+        let _interrupted = poll(&mut polled, PollTimeout::from(POLL));
+    }
+
+    /// All packets that were captured until now, by the kernel: whoever looks need not wait for the thread.
+    fn packets(&self) -> MutexGuard<'_, Vec<Packet>> {
+        let mut packets = self.packets.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut buffer = vec![0; FRAME];
+        for socket in &self.sockets {
+            while let Some(received) = socket.receive(&mut buffer) {
+                packets.extend(received);
+            }
+        }
+        packets
     }
 }
 
