@@ -38,6 +38,7 @@ pub mod message {
 pub mod attribute {
     #![expect(missing_docs, reason = "the names are those of the RFC")]
     pub const MAPPED_ADDRESS: u16 = 0x0001;
+    pub const CHANGE_REQUEST: u16 = 0x0003;
     pub const USERNAME: u16 = 0x0006;
     pub const MESSAGE_INTEGRITY: u16 = 0x0008;
     pub const ERROR_CODE: u16 = 0x0009;
@@ -112,9 +113,9 @@ impl Request {
     #[inline(always)]
     fn step<S: Source + ?Sized>(&mut self, source: &S) -> bool {
         use attribute::{
-            ERROR_CODE, FINGERPRINT, MAPPED_ADDRESS, MESSAGE_INTEGRITY, MESSAGE_INTEGRITY_SHA256,
-            NONCE, OPTIONAL, PASSWORD_ALGORITHM, REALM, UNKNOWN_ATTRIBUTES, USERHASH, USERNAME,
-            XOR_MAPPED_ADDRESS,
+            CHANGE_REQUEST, ERROR_CODE, FINGERPRINT, MAPPED_ADDRESS, MESSAGE_INTEGRITY,
+            MESSAGE_INTEGRITY_SHA256, NONCE, OPTIONAL, PASSWORD_ALGORITHM, REALM,
+            UNKNOWN_ATTRIBUTES, USERHASH, USERNAME, XOR_MAPPED_ADDRESS,
         };
         let at = self.at;
         if at >= self.end {
@@ -145,6 +146,8 @@ impl Request {
             | PASSWORD_ALGORITHM => self.credentials = true,
             // Known, and of no use in a request: ignored (RFC 8489 6.3.1).
             MAPPED_ADDRESS | XOR_MAPPED_ADDRESS | ERROR_CODE | UNKNOWN_ATTRIBUTES => {}
+            // Clients of RFC 3489 always send it. Mostly they ask for no change by it (RFC 3489 11.2.4).
+            CHANGE_REQUEST if len == 4 && word >> 32 == 0 => {}
             _ => return self.note_unknown(kind),
         }
         !self.malformed
