@@ -75,8 +75,7 @@ pub async fn run(options: Options) -> Result<()> {
         .policy(options.policy)
         .shadow(options.shadow)
         .log(log::max_level());
-    let tcx = kernel >= preflight::TCX && !options.clsact;
-    let ended = match start(&net, loader, &links, tcx, &mut state).await {
+    let ended = match start(&net, loader, &links, !options.clsact, &mut state).await {
         Ok((path, on_link)) => {
             announce(&state);
             serve(path, on_link, &mut signals).await
@@ -85,7 +84,7 @@ pub async fn run(options: Options) -> Result<()> {
             if let Err(error) = take_away(&net, &state).await {
                 warn!("could not clean up: {error:#}");
             }
-            return Err(explain(error, kernel));
+            return Err(explain(error));
         }
     };
     if options.keep && ended.is_ok() {
@@ -226,8 +225,8 @@ impl<'n> OnLink<'n> {
     }
 }
 
-/// Says what to do about a program that the verifier refused.
-fn explain(error: anyhow::Error, kernel: Kernel) -> anyhow::Error {
+/// Leaves what the verifier said of a program that it refused in the log.
+fn explain(error: anyhow::Error) -> anyhow::Error {
     let Some(rejected) = error.downcast_ref::<Rejected>() else {
         return error;
     };
@@ -235,15 +234,7 @@ fn explain(error: anyhow::Error, kernel: Kernel) -> anyhow::Error {
     for line in tail.iter().rev() {
         debug!("verifier: {line}");
     }
-    if kernel < preflight::PROGRAMS_NEED {
-        error.context(format!(
-            "this kernel is Linux {kernel}, and this release's programs need {}; \
-             support down to 6.1 is planned",
-            preflight::PROGRAMS_NEED
-        ))
-    } else {
-        error
-    }
+    error
 }
 
 fn announce(state: &State) {

@@ -9,7 +9,7 @@ use aya::programs::{
     tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions, TcError, TcHandle},
     xdp::XdpMode as Mode,
 };
-use log::warn;
+use log::{debug, warn};
 use nix::errno::Errno;
 
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
     state::{Attached, Tc, XdpMode},
 };
 
-/// Attaches both programs to `link`, and pins the links in `dir`.
+/// Attaches both programs to `link`, and pins the links in `dir`. `tcx`: by a tcx link, if the kernel has them (6.6).
 ///
 /// # Errors
 /// If the kernel or driver refuses.
@@ -31,10 +31,13 @@ pub async fn attach(
     tcx: bool,
 ) -> Result<Attached> {
     let xdp = attach_xdp(path.ingress()?, link, dir)?;
-    let tc = if tcx {
-        attach_tcx(path.egress()?, link, dir)
-    } else {
-        attach_clsact(net, path.egress()?, link).await
+    let tc = match tcx.then(|| attach_tcx(path.egress()?, link, dir)) {
+        Some(Err(error)) if is_unknown(&error) => {
+            debug!("this kernel has no tcx: {error:#}");
+            attach_clsact(net, path.egress()?, link).await
+        }
+        Some(attached) => attached,
+        None => attach_clsact(net, path.egress()?, link).await,
     };
     Ok(Attached {
         name: link.name.clone(),
@@ -187,6 +190,11 @@ async fn remove_clsact(net: &Net, interface: &Attached) -> Result<()> {
     } else {
         detached
     }
+}
+
+/// Whether the kernel does not know what was asked of it.
+fn is_unknown(error: &anyhow::Error) -> bool {
+    error.downcast_ref().and_then(errno) == Some(Errno::EINVAL)
 }
 
 fn errno(error: &ProgramError) -> Option<Errno> {

@@ -8,10 +8,6 @@ use crate::net::Link;
 
 /// The oldest kernel that sipnat is meant for.
 const OLDEST: Kernel = Kernel(6, 1);
-/// The oldest kernel whose verifier takes this release's programs: `may_goto` came with it.
-pub const PROGRAMS_NEED: Kernel = Kernel(6, 9);
-/// The first kernel with tcx links.
-pub const TCX: Kernel = Kernel(6, 6);
 
 /// A kernel's version, major and minor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::{
     listing,
-    loader::{EGRESS, INGRESS},
+    loader::{EGRESS, INGRESS, Loops},
     net::Net,
     output, policy,
     prefix::Prefix,
@@ -41,6 +41,8 @@ struct Status {
 struct Program {
     name: &'static str,
     id: u32,
+    /// `may_goto` or `bpf_loop`.
+    loops: &'static str,
     /// Instructions that the verifier walked through.
     verified_instructions: Option<u32>,
     /// Bytes of machine code.
@@ -87,6 +89,7 @@ impl Status {
             Ok(Program {
                 name,
                 id: info.id(),
+                loops: Loops::of(info.name_as_str().unwrap_or_default()).name(),
                 verified_instructions: info.verified_instruction_count(),
                 jited_bytes: info.size_jitted(),
             })
@@ -135,8 +138,8 @@ impl Status {
                 .verified_instructions
                 .map_or_else(String::new, |n| format!(", {n} instructions verified"));
             lines.push(format!(
-                "{:<10} program {}{verified}, {} bytes of machine code",
-                program.name, program.id, program.jited_bytes
+                "{:<10} program {}{verified}, {} bytes of machine code, loops by {}",
+                program.name, program.id, program.jited_bytes, program.loops
             ));
         }
         for table in &self.tables {

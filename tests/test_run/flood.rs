@@ -19,7 +19,7 @@ const FLOOD: u32 = 1_000_000;
 fn full_size() -> Path {
     let object = object::read(None).expect("the kernel programs; `cargo xtask test` builds them");
     let path = Loader::new(&object).sizes(Sizes::default()).load();
-    Path(path.expect("it takes root, and a kernel of 6.9 or later"))
+    Path(path.expect("it takes root, and a kernel of 6.1 or later"))
 }
 
 /// A terminal's address: the `n`th of a router, beside [`ADVERTISED`], that no other terminal has.

@@ -41,7 +41,7 @@ impl Path {
             bindings: 64,
         };
         let path = settings(Loader::new(&object).sizes(sizes)).load();
-        Self(path.expect("it takes root, and a kernel of 6.9 or later"))
+        Self(path.expect("it takes root, and a kernel of 6.1 or later"))
     }
 
     /// The programs run on one frame: what they return, and the frame as it then is.
