@@ -542,7 +542,7 @@ fn pins_of_another_layout_are_refused() -> Result<()> {
         "CONFIG: missing",
         "POLICY: type is Array, must be LpmTrie",
         "POLICY: key size is 4, must be 20",
-        "POLICY: value size is 64, must be 4",
+        "POLICY: value size is 96, must be 4",
         "COUNTERS: missing",
         "`sipnat detach`",
     ];
