@@ -1,6 +1,6 @@
 //! Turns the frame of a Binding request into its answer.
 
-use aya_ebpf::helpers::generated::bpf_xdp_adjust_tail;
+use aya_ebpf::helpers::generated::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail};
 use aya_ebpf::programs::XdpContext;
 use nat_common::abi::Endpoint;
 use nat_common::stun::reply::{Reply, checksum};
@@ -34,29 +34,47 @@ pub(crate) enum Written {
 pub(crate) fn write(ctx: &XdpContext, datagram: &Datagram, reply: &Reply) -> Written {
     let udp_len = UdpHdr::LEN as u32 + reply.len();
     let longer = (datagram.udp + udp_len).wrapping_sub(Frame::from(ctx).total()) as i32;
+    // It grows at its head, where drivers leave room: at the tail a veth may have none.
+    //
     // SAFETY: the kernel gives a valid context.
-    if longer != 0 && unsafe { bpf_xdp_adjust_tail(ctx.ctx, longer) } != 0 {
+    let refused = unsafe {
+        match longer {
+            0 => false,
+            1.. => bpf_xdp_adjust_head(ctx.ctx, -longer) != 0,
+            _ => bpf_xdp_adjust_tail(ctx.ctx, longer) != 0,
+        }
+    };
+    if refused {
         return Written::Refused;
     }
     // The pointers of before are no more valid.
     let frame = &Frame::from(ctx);
-    if ethernet(frame) && ip(frame, datagram, udp_len) && udp(frame, datagram, udp_len, reply) {
+    let was = longer.max(0) as u32;
+    if ethernet(frame, was) && ip(frame, datagram, udp_len) && udp(frame, datagram, udp_len, reply)
+    {
         Written::Done
     } else {
         Written::Broken
     }
 }
 
-/// Swaps the addresses.
+/// Swaps the addresses of the header that was `was` bytes from the beginning, and moves it there with its tags.
 #[inline(always)]
-fn ethernet(frame: &Frame) -> bool {
-    let (Some(first), Some(second)) = (frame.load(0), frame.load(4)) else {
+fn ethernet(frame: &Frame, was: u32) -> bool {
+    let (Some(first), Some(second)) = (frame.load(was), frame.load(was + 4)) else {
+        return false;
+    };
+    // What it is, and two tags at most. The rest is overwritten by what follows.
+    let (Some(third), Some(fourth)) = (frame.load(was + 12), frame.load(was + 16)) else {
         return false;
     };
     // Six bytes of each, in words of four.
     frame.store(0, (second >> 16) as u32)
         && frame.store(4, (second >> 48) as u32 | (first as u32) << 16)
         && frame.store(8, (first >> 16) as u32)
+        && frame.store(12, third as u32)
+        && frame.store(16, fourth as u32)
+        && frame.store(20, (fourth >> 32) as u32)
 }
 
 #[inline(always)]
