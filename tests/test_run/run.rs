@@ -12,7 +12,9 @@ use nat_userspace::tables;
 
 use crate::frames;
 
+pub(crate) const XDP_DROP: u32 = 1;
 pub(crate) const XDP_PASS: u32 = 2;
+pub(crate) const XDP_TX: u32 = 3;
 /// -1: what comes next is left to other programs.
 pub(crate) const TC_ACT_UNSPEC: u32 = u32::MAX;
 pub(crate) const TC_ACT_REDIRECT: u32 = 7;
@@ -80,7 +82,7 @@ impl Path {
 
     /// Runs a program on a frame and checks that exactly one verdict was counted. The action, the frame, the
     /// verdict and the events.
-    fn run(
+    pub(crate) fn run(
         &mut self,
         ingress: bool,
         frame: &[u8],

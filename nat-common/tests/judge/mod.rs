@@ -1,0 +1,184 @@
+//! A second opinion on STUN: what the `stun-types` crate reads in a request and in its answer, and what the RFCs
+//! then want.
+
+pub(crate) mod write;
+
+use std::net::SocketAddr;
+
+use stun_types::attribute::{
+    Attribute as _, AttributeExt as _, AttributeStaticType as _, ErrorCode, Fingerprint,
+    MappedSocketAddr, MessageIntegrity, MessageIntegritySha256, Nonce, PasswordAlgorithm,
+    RawAttribute, Realm, Software, UnknownAttributes, Userhash, Username, XorMappedAddress,
+};
+use stun_types::message::{BINDING, Message, MessageClass, MessageType};
+
+const HEADER: usize = 20;
+const COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
+
+/// What is to become of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It is left alone.
+    Untouched,
+    /// It is answered with its source.
+    Answered,
+    /// It is answered with 420, which names these attributes.
+    Refused(Vec<u16>),
+}
+
+/// Whether there is no magic cookie: it is of RFC 3489.
+fn is_classic(message: &[u8]) -> bool {
+    message[4..8] != COOKIE
+}
+
+/// The types and lengths of attributes; `None` where they contradict the message.
+fn attributes(message: &[u8]) -> Option<Vec<(u16, u16)>> {
+    let mut rest = message.get(HEADER..)?;
+    let mut all = Vec::new();
+    while !rest.is_empty() {
+        let attribute = RawAttribute::from_bytes(rest).ok()?;
+        all.push((attribute.get_type().value(), attribute.length()));
+        rest = rest.get(attribute.padded_len()..)?;
+    }
+    Some(all)
+}
+
+/// What is to become of the payload of a datagram, whoever sent it.
+pub(crate) fn fate(message: &[u8]) -> Fate {
+    read(message).unwrap_or(Fate::Untouched)
+}
+
+fn read(message: &[u8]) -> Option<Fate> {
+    if message.len() < HEADER {
+        return None;
+    }
+    let kind = MessageType::from_bytes(message).ok()?;
+    let length = usize::from(u16::from_be_bytes([message[2], message[3]]));
+    if kind.class() != MessageClass::Request
+        || kind.method() != BINDING
+        || length + HEADER != message.len()
+    {
+        return None;
+    }
+    let all = attributes(message)?;
+    if all.len() > 32 {
+        return None;
+    }
+    if !is_classic(message) {
+        let print = Fingerprint::TYPE.value();
+        let place = all.iter().position(|(kind, _)| *kind == print);
+        if place.is_some_and(|place| place + 1 != all.len()) {
+            return None;
+        }
+        // FINGERPRINT, if any, is right.
+        Message::from_bytes(message).ok()?;
+    }
+    let credentials = [
+        Username::TYPE,
+        MessageIntegrity::TYPE,
+        MessageIntegritySha256::TYPE,
+        Realm::TYPE,
+        Nonce::TYPE,
+        PasswordAlgorithm::TYPE,
+        Userhash::TYPE,
+    ];
+    if all
+        .iter()
+        .any(|(kind, _)| credentials.iter().any(|c| c.value() == *kind))
+    {
+        return None;
+    }
+    // MAPPED-ADDRESS, ERROR-CODE, UNKNOWN-ATTRIBUTES, XOR-MAPPED-ADDRESS.
+    let known = [0x0001, 0x0009, 0x000a, 0x0020];
+    let unknown: Vec<u16> = all
+        .iter()
+        .map(|(kind, _)| *kind)
+        .filter(|kind| *kind < 0x8000 && !known.contains(kind))
+        .collect();
+    match unknown.len() {
+        0 => Some(Fate::Answered),
+        1..=16 => Some(Fate::Refused(unknown)),
+        _ => None,
+    }
+}
+
+/// Checks all that was answered to `request`, whose source was `peer`.
+pub(crate) fn check(request: &[u8], peer: SocketAddr, software: bool, answer: Option<&[u8]>) {
+    let fate = fate(request);
+    let Some(answer) = answer else {
+        assert_eq!(fate, Fate::Untouched, "{request:02x?}");
+        return;
+    };
+    assert_ne!(fate, Fate::Untouched, "{request:02x?}");
+    let ip = if peer.is_ipv4() { 20 } else { 40 };
+    let (asked, answered) = (ip + 8 + request.len(), ip + 8 + answer.len());
+    assert!(answered * 10 <= asked * 16, "{answered} bytes to {asked}");
+
+    assert_eq!(
+        answer[4..HEADER],
+        request[4..HEADER],
+        "of another transaction"
+    );
+    let classic = is_classic(request);
+    // The crate knows only RFC 5389 and later. Nothing but XORs, which RFC 3489 has not, depends on the cookie.
+    let mut modern = answer.to_vec();
+    modern[4..8].copy_from_slice(&COOKIE);
+    let message = Message::from_bytes(&modern).expect("a message with a right FINGERPRINT");
+    let kinds: Vec<u16> = attributes(&modern)
+        .expect("attributes")
+        .into_iter()
+        .map(|(kind, _)| kind)
+        .collect();
+
+    let mapped = if classic { 0x0001 } else { 0x0020 };
+    let mut wanted = match fate {
+        Fate::Refused(_) => vec![ErrorCode::TYPE.value(), UnknownAttributes::TYPE.value()],
+        _ => vec![mapped],
+    };
+    wanted.extend(software.then_some(Software::TYPE.value()));
+    let printed = !classic
+        && attributes(request)
+            .expect("attributes")
+            .iter()
+            .any(|(kind, _)| *kind == Fingerprint::TYPE.value());
+    wanted.extend(printed.then_some(Fingerprint::TYPE.value()));
+    assert_eq!(kinds, wanted);
+    assert_eq!(message.method(), BINDING);
+
+    if let Fate::Refused(mut unknown) = fate {
+        assert_eq!(message.class(), MessageClass::Error);
+        let error = message.attribute::<ErrorCode>().expect("ERROR-CODE");
+        assert_eq!(error.code(), 420);
+        // RFC 3489 11.2.10: a whole number of words, one of them named twice.
+        if classic && unknown.len() % 2 == 1 {
+            unknown.extend(unknown.last().copied());
+        }
+        let named = message
+            .raw_attribute(UnknownAttributes::TYPE)
+            .expect("UNKNOWN-ATTRIBUTES");
+        let named: Vec<u16> = named
+            .value
+            .chunks(2)
+            .map(|pair| u16::from_be_bytes([pair[0], pair[1]]))
+            .collect();
+        assert_eq!(named, unknown);
+    } else {
+        assert_eq!(message.class(), MessageClass::Success);
+        let said = if classic {
+            let raw = message.raw_attribute(mapped.into());
+            MappedSocketAddr::from_raw(&raw.expect("MAPPED-ADDRESS"))
+                .expect("an address")
+                .addr()
+        } else {
+            message
+                .attribute::<XorMappedAddress>()
+                .expect("XOR-MAPPED-ADDRESS")
+                .addr(message.transaction_id())
+        };
+        assert_eq!(said, peer);
+    }
+    if software {
+        let software = message.attribute::<Software>().expect("SOFTWARE");
+        assert_eq!(software.software(), "sipnat");
+    }
+}
