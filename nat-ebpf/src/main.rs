@@ -237,7 +237,7 @@ fn weigh<L: Repeat>(ctx: &XdpContext, room: &Room) -> Counter {
     if !is_terminal(source) {
         return Counter::StunBadSource;
     }
-    let payload = room.payload(frame);
+    let payload = Payload::of(datagram, frame);
     let request = room.request();
     let counter = match request.read::<_, L>(&payload) {
         Ok(counter) | Err(counter) => counter,

@@ -9,6 +9,7 @@ use aya_ebpf::programs::{TcContext, XdpContext};
 use nat_common::abi::Endpoint;
 use nat_common::counter::Counter;
 use nat_common::source::Source;
+use nat_common::stun::reply::checksum;
 use nat_common::words::{self, Words};
 use network_types::eth::{EthHdr, EtherType};
 use network_types::ip::{IpProto, Ipv4Hdr, Ipv6Hdr};
@@ -283,18 +284,34 @@ impl Frame {
         Some(word)
     }
 
-    /// Whether it ends with this datagram or with what fills up a frame, all in one piece, and its IP header has
-    /// no options.
+    /// Whether an answer can be made of it: one datagram in one piece, from one station to one, without IP options,
+    /// and with an IPv4 header that the kernel would take (RFC 1122 3.2.1.2).
     #[inline(always)]
     pub(crate) fn is_plain(&self, datagram: &Datagram) -> bool {
-        let header = if datagram.source.is_v4() {
-            Ipv4Hdr::LEN
-        } else {
-            Ipv6Hdr::LEN
-        };
+        /// The bit of each Ethernet address that says it is one of a group. As a source, switches drop it.
+        const GROUP: u64 = 1 | 1 << 48;
+        let v4 = datagram.source.is_v4();
+        let header = if v4 { Ipv4Hdr::LEN } else { Ipv6Hdr::LEN };
         datagram.part == part::WHOLE
             && datagram.udp - datagram.ip == header as u32
             && self.total == self.len()
+            && self.load(0).is_some_and(|word| word & GROUP == 0)
+            && (!v4 || self.ipv4_checksum_is_right(datagram.ip))
+    }
+
+    /// Of a header without options.
+    #[inline(always)]
+    fn ipv4_checksum_is_right(&self, ip: u32) -> bool {
+        let (Some(first), Some(second), Some(third)) =
+            (self.load(ip), self.load(ip + 8), self.load(ip + 12))
+        else {
+            return false;
+        };
+        let mut sum = third >> 32;
+        for word in [first, second] {
+            sum += (word >> 32) + (word & 0xffff_ffff);
+        }
+        checksum(sum) == 0
     }
 
     /// Writes four bytes at an offset, as they lie in memory. False if there are none.

@@ -10,6 +10,7 @@ mod packets;
 mod redirecting;
 mod run;
 mod stun;
+mod stations;
 mod untouched;
 
 #[path = "../../nat-common/tests/judge/mod.rs"]
