@@ -62,6 +62,8 @@ pub struct Request {
     end: u32,
     /// Where FINGERPRINT begins; 0: it has none.
     fingerprint: u32,
+    /// Attributes read. Not every loop counts its steps (see [`Repeat`]).
+    attributes: u32,
     crc: crc::Cursor,
     /// Without a magic cookie: of RFC 3489.
     classic: bool,
@@ -92,7 +94,7 @@ impl Request {
         self.classic = (first >> 32) as u32 != MAGIC_COOKIE.to_be();
         self.at = HEADER;
         self.end = source.len();
-        L::repeat(MAX_ATTRIBUTES, || self.step(source));
+        L::repeat(MAX_ATTRIBUTES + 1, || self.step(source));
         if self.malformed || self.at != self.end {
             return Err(Counter::StunMalformed);
         }
@@ -126,11 +128,12 @@ impl Request {
         let len = u32::from(u16::from_be_bytes([byte(word, 2), byte(word, 3)]));
         let next = at + 4 + ((len + 3) & !3);
         // FINGERPRINT is the last (RFC 8489 14.7).
-        if next > self.end || self.fingerprint != 0 {
+        if next > self.end || self.fingerprint != 0 || self.attributes == MAX_ATTRIBUTES {
             self.malformed = true;
             return false;
         }
         self.at = next;
+        self.attributes += 1;
         match kind {
             FINGERPRINT if !self.classic => {
                 self.fingerprint = at;
