@@ -185,7 +185,10 @@ mod tests {
                 taken += u32::from(ask(&mut line, 1 << 50, at, &rate));
             }
         }
-        assert!(taken <= 251, "{taken} in ten seconds, and not 20 a second after 50");
+        assert!(
+            taken <= 251,
+            "{taken} in ten seconds, and not 20 a second after 50"
+        );
     }
 
     #[test]

@@ -9,8 +9,8 @@ mod limits;
 mod packets;
 mod redirecting;
 mod run;
-mod stun;
 mod stations;
+mod stun;
 mod untouched;
 
 #[path = "../../nat-common/tests/judge/mod.rs"]

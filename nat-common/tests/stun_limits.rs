@@ -1,0 +1,36 @@
+//! What a STUN request may be made of does not depend on which loop goes over it.
+
+use nat_common::counter::Counter;
+use nat_common::source::{HostLoop, Repeat};
+use nat_common::stun::{MAX_ATTRIBUTES, Request};
+
+/// As that of the kernel, which leaves the limit to itself.
+struct Endless;
+
+impl Repeat for Endless {
+    fn repeat(_: u32, mut step: impl FnMut() -> bool) {
+        while step() {}
+    }
+}
+
+/// With so many attributes that are empty and may be ignored.
+fn request(attributes: u32) -> Vec<u8> {
+    let mut message = b"\0\x01\0\0\x21\x12\xa4\x42abcdefghijkl".to_vec();
+    message[2..4].copy_from_slice(&(attributes as u16 * 4).to_be_bytes());
+    message.extend(b"\x80\x22\0\0".repeat(attributes as usize));
+    message
+}
+
+#[test]
+fn no_more_attributes_than_said_are_looked_at() {
+    for (attributes, read) in [
+        (MAX_ATTRIBUTES, Ok(Counter::StunAnswered)),
+        (MAX_ATTRIBUTES + 1, Err(Counter::StunMalformed)),
+        (363, Err(Counter::StunMalformed)),
+    ] {
+        let message = &request(attributes)[..];
+        let mut request = Request::default();
+        assert_eq!(request.read::<_, HostLoop>(message), read, "{attributes}");
+        assert_eq!(request.read::<_, Endless>(message), read, "{attributes}");
+    }
+}
