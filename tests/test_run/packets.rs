@@ -60,7 +60,7 @@ fn ipv6_sources() {
 }
 
 /// A frame with extension headers: each a type and its bytes, whose first is replaced by the type that follows.
-fn extended(mut frame: Vec<u8>, headers: &[(u8, Vec<u8>)]) -> Vec<u8> {
+pub(crate) fn extended(mut frame: Vec<u8>, headers: &[(u8, Vec<u8>)]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for (index, (_, header)) in headers.iter().enumerate() {
         let following = headers.get(index + 1).map_or(frame[20], |(next, _)| *next);
@@ -75,17 +75,17 @@ fn extended(mut frame: Vec<u8>, headers: &[(u8, Vec<u8>)]) -> Vec<u8> {
 }
 
 /// An options header of so many times eight bytes, filled with padding.
-fn options(kind: u8, eights: u8) -> (u8, Vec<u8>) {
+pub(crate) fn options(kind: u8, eights: u8) -> (u8, Vec<u8>) {
     let length = usize::from(eights) * 8 - 4;
     let mut bytes = vec![0, eights - 1, 1, length as u8];
     bytes.resize(usize::from(eights) * 8, 0);
     (kind, bytes)
 }
 
-const HOP_BY_HOP: u8 = 0;
-const DESTINATION_OPTIONS: u8 = 60;
+pub(crate) const HOP_BY_HOP: u8 = 0;
+pub(crate) const DESTINATION_OPTIONS: u8 = 60;
 const ROUTING: u8 = 43;
-const FRAGMENT: u8 = 44;
+pub(crate) const FRAGMENT: u8 = 44;
 
 #[test]
 fn ipv6_extension_headers() {
@@ -167,7 +167,7 @@ fn ports_and_local_addresses() {
 }
 
 /// The fragments of a frame, each with at most `mtu` bytes of IP.
-fn fragments(frame: &[u8], mtu: usize, id: u8) -> Vec<Vec<u8>> {
+pub(crate) fn fragments(frame: &[u8], mtu: usize, id: u8) -> Vec<Vec<u8>> {
     let is_v6 = frame[12..14] == [0x86, 0xdd];
     let header = if is_v6 { IPV6 } else { ETHERNET + 20 };
     let extra = if is_v6 { 8 } else { 0 };

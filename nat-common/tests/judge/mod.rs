@@ -31,13 +31,13 @@ fn is_classic(message: &[u8]) -> bool {
     message[4..8] != COOKIE
 }
 
-/// The types and lengths of attributes; `None` where they contradict the message.
-fn attributes(message: &[u8]) -> Option<Vec<(u16, u16)>> {
+/// The types and values of attributes; `None` where their lengths contradict the message.
+fn attributes(message: &[u8]) -> Option<Vec<(u16, Vec<u8>)>> {
     let mut rest = message.get(HEADER..)?;
     let mut all = Vec::new();
     while !rest.is_empty() {
         let attribute = RawAttribute::from_bytes(rest).ok()?;
-        all.push((attribute.get_type().value(), attribute.length()));
+        all.push((attribute.get_type().value(), attribute.value.to_vec()));
         rest = rest.get(attribute.padded_len()..)?;
     }
     Some(all)
@@ -88,12 +88,17 @@ fn read(message: &[u8]) -> Option<Fate> {
     {
         return None;
     }
-    // MAPPED-ADDRESS, ERROR-CODE, UNKNOWN-ATTRIBUTES, XOR-MAPPED-ADDRESS.
-    let known = [0x0001, 0x0009, 0x000a, 0x0020];
+    let is_known = |kind: u16, value: &[u8]| match kind {
+        // MAPPED-ADDRESS, ERROR-CODE, UNKNOWN-ATTRIBUTES, XOR-MAPPED-ADDRESS, and all that may be ignored.
+        0x0001 | 0x0009 | 0x000a | 0x0020 | 0x8000.. => true,
+        // CHANGE-REQUEST that asks for no change.
+        0x0003 => value == [0; 4],
+        _ => false,
+    };
     let unknown: Vec<u16> = all
         .iter()
+        .filter(|(kind, value)| !is_known(*kind, value))
         .map(|(kind, _)| *kind)
-        .filter(|kind| *kind < 0x8000 && !known.contains(kind))
         .collect();
     match unknown.len() {
         0 => Some(Fate::Answered),
