@@ -1,5 +1,5 @@
-//! A set-associative table in shared memory: what `INBOUND`, `OUTBOUND`, `PENDING`, `PEERS` and `FRAGMENTS`
-//! are made of.
+//! A set-associative table in shared memory: what `INBOUND`, `OUTBOUND`, `PENDING`, `PEERS`, `FRAGMENTS` and
+//! `STUN` are made of.
 //!
 //! An array of sets; a key's hash names the set, and in it the tag of one of [`WAYS`] slots. The
 //! oldest slot is replaced, so a flood can push out what is here, at a cost that does not grow.
