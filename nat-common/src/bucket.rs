@@ -43,6 +43,20 @@ pub const fn rate(per_second: u32, burst: u32) -> Rate {
     }
 }
 
+/// How many in a second and how many at once a rate allows; none if any number. The inverse of [`rate`], but for what
+/// the length of a tick takes from rates of many hundreds.
+#[must_use]
+pub const fn limit(rate: &Rate) -> Option<(u64, u64)> {
+    if rate.interval == 0 {
+        return None;
+    }
+    let interval = rate.interval << TICK_SHIFT;
+    Some((
+        (1_000_000_000 + interval / 2) / interval,
+        rate.burst / rate.interval + 1,
+    ))
+}
+
 /// How far a time is ahead of `now`; 0 if it is past.
 #[inline(always)]
 const fn ahead(time: u64, now: u64, rate: &Rate) -> u64 {
@@ -110,6 +124,15 @@ mod tests {
     fn ask(line: &mut Buckets, hash: u64, at: u64, rate: &Rate) -> bool {
         // SAFETY: a valid reference.
         unsafe { take(line, hash, at, rate) }
+    }
+
+    #[test]
+    fn a_rate_can_be_read_back() {
+        for (per_second, burst) in [(1, 1), (20, 50), (333, 7), (600, 3000)] {
+            let back = limit(&rate(per_second, burst));
+            assert_eq!(back, Some((per_second.into(), burst.into())));
+        }
+        assert_eq!(limit(&rate(0, 50)), None);
     }
 
     #[test]

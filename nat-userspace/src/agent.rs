@@ -1,7 +1,6 @@
 //! `sipnat run`: the agent in the foreground.
 
 use std::{
-    collections::BTreeSet,
     fs,
     io::{Write as _, stdout},
     path::{Path, PathBuf},
@@ -11,7 +10,7 @@ use std::{
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use aya_log::EbpfLogger;
 use log::{debug, info, warn};
-use nat_common::abi::{Policy, origin};
+use nat_common::abi::Policy;
 use tokio::{
     io::{Interest, unix::AsyncFd},
     signal::unix::{Signal, SignalKind, signal},
@@ -19,12 +18,11 @@ use tokio::{
 };
 
 use crate::{
+    addresses::Addresses,
     attach, clock,
-    loader::{DataPath, Loader, Rejected},
-    net::{AddressChanges, Link, Net},
-    object, pins, policy,
-    prefix::Prefix,
-    preflight,
+    loader::{DataPath, Loader, Rejected, Stun},
+    net::{Link, Net},
+    object, pins, preflight,
     preflight::Kernel,
     state::{self, State},
     sweep::Sweeper,
@@ -42,6 +40,8 @@ pub struct Options {
     pub policy: Policy,
     /// Redirect nothing.
     pub shadow: bool,
+    /// How STUN is answered, if it is.
+    pub stun: Option<Stun>,
     /// Leave the programs in place at the end.
     pub keep: bool,
     /// Kernel programs from a file instead of those in this binary.
@@ -74,11 +74,12 @@ pub async fn run(options: Options) -> Result<()> {
         .ports(&options.ports)
         .policy(options.policy)
         .shadow(options.shadow)
+        .stun(options.stun)
         .log(log::max_level());
-    let ended = match start(&net, loader, &links, !options.clsact, &mut state).await {
-        Ok((path, on_link)) => {
+    let ended = match start(&net, loader, &links, &options, &mut state).await {
+        Ok((path, addresses)) => {
             announce(&state);
-            serve(path, on_link, &mut signals).await
+            serve(path, addresses, &mut signals).await
         }
         Err(error) => {
             if let Err(error) = take_away(&net, &state).await {
@@ -166,63 +167,21 @@ async fn take_over(net: &Net, dir: &Path) -> Result<()> {
 /// Loads, pins and attaches.
 async fn start<'n>(
     net: &'n Net,
-    mut loader: Loader<'_>,
+    loader: Loader<'_>,
     links: &'n [Link],
-    tcx: bool,
+    options: &Options,
     state: &mut State,
-) -> Result<(DataPath, OnLink<'n>)> {
-    let on_link = OnLink::read(net, links).await?;
-    for subnet in &on_link.subnets {
-        debug!("{subnet} is on the interfaces' own link: policy off");
-        loader = loader.rule(*subnet, Policy::Off, origin::ON_LINK);
-    }
-    let mut path = loader.load()?;
+) -> Result<(DataPath, Addresses<'n>)> {
+    let addresses = Addresses::read(net, links, options.stun.is_some()).await?;
+    let mut path = addresses.load(loader).load()?;
     pins::pin(&mut path, &state.pins)?;
     for link in links {
-        let attached = attach::attach(net, &mut path, link, &state.pins, tcx).await?;
+        let attached = attach::attach(net, &mut path, link, &state.pins, !options.clsact).await?;
         state.interfaces.push(attached);
         // Each at once: whoever comes after a crash must know what to remove.
         state.write()?;
     }
-    Ok((path, on_link))
-}
-
-/// The subnets on the interfaces' own links.
-struct OnLink<'n> {
-    net: &'n Net,
-    links: &'n [Link],
-    changes: AddressChanges,
-    subnets: BTreeSet<Prefix>,
-}
-
-impl<'n> OnLink<'n> {
-    async fn read(net: &'n Net, links: &'n [Link]) -> Result<Self> {
-        let mut on_link = Self {
-            net,
-            links,
-            // First, so that nothing is missed.
-            changes: net.address_changes()?,
-            subnets: BTreeSet::new(),
-        };
-        on_link.subnets = on_link.subnets_now().await?;
-        Ok(on_link)
-    }
-
-    async fn subnets_now(&self) -> Result<BTreeSet<Prefix>> {
-        let mut subnets = BTreeSet::new();
-        for link in self.links {
-            subnets.extend(self.net.subnets(link.index).await?);
-        }
-        Ok(subnets)
-    }
-
-    /// Brings the policy up to date.
-    async fn update(&mut self, trie: &mut policy::Trie) -> Result<()> {
-        let now = self.subnets_now().await?;
-        policy::follow(trie, &self.subnets, &now)?;
-        self.subnets = now;
-        Ok(())
-    }
+    Ok((path, addresses))
 }
 
 /// Leaves what the verifier said of a program that it refused in the log.
@@ -303,7 +262,11 @@ fn ignores_hang_up(status: &str) -> Option<bool> {
 }
 
 /// Sweeps and logs until a signal comes. The kernel programs need none of it.
-async fn serve(mut path: DataPath, mut on_link: OnLink<'_>, signals: &mut Signals) -> Result<()> {
+async fn serve(
+    mut path: DataPath,
+    mut addresses: Addresses<'_>,
+    signals: &mut Signals,
+) -> Result<()> {
     let mut logs = Logs::of(&mut path)?;
     let mut dialogs = Sweeper::new(&path.tables.dialogs)?;
     let mut contacts = Sweeper::new(&path.tables.contacts)?;
@@ -326,8 +289,11 @@ async fn serve(mut path: DataPath, mut on_link: OnLink<'_>, signals: &mut Signal
                     Err(error) => warn!("cannot remove expired bindings: {error:#}"),
                 }
             }
-            () = on_link.changes.next() => {
-                if let Err(error) = on_link.update(&mut path.tables.policy).await {
+            () = addresses.changed() => {
+                let told = addresses.update(&mut path.tables.policy, &mut path.tables.addresses);
+                if let Err(error) = told
+                    .await
+                {
                     warn!("cannot follow a change of addresses: {error:#}");
                 }
             }

@@ -40,6 +40,7 @@ pub fn show(tables: &Tables, text: &str, json: bool) -> Result<()> {
         return output::json(&row);
     }
     let ago = |seconds| format!("{} ago", age(seconds));
+    let keepalive = row.stun_seen_seconds_ago.map_or_else(|| "-".into(), ago);
     let lines = [
         ("id", row.id.clone()),
         (
@@ -52,6 +53,7 @@ pub fn show(tables: &Tables, text: &str, json: bool) -> Result<()> {
         ("learned", row.learned.to_string()),
         ("active since", ago(row.age_seconds)),
         ("last seen", ago(row.seen_seconds_ago)),
+        ("keepalive", keepalive),
         ("expires", format!("in {}", age(row.expires_in_seconds))),
         ("redirected", format!("{} packets", row.redirected)),
     ];
@@ -202,9 +204,15 @@ impl Row {
             State::Ambiguous => "ambiguous",
             State::Pending => "pending",
         };
-        match self.notes.as_slice() {
-            [] => state.into(),
-            notes => format!("{state} ({})", notes.join(", ")),
+        let mut notes: Vec<String> = self.notes.iter().map(ToString::to_string).collect();
+        if self.moved {
+            let to = self.moved_to.map(|addr| format!(" to {addr}"));
+            notes.push(format!("moved{}", to.unwrap_or_default()));
+        }
+        if notes.is_empty() {
+            state.into()
+        } else {
+            format!("{state} ({})", notes.join(", "))
         }
     }
 
@@ -269,6 +277,20 @@ mod tests {
             listing(vec![]).render(),
             "0 bindings (0 dialogs, 0 contacts), 0 pending, 5 transactions"
         );
+    }
+
+    #[test]
+    fn who_has_moved_is_shown_and_where_to_if_that_is_known() {
+        let dialog = DialogKey { call: 1, tag: 2 };
+        let early = Binding {
+            flags: flag::DIRECT | flag::EARLY,
+            ..binding("1000@a")
+        };
+        let mut row = Row::new(Key::Dialog(dialog), Kind::Dialog, &early, NOW);
+        row.moved = true;
+        assert_eq!(row.state(), "active (early, moved)");
+        row.moved_to = "60.17.196.2:50001".parse().ok();
+        assert_eq!(row.state(), "active (early, moved to 60.17.196.2:50001)");
     }
 
     #[test]

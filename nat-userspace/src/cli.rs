@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use nat_common::abi::Policy;
 
-use crate::{agent, prefix::Prefix};
+use crate::{agent, loader::Stun, prefix::Prefix};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -35,7 +35,7 @@ pub struct Cli {
 pub enum Command {
     /// Run the agent in the foreground: attach, and detach when it ends
     #[command(
-        after_help = "Examples:\n  sipnat run --iface eth0\n  sipnat run --iface eth0 --port 5060 --port 5080 --policy off\n  sipnat run --iface eth0 --shadow      see first what it would do, with `sipnat stats` and `sipnat explain`"
+        after_help = "Examples:\n  sipnat run --iface eth0\n  sipnat run --iface eth0 --port 5060 --port 5080 --policy off\n  sipnat run --iface eth0 --stun        tell phones that ask by STUN their public address\n  sipnat run --iface eth0 --shadow      see first what it would do, with `sipnat stats` and `sipnat explain`"
     )]
     Run(Run),
     /// Show what is known of terminals: `list` unless said otherwise
@@ -116,6 +116,33 @@ pub struct Run {
     /// Learn, decide and count, but redirect nothing
     #[arg(long)]
     shadow: bool,
+    /// Answer STUN Binding requests, on the SIP ports and on that of --stun-port
+    #[arg(long)]
+    stun: bool,
+    /// UDP port on which STUN is answered beside the SIP ports; 0: none
+    #[arg(
+        long,
+        value_name = "PORT",
+        default_value = "3478",
+        requires = "stun",
+        value_parser = port_or_none
+    )]
+    stun_port: u16,
+    /// How many STUN requests of one address are answered in a second; 0: all
+    #[arg(long, value_name = "NUMBER", default_value = "20", requires = "stun")]
+    stun_rate: u32,
+    /// How many of them may come at once
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        default_value = "50",
+        requires = "stun",
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
+    stun_burst: u32,
+    /// Say in STUN answers that they are sipnat's; makes them longer
+    #[arg(long, requires = "stun")]
+    stun_software: bool,
     /// Leave the programs in place when the agent ends
     #[arg(long)]
     keep: bool,
@@ -203,11 +230,18 @@ impl From<Run> for agent::Options {
                 true
             }
         });
+        let stun = run.stun.then(|| Stun {
+            port: Some(run.stun_port).filter(|port| *port != 0 && !ports.contains(port)),
+            rate: run.stun_rate,
+            burst: run.stun_burst,
+            software: run.stun_software,
+        });
         Self {
             interfaces: run.interfaces,
             ports,
             policy: run.policy,
             shadow: run.shadow,
+            stun,
             keep: run.keep,
             object: run.bpf_object,
             clsact: run.clsact,
@@ -220,6 +254,11 @@ fn port(text: &str) -> Result<u16, String> {
         Ok(port) if port > 0 => Ok(port),
         _ => Err("a port is a number from 1 to 65535".into()),
     }
+}
+
+fn port_or_none(text: &str) -> Result<u16, String> {
+    text.parse()
+        .map_err(|_| "a port is a number from 1 to 65535; 0 is none".into())
 }
 
 fn policy(text: &str) -> Result<Policy, String> {
@@ -272,6 +311,46 @@ mod tests {
         assert_eq!(options.interfaces, ["a", "b"]);
         assert_eq!(options.ports, [5060, 5080]);
         assert_eq!(options.policy, Policy::Off);
+    }
+
+    #[test]
+    fn stun_is_off_unless_asked_for() {
+        assert_eq!(run("sipnat run --iface eth0").stun, None);
+        assert_eq!(
+            run("sipnat run --iface eth0 --stun").stun,
+            Some(Stun::default())
+        );
+        let stun = run(
+            "sipnat run --iface eth0 --stun --stun-port 3479 --stun-rate 0 --stun-burst 1 --stun-software",
+        );
+        let told = Stun {
+            port: Some(3479),
+            rate: 0,
+            burst: 1,
+            software: true,
+        };
+        assert_eq!(stun.stun, Some(told));
+        for option in [
+            "--stun-port 3479",
+            "--stun-rate 5",
+            "--stun-burst 5",
+            "--stun-software",
+        ] {
+            let error = parse(&format!("sipnat run --iface eth0 {option}")).unwrap_err();
+            assert!(error.to_string().contains("--stun"), "{option}: {error}");
+        }
+        for wrong in ["port 65536", "rate -1", "burst 0"] {
+            let line = format!("sipnat run --iface eth0 --stun --stun-{wrong}");
+            assert!(parse(&line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn only_the_sip_ports_answer_stun_where_no_other_is_named() {
+        for ports in ["--stun-port 0", "--stun-port 5060", "--port 3478"] {
+            let stun = run(&format!("sipnat run --iface eth0 --stun {ports}")).stun;
+            assert_eq!(stun.map(|stun| stun.port), Some(None), "{ports}");
+        }
     }
 
     #[test]

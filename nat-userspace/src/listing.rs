@@ -15,7 +15,9 @@ use nat_common::{
 use serde::Serialize;
 
 use crate::{
-    clock, output,
+    clock,
+    keepalive::{self, Moved, Source},
+    output,
     tables::{Tables, entries, slots},
 };
 
@@ -77,7 +79,13 @@ pub(crate) struct Row {
     pub(crate) advertised: Option<SocketAddr>,
     pub(crate) learned: SocketAddr,
     pub(crate) age_seconds: u64,
+    /// The later of what the PBX accepted and of STUN keepalives.
     pub(crate) seen_seconds_ago: u64,
+    /// The last STUN keepalive from the learned address, if there was one.
+    pub(crate) stun_seen_seconds_ago: Option<u64>,
+    /// By its STUN keepalives its learned address has changed; to which, may not be known.
+    pub(crate) moved: bool,
+    pub(crate) moved_to: Option<SocketAddr>,
     pub(crate) expires_in_seconds: u64,
     pub(crate) redirected: u64,
 }
@@ -112,6 +120,9 @@ impl Row {
             learned: binding.learned.into(),
             age_seconds: seconds(binding.created, now),
             seen_seconds_ago: seconds(binding.seen, now),
+            stun_seen_seconds_ago: None,
+            moved: false,
+            moved_to: None,
             expires_in_seconds: seconds(now, binding.expires),
             redirected: binding.redirected,
         }
@@ -136,6 +147,9 @@ impl Row {
             learned: entry.peer().into(),
             age_seconds: seconds(age),
             seen_seconds_ago: seconds(age),
+            stun_seen_seconds_ago: None,
+            moved: false,
+            moved_to: None,
             expires_in_seconds: seconds(TRANSACTION_LIFE.saturating_sub(age)),
             redirected: 0,
         }
@@ -193,6 +207,14 @@ impl Listing {
         let outbound = slots(&tables.outbound)?;
         let transactions = young(&inbound, tick).count() + young(&outbound, tick).count();
 
+        let keepalives: Vec<Source> = slots(&tables.stun)?
+            .iter()
+            .flatten()
+            .filter(|slot| slot.is_used())
+            .filter_map(|slot| Source::of(&slot.entry, tick))
+            .collect();
+        heed(&mut bindings, &keepalives);
+
         bindings.sort_by(|a, b| {
             let order = |row: &Row| (row.state, row.kind);
             order(a)
@@ -204,6 +226,29 @@ impl Listing {
             bindings,
             transactions,
         })
+    }
+}
+
+/// Keepalives are signs of life, and show who has moved.
+fn heed(rows: &mut [Row], keepalives: &[Source]) {
+    let learned = rows.iter().map(|row| row.learned).collect();
+    let moved = keepalive::moved(keepalives, &learned);
+    let seen: HashMap<SocketAddr, u64> = keepalives
+        .iter()
+        .map(|source| (source.addr, source.silent.as_secs()))
+        .collect();
+    for row in rows {
+        if let Some(&seen) = seen.get(&row.learned) {
+            row.stun_seen_seconds_ago = Some(seen);
+            row.seen_seconds_ago = row.seen_seconds_ago.min(seen);
+        }
+        if let Some(moved) = moved.get(&row.learned) {
+            row.moved = true;
+            row.moved_to = match moved {
+                Moved::To(addr) => Some(*addr),
+                Moved::Somewhere => None,
+            };
+        }
     }
 }
 
@@ -318,6 +363,43 @@ pub(crate) mod tests {
         assert_eq!(rows[0].learned.to_string(), "60.17.196.2:49163");
         assert_eq!(rows[0].age_seconds, 65);
         assert_eq!(rows[0].expires_in_seconds, 60);
+    }
+
+    #[test]
+    fn a_keepalive_is_a_sign_of_life_and_shows_who_moved() {
+        let entry = |port, first: u64, last: u64| {
+            let ago = |seconds: u64| ticks(NOW - seconds * SECOND);
+            let mut entry = Entry {
+                at: ago(last),
+                contact: ago(first).into(),
+                flags: flag::KEEPALIVE,
+                sent: 4,
+                ..Entry::default()
+            };
+            entry.set_peer(&Endpoint::v4([60, 17, 196, 2], port));
+            entry
+        };
+        let heeded = |seen: u64, entries: &[Entry]| {
+            let mut b = binding("1000@60.17.196.2");
+            b.seen = NOW - seen * SECOND;
+            let mut rows = rows(&[(key(7, 9), b)]);
+            let sources: Vec<Source> = entries
+                .iter()
+                .filter_map(|entry| Source::of(entry, ticks(NOW)))
+                .collect();
+            heed(&mut rows, &sources);
+            let row = rows.remove(0);
+            let seen = (row.seen_seconds_ago, row.stun_seen_seconds_ago);
+            (seen, row.moved, row.moved_to.map(|addr| addr.port()))
+        };
+        let (mine, other) = (49163, 49164);
+        assert_eq!(heeded(100, &[]), ((100, None), false, None));
+        let lives = ((50, Some(50)), false, None);
+        assert_eq!(heeded(100, &[entry(mine, 90, 50)]), lives);
+        assert_eq!(heeded(9, &[entry(mine, 90, 50)]).0, (9, Some(50)));
+        assert_eq!(heeded(100, &[entry(other, 90, 50)]).0, (100, None));
+        let moved = [entry(mine, 90, 50), entry(other, 40, 10)];
+        assert_eq!(heeded(100, &moved), ((50, Some(50)), true, Some(other)));
     }
 
     #[test]

@@ -7,12 +7,15 @@ use futures_util::{StreamExt as _, TryStreamExt as _};
 use log::{info, warn};
 use nix::errno::Errno;
 use rtnetlink::{
-    Error, Handle, MulticastGroup, RouteMessageBuilder, new_connection, new_multicast_connection,
+    Error, Handle, MulticastGroup, RouteMessageBuilder, new_connection,
+    new_connection_with_strict_check, new_multicast_connection,
+    packet_core::NetlinkPayload,
     packet_route::{
+        AddressFamily, RouteNetlinkMessage,
         address::AddressAttribute,
-        link::{LinkAttribute, LinkLayerType, LinkMessage, LinkXdp},
+        link::{InfoKind, LinkAttribute, LinkInfo, LinkLayerType, LinkMessage, LinkXdp},
         neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourState},
-        route::{RouteAddress, RouteAttribute, RouteMessage, RouteType, RouteVia},
+        route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteType, RouteVia},
         tc::{TcHandle, TcMessage},
     },
 };
@@ -31,6 +34,21 @@ pub struct Link {
     pub ethernet: bool,
     /// The id of the XDP program on it.
     pub xdp: Option<u32>,
+    /// What makes its packets, where that is another interface's driver.
+    pub kind: Kind,
+    /// The interface that it lies on, or is connected with, in this network namespace.
+    pub lower: Option<u32>,
+}
+
+/// Interfaces about which there is something to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// One end of a pair.
+    Veth,
+    /// The frames of another interface that have a certain tag.
+    Vlan,
+    /// Any other.
+    Other,
 }
 
 /// How the kernel would send a packet.
@@ -44,6 +62,15 @@ pub struct Route {
     pub source: Option<IpAddr>,
     /// Whether the destination is this host.
     pub local: bool,
+}
+
+/// What [`Net::own`] lists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Own {
+    /// This host's own.
+    Local,
+    /// Of all hosts of a subnet.
+    Broadcast,
 }
 
 /// Says when addresses of this network namespace come or go.
@@ -119,7 +146,42 @@ impl Net {
         Ok(subnets)
     }
 
-    /// Listens for addresses that come or go, from now on.
+    /// What this host takes for its own (`local`), or for all hosts of a subnet (`broadcast`), by the routes that
+    /// the kernel keeps for itself.
+    ///
+    /// Routes, not addresses: they have what `ip route add local` makes one's own (AnyIP), and the broadcast
+    /// addresses.
+    ///
+    /// # Errors
+    /// If the kernel does not list them.
+    pub async fn own(&self) -> Result<Vec<(Prefix, Own)>> {
+        // Only such a socket has the kernel leave out what was not asked for; there may be a million routes.
+        let (connection, handle, _) =
+            new_connection_with_strict_check().context("cannot open a netlink socket")?;
+        let connection = tokio::spawn(connection);
+        let mut own = Vec::new();
+        for (family, kind) in [
+            (AddressFamily::Inet, RouteType::Local),
+            (AddressFamily::Inet, RouteType::Broadcast),
+            (AddressFamily::Inet6, RouteType::Local),
+        ] {
+            let mut message = RouteMessage::default();
+            message.header.address_family = family;
+            message.header.kind = kind;
+            let mut messages = Box::pin(handle.route().get(message).execute());
+            while let Some(message) = messages
+                .try_next()
+                .await
+                .context("cannot list this host's own routes")?
+            {
+                own.extend(is_own(&message));
+            }
+        }
+        connection.abort();
+        Ok(own)
+    }
+
+    /// Listens for addresses and own routes that come or go, from now on.
     ///
     /// # Errors
     /// If the kernel refuses a socket.
@@ -127,7 +189,12 @@ impl Net {
         // One is enough: whoever hears it reads all addresses anew.
         let (said, heard) = mpsc::channel(1);
         let open = || {
-            let groups = [MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];
+            let groups = [
+                MulticastGroup::Ipv4Ifaddr,
+                MulticastGroup::Ipv6Ifaddr,
+                MulticastGroup::Ipv4Route,
+                MulticastGroup::Ipv6Route,
+            ];
             let (connection, _, messages) = new_multicast_connection(&groups)?;
             tokio::spawn(connection);
             Ok::<_, std::io::Error>(messages)
@@ -135,8 +202,10 @@ impl Net {
         let mut messages = open().context("cannot listen for changes of addresses")?;
         tokio::spawn(async move {
             loop {
-                while messages.next().await.is_some() {
-                    let _one_waits = said.try_send(());
+                while let Some((message, _)) = messages.next().await {
+                    if concerns_addresses(&message.payload) {
+                        let _one_waits = said.try_send(());
+                    }
                 }
                 // So many came that the kernel lost some, and the connection ended.
                 match open() {
@@ -242,6 +311,48 @@ impl Net {
     }
 }
 
+/// Whether a message tells of an address, or of a route that [`Net::own`] lists: others may change all the time.
+fn concerns_addresses(payload: &NetlinkPayload<RouteNetlinkMessage>) -> bool {
+    match payload {
+        NetlinkPayload::InnerMessage(
+            RouteNetlinkMessage::NewRoute(route) | RouteNetlinkMessage::DelRoute(route),
+        ) => is_own(route).is_some(),
+        _ => true,
+    }
+}
+
+fn is_own(route: &RouteMessage) -> Option<(Prefix, Own)> {
+    const LOCAL: u8 = libc::RT_TABLE_LOCAL;
+    // In a VRF's table are those that the kernel has put there for its addresses. In others may be a transparent
+    // proxy's, which make all the world this host's own.
+    if route.header.table != LOCAL && route.header.protocol != RouteProtocol::Kernel {
+        return None;
+    }
+    let own = match route.header.kind {
+        RouteType::Local => Own::Local,
+        RouteType::Broadcast => Own::Broadcast,
+        _ => return None,
+    };
+    let addr = route
+        .attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            RouteAttribute::Destination(addr) => ip(addr),
+            _ => None,
+        })?;
+    Prefix::of(addr, route.header.destination_prefix_length)
+        .filter(|_| !addr.is_loopback())
+        .map(|prefix| (prefix, own))
+}
+
+fn ip(address: &RouteAddress) -> Option<IpAddr> {
+    match address {
+        RouteAddress::Inet(v4) => Some((*v4).into()),
+        RouteAddress::Inet6(v6) => Some((*v6).into()),
+        _ => None,
+    }
+}
+
 /// Aims a message at the clsact qdisc: it has a fixed place and a fixed handle.
 fn clsact(message: &mut TcMessage) {
     const MAJOR: u16 = 0xffff;
@@ -265,11 +376,6 @@ fn route(message: &RouteMessage) -> Option<Route> {
             RouteType::Local => true,
             _ => return None,
         },
-    };
-    let ip = |address: &RouteAddress| match address {
-        RouteAddress::Inet(v4) => Some(IpAddr::from(*v4)),
-        RouteAddress::Inet6(v6) => Some(IpAddr::from(*v6)),
-        _ => None,
     };
     for attribute in &message.attributes {
         match attribute {
@@ -308,13 +414,87 @@ fn link(message: &LinkMessage) -> Option<Link> {
             | LinkXdp::HwProgId(id) => Some(*id),
             _ => None,
         });
+    let (mut kind, mut lower, mut elsewhere) = (Kind::Other, None, false);
+    for attribute in &message.attributes {
+        match attribute {
+            LinkAttribute::LinkInfo(info) if info.contains(&LinkInfo::Kind(InfoKind::Veth)) => {
+                kind = Kind::Veth;
+            }
+            LinkAttribute::LinkInfo(info) if info.contains(&LinkInfo::Kind(InfoKind::Vlan)) => {
+                kind = Kind::Vlan;
+            }
+            LinkAttribute::Link(index) => lower = Some(*index),
+            LinkAttribute::LinkNetNsId(_) => elsewhere = true,
+            _ => {}
+        }
+    }
     Some(Link {
         index: message.header.index,
         name,
+        kind,
+        lower: lower.filter(|_| !elsewhere),
         ethernet: matches!(
             message.header.link_layer_type,
             LinkLayerType::Ether | LinkLayerType::Loopback
         ),
         xdp,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn route_to(
+        dest: &str,
+        bits: u8,
+        table: u8,
+        protocol: RouteProtocol,
+        kind: RouteType,
+    ) -> RouteMessage {
+        let mut message = RouteMessage::default();
+        message.header.table = table;
+        message.header.protocol = protocol;
+        message.header.kind = kind;
+        message.header.destination_prefix_length = bits;
+        if bits > 0 {
+            let dest = match dest.parse().unwrap() {
+                IpAddr::V4(v4) => RouteAddress::Inet(v4),
+                IpAddr::V6(v6) => RouteAddress::Inet6(v6),
+            };
+            message.attributes.push(RouteAttribute::Destination(dest));
+        }
+        message
+    }
+
+    #[test]
+    fn own_routes_are_told_from_others() {
+        const LOCAL: u8 = libc::RT_TABLE_LOCAL;
+        use RouteProtocol::{Boot, Kernel};
+        use RouteType::{Broadcast, Local, Unicast};
+        for (dest, bits, table, protocol, kind, own) in [
+            ("10.9.0.1", 32, LOCAL, Kernel, Local, Some(Own::Local)),
+            ("fe80::1", 128, LOCAL, Kernel, Local, Some(Own::Local)),
+            (
+                "10.9.255.255",
+                32,
+                LOCAL,
+                Kernel,
+                Broadcast,
+                Some(Own::Broadcast),
+            ),
+            // AnyIP, a VRF, and a transparent proxy.
+            ("192.0.2.0", 24, LOCAL, Boot, Local, Some(Own::Local)),
+            ("10.9.0.1", 32, 10, Kernel, Local, Some(Own::Local)),
+            ("10.0.0.0", 8, 100, Boot, Local, None),
+            ("0.0.0.0", 0, 100, Boot, Local, None),
+            ("10.9.0.0", 16, 254, Kernel, Unicast, None),
+            ("127.0.0.0", 8, LOCAL, Kernel, Local, None),
+            ("::1", 128, LOCAL, Kernel, Local, None),
+        ] {
+            let found = is_own(&route_to(dest, bits, table, protocol, kind));
+            let expected = own.map(|own| (format!("{dest}/{bits}").parse().unwrap(), own));
+            assert_eq!(found, expected, "{dest}/{bits} in {table}");
+        }
+    }
 }

@@ -31,6 +31,16 @@ impl Prefix {
             .map(|net| Self::Net(net.trunc()))
     }
 
+    /// Whether every address of `other` is in it.
+    #[must_use]
+    pub fn contains(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::Default, _) => true,
+            (Self::Net(_), Self::Default) => false,
+            (Self::Net(net), Self::Net(other)) => net.contains(&other),
+        }
+    }
+
     /// The key in `POLICY`.
     #[must_use]
     pub fn key(self) -> Key<[u8; 16]> {

@@ -137,6 +137,7 @@ pub fn xdp_is_free(link: &Link) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::Kind;
 
     fn link(name: &str) -> Link {
         Link {
@@ -144,6 +145,8 @@ mod tests {
             name: name.into(),
             ethernet: name != "tun0",
             xdp: None,
+            kind: Kind::Other,
+            lower: None,
         }
     }
 

@@ -5,7 +5,10 @@ use aya::{
     maps::{IterableMap as _, MapData},
     programs::ProgramInfo,
 };
-use nat_common::abi::{Policy, map};
+use nat_common::{
+    abi::{Config, Policy, map, stun},
+    bucket,
+};
 use serde::Serialize;
 
 use crate::{
@@ -31,10 +34,54 @@ struct Status {
     policy: &'static str,
     /// Nothing is redirected.
     shadow: bool,
+    /// How STUN is answered, if it is.
+    stun: Option<Stun>,
     programs: Vec<Program>,
     tables: Vec<Fill>,
     pins: String,
     warnings: Vec<Warning>,
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct Stun {
+    ports: Vec<u16>,
+    /// Answers a second to one address; none: there is no limit.
+    rate: Option<u64>,
+    /// Answers at once to one address.
+    burst: Option<u64>,
+    /// Whether answers say by which software.
+    software: bool,
+}
+
+impl Stun {
+    fn of(config: &Config) -> Option<Self> {
+        let port = u16::try_from(config.stun_port).unwrap_or_default();
+        let limit = bucket::limit(&config.stun_rate);
+        (config.stun & stun::ANSWER != 0).then(|| Self {
+            ports: used(config.ports.into_iter().chain([port])),
+            rate: limit.map(|(rate, _)| rate),
+            burst: limit.map(|(_, burst)| burst),
+            software: config.stun & stun::SOFTWARE != 0,
+        })
+    }
+
+    fn render(&self) -> String {
+        let limit = match (self.rate, self.burst) {
+            (Some(rate), Some(burst)) => format!("{rate} a second to one address, {burst} at once"),
+            _ => "without limit".into(),
+        };
+        format!("on {}: {limit}", joined(&self.ports))
+    }
+}
+
+/// Those that are ports.
+fn used(ports: impl IntoIterator<Item = u16>) -> Vec<u16> {
+    ports.into_iter().filter(|port| *port != 0).collect()
+}
+
+fn joined(items: &[impl ToString]) -> String {
+    let items: Vec<String> = items.iter().map(ToString::to_string).collect();
+    items.join(", ")
 }
 
 #[derive(Serialize)]
@@ -100,9 +147,10 @@ impl Status {
             pid: agent.pid,
             uptime_seconds: agent.uptime().as_secs(),
             interfaces: agent.interfaces.clone(),
-            ports: config.ports.into_iter().filter(|port| *port != 0).collect(),
+            ports: used(config.ports),
             policy: Policy::from_u8(default).name(),
             shadow: config.shadow != 0,
+            stun: Stun::of(&config),
             programs: programs.into_iter().collect::<Result<_>>()?,
             tables: fill(tables)?,
             pins: pins.display().to_string(),
@@ -112,22 +160,21 @@ impl Status {
 
     fn render(&self, session: &Session) -> String {
         let up = output::duration(session.agent.uptime());
-        let list = |items: Vec<String>| items.join(", ");
         let mut lines = vec![
             if self.running {
                 format!("sipnat {}, pid {}, up {up}", self.version, self.pid)
             } else {
                 format!("sipnat {}, not running, started {up} ago", self.version)
             },
-            format!(
-                "on         {}",
-                list(self.interfaces.iter().map(ToString::to_string).collect())
-            ),
-            format!(
-                "ports      {}",
-                list(self.ports.iter().map(ToString::to_string).collect())
-            ),
+            format!("on         {}", joined(&self.interfaces)),
+            format!("ports      {}", joined(&self.ports)),
             format!("policy     {} by default", self.policy),
+            format!(
+                "stun       {}",
+                self.stun
+                    .as_ref()
+                    .map_or("not answered".into(), Stun::render)
+            ),
             format!("pins       {}", self.pins),
         ];
         if self.shadow {
@@ -191,4 +238,28 @@ fn fill(tables: &Tables) -> Result<Vec<Fill>> {
         });
     }
     Ok(fills)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_stun_is_answered_is_told_as_it_was_asked_for() {
+        let mut config = Config {
+            ports: [5060, 5080, 0, 0, 0, 0, 0, 0],
+            ..Config::default()
+        };
+        assert_eq!(Stun::of(&config), None);
+        config.stun = stun::ANSWER;
+        config.stun_rate = bucket::rate(20, 50);
+        let text = |config: &Config| Stun::of(config).unwrap().render();
+        assert_eq!(
+            text(&config),
+            "on 5060, 5080: 20 a second to one address, 50 at once"
+        );
+        config.stun_port = 3478;
+        config.stun_rate = bucket::rate(0, 50);
+        assert_eq!(text(&config), "on 5060, 5080, 3478: without limit");
+    }
 }

@@ -1,4 +1,4 @@
-//! What keeps packets for a terminal from ever coming to the egress program.
+//! What keeps packets for a terminal from ever coming to the egress program, and STUN answers from leaving.
 
 use std::{
     collections::HashSet,
@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::Result;
-use nat_common::abi::{Policy, flag};
+use nat_common::abi::{Policy, flag, stun};
 use serde::Serialize;
 
 use crate::{
@@ -14,20 +14,39 @@ use crate::{
     net::{Link, Net, Route},
     policy,
     session::Session,
+    stun_warnings,
 };
 
-/// A terminal whose packets sipnat cannot redirect, since the kernel never sends them through it.
+/// Something that does not work, and why.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Warning {
-    terminal: Option<String>,
-    advertised: SocketAddr,
-    learned: SocketAddr,
+    #[serde(flatten)]
+    terminal: Option<Terminal>,
     pub(crate) text: String,
-    /// A command that lets them come.
+    /// A command that makes it work.
     pub(crate) remedy: Option<String>,
 }
 
-/// All there is to warn of, one for each advertised address.
+/// A terminal whose packets sipnat cannot redirect, since the kernel never sends them through it.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct Terminal {
+    terminal: Option<String>,
+    advertised: SocketAddr,
+    learned: SocketAddr,
+}
+
+impl Warning {
+    /// Of an interface by which STUN answers do not leave as they should.
+    pub(crate) fn of_stun(text: String, remedy: String) -> Self {
+        Self {
+            terminal: None,
+            text,
+            remedy: Some(remedy),
+        }
+    }
+}
+
+/// All there is to warn of: of terminals, one for each advertised address.
 pub(crate) async fn find(net: &Net, session: &Session) -> Result<Vec<Warning>> {
     let rows = Listing::read(&session.tables)?.bindings;
     let links = net.links().await?;
@@ -36,7 +55,11 @@ pub(crate) async fn find(net: &Net, session: &Session) -> Result<Vec<Warning>> {
         neighbours: net.neighbours().await?,
         links: &links,
     };
-    let mut warnings = Vec::new();
+    let mut warnings = if session.tables.config()?.stun & stun::ANSWER == 0 {
+        Vec::new()
+    } else {
+        stun_warnings::find(&session.agent.interfaces, &links)
+    };
     let mut seen = HashSet::new();
     for row in rows {
         let Some(advertised) = row
@@ -62,9 +85,11 @@ pub(crate) async fn find(net: &Net, session: &Session) -> Result<Vec<Warning>> {
                     row.terminal.as_deref().unwrap_or("a terminal")
                 ),
                 remedy: map.remedy(advertised.ip(), way, good_way),
-                terminal: row.terminal,
-                advertised,
-                learned: row.learned,
+                terminal: Some(Terminal {
+                    terminal: row.terminal,
+                    advertised,
+                    learned: row.learned,
+                }),
             });
         }
     }
@@ -138,6 +163,7 @@ impl Map<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::Kind;
 
     const PHONE: &str = "192.168.1.10";
 
@@ -160,6 +186,8 @@ mod tests {
             name: name.into(),
             ethernet: true,
             xdp: None,
+            kind: Kind::Other,
+            lower: None,
         };
         look(&Map {
             links: &[link(2, "eth0"), link(3, "lan0")],

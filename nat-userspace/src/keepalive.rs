@@ -1,0 +1,256 @@
+//! Which terminals have moved, by their STUN keepalives (RFC 5626 3.5.2).
+//!
+//! STUN has no identity, so it is inferred: where one address falls silent, and after that another port of the same
+//! host begins, the terminal's mapping may have changed. Nothing follows from it but what the operator is shown; the
+//! binding moves when the PBX accepts a message from the new address.
+//!
+//! Silent is who has not sent a keepalive for half as long again as usual for it (`patience`). What is usual is the
+//! mean of its intervals so far, but
+//! - of the first few nothing can be told, since a request may be repeated after half a second (RFC 8489 6.2.1):
+//!   then it is [`FIRST`], a little more than the 24 to 29 s that RFC 5626 4.4.1 asks for;
+//! - never more than [`LONGEST`], the longest that a mapping without traffic should be relied on (RFC 4787 4.3). The
+//!   count of requests ends at 255, after which the mean would grow.
+//!
+//! Whoever turns off one of two phones behind a NAT, and then the other on, looks like one that has moved.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use nat_common::abi::{Entry, TICK_SHIFT, flag};
+
+/// A source of STUN keepalives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Source {
+    pub(crate) addr: SocketAddr,
+    /// How long ago its last one came.
+    pub(crate) silent: Duration,
+    /// How long ago its first one came.
+    known: Duration,
+    /// How many came, as far as the kernel counts.
+    count: u8,
+}
+
+/// Where a terminal has moved to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Moved {
+    To(SocketAddr),
+    /// Several have moved, or may be it.
+    Somewhere,
+}
+
+/// What is usual for one of which little is known.
+const FIRST: Duration = Duration::from_secs(30);
+/// So many must have come before their intervals tell something.
+const ENOUGH: u8 = 5;
+/// What is usual is at least this, since single packets are lost.
+const SHORTEST: Duration = Duration::from_secs(5);
+/// What is usual is at most this.
+const LONGEST: Duration = Duration::from_secs(300);
+
+impl Source {
+    /// As the kernel noted it; none if it has sent no keepalive.
+    pub(crate) fn of(entry: &Entry, now: u32) -> Option<Self> {
+        let ago = |at: u32| Duration::from_nanos(u64::from(now.wrapping_sub(at)) << TICK_SHIFT);
+        (entry.flags & flag::KEEPALIVE != 0).then(|| Self {
+            addr: entry.peer().into(),
+            silent: ago(entry.at),
+            known: ago(entry.contact as u32),
+            count: entry.sent,
+        })
+    }
+
+    /// How long it may be silent.
+    fn patience(&self) -> Duration {
+        let usual = if self.count < ENOUGH {
+            FIRST
+        } else {
+            let mean = self.known.saturating_sub(self.silent) / u32::from(self.count - 1);
+            mean.clamp(SHORTEST, LONGEST)
+        };
+        usual * 3 / 2
+    }
+
+    fn is_silent(&self) -> bool {
+        self.silent > self.patience()
+    }
+}
+
+/// Which of the `learned` addresses of bindings their terminals have left.
+pub(crate) fn moved(
+    sources: &[Source],
+    learned: &HashSet<SocketAddr>,
+) -> BTreeMap<SocketAddr, Moved> {
+    let mut hosts: BTreeMap<IpAddr, Vec<&Source>> = BTreeMap::new();
+    for source in sources {
+        hosts.entry(source.addr.ip()).or_default().push(source);
+    }
+    let mut moved = BTreeMap::new();
+    for host in hosts.values() {
+        // From here each old one with those that began after it.
+        let left: Vec<(SocketAddr, Vec<SocketAddr>)> = host
+            .iter()
+            .filter(|old| old.is_silent() && learned.contains(&old.addr))
+            .map(|old| {
+                let began_since = |new: &&&Source| {
+                    new.known < old.silent && !new.is_silent() && !learned.contains(&new.addr)
+                };
+                let new = host.iter().filter(began_since).map(|new| new.addr);
+                (old.addr, new.collect())
+            })
+            .filter(|(_, new): &(_, Vec<_>)| !new.is_empty())
+            .collect();
+        for (old, new) in &left {
+            let to = match (left.len(), new.as_slice()) {
+                (1, [new]) => Moved::To(*new),
+                _ => Moved::Somewhere,
+            };
+            moved.insert(*old, to);
+        }
+    }
+    moved
+}
+
+#[cfg(test)]
+mod tests {
+    use nat_common::abi::{Endpoint, SECOND, ticks};
+
+    use super::*;
+
+    fn at(port: u16) -> SocketAddr {
+        SocketAddr::from(([60, 17, 196, 2], port))
+    }
+
+    /// First and last keepalive, in seconds ago, and how many.
+    fn source(port: u16, known: u64, silent: u64, count: u8) -> Source {
+        Source {
+            addr: at(port),
+            silent: Duration::from_secs(silent),
+            known: Duration::from_secs(known),
+            count,
+        }
+    }
+
+    /// Ports 1 to 3 are the learned addresses of bindings.
+    #[test]
+    fn a_terminal_has_moved_if_another_begins_after_it_fell_silent() {
+        use Moved::{Somewhere, To};
+        // 25 s apart, as usual for port 1 at last seen 60 s ago.
+        let silent = source(1, 560, 60, 21);
+        for (what, sources, expected) in [
+            (
+                "the mapping changed",
+                &[silent, source(9, 35, 10, 2)][..],
+                &[(1, To(at(9)))][..],
+            ),
+            ("switched off", &[silent], &[]),
+            (
+                "another starts up, the first goes on",
+                &[source(1, 560, 10, 23), source(9, 200, 20, 8)],
+                &[],
+            ),
+            (
+                "another starts up 1 s after a keepalive",
+                &[source(1, 524, 24, 21), source(9, 23, 23, 1)],
+                &[],
+            ),
+            (
+                "one keepalive was lost",
+                &[source(1, 537, 37, 21), source(9, 11, 11, 1)],
+                &[],
+            ),
+            (
+                "the new one was there before the old one fell silent",
+                &[silent, source(9, 61, 10, 4)],
+                &[],
+            ),
+            (
+                "the new one has fallen silent, too",
+                &[source(1, 900, 400, 21), source(9, 300, 50, 11)],
+                &[],
+            ),
+            (
+                "the new one has a binding by now",
+                &[silent, source(2, 35, 10, 2)],
+                &[],
+            ),
+            (
+                "no binding has the old one",
+                &[source(8, 560, 60, 21), source(9, 35, 10, 2)],
+                &[],
+            ),
+            (
+                "two may be it",
+                &[silent, source(8, 30, 5, 2), source(9, 35, 10, 2)],
+                &[(1, Somewhere)],
+            ),
+            (
+                "two have moved",
+                &[silent, source(2, 560, 61, 21), source(9, 35, 10, 2)],
+                &[(1, Somewhere), (2, Somewhere)],
+            ),
+            (
+                "another is silent, but longer than anything new is known",
+                &[silent, source(2, 560, 44, 21), source(9, 50, 10, 2)],
+                &[(1, To(at(9)))],
+            ),
+            (
+                "every 10 s, silent for 16",
+                &[source(1, 216, 16, 21), source(9, 12, 2, 2)],
+                &[(1, To(at(9)))],
+            ),
+            (
+                "one request and its repetitions tell of no interval",
+                &[source(1, 41, 40, 3), source(9, 12, 2, 2)],
+                &[],
+            ),
+            (
+                "but of 45 s of silence",
+                &[source(1, 47, 46, 3), source(9, 12, 2, 2)],
+                &[(1, To(at(9)))],
+            ),
+            (
+                "a day of keepalives, of which 255 are counted",
+                &[source(1, 86_851, 451, 255), source(9, 20, 20, 1)],
+                &[(1, To(at(9)))],
+            ),
+            (
+                "the same, too early to tell",
+                &[source(1, 86_849, 449, 255), source(9, 20, 20, 1)],
+                &[],
+            ),
+        ] {
+            let learned = [1, 2, 3].map(at).into();
+            let expected = expected.iter().map(|(port, to)| (at(*port), *to)).collect();
+            assert_eq!(moved(sources, &learned), expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn another_host_is_another_terminal() {
+        let mut new = source(9, 35, 10, 2);
+        new.addr.set_ip([60, 17, 196, 3].into());
+        let learned = [at(1)].into();
+        assert!(moved(&[source(1, 560, 60, 21), new], &learned).is_empty());
+    }
+
+    #[test]
+    fn the_kernel_s_notes_are_read_across_the_end_of_its_clock() {
+        let mut entry = Entry {
+            at: u32::MAX,
+            contact: u64::from(u32::MAX - ticks(SECOND)),
+            flags: flag::KEEPALIVE,
+            sent: 7,
+            ..Entry::default()
+        };
+        entry.set_peer(&Endpoint::v4([60, 17, 196, 2], 1));
+        let source = Source::of(&entry, ticks(3 * SECOND)).unwrap();
+        assert_eq!((source.addr, source.count), (at(1), 7));
+        assert_eq!(source.silent.as_secs_f64().round(), 3.0);
+        assert_eq!(source.known.as_secs_f64().round(), 4.0);
+        entry.flags = 0;
+        assert_eq!(Source::of(&entry, 0), None);
+    }
+}
