@@ -1,11 +1,16 @@
 //! The command line.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 use nat_common::abi::Policy;
 
-use crate::{agent, loader::Stun, prefix::Prefix};
+use crate::{
+    agent,
+    loader::Stun,
+    prefix::Prefix,
+    stun_query::{self, Family, Server},
+};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -15,8 +20,9 @@ Examples:
   sipnat policy set 198.51.100.0/24 off       leave packets for these alone
   sipnat stats                                why packets were redirected or left alone
   sipnat explain 1-4711@192.168.1.10          the same for one call, packet by packet
+  sipnat stun-query pbx.example.com           which address our packets come from
 
-Commands other than `run` and `detach` ask the agent of the network namespace they run in.
+Commands other than `run`, `detach` and `stun-query` ask the agent of the network namespace they run in.
 RUST_LOG=info|debug|trace makes the agent and the kernel programs say what they do.
 
 Exit status: 0 success, 1 failure, 2 wrong usage, 3 no agent is running.";
@@ -96,6 +102,13 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Ask a STUN server which address and port our packets come from
+    ///
+    /// Needs no agent and no root: run it in a phone's network to see what NAT makes of its packets.
+    #[command(
+        after_help = "Examples:\n  sipnat stun-query pbx.example.com\n  sipnat stun-query pbx.example.com:5060 --local-port 5060   as a phone that is switched off would\n  sipnat stun-query [2001:db8::1]:3478 --json\n\nExit status: 0 answered, 1 no answer or an error, 2 wrong usage."
+    )]
+    StunQuery(StunQuery),
     /// End the agent, and remove all that it or an earlier one left: programs, pins, qdiscs
     #[command(after_help = "Example:\n  sipnat detach")]
     Detach,
@@ -155,6 +168,58 @@ pub struct Run {
     /// Attach to the clsact qdisc even where there is tcx
     #[arg(long, hide = true)]
     clsact: bool,
+}
+
+/// Arguments of `sipnat stun-query`.
+#[derive(Debug, Args)]
+pub struct StunQuery {
+    /// Whom to ask; port 3478 unless said otherwise
+    #[arg(value_name = "HOST[:PORT]", value_parser = server)]
+    server: Server,
+    /// Ask by IPv4 only
+    #[arg(short = '4', conflicts_with = "ipv6")]
+    ipv4: bool,
+    /// Ask by IPv6 only
+    #[arg(short = '6')]
+    ipv6: bool,
+    /// Ask from this UDP port
+    #[arg(long, value_name = "PORT", value_parser = port)]
+    local_port: Option<u16>,
+    /// Ask as RFC 3489 has it, as old phones do
+    #[arg(long)]
+    rfc3489: bool,
+    /// How long to wait for an answer; requests are repeated meanwhile (RFC 8489 6.2.1)
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value = "10",
+        value_parser = clap::value_parser!(u64).range(1..=40)
+    )]
+    timeout: u64,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl From<StunQuery> for stun_query::Options {
+    fn from(query: StunQuery) -> Self {
+        Self {
+            server: query.server,
+            family: match (query.ipv4, query.ipv6) {
+                (true, _) => Some(Family::V4),
+                (_, true) => Some(Family::V6),
+                _ => None,
+            },
+            local_port: query.local_port.unwrap_or(0),
+            rfc3489: query.rfc3489,
+            patience: Duration::from_secs(query.timeout),
+            json: query.json,
+        }
+    }
+}
+
+fn server(text: &str) -> Result<Server, &'static str> {
+    text.parse()
 }
 
 /// Subcommands of `sipnat bindings`.
@@ -395,6 +460,29 @@ mod tests {
                 }
                 other => panic!("{other:?}"),
             }
+        }
+    }
+
+    #[test]
+    fn a_stun_query_has_defaults_and_bounds() {
+        let query = |line: &str| match parse(line).map(|cli| cli.command) {
+            Ok(Command::StunQuery(query)) => Ok(stun_query::Options::from(query)),
+            Ok(other) => panic!("{other:?}"),
+            Err(error) => Err(error.to_string()),
+        };
+        let plain = query("sipnat stun-query a").unwrap();
+        assert_eq!(plain.server, "a:3478".parse().unwrap());
+        assert_eq!((plain.family, plain.local_port), (None, 0));
+        assert_eq!((plain.patience.as_secs(), plain.rfc3489), (10, false));
+        let line = "sipnat stun-query [::1]:5060 -6 --local-port 5060 --rfc3489 --timeout 3";
+        let full = query(line).unwrap();
+        assert_eq!((full.family, full.local_port), (Some(Family::V6), 5060));
+        assert_eq!((full.patience.as_secs(), full.rfc3489), (3, true));
+        for wrong in ["a:b", "a -4 -6", "a --timeout 0", "a --timeout 41"] {
+            assert!(
+                query(&format!("sipnat stun-query {wrong}")).is_err(),
+                "{wrong}"
+            );
         }
     }
 

@@ -22,6 +22,8 @@ pub mod session;
 pub mod state;
 pub mod stats;
 pub mod status;
+mod stun_client;
+pub mod stun_query;
 mod stun_warnings;
 pub mod sweep;
 pub mod tables;

@@ -11,7 +11,7 @@ use nat_userspace::{
     loader::Rejected,
     policy,
     session::{NoAgent, Session},
-    stats, status,
+    stats, status, stun_query,
 };
 
 /// Nothing runs that could be asked. 2 is clap's, for wrong usage.
@@ -76,6 +76,7 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Explain { call_id, json } => {
             explain::show(&Session::open()?.tables, &call_id, json)
         }
+        Command::StunQuery(query) => stun_query::run(&query.into()),
         Command::Status { json } => {
             let session = Session::open()?;
             wait_for(status::show(&session, json))?;
