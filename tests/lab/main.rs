@@ -20,6 +20,7 @@ mod policy;
 mod registration;
 mod scene;
 mod slide;
+mod stun_operator;
 mod trust;
 mod two_ports;
 mod unaffected;
