@@ -21,6 +21,7 @@ mod registration;
 mod scene;
 mod slide;
 mod stun_operator;
+mod stun;
 mod trust;
 mod two_ports;
 mod unaffected;

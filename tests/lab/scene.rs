@@ -29,6 +29,8 @@ pub(crate) struct Scene<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum With {
     Sipnat,
+    /// With these arguments.
+    Arguments(&'static [&'static str]),
     Nothing,
 }
 
@@ -76,6 +78,7 @@ pub(crate) fn play(
     let lab = Lab::new(plan)?;
     let sipnat = match with {
         With::Sipnat => Some(Sipnat::start(&lab.pbx, &[])?),
+        With::Arguments(arguments) => Some(Sipnat::start(&lab.pbx, arguments)?),
         With::Nothing => None,
     };
     let mut scene = Scene {

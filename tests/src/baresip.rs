@@ -11,7 +11,7 @@ use crate::{
 
 const START: Duration = Duration::from_secs(5);
 
-/// Without sound, and without `stun`, `outbound` and whatever else would help it through a NAT.
+/// Without sound, and without whatever would help it through a NAT.
 const CONFIG: &str = "\
 sip_listen LISTEN
 audio_player aubridge,none
@@ -20,6 +20,7 @@ audio_alert aubridge,none
 module_path /usr/lib/baresip/modules
 module g711.so
 module aubridge.so
+module_tmp uuid.so
 module_tmp account.so
 module_app menu.so
 ";
@@ -31,6 +32,17 @@ pub struct Baresip(Process);
 impl Baresip {
     /// Starts it as `user` on `phone`: it registers, answers every call, and calls `dial` when there is one.
     pub fn start(phone: &Phone, user: &str, dial: Option<&str>) -> Result<Self> {
+        Self::start_with(phone, user, "", dial)
+    }
+
+    /// Starts it as `user` on `phone`. It wants to be reached by the flow of its registration (RFC 5626), which it
+    /// keeps alive by STUN requests from its SIP port to that of the PBX, if the registrar agrees.
+    pub fn start_outbound(phone: &Phone, user: &str) -> Result<Self> {
+        let parameters = format!(";sipnat=outbound;outbound=\"sip:{}\"", PBX.ip());
+        Self::start_with(phone, user, &parameters, None)
+    }
+
+    fn start_with(phone: &Phone, user: &str, parameters: &str, dial: Option<&str>) -> Result<Self> {
         let dir = tempfile::tempdir()?;
         fs::write(
             dir.path().join("config"),
@@ -39,7 +51,7 @@ impl Baresip {
         fs::write(
             dir.path().join("accounts"),
             format!(
-                "<sip:{user}@{}>;auth_pass=none;regint=60;answermode=auto\n",
+                "<sip:{user}@{}>;auth_pass=none;regint=60;answermode=auto{parameters}\n",
                 PBX.ip()
             ),
         )?;
@@ -51,6 +63,14 @@ impl Baresip {
         let mut process = Process::spawn(&phone.netns, &mut command, dir)?;
         process.wait_bound(phone.private.port(), START)?;
         Ok(Self(process))
+    }
+
+    /// Waits until it has printed this.
+    pub fn wait_for(&mut self, text: &str, limit: Duration) -> Result<()> {
+        self.0
+            .wait_until(&format!("line `{text}`"), limit, |process| {
+                process.output().contains(text)
+            })
     }
 
     /// What it has printed so far.

@@ -12,7 +12,7 @@
 use std::{
     collections::HashMap,
     fmt::Write as _,
-    net::{Ipv4Addr, SocketAddrV4},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6},
     process::Command,
 };
 
@@ -22,10 +22,13 @@ use crate::{
     alg::{Alg, RunningAlg},
     capture::{Capture, Tap},
     netns::{Netns, NetnsFamily},
+    xdp::Passing,
 };
 
 /// The address of the PBX.
 pub const PBX: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(203, 0, 113, 10), 5060);
+/// The IPv6 address of the PBX, if the lab has any.
+pub const PBX_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x113, 0, 0, 0, 0, 0x10);
 /// A host on the PBX's own subnet.
 pub const NEIGHBOUR: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 20);
 /// A second gateway on the PBX's subnet. It forwards nothing.
@@ -35,6 +38,8 @@ pub const PUBLIC_PHONE: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(198, 51, 
 
 const PHONE_PORT: u16 = 5060;
 const FIRST_MAPPED_PORT: u16 = 49163;
+/// The IPv6 address of the provider on the PBX's subnet.
+const PROVIDER_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x113, 0, 0, 0, 0, 1);
 const GATEWAY_MAC: &str = "02:00:00:00:00:01";
 
 /// What lab to build.
@@ -52,6 +57,10 @@ pub struct Plan {
     pub private_route: bool,
     /// Whether routers have the kernel's own SIP ALG (`nf_nat_sip`) at work.
     pub kernel_alg: bool,
+    /// Whether what XDP sends back is received. On a veth it is not, unless the other end has an XDP program too.
+    pub xdp_replies: bool,
+    /// Whether there is IPv6 as well between the phones and the PBX, with a NAT in each router all the same.
+    pub ipv6: bool,
 }
 
 impl Plan {
@@ -63,6 +72,8 @@ impl Plan {
         checksum_offload: true,
         private_route: false,
         kernel_alg: false,
+        xdp_replies: false,
+        ipv6: false,
     };
 
     /// One phone behind a NAT that leaves SIP alone.
@@ -83,6 +94,7 @@ impl Default for Plan {
 pub struct Lab {
     /// The sites behind NATs.
     pub sites: Vec<Site>,
+    _passing: Option<Passing>,
     /// The provider between the sites and the PBX.
     pub isp: Netns,
     /// The host of the PBX, with its one interface `eth0`.
@@ -115,6 +127,8 @@ pub struct Phone {
     pub private: SocketAddrV4,
     /// The address that its router maps this to.
     pub public: SocketAddrV4,
+    /// The address that its router maps that of IPv6 to, if the lab has any.
+    pub public_v6: SocketAddrV6,
 }
 
 /// What the ISP has dropped, in packets.
@@ -163,6 +177,12 @@ impl Lab {
             ))?;
             host(netns, address, Ipv4Addr::new(203, 0, 113, 1))?;
         }
+        let passing = plan.xdp_replies.then(|| Passing::attach(&isp, "pbx"));
+        if plan.ipv6 {
+            ipv6(&isp, "backbone", &format!("{PROVIDER_V6}/64"), None)?;
+            ipv6(&pbx, "eth0", &format!("{PBX_V6}/64"), Some(PROVIDER_V6))?;
+            isp.sysctl("ipv6/conf/all/forwarding", "1")?;
+        }
         if plan.private_route {
             pbx.ip(&format!("route add 192.168.0.0/16 via {OTHER_GATEWAY}"))?;
         }
@@ -191,6 +211,7 @@ impl Lab {
         )?;
         Ok(Self {
             sites,
+            _passing: passing.transpose()?,
             isp,
             pbx,
             public_phone,
@@ -282,7 +303,23 @@ fn site(family: &NetnsFamily, isp: &Netns, plan: Plan, number: u8) -> Result<Sit
          link set lan up"
     ))?;
 
+    let [wan_v6, provider_v6] = [2, 1]
+        .map(|host| Ipv6Addr::new(0x2001, 0xdb8, 0x196 + u16::from(number), 0, 0, 0, 0, host));
+    let lan_v6 = |host| Ipv6Addr::new(0xfd00, 0x192, 0x168, 1, 0, 0, 0, host);
+    if plan.ipv6 {
+        ipv6(
+            isp,
+            &format!("site{number}"),
+            &format!("{provider_v6}/64"),
+            None,
+        )?;
+        ipv6(&router, "wan", &format!("{wan_v6}/64"), Some(provider_v6))?;
+        ipv6(&router, "lan", &format!("{}/64", lan_v6(1)), None)?;
+        router.sysctl("ipv6/conf/all/forwarding", "1")?;
+    }
+
     let mut phones = Vec::new();
+    let mut masquerade_v6 = String::new();
     let mut masquerade = String::new();
     for index in 0..plan.phones {
         let netns = family.make(&format!("phone{number}{index}"))?;
@@ -294,6 +331,16 @@ fn site(family: &NetnsFamily, isp: &Netns, plan: Plan, number: u8) -> Result<Sit
             name = netns.name(),
         ))?;
         host(&netns, *private.ip(), Ipv4Addr::new(192, 168, 1, 1))?;
+        let private_v6 = lan_v6(0x10 + u16::from(index));
+        let public_v6 = SocketAddrV6::new(wan_v6, public.port(), 0, 0);
+        if plan.ipv6 {
+            ipv6(&netns, "eth0", &format!("{private_v6}/64"), Some(lan_v6(1)))?;
+        }
+        writeln!(
+            masquerade_v6,
+            "oifname wan ip6 saddr {private_v6} meta l4proto udp masquerade to :{}",
+            public_v6.port(),
+        )?;
         writeln!(
             masquerade,
             "oifname wan ip saddr {} udp sport {} masquerade to :{}",
@@ -305,6 +352,7 @@ fn site(family: &NetnsFamily, isp: &Netns, plan: Plan, number: u8) -> Result<Sit
             netns,
             private,
             public,
+            public_v6,
         });
     }
     // What nobody behind the router asked for ends at the router: filtering by address and port.
@@ -329,6 +377,19 @@ fn site(family: &NetnsFamily, isp: &Netns, plan: Plan, number: u8) -> Result<Sit
              }}"
         ),
     )?;
+    if plan.ipv6 {
+        router.run(
+            Command::new("nft").args(["-f", "-"]),
+            &format!(
+                "table ip6 router {{
+                     chain postrouting {{
+                         type nat hook postrouting priority srcnat
+                         {masquerade_v6}
+                     }}
+                 }}"
+            ),
+        )?;
+    }
     if plan.kernel_alg {
         router.run(
             Command::new("nft").args(["-f", "-"]),
@@ -359,4 +420,14 @@ fn host(netns: &Netns, address: Ipv4Addr, gateway: Ipv4Addr) -> Result<()> {
          link set eth0 up
          route add default via {gateway}"
     ))
+}
+
+/// Switches IPv6 on for an interface, with this address and its length, and this gateway.
+fn ipv6(netns: &Netns, interface: &str, address: &str, gateway: Option<Ipv6Addr>) -> Result<()> {
+    netns.sysctl(&format!("ipv6/conf/{interface}/disable_ipv6"), "0")?;
+    netns.ip(&format!("addr add {address} dev {interface} nodad"))?;
+    match gateway {
+        Some(gateway) => netns.ip(&format!("route add default via {gateway}")),
+        None => Ok(()),
+    }
 }

@@ -1,6 +1,6 @@
 //! The lab: phones, routers, an ISP and a PBX in network namespaces, with the faults of the real ones.
 //!
-//! [`Lab`] builds the network. Into it go real programs ([`sipp`], [`baresip`], [`kamailio`], [`sipnat`])
+//! [`Lab`] builds the network. Into it go real programs ([`sipp`], [`baresip`], [`twinkle`], [`kamailio`], [`sipnat`])
 //! a PBX that takes RFC 3261 at its word ([`pbx`]), and user
 //! agents that a test plays itself ([`ua`], [`call`]). [`capture`] sees what happens on the wires, and
 //! [`ladder`] draws it.
@@ -18,7 +18,10 @@ pub mod process;
 pub mod sip;
 pub mod sipnat;
 pub mod sipp;
+pub mod stun;
+pub mod twinkle;
 pub mod ua;
+pub mod xdp;
 
 pub use alg::Alg;
 pub use call::Call;

@@ -134,6 +134,11 @@ impl Netns {
         self.enter(|| run(command, stdin))?
     }
 
+    /// Runs `command` inside this namespace to its end, whatever comes of it.
+    pub fn output(&self, command: &mut Command) -> Result<Output> {
+        self.enter(|| output(command, ""))?
+    }
+
     /// Empties the connection tracking table, as `conntrack -F` does.
     pub fn forget_connections(&self) -> Result<()> {
         // struct nlmsghdr and struct nfgenmsg: IPCTNL_MSG_CT_DELETE of NFNL_SUBSYS_CTNETLINK without attributes.

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     path::PathBuf,
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Child, ChildStdin, Command, ExitStatus, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -33,11 +33,31 @@ impl Process {
     /// Starts `command` in `netns`. Its standard output and standard error go to one file in `dir`, which
     /// is also its working directory.
     pub fn spawn(netns: &Netns, command: &mut Command, dir: TempDir) -> Result<Self> {
+        Self::spawn_reading(netns, command, dir, Stdio::null())
+    }
+
+    /// The same, for a program that is told by its standard input what to do, and that ends when that does.
+    pub fn spawn_told(
+        netns: &Netns,
+        command: &mut Command,
+        dir: TempDir,
+    ) -> Result<(Self, ChildStdin)> {
+        let mut process = Self::spawn_reading(netns, command, dir, Stdio::piped())?;
+        let stdin = process.child.stdin.take().context("stdin is not piped")?;
+        Ok((process, stdin))
+    }
+
+    fn spawn_reading(
+        netns: &Netns,
+        command: &mut Command,
+        dir: TempDir,
+        stdin: Stdio,
+    ) -> Result<Self> {
         let name = command.get_program().to_string_lossy().into_owned();
         let log = File::create(dir.path().join("output"))?;
         command
             .current_dir(dir.path())
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .stdout(log.try_clone()?)
             .stderr(log);
         let child = netns

@@ -36,7 +36,7 @@ impl Program {
 }
 
 /// What lab tests and demo run.
-pub(crate) const LAB: [Program; 11] = [
+pub(crate) const LAB: [Program; 15] = [
     Program::new("ip", "iproute2", "makes the lab's network namespaces"),
     Program::new("tc", "iproute2", "shows what the agent attached"),
     Program::new("nft", "nftables", "is the lab's NAT router and its ISP"),
@@ -48,6 +48,18 @@ pub(crate) const LAB: [Program; 11] = [
     Program::new("sipp", "sip-tester", "plays the lab's phones and servers"),
     Program::new("kamailio", "kamailio", "is one of the lab's PBXs"),
     Program::new("baresip", "baresip-core", "is one of the lab's phones"),
+    Program::new(
+        "twinkle-console",
+        "twinkle-console",
+        "is a phone that uses STUN",
+    ),
+    Program::new("turnutils_stunclient", "coturn", "asks by STUN"),
+    Program::new("stun", "stun-client", "asks by STUN as RFC 3489 has it"),
+    Program::new(
+        "/usr/lib/python3/dist-packages/aioice/__init__.py",
+        "python3-aioice",
+        "asks by STUN with a fingerprint",
+    ),
 ];
 
 /// Sees to it that all of them are there: installs what is missing if allowed and possible, and says so first.

@@ -1,0 +1,85 @@
+//! Twinkle, a phone that people use. It asks a STUN server for its address, from the port on which it speaks SIP, and
+//! puts the answer into Via and Contact. (baresip asks for the addresses of media only.)
+
+use std::{
+    fs, io::Write as _, net::SocketAddrV4, process::ChildStdin, process::Command, time::Duration,
+};
+
+use anyhow::Result;
+
+use crate::{
+    lab::{PBX, Phone},
+    process::Process,
+};
+
+const START: Duration = Duration::from_secs(5);
+
+/// A running Twinkle.
+#[derive(Debug)]
+pub struct Twinkle {
+    process: Process,
+    // It ends when this is closed.
+    commands: ChildStdin,
+}
+
+impl Twinkle {
+    /// Starts it as `user` on `phone`, with a STUN server or none: it registers, and answers every call.
+    pub fn start(phone: &Phone, user: &str, stun: Option<SocketAddrV4>) -> Result<Self> {
+        let dir = tempfile::tempdir()?;
+        let settings = dir.path().join(".twinkle");
+        fs::create_dir(&settings)?;
+        fs::write(
+            settings.join("twinkle.sys"),
+            format!(
+                "sip_port={}\nvalidate_audio_dev=no\nplay_ringtone=no\nplay_ringback=no\n\
+                 dev_speaker=alsa:null\ndev_mic=alsa:null\n",
+                phone.private.port()
+            ),
+        )?;
+        let server = stun.map(|server| format!("stun_server={server}\n"));
+        fs::write(
+            settings.join("phone.cfg"),
+            format!(
+                "user_name={user}\nuser_domain={pbx}\nregistrar={pbx}\nregistration_time=60\n\
+                 sip_transport=udp\npres_publish_startup=no\n{}",
+                server.unwrap_or_default(),
+                pbx = PBX.ip(),
+            ),
+        )?;
+        let (process, commands) = Process::spawn_told(
+            &phone.netns,
+            Command::new("twinkle-console")
+                .arg("phone.cfg")
+                .env("HOME", dir.path()),
+            dir,
+        )?;
+        let mut phone_process = Self { process, commands };
+        phone_process
+            .process
+            .wait_bound(phone.private.port(), START)?;
+        phone_process.tell("auto_answer -a on")?;
+        Ok(phone_process)
+    }
+
+    /// Calls `uri`.
+    pub fn call(&mut self, uri: &str) -> Result<()> {
+        self.tell(&format!("call {uri}"))
+    }
+
+    /// Waits until it has printed this.
+    pub fn wait_for(&mut self, text: &str, limit: Duration) -> Result<()> {
+        self.process
+            .wait_until(&format!("line `{text}`"), limit, |process| {
+                process.output().contains(text)
+            })
+    }
+
+    /// What it has printed so far.
+    pub fn output(&self) -> String {
+        self.process.output()
+    }
+
+    fn tell(&mut self, command: &str) -> Result<()> {
+        Ok(writeln!(self.commands, "{command}")?)
+    }
+}

@@ -1,0 +1,79 @@
+//! An XDP program that passes all that it sees.
+
+use std::{
+    ffi::c_long,
+    io,
+    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+};
+
+use anyhow::{Context as _, Result};
+use nix::libc;
+
+use crate::netns::Netns;
+
+// From linux/bpf.h and linux/if_link.h.
+const BPF_PROG_LOAD: c_long = 5;
+const BPF_LINK_CREATE: c_long = 28;
+const BPF_PROG_TYPE_XDP: u32 = 6;
+const BPF_XDP: u32 = 37;
+const XDP_FLAGS_DRV_MODE: u32 = 4;
+/// `r0 = XDP_PASS; exit`.
+const PROGRAM: [u64; 2] = [0x0000_0002_0000_00b7, 0x95];
+
+/// The attached program; it is detached when dropped.
+#[derive(Debug)]
+pub struct Passing {
+    _link: OwnedFd,
+}
+
+/// The head of `union bpf_attr` for `BPF_PROG_LOAD`; the kernel takes the rest for zero.
+#[repr(C)]
+struct Load {
+    kind: u32,
+    length: u32,
+    instructions: u64,
+    license: u64,
+}
+
+/// The head of `union bpf_attr` for `BPF_LINK_CREATE`.
+#[repr(C)]
+struct Link {
+    program: u32,
+    interface: u32,
+    kind: u32,
+    flags: u32,
+}
+
+impl Passing {
+    /// Attaches it in the driver.
+    pub fn attach(netns: &Netns, interface: &str) -> Result<Self> {
+        let load = Load {
+            kind: BPF_PROG_TYPE_XDP,
+            length: PROGRAM.len() as u32,
+            instructions: PROGRAM.as_ptr() as u64,
+            license: c"MIT".as_ptr() as u64,
+        };
+        let program = bpf(BPF_PROG_LOAD, &load).context("load an XDP program")?;
+        let link = Link {
+            program: u32::try_from(program.as_raw_fd())?,
+            interface: netns.ifindex(interface)?,
+            kind: BPF_XDP,
+            flags: XDP_FLAGS_DRV_MODE,
+        };
+        let link = netns
+            .enter(|| bpf(BPF_LINK_CREATE, &link))?
+            .with_context(|| format!("attach an XDP program to {interface}"))?;
+        Ok(Self { _link: link })
+    }
+}
+
+/// A call of bpf(2) that makes a file descriptor.
+fn bpf<T>(command: c_long, attributes: &T) -> io::Result<OwnedFd> {
+    // SAFETY: the attributes are those of the command, and what they point to outlives the call.
+    let made = unsafe { libc::syscall(libc::SYS_bpf, command, attributes, size_of::<T>()) };
+    if made < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just made it for nobody else.
+    Ok(unsafe { OwnedFd::from_raw_fd(made as i32) })
+}
