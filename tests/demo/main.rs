@@ -1,4 +1,6 @@
-//! The demo: a re-INVITE that dies without sipnat, and the same one with it.
+//! The demos: a re-INVITE that dies without sipnat, and the same one with it; or, as `stun`, a phone that uses STUN.
+
+mod stun;
 
 use std::{
     env,
@@ -8,6 +10,7 @@ use std::{
 };
 
 use anyhow::{Result, bail};
+use clap::{Parser, ValueEnum};
 use nat_tests::{
     Answers, Lab, Plan, Sipnat, StrictPbx,
     capture::{Direction, Tap},
@@ -39,8 +42,29 @@ struct Outcome {
     dropped: Dropped,
 }
 
+/// Shows on real packets what sipnat does.
+#[derive(Parser)]
+struct Cli {
+    /// Something else than the re-INVITE
+    what: Option<What>,
+}
+
+/// What else there is to show.
+#[derive(Clone, Copy, ValueEnum)]
+enum What {
+    /// A phone that learns its address by STUN
+    Stun,
+}
+
 fn main() -> ExitCode {
-    match demo() {
+    let colour =
+        stdout().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let style = if colour { Style::Colour } else { Style::Plain };
+    let shown = match Cli::parse().what {
+        None => demo(style),
+        Some(What::Stun) => stun::demo(style),
+    };
+    match shown {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("the demo failed: {error:#}");
@@ -49,10 +73,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn demo() -> Result<()> {
-    let colour =
-        stdout().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let style = if colour { Style::Colour } else { Style::Plain };
+fn demo(style: Style) -> Result<()> {
     let begin = Instant::now();
     println!("{INTRODUCTION}");
 

@@ -1,4 +1,4 @@
-//! Draws captured SIP as a call ladder.
+//! Draws captured SIP, and STUN beside it, as a call ladder.
 //!
 //! ```text
 //! phone                   router                ISP       PBX
@@ -15,6 +15,7 @@ use std::{
 use crate::{
     capture::{Direction, Packet, Tap},
     sip::{Message, uri_host_port},
+    stun,
 };
 
 /// The longest time between two sightings of one packet.
@@ -30,7 +31,7 @@ pub enum Style {
     Colour,
 }
 
-/// The ways of all SIP messages of a capture, ready to be drawn.
+/// The ways of all messages of a capture, ready to be drawn.
 #[derive(Debug)]
 pub struct Ladder {
     journeys: Vec<Journey>,
@@ -60,7 +61,7 @@ impl Ladder {
             .iter()
             .filter_map(|packet| Some((packet, packet.sip()?)))
             .collect();
-        let mut journeys: Vec<Journey> = Vec::new();
+        let mut all = stun_journeys(packets);
         while !sightings.is_empty() {
             let (first, message) = sightings.remove(0);
             let mut follow = |direction, wanted: fn(Tap) -> bool| {
@@ -117,6 +118,11 @@ impl Ladder {
                 // Its beginning was not seen.
                 _ => continue,
             };
+            all.push((first.time, journey));
+        }
+        all.sort_by_key(|(time, _)| *time);
+        let mut journeys: Vec<Journey> = Vec::new();
+        for (_, journey) in all {
             match journeys
                 .iter_mut()
                 .rev()
@@ -219,6 +225,59 @@ impl fmt::Display for Ladder {
         }
         Ok(())
     }
+}
+
+/// The ways of STUN requests and their answers, each with its time. sipnat answers before a capture on its own
+/// interface sees anything: what is answered has arrived.
+fn stun_journeys(packets: &[Packet]) -> Vec<(Duration, Journey)> {
+    let mut journeys = Vec::new();
+    let requests = packets.iter().filter(|packet| {
+        packet.direction == Direction::Out
+            && is_end(packet.tap)
+            && stun::is_request(&packet.payload)
+    });
+    for request in requests {
+        let seen = |direction, wanted: fn(Tap) -> bool| {
+            packets.iter().find(|packet| {
+                packet.direction == direction
+                    && wanted(packet.tap)
+                    && (request.time..=request.time + TRANSIT).contains(&packet.time)
+                    && stun::transaction(&packet.payload) == stun::transaction(&request.payload)
+            })
+        };
+        let is_router: fn(Tap) -> bool = |tap| matches!(tap, Tap::Router(_));
+        let (sent, told) = (seen(Direction::Out, is_router), seen(Direction::In, is_end));
+        let answer = seen(Direction::In, is_router).or(told);
+        let arrived = answer.is_some() || seen(Direction::In, |tap| tap == Tap::Pbx).is_some();
+        let asking = Journey {
+            from_pbx: false,
+            phone: Some(request.source),
+            outer: sent.map(|packet| packet.source),
+            routed: sent.is_some(),
+            pbx_port: arrived.then_some(request.destination.port()),
+            label: "STUN Binding request".to_owned(),
+            redirected: false,
+            times: 1,
+        };
+        journeys.push((request.time, asking));
+        let Some(answer) = answer else { continue };
+        let label = match stun::mapped(&answer.payload) {
+            Some(address) => format!("STUN Binding response: {address}"),
+            None => "STUN error response".to_owned(),
+        };
+        let telling = Journey {
+            from_pbx: true,
+            phone: told.map(|packet| packet.destination),
+            outer: Some(answer.destination),
+            routed: is_router(answer.tap),
+            pbx_port: Some(answer.source.port()),
+            label,
+            redirected: false,
+            times: 1,
+        };
+        journeys.push((answer.time, telling));
+    }
+    journeys
 }
 
 fn is_end(tap: Tap) -> bool {

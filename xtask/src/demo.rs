@@ -1,8 +1,9 @@
-//! `cargo xtask demo`: the re-INVITE that dies without sipnat and arrives with it.
+//! `cargo xtask demo`: the re-INVITE that dies without sipnat and arrives with it; and `demo stun`.
 
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result, bail};
+use clap::ValueEnum;
 
 use crate::{
     build, command, kernel,
@@ -10,8 +11,19 @@ use crate::{
     workspace::Workspace,
 };
 
+/// What to show instead of the re-INVITE.
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+pub(crate) enum What {
+    /// A phone that learns its address from sipnat by STUN, and needs no redirect
+    Stun,
+}
+
 /// Builds everything and runs the demo, whose exit code is ours.
-pub(crate) fn demo(workspace: &Workspace, install: Install) -> Result<ExitCode> {
+pub(crate) fn demo(
+    workspace: &Workspace,
+    install: Install,
+    what: Option<What>,
+) -> Result<ExitCode> {
     let gaps = kernel::gaps();
     if !gaps.is_empty() {
         bail!("the demo needs {}", gaps.join("; "));
@@ -28,6 +40,7 @@ pub(crate) fn demo(workspace: &Workspace, install: Install) -> Result<ExitCode> 
 
     let demo = workspace.target.join("release/sipnat-demo");
     let status = Command::new(&demo)
+        .args(what.map(|What::Stun| "stun"))
         .env(build::OBJECT, object)
         .env(build::AGENT, agent)
         .status()

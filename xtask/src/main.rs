@@ -19,11 +19,12 @@ use std::{ffi::OsString, process::ExitCode};
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use crate::{fuzz::Target, packages::Install, test::Layer, workspace::Workspace};
+use crate::{demo::What, fuzz::Target, packages::Install, test::Layer, workspace::Workspace};
 
 const EXAMPLES: &str = "\
 Examples:
   cargo xtask demo                         a dead re-INVITE, and the same one alive with sipnat
+  cargo xtask demo stun                    a phone that learns its address by STUN, and needs no redirect
   cargo xtask build                        target/release/sipnat, with the kernel programs inside
   cargo xtask run --iface eth0             build, then run the agent on a real interface
   cargo xtask test                         all tests, one summary
@@ -56,7 +57,10 @@ enum Task {
         args: Vec<OsString>,
     },
     /// Build, then show the re-INVITE that dies without sipnat and arrives with it
-    Demo,
+    Demo {
+        /// Something else than the re-INVITE
+        what: Option<What>,
+    },
     /// Run the tests and print one summary
     Test {
         /// The layers to run; when none is named, all but the soak
@@ -105,7 +109,7 @@ fn perform(task: &Task, install: Install) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Task::Run { args } => run::run(&workspace, install, args),
-        Task::Demo => demo::demo(&workspace, install),
+        Task::Demo { what } => demo::demo(&workspace, install, *what),
         Task::Test { layers, args } => test::test(&workspace, install, layers, args),
         Task::Fuzz { targets, minutes } => fuzz::fuzz(&workspace, install, targets, *minutes),
         Task::ClippyEbpf => lint::clippy_ebpf(&workspace, install),
