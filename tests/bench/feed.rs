@@ -1,0 +1,187 @@
+//! The kernel programs of the benchmarks, and what they are told.
+
+use std::{env, fs};
+
+use anyhow::{Context as _, Result, ensure};
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{Array, MapData, PerCpuArray, ProgramArray},
+    programs::{
+        ProgramFd, SchedClassifier, TestRun, TestRunAttrs, TestRunOptions, TestRunResult, Xdp,
+    },
+};
+use nat_bench_ebpf::{Job, Sample, TEMPLATES, Template, map};
+use nat_userspace::loader::DataPath;
+
+/// Names the object that holds them.
+const OBJECT: &str = "SIPNAT_BENCH_OBJECT";
+/// New identities are counted from here on, those that are picked from below it.
+const NEW: u64 = 1 << 24;
+/// Frames that the kernel sends at once.
+const BATCH: u32 = 64;
+
+/// A direction, and so a program of sipnat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    In,
+    Out,
+}
+
+/// How identities are picked, and templates taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// One after the other, from this number on.
+    From(u32),
+    /// In any order, and new ones always new.
+    Random,
+}
+
+/// The programs that write messages, loaded.
+pub(crate) struct Feed {
+    ebpf: Ebpf,
+    job: Array<MapData, Job>,
+    templates: Array<MapData, Template>,
+    xdp: ProgramArray<MapData>,
+    tc: ProgramArray<MapData>,
+    seen: PerCpuArray<MapData, u64>,
+    sample: Array<MapData, Sample>,
+    /// The next new identity.
+    next: u64,
+}
+
+impl Feed {
+    pub(crate) fn load() -> Result<Self> {
+        let path = env::var_os(OBJECT)
+            .with_context(|| format!("{OBJECT} names no object; `cargo xtask bench` sets it"))?;
+        let object = fs::read(&path).with_context(|| format!("cannot read {path:?}"))?;
+        let mut ebpf = EbpfLoader::new()
+            .load(&object)
+            .context("cannot load the benchmark's eBPF object")?;
+        for name in ["feed", "send", "empty", "count", "bounce", "answers"] {
+            xdp(&mut ebpf, name)?.load().context(name)?;
+        }
+        for name in ["feed_tc", "empty_tc"] {
+            classifier(&mut ebpf, name)?.load().context(name)?;
+        }
+        let mut take = |name| {
+            ebpf.take_map(name)
+                .with_context(|| format!("no map {name}"))
+        };
+        Ok(Self {
+            job: take(map::JOB)?.try_into()?,
+            templates: take(map::TEMPLATES)?.try_into()?,
+            xdp: take(map::XDP)?.try_into()?,
+            tc: take(map::TC)?.try_into()?,
+            seen: take(map::SEEN)?.try_into()?,
+            sample: take(map::SAMPLE)?.try_into()?,
+            ebpf,
+            next: NEW,
+        })
+    }
+
+    /// What is written from now on: so many templates, and identities to pick from, as are powers of two.
+    pub(crate) fn load_templates(&mut self, templates: &[Template]) -> Result<()> {
+        ensure!(templates.len().is_power_of_two() && templates.len() <= TEMPLATES as usize);
+        for (i, template) in templates.iter().enumerate() {
+            self.templates.set(i as u32, template, 0)?;
+        }
+        let mut job = self.job.get(&0, 0)?;
+        job.templates = templates.len() as u32 - 1;
+        Ok(self.job.set(0, job, 0)?)
+    }
+
+    /// Sets how they are taken, `count` of them.
+    fn order(&mut self, order: Order, picks: u32, count: u32, ifindex: u32) -> Result<()> {
+        ensure!(picks.is_power_of_two());
+        let mut job = self.job.get(&0, 0)?;
+        (job.next, job.random) = match order {
+            Order::From(number) => (number.into(), 0),
+            Order::Random => {
+                self.next += u64::from(count);
+                (self.next - u64::from(count), 1)
+            }
+        };
+        job.picks = picks - 1;
+        job.ifindex = ifindex;
+        Ok(self.job.set(0, job, 0)?)
+    }
+
+    /// Hands the messages to a program of sipnat from now on.
+    pub(crate) fn to_sipnat(&mut self, path: &mut DataPath, way: Way) -> Result<()> {
+        match way {
+            Way::In => {
+                let program = path.ingress()?.fd()?.try_clone()?;
+                self.hand_to(way, &program)
+            }
+            Way::Out => {
+                let program = path.egress()?.fd()?.try_clone()?;
+                self.hand_to(way, &program)
+            }
+        }
+    }
+
+    /// Hands them to the empty program.
+    pub(crate) fn to_nobody(&mut self, way: Way) -> Result<()> {
+        let program = match way {
+            Way::In => xdp(&mut self.ebpf, "empty")?.fd()?.try_clone()?,
+            Way::Out => classifier(&mut self.ebpf, "empty_tc")?.fd()?.try_clone()?,
+        };
+        self.hand_to(way, &program)
+    }
+
+    fn hand_to(&mut self, way: Way, program: &ProgramFd) -> Result<()> {
+        match way {
+            Way::In => self.xdp.set(0, program, 0)?,
+            Way::Out => self.tc.set(0, program, 0)?,
+        }
+        Ok(())
+    }
+
+    /// Feeds `count` messages to whoever gets them, with `picks` identities to pick from. How long each took.
+    pub(crate) fn run(&mut self, way: Way, order: Order, picks: u32, count: u32) -> Result<f64> {
+        self.order(order, picks, count, 0)?;
+        match way {
+            Way::In => repeat(xdp(&mut self.ebpf, "feed")?, count),
+            Way::Out => repeat(classifier(&mut self.ebpf, "feed_tc")?, count),
+        }
+    }
+
+    /// What one run of the empty program takes, with nobody to feed it.
+    pub(crate) fn nothing(&mut self, way: Way, count: u32) -> Result<f64> {
+        match way {
+            Way::In => repeat(xdp(&mut self.ebpf, "empty")?, count),
+            Way::Out => repeat(classifier(&mut self.ebpf, "empty_tc")?, count),
+        }
+    }
+}
+
+/// How long one of `count` runs takes, in nanoseconds, as the kernel says it: the system call itself takes
+/// milliseconds for XDP, and the time during which others had the CPU is not counted.
+fn repeat<P>(program: &P, count: u32) -> Result<f64>
+where
+    P: for<'o> TestRun<Opts<'o> = TestRunOptions<'o>, Result = TestRunResult>,
+{
+    // IPv4, for those who look; the rest is written by `feed`.
+    let mut frame = [0; 1500];
+    frame[12] = 8;
+    let result = program.test_run(TestRunOptions {
+        data_in: Some(&frame),
+        repeat: count,
+        ..TestRunOptions::default()
+    })?;
+    Ok(result.duration.as_nanos() as f64)
+}
+
+fn xdp<'e>(ebpf: &'e mut Ebpf, name: &str) -> Result<&'e mut Xdp> {
+    let program = ebpf.program_mut(name);
+    Ok(program
+        .with_context(|| format!("no program {name}"))?
+        .try_into()?)
+}
+
+fn classifier<'e>(ebpf: &'e mut Ebpf, name: &str) -> Result<&'e mut SchedClassifier> {
+    let program = ebpf.program_mut(name);
+    Ok(program
+        .with_context(|| format!("no program {name}"))?
+        .try_into()?)
+}

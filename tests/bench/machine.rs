@@ -1,0 +1,108 @@
+//! On what it was measured.
+
+use std::{fmt, fs, thread};
+
+use anyhow::{Context as _, Result};
+use nix::{
+    errno::Errno,
+    libc,
+    sched::{CpuSet, sched_setaffinity},
+    unistd::Pid,
+};
+use serde::Serialize;
+
+/// What of a machine makes figures what they are.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Machine {
+    cpu: String,
+    cores: usize,
+    virtual_machine: bool,
+    kernel: String,
+    jit: bool,
+    jit_hardened: bool,
+    mitigations: Vec<String>,
+    /// Of the last minute, as it began.
+    load: f64,
+}
+
+impl Machine {
+    pub(crate) fn describe() -> Self {
+        let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+        let cpuinfo = read("/proc/cpuinfo");
+        let field = |name: &str| {
+            let line = cpuinfo.lines().find(|line| line.starts_with(name));
+            line.and_then(|line| line.split_once(": "))
+                .map_or("unknown", |(_, value)| value)
+        };
+        let number = |path: &str| read(path).trim().parse::<u32>().unwrap_or_default();
+        Self {
+            cpu: field("model name").into(),
+            cores: thread::available_parallelism().map_or(0, Into::into),
+            virtual_machine: field("flags").split(' ').any(|flag| flag == "hypervisor"),
+            kernel: read("/proc/sys/kernel/osrelease").trim().into(),
+            jit: number("/proc/sys/net/core/bpf_jit_enable") != 0,
+            jit_hardened: number("/proc/sys/net/core/bpf_jit_harden") != 0,
+            mitigations: mitigations(),
+            load: read("/proc/loadavg")
+                .split(' ')
+                .next()
+                .and_then(|load| load.parse().ok())
+                .unwrap_or_default(),
+        }
+    }
+}
+
+/// Those that the kernel has at work.
+fn mitigations() -> Vec<String> {
+    let Ok(files) = fs::read_dir("/sys/devices/system/cpu/vulnerabilities") else {
+        return Vec::new();
+    };
+    let mut at_work: Vec<String> = files
+        .flatten()
+        .filter_map(|file| {
+            let text = fs::read_to_string(file.path()).ok()?;
+            let how = text.trim().strip_prefix("Mitigation: ")?.to_owned();
+            Some(format!("{}: {how}", file.file_name().to_string_lossy()))
+        })
+        .collect();
+    at_work.sort();
+    at_work
+}
+
+impl fmt::Display for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let or = |is: bool, yes, no| if is { yes } else { no };
+        writeln!(
+            f,
+            "{}, {} cores{}, Linux {}, JIT {}{}, load {}",
+            self.cpu,
+            self.cores,
+            or(self.virtual_machine, " of a virtual machine", ""),
+            self.kernel,
+            or(self.jit, "on", "OFF"),
+            or(self.jit_hardened, ", hardened", ""),
+            self.load,
+        )?;
+        for line in &self.mitigations {
+            writeln!(f, "- {line}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Keeps a thread (0: this one) on one CPU.
+pub(crate) fn pin(thread: i32, cpu: usize) -> Result<()> {
+    let mut cpus = CpuSet::new();
+    cpus.set(cpu)?;
+    sched_setaffinity(Pid::from_raw(thread), &cpus)
+        .with_context(|| format!("cannot keep thread {thread} on CPU {cpu}"))
+}
+
+/// Lets nothing but the kernel interrupt this thread from here on: what else runs here waits.
+pub(crate) fn go_first() -> Result<()> {
+    let lowest = libc::sched_param { sched_priority: 1 };
+    // SAFETY: a valid parameter; 0 is this thread.
+    let result = unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const lowest) };
+    Errno::result(result).context("cannot get real-time priority")?;
+    Ok(())
+}

@@ -1,0 +1,83 @@
+//! The benchmarks: what sipnat costs, beside what does nothing and what does the same.
+
+mod feed;
+mod machine;
+mod messages;
+mod program;
+mod report;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, ValueEnum};
+use serde_json::json;
+
+use crate::{machine::Machine, report::Part};
+
+/// Measures sipnat. Exits with 1 when a figure misses what it must reach.
+#[derive(Debug, Parser)]
+#[command(name = "sipnat-bench")]
+struct Plan {
+    /// What to measure; all of it when nothing is named
+    parts: Vec<Name>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Print the figures, whatever they are
+    #[arg(long)]
+    no_check: bool,
+}
+
+/// A part of the benchmarks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Name {
+    /// Both programs by BPF_PROG_TEST_RUN, on messages that are never the same
+    Program,
+}
+
+fn main() -> ExitCode {
+    let plan = Plan::parse();
+    match bench(&plan) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn bench(plan: &Plan) -> Result<ExitCode> {
+    let machine = Machine::describe();
+    let names = match plan.parts.as_slice() {
+        [] => Name::value_variants(),
+        named => named,
+    };
+    let mut parts = Vec::new();
+    for name in names {
+        eprintln!("bench {name:?} ...");
+        parts.push(match name {
+            Name::Program => program::bench()?,
+        });
+    }
+    let missed: Vec<&str> = parts.iter().flat_map(Part::missed).collect();
+    if plan.json {
+        println!(
+            "{:#}",
+            json!({ "machine": machine, "parts": parts, "missed": missed })
+        );
+    } else {
+        println!("\n{machine}");
+        for part in &parts {
+            println!("{part}");
+        }
+    }
+    if missed.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    eprintln!("missed: {}", missed.join("; "));
+    Ok(if plan.no_check {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}

@@ -1,0 +1,431 @@
+//! Messages as real phones and PBXs write them: many that differ in the order and the forms of their headers, in
+//! names, options and bodies, so that no branch predictor learns one of them.
+//!
+//! What tells terminals and transactions apart is written by the kernel, for each packet anew ([`nat_bench_ebpf`]).
+
+use etherparse::PacketBuilder;
+use nat_bench_ebpf::{CHECKSUM, DESTINATION, EDITS, Edit, FRAME, SOURCE, Template, UDP, edit};
+
+/// The PBX, and its name in SIP.
+pub(crate) const PBX: [u8; 4] = [203, 0, 113, 10];
+const DOMAIN: &str = "pbx.example.com";
+/// Of the next hop before the PBX, and of the PBX.
+pub(crate) const MACS: [[u8; 6]; 2] = [[2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]];
+/// Ethernet, IPv4 and UDP.
+const HEADERS: usize = UDP + 8;
+/// How many messages make a mix.
+pub(crate) const MIX: usize = 256;
+
+/// Whose packet it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Whose {
+    /// Of a terminal never seen before.
+    New,
+    /// Of one that is picked.
+    Picked,
+}
+
+/// What the kernel writes, as it stands in a text until then: a byte that no text has, so often.
+const MARKS: [(u8, u16, usize); 4] = [
+    (1, edit::HEX, 8),
+    (2, edit::HEX | edit::PICKED, 8),
+    (3, edit::ADDRESS, 11),
+    (4, edit::ADDRESS | edit::PICKED, 11),
+];
+
+impl Whose {
+    fn flag(self) -> u16 {
+        match self {
+            Self::New => 0,
+            Self::Picked => edit::PICKED,
+        }
+    }
+
+    /// Its identity.
+    fn id(self) -> &'static str {
+        match self {
+            Self::New => "\x01\x01\x01\x01\x01\x01\x01\x01",
+            Self::Picked => "\x02\x02\x02\x02\x02\x02\x02\x02",
+        }
+    }
+
+    /// Its public address.
+    fn address(self) -> &'static str {
+        match self {
+            Self::New => "60.\x03\x03\x03\x03\x03\x03\x03\x03\x03\x03\x03",
+            Self::Picked => "60.\x04\x04\x04\x04\x04\x04\x04\x04\x04\x04\x04",
+        }
+    }
+}
+
+/// A message from a terminal to the PBX.
+pub(crate) fn inbound(whose: Whose, text: &str) -> Template {
+    from_terminal(whose, 5060, text.as_bytes())
+}
+
+/// A message from the PBX to where a terminal's Contact points.
+pub(crate) fn outbound(whose: Whose, text: &str) -> Template {
+    let source = Edit {
+        at: DESTINATION as u16,
+        kind: edit::DESTINATION | whose.flag(),
+    };
+    sip(
+        datagram(PBX, [60, 0, 0, 0], 5060, 5060, text.as_bytes()),
+        source,
+    )
+}
+
+/// Any payload from a terminal to a port of the PBX.
+pub(crate) fn from_terminal(whose: Whose, port: u16, payload: &[u8]) -> Template {
+    let source = Edit {
+        at: SOURCE as u16,
+        kind: edit::SOURCE | whose.flag(),
+    };
+    sip(datagram([60, 0, 0, 0], PBX, 20_000, port, payload), source)
+}
+
+/// A frame as it is.
+pub(crate) fn frame(bytes: &[u8]) -> Template {
+    let mut template = Template {
+        len: bytes.len() as u32,
+        sum: 0,
+        edits: [Edit::default(); EDITS],
+        bytes: [0; FRAME],
+    };
+    template.bytes[..bytes.len()].copy_from_slice(bytes);
+    template
+}
+
+/// UDP without a checksum, as IPv4 has it: the payload is changed later.
+fn datagram(from: [u8; 4], to: [u8; 4], source: u16, destination: u16, payload: &[u8]) -> Vec<u8> {
+    let builder = PacketBuilder::ethernet2(MACS[0], MACS[1])
+        .ipv4(from, to, 64)
+        .udp(source, destination);
+    let mut frame = Vec::with_capacity(builder.size(payload.len()));
+    builder.write(&mut frame, payload).expect("a frame");
+    frame[UDP + 6..UDP + 8].fill(0);
+    frame
+}
+
+/// Finds the places in a frame that are to be written.
+fn sip(mut bytes: Vec<u8>, address: Edit) -> Template {
+    let mut edits = vec![address];
+    for at in HEADERS..bytes.len() {
+        let mark = MARKS.iter().find(|(mark, _, _)| bytes[at] == *mark);
+        if let Some((_, kind, len)) = mark {
+            edits.push(Edit {
+                at: at as u16,
+                kind: *kind,
+            });
+            bytes[at..at + len].fill(b'0');
+        }
+    }
+    // What is written, and the checksum with it, is added by the kernel.
+    let written = usize::from(address.at);
+    let words = (14..34)
+        .step_by(2)
+        .filter(|at| ![CHECKSUM, written, written + 2].contains(at));
+    let sum = words
+        .map(|at| u32::from(u16::from_be_bytes([bytes[at], bytes[at + 1]])))
+        .sum();
+    let mut template = Template {
+        sum,
+        ..frame(&bytes)
+    };
+    template.edits[..edits.len()].copy_from_slice(&edits);
+    template
+}
+
+/// xorshift64: always the same, and good enough for a mix.
+pub(crate) struct Random(u64);
+
+impl Random {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    pub(crate) fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 16) as usize % limit
+    }
+
+    fn one<'a>(&mut self, of: &[&'a str]) -> &'a str {
+        of[self.below(of.len())]
+    }
+
+    fn chance(&mut self, percent: usize) -> bool {
+        self.below(100) < percent
+    }
+
+    fn shuffle<T>(&mut self, all: &mut [T]) {
+        for i in (1..all.len()).rev() {
+            all.swap(i, self.below(i + 1));
+        }
+    }
+}
+
+/// How a message is put together.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shape {
+    /// Its length, of the SIP message alone; nearly reached.
+    pub(crate) length: usize,
+    /// The headers that are wanted come after all others.
+    pub(crate) wanted_last: bool,
+}
+
+/// Headers that nobody here wants.
+const OTHERS: [&str; 16] = [
+    "Allow: INVITE, ACK, CANCEL, BYE, OPTIONS, NOTIFY, REFER, UPDATE, PRACK, INFO, MESSAGE",
+    "Allow: INVITE,ACK,OPTIONS,BYE,CANCEL,SUBSCRIBE,NOTIFY,REFER",
+    "Supported: replaces, 100rel, timer, outbound, path",
+    "Supported: replaces",
+    "k: timer,replaces,norefersub",
+    "Session-Expires: 1800;refresher=uac",
+    "Min-SE: 90",
+    "Accept: application/sdp, application/dtmf-relay, message/sipfrag",
+    "Accept-Language: en",
+    "Allow-Events: talk,hold,conference,refer,check-sync",
+    "P-Preferred-Identity: <sip:anonymous@pbx.example.com>",
+    "P-Early-Media: supported",
+    "X-Serialnumber: 00041325A7F1",
+    "Date: Fri, 21 Nov 2025 10:46:13 GMT",
+    "Alert-Info: <http://pbx.example.com/ring.wav>;info=alert-internal",
+    "Privacy: none",
+];
+
+const AGENTS: [&str; 10] = [
+    "User-Agent: Yealink SIP-T46S 66.84.0.15",
+    "User-Agent: snom320/8.7.5.35",
+    "User-Agent: Grandstream GXP2160 1.0.11.27",
+    "User-Agent: Linphone/3.12.0 (belle-sip/1.6.3)",
+    "User-Agent: Cisco-CP7960G/8.0",
+    "User-Agent: Zoiper rv2.10.20.4",
+    "User-Agent: AVM FRITZ!Box 7490 113.07.29 TAL",
+    "User-Agent: MicroSIP/3.21.3",
+    "User-Agent: PolycomVVX-VVX_410-UA/5.9.5.0614",
+    "User-Agent: baresip v1.0.0 (x86_64/Linux)",
+];
+
+const NAMES: [&str; 8] = [
+    "",
+    "",
+    "\"Alice\" ",
+    "\"Reception 2\" ",
+    "Bob ",
+    "\"Smith, John (Berlin)\" ",
+    "\"1000\" ",
+    "\"M. \\\"Max\\\" K.\" ",
+];
+
+/// A request of a terminal.
+pub(crate) fn request(random: &mut Random, method: &str, whose: Whose, shape: Shape) -> String {
+    let (id, address) = (whose.id(), whose.address());
+    let short = random.chance(15);
+    let name = |long: &'static str, compact: &'static str| if short { compact } else { long };
+    let user = 100 + random.below(9_000_000);
+    let callee = 100 + random.below(90_000);
+    let port = random.one(&["", ":5060"]);
+    let own = format!("{}<sip:{user}@{DOMAIN}>", random.one(&NAMES));
+    let (uri, to) = if method == "REGISTER" {
+        (format!("sip:{DOMAIN}"), own.clone())
+    } else {
+        let to = format!("<sip:{callee}@{DOMAIN}>");
+        (format!("sip:{callee}@{DOMAIN}"), to)
+    };
+    let in_dialog = matches!(method, "ACK" | "BYE");
+    let tag = if in_dialog {
+        format!(";tag=as{callee:x}")
+    } else {
+        String::new()
+    };
+    let via = name("Via: ", "v: ");
+    let rport = random.one(&["", "", ";rport"]);
+    let mut wanted = vec![
+        format!("{via}SIP/2.0/UDP {address}{port};branch=z9hG4bK-{id}{rport}"),
+        format!("{}{own};tag={id}", name("From: ", "f: ")),
+        format!("{}{to}{tag}", name("To: ", "t: ")),
+        format!(
+            "{}{id}@192.168.{}.{}",
+            name("Call-ID: ", "i: "),
+            1 + random.below(9),
+            10 + random.below(90)
+        ),
+        format!("CSeq: {} {method}", 1 + random.below(9999)),
+    ];
+    if !matches!(method, "BYE" | "ACK") {
+        let parameters = random.one(&["", "", ";transport=udp", ";ob"]);
+        wanted.push(format!(
+            "{}<sip:{user}@{address}{port}{parameters}>",
+            name("Contact: ", "m: ")
+        ));
+    }
+    if method == "REGISTER" {
+        wanted.push(random.one(&["Expires: 3600", "Expires: 300"]).into());
+    }
+    // Via first, as nearly all do.
+    random.shuffle(&mut wanted[1..]);
+    finish(
+        random,
+        &format!("{method} {uri} SIP/2.0"),
+        wanted,
+        shape,
+        method == "INVITE",
+    )
+}
+
+/// An answer of a terminal to what the PBX never asked.
+pub(crate) fn stray_response(random: &mut Random, shape: Shape) -> String {
+    let (id, address) = (Whose::New.id(), Whose::New.address());
+    let user = 100 + random.below(9_000_000);
+    let status = random.one(&["200 OK", "180 Ringing", "486 Busy Here", "404 Not Found"]);
+    let method = random.one(&["OPTIONS", "INVITE", "NOTIFY"]);
+    let mut wanted = vec![
+        format!("Via: SIP/2.0/UDP 203.0.113.10:5060;branch=z9hG4bK{id}"),
+        format!("From: <sip:{DOMAIN}>;tag=as{user:x}"),
+        format!("To: <sip:{user}@{DOMAIN}>;tag={id}"),
+        format!("Call-ID: {id}@203.0.113.10"),
+        format!("CSeq: 102 {method}"),
+        format!("Contact: <sip:{user}@{address}>"),
+    ];
+    random.shuffle(&mut wanted[1..]);
+    finish(random, &format!("SIP/2.0 {status}"), wanted, shape, false)
+}
+
+/// The call of a terminal that is picked; [`accepted`] is what the PBX says to it.
+pub(crate) fn call() -> String {
+    let (id, address) = (Whose::Picked.id(), Whose::Picked.address());
+    format!(
+        "INVITE sip:1002@{DOMAIN} SIP/2.0\r\n\
+         Via: SIP/2.0/UDP {address};branch=z9hG4bK-{id}\r\n\
+         From: <sip:1000@{DOMAIN}>;tag={id}\r\n\
+         To: <sip:1002@{DOMAIN}>\r\n\
+         Call-ID: {id}@192.168.1.10\r\n\
+         CSeq: 1 INVITE\r\n\
+         Contact: <sip:1000@{address}>\r\n\
+         Content-Length: 0\r\n\r\n"
+    )
+}
+
+/// The PBX takes the [`call`].
+pub(crate) fn accepted() -> String {
+    let (id, address) = (Whose::Picked.id(), Whose::Picked.address());
+    format!(
+        "SIP/2.0 200 OK\r\n\
+         Via: SIP/2.0/UDP {address};branch=z9hG4bK-{id}\r\n\
+         From: <sip:1000@{DOMAIN}>;tag={id}\r\n\
+         To: <sip:1002@{DOMAIN}>;tag=pbx\r\n\
+         Call-ID: {id}@192.168.1.10\r\n\
+         CSeq: 1 INVITE\r\n\
+         Contact: <sip:1002@203.0.113.10>\r\n\
+         Content-Length: 0\r\n\r\n"
+    )
+}
+
+/// A request of the PBX within the [`call`], as Asterisk, FreeSWITCH and others write it.
+pub(crate) fn in_dialog(random: &mut Random, method: &str, shape: Shape) -> String {
+    let (id, address) = (Whose::Picked.id(), Whose::Picked.address());
+    let transaction = Whose::New.id();
+    let cseq = 2 + random.below(9999);
+    let mut wanted = vec![
+        format!(
+            "Via: SIP/2.0/UDP 203.0.113.10:5060;{}branch=z9hG4bK{transaction}",
+            random.one(&["", "rport;"])
+        ),
+        format!("From: <sip:1002@{DOMAIN}>;tag=pbx"),
+        format!("To: {}<sip:1000@{DOMAIN}>;tag={id}", random.one(&NAMES)),
+        format!("Call-ID: {id}@192.168.1.10"),
+        format!("CSeq: {cseq} {method}"),
+        "Contact: <sip:1002@203.0.113.10:5060>".into(),
+    ];
+    random.shuffle(&mut wanted[1..]);
+    let start = format!("{method} sip:1000@{address} SIP/2.0");
+    finish(random, &start, wanted, shape, method == "INVITE")
+}
+
+/// Puts headers around those that are wanted, and a body behind, until it is as long as it should be.
+fn finish(
+    random: &mut Random,
+    start: &str,
+    wanted: Vec<String>,
+    shape: Shape,
+    body: bool,
+) -> String {
+    /// Content-Type and Content-Length.
+    const REST: usize = 52;
+    let length = |lines: &[String]| lines.iter().map(|line| line.len() + 2).sum::<usize>();
+    let wanted_length = start.len() + 2 + length(&wanted) + REST;
+    // Headers make up about so much of what is free.
+    let room = shape.length.saturating_sub(wanted_length);
+    let room = if body { room * 2 / 5 } else { room };
+    let mut others = vec!["Max-Forwards: 70".to_owned(), random.one(&AGENTS).into()];
+    let mut supply = OTHERS.to_vec();
+    random.shuffle(&mut supply);
+    for line in supply {
+        if length(&others) + line.len() + 2 <= room {
+            others.push(line.into());
+        }
+    }
+    let mut lines = Vec::new();
+    if shape.wanted_last {
+        lines.extend(others);
+        lines.extend(wanted);
+    } else {
+        // Those wanted are mostly at the top, with others between.
+        lines.extend(wanted);
+        for line in others {
+            let at = 1 + random.below(lines.len());
+            let at = if random.chance(50) { lines.len() } else { at };
+            lines.insert(at, line);
+        }
+    }
+    let head = start.len() + 2 + length(&lines) + REST;
+    let body = if body {
+        session(random, shape.length.saturating_sub(head))
+    } else {
+        String::new()
+    };
+    if !body.is_empty() {
+        lines.push("Content-Type: application/sdp".into());
+    }
+    lines.push(format!("Content-Length: {}", body.len()));
+    format!("{start}\r\n{}\r\n\r\n{body}", lines.join("\r\n"))
+}
+
+/// A session description of about that length; none if there is no room for one.
+fn session(random: &mut Random, length: usize) -> String {
+    const CODECS: [&str; 12] = [
+        "a=rtpmap:0 PCMU/8000",
+        "a=rtpmap:8 PCMA/8000",
+        "a=rtpmap:9 G722/8000",
+        "a=rtpmap:18 G729/8000",
+        "a=fmtp:18 annexb=no",
+        "a=rtpmap:101 telephone-event/8000",
+        "a=fmtp:101 0-15",
+        "a=ptime:20",
+        "a=rtpmap:96 opus/48000/2",
+        "a=fmtp:96 useinbandfec=1;maxaveragebitrate=40000",
+        "a=rtcp-xr:rcvr-rtt=all:10000 stat-summary=loss,dup,jitt,TTL voip-metrics",
+        "a=sendrecv",
+    ];
+    let host = 10 + random.below(90);
+    let number = 1_000_000 + random.below(9_000_000);
+    let mut text = format!(
+        "v=0\r\no=- {number} 1 IN IP4 192.168.1.{host}\r\ns=-\r\nc=IN IP4 192.168.1.{host}\r\nt=0 0\r\n\
+         m=audio {} RTP/AVP 0 8 9 18 101\r\n",
+        10_000 + 2 * random.below(5000)
+    );
+    if text.len() > length {
+        return String::new();
+    }
+    let mut codecs = CODECS.to_vec();
+    random.shuffle(&mut codecs);
+    for line in codecs.iter().cycle().take(3 * CODECS.len()) {
+        if text.len() + line.len() + 2 <= length {
+            text += line;
+            text += "\r\n";
+        }
+    }
+    text
+}
