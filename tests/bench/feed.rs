@@ -8,10 +8,13 @@ use aya::{
     maps::{Array, MapData, PerCpuArray, ProgramArray},
     programs::{
         ProgramFd, SchedClassifier, TestRun, TestRunAttrs, TestRunOptions, TestRunResult, Xdp,
+        xdp::XdpLinkId,
     },
 };
 use nat_bench_ebpf::{Job, Sample, TEMPLATES, Template, map};
 use nat_userspace::loader::DataPath;
+
+use crate::rig::{End, Rig};
 
 /// Names the object that holds them.
 const OBJECT: &str = "SIPNAT_BENCH_OBJECT";
@@ -144,6 +147,45 @@ impl Feed {
             Way::In => repeat(xdp(&mut self.ebpf, "feed")?, count),
             Way::Out => repeat(classifier(&mut self.ebpf, "feed_tc")?, count),
         }
+    }
+
+    /// Sends `count` messages on an interface of this thread's network namespace.
+    pub(crate) fn send(
+        &mut self,
+        ifindex: u32,
+        order: Order,
+        picks: u32,
+        count: u32,
+    ) -> Result<()> {
+        self.order(order, picks, count, ifindex)?;
+        xdp(&mut self.ebpf, "send")?.test_run(TestRunOptions {
+            data_in: Some(&[0; 1500]),
+            repeat: count,
+            attrs: TestRunAttrs::new().xdp_live_frames(BATCH),
+            ..TestRunOptions::default()
+        })?;
+        Ok(())
+    }
+
+    /// Puts one of the programs on an end of the wire.
+    pub(crate) fn attach(&mut self, rig: &Rig, end: End, name: &str) -> Result<XdpLinkId> {
+        rig.attach(end, xdp(&mut self.ebpf, name)?)
+    }
+
+    /// Takes it off.
+    pub(crate) fn detach(&mut self, name: &str, link: XdpLinkId) -> Result<()> {
+        Ok(xdp(&mut self.ebpf, name)?.detach(link)?)
+    }
+
+    /// What `count` or `answers` have counted so far: one of [`nat_bench_ebpf::seen`].
+    pub(crate) fn seen(&self, what: u32) -> Result<u64> {
+        Ok(self.seen.get(&what, 0)?.iter().sum())
+    }
+
+    /// An answer.
+    pub(crate) fn sample(&self) -> Result<Vec<u8>> {
+        let sample = self.sample.get(&0, 0)?;
+        Ok(sample.bytes[..sample.len as usize].to_vec())
     }
 
     /// What one run of the empty program takes, with nobody to feed it.

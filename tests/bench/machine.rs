@@ -52,21 +52,22 @@ impl Machine {
     }
 }
 
-/// Those that the kernel has at work.
+/// What the kernel does against the CPU's flaws, which makes calls and returns dear.
 fn mitigations() -> Vec<String> {
     let Ok(files) = fs::read_dir("/sys/devices/system/cpu/vulnerabilities") else {
         return Vec::new();
     };
-    let mut at_work: Vec<String> = files
+    let mut all: Vec<String> = files
         .flatten()
         .filter_map(|file| {
             let text = fs::read_to_string(file.path()).ok()?;
-            let how = text.trim().strip_prefix("Mitigation: ")?.to_owned();
-            Some(format!("{}: {how}", file.file_name().to_string_lossy()))
+            let name = file.file_name();
+            let how = text.trim();
+            (how != "Not affected").then(|| format!("{}: {how}", name.to_string_lossy()))
         })
         .collect();
-    at_work.sort();
-    at_work
+    all.sort();
+    all
 }
 
 impl fmt::Display for Machine {

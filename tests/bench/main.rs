@@ -5,6 +5,8 @@ mod machine;
 mod messages;
 mod program;
 mod report;
+mod rig;
+mod wire;
 
 use std::process::ExitCode;
 
@@ -33,6 +35,8 @@ struct Plan {
 enum Name {
     /// Both programs by BPF_PROG_TEST_RUN, on messages that are never the same
     Program,
+    /// Packets over a wire, learned by the receiver
+    Wire,
 }
 
 fn main() -> ExitCode {
@@ -57,6 +61,7 @@ fn bench(plan: &Plan) -> Result<ExitCode> {
         eprintln!("bench {name:?} ...");
         parts.push(match name {
             Name::Program => program::bench()?,
+            Name::Wire => wire::bench()?,
         });
     }
     let missed: Vec<&str> = parts.iter().flat_map(Part::missed).collect();

@@ -106,7 +106,7 @@ enum Size {
 }
 
 /// A mix of messages of one kind.
-fn mix(make: impl Fn(&mut Random) -> Template) -> Vec<Template> {
+pub(crate) fn mix(make: impl Fn(&mut Random) -> Template) -> Vec<Template> {
     (0..MIX as u64)
         .map(|seed| make(&mut Random::new(seed + 1)))
         .collect()

@@ -24,17 +24,49 @@ pub(crate) const AGENT: &str = "SIPNAT_BIN";
 /// Instruction set version 3: 32-bit jumps and atomics that return a value, in every kernel since 5.12.
 const CPU: &str = "v3";
 
-/// Builds the kernel programs and returns the object that holds them.
+/// Kernel programs: a package, and what its object is called.
+#[derive(Clone, Copy)]
+pub(crate) struct Programs {
+    package: &'static str,
+    binary: &'static str,
+    object: &'static str,
+}
+
+/// Those of sipnat.
+pub(crate) const SIPNAT: Programs = Programs {
+    package: "nat-ebpf",
+    binary: "sipnat-bpf",
+    object: "sipnat.bpf.o",
+};
+
+/// Those of the benchmarks.
+pub(crate) const BENCH: Programs = Programs {
+    package: "nat-bench-ebpf",
+    binary: "bench-bpf",
+    object: "bench.bpf.o",
+};
+
+/// Builds the kernel programs of sipnat and returns the object that holds them.
 pub(crate) fn kernel_programs(workspace: &Workspace, install: Install) -> Result<PathBuf> {
+    programs(workspace, install, SIPNAT)
+}
+
+/// Builds kernel programs and returns the object that holds them.
+pub(crate) fn programs(
+    workspace: &Workspace,
+    install: Install,
+    programs: Programs,
+) -> Result<PathBuf> {
     let toolchain = toolchain::find_or_prepare(install)?;
     let linker = tools::bpf_linker(workspace)?;
-    let mut cargo = cargo(workspace, &toolchain, "build", &linker)?;
+    let mut cargo = cargo(workspace, &toolchain, "build", programs, &linker)?;
     command::run(&mut cargo)?;
 
     let built = directory(workspace)
         .join(target())
-        .join("release/sipnat-bpf");
-    let object = workspace.target.join("sipnat.bpf.o");
+        .join("release")
+        .join(programs.binary);
+    let object = workspace.target.join(programs.object);
     replace_if_changed(&built, &object)?;
     Ok(object)
 }
@@ -54,6 +86,7 @@ pub(crate) fn cargo(
     workspace: &Workspace,
     toolchain: &Toolchain,
     subcommand: &str,
+    programs: Programs,
     linker: &Path,
 ) -> Result<Command> {
     let mut cargo = Command::new(toolchain.cargo());
@@ -64,8 +97,8 @@ pub(crate) fn cargo(
     }
     cargo
         .current_dir(&workspace.root)
-        .args([subcommand, "--locked", "--package=nat-ebpf"])
-        .args(["--bin=sipnat-bpf", "--release", "-Zbuild-std=core"])
+        .args([subcommand, "--locked", "--package", programs.package])
+        .args(["--bin", programs.binary, "--release", "-Zbuild-std=core"])
         .arg(format!("--target={}", target()))
         .arg("--target-dir")
         .arg(directory(workspace))

@@ -12,12 +12,14 @@ pub(crate) fn clippy_ebpf(workspace: &Workspace, install: Install) -> Result<Exi
     let toolchain = toolchain::find_or_prepare(install)?;
     let clippy = toolchain.clippy(install)?;
     let linker = tools::bpf_linker(workspace)?;
-    let mut cargo = build::cargo(workspace, &toolchain, "check", &linker)?;
-    cargo
-        .env("RUSTC_WORKSPACE_WRAPPER", clippy)
-        // The separator of cargo clippy's own arguments.
-        .env("CLIPPY_ARGS", "-Dwarnings__CLIPPY_HACKERY__");
-    command::run(&mut cargo)?;
+    for programs in [build::SIPNAT, build::BENCH] {
+        let mut cargo = build::cargo(workspace, &toolchain, "check", programs, &linker)?;
+        cargo
+            .env("RUSTC_WORKSPACE_WRAPPER", &clippy)
+            // The separator of cargo clippy's own arguments.
+            .env("CLIPPY_ARGS", "-Dwarnings__CLIPPY_HACKERY__");
+        command::run(&mut cargo)?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,5 +1,6 @@
 //! `cargo xtask`: everything that is done with this repository, by one command each.
 
+mod bench;
 mod build;
 mod command;
 mod demo;
@@ -32,6 +33,8 @@ Examples:
   cargo xtask test lab -- three_phones     only the lab tests with that in their name
   cargo xtask test soak                    200 phones behind 10 NATs for a minute, and junk beside them
   cargo xtask test soak -- --phones 2000 --nats 50 --minutes 10
+  cargo xtask bench                        what it costs, as tables
+  cargo xtask bench program --json         only the kernel programs, for machines to read
   cargo xtask fuzz decide --minutes 60     an hour of any messages through the decisions
   cargo xtask --no-install demo            install nothing, say what is missing";
 
@@ -77,6 +80,12 @@ enum Task {
         #[arg(long, value_name = "N", default_value_t = 10)]
         minutes: u64,
     },
+    /// Measure what sipnat costs; fails when a figure misses what it must reach
+    Bench {
+        /// Arguments of the benchmarks: the parts to run, --json, --no-check; see --help
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
     /// Lint the kernel programs, which the workspace's own `cargo clippy` cannot build
     ClippyEbpf,
     /// Check licences, duplicates and origins of the dependencies with cargo-deny
@@ -111,6 +120,7 @@ fn perform(task: &Task, install: Install) -> Result<ExitCode> {
         Task::Run { args } => run::run(&workspace, install, args),
         Task::Demo { what } => demo::demo(&workspace, install, *what),
         Task::Test { layers, args } => test::test(&workspace, install, layers, args),
+        Task::Bench { args } => bench::bench(&workspace, install, args),
         Task::Fuzz { targets, minutes } => fuzz::fuzz(&workspace, install, targets, *minutes),
         Task::ClippyEbpf => lint::clippy_ebpf(&workspace, install),
         Task::Deny => lint::deny(&workspace),

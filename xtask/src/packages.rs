@@ -62,6 +62,13 @@ pub(crate) const LAB: [Program; 15] = [
     ),
 ];
 
+/// What the benchmarks run.
+pub(crate) const BENCH: [Program; 3] = [
+    Program::new("ip", "iproute2", "makes the network namespaces"),
+    Program::new("ethtool", "ethtool", "switches what veth does"),
+    Program::new("turnserver", "coturn", "is the STUN server to compare with"),
+];
+
 /// Sees to it that all of them are there: installs what is missing if allowed and possible, and says so first.
 pub(crate) fn ensure(programs: &[Program], install: Install) -> Result<()> {
     let missing = missing(programs, |name| find(name).is_some());

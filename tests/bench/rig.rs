@@ -1,0 +1,153 @@
+//! Two network namespaces and a wire: who sends, and the PBX. Packets are made by the kernel (XDP live frames) on one
+//! core; the other one has all that the PBX does with them.
+
+use std::{
+    fs,
+    process::Command,
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+use aya::programs::{
+    Xdp,
+    xdp::{XdpLinkId, XdpMode},
+};
+use nat_tests::netns::{Netns, NetnsFamily};
+use nix::net::if_::if_nametoindex;
+
+use crate::{
+    feed::{Feed, Order},
+    machine,
+    messages::MACS,
+};
+
+/// Where packets are made, and answers counted.
+pub(crate) const CLIENT_CPU: usize = 0;
+/// Where the PBX receives them.
+pub(crate) const SERVER_CPU: usize = 1;
+
+/// The interface of each. Its threads are found by that name.
+const CLIENT: &str = "bclient";
+const SERVER: &str = "bserver";
+
+/// Both hosts.
+pub(crate) struct Rig {
+    pub(crate) client: Netns,
+    pub(crate) server: Netns,
+}
+
+/// One of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Client,
+    Server,
+}
+
+/// What became of packets that were sent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sent {
+    pub(crate) packets: u32,
+    pub(crate) time: Duration,
+}
+
+impl Sent {
+    /// Of `count` packets, how many a second.
+    pub(crate) fn rate(&self, count: u64) -> f64 {
+        count as f64 / self.time.as_secs_f64()
+    }
+}
+
+impl Rig {
+    pub(crate) fn new() -> Result<Self> {
+        let family = NetnsFamily::next()?;
+        let (client, server) = (family.make("client")?, family.make("server")?);
+        let mac = |of: usize| MACS[of].map(|byte| format!("{byte:02x}")).join(":");
+        client.ip(&format!(
+            "link add {CLIENT} address {} type veth peer name {SERVER} address {} netns {}\n\
+             link set {CLIENT} up\n\
+             addr add 203.0.113.1/24 dev {CLIENT}\n",
+            mac(0),
+            mac(1),
+            server.name(),
+        ))?;
+        // All the world is behind the client, and nobody asks for its MAC address.
+        server.ip(&format!(
+            "link set {SERVER} up\n\
+             addr add 203.0.113.10/24 dev {SERVER}\n\
+             neigh add 203.0.113.1 lladdr {} dev {SERVER} nud permanent\n\
+             route add default via 203.0.113.1\n",
+            mac(0),
+        ))?;
+        for key in ["ipv4/conf/all/rp_filter", "ipv4/conf/default/rp_filter"] {
+            server.sysctl(key, "0")?;
+        }
+        Ok(Self { client, server })
+    }
+
+    fn netns(&self, end: End) -> (&Netns, &'static str, usize) {
+        match end {
+            End::Client => (&self.client, CLIENT, CLIENT_CPU),
+            End::Server => (&self.server, SERVER, SERVER_CPU),
+        }
+    }
+
+    /// Puts an XDP program on an end, in place of none, and lets it work on that end's core.
+    pub(crate) fn attach(&self, end: End, program: &mut Xdp) -> Result<XdpLinkId> {
+        let (netns, interface, cpu) = self.netns(end);
+        let link = netns.enter(|| {
+            let index = if_nametoindex(interface)?;
+            program
+                .attach_to_if_index(index, XdpMode::Driver)
+                .context("cannot attach XDP to veth")
+        })??;
+        netns.run(
+            Command::new("ip")
+                .args(["netns", "exec", netns.name(), "sh", "-c"])
+                .arg(format!("echo 1 > /sys/class/net/{interface}/threaded")),
+            "",
+        )?;
+        for thread in threads(&format!("napi/{interface}-")) {
+            machine::pin(thread, cpu)?;
+        }
+        Ok(link)
+    }
+
+    /// Sends `count` of the feed's messages, and waits until all are worked on.
+    pub(crate) fn send(
+        &self,
+        feed: &mut Feed,
+        order: Order,
+        picks: u32,
+        count: u32,
+    ) -> Result<Sent> {
+        let (netns, interface, cpu) = self.netns(End::Client);
+        netns.enter(|| -> Result<Sent> {
+            machine::pin(0, cpu)?;
+            let index = if_nametoindex(interface)?;
+            let start = Instant::now();
+            feed.send(index, order, picks, count)?;
+            let time = start.elapsed();
+            // What lies in a ring of 256 packets is soon done.
+            thread::sleep(Duration::from_millis(5));
+            Ok(Sent {
+                packets: count,
+                time,
+            })
+        })?
+    }
+}
+
+/// The kernel's threads whose names begin so.
+fn threads(name: &str) -> Vec<i32> {
+    let Ok(processes) = fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    processes
+        .flatten()
+        .filter_map(|process| process.file_name().to_str()?.parse().ok())
+        .filter(|pid: &i32| {
+            fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.starts_with(name))
+        })
+        .collect()
+}
