@@ -149,22 +149,28 @@ impl Feed {
         }
     }
 
-    /// Sends `count` messages on an interface of this thread's network namespace.
+    /// Sends messages on an interface of this thread's network namespace: as many as `frames`, or fewer, so many a
+    /// second. How many were sent.
     pub(crate) fn send(
         &mut self,
         ifindex: u32,
         order: Order,
-        picks: u32,
-        count: u32,
-    ) -> Result<()> {
-        self.order(order, picks, count, ifindex)?;
+        per_second: Option<u32>,
+        frames: u32,
+    ) -> Result<u32> {
+        self.order(order, 1, frames, ifindex)?;
+        let mut job = self.job.get(&0, 0)?;
+        let first = job.next;
+        job.interval = per_second.map_or(0, |rate| 1_000_000_000 / u64::from(rate));
+        job.due = 0;
+        self.job.set(0, job, 0)?;
         xdp(&mut self.ebpf, "send")?.test_run(TestRunOptions {
             data_in: Some(&[0; 1500]),
-            repeat: count,
+            repeat: frames,
             attrs: TestRunAttrs::new().xdp_live_frames(BATCH),
             ..TestRunOptions::default()
         })?;
-        Ok(())
+        Ok((self.job.get(&0, 0)?.next - first) as u32)
     }
 
     /// Puts one of the programs on an end of the wire.

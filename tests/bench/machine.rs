@@ -1,6 +1,6 @@
 //! On what it was measured.
 
-use std::{fmt, fs, thread};
+use std::{fmt, fs, thread, time::Duration};
 
 use anyhow::{Context as _, Result};
 use nix::{
@@ -106,4 +106,11 @@ pub(crate) fn go_first() -> Result<()> {
     let result = unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const lowest) };
     Errno::result(result).context("cannot get real-time priority")?;
     Ok(())
+}
+
+/// How long a thread has had a CPU.
+pub(crate) fn cpu_time(thread: i32) -> Result<Duration> {
+    let text = fs::read_to_string(format!("/proc/{thread}/schedstat"))?;
+    let nanoseconds = text.split(' ').next().context("an empty schedstat")?;
+    Ok(Duration::from_nanos(nanoseconds.parse()?))
 }

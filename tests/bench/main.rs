@@ -6,6 +6,8 @@ mod messages;
 mod program;
 mod report;
 mod rig;
+mod scale;
+mod stun;
 mod wire;
 
 use std::process::ExitCode;
@@ -37,6 +39,10 @@ enum Name {
     Program,
     /// Packets over a wire, learned by the receiver
     Wire,
+    /// STUN requests answered, beside coturn
+    Stun,
+    /// From 1,000 to 1,000,000 bindings: a packet's time, memory, the list, the sweep
+    Scale,
 }
 
 fn main() -> ExitCode {
@@ -62,6 +68,8 @@ fn bench(plan: &Plan) -> Result<ExitCode> {
         parts.push(match name {
             Name::Program => program::bench()?,
             Name::Wire => wire::bench()?,
+            Name::Stun => stun::bench()?,
+            Name::Scale => scale::bench()?,
         });
     }
     let missed: Vec<&str> = parts.iter().flat_map(Part::missed).collect();

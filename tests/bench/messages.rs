@@ -111,7 +111,11 @@ fn datagram(from: [u8; 4], to: [u8; 4], source: u16, destination: u16, payload: 
 fn sip(mut bytes: Vec<u8>, address: Edit) -> Template {
     let mut edits = vec![address];
     for at in HEADERS..bytes.len() {
-        let mark = MARKS.iter().find(|(mark, _, _)| bytes[at] == *mark);
+        let stands_here = |(mark, _, len): &&(u8, u16, usize)| {
+            let place = bytes.get(at..at + len);
+            place.is_some_and(|place| place.iter().all(|byte| byte == mark))
+        };
+        let mark = MARKS.iter().find(stands_here);
         if let Some((_, kind, len)) = mark {
             edits.push(Edit {
                 at: at as u16,

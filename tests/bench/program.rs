@@ -9,7 +9,7 @@ use etherparse::PacketBuilder;
 use nat_bench_ebpf::Template;
 use nat_common::counter::{Counter, Kind};
 use nat_userspace::{
-    loader::{DataPath, Loader, Sizes},
+    loader::{DataPath, Loader, Loops, Sizes},
     object,
 };
 
@@ -30,13 +30,13 @@ const LENGTHS: [usize; 4] = [390, 590, 860, 1320];
 const EMPTY: &str = "an empty program's run";
 
 /// What is measured: messages, and what must become of them.
-struct Case {
-    what: String,
-    way: Way,
-    templates: Vec<Template>,
+pub(crate) struct Case {
+    pub(crate) what: String,
+    pub(crate) way: Way,
+    pub(crate) templates: Vec<Template>,
     /// The counters that may grow; none: any verdict but that the message is not understood.
-    verdicts: &'static [Counter],
-    goal: Option<Goal>,
+    pub(crate) verdicts: &'static [Counter],
+    pub(crate) goal: Option<Goal>,
 }
 
 pub(crate) fn bench() -> Result<Part> {
@@ -89,6 +89,18 @@ pub(crate) fn bench() -> Result<Part> {
     }
     drop(path);
 
+    // What kernels before 6.9 have instead of may_goto.
+    let mut path = Loader::new(&object)
+        .sizes(sizes(1 << 16, 1 << 14))
+        .loops(Loops::BpfLoop)
+        .load()?;
+    let case = Case {
+        goal: Some(Goal::at_most(900.0, 527.0)),
+        ..invites(&format!("{hot}, bpf_loop"), 590, false)
+    };
+    part.add(case.measure(&mut feed, &mut path, 1)?);
+    drop(path);
+
     let mut path = Loader::new(&object).sizes(sizes(1 << 20, 1 << 20)).load()?;
     let bindings = fill(&mut feed, &mut path, 1 << 20)?;
     let cold = format!("1M slots, {bindings} bindings");
@@ -112,43 +124,61 @@ pub(crate) fn mix(make: impl Fn(&mut Random) -> Template) -> Vec<Template> {
         .collect()
 }
 
-fn cases(tables: &str, size: Size) -> Vec<Case> {
-    let invites = |shape: Shape| {
-        mix(|random| {
-            let text = messages::request(random, "INVITE", Whose::New, shape);
-            messages::inbound(Whose::New, &text)
-        })
+/// INVITEs of that length, from terminals never seen before.
+pub(crate) fn invites(tables: &str, length: usize, wanted_last: bool) -> Case {
+    let last = if wanted_last {
+        ", the wanted headers last"
+    } else {
+        ""
     };
-    let mut cases = Vec::new();
-    for length in LENGTHS {
-        let goal = match (length, size) {
-            (590, Size::Hot) => Some(Goal::at_most(400.0, 250.0)),
-            (590, Size::Cold) => Some(Goal::at_most(600.0, 400.0)),
-            _ => None,
-        };
-        let wanted_last = false;
-        cases.push(Case {
-            what: format!("in: INVITE of about {length} bytes, {tables}"),
-            way: Way::In,
-            templates: invites(Shape {
+    Case {
+        what: format!("in: INVITE of about {length} bytes{last}, {tables}"),
+        way: Way::In,
+        templates: mix(|random| {
+            let shape = Shape {
                 length,
                 wanted_last,
-            }),
-            verdicts: &[Counter::InRequest],
-            goal,
-        });
-    }
-    let (length, wanted_last) = (860, true);
-    cases.push(Case {
-        what: format!("in: INVITE of about 860 bytes, the wanted headers last, {tables}"),
-        way: Way::In,
-        templates: invites(Shape {
-            length,
-            wanted_last,
+            };
+            let text = messages::request(random, "INVITE", Whose::New, shape);
+            messages::inbound(Whose::New, &text)
         }),
         verdicts: &[Counter::InRequest],
         goal: None,
-    });
+    }
+}
+
+/// Re-INVITEs to terminals that are known.
+pub(crate) fn reinvites(tables: &str) -> Case {
+    Case {
+        what: format!("out: re-INVITE of about 590 bytes, redirected, {tables}"),
+        way: Way::Out,
+        templates: mix(|random| {
+            let shape = Shape {
+                length: 590,
+                wanted_last: false,
+            };
+            messages::outbound(Whose::Picked, &messages::in_dialog(random, "INVITE", shape))
+        }),
+        verdicts: &[Counter::OutRedirectedDialog],
+        goal: None,
+    }
+}
+
+fn cases(tables: &str, size: Size) -> Vec<Case> {
+    let hot = size == Size::Hot;
+    let mut cases = Vec::new();
+    for length in LENGTHS {
+        let mut case = invites(tables, length, false);
+        if length == 590 {
+            case.goal = Some(if hot {
+                Goal::at_most(400.0, 250.0)
+            } else {
+                Goal::at_most(600.0, 400.0)
+            });
+        }
+        cases.push(case);
+    }
+    cases.push(invites(tables, 860, true));
     cases.push(Case {
         what: format!("in: requests and responses of any length, {tables}"),
         way: Way::In,
@@ -157,24 +187,10 @@ fn cases(tables: &str, size: Size) -> Vec<Case> {
         goal: None,
     });
     cases.push(Case {
-        what: format!("out: re-INVITE of about 590 bytes, redirected, {tables}"),
-        way: Way::Out,
-        templates: mix(|random| {
-            let (length, wanted_last) = (590, false);
-            let text = messages::in_dialog(
-                random,
-                "INVITE",
-                Shape {
-                    length,
-                    wanted_last,
-                },
-            );
-            messages::outbound(Whose::Picked, &text)
-        }),
-        verdicts: &[Counter::OutRedirectedDialog],
-        goal: (size == Size::Hot).then(|| Goal::at_most(500.0, 350.0)),
+        goal: hot.then(|| Goal::at_most(500.0, 350.0)),
+        ..reinvites(tables)
     });
-    if size == Size::Cold {
+    if !hot {
         return cases;
     }
     let not_sip = Goal::at_most(8.0, 4.0);
@@ -291,7 +307,7 @@ pub(crate) fn fill(feed: &mut Feed, path: &mut DataPath, count: u32) -> Result<u
         let many = CHUNK.min(count - start);
         for (way, template) in [(Way::In, &call), (Way::Out, &accepted)] {
             feed.load_templates(std::slice::from_ref(template))?;
-            feed.run(way, Order::From(start), count, many)?;
+            feed.run(way, Order::From(start), count.next_power_of_two(), many)?;
         }
     }
     let made = path.tables.count(Counter::DialogActivated)? - before;
@@ -303,7 +319,13 @@ pub(crate) fn fill(feed: &mut Feed, path: &mut DataPath, count: u32) -> Result<u
 }
 
 impl Case {
-    fn measure(&self, feed: &mut Feed, path: &mut DataPath, bindings: u32) -> Result<Figure> {
+    /// Measures it, with so many bindings to pick from.
+    pub(crate) fn measure(
+        &self,
+        feed: &mut Feed,
+        path: &mut DataPath,
+        bindings: u32,
+    ) -> Result<Figure> {
         let way = self.way;
         feed.load_templates(&self.templates)?;
         let nothing = Spread::of(

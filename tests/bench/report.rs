@@ -23,15 +23,6 @@ impl Spread {
             p90: at(0.9),
         }
     }
-
-    /// The same of all of them.
-    pub(crate) fn map(self, f: impl Fn(f64) -> f64) -> Self {
-        Self {
-            median: f(self.median),
-            p10: f(self.p10),
-            p90: f(self.p90),
-        }
-    }
 }
 
 impl From<f64> for Spread {

@@ -113,28 +113,32 @@ impl Rig {
         Ok(link)
     }
 
-    /// Sends `count` of the feed's messages, and waits until all are worked on.
+    /// Sends `frames` of the feed's messages, or fewer, so many a second; waits until all are worked on.
     pub(crate) fn send(
         &self,
         feed: &mut Feed,
         order: Order,
-        picks: u32,
-        count: u32,
+        per_second: Option<u32>,
+        frames: u32,
     ) -> Result<Sent> {
         let (netns, interface, cpu) = self.netns(End::Client);
         netns.enter(|| -> Result<Sent> {
             machine::pin(0, cpu)?;
             let index = if_nametoindex(interface)?;
             let start = Instant::now();
-            feed.send(index, order, picks, count)?;
+            let packets = feed.send(index, order, per_second, frames)?;
             let time = start.elapsed();
             // What lies in a ring of 256 packets is soon done.
             thread::sleep(Duration::from_millis(5));
-            Ok(Sent {
-                packets: count,
-                time,
-            })
+            Ok(Sent { packets, time })
         })?
+    }
+
+    /// How long the core of an end has worked on what it received.
+    pub(crate) fn busy(&self, end: End) -> Result<Duration> {
+        let (_, interface, _) = self.netns(end);
+        let threads = threads(&format!("napi/{interface}-"));
+        threads.into_iter().map(machine::cpu_time).sum()
     }
 }
 

@@ -12,7 +12,6 @@ use nat_userspace::{
 
 use crate::{
     feed::{Feed, Order},
-    messages::{self, Random, Shape, Whose},
     program,
     report::{Figure, Goal, Part, Spread},
     rig::{End, Rig},
@@ -33,32 +32,22 @@ pub(crate) fn bench() -> Result<Part> {
     );
     let mut feed = Feed::load()?;
     let rig = Rig::new()?;
-    feed.load_templates(&program::mix(|random: &mut Random| {
-        let (length, wanted_last) = (590, false);
-        let shape = Shape {
-            length,
-            wanted_last,
-        };
-        messages::inbound(
-            Whose::New,
-            &messages::request(random, "INVITE", Whose::New, shape),
-        )
-    }))?;
+    feed.load_templates(&program::invites("", 590, false).templates)?;
 
     // In turn, so that what changes meanwhile changes both.
     let object = object::read(None)?;
     let (mut empty, mut learned, mut offered) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..BATCHES {
         let link = feed.attach(&rig, End::Server, "count")?;
-        let before = feed.seen(seen::RIGHT)?;
-        let sent = rig.send(&mut feed, Order::Random, 1, PACKETS)?;
-        empty.push(sent.rate(feed.seen(seen::RIGHT)? - before));
+        let before = feed.seen(seen::ANY)?;
+        let sent = rig.send(&mut feed, Order::Random, None, PACKETS)?;
+        empty.push(sent.rate(feed.seen(seen::ANY)? - before));
         offered.push(sent.rate(sent.packets.into()));
         feed.detach("count", link)?;
 
         let mut path = Loader::new(&object).load()?;
         let link = rig.attach(End::Server, path.ingress()?)?;
-        let sent = rig.send(&mut feed, Order::Random, 1, PACKETS)?;
+        let sent = rig.send(&mut feed, Order::Random, None, PACKETS)?;
         learned.push(sent.rate(path.tables.count(Counter::InRequest)?));
         path.ingress()?.detach(link)?;
     }
@@ -104,7 +93,7 @@ fn check(rig: &Rig, feed: &mut Feed, object: &[u8]) -> Result<u32> {
     let mut path = Loader::new(object).sizes(sizes).load()?;
     let link = rig.attach(End::Server, path.ingress()?)?;
     for first in (FIRST..FIRST + CHECKED).step_by(AT_ONCE as usize) {
-        rig.send(feed, Order::From(first), 1, AT_ONCE)?;
+        rig.send(feed, Order::From(first), None, AT_ONCE)?;
         thread::sleep(Duration::from_millis(1));
     }
     path.ingress()?.detach(link)?;

@@ -27,12 +27,14 @@ pub mod map {
 
 /// What is counted.
 pub mod seen {
-    /// Packets, or answers to what was asked.
+    /// By `answers`: what was asked for.
     pub const RIGHT: u32 = 0;
-    /// Anything else.
+    /// By `answers`: anything else.
     pub const OTHER: u32 = 1;
+    /// By `count`: any packet.
+    pub const ANY: u32 = 2;
     /// How many there are.
-    pub const COUNT: u32 = 2;
+    pub const COUNT: u32 = 3;
 }
 
 /// What to write next.
@@ -41,6 +43,10 @@ pub mod seen {
 pub struct Job {
     /// The number of the next packet.
     pub next: u64,
+    /// `send`: nanoseconds from one packet to the next; 0 is as fast as it goes.
+    pub interval: u64,
+    /// `send`: when the next is due, nanoseconds of `CLOCK_MONOTONIC`.
+    pub due: u64,
     /// Packets are made from so many templates, less one; a power of two less one.
     pub templates: u32,
     /// Packets pick among so many identities, less one; a power of two less one.

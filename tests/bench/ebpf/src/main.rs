@@ -10,7 +10,7 @@ use aya_ebpf::bindings::{
     xdp_action::{XDP_ABORTED, XDP_DROP, XDP_PASS, XDP_REDIRECT, XDP_TX},
 };
 use aya_ebpf::helpers::generated::{
-    bpf_redirect, bpf_skb_store_bytes, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len,
+    bpf_ktime_get_ns, bpf_redirect, bpf_skb_store_bytes, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len,
     bpf_xdp_load_bytes, bpf_xdp_store_bytes,
 };
 use aya_ebpf::macros::{classifier, map, xdp};
@@ -70,18 +70,45 @@ pub(crate) fn feed_tc(ctx: TcContext) -> i32 {
     TC_ACT_UNSPEC
 }
 
-/// Writes the next message into the packet, and sends it.
+/// Writes the next message into the packet, and sends it. Drops the packet if no message is due.
 #[xdp]
 pub(crate) fn send(ctx: XdpContext) -> u32 {
+    let Some(job) = JOB.get_ptr_mut(0) else {
+        return XDP_ABORTED;
+    };
+    // SAFETY: a valid value; one CPU at a time sends.
+    let (ifindex, due) = unsafe { ((*job).ifindex, is_due(&mut *job)) };
+    if !due {
+        return XDP_DROP;
+    }
     if write(&Xdp(&ctx)).is_none() {
         return XDP_ABORTED;
     }
-    let Some(job) = JOB.get(0) else {
-        return XDP_ABORTED;
-    };
     // SAFETY: any number will do.
-    unsafe { bpf_redirect(job.ifindex, 0) };
+    unsafe { bpf_redirect(ifindex, 0) };
     XDP_REDIRECT
+}
+
+#[inline(always)]
+fn is_due(job: &mut Job) -> bool {
+    /// What could not be sent in time is sent at once, but not more than so many packets.
+    const LATE: u64 = 16;
+    if job.interval == 0 {
+        return true;
+    }
+    // SAFETY: a helper without arguments.
+    let now = unsafe { bpf_ktime_get_ns() };
+    if job.due > now {
+        return false;
+    }
+    let earliest = now - LATE * job.interval;
+    let due = if job.due < earliest {
+        earliest
+    } else {
+        job.due
+    };
+    job.due = due + job.interval;
+    true
 }
 
 /// An empty program.
@@ -99,7 +126,7 @@ pub(crate) fn empty_tc(_ctx: TcContext) -> i32 {
 /// An empty program, but that it counts.
 #[xdp]
 pub(crate) fn count(_ctx: XdpContext) -> u32 {
-    add(seen::RIGHT);
+    add(seen::ANY);
     XDP_PASS
 }
 

@@ -1,0 +1,254 @@
+//! What it costs to have many bindings.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    os::fd::{AsFd as _, AsRawFd as _},
+    process::{Command, Stdio},
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use aya::maps::{HashMap, IterableMap as _, Map, MapData};
+use nat_common::abi::{Binding, DialogKey, SECOND};
+use nat_tests::netns::{Netns, NetnsFamily};
+use nat_userspace::{
+    clock,
+    loader::{DataPath, Loader, Sizes},
+    object, pins,
+    state::{self, Attached, State, Tc, XdpMode},
+    sweep::Sweeper,
+};
+
+use crate::{
+    feed::Feed,
+    machine, program,
+    report::{Figure, Goal, Part},
+};
+
+/// How many bindings there are.
+const COUNTS: [u32; 4] = [1 << 10, 10_000, 100_000, 1 << 20];
+/// How many come and go in a second.
+const TURNOVER: u32 = 10_000;
+
+pub(crate) fn bench() -> Result<Part> {
+    let mut part = Part::new(
+        "scale",
+        "With so many active bindings, made by both programs from calls. Time of a packet as in `program`, with 64k slots; \
+         memory as the kernel counts it for the map, and as its slabs grow; list and sweep as the command line and the agent do them.",
+    );
+    machine::pin(0, 0)?;
+    let family = NetnsFamily::next()?;
+    let netns = family.make("pbx")?;
+    let mut feed = Feed::load()?;
+    for count in COUNTS {
+        eprintln!("  {count} bindings");
+        with(&mut part, &mut feed, &netns, count)?;
+    }
+    Ok(part)
+}
+
+fn with(part: &mut Part, feed: &mut Feed, netns: &Netns, count: u32) -> Result<()> {
+    let many = format!("{count} bindings");
+    let largest = count == COUNTS[COUNTS.len() - 1];
+    let goal = |figure: Figure, goal: Goal| if largest { figure.goal(goal) } else { figure };
+    // Identities are picked among a power of two.
+    let picks = 1 << count.ilog2();
+    let sizes = Sizes {
+        bindings: count + TURNOVER,
+        ..Sizes::default()
+    };
+    let mut path = Loader::new(&object::read(None)?).sizes(sizes).load()?;
+    let (map_before, slab_before) = (map_memory(&path)?, slab()?);
+    program::fill(feed, &mut path, count)?;
+    let (map, slab) = (map_memory(&path)? - map_before, slab()? - slab_before);
+    let each = |bytes: i64| bytes as f64 / f64::from(count);
+    part.add(goal(
+        Figure::new(format!("map memory a binding, {many}"), each(map), "bytes").ratio(
+            each(map) / size_of::<Binding>() as f64,
+            "a binding's own size",
+        ),
+        Goal::at_most(512.0, 256.0),
+    ));
+    if count >= 100_000 {
+        part.add(goal(
+            Figure::new(
+                format!("slab memory a binding, {many}"),
+                each(slab),
+                "bytes",
+            )
+            .ratio(
+                each(slab) / size_of::<Binding>() as f64,
+                "a binding's own size",
+            ),
+            Goal::at_most(512.0, 256.0),
+        ));
+    }
+
+    part.add(program::invites(&many, 590, false).measure(feed, &mut path, picks)?);
+    part.add(program::reinvites(&many).measure(feed, &mut path, picks)?);
+    let turnover = Turnover::of(&path)?;
+    let going = AtomicBool::new(true);
+    let figures = thread::scope(|scope| {
+        let turning = scope.spawn(|| turnover.run(&going));
+        let with = format!("{many}, {TURNOVER} a second come and go");
+        let figures = [
+            program::invites(&with, 590, false),
+            program::reinvites(&with),
+        ]
+        .map(|case| case.measure(feed, &mut path, picks));
+        going.store(false, Relaxed);
+        turning
+            .join()
+            .expect("a thread")
+            .map(|rate| (rate, figures))
+    });
+    let (rate, figures) = figures?;
+    for figure in figures {
+        part.add(figure?);
+    }
+    ensure!(
+        rate > f64::from(TURNOVER) * 0.9,
+        "only {rate:.0} bindings a second came and went"
+    );
+
+    let (time, rows) = list(netns, &mut path)?;
+    ensure!(
+        rows >= count as usize,
+        "{rows} of {count} bindings are listed"
+    );
+    part.add(goal(
+        Figure::new(
+            format!("`sipnat bindings list --json`, {many}"),
+            time.as_secs_f64(),
+            "s",
+        ),
+        Goal::at_most(10.0, 3.0),
+    ));
+
+    for (what, now) in [
+        ("nothing expired", clock::now()),
+        ("all expired", clock::now() + 24 * 3600 * SECOND),
+    ] {
+        let start = Instant::now();
+        let removed = Sweeper::new(&path.tables.dialogs)?.sweep(now, usize::MAX)?;
+        let time = start.elapsed();
+        ensure!(
+            removed == 0 || removed >= count as usize,
+            "{removed} of {count} removed"
+        );
+        part.add(Figure::new(
+            format!("a sweep, {what}, {many}"),
+            time.as_secs_f64() * 1000.0,
+            "ms",
+        ));
+    }
+    Ok(())
+}
+
+/// What the kernel counts for `DIALOGS`.
+fn map_memory(path: &DataPath) -> Result<i64> {
+    let fd = path.tables.dialogs.map().fd().as_fd().as_raw_fd();
+    let text = fs::read_to_string(format!("/proc/self/fdinfo/{fd}"))?;
+    number_after(&text, "memlock:")
+}
+
+/// What all slabs take.
+fn slab() -> Result<i64> {
+    Ok(number_after(&fs::read_to_string("/proc/meminfo")?, "Slab:")? * 1024)
+}
+
+fn number_after(text: &str, name: &str) -> Result<i64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    let number = line.and_then(|line| line.split_whitespace().next());
+    Ok(number.with_context(|| format!("no {name}"))?.parse()?)
+}
+
+/// Bindings that come and go.
+struct Turnover {
+    table: HashMap<MapData, DialogKey, Binding>,
+}
+
+impl Turnover {
+    fn of(path: &DataPath) -> Result<Self> {
+        let fd = path
+            .tables
+            .dialogs
+            .map()
+            .fd()
+            .as_fd()
+            .try_clone_to_owned()?;
+        Ok(Self {
+            table: Map::HashMap(MapData::from_fd(fd)?).try_into()?,
+        })
+    }
+
+    /// On the other core, so many a second, while it should. How many it were.
+    fn run(mut self, going: &AtomicBool) -> Result<f64> {
+        const TURN: Duration = Duration::from_millis(10);
+        let each = u64::from(TURNOVER) * TURN.as_millis() as u64 / 1000;
+        machine::pin(0, 1)?;
+        let key = |number: u64| DialogKey {
+            call: number.wrapping_mul(0x9e37_79b9_7f4a_7c15),
+            tag: number,
+        };
+        let start = Instant::now();
+        let mut number = 0;
+        while going.load(Relaxed) {
+            for number in number..number + each {
+                self.table.insert(key(number), Binding::EMPTY, 0)?;
+                // Each stays for a tenth of a second.
+                if let Some(old) = number.checked_sub(10 * each) {
+                    self.table.remove(&key(old))?;
+                }
+            }
+            number += each;
+            let due = TURN * (number / each) as u32;
+            thread::sleep(due.saturating_sub(start.elapsed()));
+        }
+        let rate = number as f64 / start.elapsed().as_secs_f64();
+        for number in number.saturating_sub(10 * each)..number {
+            self.table.remove(&key(number))?;
+        }
+        Ok(rate)
+    }
+}
+
+/// Runs the real command, to which this process is the agent. How long it took, and how many bindings it listed.
+fn list(netns: &Netns, path: &mut DataPath) -> Result<(Duration, usize)> {
+    netns.enter(|| -> Result<_> {
+        pins::ensure_bpffs()?;
+        let dir = pins::dir(state::netns()?);
+        pins::make(&dir)?;
+        pins::pin(path, &dir)?;
+        let mut state = State::new(dir.clone(), &[5060])?;
+        state.interfaces.push(Attached {
+            name: "lo".into(),
+            index: 1,
+            xdp: XdpMode::Native,
+            tc: Tc::Tcx,
+        });
+        state.write()?;
+        let listed = run_list();
+        state::remove()?;
+        pins::remove(&dir)?;
+        listed
+    })?
+}
+
+fn run_list() -> Result<(Duration, usize)> {
+    let start = Instant::now();
+    let mut command = Command::new(nat_tests::sipnat::binary()?)
+        .args(["bindings", "list", "--json"])
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let output = BufReader::new(command.stdout.take().context("no pipe")?);
+    let mut rows = 0;
+    for line in output.split(b'\n') {
+        rows += usize::from(line?.trim_ascii().starts_with(b"\"id\""));
+    }
+    ensure!(command.wait()?.success(), "it failed");
+    Ok((start.elapsed(), rows))
+}
