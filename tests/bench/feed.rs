@@ -110,7 +110,7 @@ impl Feed {
     }
 
     /// Hands the messages to a program of sipnat from now on.
-    pub(crate) fn to_sipnat(&mut self, path: &mut DataPath, way: Way) -> Result<()> {
+    pub(crate) fn hand_to_sipnat(&mut self, path: &mut DataPath, way: Way) -> Result<()> {
         match way {
             Way::In => {
                 let program = path.ingress()?.fd()?.try_clone()?;
@@ -124,7 +124,7 @@ impl Feed {
     }
 
     /// Hands them to the empty program.
-    pub(crate) fn to_nobody(&mut self, way: Way) -> Result<()> {
+    pub(crate) fn hand_to_nobody(&mut self, way: Way) -> Result<()> {
         let program = match way {
             Way::In => xdp(&mut self.ebpf, "empty")?.fd()?.try_clone()?,
             Way::Out => classifier(&mut self.ebpf, "empty_tc")?.fd()?.try_clone()?,

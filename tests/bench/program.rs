@@ -301,8 +301,8 @@ pub(crate) fn fill(feed: &mut Feed, path: &mut DataPath, count: u32) -> Result<u
         messages::outbound(Whose::Picked, &messages::accepted()),
     );
     let before = path.tables.count(Counter::DialogActivated)?;
-    feed.to_sipnat(path, Way::In)?;
-    feed.to_sipnat(path, Way::Out)?;
+    feed.hand_to_sipnat(path, Way::In)?;
+    feed.hand_to_sipnat(path, Way::Out)?;
     for start in (0..count).step_by(CHUNK as usize) {
         let many = CHUNK.min(count - start);
         for (way, template) in [(Way::In, &call), (Way::Out, &accepted)] {
@@ -335,14 +335,14 @@ impl Case {
         )
         .median;
         // Both once, so that all is in the caches that will be.
-        feed.to_sipnat(path, way)?;
+        feed.hand_to_sipnat(path, way)?;
         feed.run(way, Order::Random, bindings, RUNS)?;
         let before = verdicts(path, way)?;
         let mut above = Vec::new();
         for _ in 0..BATCHES {
-            feed.to_nobody(way)?;
+            feed.hand_to_nobody(way)?;
             let without = feed.run(way, Order::Random, bindings, RUNS)?;
-            feed.to_sipnat(path, way)?;
+            feed.hand_to_sipnat(path, way)?;
             above.push(feed.run(way, Order::Random, bindings, RUNS)? - without);
         }
         self.check(&before, &verdicts(path, way)?)?;

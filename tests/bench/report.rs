@@ -55,15 +55,26 @@ impl Goal {
 
     pub(crate) const fn at_least(must: f64, aim: f64) -> Self {
         Self {
-            must: Some(must),
-            aim,
             more: true,
+            ..Self::at_most(must, aim)
         }
     }
 
-    /// Nothing that must be.
-    pub(crate) const fn only_aim(self) -> Self {
-        Self { must: None, ..self }
+    /// Nothing that must be, but this at the most.
+    pub(crate) const fn aim_at_most(aim: f64) -> Self {
+        Self {
+            must: None,
+            aim,
+            more: false,
+        }
+    }
+
+    /// The same, at least.
+    pub(crate) const fn aim_at_least(aim: f64) -> Self {
+        Self {
+            more: true,
+            ..Self::aim_at_most(aim)
+        }
     }
 
     fn reached(&self, limit: f64, value: f64) -> bool {
@@ -231,17 +242,15 @@ impl fmt::Display for Part {
     }
 }
 
-/// Three digits that matter.
+/// With the digits that matter.
 fn number(value: f64) -> String {
     let size = value.abs();
     if size >= 10_000.0 {
-        let whole = format!("{value:.0}");
-        let mut text = String::new();
-        for (i, digit) in whole.chars().enumerate() {
-            if i > 0 && (whole.len() - i).is_multiple_of(3) && !text.ends_with('-') {
-                text.push(',');
-            }
-            text.push(digit);
+        let mut text = format!("{value:.0}");
+        let mut at = text.len();
+        while at > 3 + usize::from(value < 0.0) {
+            at -= 3;
+            text.insert(at, ',');
         }
         text
     } else if size >= 100.0 || value == value.round() {

@@ -46,7 +46,6 @@ pub(crate) fn bench() -> Result<Part> {
     let counting = feed.attach(&rig, End::Client, "answers")?;
 
     let coturn = coturn(&rig, &mut feed, &mut part)?;
-    // XDP needs an interface that is up for it; what coturn used is as it was.
     let link = feed.attach(&rig, End::Server, "bounce")?;
     let bounced = flood(&rig, &mut feed, seen::OTHER)?;
     feed.detach("bounce", link)?;
@@ -89,8 +88,7 @@ pub(crate) fn bench() -> Result<Part> {
         ));
         if rate == 0 {
             part.add(
-                Figure::new("times as many as coturn", times, "")
-                    .goal(Goal::at_least(0.0, 20.0).only_aim()),
+                Figure::new("times as many as coturn", times, "").goal(Goal::aim_at_least(20.0)),
             );
         }
     }
@@ -104,7 +102,7 @@ pub(crate) fn bench() -> Result<Part> {
             way: Way::In,
             templates: requests.clone(),
             verdicts: &[Counter::StunAnswered],
-            goal: Some(Goal::at_most(0.0, 100.0).only_aim()),
+            goal: Some(Goal::aim_at_most(100.0)),
         };
         part.add(case.measure(&mut feed, &mut load(rate)?, 1)?);
     }

@@ -64,6 +64,8 @@ impl Layer {
                     "--package=xtask",
                 ],
                 &["--no-fail-fast", "--package=nat-tests", "--lib", "--bins"],
+                // Its binary is for the kernel.
+                &["--no-fail-fast", "--package=nat-bench-ebpf", "--lib"],
             ],
             Self::TestRun => &[&["--no-fail-fast", "--package=nat-tests", "--test=test_run"]],
             Self::Lab => &[&["--no-fail-fast", "--package=nat-tests", "--test=lab"]],
