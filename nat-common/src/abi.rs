@@ -210,8 +210,12 @@ pub mod stun {
 
 /// What an address is to this host: the value of `ADDRESSES`.
 pub mod address {
-    /// In a subnet on the link of an interface that sipnat is attached to.
-    pub const ON_LINK: u32 = 1;
+    /// In a subnet on the link of that interface, by its index.
+    #[must_use]
+    pub const fn on_link(interface: u32) -> u32 {
+        interface << 2 | 1
+    }
+
     /// One of this host's own, of whatever interface.
     pub const LOCAL: u32 = 2;
     /// Of all hosts of a subnet.

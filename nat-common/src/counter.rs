@@ -105,7 +105,7 @@ counters! {
     StunBadFingerprint = "stun_bad_fingerprint", Ingress, "FINGERPRINT does not match the message";
     StunBadSource = "stun_bad_source", Ingress, "Binding request from an address that must not be answered: private and not on this link, broadcast, this host's own";
     StunNotHere = "stun_not_here", Ingress, "STUN on its way through this host, or to all of a subnet";
-    StunUnusual = "stun_unusual", Ingress, "STUN with IP options or a damaged IP header, in fragments, in a frame of several pieces, or in one from or for a group of stations";
+    StunUnusual = "stun_unusual", Ingress, "STUN that is long, or with IP options or a damaged IP header, in fragments, in a frame of several pieces, or in one from or for a group of stations";
     StunNotWritten = "stun_not_written", Ingress, "Binding request, but its packet cannot take the answer";
     StunFailed = "stun_failed", Ingress, "Binding request, half overwritten by its answer when the kernel refused more: dropped";
 

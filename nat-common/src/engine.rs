@@ -125,11 +125,11 @@ pub trait Env {
 
     /// [`place_contact`], likewise.
     #[inline(always)]
-    fn place_contact(&self, key: &ContactKey, draft: &mut Binding) -> bool
+    fn place_contact(&self, key: &ContactKey) -> bool
     where
         Self: Sized,
     {
-        place_contact(self, key, draft)
+        place_contact(self, key)
     }
 }
 
@@ -602,7 +602,7 @@ pub fn place_dialog<E: Env>(env: &E, m: &Message, call: u64, tag: u64, place: &E
         }
         return true;
     };
-    let event = renew_dialog(env, m, known, place, now);
+    let event = renew_dialog(m, known, draft, place, now);
     if event == Counter::DialogMoved {
         put_dialog(env, &key, draft, event);
     } else {
@@ -613,14 +613,13 @@ pub fn place_dialog<E: Env>(env: &E, m: &Message, call: u64, tag: u64, place: &E
 
 /// The same of one that is known, and copied to the draft. If it moved, the draft is what it becomes.
 #[inline(always)]
-fn renew_dialog<E: Env>(
-    env: &E,
+fn renew_dialog(
     m: &Message,
     known: *mut Binding,
+    draft: &mut Binding,
     place: &Entry,
     now: u64,
 ) -> Counter {
-    let draft = env.draft();
     let newest = if place.flags & flag::PBX == 0 {
         draft.cseq
     } else {
@@ -805,16 +804,17 @@ fn registered<E: Text>(env: &E, m: &Message, call: u64, request: &Entry) {
     draft.flags = request.flags & flag::DIRECT;
     env.name(draft, m.span(Field::ToUri));
     let uri = request.contact;
-    if env.place_contact(&ContactKey { uri, aor }, draft) {
-        env.place_contact(&ContactKey { uri, aor: 0 }, draft);
+    if env.place_contact(&ContactKey { uri, aor }) {
+        env.place_contact(&ContactKey { uri, aor: 0 });
     }
 }
 
-/// Stores, moves or removes one entry of a contact; a draft that is over at once removes. False if the
+/// Stores, moves or removes one entry of a contact, as the draft says; one that is over at once removes. False if the
 /// REGISTER is older than what is known. Events are counted once for the two entries.
 #[inline(always)]
-pub fn place_contact<E: Env>(env: &E, key: &ContactKey, draft: &mut Binding) -> bool {
+pub fn place_contact<E: Env>(env: &E, key: &ContactKey) -> bool {
     let now = env.now();
+    let draft = env.draft();
     draft.key = [key.uri, key.aor];
     let removes = draft.expires <= now;
     let mut event = Counter::ContactActivated;

@@ -136,7 +136,8 @@ impl<'c> Slots<'c> {
     #[inline(always)]
     #[must_use]
     pub fn find(self, key: &SlotKey) -> Option<&'c mut Entry> {
-        let found = global::slots_find(self.set.cast(), self.copy, key) != 0;
+        // SAFETY: `new` promises a valid set; the others are references.
+        let found = unsafe { global::slots_find(self.set.cast(), self.copy, key) } != 0;
         found.then_some(self.copy)
     }
 
@@ -156,7 +157,8 @@ impl<'c> Slots<'c> {
     /// Notes an entry. One of the same key that is younger than `life` ticks stays.
     #[inline(always)]
     pub fn note(&mut self, key: &SlotKey, entry: &mut Entry, life: u32) -> Noted {
-        match global::slots_note(self.set.cast(), self.copy, key, entry, life) {
+        // SAFETY: as for `find`.
+        match unsafe { global::slots_note(self.set.cast(), self.copy, key, entry, life) } {
             global::NEW => Noted::New,
             global::SAME => Noted::Same,
             global::OTHER => Noted::Other,
@@ -206,7 +208,8 @@ impl<'c> Slots<'c> {
     /// Sets flags on the entry of a key, or forgets it (`flags` 0). Whether that was done.
     #[inline(always)]
     pub fn amend(&mut self, key: &SlotKey, flags: u16) -> bool {
-        global::slots_amend(self.set.cast(), self.copy, key, flags) != 0
+        // SAFETY: as for `find`.
+        unsafe { global::slots_amend(self.set.cast(), self.copy, key, flags) != 0 }
     }
 
     #[inline(always)]
@@ -264,7 +267,7 @@ mod global {
     /// See [`Slots::find`]. Not 0: it was found.
     #[cfg_attr(target_arch = "bpf", unsafe(no_mangle))]
     #[inline(never)]
-    pub(super) extern "C" fn slots_find(
+    pub(super) unsafe extern "C" fn slots_find(
         set: *mut Set,
         copy: *mut Entry,
         key: *const SlotKey,
@@ -285,7 +288,7 @@ mod global {
     /// See [`Slots::note`]. A [`Noted`].
     #[cfg_attr(target_arch = "bpf", unsafe(no_mangle))]
     #[inline(never)]
-    pub(super) extern "C" fn slots_note(
+    pub(super) unsafe extern "C" fn slots_note(
         set: *mut Set,
         copy: *mut Entry,
         key: *const SlotKey,
@@ -303,7 +306,7 @@ mod global {
     /// See [`Slots::amend`]. Not 0: it was done.
     #[cfg_attr(target_arch = "bpf", unsafe(no_mangle))]
     #[inline(never)]
-    pub(super) extern "C" fn slots_amend(
+    pub(super) unsafe extern "C" fn slots_amend(
         set: *mut Set,
         copy: *mut Entry,
         key: *const SlotKey,

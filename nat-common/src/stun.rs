@@ -21,6 +21,11 @@ pub const HEADER: u32 = 20;
 pub const MAGIC_COOKIE: u32 = 0x2112_a442;
 /// How many attributes are looked at. A request that goes on beyond is malformed.
 pub const MAX_ATTRIBUTES: u32 = 32;
+/// Bytes of the longest request that is looked at: what fits wherever IPv4 goes (RFC 8489 6.1). It bounds what the
+/// CRC of a FINGERPRINT costs.
+pub const LONGEST: u32 = 548;
+/// The flags of CHANGE-REQUEST: from another address, from another port (RFC 3489 11.2.4).
+const CHANGE: u32 = 0x06;
 /// How many unknown ones are named in an answer: a power of two. A request that has more is malformed.
 pub const MAX_UNKNOWN: usize = 16;
 
@@ -91,6 +96,9 @@ impl Request {
         if u16::from_be_bytes([byte(first, 0), byte(first, 1)]) != message::REQUEST {
             return Err(Counter::StunNotRequest);
         }
+        if source.len() > LONGEST {
+            return Err(Counter::StunUnusual);
+        }
         self.classic = (first >> 32) as u32 != MAGIC_COOKIE.to_be();
         self.at = HEADER;
         self.end = source.len();
@@ -150,7 +158,7 @@ impl Request {
             // Known, and of no use in a request: ignored (RFC 8489 6.3.1).
             MAPPED_ADDRESS | XOR_MAPPED_ADDRESS | ERROR_CODE | UNKNOWN_ATTRIBUTES => {}
             // Clients of RFC 3489 always send it. Mostly they ask for no change by it (RFC 3489 11.2.4).
-            CHANGE_REQUEST if len == 4 && word >> 32 == 0 => {}
+            CHANGE_REQUEST if len == 4 && (word >> 32) as u32 & CHANGE.to_be() == 0 => {}
             _ => return self.note_unknown(kind),
         }
         !self.malformed
@@ -179,7 +187,8 @@ impl Request {
     }
 }
 
-/// Whether a request may be answered, by what `ADDRESSES` says of its source and of its destination.
+/// Whether a request may be answered that came by `interface`, by what `ADDRESSES` says of its source and of its
+/// destination.
 ///
 /// # Errors
 /// Why it is left alone.
@@ -188,12 +197,13 @@ pub fn may_answer(
     source: &Endpoint,
     of_source: Option<u32>,
     of_destination: Option<u32>,
+    interface: u32,
 ) -> Result<(), Counter> {
     if of_destination != Some(address::LOCAL) {
         return Err(Counter::StunNotHere);
     }
     match of_source {
-        Some(address::ON_LINK) => Ok(()),
+        Some(kind) if kind == address::on_link(interface) => Ok(()),
         None if !source.is_private() => Ok(()),
         _ => Err(Counter::StunBadSource),
     }

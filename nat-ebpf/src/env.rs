@@ -83,7 +83,7 @@ fn hash<L: Repeat>(payload: &Payload, span: Span, secret: &[u64; 2], cursor: &mu
 /// Verified once, as those of `nat_common::slots`; so are `place_dialog` and `place_contact`.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn mix(a: u64, b: u64, c: u64, secret: *const [u64; 2]) -> u64 {
+unsafe extern "C" fn mix(a: u64, b: u64, c: u64, secret: *const [u64; 2]) -> u64 {
     if secret.is_null() {
         return 0;
     }
@@ -94,7 +94,7 @@ extern "C" fn mix(a: u64, b: u64, c: u64, secret: *const [u64; 2]) -> u64 {
 /// Of the message in the room of a direction. Not 0: a new dialog end is in the draft.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn place_dialog(
+unsafe extern "C" fn place_dialog(
     direction: u32,
     call: u64,
     tag: u64,
@@ -131,7 +131,7 @@ extern "C" fn place_contact(direction: u32, uri: u64, aor: u64, now: u64) -> u32
         room: &room,
         now,
     };
-    engine::place_contact(&env, &ContactKey { uri, aor }, room.draft()).into()
+    engine::place_contact(&env, &ContactKey { uri, aor }).into()
 }
 
 #[inline(never)]
@@ -228,7 +228,8 @@ impl<P> Env for Kernel<'_, P> {
 
     #[inline(always)]
     fn mix(&self, a: u64, b: u64, c: u64) -> u64 {
-        mix(a, b, c, &self.config.secret)
+        // SAFETY: a valid reference.
+        unsafe { mix(a, b, c, &self.config.secret) }
     }
 
     #[inline(always)]
@@ -253,11 +254,12 @@ impl<P> Env for Kernel<'_, P> {
     }
     #[inline(always)]
     fn place_dialog(&self, _: &Message, call: u64, tag: u64, place: &Entry) -> bool {
-        place_dialog(self.room.direction(), call, tag, place, self.now) != 0
+        // SAFETY: a valid reference.
+        unsafe { place_dialog(self.room.direction(), call, tag, place, self.now) != 0 }
     }
 
     #[inline(always)]
-    fn place_contact(&self, key: &ContactKey, _: &mut Binding) -> bool {
+    fn place_contact(&self, key: &ContactKey) -> bool {
         place_contact(self.room.direction(), key.uri, key.aor, self.now) != 0
     }
 }

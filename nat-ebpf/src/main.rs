@@ -249,7 +249,9 @@ fn weigh<L: Repeat>(ctx: &XdpContext, room: &Room) -> Counter {
         return counter;
     }
     let (of_source, of_destination) = (maps::address(source), maps::address(&datagram.destination));
-    if let Err(counter) = stun::may_answer(source, of_source, of_destination) {
+    // SAFETY: the kernel gives a valid context.
+    let interface = unsafe { (*ctx.ctx).ingress_ifindex };
+    if let Err(counter) = stun::may_answer(source, of_source, of_destination, interface) {
         return counter;
     }
     let env = Kernel::new(config, room);

@@ -260,17 +260,18 @@ pub(crate) fn allows<E: Env>(env: &E, source: &Endpoint, config: &Config) -> boo
     let Some(line) = BUCKETS.get_ptr_mut(hash as u32 & config.bucket_mask) else {
         return false;
     };
-    take(line, hash, env.now(), &config.stun_rate) != 0
+    // SAFETY: the value of an array map is always valid and aligned to eight; only these programs write to it, and so.
+    unsafe { take(line, hash, env.now(), &config.stun_rate) != 0 }
 }
 
 /// Verified once, as those of `nat_common::slots`.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn take(line: *mut Buckets, hash: u64, now: u64, rate: *const Rate) -> u32 {
+unsafe extern "C" fn take(line: *mut Buckets, hash: u64, now: u64, rate: *const Rate) -> u32 {
     if line.is_null() || rate.is_null() {
         return 0;
     }
-    // SAFETY: the value of an array map is always valid and aligned to eight; only these programs write to it, and so.
+    // SAFETY: by the caller's promise.
     unsafe { bucket::take(line, hash, now, &*rate) }.into()
 }
 

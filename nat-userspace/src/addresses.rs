@@ -26,7 +26,8 @@ pub(crate) struct Addresses<'n> {
     links: &'n [Link],
     stun: bool,
     changes: AddressChanges,
-    on_link: BTreeSet<Prefix>,
+    /// By which interface.
+    on_link: BTreeMap<Prefix, u32>,
     kinds: BTreeMap<Prefix, u32>,
 }
 
@@ -39,17 +40,19 @@ impl<'n> Addresses<'n> {
             stun,
             // First, so that nothing is missed.
             changes: net.address_changes()?,
-            on_link: BTreeSet::new(),
+            on_link: BTreeMap::new(),
             kinds: BTreeMap::new(),
         };
         (addresses.on_link, addresses.kinds) = addresses.now().await?;
         Ok(addresses)
     }
 
-    async fn now(&self) -> Result<(BTreeSet<Prefix>, BTreeMap<Prefix, u32>)> {
-        let mut on_link = BTreeSet::new();
+    async fn now(&self) -> Result<(BTreeMap<Prefix, u32>, BTreeMap<Prefix, u32>)> {
+        let mut on_link = BTreeMap::new();
         for link in self.links {
-            on_link.extend(self.net.subnets(link.index).await?);
+            for subnet in self.net.subnets(link.index).await? {
+                on_link.entry(subnet).or_insert(link.index);
+            }
         }
         let kinds = if self.stun {
             kinds(&on_link, &self.net.own().await?)
@@ -61,7 +64,7 @@ impl<'n> Addresses<'n> {
 
     /// Has the loader tell them from the beginning.
     pub(crate) fn load<'o>(&self, mut loader: Loader<'o>) -> Loader<'o> {
-        for subnet in &self.on_link {
+        for subnet in self.on_link.keys() {
             debug!("{subnet} is on the interfaces' own link: policy off");
             loader = loader.rule(*subnet, Policy::Off, origin::ON_LINK);
         }
@@ -83,7 +86,8 @@ impl<'n> Addresses<'n> {
         addresses: &mut Trie,
     ) -> Result<()> {
         let (on_link, kinds) = self.now().await?;
-        policy::follow(policy, &self.on_link, &on_link)?;
+        let subnets = |of: &BTreeMap<Prefix, u32>| of.keys().copied().collect::<BTreeSet<_>>();
+        policy::follow(policy, &subnets(&self.on_link), &subnets(&on_link))?;
         self.on_link = on_link;
         follow(addresses, &mut self.kinds, &kinds)
     }
@@ -91,15 +95,15 @@ impl<'n> Addresses<'n> {
 
 /// What `ADDRESSES` is to hold. The kernel asks for its own routes before all others, so a subnet that is its own
 /// from end to end has no neighbours in it.
-fn kinds(on_link: &BTreeSet<Prefix>, own: &[(Prefix, Own)]) -> BTreeMap<Prefix, u32> {
+fn kinds(on_link: &BTreeMap<Prefix, u32>, own: &[(Prefix, Own)]) -> BTreeMap<Prefix, u32> {
     let is_own = |subnet: &Prefix| {
         own.iter()
             .any(|(prefix, own)| *own == Own::Local && prefix.contains(*subnet))
     };
     let neighbours = on_link
         .iter()
-        .filter(|subnet| !is_own(subnet))
-        .map(|subnet| (*subnet, address::ON_LINK));
+        .filter(|(subnet, _)| !is_own(subnet))
+        .map(|(subnet, interface)| (*subnet, address::on_link(*interface)));
     let of_kind = |wanted, kind| {
         own.iter()
             .filter(move |(_, own)| *own == wanted)
@@ -148,7 +152,8 @@ mod tests {
 
     #[test]
     fn the_kernel_s_own_go_before_subnets() {
-        let on_link = ["10.9.0.0/16", "192.0.2.0/25", "198.51.100.0/24"].map(prefix);
+        let on_link = ["10.9.0.0/16", "192.0.2.0/25", "198.51.100.0/24"];
+        let on_link = on_link.map(|text| (prefix(text), 7));
         let own = [
             (prefix("10.9.0.1"), Own::Local),
             (prefix("10.9.255.255"), Own::Broadcast),
@@ -157,7 +162,7 @@ mod tests {
             (prefix("192.0.2.0/24"), Own::Local),
         ];
         let expected = [
-            ("10.9.0.0/16", address::ON_LINK),
+            ("10.9.0.0/16", address::on_link(7)),
             ("10.9.0.1", address::LOCAL),
             ("10.9.255.255", address::BROADCAST),
             ("198.51.100.0/24", address::LOCAL),

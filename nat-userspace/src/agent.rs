@@ -19,12 +19,13 @@ use tokio::{
 
 use crate::{
     addresses::Addresses,
-    attach, clock,
+    attach::{self, How},
+    clock,
     loader::{DataPath, Loader, Rejected, Stun},
-    net::{Link, Net},
+    net::{Kind, Link, Net},
     object, pins, preflight,
     preflight::Kernel,
-    state::{self, State},
+    state::{self, State, XdpMode},
     sweep::Sweeper,
     tables::{Foreign, Tables},
 };
@@ -46,6 +47,8 @@ pub struct Options {
     pub keep: bool,
     /// Kernel programs from a file instead of those in this binary.
     pub object: Option<PathBuf>,
+    /// How the XDP program is run, if not as suits the interface best.
+    pub xdp: Option<XdpMode>,
     /// Use the clsact qdisc even where there is tcx.
     pub clsact: bool,
 }
@@ -176,12 +179,30 @@ async fn start<'n>(
     let mut path = addresses.load(loader).load()?;
     pins::pin(&mut path, &state.pins)?;
     for link in links {
-        let attached = attach::attach(net, &mut path, link, &state.pins, !options.clsact).await?;
+        let how = How {
+            xdp: options.xdp.or_else(|| xdp_for_stun(link, options)),
+            tcx: !options.clsact,
+        };
+        let attached = attach::attach(net, &mut path, link, &state.pins, how).await?;
         state.interfaces.push(attached);
         // Each at once: whoever comes after a crash must know what to remove.
         state.write()?;
     }
     Ok((path, addresses))
+}
+
+/// A veth has native XDP, but hands over what is sent by that only if there is an XDP program at its other end, too;
+/// nobody can see that from here.
+fn xdp_for_stun(link: &Link, options: &Options) -> Option<XdpMode> {
+    if options.stun.is_none() || link.kind != Kind::Veth {
+        return None;
+    }
+    eprintln!(
+        "sipnat: {} is a veth: using generic mode, slower, lest STUN answers be lost; `--xdp native` if there is an XDP \
+         program at its other end",
+        link.name
+    );
+    Some(XdpMode::Generic)
 }
 
 /// Leaves what the verifier said of a program that it refused in the log.

@@ -19,7 +19,16 @@ use crate::{
     state::{Attached, Tc, XdpMode},
 };
 
-/// Attaches both programs to `link`, and pins the links in `dir`. `tcx`: by a tcx link, if the kernel has them (6.6).
+/// How the programs are to be attached.
+#[derive(Clone, Copy, Debug)]
+pub struct How {
+    /// The XDP program; none: as the driver can.
+    pub xdp: Option<XdpMode>,
+    /// The egress program by a tcx link, if the kernel has them (6.6).
+    pub tcx: bool,
+}
+
+/// Attaches both programs to `link`, and pins the links in `dir`.
 ///
 /// # Errors
 /// If the kernel or driver refuses.
@@ -28,10 +37,10 @@ pub async fn attach(
     path: &mut DataPath,
     link: &Link,
     dir: &Path,
-    tcx: bool,
+    how: How,
 ) -> Result<Attached> {
-    let xdp = attach_xdp(path.ingress()?, link, dir)?;
-    let tc = match tcx.then(|| attach_tcx(path.egress()?, link, dir)) {
+    let xdp = attach_xdp(path.ingress()?, link, dir, how.xdp)?;
+    let tc = match how.tcx.then(|| attach_tcx(path.egress()?, link, dir)) {
         Some(Err(error)) if is_unknown(&error) => {
             debug!("this kernel has no tcx: {error:#}");
             attach_clsact(net, path.egress()?, link).await
@@ -47,10 +56,26 @@ pub async fn attach(
     })
 }
 
-fn attach_xdp(program: &mut Xdp, link: &Link, dir: &Path) -> Result<XdpMode> {
+fn attach_xdp(
+    program: &mut Xdp,
+    link: &Link,
+    dir: &Path,
+    mode: Option<XdpMode>,
+) -> Result<XdpMode> {
     let name = &link.name;
-    let (id, mode) = match program.attach_to_if_index(link.index, Mode::Driver) {
-        Ok(id) => (id, XdpMode::Native),
+    let first = match mode {
+        Some(XdpMode::Generic) => XdpMode::Generic,
+        Some(XdpMode::Native) | None => XdpMode::Native,
+    };
+    let flags = match first {
+        XdpMode::Native => Mode::Driver,
+        XdpMode::Generic => Mode::Skb,
+    };
+    let (id, mode) = match program.attach_to_if_index(link.index, flags) {
+        Ok(id) => (id, first),
+        Err(error) if mode.is_some() => {
+            return Err(error).with_context(|| format!("cannot attach {first} XDP to {name}"));
+        }
         Err(error) => {
             let why = errno(&error);
             match why {

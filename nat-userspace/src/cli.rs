@@ -2,13 +2,14 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use nat_common::abi::Policy;
 
 use crate::{
     agent,
     loader::Stun,
     prefix::Prefix,
+    state::XdpMode,
     stun_query::{self, Family, Server},
 };
 
@@ -127,7 +128,7 @@ pub struct Run {
     #[arg(long, value_name = "POLICY", default_value = "auto", value_parser = policy)]
     policy: Policy,
     /// Learn, decide and count, but redirect nothing
-    #[arg(long)]
+    #[arg(long, conflicts_with = "stun")]
     shadow: bool,
     /// Answer STUN Binding requests, on the SIP ports and on that of --stun-port
     #[arg(long)]
@@ -165,9 +166,30 @@ pub struct Run {
     /// Print all that the verifier says when it refuses a program
     #[arg(long, hide = true)]
     pub verifier_log: bool,
+    /// How the XDP program is run: auto is native where the driver can, and generic elsewhere, and on a veth with --stun
+    #[arg(long, value_name = "MODE", default_value = "auto")]
+    xdp: XdpChoice,
     /// Attach to the clsact qdisc even where there is tcx
     #[arg(long, hide = true)]
     clsact: bool,
+}
+
+/// What `--xdp` takes.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum XdpChoice {
+    Auto,
+    Native,
+    Generic,
+}
+
+impl XdpChoice {
+    const fn mode(self) -> Option<XdpMode> {
+        match self {
+            Self::Auto => None,
+            Self::Native => Some(XdpMode::Native),
+            Self::Generic => Some(XdpMode::Generic),
+        }
+    }
 }
 
 /// Arguments of `sipnat stun-query`.
@@ -309,6 +331,7 @@ impl From<Run> for agent::Options {
             stun,
             keep: run.keep,
             object: run.bpf_object,
+            xdp: run.xdp.mode(),
             clsact: run.clsact,
         }
     }

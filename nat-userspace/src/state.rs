@@ -89,13 +89,19 @@ pub enum Tc {
     },
 }
 
+impl fmt::Display for XdpMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Native => "native",
+            Self::Generic => "generic",
+        })
+    }
+}
+
 impl fmt::Display for Attached {
     /// As in the ready line: `eth0 (xdp native, tcx)`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let xdp = match self.xdp {
-            XdpMode::Native => "native",
-            XdpMode::Generic => "generic",
-        };
+        let xdp = self.xdp;
         let tc = match self.tc {
             Tc::Tcx => "tcx",
             Tc::Clsact { .. } => "clsact",

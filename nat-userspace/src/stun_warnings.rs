@@ -28,12 +28,12 @@ fn look(attached: &[Attached], links: &[Link], strips: impl Fn(&str) -> bool) ->
             let peer = links.iter().find(|peer| Some(peer.index) == link.lower);
             peer.map_or("PEER", |peer| &peer.name)
         });
-        if let Some(peer) = peer {
+        if peer.is_some() {
             warnings.push(Warning::of_stun(
                 format!(
-                    "{name} is a veth: STUN answers are lost unless its other end has GRO on, or a native XDP program"
+                    "{name} is a veth: STUN answers are lost unless there is a native XDP program at its other end"
                 ),
-                format!("ethtool -K {peer} gro on"),
+                "sipnat run --stun without --xdp native".into(),
             ));
         }
         let vlan = links
@@ -88,6 +88,8 @@ mod tests {
         .collect()
     }
 
+    const VETH: &str = "sipnat run --stun without --xdp native";
+
     #[test]
     fn a_veth_is_warned_of() {
         let mut links = vec![
@@ -95,17 +97,14 @@ mod tests {
             link(3, "other", Kind::Veth, None),
         ];
         let elsewhere = remedies(XdpMode::Native, &links, false);
-        assert_eq!(elsewhere, ["ethtool -K PEER gro on"]);
+        assert_eq!(elsewhere, [VETH]);
         links[0].lower = Some(3);
         let here = remedies(XdpMode::Native, &links, false);
-        assert_eq!(here, ["ethtool -K other gro on"]);
+        assert_eq!(here, [VETH]);
         assert!(remedies(XdpMode::Generic, &links, false).is_empty());
         links.push(link(4, "eth0.7", Kind::Vlan, Some(2)));
         let tagged = remedies(XdpMode::Native, &links, false);
-        assert_eq!(
-            tagged,
-            ["ethtool -K other gro on", "ethtool -K other txvlan off"]
-        );
+        assert_eq!(tagged, [VETH, "ethtool -K other txvlan off"]);
     }
 
     #[test]

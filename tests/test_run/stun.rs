@@ -4,6 +4,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use aya::maps::{Array, MapData};
+use etherparse::Ipv4Header;
 use nat_common::abi::{Binding, Entry, Record, Set, address, flag, stun};
 use nat_common::source::HostLoop;
 use nat_common::stun::{Request, reply::Reply};
@@ -15,20 +16,24 @@ use crate::judge::write::{COOKIE, classic, fingerprinted, message, request};
 use crate::packets::{DESTINATION_OPTIONS, FRAGMENT, HOP_BY_HOP, extended, fragments, options};
 use crate::run::{Path, XDP_DROP, XDP_TX, endpoint};
 
+/// The interface on which test runs arrive.
+const LOOPBACK: u32 = 1;
+
 /// What addresses are to this host.
 const ADDRESSES: &[(&str, u32)] = &[
-    ("203.0.113.0/24", address::ON_LINK),
+    ("203.0.113.0/24", address::on_link(LOOPBACK)),
     ("203.0.113.10/32", address::LOCAL),
     ("203.0.113.0/32", address::BROADCAST),
     ("203.0.113.255/32", address::BROADCAST),
-    ("192.168.5.0/24", address::ON_LINK),
+    ("192.168.5.0/24", address::on_link(LOOPBACK)),
     ("192.168.5.1/32", address::LOCAL),
     ("192.168.5.255/32", address::BROADCAST),
-    ("2001:db8::/64", address::ON_LINK),
+    ("192.168.8.0/24", address::on_link(LOOPBACK + 1)),
+    ("2001:db8::/64", address::on_link(LOOPBACK)),
     ("2001:db8::10/128", address::LOCAL),
-    ("fd00:5::/64", address::ON_LINK),
+    ("fd00:5::/64", address::on_link(LOOPBACK)),
     ("fd00:5::1/128", address::LOCAL),
-    ("fe80::/64", address::ON_LINK),
+    ("fe80::/64", address::on_link(LOOPBACK)),
     ("fe80::1/128", address::LOCAL),
 ];
 
@@ -130,8 +135,8 @@ fn answerable() -> Vec<(Vec<u8>, &'static str)> {
         (request(&many(0x8100, 32)), ok),
         (fingerprinted(request(&many(0x8100, 31))), ok),
         // The answer is shorter.
-        (request(&[(0x8022, &[b'x'; 1001])]), ok),
-        (fingerprinted(request(&[(0x8022, &[b'x'; 1402])])), ok),
+        (request(&[(0x8022, &[b'x'; 401])]), ok),
+        (fingerprinted(request(&[(0x8022, &[b'x'; 516])])), ok),
         // Known, and of no use in a request.
         (request(&[(0x0001, &[0; 8]), (0x0020, &[1; 20])]), ok),
         (request(&[(0x0009, &[0; 4]), (0x000a, b"ab")]), ok),
@@ -216,6 +221,8 @@ fn unanswerable() -> Vec<(Vec<u8>, &'static str)> {
         0x0101, 0x0111, 0x0011, 0x0003, 0x0002, 0x0000, 0x03ff, 0x0201,
     ];
     all.extend(kinds.map(|kind| (message(kind, COOKIE, &[]), "stun_not_request")));
+    // Longer than 548 bytes.
+    all.push((request(&[(0x8022, &[b'x'; 525])]), "stun_unusual"));
     all
 }
 
@@ -346,6 +353,8 @@ fn sources_and_destinations() {
         ("192.168.5.77:1024", PBX, here),
         ("192.168.6.77:1024", PBX, bad),
         ("192.168.6.77:1024", "192.168.5.1:3478", bad),
+        // On the link of another interface.
+        ("192.168.8.77:1024", "192.168.5.1:3478", bad),
         ("10.0.0.1:1024", PBX, bad),
         ("172.16.0.1:1024", PBX, bad),
         ("172.31.255.255:1024", PBX, bad),
@@ -475,7 +484,7 @@ fn nothing_of_the_headers_stays() {
     let mut path = path(UNLIMITED);
     let (_, answer) = answered(&mut path, PHONE, PBX, &[], &request(&[]));
     let (_, answer6) = answered(&mut path, PHONE6, PBX6, &[], &request(&[]));
-    // Type of service, identification, time to live, and both checksums, as a device that computes them leaves them.
+    // Type of service, identification and time to live, and UDP's checksum as a device that computes it leaves it.
     let mut frame = udp(PHONE, PBX, &request(&[]));
     for (at, value) in [
         (15, 0xb8),
@@ -483,12 +492,13 @@ fn nothing_of_the_headers_stays() {
         (19, 9),
         (20, 0),
         (22, 1),
-        (24, 0),
         (40, 0),
         (41, 0),
     ] {
         frame[at] = value;
     }
+    let (ip, _) = Ipv4Header::from_slice(&frame[14..]).expect("an IPv4 header");
+    frame[24..26].copy_from_slice(&ip.calc_header_checksum().to_be_bytes());
     assert_eq!(
         path.test(true, &frame),
         (XDP_TX, turned(PHONE, PBX, &[], &answer))
@@ -589,7 +599,7 @@ fn no_limit() {
 fn sources(path: &Path) -> Vec<Entry> {
     let slots = sets(&path.0.tables.stun).into_iter().flatten();
     slots
-        .filter(|slot| slot.is_used())
+        .filter(nat_common::abi::Slot::is_used)
         .map(|slot| slot.entry)
         .collect()
 }
