@@ -37,11 +37,11 @@ struct Terminal {
 
 impl Warning {
     /// Of an interface by which STUN answers do not leave as they should.
-    pub(crate) fn of_stun(text: String, remedy: String) -> Self {
+    pub(crate) fn of_stun(text: String, remedy: Option<String>) -> Self {
         Self {
             terminal: None,
             text,
-            remedy: Some(remedy),
+            remedy,
         }
     }
 }
