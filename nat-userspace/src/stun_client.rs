@@ -159,7 +159,9 @@ fn read(packet: &[u8], request: &[u8]) -> Result<Option<Answer>> {
     if !message.has_method(BINDING) {
         return Ok(None);
     }
-    let text = |text: &str| output::printable(text.as_bytes());
+    // By RFC 3489 a text fills whole words, with what is up to its server.
+    let padding = |c: char| c == '\0' || c.is_whitespace();
+    let text = |text: &str| output::printable(text.trim_end_matches(padding).as_bytes());
     let mut answer = Answer {
         software: message
             .attribute::<Software>()
@@ -244,7 +246,7 @@ pub(crate) mod tests {
         let mapped = XorMappedAddress::new(from, request.transaction_id());
         answer.add_attribute(&mapped).unwrap();
         answer
-            .add_attribute(&Software::new("a\x1b[2Jserver").unwrap())
+            .add_attribute(&Software::new("a\x1b[2Jserver \0").unwrap())
             .unwrap();
         answer.add_fingerprint().unwrap();
         answer.finish()
