@@ -6,15 +6,14 @@ use std::time::{Duration, Instant};
 use aya::maps::{Array, MapData};
 use etherparse::Ipv4Header;
 use nat_common::abi::{Binding, Entry, Record, Set, address, flag, stun};
-use nat_common::source::HostLoop;
-use nat_common::stun::{Request, reply::Reply};
 use nat_userspace::loader::{Loops, Stun};
 
 use crate::frames::{INVITE, PBX, PHONE, inbound, tagged, udp};
-use crate::judge;
-use crate::judge::write::{COOKIE, classic, fingerprinted, message, request};
+use crate::judge::input::{self, COOKIE, fingerprinted};
+use crate::judge::{self, ours};
 use crate::packets::{DESTINATION_OPTIONS, FRAGMENT, HOP_BY_HOP, extended, fragments, options};
 use crate::run::{Path, XDP_DROP, XDP_TX, endpoint};
+use crate::write::{classic, message, request};
 
 /// The interface on which test runs arrive.
 const LOOPBACK: u32 = 1;
@@ -52,7 +51,7 @@ const TAGS: [&[[u8; 4]]; 3] = [
 ];
 
 /// Without a limit.
-const UNLIMITED: Stun = Stun {
+pub(crate) const UNLIMITED: Stun = Stun {
     port: Some(3478),
     rate: 0,
     burst: 1,
@@ -63,7 +62,7 @@ fn path(stun: Stun) -> Path {
     with(Some(stun), Loops::MayGoto)
 }
 
-fn with(stun: Option<Stun>, loops: Loops) -> Path {
+pub(crate) fn with(stun: Option<Stun>, loops: Loops) -> Path {
     Path::with(|loader| {
         let loader = loader.ports(&[5060, 5070]).stun(stun).loops(loops);
         ADDRESSES.iter().fold(loader, |loader, (prefix, kind)| {
@@ -73,7 +72,7 @@ fn with(stun: Option<Stun>, loops: Loops) -> Path {
 }
 
 /// The frame that answers one from `from` to `to`.
-fn turned(from: &str, to: &str, tags: &[[u8; 4]], message: &[u8]) -> Vec<u8> {
+pub(crate) fn turned(from: &str, to: &str, tags: &[[u8; 4]], message: &[u8]) -> Vec<u8> {
     let mut frame = udp(to, from, message);
     let (destination, source) = ([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]);
     frame[..6].copy_from_slice(&destination);
@@ -185,10 +184,10 @@ fn unanswerable() -> Vec<(Vec<u8>, &'static str)> {
     far[22..24].fill(0xff);
     let mut twice = print(&[]);
     twice.extend_from_within(20..);
-    judge::write::set_length(&mut twice);
+    input::set_length(&mut twice);
     let mut followed = print(&[]);
     followed.extend([0x80, 0x22, 0, 0]);
-    judge::write::set_length(&mut followed);
+    input::set_length(&mut followed);
     let credentials = [0x0006, 0x0008, 0x0014, 0x0015, 0x001c, 0x001d, 0x001e];
     let mut all: Vec<(Vec<u8>, &str)> = vec![
         (reaching, malformed),
@@ -521,27 +520,19 @@ fn nothing_of_the_headers_stays() {
     );
 }
 
-/// The answer that the host makes.
-fn on_the_host(message: &[u8], from: &str, software: bool) -> Option<Vec<u8>> {
-    let (mut request, mut reply) = (Request::default(), Reply::default());
-    request.read::<_, HostLoop>(message).ok()?;
-    reply.make::<_, HostLoop>(&request, message, &endpoint(from), software);
-    let words = reply.words()[..reply.len() as usize / 4].iter();
-    Some(words.flat_map(|word| word.to_ne_bytes()).collect())
-}
-
 /// A checksum that comes out as 0 is written as its other zero: 0 says that there is none.
 #[test]
 fn a_checksum_of_zero() {
     let mut path = path(UNLIMITED);
     for (from, to, at) in [(PHONE, PBX, 14 + 26), (PHONE6, PBX6, 14 + 46)] {
+        let peer = from.parse().expect("an address");
         let of = |id: u32| {
             let mut message = request(&[]);
             message[16..].copy_from_slice(&id.to_be_bytes());
             message
         };
         let is_zero = |id: &u32| {
-            let answer = on_the_host(&of(*id), from, false).expect("an answer");
+            let answer = ours::answer(&of(*id), peer, false).expect("an answer");
             turned(from, to, &[], &answer)[at..at + 2] == [0xff; 2]
         };
         let id = (0..=u32::MAX).find(is_zero).expect("one of them");

@@ -22,6 +22,8 @@ pub(crate) enum Target {
     Demux,
     /// Any messages through the decisions, watched by an onlooker
     Decide,
+    /// Any bytes through the STUN codec
+    Stun,
 }
 
 /// Runs the targets one after the other, for so many minutes each; for none, only over what is known. What is found lies in fuzz/artifacts; what is

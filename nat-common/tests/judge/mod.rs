@@ -1,7 +1,8 @@
 //! A second opinion on STUN: what the `stun-types` crate reads in a request and in its answer, and what the RFCs
 //! then want.
 
-pub(crate) mod write;
+pub(crate) mod input;
+pub(crate) mod ours;
 
 use std::net::SocketAddr;
 
@@ -13,7 +14,6 @@ use stun_types::attribute::{
 use stun_types::message::{BINDING, Message, MessageClass, MessageType};
 
 const HEADER: usize = 20;
-const COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
 
 /// What is to become of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub(crate) enum Fate {
 
 /// Whether there is no magic cookie: it is of RFC 3489.
 fn is_classic(message: &[u8]) -> bool {
-    message[4..8] != COOKIE
+    message[4..8] != input::COOKIE
 }
 
 /// The types and values of attributes; `None` where their lengths contradict the message.
@@ -127,7 +127,7 @@ pub(crate) fn check(request: &[u8], peer: SocketAddr, software: bool, answer: Op
     let classic = is_classic(request);
     // The crate knows only RFC 5389 and later. Nothing but XORs, which RFC 3489 has not, depends on the cookie.
     let mut modern = answer.to_vec();
-    modern[4..8].copy_from_slice(&COOKIE);
+    modern[4..8].copy_from_slice(&input::COOKIE);
     let message = Message::from_bytes(&modern).expect("a message with a right FINGERPRINT");
     let kinds: Vec<u16> = attributes(&modern)
         .expect("attributes")

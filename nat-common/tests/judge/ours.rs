@@ -1,0 +1,35 @@
+//! What sipnat's codec answers, on the host.
+
+use std::net::{IpAddr, SocketAddr};
+
+use nat_common::abi::Endpoint;
+use nat_common::demux::{self, Kind};
+use nat_common::source::{HostLoop, Source as _};
+use nat_common::stun::{Request, reply::Reply};
+
+/// The answer to the payload of a datagram from `peer`.
+pub(crate) fn answer(message: &[u8], peer: SocketAddr, software: bool) -> Option<Vec<u8>> {
+    if demux::kind(message.len() as u32, message.word(0)) != Kind::Stun {
+        return None;
+    }
+    let (mut request, mut reply) = (Request::default(), Reply::default());
+    request.read::<_, HostLoop>(message).ok()?;
+    reply.make::<_, HostLoop>(&request, message, &endpoint(peer), software);
+    let words = reply.words()[..reply.len() as usize / 4].iter();
+    Some(words.flat_map(|word| word.to_ne_bytes()).collect())
+}
+
+fn endpoint(peer: SocketAddr) -> Endpoint {
+    match peer.ip() {
+        IpAddr::V4(ip) => Endpoint::v4(ip.octets(), peer.port()),
+        IpAddr::V6(ip) => {
+            let octets = ip.octets();
+            let word = |at| u64::from_ne_bytes(std::array::from_fn(|index| octets[at + index]));
+            Endpoint {
+                addr: [word(0), word(8)],
+                port: peer.port().into(),
+                reserved: 0,
+            }
+        }
+    }
+}

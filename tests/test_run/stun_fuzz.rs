@@ -1,0 +1,80 @@
+//! Any messages through the kernel program: it answers what the codec answers on the host, byte for byte, which is what
+//! another implementation says; all else passes as it is.
+//!
+//! `PROPTEST_CASES=1000000` makes it a longer run.
+
+use std::cell::RefCell;
+
+use nat_userspace::loader::{Loops, Stun};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+
+use crate::frames::udp;
+use crate::generate;
+use crate::judge::{self, ours};
+use crate::run::{XDP_PASS, XDP_TX};
+use crate::stun::{UNLIMITED, turned, with};
+
+/// How many, if not told otherwise.
+const CASES: u32 = 20_000;
+
+fn agree(loops: Loops, software: bool) {
+    let stun = Stun {
+        software,
+        ..UNLIMITED
+    };
+    let path = RefCell::new(with(Some(stun), loops));
+    let answers = RefCell::new(0);
+    let config = Config {
+        failure_persistence: None,
+        ..Config::default()
+    };
+    let cases = config.cases.max(CASES);
+    let mut runner = TestRunner::new(Config { cases, ..config });
+    let strategy = (
+        generate::message(),
+        any::<bool>(),
+        any::<bool>(),
+        1..=u16::MAX,
+    );
+    let outcome = runner.run(&strategy, |(message, is_v6, on_sip, port)| {
+        let host = if is_v6 {
+            "[2001:db8::10]"
+        } else {
+            "203.0.113.10"
+        };
+        let phone = if is_v6 {
+            "[2001:db8:1::2]"
+        } else {
+            "60.17.196.2"
+        };
+        let to = format!("{host}:{}", if on_sip { 5060 } else { 3478 });
+        let from = format!("{phone}:{port}");
+        let peer = from.parse().expect("an address");
+
+        let answer = ours::answer(&message, peer, software);
+        judge::check(&message, peer, software, answer.as_deref());
+        let frame = udp(&from, &to, &message);
+        let wanted = match &answer {
+            Some(answer) => (XDP_TX, turned(&from, &to, &[], answer)),
+            None => (XDP_PASS, frame.clone()),
+        };
+        *answers.borrow_mut() += u32::from(answer.is_some());
+        prop_assert_eq!(path.borrow_mut().test(true, &frame), wanted);
+        Ok(())
+    });
+    outcome.unwrap_or_else(|error| panic!("{error}"));
+    let answers = answers.into_inner();
+    println!("{cases} messages, {answers} answered");
+    assert!(answers > cases / 5, "hardly anything was tried: {answers}");
+}
+
+#[test]
+fn kernel_and_host_agree() {
+    agree(Loops::MayGoto, false);
+}
+
+#[test]
+fn kernel_and_host_agree_on_older_kernels() {
+    agree(Loops::BpfLoop, true);
+}
