@@ -90,7 +90,8 @@ fn call(
     let capture = lab.capture()?;
     let pbx = StrictPbx::start(&lab.pbx, Answers::ToSource)?;
     let mut twinkle = Twinkle::start(phone, "1000", server)?;
-    pbx.registered("sip:1000@203.0.113.10", SOON)?;
+    // It first finds out what kind of NAT it is behind.
+    pbx.registered("sip:1000@203.0.113.10", 3 * SOON)?;
     twinkle.call("sip:2000@203.0.113.10")?;
     let dialog = pbx.call(SOON).with_context(|| twinkle.output())?;
 

@@ -30,6 +30,8 @@ const PLAN: Plan = Plan {
 const WITH_IPV6: Plan = Plan { ipv6: true, ..PLAN };
 const AOR: &str = "sip:1000@203.0.113.10";
 const STUN_PORT: SocketAddrV4 = SocketAddrV4::new(*PBX.ip(), stun::PORT);
+/// Twinkle first finds out what kind of NAT it is behind, which takes some seconds.
+const TWINKLE_REGISTERS: Duration = Duration::from_secs(15);
 /// Twinkle gives its STUN server 9.5 s when it starts, and again when it registers.
 const TWINKLE_GIVES_UP: Duration = Duration::from_secs(25);
 /// The timers of RFC 8489 6.2.1.
@@ -97,7 +99,7 @@ fn registers_and_is_called(scene: &Scene<'_>, stun: Option<SocketAddrV4>) -> Res
     let phone = scene.lab.phone();
     let twinkle = Twinkle::start(phone, "1000", stun)?;
     let contact = pbx
-        .registered(AOR, SOON)
+        .registered(AOR, TWINKLE_REGISTERS)
         .with_context(|| twinkle.output())?;
     let expected = match stun {
         Some(_) => phone.public.to_string(),
