@@ -36,7 +36,7 @@ const ADDRESSES: &[(&str, u32)] = &[
     ("fe80::1/128", address::LOCAL),
 ];
 
-const PBX6: &str = "[2001:db8::10]:5060";
+pub(crate) const PBX6: &str = "[2001:db8::10]:5060";
 const PHONE6: &str = "[2001:db8:1::2]:49163";
 
 /// The same hosts, the port of STUN.
@@ -397,6 +397,19 @@ fn sources_and_destinations() {
         } else {
             let verdict = path.arrives(&udp(from, to, &request(&[])));
             assert_eq!(verdict, wanted, "{from} to {to}");
+        }
+    }
+}
+
+/// To several hosts of the link, though to one address.
+#[test]
+fn frames_to_many() {
+    let mut path = path(UNLIMITED);
+    for (from, to) in [(PHONE, PBX), (PHONE6, PBX6)] {
+        for destination in [[0xff; 6], [1, 0, 0x5e, 0, 1, 75], [0x33, 0x33, 0, 0, 0, 1]] {
+            let mut frame = udp(from, to, &request(&[]));
+            frame[..6].copy_from_slice(&destination);
+            assert_eq!(path.arrives(&frame), "stun_not_here");
         }
     }
 }

@@ -4,19 +4,34 @@
 //! `PROPTEST_CASES=1000000` makes it a longer run.
 
 use std::cell::RefCell;
+use std::fs;
 
 use nat_userspace::loader::{Loops, Stun};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-use crate::frames::udp;
+use crate::frames::{PBX, udp};
 use crate::generate;
-use crate::judge::{self, ours};
-use crate::run::{XDP_PASS, XDP_TX};
-use crate::stun::{UNLIMITED, turned, with};
+use crate::judge::{self, input, ours};
+use crate::run::{Path, XDP_PASS, XDP_TX};
+use crate::stun::{PBX6, UNLIMITED, turned, with};
 
 /// How many, if not told otherwise.
 const CASES: u32 = 20_000;
+
+/// A message arrives. Whether it was answered.
+fn exchange(path: &mut Path, message: &[u8], from: &str, to: &str, software: bool) -> bool {
+    let peer = from.parse().expect("an address");
+    let answer = ours::answer(message, peer, software);
+    judge::check(message, peer, software, answer.as_deref());
+    let frame = udp(from, to, message);
+    let wanted = match &answer {
+        Some(answer) => (XDP_TX, turned(from, to, &[], answer)),
+        None => (XDP_PASS, frame.clone()),
+    };
+    assert_eq!(path.test(true, &frame), wanted);
+    answer.is_some()
+}
 
 fn agree(loops: Loops, software: bool) {
     let stun = Stun {
@@ -50,17 +65,8 @@ fn agree(loops: Loops, software: bool) {
         };
         let to = format!("{host}:{}", if on_sip { 5060 } else { 3478 });
         let from = format!("{phone}:{port}");
-        let peer = from.parse().expect("an address");
-
-        let answer = ours::answer(&message, peer, software);
-        judge::check(&message, peer, software, answer.as_deref());
-        let frame = udp(&from, &to, &message);
-        let wanted = match &answer {
-            Some(answer) => (XDP_TX, turned(&from, &to, &[], answer)),
-            None => (XDP_PASS, frame.clone()),
-        };
-        *answers.borrow_mut() += u32::from(answer.is_some());
-        prop_assert_eq!(path.borrow_mut().test(true, &frame), wanted);
+        let answered = exchange(&mut path.borrow_mut(), &message, &from, &to, software);
+        *answers.borrow_mut() += u32::from(answered);
         Ok(())
     });
     outcome.unwrap_or_else(|error| panic!("{error}"));
@@ -77,4 +83,20 @@ fn kernel_and_host_agree() {
 #[test]
 fn kernel_and_host_agree_on_older_kernels() {
     agree(Loops::BpfLoop, true);
+}
+
+/// What the fuzzer of the codec found worth keeping.
+#[test]
+fn kernel_and_host_agree_on_the_corpus() {
+    let mut path = with(Some(UNLIMITED), Loops::MayGoto);
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/corpus/stun");
+    let mut answers = 0;
+    for entry in fs::read_dir(folder).expect("inputs") {
+        let bytes = fs::read(entry.expect("an entry").path()).expect("a file");
+        if let Some((message, peer, _)) = input::read(&bytes) {
+            let to = if peer.is_ipv4() { PBX } else { PBX6 };
+            answers += u32::from(exchange(&mut path, &message, &peer.to_string(), to, false));
+        }
+    }
+    assert!(answers > 0);
 }
