@@ -237,10 +237,6 @@ fn weigh<L: Repeat>(ctx: &XdpContext, room: &Room) -> Counter {
     if !frame.is_plain(datagram) {
         return Counter::StunUnusual;
     }
-    // Whoever its IP header is for (RFC 1122 3.3.6): the answer could not come from where the request was sent to.
-    if frame.is_to_many() {
-        return Counter::StunNotHere;
-    }
     if !is_terminal(source) {
         return Counter::StunBadSource;
     }

@@ -314,12 +314,6 @@ impl Frame {
         checksum(sum) == 0
     }
 
-    /// Whether it is sent to several hosts of the link, or to all.
-    #[inline(always)]
-    pub(crate) fn is_to_many(&self) -> bool {
-        self.load(0).is_none_or(|first| first as u8 & 1 != 0)
-    }
-
     /// Writes four bytes at an offset, as they lie in memory. False if there are none.
     #[inline(always)]
     pub(crate) fn store(&self, offset: u32, word: u32) -> bool {
