@@ -10,6 +10,7 @@
 
 use crate::abi::{Entry, Set, Slot, WAYS};
 use crate::atomic::Word;
+use crate::message::bounded;
 use crate::words;
 
 const BUSY: u64 = 1;
@@ -202,7 +203,8 @@ impl<'c> Slots<'c> {
         if victim == WAYS {
             return Noted::Busy;
         }
-        self.write(victim, victim_tag, key, entry)
+        // Kernels before 6.8 learn nothing from `!=`: "R7 max value is outside of the allowed memory range".
+        self.write(bounded::<WAYS>(victim), victim_tag, key, entry)
     }
 
     /// Sets flags on the entry of a key, or forgets it (`flags` 0). Whether that was done.
