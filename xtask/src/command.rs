@@ -1,6 +1,9 @@
 //! Running other programs, visibly.
 
-use std::process::Command;
+use std::{
+    io::{BufRead as _, BufReader},
+    process::{Command, Stdio},
+};
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -35,4 +38,26 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
         String::from_utf8_lossy(&output.stderr).trim_end()
     );
     String::from_utf8(output.stdout).with_context(|| format!("`{line}` printed no text"))
+}
+
+/// Says what is run, runs it, shows every line that it prints, and lets it be read.
+pub(crate) fn follow(command: &mut Command, mut read: impl FnMut(&str)) -> Result<()> {
+    let line = line(command);
+    eprintln!("$ {line}");
+    let mut child = command
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot run `{line}`"))?;
+    let stdout = child.stdout.take().context("stdout is not piped")?;
+    // Tests print what they like, also what is not UTF-8. A serial line ends with a carriage return, too.
+    for line in BufReader::new(stdout).split(b'\n') {
+        let line = line?;
+        let line = String::from_utf8_lossy(&line);
+        let line = line.trim_end_matches('\r');
+        println!("{line}");
+        read(line);
+    }
+    let status = child.wait()?;
+    ensure!(status.success(), "`{line}`: {status}");
+    Ok(())
 }

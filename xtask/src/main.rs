@@ -3,8 +3,11 @@
 mod bench;
 mod build;
 mod command;
+mod debian;
 mod demo;
 mod fuzz;
+mod image;
+mod initramfs;
 mod kernel;
 mod lint;
 mod packages;
@@ -13,6 +16,7 @@ mod summary;
 mod test;
 mod toolchain;
 mod tools;
+mod vm;
 mod workspace;
 
 use std::{ffi::OsString, process::ExitCode};
@@ -20,7 +24,9 @@ use std::{ffi::OsString, process::ExitCode};
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use crate::{demo::What, fuzz::Target, packages::Install, test::Layer, workspace::Workspace};
+use crate::{
+    demo::What, fuzz::Target, image::Series, packages::Install, test::Layer, workspace::Workspace,
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -31,6 +37,7 @@ Examples:
   cargo xtask test                         all tests, one summary
   cargo xtask test host                    only the tests that need neither root nor eBPF
   cargo xtask test lab -- three_phones     only the lab tests with that in their name
+  cargo xtask test --kernel 6.1            the tests on another kernel, in a virtual machine; or 6.12, or both
   cargo xtask test soak                    200 phones behind 10 NATs for a minute, and junk beside them
   cargo xtask test soak -- --phones 2000 --nats 50 --minutes 10
   cargo xtask bench                        what it costs, as tables
@@ -68,6 +75,9 @@ enum Task {
     Test {
         /// The layers to run; when none is named, all but the soak
         layers: Vec<Layer>,
+        /// A kernel to test on, in a virtual machine; only those when no layer is named
+        #[arg(long = "kernel", value_name = "SERIES")]
+        kernels: Vec<Series>,
         /// Arguments of the test binaries, such as part of a test's name; for the soak --phones, --nats, --minutes
         #[arg(last = true)]
         args: Vec<OsString>,
@@ -119,7 +129,11 @@ fn perform(task: &Task, install: Install) -> Result<ExitCode> {
         }
         Task::Run { args } => run::run(&workspace, install, args),
         Task::Demo { what } => demo::demo(&workspace, install, *what),
-        Task::Test { layers, args } => test::test(&workspace, install, layers, args),
+        Task::Test {
+            layers,
+            kernels,
+            args,
+        } => test::test(&workspace, install, layers, kernels, args),
         Task::Bench { args } => bench::bench(&workspace, install, args),
         Task::Fuzz { targets, minutes } => fuzz::fuzz(&workspace, install, targets, *minutes),
         Task::ClippyEbpf => lint::clippy_ebpf(&workspace, install),
@@ -150,7 +164,7 @@ mod tests {
     #[test]
     fn test_takes_layers_and_arguments_apart() {
         let cli = Cli::try_parse_from(["xtask", "test", "host", "test-run", "--", "scan"]);
-        let Task::Test { layers, args } = cli.unwrap().task else {
+        let Task::Test { layers, args, .. } = cli.unwrap().task else {
             panic!("not parsed as test");
         };
         assert_eq!(layers, [Layer::Host, Layer::TestRun]);

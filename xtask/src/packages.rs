@@ -33,6 +33,10 @@ impl Program {
     pub(crate) const fn new(name: &'static str, package: &'static str, why: &'static str) -> Self {
         Self { name, package, why }
     }
+
+    pub(crate) const fn name(self) -> &'static str {
+        self.name
+    }
 }
 
 /// What lab tests and demo run.

@@ -3,19 +3,21 @@
 use std::{
     env,
     ffi::OsString,
-    io::{BufRead as _, BufReader},
     path::PathBuf,
-    process::{Command, ExitCode, Stdio},
+    process::{ExitCode, Stdio},
     time::Instant,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::ValueEnum;
 
 use crate::{
-    build, command, kernel,
+    build, command,
+    image::Series,
+    kernel,
     packages::{self, Install},
     summary::{Outcome, Summary},
+    vm,
     workspace::Workspace,
 };
 
@@ -74,14 +76,19 @@ impl Layer {
     }
 }
 
-/// Runs the layers, the usual ones if none is named, and fails if one test failed.
+/// Runs the layers, the usual ones if neither layer nor kernel is named, and fails if one test failed.
 pub(crate) fn test(
     workspace: &Workspace,
     install: Install,
     layers: &[Layer],
+    kernels: &[Series],
     args: &[OsString],
 ) -> Result<ExitCode> {
-    let layers = if layers.is_empty() { &DEFAULT } else { layers };
+    let layers = if layers.is_empty() && kernels.is_empty() {
+        &DEFAULT
+    } else {
+        layers
+    };
     let mut summary = Summary::default();
     for &layer in layers {
         let start = Instant::now();
@@ -99,6 +106,9 @@ pub(crate) fn test(
         };
         outcome.time = start.elapsed();
         summary.0.push((layer.name(), outcome));
+    }
+    if !kernels.is_empty() {
+        summary.0.extend(vm::test(workspace, install, kernels));
     }
     println!("\n{summary}");
     Ok(if summary.total().failed == 0 {
@@ -155,7 +165,7 @@ fn run(
             cargo.env("RUST_TEST_THREADS", LAB_THREADS);
         }
         let failed_before = outcome.counts.failed;
-        if let Err(error) = follow(&mut cargo, &mut outcome) {
+        if let Err(error) = command::follow(&mut cargo, |line| outcome.read(line)) {
             // It may be a build that failed, or a test binary that crashed: both without a result line.
             if outcome.counts.failed == failed_before {
                 outcome.fail(&format!("{error:#}"));
@@ -163,27 +173,6 @@ fn run(
         }
     }
     outcome
-}
-
-/// Runs it, shows and reads every line that it prints.
-fn follow(command: &mut Command, outcome: &mut Outcome) -> Result<()> {
-    let line = command::line(command);
-    eprintln!("$ {line}");
-    let mut child = command
-        .stdout(Stdio::piped())
-        .spawn()
-        .with_context(|| format!("cannot run `{line}`"))?;
-    let stdout = child.stdout.take().context("stdout is not piped")?;
-    // Tests print what they like, also what is not UTF-8.
-    for line in BufReader::new(stdout).split(b'\n') {
-        let line = line?;
-        let line = String::from_utf8_lossy(&line);
-        println!("{line}");
-        outcome.read(&line);
-    }
-    let status = child.wait()?;
-    anyhow::ensure!(status.success(), "`{line}`: {status}");
-    Ok(())
 }
 
 fn is_ci() -> bool {

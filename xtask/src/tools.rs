@@ -82,7 +82,8 @@ fn works(program: &Path) -> bool {
     command::output(Command::new(program).arg("--version")).is_ok()
 }
 
-fn cache() -> Result<PathBuf> {
+/// Where things are kept that are made or fetched once.
+pub(crate) fn cache() -> Result<PathBuf> {
     let cache = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")));
     Ok(cache
         .context("neither XDG_CACHE_HOME nor HOME is set")?

@@ -1,0 +1,21 @@
+#!/bin/busybox sh
+# The first process of a kernel that is tested: runs the lines of /steps, each a name and a command.
+export PATH=/usr/sbin:/usr/bin:/bin HOME=/tmp CI=true SIPNAT_BIN=/usr/bin/sipnat
+/bin/busybox --install -s /bin
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs devtmpfs /dev
+mount -t tmpfs tmpfs /run
+mount -t tmpfs tmpfs /tmp
+mount -t bpf bpf /sys/fs/bpf
+ip link set lo up
+echo "vm: kernel $(uname -r), up after $(cut -d' ' -f1 /proc/uptime) s"
+while read -r module; do
+    insmod "/modules/$module" || echo "vm: failed $module"
+done </modules/order
+while read -r name command; do
+    $command </dev/null || echo "vm: failed $name"
+    echo "vm: $name done after $(cut -d' ' -f1 /proc/uptime) s"
+done </steps
+echo "vm: all done"
+poweroff -f

@@ -1,0 +1,151 @@
+//! The files that a kernel finds when it boots: an archive of the kind that `cpio --format=newc` makes.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result};
+
+use crate::command;
+
+const DIRECTORY: u32 = 0o040_755;
+const PROGRAM: u32 = 0o100_755;
+
+/// An archive, as it grows.
+#[derive(Default)]
+pub(crate) struct Initramfs {
+    bytes: Vec<u8>,
+    paths: BTreeSet<PathBuf>,
+}
+
+impl Initramfs {
+    /// Adds a directory, and those above it.
+    pub(crate) fn directory(&mut self, path: &Path) {
+        if path == Path::new("/") || !self.paths.insert(path.to_owned()) {
+            return;
+        }
+        if let Some(parent) = path.parent() {
+            self.directory(parent);
+        }
+        self.entry(path, DIRECTORY, &[]);
+    }
+
+    /// Adds a file that may be run. What is there already stays.
+    pub(crate) fn file(&mut self, path: &Path, contents: &[u8]) {
+        if let Some(parent) = path.parent() {
+            self.directory(parent);
+        }
+        if self.paths.insert(path.to_owned()) {
+            self.entry(path, PROGRAM, contents);
+        }
+    }
+
+    /// Adds a file of this machine.
+    pub(crate) fn copy(&mut self, path: &Path, from: &Path) -> Result<()> {
+        let contents = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
+        self.file(path, &contents);
+        Ok(())
+    }
+
+    /// Adds a program of this machine, and the libraries that it needs where they are here.
+    pub(crate) fn program(&mut self, path: &Path, from: &Path) -> Result<()> {
+        self.copy(path, from)?;
+        let needed = command::output(Command::new("ldd").arg(from))?;
+        for library in libraries(&needed) {
+            self.copy(library, library)?;
+        }
+        Ok(())
+    }
+
+    /// The whole archive.
+    pub(crate) fn finish(mut self) -> Vec<u8> {
+        self.entry(Path::new("TRAILER!!!"), 0, &[]);
+        self.bytes
+    }
+
+    fn entry(&mut self, path: &Path, mode: u32, contents: &[u8]) {
+        let name = path.to_string_lossy();
+        let name = name.trim_start_matches('/');
+        let fields = [
+            self.paths.len(), // any number that no other file has
+            mode as usize,
+            0, // owner
+            0, // group
+            1, // links
+            0, // time of change
+            contents.len(),
+            0, // device, of four fields
+            0,
+            0,
+            0,
+            name.len() + 1,
+            0, // checksum
+        ];
+        self.bytes.extend(b"070701");
+        for field in fields {
+            self.bytes.extend(format!("{field:08x}").bytes());
+        }
+        self.bytes.extend(name.bytes());
+        self.bytes.push(0);
+        self.pad();
+        self.bytes.extend(contents);
+        self.pad();
+    }
+
+    fn pad(&mut self) {
+        let length = self.bytes.len().next_multiple_of(4);
+        self.bytes.resize(length, 0);
+    }
+}
+
+/// Paths in the output of `ldd`.
+fn libraries(needed: &str) -> impl Iterator<Item = &Path> {
+    needed.lines().filter_map(|line| {
+        let path = line.split(" => ").last()?.trim();
+        let path = path.split(" (0x").next()?;
+        path.starts_with('/').then(|| Path::new(path))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn libraries_are_found_by_path() {
+        let needed = "\tlinux-vdso.so.1 (0x00007ffc8d1f2000)\n\
+                      \tlibc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x00007f0f34eca000)\n\
+                      \t/lib64/ld-linux-x86-64.so.2 (0x00007f0f350c9000)\n";
+        let found: Vec<_> = libraries(needed).collect();
+        assert_eq!(
+            found,
+            [
+                "/lib/x86_64-linux-gnu/libc.so.6",
+                "/lib64/ld-linux-x86-64.so.2"
+            ]
+            .map(Path::new)
+        );
+        assert_eq!(libraries("\tstatically linked\n").count(), 0);
+    }
+
+    #[test]
+    fn entries_are_aligned_and_directories_come_first() {
+        let mut archive = Initramfs::default();
+        archive.file(Path::new("/bin/one"), b"12345");
+        archive.file(Path::new("/bin/one"), b"another");
+        archive.file(Path::new("/bin/two"), b"");
+        let bytes = archive.finish();
+        let text = String::from_utf8(bytes).unwrap();
+        let starts: Vec<_> = text.match_indices("070701").map(|(at, _)| at).collect();
+        assert_eq!(starts.len(), 4);
+        assert!(starts.iter().all(|at| at % 4 == 0), "{starts:?}");
+        let names = ["bin\0", "bin/one\0", "bin/two\0", "TRAILER!!!\0"];
+        for (at, name) in starts.iter().zip(names) {
+            assert!(text[at + 110..].starts_with(name), "{name}");
+        }
+        assert!(text.contains("12345\0\0\x00070701"));
+    }
+}
