@@ -146,12 +146,18 @@ fn udp(frame: &Frame, datagram: &Datagram, udp_len: u32, reply: &Reply) -> bool 
             [0, 0, a, b]
         });
     let start = at + UdpHdr::LEN as u32;
-    let mut done = frame.store(at, ports) && frame.store(at + 4, length);
+    if !frame.store(at, ports) || !frame.store(at + 4, length) {
+        return false;
+    }
     for (index, word) in reply.words().iter().enumerate() {
         let offset = index as u32 * 4;
-        if offset < reply.len() {
-            done &= frame.store(start + offset, *word);
+        if offset >= reply.len() {
+            break;
+        }
+        // Out at once: kernel 6.1 would follow every store that fails past all those after it.
+        if !frame.store(start + offset, *word) {
+            return false;
         }
     }
-    done
+    true
 }
