@@ -11,7 +11,7 @@ const OLDEST: Kernel = Kernel(6, 1);
 
 /// A kernel's version, major and minor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Kernel(u32, u32);
+pub struct Kernel(pub u32, pub u32);
 
 impl Kernel {
     /// The one that runs.

@@ -17,7 +17,7 @@ use nat_tests::{
     process::Process,
     sipnat,
 };
-use nat_userspace::{clock, tables::Tables};
+use nat_userspace::{clock, preflight::Kernel, tables::Tables};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
@@ -155,6 +155,28 @@ impl Host {
     }
 }
 
+/// How the egress program is attached on this kernel.
+fn tc() -> Result<&'static str> {
+    /// The first that has tcx.
+    const TCX: Kernel = Kernel(6, 6);
+    Ok(if Kernel::running()? < TCX {
+        "clsact"
+    } else {
+        "tcx"
+    })
+}
+
+/// How the programs loop on this kernel.
+fn loops() -> Result<&'static str> {
+    /// The first that has `may_goto`.
+    const MAY_GOTO: Kernel = Kernel(6, 9);
+    Ok(if Kernel::running()? < MAY_GOTO {
+        "loops by bpf_loop"
+    } else {
+        "loops by may_goto"
+    })
+}
+
 /// Ends an agent, which must end well.
 fn stop(mut agent: Process, signal: Signal) -> Result<String> {
     agent.signal(signal)?;
@@ -176,7 +198,11 @@ fn ready_line_then_nothing_is_left() -> Result<()> {
         let agent = host.run(&ON_ETH0)?;
         let programs = host.programs()?;
         let output = stop(agent, signal)?;
-        assert_eq!(output, "sipnat: ready on eth0 (xdp native, tcx)\n");
+        let tc = tc()?;
+        assert_eq!(
+            output,
+            format!("sipnat: ready on eth0 (xdp native, {tc})\n")
+        );
         host.is_clean(&programs)?;
     }
     Ok(())
@@ -188,10 +214,12 @@ fn one_agent_serves_several_interfaces() -> Result<()> {
     let agent = host.run(&["--iface", "eth0", "--iface", "eth1", "--port", "5080"])?;
     let programs = host.programs()?;
     let status = host.ask(&["status"])?;
+    let tc = tc()?;
     assert!(
-        status.contains("eth0 (xdp native, tcx), eth1 (xdp native, tcx)"),
+        status.contains(&format!("eth0 (xdp native, {tc}), eth1 (xdp native, {tc})")),
         "{status}"
     );
+    assert_eq!(status.matches(loops()?).count(), 2, "{status}");
     assert!(status.contains("5080"), "{status}");
     stop(agent, Signal::SIGTERM)?;
     host.is_clean(&programs)
@@ -209,10 +237,8 @@ fn a_driver_without_native_xdp_gets_generic() -> Result<()> {
         output.contains("br0 has no native XDP: using generic mode, slower"),
         "{output}"
     );
-    assert!(
-        output.contains("ready on br0 (xdp generic, tcx)"),
-        "{output}"
-    );
+    let ready = format!("ready on br0 (xdp generic, {})", tc()?);
+    assert!(output.contains(&ready), "{output}");
     host.is_clean(&programs)
 }
 
