@@ -1,6 +1,6 @@
 //! The kernel programs of the benchmarks, and what they are told.
 
-use std::{env, fs};
+use std::{borrow::Cow, env, fs, path::Path};
 
 use anyhow::{Context as _, Result, ensure};
 use aya::{
@@ -12,7 +12,7 @@ use aya::{
     },
 };
 use nat_bench_ebpf::{Job, Sample, TEMPLATES, Template, map};
-use nat_userspace::loader::DataPath;
+use nat_userspace::{loader::DataPath, object};
 
 use crate::rig::{End, Rig};
 
@@ -37,6 +37,12 @@ pub(crate) enum Order {
     From(u32),
     /// In any order, and new ones always new.
     Random,
+}
+
+/// The programs that are measured: those of `SIPNAT_BPF_OBJECT` if it is set, else those that were built in.
+pub(crate) fn sipnat() -> Result<Cow<'static, [u8]>> {
+    let file = env::var_os("SIPNAT_BPF_OBJECT");
+    object::read(file.as_deref().map(Path::new))
 }
 
 /// The programs that write messages, loaded.
@@ -150,17 +156,16 @@ impl Feed {
     }
 
     /// Sends messages on an interface of this thread's network namespace: as many as `frames`, or fewer, so many a
-    /// second. How many were sent.
+    /// second.
     pub(crate) fn send(
         &mut self,
         ifindex: u32,
         order: Order,
         per_second: Option<u32>,
         frames: u32,
-    ) -> Result<u32> {
+    ) -> Result<()> {
         self.order(order, 1, frames, ifindex)?;
         let mut job = self.job.get(&0, 0)?;
-        let first = job.next;
         job.interval = per_second.map_or(0, |rate| 1_000_000_000 / u64::from(rate));
         job.due = 0;
         self.job.set(0, job, 0)?;
@@ -170,7 +175,7 @@ impl Feed {
             attrs: TestRunAttrs::new().xdp_live_frames(BATCH),
             ..TestRunOptions::default()
         })?;
-        Ok((self.job.get(&0, 0)?.next - first) as u32)
+        Ok(())
     }
 
     /// Puts one of the programs on an end of the wire.

@@ -8,13 +8,10 @@ use anyhow::{Context as _, Result, ensure};
 use etherparse::PacketBuilder;
 use nat_bench_ebpf::Template;
 use nat_common::counter::{Counter, Kind};
-use nat_userspace::{
-    loader::{DataPath, Loader, Loops, Sizes},
-    object,
-};
+use nat_userspace::loader::{DataPath, Loader, Loops, Sizes};
 
 use crate::{
-    feed::{Feed, Order, Way},
+    feed::{self, Feed, Order, Way},
     machine,
     messages::{self, MACS, MIX, PBX, Random, Shape, Whose},
     report::{Figure, Goal, Part, Spread},
@@ -48,7 +45,7 @@ pub(crate) fn bench() -> Result<Part> {
     machine::pin(0, 0)?;
     machine::go_first()?;
     let mut feed = Feed::load()?;
-    let object = object::read(None)?;
+    let object = feed::sipnat()?;
     let sizes = |slots: u32, bindings: u32| Sizes {
         transactions: slots / 4,
         pending: slots / 4,

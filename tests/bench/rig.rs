@@ -20,6 +20,7 @@ use crate::{
     feed::{Feed, Order},
     machine,
     messages::MACS,
+    report::Spread,
 };
 
 /// Where packets are made, and answers counted.
@@ -30,6 +31,50 @@ pub(crate) const SERVER_CPU: usize = 1;
 /// The interface of each. Its threads are found by that name.
 const CLIENT: &str = "bclient";
 const SERVER: &str = "bserver";
+
+/// What [`Rates::cpu`] is counted in.
+pub(crate) const OF_CPU: &str = "packets/s of CPU";
+
+/// What the receiver had to do with packets that were sent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Received {
+    pub(crate) sent: Sent,
+    /// How long it worked.
+    pub(crate) busy: Duration,
+}
+
+/// Packets a second: of time, and of the receiver's CPU time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rate {
+    pub(crate) wall: f64,
+    pub(crate) cpu: f64,
+}
+
+impl Received {
+    /// Of `count` packets.
+    pub(crate) fn of(&self, count: u64) -> Rate {
+        Rate {
+            wall: self.sent.rate(count),
+            cpu: count as f64 / self.busy.as_secs_f64(),
+        }
+    }
+}
+
+/// Many of them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rates {
+    pub(crate) wall: Spread,
+    pub(crate) cpu: Spread,
+}
+
+impl Rates {
+    pub(crate) fn of(all: &[Rate]) -> Self {
+        Self {
+            wall: Spread::of(all.iter().map(|rate| rate.wall).collect()),
+            cpu: Spread::of(all.iter().map(|rate| rate.cpu).collect()),
+        }
+    }
+}
 
 /// Both hosts.
 pub(crate) struct Rig {
@@ -47,7 +92,6 @@ pub(crate) enum End {
 /// What became of packets that were sent.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sent {
-    pub(crate) packets: u32,
     pub(crate) time: Duration,
 }
 
@@ -126,12 +170,20 @@ impl Rig {
             machine::pin(0, cpu)?;
             let index = if_nametoindex(interface)?;
             let start = Instant::now();
-            let packets = feed.send(index, order, per_second, frames)?;
+            feed.send(index, order, per_second, frames)?;
             let time = start.elapsed();
             // What lies in a ring of 256 packets is soon done.
             thread::sleep(Duration::from_millis(5));
-            Ok(Sent { packets, time })
+            Ok(Sent { time })
         })?
+    }
+
+    /// Sends more than can be received.
+    pub(crate) fn flood(&self, feed: &mut Feed, packets: u32) -> Result<Received> {
+        let busy = self.busy(End::Server)?;
+        let sent = self.send(feed, Order::Random, None, packets)?;
+        let busy = self.busy(End::Server)? - busy;
+        Ok(Received { sent, busy })
     }
 
     /// How long the core of an end has worked on what it received.

@@ -17,13 +17,13 @@ use nat_tests::netns::{Netns, NetnsFamily};
 use nat_userspace::{
     clock,
     loader::{DataPath, Loader, Sizes},
-    object, pins,
+    pins,
     state::{self, Attached, State, Tc, XdpMode},
     sweep::Sweeper,
 };
 
 use crate::{
-    feed::Feed,
+    feed::{self, Feed},
     machine, program,
     report::{Figure, Goal, Part},
 };
@@ -39,6 +39,7 @@ pub(crate) fn bench() -> Result<Part> {
         "With so many active bindings, made by both programs from calls. Time of a packet as in `program`, with 64k slots; \
          memory as the kernel counts it for the map, and as its slabs grow; list and sweep as the command line and the agent do them.",
     );
+    part.note("a call is one binding; a registration is two, by Contact and address-of-record, and by Contact alone");
     machine::pin(0, 0)?;
     let family = NetnsFamily::next()?;
     let netns = family.make("pbx")?;
@@ -60,7 +61,7 @@ fn with(part: &mut Part, feed: &mut Feed, netns: &Netns, count: u32) -> Result<(
         bindings: count + TURNOVER,
         ..Sizes::default()
     };
-    let mut path = Loader::new(&object::read(None)?).sizes(sizes).load()?;
+    let mut path = Loader::new(&feed::sipnat()?).sizes(sizes).load()?;
     let (map_before, slab_before) = (map_memory(&path)?, slab()?);
     program::fill(feed, &mut path, count)?;
     let (map, slab) = (map_memory(&path)? - map_before, slab()? - slab_before);

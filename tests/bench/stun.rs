@@ -8,17 +8,16 @@ use nat_common::{abi, counter::Counter};
 use nat_tests::process::Process;
 use nat_userspace::{
     loader::{DataPath, Loader, Stun},
-    object,
     prefix::Prefix,
 };
 
 use crate::{
-    feed::{Feed, Order, Way},
+    feed::{self, Feed, Order, Way},
     machine,
     messages::{self, PBX, Random, Whose},
     program::{self, Case},
-    report::{Figure, Goal, Part, Spread},
-    rig::{End, Rig, SERVER_CPU},
+    report::{Figure, Goal, Part},
+    rig::{End, OF_CPU, Rate, Rates, Received, Rig, SERVER_CPU},
 };
 
 const PORT: u16 = 3478;
@@ -49,14 +48,15 @@ pub(crate) fn bench() -> Result<Part> {
     let link = feed.attach(&rig, End::Server, "bounce")?;
     let bounced = flood(&rig, &mut feed, seen::OTHER)?;
     feed.detach("bounce", link)?;
-    part.add(
-        Figure::new(
-            "sent back by an empty program (XDP_TX)",
-            bounced.rate,
-            "requests/s",
-        )
-        .ratio(bounced.rate.median / coturn.rate.median, "coturn"),
-    );
+    for (unit, bounced, coturn) in [
+        ("packets/s", bounced.wall, coturn.wall),
+        (OF_CPU, bounced.cpu, coturn.cpu),
+    ] {
+        part.add(
+            Figure::new("sent back by an empty program (XDP_TX)", bounced, unit)
+                .ratio(bounced.median / coturn.median, "coturn"),
+        );
+    }
 
     for (what, rate) in [("without a limit", 0), ("20/s a source", 20)] {
         let mut path = load(rate)?;
@@ -64,32 +64,24 @@ pub(crate) fn bench() -> Result<Part> {
         let answered = flood(&rig, &mut feed, seen::RIGHT)?;
         path.ingress()?.detach(link)?;
         decode(&feed.sample()?)?;
-        let times = answered.rate.median / coturn.rate.median;
-        part.add(
-            Figure::new(
-                format!("answered by sipnat, {what}"),
-                answered.rate,
-                "requests/s",
-            )
-            .ratio(times, "coturn"),
-        );
-        part.add(
-            Figure::new(
-                format!("answered by sipnat, {what}"),
-                answered.per_cpu,
-                "requests/s of CPU",
-            )
-            .ratio(answered.per_cpu.median / coturn.per_cpu.median, "coturn"),
-        );
-        part.add(Figure::new(
-            format!("of what an empty program sends back, {what}"),
-            answered.rate.median / bounced.rate.median,
-            "",
-        ));
-        if rate == 0 {
+        let what = format!("answered by sipnat, {what}");
+        for (unit, answered, coturn, bounced, goal) in [
+            ("packets/s", answered.wall, coturn.wall, bounced.wall, None),
+            (OF_CPU, answered.cpu, coturn.cpu, bounced.cpu, Some(20.0)),
+        ] {
             part.add(
-                Figure::new("times as many as coturn", times, "").goal(Goal::aim_at_least(20.0)),
+                Figure::new(what.clone(), answered, unit)
+                    .ratio(answered.median / bounced.median, "the empty program"),
             );
+            let times = Figure::new(
+                format!("{what}, {unit}"),
+                answered.median / coturn.median,
+                "times coturn",
+            );
+            part.add(match goal {
+                Some(aim) if rate == 0 => times.goal(Goal::aim_at_least(aim)),
+                _ => times,
+            });
         }
     }
     feed.detach("answers", counting)?;
@@ -117,7 +109,7 @@ fn load(rate: u32) -> Result<DataPath> {
         rate,
         ..Stun::default()
     };
-    Loader::new(&object::read(None)?)
+    Loader::new(&feed::sipnat()?)
         .stun(Some(stun))
         .address(host, abi::address::LOCAL)
         .load()
@@ -158,32 +150,19 @@ fn requests() -> Vec<Template> {
     })
 }
 
-/// How many were answered.
-struct Answered {
-    /// A second.
-    rate: Spread,
-    /// A second of the server's CPU.
-    per_cpu: Spread,
-}
-
-/// Sends more than can be answered.
-fn flood(rig: &Rig, feed: &mut Feed, counted: u32) -> Result<Answered> {
-    let (mut rates, mut per_cpu) = (Vec::new(), Vec::new());
+/// What is answered, or whatever else is counted, of more than can be.
+fn flood(rig: &Rig, feed: &mut Feed, counted: u32) -> Result<Rates> {
+    let mut rates = Vec::new();
     for _ in 0..BATCHES {
-        let (before, busy) = (feed.seen(counted)?, rig.busy(End::Server)?);
-        let sent = rig.send(feed, Order::Random, None, PACKETS)?;
-        let count = feed.seen(counted)? - before;
-        rates.push(sent.rate(count));
-        per_cpu.push(count as f64 / (rig.busy(End::Server)? - busy).as_secs_f64());
+        let before = feed.seen(counted)?;
+        let received = rig.flood(feed, PACKETS)?;
+        rates.push(received.of(feed.seen(counted)? - before));
     }
-    Ok(Answered {
-        rate: Spread::of(rates),
-        per_cpu: Spread::of(per_cpu),
-    })
+    Ok(Rates::of(&rates))
 }
 
 /// What coturn answers.
-fn coturn(rig: &Rig, feed: &mut Feed, part: &mut Part) -> Result<Answered> {
+fn coturn(rig: &Rig, feed: &mut Feed, part: &mut Part) -> Result<Rates> {
     // Packets reach it by the same path as they reach XDP.
     let link = feed.attach(rig, End::Server, "empty")?;
     let host = Ipv4Addr::from(PBX).to_string();
@@ -211,45 +190,35 @@ fn coturn(rig: &Rig, feed: &mut Feed, part: &mut Part) -> Result<Answered> {
     let mut server = Process::spawn(&rig.server, &mut command, tempfile::tempdir()?)?;
     server.wait_bound(PORT, Duration::from_secs(10))?;
 
-    let ask = |feed: &mut Feed, per_second: u32| -> Result<(f64, f64)> {
-        let threads = tasks(server.pid())?;
-        let busy = || -> Result<Duration> {
-            let own: Duration = threads
-                .iter()
-                .map(|thread| machine::cpu_time(*thread))
-                .sum::<Result<_>>()?;
-            Ok(own + rig.busy(End::Server)?)
-        };
-        let (before, busy_before) = (feed.seen(seen::RIGHT)?, busy()?);
+    let threads = tasks(server.pid())?;
+    let busy = || -> Result<Duration> {
+        let own = threads.iter().map(|thread| machine::cpu_time(*thread));
+        Ok(own.sum::<Result<Duration>>()? + rig.busy(End::Server)?)
+    };
+    let ask = |feed: &mut Feed, per_second: u32| -> Result<Rate> {
+        let (count, before) = (feed.seen(seen::RIGHT)?, busy()?);
         let sent = rig.send(feed, Order::Random, Some(per_second), FRAMES)?;
-        let count = feed.seen(seen::RIGHT)? - before;
-        let busy = busy()? - busy_before;
-        Ok((sent.rate(count), count as f64 / busy.as_secs_f64()))
+        let busy = busy()? - before;
+        Ok(Received { sent, busy }.of(feed.seen(seen::RIGHT)? - count))
     };
     let mut best = (0.0, 0);
     for offer in OFFERS {
-        let (rate, _) = ask(feed, offer)?;
-        eprintln!("  coturn, offered {offer}/s: {rate:.0} answered");
-        if rate > best.0 {
-            best = (rate, offer);
+        let answered = ask(feed, offer)?.wall;
+        eprintln!("  coturn, offered {offer}/s: {answered:.0} answered");
+        if answered > best.0 {
+            best = (answered, offer);
         }
     }
     ensure!(best.0 > 0.0, "coturn answers nothing:\n{}", server.output());
-    let (mut rates, mut per_cpu) = (Vec::new(), Vec::new());
-    for _ in 0..BATCHES {
-        let (rate, of_cpu) = ask(feed, best.1)?;
-        rates.push(rate);
-        per_cpu.push(of_cpu);
-    }
+    let rates: Vec<_> = (0..BATCHES)
+        .map(|_| ask(feed, best.1))
+        .collect::<Result<_>>()?;
     decode(&feed.sample()?)?;
     feed.detach("empty", link)?;
-    let answered = Answered {
-        rate: Spread::of(rates),
-        per_cpu: Spread::of(per_cpu),
-    };
+    let answered = Rates::of(&rates);
     let what = format!("answered by coturn, offered {}/s", best.1);
-    part.add(Figure::new(what.clone(), answered.rate, "requests/s"));
-    part.add(Figure::new(what, answered.per_cpu, "requests/s of CPU"));
+    part.add(Figure::new(what.clone(), answered.wall, "packets/s"));
+    part.add(Figure::new(what, answered.cpu, OF_CPU));
     Ok(answered)
 }
 
