@@ -7,7 +7,7 @@
 
 use crate::abi::Endpoint;
 use crate::message::{Doubt, Field, MAX_CONTACTS, Message, Method, SPANS, bounded, header};
-use crate::source::{Repeat, Source, Span};
+use crate::source::{Repeat, Source, Span, Step};
 use crate::swar::{below, byte, digits, equal, first, head, hex_digits, starts, text, token_end};
 use crate::words::{self, Words};
 
@@ -128,6 +128,19 @@ pub struct Scan {
 // SAFETY: repr(C), aligned words (asserted where used); zero is a value of each field.
 unsafe impl Words for Scan {}
 
+/// The steps of a scan.
+struct Steps<'s, S: ?Sized> {
+    scan: &'s mut Scan,
+    source: &'s S,
+}
+
+impl<S: Source + ?Sized> Step for Steps<'_, S> {
+    #[inline(always)]
+    fn step(&mut self) -> bool {
+        self.scan.step(self.source)
+    }
+}
+
 impl Scan {
     /// Scans the message; what is found is left in `message`.
     ///
@@ -142,7 +155,7 @@ impl Scan {
         } else {
             source.len()
         };
-        L::repeat(MAX_STEPS, || self.step(source));
+        L::repeat(MAX_STEPS, Steps { scan: self, source });
         match self.doubt {
             0 if !self.done => Err(Doubt::Truncated),
             0 => self.complete(),

@@ -1,15 +1,15 @@
 //! What a STUN request may be made of does not depend on which loop goes over it.
 
 use nat_common::counter::Counter;
-use nat_common::source::{HostLoop, Repeat};
+use nat_common::source::{HostLoop, Repeat, Step};
 use nat_common::stun::{MAX_ATTRIBUTES, Request};
 
 /// As that of the kernel, which leaves the limit to itself.
 struct Endless;
 
 impl Repeat for Endless {
-    fn repeat(_: u32, mut step: impl FnMut() -> bool) {
-        while step() {}
+    fn repeat(_: u32, mut step: impl Step) {
+        while step.step() {}
     }
 }
 

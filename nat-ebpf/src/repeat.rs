@@ -4,7 +4,7 @@ use core::ffi::c_void;
 use core::ptr;
 
 use aya_ebpf::helpers::generated::bpf_loop;
-use nat_common::source::Repeat;
+use nat_common::source::{Repeat, Step};
 
 /// A loop that the verifier takes for one that may end at any round, so it looks at one round only.
 /// `may_goto` came with kernel 6.9; the kernel ends the loop by itself after eight million rounds.
@@ -12,14 +12,14 @@ pub(crate) struct MayGoto;
 
 impl Repeat for MayGoto {
     #[inline(always)]
-    fn repeat(_limit: u32, mut step: impl FnMut() -> bool) {
+    fn repeat(_limit: u32, mut step: impl Step) {
         loop {
             // SAFETY: jumps out of the loop or does nothing. It may be taken to touch memory, which
             // keeps the state of a step in memory between rounds.
             unsafe {
                 core::arch::asm!("may_goto {out}", out = label { return });
             }
-            if !step() {
+            if !step.step() {
                 return;
             }
         }
@@ -35,18 +35,18 @@ const STEPS: u32 = 1;
 
 impl Repeat for Callback {
     #[inline(always)]
-    fn repeat(limit: u32, mut step: impl FnMut() -> bool) {
-        extern "C" fn call<F: FnMut() -> bool>(_round: u32, step: *mut c_void) -> i64 {
+    fn repeat(limit: u32, mut step: impl Step) {
+        extern "C" fn call<F: Step>(_round: u32, step: *mut c_void) -> i64 {
             // SAFETY: what was given to the helper below, and nobody else has it meanwhile.
             let step = unsafe { &mut *step.cast::<F>() };
             for _ in 0..STEPS {
-                if !step() {
+                if !step.step() {
                     return 1;
                 }
             }
             0
         }
-        fn callback<F: FnMut() -> bool>(_: &F) -> extern "C" fn(u32, *mut c_void) -> i64 {
+        fn callback<F: Step>(_: &F) -> extern "C" fn(u32, *mut c_void) -> i64 {
             call::<F>
         }
         let call = callback(&step);
