@@ -46,9 +46,9 @@ pub(crate) fn demo(style: Style) -> Result<()> {
 
     heading(style, "With sipnat as its STUN server");
     let lab = Lab::new(PLAN)?;
-    let sipnat = Sipnat::start(&lab.pbx, &["--stun"])?;
+    let sipnat = Sipnat::start(&lab.pbx, &["--stun", "--xdp", "native"])?;
     println!(
-        "$ sipnat run --iface eth0 --stun\n{}\n",
+        "$ sipnat run --iface eth0 --stun --xdp native\n{}\n",
         sipnat.log().trim_end()
     );
     let with = call(&lab, Some(PBX), Some(&sipnat), style)?;

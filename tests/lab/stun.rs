@@ -21,8 +21,8 @@ use nat_tests::{
 
 use crate::scene::{Death, SOON, Scene, With, play};
 
-/// sipnat answers STUN.
-const STUN: With = With::Arguments(&["--stun"]);
+/// sipnat answers STUN, in the driver.
+const STUN: With = With::Arguments(&["--stun", "--xdp", "native"]);
 const PLAN: Plan = Plan {
     xdp_replies: true,
     ..Plan::PLAIN_NAT
@@ -406,7 +406,7 @@ fn limit() -> Result<()> {
 fn no_limit() -> Result<()> {
     play(
         PLAN,
-        With::Arguments(&["--stun", "--stun-rate", "0"]),
+        With::Arguments(&["--stun", "--stun-rate", "0", "--xdp", "native"]),
         |scene| {
             let phone = scene.lab.phone();
             let answered = flood(&phone.netns.udp(phone.private)?)?;

@@ -13,7 +13,6 @@ use crate::scene::SOON;
 
 const PLAN: Plan = Plan {
     phones: 2,
-    xdp_replies: true,
     ..Plan::PLAIN_NAT
 };
 
@@ -81,7 +80,7 @@ fn status_says_how_stun_is_answered_and_what_is_in_its_way() -> Result<()> {
     );
     agent.stop()?;
 
-    let options = "--stun --stun-port 3479 --stun-rate 7 --stun-burst 9";
+    let options = "--stun --stun-port 3479 --stun-rate 7 --stun-burst 9 --xdp native";
     let options: Vec<&str> = options.split(' ').collect();
     let agent = Sipnat::start(&lab.pbx, &options)?;
     let status = agent.json(&["status"])?;
