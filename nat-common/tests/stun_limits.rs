@@ -26,7 +26,8 @@ fn no_more_attributes_than_said_are_looked_at() {
     for (attributes, read) in [
         (MAX_ATTRIBUTES, Ok(Counter::StunAnswered)),
         (MAX_ATTRIBUTES + 1, Err(Counter::StunMalformed)),
-        (363, Err(Counter::StunMalformed)),
+        (132, Err(Counter::StunMalformed)),
+        (133, Err(Counter::StunUnusual)),
     ] {
         let message = &request(attributes)[..];
         let mut request = Request::default();

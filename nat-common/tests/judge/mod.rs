@@ -61,7 +61,7 @@ fn read(message: &[u8]) -> Option<Fate> {
         return None;
     }
     let all = attributes(message)?;
-    if all.len() > 32 {
+    if all.len() > 32 || message.len() > 548 {
         return None;
     }
     if !is_classic(message) {
@@ -92,7 +92,7 @@ fn read(message: &[u8]) -> Option<Fate> {
         // MAPPED-ADDRESS, ERROR-CODE, UNKNOWN-ATTRIBUTES, XOR-MAPPED-ADDRESS, and all that may be ignored.
         0x0001 | 0x0009 | 0x000a | 0x0020 | 0x8000.. => true,
         // CHANGE-REQUEST that asks for no change.
-        0x0003 => value == [0; 4],
+        0x0003 => value.len() == 4 && value[3] & 6 == 0,
         _ => false,
     };
     let unknown: Vec<u16> = all
