@@ -11,7 +11,7 @@ use aya::{
         xdp::XdpLinkId,
     },
 };
-use nat_bench_ebpf::{Job, Sample, TEMPLATES, Template, map};
+use nat_bench_ebpf::{CALLS, Job, Sample, TEMPLATES, Template, map};
 use nat_userspace::{loader::DataPath, object};
 
 use crate::rig::{End, Rig};
@@ -66,7 +66,9 @@ impl Feed {
         let mut ebpf = EbpfLoader::new()
             .load(&object)
             .context("cannot load the benchmark's eBPF object")?;
-        for name in ["feed", "send", "empty", "count", "bounce", "answers"] {
+        for name in [
+            "feed", "send", "empty", "calls", "count", "bounce", "answers",
+        ] {
             xdp(&mut ebpf, name)?.load().context(name)?;
         }
         for name in ["feed_tc", "empty_tc"] {
@@ -112,6 +114,7 @@ impl Feed {
         };
         job.picks = picks - 1;
         job.ifindex = ifindex;
+        job.last = 0;
         Ok(self.job.set(0, job, 0)?)
     }
 
@@ -197,6 +200,12 @@ impl Feed {
     pub(crate) fn sample(&self) -> Result<Vec<u8>> {
         let sample = self.sample.get(&0, 0)?;
         Ok(sample.bytes[..sample.len as usize].to_vec())
+    }
+
+    /// What one call of a function takes in a kernel program.
+    pub(crate) fn call(&mut self, count: u32) -> Result<f64> {
+        let calls = repeat(xdp(&mut self.ebpf, "calls")?, count)?;
+        Ok((calls - self.nothing(Way::In, count)?) / f64::from(CALLS))
     }
 
     /// What one run of the empty program takes, with nobody to feed it.

@@ -54,6 +54,15 @@ pub(crate) fn bench() -> Result<Part> {
         ..Sizes::default()
     };
 
+    let calls = (0..BATCHES)
+        .map(|_| feed.call(RUNS))
+        .collect::<Result<_>>()?;
+    part.add(Figure::new(
+        "a call and its return, in any kernel program",
+        Spread::of(calls),
+        "ns",
+    ));
+
     let start = std::time::Instant::now();
     let mut path = Loader::new(&object).sizes(sizes(1 << 16, 1 << 14)).load()?;
     part.add(Figure::new(

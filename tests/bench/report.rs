@@ -127,6 +127,10 @@ impl Figure {
         self
     }
 
+    pub(crate) fn median(&self) -> f64 {
+        self.spread.median
+    }
+
     /// What there is to say against it.
     fn verdict(&self) -> &'static str {
         let Some(goal) = &self.goal else {

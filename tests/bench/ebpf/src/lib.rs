@@ -9,6 +9,9 @@ pub const EDITS: usize = 8;
 /// Frames that are sent in turn, at most.
 pub const TEMPLATES: u32 = 1024;
 
+/// How many calls the program `calls` makes.
+pub const CALLS: u32 = 16;
+
 /// Names of the maps.
 pub mod map {
     /// `Array<Job>`, one entry.
@@ -55,6 +58,10 @@ pub struct Job {
     pub random: u32,
     /// `send`: the interface on which to send.
     pub ifindex: u32,
+    /// `feed`: bytes of the packet that was fed last.
+    pub last: u32,
+    /// Unused, zero.
+    pub reserved: u32,
 }
 
 /// What is written into a frame; [`PICKED`] says from which identity.

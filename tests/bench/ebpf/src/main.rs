@@ -4,21 +4,22 @@
 #![no_main]
 
 use core::ffi::c_void;
+use core::hint::black_box;
 
 use aya_ebpf::bindings::{
     TC_ACT_UNSPEC,
     xdp_action::{XDP_ABORTED, XDP_DROP, XDP_PASS, XDP_REDIRECT, XDP_TX},
 };
 use aya_ebpf::helpers::generated::{
-    bpf_ktime_get_ns, bpf_redirect, bpf_skb_store_bytes, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len,
-    bpf_xdp_load_bytes, bpf_xdp_store_bytes,
+    bpf_ktime_get_ns, bpf_redirect, bpf_skb_store_bytes, bpf_xdp_adjust_head, bpf_xdp_adjust_tail,
+    bpf_xdp_get_buff_len, bpf_xdp_load_bytes, bpf_xdp_store_bytes,
 };
 use aya_ebpf::macros::{classifier, map, xdp};
 use aya_ebpf::maps::{Array, PerCpuArray, ProgramArray};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use nat_bench_ebpf::{
-    CHECKSUM, DESTINATION, EDITS, Edit, FRAME, Job, SOURCE, Sample, TEMPLATES as MOST, Template,
-    UDP, address, digits, edit, hex, identity, port, seen,
+    CALLS, CHECKSUM, DESTINATION, EDITS, Edit, FRAME, Job, SOURCE, Sample, TEMPLATES as MOST,
+    Template, UDP, address, digits, edit, hex, identity, port, seen,
 };
 
 /// What to write next.
@@ -45,12 +46,43 @@ static SEEN: PerCpuArray<u64> = PerCpuArray::with_max_entries(seen::COUNT, 0);
 #[map]
 static SAMPLE: Array<Sample> = Array::with_max_entries(1, 0);
 
+/// An empty program, but that it calls a function [`nat_bench_ebpf::CALLS`] times.
+#[xdp(frags)]
+pub(crate) fn calls(_ctx: XdpContext) -> u32 {
+    let mut sum = 0;
+    for _ in 0..CALLS {
+        sum = called(sum);
+    }
+    black_box(sum);
+    XDP_PASS
+}
+
+#[inline(never)]
+fn called(number: u32) -> u32 {
+    black_box(number)
+}
+
 /// Writes the next message into the packet, and hands it on.
 #[xdp(frags)]
 pub(crate) fn feed(ctx: XdpContext) -> u32 {
+    let Some(job) = JOB.get_ptr_mut(0) else {
+        return XDP_ABORTED;
+    };
+    // The packet is the one of before, and may have grown at its head.
+    //
+    // SAFETY: a valid value; one CPU at a time feeds. A valid context.
+    unsafe {
+        let grown = bpf_xdp_get_buff_len(ctx.ctx) as i32 - (*job).last as i32;
+        if (*job).last != 0 && grown > 0 {
+            bpf_xdp_adjust_head(ctx.ctx, grown);
+        }
+    }
     if write(&Xdp(&ctx)).is_some() {
-        // SAFETY: nothing is left to drop.
-        unsafe { XDP.tail_call(&ctx, 0) };
+        // SAFETY: as above. Nothing is left to drop.
+        unsafe {
+            (*job).last = bpf_xdp_get_buff_len(ctx.ctx) as u32;
+            XDP.tail_call(&ctx, 0);
+        }
     }
     XDP_ABORTED
 }
