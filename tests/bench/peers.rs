@@ -89,15 +89,17 @@ pub(crate) fn bench() -> Result<Part> {
     Ok(part)
 }
 
-/// Makes the server a router, behind which is the PBX: a device that takes everything.
+/// Makes the server a router, and where the PBX should be is nobody who listens.
 fn route(rig: &Rig) -> Result<()> {
-    rig.server.ip("link add out type dummy\n\
+    rig.server.ip("link add out type veth peer name sink\n\
          link set out up\n\
+         link set sink up\n\
          addr add 198.51.100.1/24 dev out\n\
-         addr add 203.0.113.2/24 dev bserver\n\
          addr del 203.0.113.10/24 dev bserver\n\
+         addr add 203.0.113.2/24 dev bserver\n\
          route replace default via 203.0.113.1\n\
-         route add 203.0.113.10/32 dev out\n")?;
+         route add 203.0.113.10/32 dev out\n\
+         neigh add 203.0.113.10 lladdr 02:00:00:00:00:03 dev out nud permanent\n")?;
     rig.server.sysctl("ipv4/ip_forward", "1")
 }
 
