@@ -67,9 +67,10 @@ pub(crate) const LAB: [Program; 15] = [
 ];
 
 /// What the benchmarks run.
-pub(crate) const BENCH: [Program; 3] = [
+pub(crate) const BENCH: [Program; 4] = [
     Program::new("ip", "iproute2", "makes the network namespaces"),
-    Program::new("ethtool", "ethtool", "switches what veth does"),
+    Program::new("nft", "nftables", "sets up the kernel's NAT and SIP ALG"),
+    Program::new("taskset", "util-linux", "keeps a server on one core"),
     Program::new("turnserver", "coturn", "is the STUN server to compare with"),
 ];
 
