@@ -120,25 +120,17 @@ fn fetch(series: Series, into: &Path) -> Result<()> {
     let unpacked = into.join("unpacked");
     archive.unpack(&package, &unpacked)?;
     archive.unpack(SHELL, &unpacked)?;
-    let find = |name: &str| {
-        let files = files(&unpacked)?;
-        let mut found = files.into_iter().filter(|path| is_called(path, name));
-        found.next().with_context(|| format!("no {name} in it"))
-    };
-    fs::copy(find("vmlinuz")?, into.join("vmlinuz"))?;
-    fs::copy(find("busybox")?, into.join("busybox"))?;
+    let release = package.trim_start_matches("linux-image-");
+    let kernel = unpacked.join(format!("boot/vmlinuz-{release}"));
+    let shell = ["bin/busybox", "usr/bin/busybox"].map(|path| unpacked.join(path));
+    let shell = shell.iter().find(|path| path.exists());
+    let shell = shell.with_context(|| format!("no program in {SHELL}"))?;
+    fs::copy(&kernel, into.join("vmlinuz")).with_context(|| format!("no {}", kernel.display()))?;
+    fs::copy(shell, into.join("busybox"))?;
     modules(&unpacked, into).with_context(|| format!("modules of {package}"))?;
     fs::remove_dir_all(unpacked)?;
     fs::remove_dir_all(into.join("apt"))?;
     Ok(())
-}
-
-/// `vmlinuz-6.1.0-56-cloud-amd64` is called `vmlinuz`.
-fn is_called(path: &Path, name: &str) -> bool {
-    let rest = path
-        .file_name()
-        .and_then(|file| file.to_str()?.strip_prefix(name));
-    path.is_file() && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
 }
 
 /// All files below a directory, through no link.

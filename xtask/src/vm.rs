@@ -8,7 +8,7 @@ use std::{
     time::Instant,
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use serde::Deserialize;
 
 use crate::{
@@ -34,6 +34,8 @@ const PROGRAMS: [&str; 9] = [
 const EXTENSIONS: [&str; 2] = ["libxt_NFQUEUE.so", "libxt_udp.so"];
 const EXTENSIONS_IN: &str = "/usr/lib/x86_64-linux-gnu/xtables";
 
+/// The test binaries.
+const TESTS: [&str; 2] = ["test_run", "lab"];
 /// What is run in there, and by what name.
 const STEPS: &str = "\
 test-run /usr/bin/test_run
@@ -82,10 +84,12 @@ fn build(workspace: &Workspace, install: Install) -> Result<Vec<(PathBuf, PathBu
         .stderr(Stdio::inherit());
     eprintln!("$ {}", command::line(&cargo));
     let mut programs = vec![("/usr/bin/sipnat".into(), agent)];
-    for (name, binary) in executables(&command::output(&mut cargo)?) {
-        programs.push((Path::new("/usr/bin").join(name), binary));
+    let built = executables(&command::output(&mut cargo)?);
+    for name in TESTS {
+        let binary = built.iter().find(|(built, _)| built == name);
+        let (_, binary) = binary.with_context(|| format!("cargo did not build {name}"))?;
+        programs.push((Path::new("/usr/bin").join(name), binary.clone()));
     }
-    ensure!(programs.len() == 3, "not the test binaries: {programs:?}");
     Ok(programs)
 }
 
