@@ -142,6 +142,7 @@ fn answerable() -> Vec<(Vec<u8>, &'static str)> {
         // CHANGE-REQUEST: no change, other port, other address, both; and none at all.
         (request(&[(0x0003, &[0; 4])]), ok),
         (classic(&[(0x0003, &[0; 4])]), ok),
+        (classic(&[(0x0003, &[0xff, 0xff, 0xff, 0xf9])]), ok),
         (request(&[(0x0003, &[0, 0, 0, 2])]), refused),
         (request(&[(0x0003, &[0, 0, 0, 4])]), refused),
         (classic(&[(0x0003, &[0, 0, 0, 6])]), refused),
