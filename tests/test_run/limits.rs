@@ -1,35 +1,22 @@
 //! What the verifier and the programs bear.
 
-use nat_userspace::{loader::Loops, preflight::Kernel};
+use nat_userspace::loader::Loops;
 
 use crate::frames::{ADVERTISED, INVITE, PHONE, in_dialog, inbound, outbound};
-use crate::run::Path;
-
-/// The first kernel that has `may_goto`.
-const MAY_GOTO: Kernel = Kernel(6, 9);
+use crate::run::{Path, loops};
 
 /// The kernel's limit is a million, which another kernel may need more of.
 #[test]
 fn verified_instructions() {
-    let kernel = Kernel::running().expect("a version");
-    if kernel < MAY_GOTO {
-        println!("skipped: may_goto needs kernel {MAY_GOTO}, this is {kernel}");
-    } else {
-        verified_with(Loops::MayGoto);
+    for loops in loops() {
+        verified_with(*loops);
     }
-    verified_with(Loops::BpfLoop);
 }
 
-/// What the kernel was asked for is what it has.
+/// What the loader finds out by asking the kernel.
 #[test]
-fn the_probe_finds_the_faster_loop() {
-    let kernel = Kernel::running().expect("a version");
-    let expected = if kernel < MAY_GOTO {
-        Loops::BpfLoop
-    } else {
-        Loops::MayGoto
-    };
-    assert_eq!(Path::new().0.loops, expected, "on kernel {kernel}");
+fn the_faster_loop_is_taken() {
+    assert_eq!(Path::new().0.loops, loops()[0]);
 }
 
 fn verified_with(loops: Loops) {

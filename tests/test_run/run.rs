@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use aya::programs::{TestRun as _, TestRunOptions};
 use nat_common::abi::{Binding, Endpoint, Policy, origin};
 use nat_common::counter::{Counter, Kind};
-use nat_userspace::loader::{DataPath, Loader, Sizes};
+use nat_userspace::loader::{DataPath, Loader, Loops, Sizes};
 use nat_userspace::object;
 use nat_userspace::prefix::Prefix;
+use nat_userspace::preflight::Kernel;
 use nat_userspace::tables;
 
 use crate::frames;
@@ -18,6 +19,19 @@ pub(crate) const XDP_TX: u32 = 3;
 /// -1: what comes next is left to other programs.
 pub(crate) const TC_ACT_UNSPEC: u32 = u32::MAX;
 pub(crate) const TC_ACT_REDIRECT: u32 = 7;
+
+/// How the programs can loop on this kernel, the faster way first.
+pub(crate) fn loops() -> &'static [Loops] {
+    /// The first that has `may_goto`.
+    const MAY_GOTO: Kernel = Kernel(6, 9);
+    let kernel = Kernel::running().expect("a version");
+    if kernel < MAY_GOTO {
+        println!("skipped: loops by may_goto, which needs kernel {MAY_GOTO}; this is {kernel}");
+        &[Loops::BpfLoop]
+    } else {
+        &[Loops::MayGoto, Loops::BpfLoop]
+    }
+}
 
 /// Both programs and their maps.
 pub(crate) struct Path(pub(crate) DataPath);

@@ -40,7 +40,7 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     String::from_utf8(output.stdout).with_context(|| format!("`{line}` printed no text"))
 }
 
-/// Says what is run, runs it, shows every line that it prints, and lets it be read.
+/// Says what is run, runs it, and lets every line be read that it prints.
 pub(crate) fn follow(command: &mut Command, mut read: impl FnMut(&str)) -> Result<()> {
     let line = line(command);
     eprintln!("$ {line}");
@@ -54,7 +54,6 @@ pub(crate) fn follow(command: &mut Command, mut read: impl FnMut(&str)) -> Resul
         let line = line?;
         let line = String::from_utf8_lossy(&line);
         let line = line.trim_end_matches('\r');
-        println!("{line}");
         read(line);
     }
     let status = child.wait()?;

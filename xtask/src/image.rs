@@ -38,6 +38,15 @@ impl Series {
             Self::V6_12 => "trixie",
         }
     }
+
+    /// Modules that other kernels do not have, or not as modules.
+    const fn modules(self) -> &'static [&'static str] {
+        match self {
+            // Named counters of nft, later a part of nf_tables.
+            Self::V6_1 => &["nft_objref"],
+            Self::V6_12 => &[],
+        }
+    }
 }
 
 /// For virtual machines, and therefore small; with BTF, JIT and pktgen.
@@ -127,7 +136,7 @@ fn fetch(series: Series, into: &Path) -> Result<()> {
     let shell = shell.with_context(|| format!("no program in {SHELL}"))?;
     fs::copy(&kernel, into.join("vmlinuz")).with_context(|| format!("no {}", kernel.display()))?;
     fs::copy(shell, into.join("busybox"))?;
-    modules(&unpacked, into).with_context(|| format!("modules of {package}"))?;
+    modules(series, &unpacked, into).with_context(|| format!("modules of {package}"))?;
     fs::remove_dir_all(unpacked)?;
     fs::remove_dir_all(into.join("apt"))?;
     Ok(())
@@ -148,7 +157,7 @@ fn files(directory: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// Copies what is needed of the modules, and writes down in which order it is loaded.
-fn modules(unpacked: &Path, into: &Path) -> Result<()> {
+fn modules(series: Series, unpacked: &Path, into: &Path) -> Result<()> {
     let files = files(unpacked)?;
     let all = files.iter().filter_map(|path| {
         let file = path.file_name()?.to_str()?;
@@ -157,7 +166,7 @@ fn modules(unpacked: &Path, into: &Path) -> Result<()> {
     });
     let all: BTreeMap<String, &Path> = all.collect();
     let mut order = Vec::new();
-    for name in MODULES {
+    for name in MODULES.iter().chain(series.modules()) {
         load(name, &all, into, &mut order)?;
     }
     let order: String = order.iter().map(|name| format!("{name}.ko\n")).collect();

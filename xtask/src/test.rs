@@ -165,7 +165,10 @@ fn run(
             cargo.env("RUST_TEST_THREADS", LAB_THREADS);
         }
         let failed_before = outcome.counts.failed;
-        if let Err(error) = command::follow(&mut cargo, |line| outcome.read(line)) {
+        if let Err(error) = command::follow(&mut cargo, |line| {
+            println!("{line}");
+            outcome.read(line);
+        }) {
             // It may be a build that failed, or a test binary that crashed: both without a result line.
             if outcome.counts.failed == failed_before {
                 outcome.fail(&format!("{error:#}"));

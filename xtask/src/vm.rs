@@ -5,6 +5,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    thread,
     time::Instant,
 };
 
@@ -27,9 +28,7 @@ const EMULATOR: Program = Program::new(
 );
 
 /// Programs of this machine that tests use in there.
-const PROGRAMS: [&str; 9] = [
-    "ip", "tc", "nft", "iptables", "ethtool", "setpriv", "setarch", "unshare", "sipp",
-];
+const PROGRAMS: [&str; 5] = ["ip", "tc", "nft", "iptables", "sipp"];
 /// What iptables loads for the rules of the lab.
 const EXTENSIONS: [&str; 2] = ["libxt_NFQUEUE.so", "libxt_udp.so"];
 const EXTENSIONS_IN: &str = "/usr/lib/x86_64-linux-gnu/xtables";
@@ -38,8 +37,9 @@ const EXTENSIONS_IN: &str = "/usr/lib/x86_64-linux-gnu/xtables";
 const TESTS: [&str; 2] = ["test_run", "lab"];
 /// What is run in there, and by what name.
 const STEPS: &str = "\
-test-run /usr/bin/test_run
-lab /usr/bin/lab agent:: slide::
+test-run /usr/bin/test_run --show-output
+agent /usr/bin/lab agent::ready agent::one_agent agent::a_driver agent::the_clsact agent::what_was_kept agent::a_new agent::detach
+slide /usr/bin/lab slide::
 ";
 
 /// All is over long before, and what hangs is ended.
@@ -55,19 +55,30 @@ pub(crate) fn test(
 ) -> Vec<(&'static str, Outcome)> {
     let start = Instant::now();
     let built = build(workspace, install).map_err(|error| format!("{error:#}"));
-    let mut built_in = start.elapsed();
-    let tested = kernels.iter().map(|&series| {
+    let built_in = start.elapsed();
+    let test = &|series: Series| {
         let start = Instant::now();
         let mut outcome = match &built {
             Ok(programs) => run(workspace, series, programs)
                 .unwrap_or_else(|error| Outcome::failed(&format!("{error:#}"))),
             Err(error) => Outcome::failed(error),
         };
-        // The first takes the blame for the build.
-        outcome.time = start.elapsed() + std::mem::take(&mut built_in);
+        outcome.time = built_in + start.elapsed();
         (series.name(), outcome)
-    });
-    tested.collect()
+    };
+    // All at once: they wait as much as they compute.
+    thread::scope(|scope| {
+        let threads: Vec<_> = kernels
+            .iter()
+            .map(|&series| scope.spawn(move || test(series)))
+            .collect();
+        let ended = threads.into_iter().map(|thread| {
+            thread
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        });
+        ended.collect()
+    })
 }
 
 /// The agent and the test binaries, each with the path that it gets in there.
@@ -116,7 +127,7 @@ fn run(workspace: &Workspace, series: Series, programs: &[(PathBuf, PathBuf)]) -
     let files = workspace
         .target
         .join(format!("kernel-{}.cpio", series.name()));
-    fs::write(&files, initramfs(&image, programs)?.finish())?;
+    fs::write(&files, initramfs(workspace, &image, programs)?.finish())?;
 
     let mut emulator = Command::new("timeout");
     emulator
@@ -135,6 +146,7 @@ fn run(workspace: &Workspace, series: Series, programs: &[(PathBuf, PathBuf)]) -
     let mut outcome = Outcome::default();
     let mut ended = false;
     let result = command::follow(&mut emulator, |line| {
+        println!("{}: {line}", series.name());
         outcome.read(line);
         ended |= line == END;
         if let Some(name) = line.strip_prefix("vm: failed ") {
@@ -151,7 +163,11 @@ fn run(workspace: &Workspace, series: Series, programs: &[(PathBuf, PathBuf)]) -
     Ok(outcome)
 }
 
-fn initramfs(image: &Image, programs: &[(PathBuf, PathBuf)]) -> Result<Initramfs> {
+fn initramfs(
+    workspace: &Workspace,
+    image: &Image,
+    programs: &[(PathBuf, PathBuf)],
+) -> Result<Initramfs> {
     let mut files = Initramfs::default();
     for directory in ["/bin", "/dev", "/proc", "/sys", "/run", "/tmp"] {
         files.directory(Path::new(directory));
@@ -166,6 +182,12 @@ fn initramfs(image: &Image, programs: &[(PathBuf, PathBuf)]) -> Result<Initramfs
         order.push_str(&format!("{}\n", name.display()));
     }
     files.file(Path::new("/modules/order"), order.as_bytes());
+    // Tests look for it from the directory of their crate.
+    files.directory(&workspace.root.join("tests"));
+    for input in fs::read_dir(workspace.root.join("fuzz/corpus/stun"))? {
+        let input = input?.path();
+        files.copy(&input, &input)?;
+    }
     for (path, binary) in programs {
         files.program(path, binary)?;
     }
