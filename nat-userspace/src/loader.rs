@@ -260,15 +260,9 @@ impl<'o> Loader<'o> {
             .context("cannot load the eBPF object")?;
 
         let loops = match self.loops {
-            Some(loops) => loops,
-            None => Loops::probe(&mut ebpf)?,
+            Some(loops) => verify(&mut ebpf, loops)?,
+            None => verify_either(&mut ebpf)?,
         };
-        xdp(&mut ebpf, loops.ingress())?
-            .load()
-            .map_err(|e| refused(INGRESS, e))?;
-        classifier(&mut ebpf, loops.egress())?
-            .load()
-            .map_err(|e| refused(EGRESS, e))?;
 
         let mut tables = Tables::take(&mut ebpf)?;
         tables
@@ -355,6 +349,30 @@ impl<'o> Loader<'o> {
             config.stun_mask = stun - 1;
         }
         Ok(config)
+    }
+}
+
+/// Has the kernel verify and load both programs.
+fn verify(ebpf: &mut Ebpf, loops: Loops) -> Result<Loops> {
+    xdp(ebpf, loops.ingress())?
+        .load()
+        .map_err(|e| refused(INGRESS, e))?;
+    classifier(ebpf, loops.egress())?
+        .load()
+        .map_err(|e| refused(EGRESS, e))?;
+    Ok(loops)
+}
+
+/// The same, looping as the kernel likes. A kernel may have `may_goto`, and a verifier that does not get through the
+/// programs with it.
+fn verify_either(ebpf: &mut Ebpf) -> Result<Loops> {
+    let first = Loops::probe(ebpf)?;
+    match verify(ebpf, first) {
+        Err(error) if first == Loops::MayGoto && error.is::<Rejected>() => {
+            debug!("trying bpf_loop instead: {error}");
+            verify(ebpf, Loops::BpfLoop).map_err(|_also| error)
+        }
+        result => result,
     }
 }
 
