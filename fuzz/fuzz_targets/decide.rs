@@ -8,7 +8,7 @@ use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use nat_common::abi::{Binding, DialogKey, Endpoint, Policy, SECOND, flag};
 use nat_common::counter::Counter;
-use nat_common::engine::{self, Env as _};
+use nat_common::engine::{self, Env as _, Text as _};
 use nat_common::message::{Field, Message, Method, header};
 
 #[path = "../../nat-common/tests/world/mod.rs"]
