@@ -132,12 +132,11 @@ fn sent<L: Repeat>(ctx: &TcContext) -> (Counter, i32) {
     if ctx.data_end() - ctx.data() < len as usize {
         let _ = ctx.pull_data(len);
     }
-    let counter =
-        match find::<Out>(&ctx.into(), &room).and_then(|()| read::<Out, L>(&ctx.into(), &room)) {
-            Ok(()) => aim::<L>(ctx, &room),
-            Err(Counter::OutFragment) => follow(&room),
-            Err(counter) => return leave(counter),
-        };
+    let counter = match look::<L>(ctx, &room) {
+        Ok(()) => aim::<L>(ctx, &room),
+        Err(Counter::OutFragment) => follow(&room),
+        Err(counter) => return leave(counter),
+    };
     let (datagram, to) = (room.datagram(), room.aim());
     if *to == datagram.destination {
         return leave(counter);
@@ -152,8 +151,15 @@ fn sent<L: Repeat>(ctx: &TcContext) -> (Counter, i32) {
     (counter, action)
 }
 
-/// Logs a redirect. A function of its own, or its room on the stack would be missing further down: "combined stack size of
-/// 6 calls is 544. Too large" (6.1, where every frame is rounded up to 32 bytes).
+/// First and second stage of what is sent. A function of its own, as is the next: their room on the stack would be missing
+/// further down, "combined stack size of 6 calls is 544. Too large" (6.1, where every frame is rounded up to 32 bytes).
+#[inline(never)]
+fn look<L: Repeat>(ctx: &TcContext, room: &Room) -> Result<(), Counter> {
+    find::<Out>(&ctx.into(), room)?;
+    read::<Out, L>(&ctx.into(), room)
+}
+
+/// Logs a redirect.
 #[inline(never)]
 fn say(ctx: &TcContext, from: &Endpoint, to: &Endpoint) {
     debug!(
