@@ -47,6 +47,8 @@ pub struct Options {
     pub keep: bool,
     /// Kernel programs from a file instead of those in this binary.
     pub object: Option<PathBuf>,
+    /// Have the verifier say all that it can.
+    pub verifier_log: bool,
     /// How the XDP program is run, if not as suits the interface best.
     pub xdp: Option<XdpMode>,
     /// Use the clsact qdisc even where there is tcx.
@@ -78,6 +80,7 @@ pub async fn run(options: Options) -> Result<()> {
         .policy(options.policy)
         .shadow(options.shadow)
         .stun(options.stun)
+        .verifier_log(options.verifier_log)
         .log(log::max_level());
     let ended = match start(&net, loader, &links, &options, &mut state).await {
         Ok((path, addresses)) => {

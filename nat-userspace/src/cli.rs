@@ -331,6 +331,7 @@ impl From<Run> for agent::Options {
             stun,
             keep: run.keep,
             object: run.bpf_object,
+            verifier_log: run.verifier_log,
             xdp: run.xdp.mode(),
             clsact: run.clsact,
         }

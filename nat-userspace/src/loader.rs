@@ -149,6 +149,7 @@ pub struct Loader<'o> {
     shadow: bool,
     loops: Option<Loops>,
     log: LevelFilter,
+    verifier_log: bool,
 }
 
 impl<'o> Loader<'o> {
@@ -165,6 +166,7 @@ impl<'o> Loader<'o> {
             shadow: false,
             loops: None,
             log: LevelFilter::Off,
+            verifier_log: false,
         }
     }
 
@@ -230,6 +232,14 @@ impl<'o> Loader<'o> {
         self
     }
 
+    /// Have the verifier say how it came to refuse a program, not only why. That may be a hundred megabytes, and take
+    /// as many seconds as it takes to write them.
+    #[must_use]
+    pub fn verifier_log(mut self, wanted: bool) -> Self {
+        self.verifier_log = wanted;
+        self
+    }
+
     /// Makes and fills the maps, and loads both programs.
     ///
     /// # Errors
@@ -241,6 +251,11 @@ impl<'o> Loader<'o> {
             0
         } else {
             self.log as u8
+        };
+        let said = if self.verifier_log {
+            VerifierLogLevel::DEBUG | VerifierLogLevel::STATS
+        } else {
+            VerifierLogLevel::STATS
         };
         let mut ebpf = EbpfLoader::new()
             .map_max_entries(map::INBOUND, self.sizes.transactions)
@@ -255,7 +270,7 @@ impl<'o> Loader<'o> {
             .map_max_entries(map::CONTACTS, self.sizes.bindings)
             // Not there when the programs log nothing.
             .override_global(aya_log::LEVEL, &log, false)
-            .verifier_log_level(VerifierLogLevel::DEBUG | VerifierLogLevel::STATS)
+            .verifier_log_level(said)
             .load(self.object)
             .context("cannot load the eBPF object")?;
 

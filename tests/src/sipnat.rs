@@ -13,7 +13,7 @@ use crate::{
 
 const READY: &str = "sipnat: ready on ";
 // Busy machines are slow at verifying programs and at freeing them.
-const START: Duration = Duration::from_secs(30);
+const START: Duration = Duration::from_secs(120);
 const STOP: Duration = Duration::from_secs(15);
 
 /// A running `sipnat run`.

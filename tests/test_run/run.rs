@@ -1,15 +1,23 @@
 //! A data path that is loaded, and not attached.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    ops::{Deref, DerefMut},
+    sync::{Mutex, OnceLock},
+    thread,
+};
 
-use aya::programs::{TestRun as _, TestRunOptions};
-use nat_common::abi::{Binding, Endpoint, Policy, origin};
+use aya::{
+    maps::{LpmTrie, MapData},
+    programs::{TestRun as _, TestRunOptions},
+};
+use nat_common::abi::{Binding, Endpoint, Policy, PolicyRule, Record, Set, origin};
 use nat_common::counter::{Counter, Kind};
 use nat_userspace::loader::{DataPath, Loader, Loops, Sizes};
 use nat_userspace::object;
 use nat_userspace::prefix::Prefix;
 use nat_userspace::preflight::Kernel;
-use nat_userspace::tables;
+use nat_userspace::tables::{self, Tables};
 
 use crate::frames;
 
@@ -20,44 +28,158 @@ pub(crate) const XDP_TX: u32 = 3;
 pub(crate) const TC_ACT_UNSPEC: u32 = u32::MAX;
 pub(crate) const TC_ACT_REDIRECT: u32 = 7;
 
+/// The first kernel whose verifier is known to get through the programs with `may_goto`, which came with 6.9.
+pub(crate) const MAY_GOTO: Kernel = Kernel(6, 18);
+
 /// How the programs can loop on this kernel, the faster way first.
 pub(crate) fn loops() -> &'static [Loops] {
-    /// The first that has `may_goto`.
-    const MAY_GOTO: Kernel = Kernel(6, 9);
-    let kernel = Kernel::running().expect("a version");
-    if kernel < MAY_GOTO {
-        println!("skipped: loops by may_goto, which needs kernel {MAY_GOTO}; this is {kernel}");
-        &[Loops::BpfLoop]
-    } else {
-        &[Loops::MayGoto, Loops::BpfLoop]
+    static LOOPS: OnceLock<&[Loops]> = OnceLock::new();
+    LOOPS.get_or_init(|| {
+        let object = object::read(None).expect(NO_OBJECT);
+        let path = Loader::new(&object).sizes(SMALL).load().expect(NO_PATH);
+        match path.loops {
+            Loops::MayGoto => &[Loops::MayGoto, Loops::BpfLoop],
+            Loops::BpfLoop => {
+                let kernel = Kernel::running().expect("a version");
+                println!("skipped: loops by may_goto, known to load on kernel {MAY_GOTO}; this is {kernel}");
+                &[Loops::BpfLoop]
+            }
+        }
+    })
+}
+
+const NO_OBJECT: &str = "the kernel programs; `cargo xtask test` builds them";
+const NO_PATH: &str = "it takes root, and a kernel of 6.1 or later";
+
+/// No larger than tests need it.
+const SMALL: Sizes = Sizes {
+    transactions: 64,
+    pending: 64,
+    peers: 64,
+    fragments: 64,
+    history: 64,
+    buckets: 64,
+    stun: 64,
+    bindings: 64,
+};
+
+/// Both programs and their maps.
+pub(crate) struct Path(pub(crate) Lent);
+
+/// A data path. To verify one takes a second, on a kernel that is emulated several: those with the usual settings are kept
+/// for the next test, emptied.
+pub(crate) struct Lent {
+    path: Option<DataPath>,
+    usual: bool,
+}
+
+/// Nobody has them just now.
+static IDLE: Mutex<Vec<DataPath>> = Mutex::new(Vec::new());
+
+impl From<DataPath> for Lent {
+    /// One of its own settings, that nobody else gets.
+    fn from(path: DataPath) -> Self {
+        Self {
+            path: Some(path),
+            usual: false,
+        }
     }
 }
 
-/// Both programs and their maps.
-pub(crate) struct Path(pub(crate) DataPath);
+impl Deref for Lent {
+    type Target = DataPath;
+
+    fn deref(&self) -> &DataPath {
+        self.path.as_ref().expect("not dropped")
+    }
+}
+
+impl DerefMut for Lent {
+    fn deref_mut(&mut self) -> &mut DataPath {
+        self.path.as_mut().expect("not dropped")
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        // After a test that failed, nobody knows what is in there.
+        if !self.usual || thread::panicking() {
+            return;
+        }
+        if let Some(mut path) = self.path.take() {
+            forget(&mut path).expect("maps that can be emptied");
+            IDLE.lock().expect("no test failed here").push(path);
+        }
+    }
+}
+
+/// All that was learned, and what tests say of policies.
+fn forget(path: &mut DataPath) -> anyhow::Result<()> {
+    let Tables {
+        config: _,
+        policy,
+        dialogs,
+        contacts,
+        inbound,
+        outbound,
+        pending,
+        peers,
+        fragments,
+        history,
+        addresses: _,
+        stun: _,
+        counters: _,
+    } = &mut path.tables;
+    for (key, _) in tables::entries(dialogs)? {
+        dialogs.remove(&key)?;
+    }
+    for (key, _) in tables::entries(contacts)? {
+        contacts.remove(&key)?;
+    }
+    for table in [inbound, outbound, pending, peers, fragments] {
+        for i in 0..table.len() {
+            table.set(i, Set::default(), 0)?;
+        }
+    }
+    for i in 0..history.len() {
+        history.set(i, Record::default(), 0)?;
+    }
+    let rules: Vec<_> = policy.iter().collect::<Result<_, _>>()?;
+    for (key, _) in rules {
+        policy.remove(&key)?;
+    }
+    set(policy, "default", Policy::Auto)
+}
+
+/// Sets the policy of a prefix.
+fn set(
+    policies: &mut LpmTrie<MapData, [u8; 16], PolicyRule>,
+    prefix: &str,
+    policy: Policy,
+) -> anyhow::Result<()> {
+    let prefix: Prefix = prefix.parse()?;
+    let rule = PolicyRule {
+        policy: policy as u8,
+        origin: origin::USER,
+        reserved: [0; 2],
+    };
+    Ok(policies.insert(&prefix.key(), rule, 0)?)
+}
 
 impl Path {
     /// Loads them anew, policy `auto`.
     pub(crate) fn new() -> Self {
-        Self::with(|loader| loader)
+        let idle = IDLE.lock().expect("no test failed here").pop();
+        let path = idle.or_else(|| Self::with(|loader| loader).0.path.take());
+        Self(Lent { path, usual: true })
     }
 
     /// The same with other settings.
     pub(crate) fn with(settings: impl FnOnce(Loader<'_>) -> Loader<'_>) -> Self {
-        let object =
-            object::read(None).expect("the kernel programs; `cargo xtask test` builds them");
-        let sizes = Sizes {
-            transactions: 64,
-            pending: 64,
-            peers: 64,
-            fragments: 64,
-            history: 64,
-            buckets: 64,
-            stun: 64,
-            bindings: 64,
-        };
-        let path = settings(Loader::new(&object).sizes(sizes)).load();
-        Self(path.expect("it takes root, and a kernel of 6.1 or later"))
+        let object = object::read(None).expect(NO_OBJECT);
+        // What the kernel takes was asked once.
+        let loader = Loader::new(&object).sizes(SMALL).loops(loops()[0]);
+        Self(settings(loader).load().expect(NO_PATH).into())
     }
 
     /// The programs run on one frame: what they return, and the frame as it then is.
@@ -160,17 +282,7 @@ impl Path {
 
     /// Sets the policy of a prefix.
     pub(crate) fn policy(&mut self, prefix: &str, policy: Policy) {
-        let prefix: Prefix = prefix.parse().expect("a prefix");
-        let rule = nat_common::abi::PolicyRule {
-            policy: policy as u8,
-            origin: origin::USER,
-            reserved: [0; 2],
-        };
-        self.0
-            .tables
-            .policy
-            .insert(&prefix.key(), rule, 0)
-            .expect("a rule");
+        set(&mut self.0.tables.policy, prefix, policy).expect("a rule");
     }
 
     /// The active dialog ends.
