@@ -7,9 +7,10 @@ use aya::{
     Ebpf, EbpfLoader,
     maps::{Array, MapData, PerCpuArray, ProgramArray},
     programs::{
-        ProgramFd, SchedClassifier, TestRun, TestRunAttrs, TestRunOptions, TestRunResult, Xdp,
-        xdp::XdpLinkId,
+        ProgramFd, SchedClassifier, TcAttachType, TestRun, TestRunAttrs, TestRunOptions,
+        TestRunResult, Xdp, tc, xdp::XdpLinkId,
     },
+    util::KernelVersion,
 };
 use nat_bench_ebpf::{CALLS, Job, Sample, TEMPLATES, Template, map};
 use nat_userspace::{loader::DataPath, object};
@@ -71,7 +72,7 @@ impl Feed {
         ] {
             xdp(&mut ebpf, name)?.load().context(name)?;
         }
-        for name in ["feed_tc", "empty_tc"] {
+        for name in ["feed_tc", "empty_tc", "pktgen"] {
             classifier(&mut ebpf, name)?.load().context(name)?;
         }
         let mut take = |name| {
@@ -102,13 +103,20 @@ impl Feed {
     }
 
     /// Sets how they are taken, `count` of them.
-    fn order(&mut self, order: Order, picks: u32, count: u32, ifindex: u32) -> Result<()> {
+    pub(crate) fn order(
+        &mut self,
+        order: Order,
+        picks: u32,
+        count: u32,
+        ifindex: u32,
+    ) -> Result<()> {
         ensure!(picks.is_power_of_two());
         let mut job = self.job.get(&0, 0)?;
         (job.next, job.random) = match order {
             Order::From(number) => (number.into(), 0),
             Order::Random => {
-                self.next += u64::from(count);
+                // Pktgen takes more than it was asked to send: a packet that a full ring turns away has its number, too.
+                self.next = self.next.max(job.next) + u64::from(count);
                 (self.next - u64::from(count), 1)
             }
         };
@@ -179,6 +187,19 @@ impl Feed {
             ..TestRunOptions::default()
         })?;
         Ok(())
+    }
+
+    /// Has messages written into packets of pktgen that leave by an interface of this thread's network namespace, as
+    /// long as this feed lives. Whether a qdisc was made for that, which stays.
+    pub(crate) fn write_into_pktgen(&mut self, interface: &str) -> Result<bool> {
+        let program = classifier(&mut self.ebpf, "pktgen")?;
+        // The first that need no qdisc to attach to.
+        let tcx = KernelVersion::new(6, 6, 0);
+        let made = KernelVersion::current()? < tcx && tc::qdisc_add_clsact(interface).is_ok();
+        program
+            .attach(interface, TcAttachType::Egress)
+            .with_context(|| format!("cannot attach to egress of {interface}"))?;
+        Ok(made)
     }
 
     /// Puts one of the programs on an end of the wire.

@@ -4,6 +4,7 @@ mod feed;
 mod machine;
 mod messages;
 mod peers;
+mod pktgen;
 mod program;
 mod report;
 mod rig;
@@ -17,7 +18,7 @@ use anyhow::Result;
 use clap::{Parser, ValueEnum};
 use serde_json::json;
 
-use crate::{machine::Machine, report::Part};
+use crate::{machine::Machine, pktgen::Far, report::Part};
 
 /// Measures sipnat. Exits with 1 when a figure misses what it must reach.
 #[derive(Debug, Parser)]
@@ -31,6 +32,11 @@ struct Plan {
     /// Print the figures, whatever they are
     #[arg(long)]
     no_check: bool,
+    #[command(flatten)]
+    far: Far,
+    /// Print no figure that an emulated machine makes up
+    #[arg(long, hide = true)]
+    emulated: bool,
 }
 
 /// A part of the benchmarks.
@@ -40,6 +46,8 @@ enum Name {
     Program,
     /// Packets over a wire, learned by the receiver
     Wire,
+    /// Packets of the kernel's pktgen with SIP written into them; with --iface, to another machine
+    Pktgen,
     /// STUN requests answered, beside coturn
     Stun,
     /// The same messages through the SIP ALG of Linux
@@ -62,18 +70,26 @@ fn main() -> ExitCode {
 fn bench(plan: &Plan) -> Result<ExitCode> {
     let machine = Machine::describe();
     let names = match plan.parts.as_slice() {
+        _ if plan.far.is_wanted() => &[Name::Pktgen],
         [] => Name::value_variants(),
         named => named,
     };
     let mut parts = Vec::new();
     for name in names {
+        if *name == Name::Pktgen && plan.parts.is_empty() && !pktgen::is_there() {
+            eprintln!("bench {name:?}: this kernel has no pktgen");
+            continue;
+        }
         eprintln!("bench {name:?} ...");
-        let bench = match name {
-            Name::Program => program::bench,
-            Name::Wire => wire::bench,
-            Name::Stun => stun::bench,
-            Name::Peers => peers::bench,
-            Name::Scale => scale::bench,
+        let (far, emulated) = (plan.far.clone(), plan.emulated);
+        let name = *name;
+        let bench = move || match name {
+            Name::Program => program::bench(),
+            Name::Wire => wire::bench(),
+            Name::Pktgen => pktgen::bench(&far, emulated),
+            Name::Stun => stun::bench(),
+            Name::Peers => peers::bench(),
+            Name::Scale => scale::bench(),
         };
         // On a thread of its own, which may take a CPU and priority for itself.
         let part = thread::spawn(bench).join();

@@ -84,6 +84,30 @@ pub(crate) fn from_terminal(whose: Whose, port: u16, payload: &[u8]) -> Template
     sip(datagram([60, 0, 0, 0], PBX, 20_000, port, payload), source)
 }
 
+/// The same message between other stations.
+pub(crate) fn between(mut template: Template, macs: [[u8; 6]; 2], to: [u8; 4]) -> Template {
+    let [from_mac, to_mac] = macs;
+    template.bytes[..6].copy_from_slice(&to_mac);
+    template.bytes[6..12].copy_from_slice(&from_mac);
+    let words = |bytes: &[u8]| -> u32 {
+        let words = bytes.chunks(2);
+        words
+            .map(|word| u32::from(u16::from_be_bytes([word[0], word[1]])))
+            .sum()
+    };
+    let destination = &mut template.bytes[DESTINATION..DESTINATION + 4];
+    template.sum = template.sum - words(destination) + words(&to);
+    destination.copy_from_slice(&to);
+    template
+}
+
+/// Makes a text as long as that by what a receiver must ignore: bytes after the body (RFC 3261 18.3).
+pub(crate) fn fill(mut text: String, length: usize) -> String {
+    assert!(text.len() <= length, "{} bytes are too many", text.len());
+    text.extend(std::iter::repeat_n('\0', length - text.len()));
+    text
+}
+
 /// A frame as it is.
 pub(crate) fn frame(bytes: &[u8]) -> Template {
     let mut template = Template {

@@ -29,7 +29,7 @@ pub(crate) const CLIENT_CPU: usize = 0;
 pub(crate) const SERVER_CPU: usize = 1;
 
 /// The interface of each. Its threads are found by that name.
-const CLIENT: &str = "bclient";
+pub(crate) const CLIENT: &str = "bclient";
 const SERVER: &str = "bserver";
 
 /// What [`Rates::cpu`] is counted in.
@@ -136,15 +136,21 @@ impl Rig {
         }
     }
 
-    /// Puts an XDP program on an end, in place of none, and lets it work on that end's core.
-    pub(crate) fn attach(&self, end: End, program: &mut Xdp) -> Result<XdpLinkId> {
-        let (netns, interface, cpu) = self.netns(end);
-        let link = netns.enter(|| {
+    /// Puts an XDP program on an end, in place of none. It works where the sender does, between two packets.
+    pub(crate) fn put(&self, end: End, program: &mut Xdp) -> Result<XdpLinkId> {
+        let (netns, interface, _) = self.netns(end);
+        netns.enter(|| {
             let index = if_nametoindex(interface)?;
             program
                 .attach_to_if_index(index, XdpMode::Driver)
                 .context("cannot attach XDP to veth")
-        })??;
+        })?
+    }
+
+    /// The same, and lets it work on that end's core.
+    pub(crate) fn attach(&self, end: End, program: &mut Xdp) -> Result<XdpLinkId> {
+        let link = self.put(end, program)?;
+        let (netns, interface, cpu) = self.netns(end);
         netns.run(
             Command::new("ip")
                 .args(["netns", "exec", netns.name(), "sh", "-c"])

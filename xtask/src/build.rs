@@ -81,6 +81,16 @@ pub(crate) fn agent(workspace: &Workspace, object: &Path) -> Result<PathBuf> {
     Ok(workspace.target.join("release/sipnat"))
 }
 
+/// Builds the program of the benchmarks and returns its path.
+pub(crate) fn bench(workspace: &Workspace, object: &Path) -> Result<PathBuf> {
+    let mut cargo = workspace.cargo("build");
+    cargo
+        .args(["--release", "--package=nat-tests", "--bin=sipnat-bench"])
+        .env(OBJECT, object);
+    command::run(&mut cargo)?;
+    Ok(workspace.target.join("release/sipnat-bench"))
+}
+
 /// The eBPF toolchain's own cargo, set up for the kernel programs.
 pub(crate) fn cargo(
     workspace: &Workspace,

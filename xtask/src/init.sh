@@ -1,6 +1,6 @@
 #!/bin/busybox sh
 # The first process of a kernel that is tested: runs the lines of /steps, each a name and a command.
-export PATH=/usr/sbin:/usr/bin:/bin HOME=/tmp CI=true SIPNAT_BIN=/usr/bin/sipnat
+export PATH=/usr/sbin:/usr/bin:/bin HOME=/tmp CI=true SIPNAT_BIN=/usr/bin/sipnat SIPNAT_BENCH_OBJECT=/usr/lib/bench.bpf.o
 # What is tried at random, and how much a flood brings, is tried in full elsewhere, and faster.
 export PROPTEST_CASES=500 SIPNAT_FLOOD=300000
 /bin/busybox --install -s /bin
@@ -14,7 +14,11 @@ while read -r module; do
     insmod "/modules/$module" || echo "vm: failed $module"
 done </modules/order
 while read -r name command; do
-    $command </dev/null || echo "vm: failed $name"
+    if $command </dev/null; then
+        echo "vm: passed $name"
+    else
+        echo "vm: failed $name"
+    fi
     echo "vm: $name done after $(cut -d' ' -f1 /proc/uptime) s"
 done </steps
 echo "vm: all done"

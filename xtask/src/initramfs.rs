@@ -53,6 +53,10 @@ impl Initramfs {
     /// Adds a program of this machine, and the libraries that it needs where they are here.
     pub(crate) fn program(&mut self, path: &Path, from: &Path) -> Result<()> {
         self.copy(path, from)?;
+        if from.extension().is_some_and(|extension| extension == "o") {
+            // For the kernel.
+            return Ok(());
+        }
         let needed = command::output(Command::new("ldd").arg(from))?;
         for library in libraries(&needed) {
             self.copy(library, library)?;

@@ -42,6 +42,7 @@ Examples:
   cargo xtask test soak -- --phones 2000 --nats 50 --minutes 10
   cargo xtask bench                        what it costs, as tables
   cargo xtask bench program --json         only the kernel programs, for machines to read
+  cargo xtask bench pktgen                 packets of the kernel's generator; see docs/benchmarks.md for two machines
   cargo xtask fuzz decide --minutes 60     an hour of any messages through the decisions
   cargo xtask --no-install demo            install nothing, say what is missing";
 

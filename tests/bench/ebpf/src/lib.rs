@@ -28,6 +28,14 @@ pub mod map {
     pub const SAMPLE: &str = "SAMPLE";
 }
 
+/// By what a packet of the kernel's pktgen is known.
+pub mod pktgen {
+    /// It goes to this UDP port, unless told otherwise: discard.
+    pub const PORT: u16 = 9;
+    /// Its payload begins so.
+    pub const MAGIC: u32 = 0xbe9b_e955;
+}
+
 /// What is counted.
 pub mod seen {
     /// By `answers`: what was asked for.

@@ -1,5 +1,5 @@
 //! Kernel programs of the benchmarks. `feed` and `feed_tc` write the next message into the packet and hand it to the
-//! program that is measured; `send` sends it; `count`, `bounce` and `answers` are at the other end.
+//! program that is measured; `send` sends it; `pktgen` writes into packets of the kernel's generator; `count`, `bounce` and `answers` are at the other end.
 #![no_std]
 #![no_main]
 
@@ -19,8 +19,9 @@ use aya_ebpf::maps::{Array, PerCpuArray, ProgramArray};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use nat_bench_ebpf::{
     CALLS, CHECKSUM, DESTINATION, EDITS, Edit, FRAME, Job, SOURCE, Sample, TEMPLATES as MOST,
-    Template, UDP, address, digits, edit, hex, identity, port, seen,
+    Template, UDP, address, digits, edit, hex, identity, pktgen, port, seen,
 };
+use nat_common::atomic::Word;
 
 /// What to write next.
 #[map]
@@ -100,6 +101,25 @@ pub(crate) fn feed_tc(ctx: TcContext) -> i32 {
         unsafe { TC.tail_call(&ctx, 0) };
     }
     TC_ACT_UNSPEC
+}
+
+/// Writes the next message into a packet of the kernel's pktgen, which cannot bring a payload of its own.
+#[classifier]
+pub(crate) fn pktgen(ctx: TcContext) -> i32 {
+    // Whatever else the machine sends stays what it is.
+    let ours = ctx.load(UDP + 2) == Ok(pktgen::PORT.to_be())
+        && ctx.load(UDP + 8) == Ok(pktgen::MAGIC.to_be())
+        && ctx.len() == length();
+    if ours {
+        write(&Skb(&ctx));
+    }
+    TC_ACT_UNSPEC
+}
+
+/// Of the first template: those for pktgen are all as long.
+#[inline(always)]
+fn length() -> u32 {
+    TEMPLATES.get(0).map_or(0, |template| template.len)
 }
 
 /// Writes the next message into the packet, and sends it. Drops the packet if no message is due.
@@ -284,11 +304,10 @@ impl Packet for Skb<'_> {
 #[inline(always)]
 fn write(packet: &impl Packet) -> Option<()> {
     let job = JOB.get_ptr_mut(0)?;
-    // SAFETY: a valid value; one CPU at a time writes messages.
+    // SAFETY: a valid value. Where several CPUs write messages, they change nothing but the number, and that so.
     let (number, job) = unsafe {
-        let number = (*job).next as u32;
-        (*job).next += 1;
-        (number, *job)
+        let number = Word::new(&raw mut (*job).next).fetch_add(1);
+        (number as u32, *job)
     };
     let mut pick = number;
     let mut template = number;
@@ -301,10 +320,11 @@ fn write(packet: &impl Packet) -> Option<()> {
     let new = identity(number);
     let picked = identity(pick & job.picks);
     let template = TEMPLATES.get(template & job.templates)?;
-    let len = template.len & (FRAME as u32 - 1);
-    if len == 0 {
+    if template.len == 0 {
         return None;
     }
+    // From 1 to the room there is, as kernels before 6.8 can see, too.
+    let len = (template.len.wrapping_sub(1) & (FRAME as u32 - 1)) + 1;
     packet.resize(len);
     // SAFETY: the template has room for more.
     unsafe { packet.store(0, template.bytes.as_ptr().cast(), len) };
