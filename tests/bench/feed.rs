@@ -1,6 +1,6 @@
 //! The kernel programs of the benchmarks, and what they are told.
 
-use std::{borrow::Cow, env, fs, path::Path};
+use std::{borrow::Cow, env, fs, path::Path, time::SystemTime};
 
 use anyhow::{Context as _, Result, ensure};
 use aya::{
@@ -100,6 +100,14 @@ impl Feed {
         let mut job = self.job.get(&0, 0)?;
         job.templates = templates.len() as u32 - 1;
         Ok(self.job.set(0, job, 0)?)
+    }
+
+    /// New identities are others than those of a run before, which a receiver may still know.
+    pub(crate) fn forget_runs_before(&mut self) -> Result<()> {
+        let since = SystemTime::UNIX_EPOCH.elapsed()?;
+        // Fewer are made than nanoseconds pass.
+        self.next = NEW + since.as_nanos() as u64;
+        Ok(())
     }
 
     /// Sets how they are taken, `count` of them.

@@ -276,6 +276,7 @@ fn send_far(far: &Far, interface: &str, mac: [u8; 6], to: Ipv4Addr) -> Result<Pa
         .map(|template| messages::between(template, [own, mac], to.octets()))
         .collect();
     feed.load_templates(&templates)?;
+    feed.forget_runs_before()?;
     feed.order(Order::Random, 1, far.count, 0)?;
     let made_qdisc = feed.write_into_pktgen(interface)?;
     let made = Generator::new(interface, 0, far.threads)
