@@ -57,8 +57,8 @@ pub struct Options {
 
 /// How often expired bindings are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
-/// Entries looked at each time: a full table of the default size is walked in half a minute.
-const SWEEP_SLICE: usize = 8192;
+/// Entries looked at each time: a full table of the default size is walked in four seconds.
+const SWEEP_SLICE: usize = 1 << 16;
 
 /// Runs the agent until a signal ends it.
 ///

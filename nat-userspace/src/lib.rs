@@ -3,6 +3,7 @@
 mod addresses;
 pub mod agent;
 pub mod attach;
+pub mod batch;
 pub mod bindings;
 pub mod cli;
 pub mod clock;

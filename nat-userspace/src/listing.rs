@@ -15,10 +15,10 @@ use nat_common::{
 use serde::Serialize;
 
 use crate::{
-    clock,
+    batch, clock,
     keepalive::{self, Moved, Source},
     output,
-    tables::{Tables, entries, slots},
+    tables::{Tables, slots},
 };
 
 /// What a binding identifies its terminal by.
@@ -57,6 +57,13 @@ impl Key {
             Self::Dialog(key) => joined(key.call, key.tag),
             Self::Contact(key) => joined(key.uri, key.aor),
             Self::Slot(tag) => format!("{:014x}", tag >> 8),
+        }
+    }
+
+    fn dialog(self) -> Option<DialogKey> {
+        match self {
+            Self::Dialog(key) => Some(key),
+            Self::Contact(_) | Self::Slot(_) => None,
         }
     }
 }
@@ -128,6 +135,11 @@ impl Row {
         }
     }
 
+    /// By what the list is ordered.
+    fn order(&self) -> impl Ord + '_ {
+        (self.state, self.kind, &self.terminal, &self.id)
+    }
+
     pub(crate) fn pending(key: Key, kind: Kind, entry: &Entry, now: u32) -> Self {
         let seconds = |ticks: u32| u64::from(ticks) / u64::from(self::ticks(SECOND));
         let age = now.wrapping_sub(entry.at);
@@ -180,19 +192,21 @@ impl Listing {
     /// If one cannot be read.
     pub(crate) fn read(tables: &Tables) -> Result<Self> {
         let now = clock::now();
-        let contacts = entries(&tables.contacts)?.into_iter().collect();
-        let mut dialogs = entries(&tables.dialogs)?;
-        dialogs.retain(|(_, binding)| binding.expires > now);
+        let contacts = batch::of_hash(&tables.contacts).collect::<Result<_>>()?;
         let mut bindings = contact_rows(&contacts, now);
-        bindings.extend(
-            dialogs
-                .iter()
-                .map(|(key, binding)| Row::new(Key::Dialog(*key), Kind::Dialog, binding, now)),
-        );
+        for entry in batch::of_hash(&tables.dialogs) {
+            let (key, binding) = entry?;
+            if binding.expires > now {
+                bindings.push(Row::new(Key::Dialog(key), Kind::Dialog, &binding, now));
+            }
+        }
 
         let tick = ticks(now);
         let mut pending = slots(&tables.pending)?;
-        forget_settled(&mut pending, &dialogs);
+        forget_settled(
+            &mut pending,
+            bindings.iter().filter_map(|row| row.key.dialog()),
+        );
         bindings.extend(
             young(&pending, tick)
                 .map(|(tag, entry)| Row::pending(Key::Slot(tag), Kind::Dialog, entry, tick)),
@@ -215,13 +229,7 @@ impl Listing {
             .collect();
         heed(&mut bindings, &keepalives);
 
-        bindings.sort_by(|a, b| {
-            let order = |row: &Row| (row.state, row.kind);
-            order(a)
-                .cmp(&order(b))
-                .then_with(|| a.terminal.cmp(&b.terminal))
-                .then_with(|| a.id.cmp(&b.id))
-        });
+        bindings.sort_unstable_by(|a, b| a.order().cmp(&b.order()));
         Ok(Self {
             bindings,
             transactions,
@@ -231,6 +239,9 @@ impl Listing {
 
 /// Keepalives are signs of life, and show who has moved.
 fn heed(rows: &mut [Row], keepalives: &[Source]) {
+    if keepalives.is_empty() {
+        return;
+    }
     let learned = rows.iter().map(|row| row.learned).collect();
     let moved = keepalive::moved(keepalives, &learned);
     let seen: HashMap<SocketAddr, u64> = keepalives
@@ -288,9 +299,9 @@ fn young(sets: &[Set], now: u32) -> impl Iterator<Item = (u64, &Entry)> {
 }
 
 /// Clears the slots of dialog ends that are active by now.
-fn forget_settled(pending: &mut [Set], dialogs: &[(DialogKey, Binding)]) {
+fn forget_settled(pending: &mut [Set], dialogs: impl Iterator<Item = DialogKey>) {
     let mask = pending.len().wrapping_sub(1);
-    for (dialog, _) in dialogs {
+    for dialog in dialogs {
         let key = key::pending(dialog.call, dialog.tag);
         let set = pending.get_mut(key.index as usize & mask);
         for slot in set.into_iter().flatten().filter(|slot| key.is_of(slot)) {
@@ -325,6 +336,8 @@ pub(crate) fn live(table: &Array<MapData, Set>) -> Result<usize> {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use std::iter;
+
     use super::*;
 
     pub(crate) const NOW: u64 = 1_000 * SECOND;
@@ -451,9 +464,9 @@ pub(crate) mod tests {
         slots[key.index as usize & 1] = set;
         assert_eq!(young(&slots, ticks(NOW)).count(), 1);
         let other = DialogKey { tag: 1, ..dialog };
-        forget_settled(&mut slots, &[(other, Binding::EMPTY)]);
+        forget_settled(&mut slots, iter::once(other));
         assert_eq!(young(&slots, ticks(NOW)).count(), 1);
-        forget_settled(&mut slots, &[(dialog, Binding::EMPTY)]);
+        forget_settled(&mut slots, iter::once(dialog));
         assert_eq!(young(&slots, ticks(NOW)).count(), 0);
     }
 

@@ -1,7 +1,7 @@
 //! Tables and JSON on standard output.
 
 use std::{
-    io::{self, Write as _},
+    io::{self, BufWriter, Write as _},
     time::Duration,
 };
 
@@ -28,7 +28,14 @@ pub fn print(text: &str) -> Result<()> {
 /// # Errors
 /// If standard output cannot be written.
 pub fn json(value: &impl Serialize) -> Result<()> {
-    print(&serde_json::to_string_pretty(value)?)
+    /// As much as a pipe takes at once; standard output by itself keeps back no more than a line.
+    const BUFFER: usize = 1 << 16;
+    let mut out = BufWriter::with_capacity(BUFFER, io::stdout().lock());
+    serde_json::to_writer_pretty(&mut out, value)
+        .map_err(io::Error::from)
+        .and_then(|()| writeln!(out))
+        .and_then(|()| out.flush())
+        .context("cannot write to standard output")
 }
 
 /// Columns under headings, without lines; `numbers` are the columns set to the right.

@@ -6,19 +6,18 @@ use std::os::fd::AsFd as _;
 use anyhow::Result;
 use aya::{
     Pod,
-    maps::{HashMap, IterableMap as _, Map, MapData, MapError, MapKeys},
+    maps::{HashMap, IterableMap as _, Map, MapData, MapError},
 };
 use nat_common::abi::Binding;
+
+use crate::batch::{self, Entries};
 
 /// Walks one table of bindings, a slice at a time, over and over.
 pub struct Sweeper<'t, K: Pod> {
     table: &'t HashMap<MapData, K, Binding>,
-    /// The same table, to remove from while `keys` borrows the other.
+    /// The same table, to remove from while `entries` borrows the other.
     remover: HashMap<MapData, K, Binding>,
-    keys: MapKeys<'t, K>,
-    /// Expired, and where the walk stands: removed only after the step beyond it, since the kernel
-    /// starts over when asked what follows a key that has gone.
-    doomed: Option<K>,
+    entries: Entries<'t, K, Binding>,
 }
 
 impl<'t, K: Pod> Sweeper<'t, K> {
@@ -31,8 +30,7 @@ impl<'t, K: Pod> Sweeper<'t, K> {
         Ok(Self {
             table,
             remover: Map::HashMap(MapData::from_fd(fd)?).try_into()?,
-            keys: table.keys(),
-            doomed: None,
+            entries: batch::of_hash(table),
         })
     }
 
@@ -43,37 +41,28 @@ impl<'t, K: Pod> Sweeper<'t, K> {
     pub fn sweep(&mut self, now: u64, slice: usize) -> Result<usize> {
         let mut removed = 0;
         for _ in 0..slice {
-            let key = self.keys.next().transpose()?;
-            if let Some(doomed) = self.doomed.take() {
-                removed += usize::from(self.remove(&doomed, now)?);
-            }
-            let Some(key) = key else {
-                self.keys = self.table.keys();
+            let Some(entry) = self.entries.next() else {
+                self.entries = batch::of_hash(self.table);
                 break;
             };
-            if self.expired(&key, now)? {
-                self.doomed = Some(key);
+            let (key, binding) = entry?;
+            if binding.expires <= now {
+                removed += usize::from(self.remove(&key, now)?);
             }
         }
         Ok(removed)
     }
 
-    fn expired(&self, key: &K, now: u64) -> Result<bool> {
-        match self.table.get(key, 0) {
-            Ok(binding) => Ok(binding.expires <= now),
-            Err(MapError::KeyNotFound) => Ok(false),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// Looks once more: the kernel may have revived it since. One that it revives between this look and the
+    /// Looks once more: the kernel may have revived it since it was read. One that it revives between this look and the
     /// removal, within microseconds of its end, is lost until the terminal's next message: a map has no removal
     /// under a condition.
     fn remove(&mut self, key: &K, now: u64) -> Result<bool> {
-        if !self.expired(key, now)? {
-            return Ok(false);
-        }
-        match self.remover.remove(key) {
+        let removed = match self.table.get(key, 0) {
+            Ok(binding) if binding.expires > now => return Ok(false),
+            Ok(_) => self.remover.remove(key),
+            Err(error) => Err(error),
+        };
+        match removed {
             Ok(()) => Ok(true),
             Err(MapError::KeyNotFound) => Ok(false),
             Err(error) => Err(error.into()),

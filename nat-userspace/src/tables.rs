@@ -1,16 +1,20 @@
 //! The maps, typed: of programs just loaded, or opened from their pins.
 
-use std::{cmp::Reverse, collections::HashSet, fmt::Display, hash::Hash, io, path::Path};
+use std::{cmp::Reverse, fmt::Display, io, path::Path};
 
 use anyhow::{Context as _, Result, bail};
 use aya::{
     Ebpf, Pod,
-    maps::{Array, HashMap, IterableMap, LpmTrie, Map, MapData, MapError, MapType, PerCpuArray},
+    maps::{
+        Array, HashMap, IterableMap as _, LpmTrie, Map, MapData, MapError, MapType, PerCpuArray,
+    },
 };
 use nat_common::{
     abi::{ABI, Binding, Config, ContactKey, DialogKey, PolicyRule, Record, Set, map},
     counter::Counter,
 };
+
+use crate::batch;
 
 /// Key of `POLICY`: prefix length and address.
 pub(crate) type PolicyKey = [u8; 16];
@@ -310,45 +314,18 @@ impl Tables {
     }
 }
 
-/// The entries of a hash map that others change meanwhile.
-///
-/// The kernel starts over when the entry last seen has gone; so each key is kept once, and the walk
-/// ends after twice the map's size.
-///
-/// # Errors
-/// If the map cannot be read.
-pub fn entries<K, V>(table: &HashMap<MapData, K, V>) -> Result<Vec<(K, V)>>
-where
-    K: Pod + Eq + Hash,
-    V: Pod,
-{
-    let limit = table.map().info()?.max_entries() as usize * 2;
-    let mut seen = HashSet::new();
-    let mut entries = Vec::new();
-    for key in table.keys().take(limit) {
-        let key = key?;
-        if !seen.insert(key) {
-            continue;
-        }
-        match table.get(&key, 0) {
-            Ok(value) => entries.push((key, value)),
-            // Gone since.
-            Err(MapError::KeyNotFound) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(entries)
-}
-
 /// Every set of a set-associative table.
 ///
 /// # Errors
 /// If the map cannot be read.
 pub fn slots(table: &Array<MapData, Set>) -> Result<Vec<Set>> {
-    table
-        .iter()
-        .collect::<Result<_, _>>()
-        .context("cannot read a transaction table")
+    values(table).context("cannot read a transaction table")
+}
+
+fn values<V: Pod>(table: &Array<MapData, V>) -> Result<Vec<V>> {
+    batch::of_array(table)
+        .map(|entry| entry.map(|(_, value)| value))
+        .collect()
 }
 
 /// What `HISTORY` holds, the oldest first.
@@ -356,11 +333,7 @@ pub fn slots(table: &Array<MapData, Set>) -> Result<Vec<Set>> {
 /// # Errors
 /// If the map cannot be read.
 pub fn history(table: &Array<MapData, Record>) -> Result<Vec<Record>> {
-    let records = table
-        .iter()
-        .collect::<Result<_, _>>()
-        .context("cannot read HISTORY")?;
-    Ok(in_order(records))
+    Ok(in_order(values(table).context("cannot read HISTORY")?))
 }
 
 /// The kernel goes round: its newest record stands before the oldest, or before those never written. The clock

@@ -5,7 +5,7 @@ use std::{collections::HashSet, env};
 use aya::programs::{TestRun as _, TestRunOptions};
 use nat_common::abi::DialogKey;
 use nat_userspace::loader::Loader;
-use nat_userspace::{object, tables};
+use nat_userspace::{batch, object};
 
 use crate::frames::{ADVERTISED, CALL, INVITE, PHONE, REGISTER, answer, in_dialog};
 use crate::frames::{inbound, outbound};
@@ -223,6 +223,7 @@ fn keys_depend_on_a_secret() {
 }
 
 fn keys(path: &Path) -> Vec<DialogKey> {
-    let all = tables::entries(&path.0.tables.dialogs).expect("the dialogs");
-    all.into_iter().map(|(key, _)| key).collect()
+    batch::of_hash(&path.0.tables.dialogs)
+        .map(|entry| entry.expect("a dialog end").0)
+        .collect()
 }

@@ -1,6 +1,7 @@
 //! Both kernel programs on crafted frames, by `BPF_PROG_TEST_RUN`: verdict, bytes, checksums, maps and
 //! counters. Nothing is attached; it takes root to load a program.
 
+mod batches;
 mod flood;
 mod frames;
 mod late;

@@ -8,16 +8,18 @@ use std::{
 };
 
 use aya::{
-    maps::{LpmTrie, MapData},
+    Pod,
+    maps::{HashMap, LpmTrie, MapData},
     programs::{TestRun as _, TestRunOptions},
 };
 use nat_common::abi::{Binding, Endpoint, Policy, PolicyRule, Record, Set, origin};
 use nat_common::counter::{Counter, Kind};
+use nat_userspace::batch;
 use nat_userspace::loader::{DataPath, Loader, Loops, Sizes};
 use nat_userspace::object;
 use nat_userspace::prefix::Prefix;
 use nat_userspace::preflight::Kernel;
-use nat_userspace::tables::{self, Tables};
+use nat_userspace::tables::Tables;
 
 use crate::frames;
 
@@ -130,12 +132,8 @@ fn forget(path: &mut DataPath) -> anyhow::Result<()> {
         stun: _,
         counters: _,
     } = &mut path.tables;
-    for (key, _) in tables::entries(dialogs)? {
-        dialogs.remove(&key)?;
-    }
-    for (key, _) in tables::entries(contacts)? {
-        contacts.remove(&key)?;
-    }
+    empty(dialogs)?;
+    empty(contacts)?;
     for table in [inbound, outbound, pending, peers, fragments] {
         for i in 0..table.len() {
             table.set(i, Set::default(), 0)?;
@@ -149,6 +147,13 @@ fn forget(path: &mut DataPath) -> anyhow::Result<()> {
         policy.remove(&key)?;
     }
     set(policy, "default", Policy::Auto)
+}
+
+fn empty<K: Pod, V: Pod>(table: &mut HashMap<MapData, K, V>) -> anyhow::Result<()> {
+    let keys: Vec<K> = batch::of_hash(table)
+        .map(|entry| Ok(entry?.0))
+        .collect::<anyhow::Result<_>>()?;
+    Ok(keys.iter().try_for_each(|key| table.remove(key))?)
 }
 
 /// Sets the policy of a prefix.
@@ -287,14 +292,16 @@ impl Path {
 
     /// The active dialog ends.
     pub(crate) fn dialogs(&self) -> Vec<Binding> {
-        let all = tables::entries(&self.0.tables.dialogs).expect("the dialogs");
-        all.into_iter().map(|(_, binding)| binding).collect()
+        batch::of_hash(&self.0.tables.dialogs)
+            .map(|entry| entry.expect("a binding").1)
+            .collect()
     }
 
     /// The contacts, each under its two keys.
     pub(crate) fn contacts(&self) -> Vec<Binding> {
-        let all = tables::entries(&self.0.tables.contacts).expect("the contacts");
-        all.into_iter().map(|(_, binding)| binding).collect()
+        batch::of_hash(&self.0.tables.contacts)
+            .map(|entry| entry.expect("a binding").1)
+            .collect()
     }
 }
 
