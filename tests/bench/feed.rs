@@ -36,6 +36,8 @@ pub(crate) enum Way {
 pub(crate) enum Order {
     /// One after the other, from this number on.
     From(u32),
+    /// The same, from the first that is new.
+    New,
     /// In any order, and new ones always new.
     Random,
 }
@@ -57,6 +59,8 @@ pub(crate) struct Feed {
     sample: Array<MapData, Sample>,
     /// The next new identity.
     next: u64,
+    /// How many identities those that are sent pick from.
+    among: u32,
 }
 
 impl Feed {
@@ -88,6 +92,7 @@ impl Feed {
             sample: take(map::SAMPLE)?.try_into()?,
             ebpf,
             next: NEW,
+            among: 1,
         })
     }
 
@@ -110,6 +115,11 @@ impl Feed {
         Ok(())
     }
 
+    /// From now on, what is sent picks among so many identities, a power of two.
+    pub(crate) fn pick_among(&mut self, identities: u32) {
+        self.among = identities;
+    }
+
     /// Sets how they are taken, `count` of them.
     pub(crate) fn order(
         &mut self,
@@ -122,10 +132,11 @@ impl Feed {
         let mut job = self.job.get(&0, 0)?;
         (job.next, job.random) = match order {
             Order::From(number) => (number.into(), 0),
-            Order::Random => {
+            Order::New | Order::Random => {
                 // Pktgen takes more than it was asked to send: a packet that a full ring turns away has its number, too.
                 self.next = self.next.max(job.next) + u64::from(count);
-                (self.next - u64::from(count), 1)
+                let random = u32::from(order == Order::Random);
+                (self.next - u64::from(count), random)
             }
         };
         job.picks = picks - 1;
@@ -183,7 +194,7 @@ impl Feed {
         per_second: Option<u32>,
         frames: u32,
     ) -> Result<()> {
-        self.order(order, 1, frames, ifindex)?;
+        self.order(order, self.among, frames, ifindex)?;
         let mut job = self.job.get(&0, 0)?;
         job.interval = per_second.map_or(0, |rate| 1_000_000_000 / u64::from(rate));
         job.due = 0;

@@ -1,6 +1,8 @@
 //! The benchmarks: what sipnat costs, beside what does nothing and what does the same.
 
+mod alg;
 mod feed;
+mod kamailio;
 mod machine;
 mod messages;
 mod peers;
@@ -50,7 +52,7 @@ enum Name {
     Pktgen,
     /// STUN requests answered, beside coturn
     Stun,
-    /// The same messages through the SIP ALG of Linux
+    /// The same messages through the SIP ALG of Linux, and through Kamailio
     Peers,
     /// From 1,000 to 1,000,000 bindings: a packet's time, memory, the list, the sweep
     Scale,

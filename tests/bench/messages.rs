@@ -108,6 +108,20 @@ pub(crate) fn fill(mut text: String, length: usize) -> String {
     text
 }
 
+/// The message of a phone that says everywhere from where it sends, so that an ALG has all of it to correct.
+pub(crate) fn from_phone(random: &mut Random, method: &str, shape: Shape) -> Template {
+    let whose = Whose::New;
+    let text = request_with(random, method, whose, shape, whose.address());
+    let source = Edit {
+        at: SOURCE as u16,
+        kind: edit::SOURCE_ADDRESS,
+    };
+    sip(
+        datagram([60, 0, 0, 0], PBX, 5060, 5060, text.as_bytes()),
+        source,
+    )
+}
+
 /// A frame as it is.
 pub(crate) fn frame(bytes: &[u8]) -> Template {
     let mut template = Template {
@@ -187,7 +201,7 @@ impl Random {
         self.below(100) < percent
     }
 
-    fn shuffle<T>(&mut self, all: &mut [T]) {
+    pub(crate) fn shuffle<T>(&mut self, all: &mut [T]) {
         for i in (1..all.len()).rev() {
             all.swap(i, self.below(i + 1));
         }
@@ -249,6 +263,22 @@ const NAMES: [&str; 8] = [
 
 /// A request of a terminal.
 pub(crate) fn request(random: &mut Random, method: &str, whose: Whose, shape: Shape) -> String {
+    let host = private_host(random);
+    request_with(random, method, whose, shape, &host)
+}
+
+fn private_host(random: &mut Random) -> String {
+    format!("192.168.1.{}", 10 + random.below(90))
+}
+
+/// The same, with a session at `host`.
+fn request_with(
+    random: &mut Random,
+    method: &str,
+    whose: Whose,
+    shape: Shape,
+    host: &str,
+) -> String {
     let (id, address) = (whose.id(), whose.address());
     let short = random.chance(15);
     let name = |long: &'static str, compact: &'static str| if short { compact } else { long };
@@ -262,7 +292,7 @@ pub(crate) fn request(random: &mut Random, method: &str, whose: Whose, shape: Sh
         let to = format!("<sip:{callee}@{DOMAIN}>");
         (format!("sip:{callee}@{DOMAIN}"), to)
     };
-    let in_dialog = matches!(method, "ACK" | "BYE");
+    let in_dialog = matches!(method, "ACK" | "BYE" | "UPDATE");
     let tag = if in_dialog {
         format!(";tag=as{callee:x}")
     } else {
@@ -299,7 +329,7 @@ pub(crate) fn request(random: &mut Random, method: &str, whose: Whose, shape: Sh
         &format!("{method} {uri} SIP/2.0"),
         wanted,
         shape,
-        method == "INVITE",
+        (method == "INVITE").then_some(host),
     )
 }
 
@@ -318,7 +348,7 @@ pub(crate) fn stray_response(random: &mut Random, shape: Shape) -> String {
         format!("Contact: <sip:{user}@{address}>"),
     ];
     random.shuffle(&mut wanted[1..]);
-    finish(random, &format!("SIP/2.0 {status}"), wanted, shape, false)
+    finish(random, &format!("SIP/2.0 {status}"), wanted, shape, None)
 }
 
 /// The call of a terminal that is picked; [`accepted`] is what the PBX says to it.
@@ -369,16 +399,17 @@ pub(crate) fn in_dialog(random: &mut Random, method: &str, shape: Shape) -> Stri
     ];
     random.shuffle(&mut wanted[1..]);
     let start = format!("{method} sip:1000@{address} SIP/2.0");
-    finish(random, &start, wanted, shape, method == "INVITE")
+    let host = (method == "INVITE").then(|| private_host(random));
+    finish(random, &start, wanted, shape, host.as_deref())
 }
 
-/// Puts headers around those that are wanted, and a body behind, until it is as long as it should be.
+/// Puts headers around those that are wanted, and a session behind at that host, until it is as long as it should be.
 fn finish(
     random: &mut Random,
     start: &str,
     wanted: Vec<String>,
     shape: Shape,
-    body: bool,
+    host: Option<&str>,
 ) -> String {
     /// Content-Type and Content-Length.
     const REST: usize = 52;
@@ -386,7 +417,7 @@ fn finish(
     let wanted_length = start.len() + 2 + length(&wanted) + REST;
     // Headers make up about so much of what is free.
     let room = shape.length.saturating_sub(wanted_length);
-    let room = if body { room * 2 / 5 } else { room };
+    let room = if host.is_some() { room * 2 / 5 } else { room };
     let mut others = vec!["Max-Forwards: 70".to_owned(), random.one(&AGENTS).into()];
     let mut supply = OTHERS.to_vec();
     random.shuffle(&mut supply);
@@ -409,11 +440,9 @@ fn finish(
         }
     }
     let head = start.len() + 2 + length(&lines) + REST;
-    let body = if body {
-        session(random, shape.length.saturating_sub(head))
-    } else {
-        String::new()
-    };
+    let body = host
+        .map(|host| session(random, host, shape.length.saturating_sub(head)))
+        .unwrap_or_default();
     if !body.is_empty() {
         lines.push("Content-Type: application/sdp".into());
     }
@@ -422,7 +451,7 @@ fn finish(
 }
 
 /// A session description of about that length; none if there is no room for one.
-fn session(random: &mut Random, length: usize) -> String {
+fn session(random: &mut Random, host: &str, length: usize) -> String {
     const CODECS: [&str; 12] = [
         "a=rtpmap:0 PCMU/8000",
         "a=rtpmap:8 PCMA/8000",
@@ -437,12 +466,11 @@ fn session(random: &mut Random, length: usize) -> String {
         "a=rtcp-xr:rcvr-rtt=all:10000 stat-summary=loss,dup,jitt,TTL voip-metrics",
         "a=sendrecv",
     ];
-    let host = 10 + random.below(90);
     let number = 1_000_000 + random.below(9_000_000);
     let mut text = format!(
-        "v=0\r\no=- {number} 1 IN IP4 192.168.1.{host}\r\ns=-\r\nc=IN IP4 192.168.1.{host}\r\nt=0 0\r\n\
+        "v=0\r\no=- {number} 1 IN IP4 {host}\r\ns=-\r\nc=IN IP4 {host}\r\nt=0 0\r\n\
          m=audio {} RTP/AVP 0 8 9 18 101\r\n",
-        10_000 + 2 * random.below(5000)
+        10_000 + 2 * random.below(25_000)
     );
     if text.len() > length {
         return String::new();

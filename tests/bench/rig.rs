@@ -30,7 +30,7 @@ pub(crate) const SERVER_CPU: usize = 1;
 
 /// The interface of each. Its threads are found by that name.
 pub(crate) const CLIENT: &str = "bclient";
-const SERVER: &str = "bserver";
+pub(crate) const SERVER: &str = "bserver";
 
 /// What [`Rates::cpu`] is counted in.
 pub(crate) const OF_CPU: &str = "packets/s of CPU";
@@ -93,6 +93,13 @@ pub(crate) enum End {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sent {
     pub(crate) time: Duration,
+}
+
+/// Packets.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Counted {
+    pub(crate) received: u64,
+    pub(crate) sent: u64,
 }
 
 impl Sent {
@@ -190,6 +197,36 @@ impl Rig {
         let sent = self.send(feed, Order::Random, None, packets)?;
         let busy = self.busy(End::Server)? - busy;
         Ok(Received { sent, busy })
+    }
+
+    /// How many packets the server has received and sent on an interface.
+    pub(crate) fn counted(&self, interface: &str) -> Result<Counted> {
+        let table = self
+            .server
+            .enter(|| fs::read_to_string("/proc/thread-self/net/dev"))??;
+        let numbers = table
+            .lines()
+            .find_map(|line| line.trim_start().strip_prefix(interface)?.strip_prefix(':'))
+            .with_context(|| format!("no counts of {interface}"))?;
+        // Eight columns each, of which the second counts packets.
+        let number = |column: usize| -> Result<u64> {
+            let number = numbers.split_whitespace().nth(column);
+            Ok(number.context("too few columns")?.parse()?)
+        };
+        Ok(Counted {
+            received: number(1)?,
+            sent: number(9)?,
+        })
+    }
+
+    /// Waits until `done`, or for so long that it will not come.
+    pub(crate) fn wait(&self, interface: &str, done: impl Fn(Counted) -> bool) -> Result<()> {
+        const PATIENCE: Duration = Duration::from_secs(2);
+        let start = Instant::now();
+        while !done(self.counted(interface)?) && start.elapsed() < PATIENCE {
+            thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
     }
 
     /// How long the core of an end has worked on what it received.

@@ -81,16 +81,19 @@ pub struct Kamailio(Process);
 impl Kamailio {
     /// Starts it on [`PBX`] in `netns`.
     pub fn start(netns: &Netns, record_route: RecordRoute) -> Result<Self> {
-        let dir = tempfile::tempdir()?;
-        let path = dir.path().join("kamailio.cfg");
         let record_route = match record_route {
             RecordRoute::Yes => "record_route();",
             RecordRoute::No => "",
         };
-        let config = CONFIG
-            .replace("LISTEN", &PBX.to_string())
-            .replace("RECORD_ROUTE", record_route);
-        fs::write(&path, config)?;
+        Self::with(netns, &CONFIG.replace("RECORD_ROUTE", record_route), 32)
+    }
+
+    /// The same with another configuration, which says `LISTEN` where its address belongs and answers OPTIONS, and
+    /// so many megabytes of shared memory.
+    pub fn with(netns: &Netns, config: &str, memory: u32) -> Result<Self> {
+        let dir = tempfile::tempdir()?;
+        let path = dir.path().join("kamailio.cfg");
+        fs::write(&path, config.replace("LISTEN", &PBX.to_string()))?;
         let mut process = Process::spawn(
             netns,
             // Kamailio resolves the name of its host before it answers anyone: give it one that resolves
@@ -103,7 +106,7 @@ impl Kamailio {
                     "hostname localhost && exec kamailio \"$@\"",
                     "kamailio",
                 ])
-                .args(["-DD", "-E", "-m", "32", "-M", "4", "-f"])
+                .args(["-DD", "-E", "-M", "4", "-m", &memory.to_string(), "-f"])
                 .arg(&path)
                 .arg("-Y")
                 .arg(dir.path())
@@ -128,6 +131,11 @@ impl Kamailio {
             sent.is_ok() && probe.recv(&mut [0; 2048]).is_ok()
         })?;
         Ok(Self(process))
+    }
+
+    /// The first of its processes, of which the others are children.
+    pub fn pid(&self) -> u32 {
+        self.0.pid()
     }
 
     /// What it has logged so far.

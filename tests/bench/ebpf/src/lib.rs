@@ -86,6 +86,8 @@ pub mod edit {
     pub const RAW: u16 = 4;
     /// The last three numbers of the identity's address, three digits each: `101.202.103`.
     pub const ADDRESS: u16 = 5;
+    /// The source address alone.
+    pub const SOURCE_ADDRESS: u16 = 6;
     /// Added: of one of the identities that are picked from, and not of a new one.
     pub const PICKED: u16 = 8;
 }
