@@ -1,6 +1,7 @@
 //! The benchmarks: what sipnat costs, beside what does nothing and what does the same.
 
 mod alg;
+mod chart;
 mod feed;
 mod kamailio;
 mod machine;
@@ -14,7 +15,7 @@ mod scale;
 mod stun;
 mod wire;
 
-use std::{process::ExitCode, thread};
+use std::{path::PathBuf, process::ExitCode, thread};
 
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
@@ -31,6 +32,9 @@ struct Plan {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    /// Draw charts (SVG) into this directory, of the parts that are measured
+    #[arg(long, value_name = "DIR")]
+    chart: Option<PathBuf>,
     /// Print the figures, whatever they are
     #[arg(long)]
     no_check: bool,
@@ -96,6 +100,9 @@ fn bench(plan: &Plan) -> Result<ExitCode> {
         // On a thread of its own, which may take a CPU and priority for itself.
         let part = thread::spawn(bench).join();
         parts.push(part.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
+    }
+    if let Some(dir) = &plan.chart {
+        chart::draw(&parts, dir)?;
     }
     let missed: Vec<&str> = parts.iter().flat_map(Part::missed).collect();
     if plan.json {

@@ -11,6 +11,7 @@ use nat_common::counter::{Counter, Kind};
 use nat_userspace::loader::{DataPath, Loader, Loops, Sizes};
 
 use crate::{
+    chart::{Chart, Point},
     feed::{self, Feed, Order, Way},
     machine,
     messages::{self, MACS, MIX, PBX, Random, Shape, Whose},
@@ -34,6 +35,7 @@ pub(crate) struct Case {
     /// The counters that may grow; none: any verdict but that the message is not understood.
     pub(crate) verdicts: &'static [Counter],
     pub(crate) goal: Option<Goal>,
+    pub(crate) point: Option<Point>,
 }
 
 pub(crate) fn bench() -> Result<Part> {
@@ -150,6 +152,7 @@ pub(crate) fn invites(tables: &str, length: usize, wanted_last: bool) -> Case {
         }),
         verdicts: &[Counter::InRequest],
         goal: None,
+        point: None,
     }
 }
 
@@ -167,6 +170,7 @@ pub(crate) fn reinvites(tables: &str) -> Case {
         }),
         verdicts: &[Counter::OutRedirectedDialog],
         goal: None,
+        point: None,
     }
 }
 
@@ -175,6 +179,7 @@ fn cases(tables: &str, size: Size) -> Vec<Case> {
     let mut cases = Vec::new();
     for length in LENGTHS {
         let mut case = invites(tables, length, false);
+        case.point = Some(Point::new(Chart::Length, tables, length as u32));
         if length == 590 {
             case.goal = Some(if hot {
                 Goal::at_most(400.0, 250.0)
@@ -191,6 +196,7 @@ fn cases(tables: &str, size: Size) -> Vec<Case> {
         templates: anything(),
         verdicts: &[],
         goal: None,
+        point: None,
     });
     cases.push(Case {
         goal: hot.then(|| Goal::at_most(500.0, 350.0)),
@@ -199,30 +205,7 @@ fn cases(tables: &str, size: Size) -> Vec<Case> {
     if !hot {
         return cases;
     }
-    let not_sip = Goal::at_most(8.0, 4.0);
-    cases.push(Case {
-        what: "in: UDP that is not SIP (RTP, DNS)".into(),
-        way: Way::In,
-        templates: mix(|random| {
-            let ports = [
-                53,
-                123,
-                16_384 + random.below(8192) as u16 * 2,
-                10_000 + random.below(5000) as u16 * 2,
-            ];
-            let payload = vec![0x80; 20 + random.below(160)];
-            messages::from_terminal(Whose::New, ports[random.below(4)], &payload)
-        }),
-        verdicts: &[Counter::InOtherPort],
-        goal: Some(not_sip),
-    });
-    cases.push(Case {
-        what: "in: TCP".into(),
-        way: Way::In,
-        templates: mix(tcp),
-        verdicts: &[Counter::InNotUdp],
-        goal: Some(not_sip),
-    });
+    cases.extend(not_sip(""));
     cases.push(Case {
         what: "in: keepalives (CRLF)".into(),
         way: Way::In,
@@ -231,8 +214,39 @@ fn cases(tables: &str, size: Size) -> Vec<Case> {
         }),
         verdicts: &[Counter::InKeepalive],
         goal: None,
+        point: None,
     });
     cases
+}
+
+/// What is none of sipnat's business.
+pub(crate) fn not_sip(tables: &str) -> [Case; 2] {
+    let case = |what: &str, templates, verdicts| Case {
+        what: format!("in: {what}{tables}"),
+        way: Way::In,
+        templates,
+        verdicts,
+        goal: Some(Goal::at_most(8.0, 4.0)),
+        point: None,
+    };
+    let udp = mix(|random| {
+        let ports = [
+            53,
+            123,
+            16_384 + random.below(8192) as u16 * 2,
+            10_000 + random.below(5000) as u16 * 2,
+        ];
+        let payload = vec![0x80; 20 + random.below(160)];
+        messages::from_terminal(Whose::New, ports[random.below(4)], &payload)
+    });
+    [
+        case(
+            "UDP that is not SIP (RTP, DNS)",
+            udp,
+            &[Counter::InOtherPort],
+        ),
+        case("TCP", mix(tcp), &[Counter::InNotUdp]),
+    ]
 }
 
 /// What comes to a PBX: mostly REGISTER, and all that belongs to calls.
@@ -355,8 +369,12 @@ impl Case {
         let spread = Spread::of(above);
         let figure = Figure::new(self.what.clone(), spread, "ns")
             .ratio((spread.median + nothing) / nothing, EMPTY);
-        Ok(match self.goal {
+        let figure = match self.goal {
             Some(goal) => figure.goal(goal),
+            None => figure,
+        };
+        Ok(match &self.point {
+            Some(point) => figure.point(point.clone()),
             None => figure,
         })
     }

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::chart::Point;
+
 /// A median, and where four in five of the others lie.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Spread {
@@ -98,6 +100,8 @@ pub(crate) struct Figure {
     #[serde(skip_serializing_if = "Option::is_none")]
     to: Option<&'static str>,
     goal: Option<Goal>,
+    #[serde(skip)]
+    point: Option<Point>,
 }
 
 impl Figure {
@@ -113,7 +117,14 @@ impl Figure {
             ratio: None,
             to: None,
             goal: None,
+            point: None,
         }
+    }
+
+    /// It belongs on a chart.
+    pub(crate) fn point(mut self, point: Point) -> Self {
+        self.point = Some(point);
+        self
     }
 
     pub(crate) fn ratio(mut self, ratio: f64, to: &'static str) -> Self {
@@ -185,6 +196,12 @@ impl Part {
 
     pub(crate) fn note(&mut self, note: impl Into<String>) {
         self.notes.push(note.into());
+    }
+
+    /// Of the figures that belong on charts.
+    pub(crate) fn points(&self) -> impl Iterator<Item = (&Point, Spread)> {
+        let points = self.figures.iter();
+        points.filter_map(|figure| Some((figure.point.as_ref()?, figure.spread)))
     }
 
     /// What misses what it must reach.

@@ -21,10 +21,16 @@ use nat_userspace::{
     state::{self, Attached, State, Tc, XdpMode},
     sweep::Sweeper,
 };
+use nix::sys::{
+    resource::{UsageWho, getrusage},
+    time::TimeValLike as _,
+};
 
 use crate::{
+    chart::{Chart, Point},
     feed::{self, Feed},
-    machine, program,
+    machine,
+    program::{self, Case},
     report::{Figure, Goal, Part},
 };
 
@@ -88,18 +94,21 @@ fn with(part: &mut Part, feed: &mut Feed, netns: &Netns, count: u32) -> Result<(
         ));
     }
 
-    part.add(program::invites(&many, 590, false).measure(feed, &mut path, picks)?);
-    part.add(program::reinvites(&many).measure(feed, &mut path, picks)?);
+    for case in messages(count, "") {
+        part.add(case.measure(feed, &mut path, picks)?);
+    }
+    if largest {
+        // What touches no binding does not depend on how many there are.
+        for case in program::not_sip(&format!(", {many}")) {
+            part.add(case.measure(feed, &mut path, picks)?);
+        }
+    }
     let turnover = Turnover::of(&path)?;
     let going = AtomicBool::new(true);
     let figures = thread::scope(|scope| {
         let turning = scope.spawn(|| turnover.run(&going));
-        let with = format!("{many}, {TURNOVER} a second come and go");
-        let figures = [
-            program::invites(&with, 590, false),
-            program::reinvites(&with),
-        ]
-        .map(|case| case.measure(feed, &mut path, picks));
+        let figures = messages(count, &format!(", {TURNOVER} a second come and go"))
+            .map(|case| case.measure(feed, &mut path, picks));
         going.store(false, Relaxed);
         turning
             .join()
@@ -115,19 +124,29 @@ fn with(part: &mut Part, feed: &mut Feed, netns: &Netns, count: u32) -> Result<(
         "only {rate:.0} bindings a second came and went"
     );
 
-    let (time, rows) = list(netns, &mut path)?;
+    let list = list(netns, &mut path)?;
     ensure!(
-        rows >= count as usize,
-        "{rows} of {count} bindings are listed"
+        list.rows >= count as usize,
+        "{} of {count} bindings are listed",
+        list.rows
     );
+    let command = "`sipnat bindings list --json`";
     part.add(goal(
-        Figure::new(
-            format!("`sipnat bindings list --json`, {many}"),
-            time.as_secs_f64(),
-            "s",
-        ),
+        Figure::new(format!("{command}, {many}"), list.time.as_secs_f64(), "s"),
         Goal::at_most(10.0, 3.0),
     ));
+    part.add(Figure::new(
+        format!("{command}, {many}: of CPU time"),
+        list.cpu.as_secs_f64(),
+        "s",
+    ));
+    if largest {
+        part.add(Figure::new(
+            format!("{command}, {many}: memory"),
+            list.memory as f64 / f64::from(1 << 20),
+            "MiB",
+        ));
+    }
 
     for (what, now) in [
         ("nothing expired", clock::now()),
@@ -147,6 +166,23 @@ fn with(part: &mut Part, feed: &mut Feed, netns: &Netns, count: u32) -> Result<(
         ));
     }
     Ok(())
+}
+
+/// An INVITE that comes in and a re-INVITE that goes out, with so many bindings, while something else goes on.
+fn messages(count: u32, meanwhile: &str) -> [Case; 2] {
+    let tables = format!("{count} bindings{meanwhile}");
+    [
+        ("INVITE in", program::invites(&tables, 590, false)),
+        ("re-INVITE out", program::reinvites(&tables)),
+    ]
+    .map(|(line, case)| Case {
+        point: Some(Point::new(
+            Chart::Bindings,
+            &format!("{line}{meanwhile}"),
+            count,
+        )),
+        ..case
+    })
 }
 
 /// What the kernel counts for `DIALOGS`.
@@ -217,8 +253,17 @@ impl Turnover {
     }
 }
 
-/// Runs the real command, to which this process is the agent. How long it took, and how many bindings it listed.
-fn list(netns: &Netns, path: &mut DataPath) -> Result<(Duration, usize)> {
+/// What the command takes.
+struct List {
+    time: Duration,
+    cpu: Duration,
+    /// The most that it had, in bytes.
+    memory: i64,
+    rows: usize,
+}
+
+/// Runs the real command, to which this process is the agent.
+fn list(netns: &Netns, path: &mut DataPath) -> Result<List> {
     netns.enter(|| -> Result<_> {
         pins::ensure_bpffs()?;
         let dir = pins::dir(state::netns()?);
@@ -239,12 +284,15 @@ fn list(netns: &Netns, path: &mut DataPath) -> Result<(Duration, usize)> {
     })?
 }
 
-fn run_list() -> Result<(Duration, usize)> {
+fn run_list() -> Result<List> {
+    let before = children()?;
     let start = Instant::now();
     let mut command = Command::new(nat_tests::sipnat::binary()?)
         .args(["bindings", "list", "--json"])
         .stdout(Stdio::piped())
         .spawn()?;
+    // This one's is for reading what it prints.
+    machine::pin(command.id() as i32, 1)?;
     let mut output = BufReader::with_capacity(1 << 16, command.stdout.take().context("no pipe")?);
     let (mut rows, mut line) = (0, Vec::new());
     while output.read_until(b'\n', &mut line)? > 0 {
@@ -252,5 +300,21 @@ fn run_list() -> Result<(Duration, usize)> {
         line.clear();
     }
     ensure!(command.wait()?.success(), "it failed");
-    Ok((start.elapsed(), rows))
+    let after = children()?;
+    Ok(List {
+        time: start.elapsed(),
+        cpu: after.0 - before.0,
+        memory: after.1,
+        rows,
+    })
+}
+
+/// CPU time of all processes that this one has started, and the most memory that one of them had, in bytes.
+fn children() -> Result<(Duration, i64)> {
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
+    let cpu = (usage.user_time() + usage.system_time()).num_microseconds();
+    Ok((
+        Duration::from_micros(cpu.unsigned_abs()),
+        usage.max_rss() * 1024,
+    ))
 }

@@ -95,6 +95,7 @@ pub(crate) fn bench() -> Result<Part> {
             templates: requests.clone(),
             verdicts: &[Counter::StunAnswered],
             goal: Some(Goal::aim_at_most(100.0)),
+            point: None,
         };
         part.add(case.measure(&mut feed, &mut load(rate)?, 1)?);
     }
