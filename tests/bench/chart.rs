@@ -4,7 +4,7 @@ use std::{fmt::Write as _, fs, path::Path};
 
 use anyhow::{Context as _, Result};
 
-use crate::report::{Part, Spread};
+use crate::report::{Part, Spread, number};
 
 /// What is drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +40,7 @@ type Line = (String, Vec<(f64, Spread)>);
 const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 400.0;
 /// Of the plot: left, top, right, bottom.
-const PLOT: [f64; 4] = [70.0, 50.0, 700.0, 290.0];
+const PLOT: [f64; 4] = [70.0, 50.0, 670.0, 290.0];
 /// Told apart also by those who do not see red or green.
 const COLOURS: [&str; 4] = ["#0072b2", "#d55e00", "#56b4e9", "#e69f00"];
 
@@ -121,13 +121,15 @@ fn svg(chart: Chart, lines: &[Line]) -> String {
          font-family=\"sans-serif\" font-size=\"13\" fill=\"#222\">\n\
          <rect width=\"{WIDTH}\" height=\"{HEIGHT}\" fill=\"#fff\"/>\n"
     );
-    text(&mut out, left, 28.0, "start", chart.title());
+    text(&mut out, left, 22.0, "start", chart.title());
+    let what = "medians, and from the 10th to the 90th percentile of batches";
+    text(&mut out, left, 40.0, "start", what);
     let step = step(highest);
     let mut y = 0.0;
     while y <= highest {
         let at = y_of(y);
         line(&mut out, [left, at, right, at], "#ddd", 1);
-        text(&mut out, left - 8.0, at + 4.0, "end", &format!("{y}"));
+        text(&mut out, left - 8.0, at + 4.0, "end", &number(y));
         y += step;
     }
     let mut ticks: Vec<f64> = points().map(|(x, _)| *x).collect();
@@ -136,7 +138,7 @@ fn svg(chart: Chart, lines: &[Line]) -> String {
     for x in ticks {
         let at = x_of(x);
         line(&mut out, [at, bottom, at, bottom + 5.0], "#222", 1);
-        text(&mut out, at, bottom + 20.0, "middle", &format!("{x}"));
+        text(&mut out, at, bottom + 20.0, "middle", &number(x));
     }
     line(&mut out, [left, bottom, right, bottom], "#222", 1);
     let middle = f64::midpoint(left, right);
@@ -157,7 +159,7 @@ fn svg(chart: Chart, lines: &[Line]) -> String {
             line(&mut out, [at, y_of(y.p10), at, y_of(y.p90)], colour, 4);
         }
         // Two names beside each other.
-        let at = left + (i % 2) as f64 * 320.0;
+        let at = left + (i % 2) as f64 * 310.0;
         let row = bottom + 66.0 + (i / 2) as f64 * 20.0;
         line(&mut out, [at, row - 4.0, at + 20.0, row - 4.0], colour, 4);
         text(&mut out, at + 26.0, row, "start", name);

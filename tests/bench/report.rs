@@ -264,7 +264,7 @@ impl fmt::Display for Part {
 }
 
 /// With the digits that matter.
-fn number(value: f64) -> String {
+pub(crate) fn number(value: f64) -> String {
     let size = value.abs();
     if size >= 10_000.0 {
         let mut text = format!("{value:.0}");
