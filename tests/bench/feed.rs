@@ -36,8 +36,6 @@ pub(crate) enum Way {
 pub(crate) enum Order {
     /// One after the other, from this number on.
     From(u32),
-    /// The same, from the first that is new.
-    New,
     /// In any order, and new ones always new.
     Random,
 }
@@ -132,11 +130,10 @@ impl Feed {
         let mut job = self.job.get(&0, 0)?;
         (job.next, job.random) = match order {
             Order::From(number) => (number.into(), 0),
-            Order::New | Order::Random => {
+            Order::Random => {
                 // Pktgen takes more than it was asked to send: a packet that a full ring turns away has its number, too.
                 self.next = self.next.max(job.next) + u64::from(count);
-                let random = u32::from(order == Order::Random);
-                (self.next - u64::from(count), random)
+                (self.next - u64::from(count), 1)
             }
         };
         job.picks = picks - 1;

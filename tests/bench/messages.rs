@@ -25,12 +25,16 @@ pub(crate) enum Whose {
     Picked,
 }
 
+/// Another port for each.
+const RTP: &str = "\x05\x05\x05\x05\x05";
+
 /// What the kernel writes, as it stands in a text until then: a byte that no text has, so often.
-const MARKS: [(u8, u16, usize); 4] = [
+const MARKS: [(u8, u16, usize); 5] = [
     (1, edit::HEX, 8),
     (2, edit::HEX | edit::PICKED, 8),
     (3, edit::ADDRESS, 11),
     (4, edit::ADDRESS | edit::PICKED, 11),
+    (5, edit::RTP, 5),
 ];
 
 impl Whose {
@@ -111,7 +115,7 @@ pub(crate) fn fill(mut text: String, length: usize) -> String {
 /// The message of a phone that says everywhere from where it sends, so that an ALG has all of it to correct.
 pub(crate) fn from_phone(random: &mut Random, method: &str, shape: Shape) -> Template {
     let whose = Whose::New;
-    let text = request_with(random, method, whose, shape, whose.address());
+    let text = request_with(random, method, whose, shape, (whose.address(), RTP));
     let source = Edit {
         at: SOURCE as u16,
         kind: edit::SOURCE_ADDRESS,
@@ -201,7 +205,7 @@ impl Random {
         self.below(100) < percent
     }
 
-    pub(crate) fn shuffle<T>(&mut self, all: &mut [T]) {
+    fn shuffle<T>(&mut self, all: &mut [T]) {
         for i in (1..all.len()).rev() {
             all.swap(i, self.below(i + 1));
         }
@@ -263,21 +267,23 @@ const NAMES: [&str; 8] = [
 
 /// A request of a terminal.
 pub(crate) fn request(random: &mut Random, method: &str, whose: Whose, shape: Shape) -> String {
-    let host = private_host(random);
-    request_with(random, method, whose, shape, &host)
+    let (host, port) = private(random);
+    request_with(random, method, whose, shape, (&host, &port))
 }
 
-fn private_host(random: &mut Random) -> String {
-    format!("192.168.1.{}", 10 + random.below(90))
+/// Where a phone behind a NAT wants its RTP.
+fn private(random: &mut Random) -> (String, String) {
+    let host = format!("192.168.1.{}", 10 + random.below(90));
+    (host, (10_000 + 2 * random.below(5000)).to_string())
 }
 
-/// The same, with a session at `host`.
+/// The same, with RTP at this host and port.
 fn request_with(
     random: &mut Random,
     method: &str,
     whose: Whose,
     shape: Shape,
-    host: &str,
+    rtp: (&str, &str),
 ) -> String {
     let (id, address) = (whose.id(), whose.address());
     let short = random.chance(15);
@@ -329,7 +335,7 @@ fn request_with(
         &format!("{method} {uri} SIP/2.0"),
         wanted,
         shape,
-        (method == "INVITE").then_some(host),
+        (method == "INVITE").then_some(rtp),
     )
 }
 
@@ -399,17 +405,18 @@ pub(crate) fn in_dialog(random: &mut Random, method: &str, shape: Shape) -> Stri
     ];
     random.shuffle(&mut wanted[1..]);
     let start = format!("{method} sip:1000@{address} SIP/2.0");
-    let host = (method == "INVITE").then(|| private_host(random));
-    finish(random, &start, wanted, shape, host.as_deref())
+    let (host, port) = private(random);
+    let rtp = (method == "INVITE").then_some((host.as_str(), port.as_str()));
+    finish(random, &start, wanted, shape, rtp)
 }
 
-/// Puts headers around those that are wanted, and a session behind at that host, until it is as long as it should be.
+/// Puts headers around those that are wanted, and a session behind with RTP there, until it is as long as it should be.
 fn finish(
     random: &mut Random,
     start: &str,
     wanted: Vec<String>,
     shape: Shape,
-    host: Option<&str>,
+    rtp: Option<(&str, &str)>,
 ) -> String {
     /// Content-Type and Content-Length.
     const REST: usize = 52;
@@ -417,7 +424,7 @@ fn finish(
     let wanted_length = start.len() + 2 + length(&wanted) + REST;
     // Headers make up about so much of what is free.
     let room = shape.length.saturating_sub(wanted_length);
-    let room = if host.is_some() { room * 2 / 5 } else { room };
+    let room = if rtp.is_some() { room * 2 / 5 } else { room };
     let mut others = vec!["Max-Forwards: 70".to_owned(), random.one(&AGENTS).into()];
     let mut supply = OTHERS.to_vec();
     random.shuffle(&mut supply);
@@ -440,8 +447,8 @@ fn finish(
         }
     }
     let head = start.len() + 2 + length(&lines) + REST;
-    let body = host
-        .map(|host| session(random, host, shape.length.saturating_sub(head)))
+    let body = rtp
+        .map(|rtp| session(random, rtp, shape.length.saturating_sub(head)))
         .unwrap_or_default();
     if !body.is_empty() {
         lines.push("Content-Type: application/sdp".into());
@@ -451,7 +458,7 @@ fn finish(
 }
 
 /// A session description of about that length; none if there is no room for one.
-fn session(random: &mut Random, host: &str, length: usize) -> String {
+fn session(random: &mut Random, (host, port): (&str, &str), length: usize) -> String {
     const CODECS: [&str; 12] = [
         "a=rtpmap:0 PCMU/8000",
         "a=rtpmap:8 PCMA/8000",
@@ -469,8 +476,7 @@ fn session(random: &mut Random, host: &str, length: usize) -> String {
     let number = 1_000_000 + random.below(9_000_000);
     let mut text = format!(
         "v=0\r\no=- {number} 1 IN IP4 {host}\r\ns=-\r\nc=IN IP4 {host}\r\nt=0 0\r\n\
-         m=audio {} RTP/AVP 0 8 9 18 101\r\n",
-        10_000 + 2 * random.below(25_000)
+         m=audio {port} RTP/AVP 0 8 9 18 101\r\n",
     );
     if text.len() > length {
         return String::new();

@@ -19,7 +19,7 @@ pub(crate) fn bench() -> Result<Part> {
          relayed is answered 200 (OK). Sipnat beside it as in `program`.",
     );
     part.note(
-        "datagrams have no UDP checksum, which the ALG would have to correct, and no more than 192 connections at a time",
+        "datagrams have no UDP checksum, which the ALG would have to correct, and connections are soon forgotten",
     );
     let mut feed = Feed::load()?;
     alg::measure(&mut part, &mut feed)?;

@@ -5,7 +5,7 @@
 /// Room for one frame.
 pub const FRAME: usize = 2048;
 /// Places of a frame that are written anew for each packet.
-pub const EDITS: usize = 8;
+pub const EDITS: usize = 10;
 /// Frames that are sent in turn, at most.
 pub const TEMPLATES: u32 = 1024;
 
@@ -88,6 +88,8 @@ pub mod edit {
     pub const ADDRESS: u16 = 5;
     /// The source address alone.
     pub const SOURCE_ADDRESS: u16 = 6;
+    /// A port of RTP in five digits: another for each of so many packets that follow each other.
+    pub const RTP: u16 = 7;
     /// Added: of one of the identities that are picked from, and not of a new one.
     pub const PICKED: u16 = 8;
 }
@@ -166,6 +168,15 @@ pub const fn port(identity: u32) -> u16 {
     20_000 + (identity >> 21) as u16
 }
 
+/// The port at which the packet of a number asks for RTP, from 10000 on.
+#[inline(always)]
+#[must_use]
+pub fn rtp_port(number: u32) -> [u8; 5] {
+    let port = 10_000 + 2 * (number % 25_000);
+    let digit = |unit: u32| b'0' + (port / unit % 10) as u8;
+    [digit(10_000), digit(1000), digit(100), digit(10), digit(1)]
+}
+
 /// Eight hexadecimal digits.
 #[inline(always)]
 #[must_use]
@@ -210,6 +221,8 @@ mod tests {
         assert_eq!(&hex(0x0123_fedc), b"0123fedc");
         assert_eq!(&hex(0x89ab_4567), b"89ab4567");
         assert_eq!(&digits(207), b"207");
+        assert_eq!(&rtp_port(0), b"10000");
+        assert_eq!(&rtp_port(24_999), b"59998");
         let ids = (0..1 << 16).map(identity);
         assert!(ids.clone().all(|id| port(id) < 22_048));
         assert!(

@@ -19,7 +19,7 @@ use aya_ebpf::maps::{Array, PerCpuArray, ProgramArray};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use nat_bench_ebpf::{
     CALLS, CHECKSUM, DESTINATION, EDITS, Edit, FRAME, Job, SOURCE, Sample, TEMPLATES as MOST,
-    Template, UDP, address, digits, edit, hex, identity, pktgen, port, seen,
+    Template, UDP, address, digits, edit, hex, identity, pktgen, port, rtp_port, seen,
 };
 use nat_common::atomic::Word;
 
@@ -338,6 +338,10 @@ fn write(packet: &impl Packet) -> Option<()> {
         } else {
             new
         };
+        if kind == edit::RTP {
+            put(packet, u32::from(at), &rtp_port(number));
+            continue;
+        }
         change(
             packet,
             template.sum,
