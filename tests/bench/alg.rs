@@ -195,6 +195,7 @@ impl Router {
     }
 
     fn floods(&self, feed: &mut Feed, alg: bool) -> Result<f64> {
+        self.rig.go_first()?;
         // Once, so that all is in the caches that will be.
         self.flood(feed, alg)?;
         let (before, busy) = (self.counted()?, self.rig.busy(End::Server)?);

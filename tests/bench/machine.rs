@@ -99,11 +99,11 @@ pub(crate) fn pin(thread: i32, cpu: usize) -> Result<()> {
         .with_context(|| format!("cannot keep thread {thread} on CPU {cpu}"))
 }
 
-/// Lets nothing but the kernel interrupt this thread from here on: what else runs here waits.
-pub(crate) fn go_first() -> Result<()> {
+/// Lets nothing but the kernel interrupt a thread (0: this one) from here on: what else runs here waits.
+pub(crate) fn go_first(thread: i32) -> Result<()> {
     let lowest = libc::sched_param { sched_priority: 1 };
-    // SAFETY: a valid parameter; 0 is this thread.
-    let result = unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const lowest) };
+    // SAFETY: a valid parameter.
+    let result = unsafe { libc::sched_setscheduler(thread, libc::SCHED_FIFO, &raw const lowest) };
     Errno::result(result).context("cannot get real-time priority")?;
     Ok(())
 }

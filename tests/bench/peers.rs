@@ -26,7 +26,7 @@ pub(crate) fn bench() -> Result<Part> {
     let relayed = kamailio::measure(&mut part, &mut feed)?;
 
     machine::pin(0, 0)?;
-    machine::go_first()?;
+    machine::go_first(0)?;
     let sizes = Sizes {
         bindings: 1 << 14,
         ..Sizes::default()

@@ -45,7 +45,7 @@ pub(crate) fn bench() -> Result<Part> {
          another transaction. Ratio: the program's time to an empty program's.",
     );
     machine::pin(0, 0)?;
-    machine::go_first()?;
+    machine::go_first(0)?;
     let mut feed = Feed::load()?;
     let object = feed::sipnat()?;
     let sizes = |slots: u32, bindings: u32| Sizes {

@@ -170,6 +170,12 @@ impl Rig {
         Ok(link)
     }
 
+    /// Lets nothing else have the server's core while packets lie there.
+    pub(crate) fn go_first(&self) -> Result<()> {
+        let mut threads = threads(&format!("napi/{SERVER}-")).into_iter();
+        threads.try_for_each(machine::go_first)
+    }
+
     /// Sends `frames` of the feed's messages, or fewer, so many a second; waits until all are worked on.
     pub(crate) fn send(
         &self,

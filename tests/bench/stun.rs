@@ -87,7 +87,7 @@ pub(crate) fn bench() -> Result<Part> {
     feed.detach("answers", counting)?;
 
     machine::pin(0, 0)?;
-    machine::go_first()?;
+    machine::go_first(0)?;
     for (what, rate) in [("without a limit", 0), ("20/s a source", 20)] {
         let case = Case {
             what: format!("in: Binding request, answered, {what}"),
