@@ -1,5 +1,6 @@
 //! Turns the frame of a Binding request into its answer.
 
+use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::helpers::generated::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail};
 use aya_ebpf::programs::XdpContext;
 use nat_common::abi::Endpoint;
@@ -48,7 +49,7 @@ pub(crate) fn write(ctx: &XdpContext, datagram: &Datagram, reply: &Reply) -> Wri
         return Written::Refused;
     }
     // The pointers of before are no more valid.
-    let frame = &Frame::from(ctx);
+    let frame = Frame::from(ctx);
     let was = longer.max(0) as u32;
     if ethernet(frame, was) && ip(frame, datagram, udp_len) && udp(frame, datagram, udp_len, reply)
     {
@@ -60,7 +61,7 @@ pub(crate) fn write(ctx: &XdpContext, datagram: &Datagram, reply: &Reply) -> Wri
 
 /// Swaps the addresses of the header that was `was` bytes from the beginning, and moves it there with its tags.
 #[inline(always)]
-fn ethernet(frame: &Frame, was: u32) -> bool {
+fn ethernet(frame: Frame<xdp_md>, was: u32) -> bool {
     let (Some(first), Some(second)) = (frame.load(was), frame.load(was + 4)) else {
         return false;
     };
@@ -78,7 +79,7 @@ fn ethernet(frame: &Frame, was: u32) -> bool {
 }
 
 #[inline(always)]
-fn ip(frame: &Frame, datagram: &Datagram, udp_len: u32) -> bool {
+fn ip(frame: Frame<xdp_md>, datagram: &Datagram, udp_len: u32) -> bool {
     let (from, to, at) = (&datagram.destination, &datagram.source, datagram.ip);
     if from.is_v4() {
         let total = datagram.udp - at + udp_len;
@@ -112,7 +113,7 @@ fn ip(frame: &Frame, datagram: &Datagram, udp_len: u32) -> bool {
 }
 
 #[inline(always)]
-fn address(frame: &Frame, at: u32, endpoint: &Endpoint) -> bool {
+fn address(frame: Frame<xdp_md>, at: u32, endpoint: &Endpoint) -> bool {
     let [high, low] = endpoint.addr;
     frame.store(at, high as u32)
         && frame.store(at + 4, (high >> 32) as u32)
@@ -121,7 +122,7 @@ fn address(frame: &Frame, at: u32, endpoint: &Endpoint) -> bool {
 }
 
 #[inline(always)]
-fn udp(frame: &Frame, datagram: &Datagram, udp_len: u32, reply: &Reply) -> bool {
+fn udp(frame: Frame<xdp_md>, datagram: &Datagram, udp_len: u32, reply: &Reply) -> bool {
     let (from, to, at) = (&datagram.destination, &datagram.source, datagram.udp);
     let ports = (from.port << 16 | to.port).to_be();
     // The prefix of IPv4-mapped addresses is no more than a zero to this sum.

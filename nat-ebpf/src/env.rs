@@ -19,11 +19,11 @@ use nat_common::swar;
 use crate::maps::{
     self, CONTACTS, DIALOGS, FRAGMENTS, INBOUND, OUTBOUND, PEERS, PENDING, POLICY, Room, STUN,
 };
-use crate::packet::Payload;
+use crate::packet::{Context, Payload};
 
 /// The payload of a message, and how it is gone over.
-pub(crate) struct Read<'r, L> {
-    payload: &'r Payload,
+pub(crate) struct Read<'r, C, L> {
+    payload: &'r Payload<'r, C>,
     repeat: PhantomData<L>,
 }
 
@@ -35,9 +35,13 @@ pub(crate) struct Kernel<'r, P = ()> {
     now: u64,
 }
 
-impl<'r, L> Kernel<'r, Read<'r, L>> {
+impl<'r, C, L> Kernel<'r, Read<'r, C, L>> {
     #[inline(always)]
-    pub(crate) fn reading(payload: &'r Payload, config: &'static Config, room: &'r Room) -> Self {
+    pub(crate) fn reading(
+        payload: &'r Payload<'r, C>,
+        config: &'static Config,
+        room: &'r Room,
+    ) -> Self {
         let Kernel {
             config, room, now, ..
         } = Kernel::new(config, room);
@@ -69,14 +73,25 @@ impl<'r> Kernel<'r> {
 /// A function of its own in the kernel, as are those below: what is called several times is verified each time,
 /// but does not multiply what its callers may be like.
 #[inline(never)]
-fn digest<L: Repeat>(payload: &Payload, m: &Message, parts: u32, secret: &[u64; 2], room: &Room) {
+fn digest<C: Context, L: Repeat>(
+    payload: &Payload<'_, C>,
+    m: &Message,
+    parts: u32,
+    secret: &[u64; 2],
+    room: &Room,
+) {
     room.digest().add::<L>(&m.spans, parts, |span| {
-        hash::<L>(payload, span, secret, room.cursor())
+        hash::<C, L>(payload, span, secret, room.cursor())
     });
 }
 
 #[inline(never)]
-fn hash<L: Repeat>(payload: &Payload, span: Span, secret: &[u64; 2], cursor: &mut Cursor) -> u64 {
+fn hash<C: Context, L: Repeat>(
+    payload: &Payload<'_, C>,
+    span: Span,
+    secret: &[u64; 2],
+    cursor: &mut Cursor,
+) -> u64 {
     hash::span::<_, L>(payload, span, secret, cursor)
 }
 
@@ -135,7 +150,7 @@ extern "C" fn place_contact(direction: u32, uri: u64, aor: u64, now: u64) -> u32
 }
 
 #[inline(never)]
-fn copy(payload: &Payload, span: Span, draft: &mut Binding) {
+fn copy<C: Context>(payload: &Payload<'_, C>, span: Span, draft: &mut Binding) {
     let start = u32::from(span.start);
     let len = u32::from(span.len).min(TEXT_LEN as u32);
     let text = draft.text.as_mut_ptr().cast::<u64>();
@@ -264,10 +279,10 @@ impl<P> Env for Kernel<'_, P> {
     }
 }
 
-impl<L: Repeat> Text for Kernel<'_, Read<'_, L>> {
+impl<C: Context, L: Repeat> Text for Kernel<'_, Read<'_, C, L>> {
     #[inline(always)]
     fn digest(&self, m: &Message, parts: u32) {
-        digest::<L>(
+        digest::<C, L>(
             self.payload.payload,
             m,
             parts,

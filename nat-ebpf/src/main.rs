@@ -91,7 +91,7 @@ fn arrived<L: Repeat>(ctx: &XdpContext) -> (Counter, u32) {
     let Some(room) = Room::of(Direction::In) else {
         return (Counter::InNoTables, XDP_PASS);
     };
-    match find::<In>(&ctx.into(), &room).and_then(|()| read::<In, L>(&ctx.into(), &room)) {
+    match find::<In>(ctx.into(), &room).and_then(|()| read::<In, L>(ctx.into(), &room)) {
         Ok(()) => (learn::<L>(ctx, &room), XDP_PASS),
         Err(Counter::InStun) => answer::<L>(ctx, &room),
         Err(counter) => (counter, XDP_PASS),
@@ -132,11 +132,12 @@ fn sent<L: Repeat>(ctx: &TcContext) -> (Counter, i32) {
     if ctx.data_end() - ctx.data() < len as usize {
         let _ = ctx.pull_data(len);
     }
-    let counter = match look::<L>(ctx, &room) {
-        Ok(()) => aim::<L>(ctx, &room),
-        Err(Counter::OutFragment) => follow(&room),
-        Err(counter) => return leave(counter),
-    };
+    let counter =
+        match find::<Out>(ctx.into(), &room).and_then(|()| read::<Out, L>(ctx.into(), &room)) {
+            Ok(()) => aim::<L>(ctx, &room),
+            Err(Counter::OutFragment) => follow(&room),
+            Err(counter) => return leave(counter),
+        };
     let (datagram, to) = (room.datagram(), room.aim());
     if *to == datagram.destination {
         return leave(counter);
@@ -149,14 +150,6 @@ fn sent<L: Repeat>(ctx: &TcContext) -> (Counter, i32) {
     };
     say(ctx, &datagram.destination, to);
     (counter, action)
-}
-
-/// First and second stage of what is sent. A function of its own, as is the next: their room on the stack would be missing
-/// further down, "combined stack size of 6 calls is 544. Too large" (6.1, where every frame is rounded up to 32 bytes).
-#[inline(never)]
-fn look<L: Repeat>(ctx: &TcContext, room: &Room) -> Result<(), Counter> {
-    find::<Out>(&ctx.into(), room)?;
-    read::<Out, L>(&ctx.into(), room)
 }
 
 /// Logs a redirect.
@@ -184,7 +177,7 @@ fn address(endpoint: &Endpoint) -> [u8; 16] {
 
 /// First stage: finds the datagram in the frame. A fragment after the first is in the room too.
 #[inline(never)]
-fn find<W: Way>(frame: &Frame, room: &Room) -> Result<(), Counter> {
+fn find<W: Way>(frame: Frame<W::Context>, room: &Room) -> Result<(), Counter> {
     packet::parse::<W>(frame, room.datagram())?;
     room.aim_as_meant();
     let datagram = room.datagram();
@@ -202,7 +195,7 @@ fn find<W: Way>(frame: &Frame, room: &Room) -> Result<(), Counter> {
     if !sip && !is_stun_port::<W>(config, ours.port) {
         return Err(W::OTHER_PORT);
     }
-    let payload = Payload::of(datagram, *frame);
+    let payload = Payload::of(datagram, frame);
     match demux::kind(payload.len(), payload.word(0)) {
         Kind::Stun => return Err(W::STUN),
         _ if !sip => return Err(W::OTHER_PORT),
@@ -220,8 +213,8 @@ fn find<W: Way>(frame: &Frame, room: &Room) -> Result<(), Counter> {
 
 /// Second stage: scans the message.
 #[inline(never)]
-fn read<W: Way, L: Repeat>(frame: &Frame, room: &Room) -> Result<(), Counter> {
-    room.scan::<L>(&room.payload(*frame)).map_err(W::doubt)
+fn read<W: Way, L: Repeat>(frame: Frame<W::Context>, room: &Room) -> Result<(), Counter> {
+    room.scan::<_, L>(&room.payload(frame)).map_err(W::doubt)
 }
 
 /// Third stage of what arrives: learn from the message.
@@ -231,7 +224,7 @@ fn learn<L: Repeat>(ctx: &XdpContext, room: &Room) -> Counter {
     let Some(config) = maps::config() else {
         return Counter::InNoTables;
     };
-    let env = Kernel::<Read<L>>::reading(&payload, config, room);
+    let env = Kernel::<Read<_, L>>::reading(&payload, config, room);
     engine::ingress(&env, room.message(), &room.datagram().source)
 }
 
@@ -285,7 +278,7 @@ fn aim<L: Repeat>(ctx: &TcContext, room: &Room) -> Counter {
     let Some(config) = maps::config() else {
         return Counter::OutNoTables;
     };
-    let env = Kernel::<Read<L>>::reading(&payload, config, room);
+    let env = Kernel::<Read<_, L>>::reading(&payload, config, room);
     let (datagram, to) = (room.datagram(), room.aim());
     let verdict = engine::egress(&env, room.message(), to);
     if datagram.part == part::FIRST

@@ -18,7 +18,7 @@ use nat_common::source::Repeat;
 use nat_common::stun::{self, Request, reply::Reply};
 use nat_common::words;
 
-use crate::packet::{Datagram, Frame, Payload};
+use crate::packet::{Context, Datagram, Frame, Payload};
 
 /// Settings of the agent.
 #[map]
@@ -161,7 +161,7 @@ impl Room {
 
     /// The payload of the datagram, in the frame where it was found.
     #[inline(always)]
-    pub(crate) fn payload(&self, frame: Frame) -> Payload {
+    pub(crate) fn payload<C>(&self, frame: Frame<C>) -> Payload<'_, C> {
         Payload::of(self.datagram(), frame)
     }
 
@@ -174,7 +174,10 @@ impl Room {
 
     /// Scans a message.
     #[inline(always)]
-    pub(crate) fn scan<L: Repeat>(&self, payload: &Payload) -> Result<(), Doubt> {
+    pub(crate) fn scan<C: Context, L: Repeat>(
+        &self,
+        payload: &Payload<'_, C>,
+    ) -> Result<(), Doubt> {
         // SAFETY: see `Room`.
         unsafe { &mut (*self.contents).scan }.run::<_, L>(payload)
     }

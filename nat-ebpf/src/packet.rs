@@ -58,7 +58,10 @@ const MAX_EXTENSIONS: usize = 4;
 
 /// Finds the datagram in a frame.
 #[inline(always)]
-pub(crate) fn parse<W: Way>(frame: &Frame, datagram: &mut Datagram) -> Result<(), Counter> {
+pub(crate) fn parse<W: Way>(
+    frame: Frame<W::Context>,
+    datagram: &mut Datagram,
+) -> Result<(), Counter> {
     // SAFETY: a valid reference.
     unsafe { words::zero(datagram) };
     let load = |at| frame.load(at).ok_or(W::MALFORMED);
@@ -92,7 +95,7 @@ pub(crate) fn parse<W: Way>(frame: &Frame, datagram: &mut Datagram) -> Result<()
         length = rest;
     }
     // Not shorter than its header, not longer than IP says, not cut off; what follows is padding.
-    if length < UdpHdr::LEN as u32 || length > rest || udp + length > frame.total {
+    if length < UdpHdr::LEN as u32 || length > rest || udp + length > frame.total() {
         return Err(W::MALFORMED);
     }
     // A large frame may lie in several pieces of memory: what is needed must be in the first.
@@ -111,7 +114,11 @@ pub(crate) fn parse<W: Way>(frame: &Frame, datagram: &mut Datagram) -> Result<()
 
 /// Reads an IPv4 header (RFC 791 3.1). How many bytes follow it.
 #[inline(always)]
-fn ipv4<W: Way>(frame: &Frame, ip: u32, datagram: &mut Datagram) -> Result<u32, Counter> {
+fn ipv4<W: Way>(
+    frame: Frame<W::Context>,
+    ip: u32,
+    datagram: &mut Datagram,
+) -> Result<u32, Counter> {
     /// "More fragments", and the offset.
     const MORE: u16 = 0x2000;
     const OFFSET: u16 = 0x1fff;
@@ -148,7 +155,11 @@ fn ipv4<W: Way>(frame: &Frame, ip: u32, datagram: &mut Datagram) -> Result<u32, 
 
 /// Reads an IPv6 header and those between it and UDP (RFC 8200 4). How many bytes follow them.
 #[inline(always)]
-fn ipv6<W: Way>(frame: &Frame, ip: u32, datagram: &mut Datagram) -> Result<u32, Counter> {
+fn ipv6<W: Way>(
+    frame: Frame<W::Context>,
+    ip: u32,
+    datagram: &mut Datagram,
+) -> Result<u32, Counter> {
     let load = |at| frame.load(at).ok_or(W::MALFORMED);
     let [version, _, _, _, l0, l1, mut next, _] = load(ip)?.to_le_bytes();
     if version >> 4 != 6 {
@@ -200,14 +211,31 @@ fn ipv6<W: Way>(frame: &Frame, ip: u32, datagram: &mut Datagram) -> Result<u32, 
     Ok(rest)
 }
 
-/// Bounds of a frame in memory.
-#[derive(Clone, Copy)]
-pub(crate) struct Frame {
-    data: usize,
-    /// The end of what is in one piece.
-    end: usize,
+/// A frame in memory, by the context of the program that looks at it.
+///
+/// Where it begins and ends is read from the context each time. That costs little, and what is not kept need not be
+/// moved out of registers and back, and does not tell one round of a loop from another (see [`crate::repeat`]).
+pub(crate) struct Frame<C> {
+    context: *const C,
+}
+
+impl<C> Clone for Frame<C> {
+    #[inline(always)]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<C> Copy for Frame<C> {}
+
+/// What the kernel tells a program of a frame.
+pub(crate) trait Context: Sized {
+    /// Where it begins.
+    fn data(context: *const Self) -> usize;
+    /// Where that of it ends that is in one piece.
+    fn end(context: *const Self) -> usize;
     /// Bytes in all.
-    total: u32,
+    fn total(context: *const Self) -> u32;
 }
 
 /// Reads a packet pointer from a field of a context. The field has 32 bits, which the verifier turns
@@ -215,55 +243,84 @@ pub(crate) struct Frame {
 macro_rules! pointer {
     ($context:expr, $type:ty, $field:ident) => {{
         let pointer: usize;
-        // SAFETY: the kernel gives a valid context, of which this only reads.
+        // SAFETY: the kernel gives a valid context, of which this only reads. It may be taken to touch memory, so it is
+        // done where it stands.
         unsafe {
             asm!(
                 "{pointer} = *(u32 *)({context} + {offset})",
                 context = in(reg) $context,
                 offset = const offset_of!($type, $field),
                 pointer = out(reg) pointer,
-                options(readonly, nostack),
+                options(nostack),
             );
         }
         pointer
     }};
 }
 
-impl From<&XdpContext> for Frame {
+impl Context for xdp_md {
     #[inline(always)]
-    fn from(ctx: &XdpContext) -> Self {
-        Self {
-            data: pointer!(ctx.ctx, xdp_md, data),
-            end: pointer!(ctx.ctx, xdp_md, data_end),
-            // SAFETY: the kernel gives a valid context.
-            total: unsafe { bpf_xdp_get_buff_len(ctx.ctx) } as u32,
-        }
+    fn data(context: *const Self) -> usize {
+        pointer!(context, Self, data)
+    }
+
+    #[inline(always)]
+    fn end(context: *const Self) -> usize {
+        pointer!(context, Self, data_end)
+    }
+
+    #[inline(always)]
+    fn total(context: *const Self) -> u32 {
+        // SAFETY: the kernel gives a valid context.
+        unsafe { bpf_xdp_get_buff_len(context.cast_mut()) as u32 }
     }
 }
 
-impl From<&TcContext> for Frame {
+impl Context for __sk_buff {
+    #[inline(always)]
+    fn data(context: *const Self) -> usize {
+        pointer!(context, Self, data)
+    }
+
+    #[inline(always)]
+    fn end(context: *const Self) -> usize {
+        pointer!(context, Self, data_end)
+    }
+
+    #[inline(always)]
+    fn total(context: *const Self) -> u32 {
+        // SAFETY: the kernel gives a valid context.
+        unsafe { (*context).len }
+    }
+}
+
+impl From<&XdpContext> for Frame<xdp_md> {
+    #[inline(always)]
+    fn from(ctx: &XdpContext) -> Self {
+        Self { context: ctx.ctx }
+    }
+}
+
+impl From<&TcContext> for Frame<__sk_buff> {
     #[inline(always)]
     fn from(ctx: &TcContext) -> Self {
         Self {
-            data: pointer!(ctx.skb.skb, __sk_buff, data),
-            end: pointer!(ctx.skb.skb, __sk_buff, data_end),
-            // SAFETY: the kernel gives a valid context.
-            total: unsafe { (*ctx.skb.skb).len },
+            context: ctx.skb.skb,
         }
     }
 }
 
-impl Frame {
+impl<C: Context> Frame<C> {
     /// Bytes in all.
     #[inline(always)]
     pub(crate) fn total(&self) -> u32 {
-        self.total
+        C::total(self.context)
     }
 
     /// Bytes that are in one piece.
     #[inline(always)]
     fn len(&self) -> u32 {
-        (self.end - self.data) as u32
+        (C::end(self.context) - C::data(self.context)) as u32
     }
 
     /// Eight bytes at an offset, if they are all there.
@@ -294,7 +351,7 @@ impl Frame {
         let header = if v4 { Ipv4Hdr::LEN } else { Ipv6Hdr::LEN };
         datagram.part == part::WHOLE
             && datagram.udp - datagram.ip == header as u32
-            && self.total == self.len()
+            && self.total() == self.len()
             && self.load(0).is_some_and(|word| word & GROUP == 0)
             && (!v4 || self.ipv4_checksum_is_right(datagram.ip))
     }
@@ -335,7 +392,7 @@ impl Frame {
     /// A pointer to so many bytes at an offset, if they are all there.
     #[inline(always)]
     fn at<const BYTES: usize>(&self, offset: u32) -> Option<usize> {
-        let mut at = self.data;
+        let mut at = C::data(self.context);
         // The verifier wants to see the bound of what is added to a packet pointer on the very register
         // that is added, and the check against the end on the very pointer that is read.
         //
@@ -349,7 +406,7 @@ impl Frame {
                 options(nomem, pure, nostack),
             );
         }
-        if at + BYTES > self.end {
+        if at + BYTES > C::end(self.context) {
             return None;
         }
         Some(at)
@@ -357,38 +414,40 @@ impl Frame {
 }
 
 /// The payload of a datagram.
-pub(crate) struct Payload {
-    frame: Frame,
-    /// Where it begins in the frame; at least eight, since headers come before it.
-    start: u32,
-    len: u32,
+pub(crate) struct Payload<'d, C> {
+    frame: Frame<C>,
+    datagram: &'d Datagram,
 }
 
-impl Payload {
+impl<'d, C> Payload<'d, C> {
     /// The payload of a datagram that was found in a frame before.
     #[inline(always)]
-    pub(crate) fn of(datagram: &Datagram, frame: Frame) -> Self {
-        Self {
-            frame,
-            start: datagram.udp + UdpHdr::LEN as u32,
-            len: datagram.len,
-        }
+    pub(crate) fn of(datagram: &'d Datagram, frame: Frame<C>) -> Self {
+        Self { frame, datagram }
     }
 
-    /// Where the last eight bytes begin. Of a shorter payload, that is within the headers.
+    /// Where it begins in the frame, and where its last eight bytes do. Of a shorter payload, that is within the headers.
     #[inline(always)]
-    fn last(&self) -> u32 {
-        self.start + self.len - 8
+    fn bounds(&self) -> (u32, u32) {
+        // SAFETY: a valid reference. Volatile, so that it stays in memory, as the frame's bounds do.
+        let (udp, len) = unsafe {
+            (
+                (&raw const self.datagram.udp).read_volatile(),
+                (&raw const self.datagram.len).read_volatile(),
+            )
+        };
+        let start = udp + UdpHdr::LEN as u32;
+        (start, start + len - 8)
     }
 }
 
-impl Source for Payload {
+impl<C: Context> Source for Payload<'_, C> {
     /// Near the end the last eight bytes are read and those before `at` shifted out, so that no byte
     /// past the end is ever seen and no second way of reading is needed.
     #[inline(always)]
     fn word(&self, at: u32) -> u64 {
-        let wanted = self.start + at;
-        let last = self.last();
+        let (start, last) = self.bounds();
+        let wanted = start + at;
         if wanted <= last {
             return self.frame.load(wanted).unwrap_or(0);
         }
@@ -401,6 +460,6 @@ impl Source for Payload {
 
     #[inline(always)]
     fn len(&self) -> u32 {
-        self.len
+        self.datagram.len
     }
 }

@@ -1,12 +1,16 @@
 //! The two ways of a packet, and what ends it on each before anything is decided.
 
+use aya_ebpf::bindings::{__sk_buff, xdp_md};
 use nat_common::counter::Counter;
 use nat_common::message::Doubt;
 
 use crate::maps::Direction;
+use crate::packet::Context;
 
 /// One of the ways.
 pub(crate) trait Way {
+    /// Of its program.
+    type Context: Context;
     const DIRECTION: Direction;
     const NOT_IP: Counter;
     const NOT_UDP: Counter;
@@ -41,6 +45,7 @@ pub(crate) struct In;
 pub(crate) struct Out;
 
 impl Way for In {
+    type Context = xdp_md;
     const DIRECTION: Direction = Direction::In;
     const NOT_IP: Counter = Counter::InNotIp;
     const NOT_UDP: Counter = Counter::InNotUdp;
@@ -59,6 +64,7 @@ impl Way for In {
 }
 
 impl Way for Out {
+    type Context = __sk_buff;
     const DIRECTION: Direction = Direction::Out;
     const NOT_IP: Counter = Counter::OutNotIp;
     const NOT_UDP: Counter = Counter::OutNotUdp;
