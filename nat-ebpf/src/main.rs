@@ -6,6 +6,7 @@
 
 mod answer;
 mod env;
+mod glance;
 mod maps;
 mod packet;
 mod redirect;
@@ -21,7 +22,7 @@ use aya_ebpf::bindings::{
 use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use aya_log_ebpf::debug;
-use nat_common::abi::{self, Config, Endpoint};
+use nat_common::abi::{self, Endpoint};
 use nat_common::counter::Counter;
 use nat_common::demux::{self, Kind};
 use nat_common::source::{Repeat, Source as _};
@@ -29,6 +30,7 @@ use nat_common::{engine, fragment, stun};
 
 use crate::answer::Written;
 use crate::env::{Kernel, Read};
+use crate::glance::{glance, is_sip_port, is_stun_port};
 use crate::maps::{Direction, Room, count};
 use crate::packet::{Frame, Payload, part};
 use crate::redirect::Redirected;
@@ -88,6 +90,12 @@ fn of_tc<L: Repeat>(ctx: &TcContext) -> i32 {
 /// what one stage leaves to the next is in the room.
 #[inline(always)]
 fn arrived<L: Repeat>(ctx: &XdpContext) -> (Counter, u32) {
+    let Some(config) = maps::config() else {
+        return (Counter::InNoTables, XDP_PASS);
+    };
+    if let Some(counter) = glance::<In>(ctx.into(), config) {
+        return (counter, XDP_PASS);
+    }
     let Some(room) = Room::of(Direction::In) else {
         return (Counter::InNoTables, XDP_PASS);
     };
@@ -119,6 +127,12 @@ fn answer<L: Repeat>(ctx: &XdpContext, room: &Room) -> (Counter, u32) {
 fn sent<L: Repeat>(ctx: &TcContext) -> (Counter, i32) {
     // What comes next is left to other programs.
     let leave = |counter| (counter, TC_ACT_UNSPEC);
+    let Some(config) = maps::config() else {
+        return leave(Counter::OutNoTables);
+    };
+    if let Some(counter) = glance::<Out>(ctx.into(), config) {
+        return leave(counter);
+    }
     // SAFETY: the kernel gives a valid context.
     let skb = unsafe { &*ctx.skb.skb };
     let len = skb.len;
@@ -304,18 +318,6 @@ fn follow(room: &Room) -> Counter {
     let env = Kernel::new(config, room);
     let datagram = room.datagram();
     fragment::later(&env, &datagram.source, datagram.id, room.aim())
-}
-
-#[inline(always)]
-fn is_sip_port(config: &Config, port: u32) -> bool {
-    // An unused entry is 0, which is no port.
-    port != 0 && config.ports.contains(&(port as u16))
-}
-
-/// Whether STUN is answered on a port beside SIP's.
-#[inline(always)]
-fn is_stun_port<W: Way>(config: &Config, port: u32) -> bool {
-    matches!(W::DIRECTION, Direction::In) && port != 0 && config.stun_port == port
 }
 
 /// Whether a terminal may have that source: not unspecified, loopback or multicast (RFC 1122 3.2.1.3, 4291 2.4).

@@ -303,16 +303,8 @@ pub(crate) fn remember(record: &Record, mask: u32) -> u32 {
 /// Adds one to a counter.
 #[inline(always)]
 pub(crate) fn count(counter: Counter) {
-    add_one(counter as u32);
-}
-
-/// Verified once, as those of `nat_common::slots`.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn add_one(counter: u32) -> u32 {
-    if let Some(cell) = COUNTERS.get_ptr_mut(counter) {
+    if let Some(cell) = COUNTERS.get_ptr_mut(counter as u32) {
         // SAFETY: the value is valid; only this CPU writes it. An interrupted addition may be lost.
         unsafe { *cell += 1 };
     }
-    0
 }
