@@ -85,7 +85,7 @@ fn digest<C: Context, L: Repeat>(
     });
 }
 
-#[inline(never)]
+#[inline(always)]
 fn hash<C: Context, L: Repeat>(
     payload: &Payload<'_, C>,
     span: Span,
