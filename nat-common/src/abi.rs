@@ -289,8 +289,9 @@ pub mod flag {
     pub const KEEPALIVE: u16 = 1 << 13;
 }
 
-/// Longest text kept in a [`Binding`]: the terminal's URI without scheme, cut off beyond this.
-pub const TEXT_LEN: usize = 64;
+/// Longest text kept in a [`Binding`]: the terminal's URI without scheme, cut off beyond this. With more, an element
+/// of the map would no more fit into a slab object of 256 bytes.
+pub const TEXT_LEN: usize = 48;
 
 /// The record that ties an identity of a terminal to its learned address. Always active: what is
 /// pending lives in other tables. Times are nanoseconds of `CLOCK_MONOTONIC_COARSE`.
@@ -639,7 +640,7 @@ const _: () = {
     assert!(size_of::<Config>() == 96);
     assert!(size_of::<DialogKey>() == 16);
     assert!(size_of::<ContactKey>() == 16);
-    assert!(size_of::<Binding>() == 200);
+    assert!(size_of::<Binding>() == 184);
     assert!(size_of::<Entry>() == 56);
     assert!(size_of::<Slot>() == 64);
     assert!(size_of::<Set>() == 256);
