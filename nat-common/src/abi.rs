@@ -10,7 +10,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use crate::words::Words;
 
 /// Number of the layout of everything in this file.
-pub const ABI: u32 = 3;
+pub const ABI: u32 = 4;
 
 /// Names of the maps, as pinned and as the kernel shows them (at most 15 bytes).
 pub mod map {

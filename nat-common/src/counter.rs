@@ -74,7 +74,7 @@ counters! {
     InNotUdp = "in_not_udp", Ingress, "IP, but not UDP";
     InOtherPort = "in_other_port", Ingress, "UDP to a port that is not SIP";
     InFragment = "in_fragment", Ingress, "an IP fragment after the first: nothing to learn from";
-    InMalformed = "in_malformed", Ingress, "lengths in its headers contradict the packet";
+    InMalformed = "in_malformed", Ingress, "may be for a SIP port, and lengths in its headers contradict the packet";
     InBadSource = "in_bad_source", Ingress, "source is zero, loopback, multicast or port 0";
     InKeepalive = "in_keepalive", Ingress, "keepalive (CRLF, zero bytes, empty)";
     InStun = "in_stun", Ingress, "STUN, and sipnat does not answer it: passed to the PBX";
@@ -115,8 +115,8 @@ counters! {
     OutFragment = "out_fragment", Egress, "an IP fragment after the first: left alone, as the first was";
     OutFragmentRedirected = "out_fragment_redirected", Egress, "an IP fragment, sent after its redirected first";
     OutFragmentRefused = "out_fragment_refused", Egress, "first fragment, to be redirected, but a later one was seen before it: left alone";
-    OutSegmented = "out_segmented", Egress, "a UDP GSO super-packet: left alone";
-    OutMalformed = "out_malformed", Egress, "lengths in its headers contradict the packet";
+    OutSegmented = "out_segmented", Egress, "a GSO super-packet that may be of a SIP port: left alone";
+    OutMalformed = "out_malformed", Egress, "may be from a SIP port, and lengths in its headers contradict the packet";
     OutKeepalive = "out_keepalive", Egress, "keepalive or STUN of the PBX";
     OutNotSip = "out_not_sip", Egress, "from a SIP port, but not SIP";
     OutDoubtTruncated = "out_doubt_truncated", Egress, "SIP: headers end with the packet, or are too long to follow";
@@ -157,7 +157,7 @@ counters! {
     PendingNoted = "pending_noted", Event, "dialog end: noted as pending";
     PendingAmbiguous = "pending_ambiguous", Event, "dialog end: pending from two sources";
     PendingDropped = "pending_dropped", Event, "dialog end: dropped while pending, since the PBX refused the request";
-    TableFull = "table_full", Event, "binding not stored: its table is full";
+    TableFull = "table_full", Event, "binding not stored: its table is full, or for a moment locked";
     SlotBusy = "slot_busy", Event, "a slot was being written by another CPU: skipped";
     PeerProven = "peer_proven", Event, "learned address: answered a redirected request";
     PeerLeftAlone = "peer_left_alone", Event, "learned address: does not answer, the one that the PBX means does; now left alone";

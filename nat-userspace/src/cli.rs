@@ -163,7 +163,7 @@ pub struct Run {
     /// Take the kernel programs from this file
     #[arg(long, value_name = "FILE")]
     bpf_object: Option<PathBuf>,
-    /// Print all that the verifier says when it refuses a program
+    /// Print all that the verifier says when it refuses a program and there is no other way
     #[arg(long, hide = true)]
     pub verifier_log: bool,
     /// How the XDP program is run: auto is native where the driver can, and generic elsewhere, and on a veth with --stun
