@@ -48,7 +48,6 @@ pub(crate) fn write(ctx: &XdpContext, datagram: &Datagram, reply: &Reply) -> Wri
     if refused {
         return Written::Refused;
     }
-    // The pointers of before are no more valid.
     let frame = Frame::from(ctx);
     let was = longer.max(0) as u32;
     if ethernet(frame, was) && ip(frame, datagram, udp_len) && udp(frame, datagram, udp_len, reply)

@@ -10,7 +10,7 @@ use nat_common::abi::{
 };
 use nat_common::counter::Counter;
 use nat_common::engine::{self, Env, Table, Text};
-use nat_common::hash::{self, Cursor};
+use nat_common::hash;
 use nat_common::message::{Message, SPANS, bounded};
 use nat_common::slots::{SlotKey, Slots};
 use nat_common::source::{Repeat, Source as _, Span};
@@ -81,18 +81,8 @@ fn digest<C: Context, L: Repeat>(
     room: &Room,
 ) {
     room.digest().add::<L>(&m.spans, parts, |span| {
-        hash::<C, L>(payload, span, secret, room.cursor())
+        hash::span::<_, L>(payload, span, secret, room.cursor())
     });
-}
-
-#[inline(always)]
-fn hash<C: Context, L: Repeat>(
-    payload: &Payload<'_, C>,
-    span: Span,
-    secret: &[u64; 2],
-    cursor: &mut Cursor,
-) -> u64 {
-    hash::span::<_, L>(payload, span, secret, cursor)
 }
 
 /// Verified once, as those of `nat_common::slots`; so are `place_dialog` and `place_contact`.

@@ -9,11 +9,13 @@ use crate::maps::Direction;
 use crate::packet::Frame;
 use crate::way::Way;
 
-/// Where the last eight bytes begin that are looked at of each header: from the type of an Ethernet frame to IPv4's
-/// identification, from its fragment offset on, and from the source port on; the latter two also of IPv6.
+/// The type of an untagged Ethernet frame; after it begins the IP header.
 const TYPE: u32 = 12;
-const IPV4: u32 = 20;
+/// IPv4's flags and fragment offset, time to live, and protocol. At the same place is IPv6's next header.
+const PROTOCOL: u32 = 20;
+/// The ports behind an IPv4 header without options.
 const IPV4_PORTS: u32 = 34;
+/// The ports behind an IPv6 header without extensions.
 const IPV6_PORTS: u32 = 54;
 
 /// IPv4, five words of header.
@@ -28,13 +30,13 @@ pub(crate) fn glance<W: Way>(frame: Frame<W::Context>, config: &Config) -> Optio
     let first = frame.load(TYPE)?;
     let kind = first as u16;
     let (protocol, ports) = if kind == EtherType::Ipv4 as u16 {
-        let second = frame.load(IPV4)?;
+        let second = frame.load(PROTOCOL)?;
         if (first >> 16) as u8 != PLAIN_IPV4 || second & FRAGMENT != 0 {
             return None;
         }
         ((second >> 24) as u8, IPV4_PORTS)
     } else if kind == EtherType::Ipv6 as u16 {
-        (frame.load(IPV4)? as u8, IPV6_PORTS)
+        (frame.load(PROTOCOL)? as u8, IPV6_PORTS)
     } else {
         return None;
     };

@@ -192,7 +192,7 @@ fn address(endpoint: &Endpoint) -> [u8; 16] {
 /// First stage: finds the datagram in the frame. A fragment after the first is in the room too.
 #[inline(never)]
 fn find<W: Way>(frame: Frame<W::Context>, room: &Room) -> Result<(), Counter> {
-    packet::parse::<W>(frame, room.datagram())?;
+    packet::parse::<W>(frame, room.new_datagram())?;
     room.aim_as_meant();
     let datagram = room.datagram();
     if datagram.part == part::LATER {

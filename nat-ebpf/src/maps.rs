@@ -142,7 +142,14 @@ impl Room {
 
     /// The datagram.
     #[inline(always)]
-    pub(crate) fn datagram(&self) -> &mut Datagram {
+    pub(crate) fn datagram(&self) -> &Datagram {
+        // SAFETY: see `Room`.
+        unsafe { &(*self.contents).datagram }
+    }
+
+    /// Room for the datagram, before anybody asks for it.
+    #[inline(always)]
+    pub(crate) fn new_datagram(&self) -> &mut Datagram {
         // SAFETY: see `Room`.
         unsafe { &mut (*self.contents).datagram }
     }
