@@ -48,10 +48,13 @@ pub(crate) fn bench(
 
 /// The parts that are named.
 fn names(arguments: &[OsString]) -> impl Iterator<Item = &OsString> {
-    let is_option = |argument: &&OsString| argument.to_string_lossy().starts_with('-');
-    arguments
-        .iter()
-        .filter(move |argument| !is_option(argument))
+    let mut is_value = false;
+    arguments.iter().filter(move |argument| {
+        let was_value = is_value;
+        // The others that take one come with --iface, and are not looked at.
+        is_value = *argument == "--chart";
+        !was_value && !argument.to_string_lossy().starts_with('-')
+    })
 }
 
 /// Whether packets of pktgen are to stay on this machine.
@@ -105,6 +108,8 @@ mod tests {
             (&["pktgen", "--json"], true),
             (&["program", "pktgen"], true),
             (&["program", "wire"], false),
+            (&["--chart", "docs"], true),
+            (&["--chart", "docs", "program"], false),
             (&["--help"], false),
             (&["pktgen", "--iface", "eth1"], false),
             (&["--iface=eth1"], false),
