@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, HashSet},
     os::fd::AsFd as _,
-    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
     thread,
 };
 
@@ -96,6 +96,15 @@ fn an_array_comes_in_its_order() {
     }
 }
 
+/// Ends what goes on for as long as this is true.
+struct Ending<'a>(&'a AtomicBool);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Relaxed);
+    }
+}
+
 /// While others come and go, what stays is read once, and nothing twice.
 #[test]
 fn what_comes_and_goes_disturbs_nobody() {
@@ -103,10 +112,11 @@ fn what_comes_and_goes_disturbs_nobody() {
     let fd = path.0.tables.dialogs.map().fd().as_fd();
     let other = MapData::from_fd(fd.try_clone_to_owned().expect("another fd")).expect("the map");
     let mut other: Dialogs = Map::HashMap(other).try_into().expect("the same map");
-    let going = AtomicBool::new(true);
+    let (going, turns) = (AtomicBool::new(true), AtomicU32::new(0));
     thread::scope(|scope| {
         scope.spawn(|| {
             while going.load(Relaxed) {
+                turns.fetch_add(1, Relaxed);
                 for number in MANY..MANY + 500 {
                     insert(&mut other, number);
                 }
@@ -115,6 +125,11 @@ fn what_comes_and_goes_disturbs_nobody() {
                 }
             }
         });
+        // The other thread is not to go on when this one fails.
+        let _end = Ending(&going);
+        while turns.load(Relaxed) < 2 {
+            thread::yield_now();
+        }
         for _ in 0..30 {
             let mut seen = HashSet::new();
             for entry in batch::of_hash(&path.0.tables.dialogs).room(64) {
@@ -124,7 +139,6 @@ fn what_comes_and_goes_disturbs_nobody() {
             let stayed = (0..MANY).filter(|number| seen.contains(&u64::from(*number)));
             assert_eq!(stayed.count(), MANY as usize);
         }
-        going.store(false, Relaxed);
     });
 }
 

@@ -172,7 +172,7 @@ fn set(
 }
 
 impl Path {
-    /// Loads them anew, policy `auto`.
+    /// Empty ones, policy `auto`.
     pub(crate) fn new() -> Self {
         let idle = IDLE.lock().expect("no test failed here").pop();
         let path = idle.or_else(|| Self::with(|loader| loader).0.path.take());
