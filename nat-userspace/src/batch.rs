@@ -60,6 +60,7 @@ impl<'m, K: Pod, V: Pod> Entries<'m, K, V> {
     /// Asks for so many at once.
     #[must_use]
     pub fn room(mut self, entries: usize) -> Self {
+        let entries = entries.max(1);
         self.keys = Vec::with_capacity(entries);
         self.values = Vec::with_capacity(entries);
         self.taken = 0;

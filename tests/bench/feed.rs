@@ -108,7 +108,7 @@ impl Feed {
     /// New identities are others than those of a run before, which a receiver may still know.
     pub(crate) fn forget_runs_before(&mut self) -> Result<()> {
         let since = SystemTime::UNIX_EPOCH.elapsed()?;
-        // Fewer are made than nanoseconds pass.
+        // Of 32 bits that count, so hardly ever the same.
         self.next = NEW + since.as_nanos() as u64;
         Ok(())
     }

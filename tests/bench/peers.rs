@@ -45,7 +45,7 @@ pub(crate) fn bench() -> Result<Part> {
     for (what, time) in relayed {
         part.add(
             Figure::new(
-                format!("{what}, to sipnat in and out"),
+                format!("{what}, to an INVITE in and a re-INVITE out through sipnat"),
                 time / sipnat,
                 "times",
             )
