@@ -298,27 +298,35 @@ fn run_list() -> Result<List> {
     // This one's is for reading what it prints.
     machine::pin(command.id() as i32, 1)?;
     let mut output = BufReader::with_capacity(1 << 16, command.stdout.take().context("no pipe")?);
-    let (mut rows, mut line) = (0, Vec::new());
+    let (mut rows, mut line, mut memory) = (0, Vec::new(), 0);
     while output.read_until(b'\n', &mut line)? > 0 {
-        rows += usize::from(line.trim_ascii_start().starts_with(b"\"id\""));
+        let is_row = line.trim_ascii_start().starts_with(b"\"id\"");
+        // It has all rows before it prints the first, and its memory can be asked for only while it runs.
+        if is_row && rows == 0 {
+            memory = most_memory(command.id())?;
+        }
+        rows += usize::from(is_row);
         line.clear();
     }
     ensure!(command.wait()?.success(), "it failed");
     let after = children()?;
     Ok(List {
         time: start.elapsed(),
-        cpu: after.0 - before.0,
-        memory: after.1,
+        cpu: after - before,
+        memory,
         rows,
     })
 }
 
-/// CPU time of all processes that this one has started, and the most memory that one of them had, in bytes.
-fn children() -> Result<(Duration, i64)> {
+/// CPU time of all processes that this one has started and that have ended.
+fn children() -> Result<Duration> {
     let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
     let cpu = (usage.user_time() + usage.system_time()).num_microseconds();
-    Ok((
-        Duration::from_micros(cpu.unsigned_abs()),
-        usage.max_rss() * 1024,
-    ))
+    Ok(Duration::from_micros(cpu.unsigned_abs()))
+}
+
+/// The most memory that a process had so far, in bytes (`proc_pid_status(5)`).
+fn most_memory(process: u32) -> Result<i64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status"))?;
+    Ok(number_after(&status, "VmHWM:")? * 1024)
 }
