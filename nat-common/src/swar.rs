@@ -25,12 +25,10 @@ pub const fn below(w: u64, b: u8) -> u64 {
 #[inline(always)]
 #[must_use]
 pub const fn first(mask: u64) -> u32 {
-    // Ones up to and including the bit found, one of them per byte, summed by the multiplication.
-    // BPF has no instruction that counts trailing zeros.
-    let below = (mask ^ mask.wrapping_sub(1)) & ONES;
-    let count = (below.wrapping_mul(ONES) >> 56) as u32;
-    // With a bit found at byte n the ones at bytes 0 to n are counted: one too many.
-    if mask == 0 { 8 } else { count - 1 }
+    // The top bits of the bytes before, summed by the multiplication: BPF has no instruction that counts trailing zeros,
+    // and a branch here would be one that nobody can predict.
+    let before = mask.wrapping_sub(1) & !mask & TOPS;
+    ((before >> 7).wrapping_mul(ONES) >> 56) as u32
 }
 
 /// The byte at `index`, which must be below 8.

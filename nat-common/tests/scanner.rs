@@ -95,6 +95,69 @@ fn response_with_compact_names_and_white_space() {
     );
 }
 
+/// Headers that matter are told by all of their names, in any case, and others are not taken for them.
+#[test]
+fn names() {
+    let with = |line: &str| {
+        let text = format!(
+            "OPTIONS sip:a SIP/2.0\r\n{line}\r\nVia: SIP/2.0/UDP h;branch=z9hG4bKa\r\nFrom: <sip:b>;tag=c\r\n\
+             To: <sip:d>\r\nCall-ID: e\r\nCSeq: 1 OPTIONS\r\n\r\n"
+        );
+        scan(text.as_bytes())
+    };
+    for name in ["CONTACT", "contact", "cOnTaCt ", "m", "M"] {
+        let m = with(&format!("{name}: <sip:x@192.0.2.1>")).unwrap();
+        assert_eq!((m.contacts, m.advertised.port), (1, 5060), "{name}");
+    }
+    for name in ["ROUTE", "route "] {
+        let m = with(&format!("{name}: <sip:x;lr>")).unwrap();
+        assert_eq!(m.headers & header::ROUTE, header::ROUTE, "{name}");
+    }
+    for name in ["record-route", "RECORD-ROUTE "] {
+        let m = with(&format!("{name}: <sip:x;lr>")).unwrap();
+        assert_eq!(m.record_routes, 1, "{name}");
+    }
+    for name in ["v", "VIA", "f", "FROM", "t", "TO", "i", "CALL-ID", "CSEQ"] {
+        // A second one, before the first.
+        let twice = with(&format!("{name}: SIP/2.0/UDP g"));
+        let vias = twice.map(|m| m.vias);
+        assert!(vias.is_err() || vias == Ok(2), "{name}: {vias:?}");
+    }
+    let nothing = with("X: y").unwrap();
+    for name in [
+        "Contactz",
+        "Contacts",
+        "Contac",
+        "n",
+        "mm",
+        "Contact-",
+        "Call-IDs",
+        "Call-I",
+        "Expiresz",
+        "Expire",
+        "Vias",
+        "Vi",
+        "Record-Routes",
+        "Record-Rout",
+        "Record-",
+        "Routes",
+        "Rout",
+        "CSeqs",
+        "Fromm",
+        "Tos",
+        "Tn",
+        "Ff",
+        "_ontact",
+        "\u{e3}ontact",
+    ] {
+        // So long a value that all of them end at one place.
+        let fill = "y".repeat(40 - name.len());
+        let m = with(&format!("{name}: {fill}")).unwrap();
+        assert_eq!(m.headers, nothing.headers, "{name}");
+        assert_eq!((m.vias, m.contacts, m.record_routes), (1, 0, 0), "{name}");
+    }
+}
+
 #[test]
 fn methods() {
     for (name, method) in [

@@ -9,7 +9,7 @@ use nat_common::abi::{
     Binding, Config, ContactKey, DialogKey, Endpoint, Entry, Policy, Record, TEXT_LEN,
 };
 use nat_common::counter::Counter;
-use nat_common::engine::{self, Env, Table, Text};
+use nat_common::engine::{self, Env, Table};
 use nat_common::hash;
 use nat_common::message::{Message, SPANS, bounded};
 use nat_common::slots::{SlotKey, Slots};
@@ -19,11 +19,11 @@ use nat_common::swar;
 use crate::maps::{
     self, CONTACTS, DIALOGS, FRAGMENTS, INBOUND, OUTBOUND, PEERS, PENDING, POLICY, Room, STUN,
 };
-use crate::packet::{Context, Payload};
+use crate::text::Text;
 
 /// The payload of a message, and how it is gone over.
-pub(crate) struct Read<'r, C, L> {
-    payload: &'r Payload<'r, C>,
+pub(crate) struct Read<'r, L> {
+    text: &'r Text,
     repeat: PhantomData<L>,
 }
 
@@ -35,19 +35,15 @@ pub(crate) struct Kernel<'r, P = ()> {
     now: u64,
 }
 
-impl<'r, C, L> Kernel<'r, Read<'r, C, L>> {
+impl<'r, L> Kernel<'r, Read<'r, L>> {
     #[inline(always)]
-    pub(crate) fn reading(
-        payload: &'r Payload<'r, C>,
-        config: &'static Config,
-        room: &'r Room,
-    ) -> Self {
+    pub(crate) fn reading(text: &'r Text, config: &'static Config, room: &'r Room) -> Self {
         let Kernel {
             config, room, now, ..
         } = Kernel::new(config, room);
         Self {
             payload: Read {
-                payload,
+                text,
                 repeat: PhantomData,
             },
             config,
@@ -73,15 +69,9 @@ impl<'r> Kernel<'r> {
 /// A function of its own in the kernel, as are those below: what is called several times is verified each time,
 /// but does not multiply what its callers may be like.
 #[inline(never)]
-fn digest<C: Context, L: Repeat>(
-    payload: &Payload<'_, C>,
-    m: &Message,
-    parts: u32,
-    secret: &[u64; 2],
-    room: &Room,
-) {
+fn digest<L: Repeat>(text: &Text, m: &Message, parts: u32, secret: &[u64; 2], room: &Room) {
     room.digest().add::<L>(&m.spans, parts, |span| {
-        hash::span::<_, L>(payload, span, secret, room.cursor())
+        hash::span::<_, L>(text, span, secret, room.cursor())
     });
 }
 
@@ -140,13 +130,13 @@ extern "C" fn place_contact(direction: u32, uri: u64, aor: u64, now: u64) -> u32
 }
 
 #[inline(never)]
-fn copy<C: Context>(payload: &Payload<'_, C>, span: Span, draft: &mut Binding) {
+fn copy(message: &Text, span: Span, draft: &mut Binding) {
     let start = u32::from(span.start);
     let len = u32::from(span.len).min(TEXT_LEN as u32);
     let text = draft.text.as_mut_ptr().cast::<u64>();
     for chunk in 0..TEXT_LEN as u32 / 8 {
         let at = chunk * 8;
-        let word = swar::head(payload.word(start + at), len.saturating_sub(at));
+        let word = swar::head(message.word(start + at), len.saturating_sub(at));
         // SAFETY: within the text, which lies at a multiple of eight.
         unsafe { text.add(chunk as usize).write(word) };
     }
@@ -269,20 +259,14 @@ impl<P> Env for Kernel<'_, P> {
     }
 }
 
-impl<C: Context, L: Repeat> Text for Kernel<'_, Read<'_, C, L>> {
+impl<L: Repeat> engine::Text for Kernel<'_, Read<'_, L>> {
     #[inline(always)]
     fn digest(&self, m: &Message, parts: u32) {
-        digest::<C, L>(
-            self.payload.payload,
-            m,
-            parts,
-            &self.config.secret,
-            self.room,
-        );
+        digest::<L>(self.payload.text, m, parts, &self.config.secret, self.room);
     }
 
     #[inline(always)]
     fn name(&self, draft: &mut Binding, span: Span) {
-        copy(self.payload.payload, span, draft);
+        copy(self.payload.text, span, draft);
     }
 }

@@ -11,6 +11,7 @@ mod maps;
 mod packet;
 mod redirect;
 mod repeat;
+mod text;
 mod way;
 
 use core::hint::black_box;
@@ -100,7 +101,7 @@ fn arrived<L: Repeat>(ctx: &XdpContext) -> (Counter, u32) {
         return (Counter::InNoTables, XDP_PASS);
     };
     match find::<In>(ctx.into(), &room).and_then(|()| read::<In, L>(ctx.into(), &room)) {
-        Ok(()) => (learn::<L>(ctx, &room), XDP_PASS),
+        Ok(()) => (learn::<L>(&room), XDP_PASS),
         Err(Counter::InStun) => answer::<L>(ctx, &room),
         Err(counter) => (counter, XDP_PASS),
     }
@@ -148,7 +149,7 @@ fn sent<L: Repeat>(ctx: &TcContext) -> (Counter, i32) {
     }
     let counter =
         match find::<Out>(ctx.into(), &room).and_then(|()| read::<Out, L>(ctx.into(), &room)) {
-            Ok(()) => aim::<L>(ctx, &room),
+            Ok(()) => aim::<L>(&room),
             Err(Counter::OutFragment) => follow(&room),
             Err(counter) => return leave(counter),
         };
@@ -228,17 +229,17 @@ fn find<W: Way>(frame: Frame<W::Context>, room: &Room) -> Result<(), Counter> {
 /// Second stage: scans the message.
 #[inline(never)]
 fn read<W: Way, L: Repeat>(frame: Frame<W::Context>, room: &Room) -> Result<(), Counter> {
-    room.scan::<_, L>(&room.payload(frame)).map_err(W::doubt)
+    room.new_text().copy::<_, L>(&room.payload(frame));
+    room.scan::<L>().map_err(W::doubt)
 }
 
 /// Third stage of what arrives: learn from the message.
 #[inline(never)]
-fn learn<L: Repeat>(ctx: &XdpContext, room: &Room) -> Counter {
-    let payload = room.payload(ctx.into());
+fn learn<L: Repeat>(room: &Room) -> Counter {
     let Some(config) = maps::config() else {
         return Counter::InNoTables;
     };
-    let env = Kernel::<Read<_, L>>::reading(&payload, config, room);
+    let env = Kernel::<Read<L>>::reading(room.text(), config, room);
     engine::ingress(&env, room.message(), &room.datagram().source)
 }
 
@@ -287,12 +288,11 @@ fn weigh<L: Repeat>(ctx: &XdpContext, room: &Room) -> Counter {
 
 /// Third stage of what is sent: learn from the message, and say where it should go.
 #[inline(never)]
-fn aim<L: Repeat>(ctx: &TcContext, room: &Room) -> Counter {
-    let payload = room.payload(ctx.into());
+fn aim<L: Repeat>(room: &Room) -> Counter {
     let Some(config) = maps::config() else {
         return Counter::OutNoTables;
     };
-    let env = Kernel::<Read<_, L>>::reading(&payload, config, room);
+    let env = Kernel::<Read<L>>::reading(room.text(), config, room);
     let (datagram, to) = (room.datagram(), room.aim());
     let verdict = engine::egress(&env, room.message(), to);
     if datagram.part == part::FIRST

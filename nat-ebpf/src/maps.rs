@@ -18,7 +18,8 @@ use nat_common::source::Repeat;
 use nat_common::stun::{self, Request, reply::Reply};
 use nat_common::words;
 
-use crate::packet::{Context, Datagram, Frame, Payload};
+use crate::packet::{Datagram, Frame, Payload};
+use crate::text::Text;
 
 /// Settings of the agent.
 #[map]
@@ -100,6 +101,7 @@ struct Contents {
     digest: Digest,
     request: Request,
     reply: Reply,
+    text: Text,
 }
 
 /// Which program asks. A packet may be sent while another one's arrival is worked on.
@@ -179,14 +181,25 @@ impl Room {
         unsafe { &mut (*self.contents).aim }
     }
 
-    /// Scans a message.
+    /// Scans the message.
     #[inline(always)]
-    pub(crate) fn scan<C: Context, L: Repeat>(
-        &self,
-        payload: &Payload<'_, C>,
-    ) -> Result<(), Doubt> {
+    pub(crate) fn scan<L: Repeat>(&self) -> Result<(), Doubt> {
         // SAFETY: see `Room`.
-        unsafe { &mut (*self.contents).scan }.run::<_, L>(payload)
+        unsafe { &mut (*self.contents).scan }.run::<_, L>(self.text())
+    }
+
+    /// The message.
+    #[inline(always)]
+    pub(crate) fn text(&self) -> &Text {
+        // SAFETY: see `Room`.
+        unsafe { &(*self.contents).text }
+    }
+
+    /// Room for the message, before anybody asks for it.
+    #[inline(always)]
+    pub(crate) fn new_text(&self) -> &mut Text {
+        // SAFETY: see `Room`.
+        unsafe { &mut (*self.contents).text }
     }
 
     /// The message last scanned.

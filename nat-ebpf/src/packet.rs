@@ -441,6 +441,42 @@ impl<'d, C> Payload<'d, C> {
     }
 }
 
+impl<C: Context> Payload<'_, C> {
+    /// Four words from `at`, zeros for what is past the end.
+    #[inline(always)]
+    pub(crate) fn words(&self, at: u32) -> [u64; 4] {
+        let (start, last) = self.bounds();
+        let place = start + at;
+        if place + 24 <= last
+            && let Some(from) = self.frame.at::<32>(place)
+        {
+            let (first, second, third, fourth): (u64, u64, u64, u64);
+            // SAFETY: the bounds were checked. In assembly, as in `Frame::load`.
+            unsafe {
+                asm!(
+                    "{first} = *(u64 *)({from} + 0)",
+                    "{second} = *(u64 *)({from} + 8)",
+                    "{third} = *(u64 *)({from} + 16)",
+                    "{fourth} = *(u64 *)({from} + 24)",
+                    from = in(reg) from,
+                    first = out(reg) first,
+                    second = out(reg) second,
+                    third = out(reg) third,
+                    fourth = out(reg) fourth,
+                    options(readonly, pure, nostack),
+                );
+            }
+            return [first, second, third, fourth];
+        }
+        [
+            self.word(at),
+            self.word(at + 8),
+            self.word(at + 16),
+            self.word(at + 24),
+        ]
+    }
+}
+
 impl<C: Context> Source for Payload<'_, C> {
     /// Near the end the last eight bytes are read and those before `at` shifted out, so that no byte
     /// past the end is ever seen and no second way of reading is needed.
