@@ -171,6 +171,25 @@ fn payload_of_any_length() {
     }
 }
 
+/// What a message before left in memory is not read as the end of one that is cut off.
+#[test]
+fn what_was_there_before_is_not_read() {
+    let mut path = Path::new();
+    path.call();
+    // Of any length, since memory is written in pieces.
+    for longer in 1..=40 {
+        let bye = in_dialog("BYE", &"b".repeat(longer));
+        path.sends(&outbound(ADVERTISED, &bye));
+        for cut in 1..4 {
+            let verdict = path.leaves(&outbound(ADVERTISED, &bye[..bye.len() - cut]));
+            assert!(
+                verdict.starts_with("out_doubt_"),
+                "{longer} {cut}: {verdict}"
+            );
+        }
+    }
+}
+
 /// What follows the datagram in its frame is padding, and never read as SIP.
 #[test]
 fn padding_is_not_read() {
