@@ -21,7 +21,7 @@ use crate::maps::{
 };
 use crate::text::Text;
 
-/// The payload of a message, and how it is gone over.
+/// The text of a message, and how it is gone over.
 pub(crate) struct Read<'r, L> {
     text: &'r Text,
     repeat: PhantomData<L>,

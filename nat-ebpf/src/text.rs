@@ -2,6 +2,7 @@
 //! no packet pointers, which tell to the verifier one state from another.
 
 use core::arch::asm;
+use core::mem::offset_of;
 
 use nat_common::scan::MAX_SCAN;
 use nat_common::source::{Repeat, Source};
@@ -12,13 +13,13 @@ use crate::packet::{Context, Payload};
 const ROOM: usize = 0x4000;
 /// Bytes that are copied in a step.
 const STEP: usize = 32;
-/// Zeros after the message, or after what is scanned of it: more than any step looks ahead.
+/// Bytes after the message that are zeros, or what follows of it after what is scanned: more than any step looks ahead.
 const AHEAD: u32 = 64;
 
-const _: () = assert!(MAX_SCAN + AHEAD < ROOM as u32);
+const _: () = assert!(MAX_SCAN + AHEAD < ROOM as u32 && offset_of!(Text, bytes).is_multiple_of(8));
 
-/// A message, and zeros after it.
-#[repr(C)]
+/// A message, and zeros after it. Beyond those is what was left by others: nobody may ask for a word there.
+#[repr(C, align(8))]
 pub(crate) struct Text {
     len: u32,
     /// How much of it has been copied.
@@ -42,7 +43,7 @@ impl Text {
                 return false;
             }
             let mut place = u64::from(at);
-            // SAFETY: what is masked is at least STEP before the end of the room, and a multiple of eight.
+            // SAFETY: what is masked is at least STEP before the end of the room, and a multiple of it.
             unsafe {
                 asm!("{place} &= {mask}", place = inout(reg) place, mask = const ROOM - STEP, options(nomem, pure, nostack));
                 let to = (&raw mut self.bytes).cast::<u8>().add(place as usize);
