@@ -105,7 +105,6 @@ pub struct Scan {
     /// Where parameters of the URI being read begin, or where an address without brackets ended; 0: not seen.
     cut: u32,
     number: u32,
-    octets: u32,
     /// Where to go on after the host.
     next: u32,
     state: State,
@@ -114,7 +113,7 @@ pub struct Scan {
     header: Header,
     /// How a value of this header begins.
     value: State,
-    /// Digits of `number` seen, octets of the host seen, parts of sent-protocol seen.
+    /// Digits of `number` seen, parts of sent-protocol seen.
     count: u8,
     doubt: u8,
     done: bool,
@@ -191,6 +190,16 @@ impl Scan {
     fn give_up(&mut self, why: Doubt) -> bool {
         self.doubt = why as u8;
         false
+    }
+
+    /// Neither a name nor a value goes on as it should at `at`, which a step before may have left past the end.
+    #[inline(always)]
+    fn break_off(&mut self, at: u32) -> bool {
+        self.give_up(if at < self.end {
+            Doubt::Syntax
+        } else {
+            Doubt::Truncated
+        })
     }
 
     /// Goes on at `at` in `state`.
@@ -402,7 +411,7 @@ impl Scan {
             return self.go(at + 1, State::Colon);
         }
         if b != b':' {
-            return self.give_up(Doubt::Syntax);
+            return self.break_off(at);
         }
         self.go(at + 1, State::Value)
     }
@@ -673,8 +682,6 @@ impl Scan {
                 }
                 if index == 0 {
                     self.next = next;
-                    self.count = 0;
-                    self.octets = 0;
                     let host = if self.host == 0 { self.mark } else { self.host };
                     return self.go(host, State::Host);
                 }
@@ -997,7 +1004,7 @@ impl Scan {
         match line_end(w) {
             LineEnd::Last(n) => self.go(at + n, State::Line),
             LineEnd::Folded(n) => self.go(at + n, self.back),
-            LineEnd::Bad => self.give_up(Doubt::Syntax),
+            LineEnd::Bad => self.break_off(at),
         }
     }
 

@@ -649,6 +649,28 @@ fn truncated_anywhere() {
     }
 }
 
+/// Where a name or a value is cut off at its end, nothing contradicts the grammar.
+#[test]
+fn truncated_between_tokens() {
+    let text = INVITE.replace("Content-Type", "Expires: 60\r\nContent-Type");
+    for before in [
+        "\r\nVia",
+        "\r\nFrom",
+        "\r\nTo",
+        "\r\nCall-ID",
+        "\r\nCall-ID: 4711@192.168.1.10",
+        "\r\nCSeq",
+        "\r\nCSeq: 2147483647 INVITE",
+        "\r\nContact",
+        "\r\nExpires",
+        "\r\nExpires: 60",
+    ] {
+        let end = text.find(before).unwrap() + before.len();
+        let cut = scan(&text.as_bytes()[..end]);
+        assert_eq!(cut, Err(Doubt::Truncated), "{before}");
+    }
+}
+
 /// Headers that do not matter may be of any length and shape, at any alignment.
 #[test]
 fn found_at_any_place() {
