@@ -27,9 +27,9 @@ pub(crate) struct Read<'r, L> {
     repeat: PhantomData<L>,
 }
 
-/// The kernel, while one message is worked on. `P` is a [`Read`] where one is needed.
-pub(crate) struct Kernel<'r, P = ()> {
-    payload: P,
+/// The kernel, while one message is worked on. `R` is a [`Read`] where one is needed.
+pub(crate) struct Kernel<'r, R = ()> {
+    read: R,
     config: &'static Config,
     room: &'r Room,
     now: u64,
@@ -42,7 +42,7 @@ impl<'r, L> Kernel<'r, Read<'r, L>> {
             config, room, now, ..
         } = Kernel::new(config, room);
         Self {
-            payload: Read {
+            read: Read {
                 text,
                 repeat: PhantomData,
             },
@@ -57,7 +57,7 @@ impl<'r> Kernel<'r> {
     #[inline(always)]
     pub(crate) fn new(config: &'static Config, room: &'r Room) -> Self {
         Self {
-            payload: (),
+            read: (),
             config,
             room,
             // SAFETY: a helper without arguments. It reads no clock, only what the last tick left.
@@ -105,7 +105,7 @@ unsafe extern "C" fn place_dialog(
     // SAFETY: it comes from a reference.
     let place = unsafe { &*place };
     let env = Kernel {
-        payload: (),
+        read: (),
         config,
         room: &room,
         now,
@@ -121,7 +121,7 @@ extern "C" fn place_contact(direction: u32, uri: u64, aor: u64, now: u64) -> u32
         return 0;
     };
     let env = Kernel {
-        payload: (),
+        read: (),
         config,
         room: &room,
         now,
@@ -143,7 +143,7 @@ fn copy(message: &Text, span: Span, draft: &mut Binding) {
     draft.text_len = len as u8;
 }
 
-impl<P> Env for Kernel<'_, P> {
+impl<R> Env for Kernel<'_, R> {
     #[inline(always)]
     fn now(&self) -> u64 {
         self.now
@@ -262,11 +262,11 @@ impl<P> Env for Kernel<'_, P> {
 impl<L: Repeat> engine::Text for Kernel<'_, Read<'_, L>> {
     #[inline(always)]
     fn digest(&self, m: &Message, parts: u32) {
-        digest::<L>(self.payload.text, m, parts, &self.config.secret, self.room);
+        digest::<L>(self.read.text, m, parts, &self.config.secret, self.room);
     }
 
     #[inline(always)]
     fn name(&self, draft: &mut Binding, span: Span) {
-        copy(self.payload.text, span, draft);
+        copy(self.read.text, span, draft);
     }
 }

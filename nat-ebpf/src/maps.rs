@@ -18,7 +18,7 @@ use nat_common::source::Repeat;
 use nat_common::stun::{self, Request, reply::Reply};
 use nat_common::words;
 
-use crate::packet::{Datagram, Frame, Payload};
+use crate::packet::Datagram;
 use crate::text::Text;
 
 /// Settings of the agent.
@@ -166,12 +166,6 @@ impl Room {
                 &raw mut (*self.contents).aim,
             );
         };
-    }
-
-    /// The payload of the datagram, in the frame where it was found.
-    #[inline(always)]
-    pub(crate) fn payload<C>(&self, frame: Frame<C>) -> Payload<'_, C> {
-        Payload::of(self.datagram(), frame)
     }
 
     /// Where the datagram goes.

@@ -26,12 +26,9 @@ impl Repeat for MayGoto {
     }
 }
 
-/// The loop of older kernels: a helper that calls back, since 5.17. A call costs some nanoseconds each time, so several
-/// steps are made in one. No step may hold a loop: the verifier of 6.18 crashes on one in a callback.
+/// The loop of older kernels: a helper that calls back, since 5.17, which costs some nanoseconds each time. No step may hold a
+/// loop: the verifier of 6.18 crashes on one in a callback.
 pub(crate) struct Callback;
-
-/// Steps in a call.
-const STEPS: u32 = 1;
 
 impl Repeat for Callback {
     #[inline(always)]
@@ -39,10 +36,8 @@ impl Repeat for Callback {
         extern "C" fn call<F: Step>(_round: u32, step: *mut c_void) -> i64 {
             // SAFETY: what was given to the helper below, and nobody else has it meanwhile.
             let step = unsafe { &mut *step.cast::<F>() };
-            for _ in 0..STEPS {
-                if !step.step() {
-                    return 1;
-                }
+            if !step.step() {
+                return 1;
             }
             0
         }
@@ -53,7 +48,7 @@ impl Repeat for Callback {
         // SAFETY: the helper calls it before it returns, with the pointer that it is given.
         unsafe {
             bpf_loop(
-                limit / STEPS + 1,
+                limit + 1,
                 call as *mut c_void,
                 ptr::from_mut(&mut step).cast(),
                 0,

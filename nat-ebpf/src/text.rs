@@ -11,8 +11,8 @@ use crate::packet::{Context, Payload};
 
 /// Bytes that there is room for: a power of two, so that what is masked is in bounds.
 const ROOM: usize = 0x4000;
-/// Bytes that are copied in a step.
-const STEP: usize = 32;
+/// Bytes that are copied at once.
+const CHUNK: usize = 32;
 /// Bytes after the message that are zeros, or what follows of it after what is scanned: more than any step looks ahead.
 const AHEAD: u32 = 64;
 
@@ -36,16 +36,16 @@ impl Text {
         let end = self.len.min(MAX_SCAN) + AHEAD;
         // SAFETY: a valid reference. Volatile, so that it stays in memory (see `crate::repeat`).
         unsafe { (&raw mut self.at).write_volatile(0) };
-        L::repeat(end / STEP as u32 + 1, || {
+        L::repeat(end / CHUNK as u32 + 1, || {
             // SAFETY: as above.
             let at = unsafe { (&raw const self.at).read_volatile() };
             if at >= end {
                 return false;
             }
             let mut place = u64::from(at);
-            // SAFETY: what is masked is at least STEP before the end of the room, and a multiple of it.
+            // SAFETY: what is masked is at least CHUNK before the end of the room, and a multiple of it.
             unsafe {
-                asm!("{place} &= {mask}", place = inout(reg) place, mask = const ROOM - STEP, options(nomem, pure, nostack));
+                asm!("{place} &= {mask}", place = inout(reg) place, mask = const ROOM - CHUNK, options(nomem, pure, nostack));
                 let to = (&raw mut self.bytes).cast::<u8>().add(place as usize);
                 let to = to.cast::<u64>();
                 // One by one, or the compiler puts them on the stack first.
@@ -54,7 +54,7 @@ impl Text {
                 to.add(1).write_volatile(second);
                 to.add(2).write_volatile(third);
                 to.add(3).write_volatile(fourth);
-                (&raw mut self.at).write_volatile(at + STEP as u32);
+                (&raw mut self.at).write_volatile(at + CHUNK as u32);
             }
             true
         });
