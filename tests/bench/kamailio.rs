@@ -34,24 +34,9 @@ const BURSTS: u32 = 25;
 /// One worker, and registrations and transactions that are soon over, so that they do not pile up.
 const CONFIG: &str = r#"
 debug=0
-log_stderror=yes
 children=1
-disable_tcp=yes
-auto_aliases=no
-listen=udp:LISTEN
-
-loadmodule "sl.so"
-loadmodule "tm.so"
-loadmodule "rr.so"
-loadmodule "pv.so"
-loadmodule "maxfwd.so"
-loadmodule "textops.so"
-loadmodule "siputils.so"
-loadmodule "usrloc.so"
-loadmodule "registrar.so"
+BASE
 LOAD
-
-modparam("usrloc", "db_mode", 0)
 modparam("usrloc", "timer_interval", 1)
 modparam("registrar", "max_expires", 1)
 modparam("tm", "wt_timer", 1000)
@@ -257,18 +242,11 @@ impl<'r> Proxy<'r> {
 
 /// A process and its children.
 fn family(parent: i32) -> Vec<i32> {
-    let Ok(processes) = fs::read_dir("/proc") else {
-        return Vec::new();
-    };
-    processes
-        .flatten()
-        .filter_map(|process| process.file_name().to_str()?.parse().ok())
-        .filter(|pid: &i32| {
-            let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-            let its = status.lines().find_map(|line| line.strip_prefix("PPid:"));
-            *pid == parent || its.is_some_and(|its| its.trim() == parent.to_string())
-        })
-        .collect()
+    machine::processes(|pid| {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let its = status.lines().find_map(|line| line.strip_prefix("PPid:"));
+        pid == parent || its.is_some_and(|its| its.trim() == parent.to_string())
+    })
 }
 
 /// Makes sure that Kamailio takes registrations.

@@ -114,3 +114,15 @@ pub(crate) fn cpu_time(thread: i32) -> Result<Duration> {
     let nanoseconds = text.split(' ').next().context("an empty schedstat")?;
     Ok(Duration::from_nanos(nanoseconds.parse()?))
 }
+
+/// Processes, and threads of the kernel, for which that holds.
+pub(crate) fn processes(is_wanted: impl Fn(i32) -> bool) -> Vec<i32> {
+    let Ok(processes) = fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    processes
+        .flatten()
+        .filter_map(|process| process.file_name().to_str()?.parse().ok())
+        .filter(|pid| is_wanted(*pid))
+        .collect()
+}

@@ -14,7 +14,7 @@ use crate::{
     messages::{self, Random, Shape, Whose},
     program,
     report::{Figure, Part},
-    rig::{CLIENT, CLIENT_CPU, End, OF_CPU, Rates, Received, Rig, Sent},
+    rig::{CLIENT, CLIENT_CPU, End, Rates, Received, Rig, Sent},
 };
 
 /// Of a message; each is as long, and so is each packet.
@@ -176,14 +176,7 @@ fn near(emulated: bool) -> Result<Part> {
              the ratio is to an empty program that is emulated, too.",
         );
     } else {
-        for (unit, empty, learned) in [
-            ("packets/s", empty.wall, sipnat.wall),
-            (OF_CPU, empty.cpu, sipnat.cpu),
-        ] {
-            part.add(Figure::new("counted by an empty program", empty, unit));
-            let ratio = learned.median / empty.median;
-            part.add(Figure::new("learned", learned, unit).ratio(ratio, "an empty program"));
-        }
+        sipnat.show_learned(&mut part, &empty);
     }
     part.add(Figure::new(
         "learned of what an empty program counts, by the receiver's CPU time",

@@ -20,7 +20,7 @@ use crate::{
     feed::{Feed, Order},
     machine,
     messages::MACS,
-    report::Spread,
+    report::{Figure, Part, Spread},
 };
 
 /// Where packets are made, and answers counted.
@@ -72,6 +72,18 @@ impl Rates {
         Self {
             wall: Spread::of(all.iter().map(|rate| rate.wall).collect()),
             cpu: Spread::of(all.iter().map(|rate| rate.cpu).collect()),
+        }
+    }
+
+    /// Shows what was learned, beside what an empty program counted.
+    pub(crate) fn show_learned(&self, part: &mut Part, empty: &Self) {
+        for (unit, empty, learned) in [
+            ("packets/s", empty.wall, self.wall),
+            (OF_CPU, empty.cpu, self.cpu),
+        ] {
+            part.add(Figure::new("counted by an empty program", empty, unit));
+            let ratio = learned.median / empty.median;
+            part.add(Figure::new("learned", learned, unit).ratio(ratio, "an empty program"));
         }
     }
 }
@@ -245,14 +257,7 @@ impl Rig {
 
 /// The kernel's threads whose names begin so.
 fn threads(name: &str) -> Vec<i32> {
-    let Ok(processes) = fs::read_dir("/proc") else {
-        return Vec::new();
-    };
-    processes
-        .flatten()
-        .filter_map(|process| process.file_name().to_str()?.parse().ok())
-        .filter(|pid: &i32| {
-            fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.starts_with(name))
-        })
-        .collect()
+    machine::processes(|pid| {
+        fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.starts_with(name))
+    })
 }

@@ -14,7 +14,7 @@ use crate::{
     feed::{self, Feed, Order},
     program,
     report::{Figure, Goal, Part, Spread},
-    rig::{End, OF_CPU, Rates, Rig},
+    rig::{End, Rates, Rig},
 };
 
 /// Packets of a batch.
@@ -53,14 +53,7 @@ pub(crate) fn bench() -> Result<Part> {
     }
     let (empty, learned) = (Rates::of(&empty), Rates::of(&learned));
     part.add(Figure::new("sent", Spread::of(offered), "packets/s"));
-    for (unit, empty, learned) in [
-        ("packets/s", empty.wall, learned.wall),
-        (OF_CPU, empty.cpu, learned.cpu),
-    ] {
-        part.add(Figure::new("counted by an empty program", empty, unit));
-        let ratio = learned.median / empty.median;
-        part.add(Figure::new("learned", learned, unit).ratio(ratio, "an empty program"));
-    }
+    learned.show_learned(&mut part, &empty);
     // By CPU time, so that neither the sender nor whatever else runs here decides it.
     part.add(
         Figure::new(

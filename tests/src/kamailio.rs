@@ -8,11 +8,9 @@ use crate::{lab::PBX, netns::Netns, process::Process, sip::Message};
 
 const START: Duration = Duration::from_secs(10);
 
-/// Registrar and proxy: no nathelper, no `force_rport`, no aliases.
-const CONFIG: &str = r#"
-debug=2
+/// What every configuration has in place of `BASE`.
+const BASE: &str = r#"
 log_stderror=yes
-children=2
 disable_tcp=yes
 auto_aliases=no
 listen=udp:LISTEN
@@ -28,6 +26,13 @@ loadmodule "usrloc.so"
 loadmodule "registrar.so"
 
 modparam("usrloc", "db_mode", 0)
+"#;
+
+/// Registrar and proxy: no nathelper, no `force_rport`, no aliases.
+const CONFIG: &str = r#"
+debug=2
+children=2
+BASE
 modparam("registrar", "default_expires", 60)
 
 request_route {
@@ -88,12 +93,13 @@ impl Kamailio {
         Self::with(netns, &CONFIG.replace("RECORD_ROUTE", record_route), 32)
     }
 
-    /// The same with another configuration, which says `LISTEN` where its address belongs and answers OPTIONS, and
-    /// so many megabytes of shared memory.
+    /// The same with another configuration, which says `BASE` where its address and its modules belong and answers
+    /// OPTIONS, and so many megabytes of shared memory.
     pub fn with(netns: &Netns, config: &str, memory: u32) -> Result<Self> {
         let dir = tempfile::tempdir()?;
         let path = dir.path().join("kamailio.cfg");
-        fs::write(&path, config.replace("LISTEN", &PBX.to_string()))?;
+        let base = BASE.replace("LISTEN", &PBX.to_string());
+        fs::write(&path, config.replace("BASE", &base))?;
         let mut process = Process::spawn(
             netns,
             // Kamailio resolves the name of its host before it answers anyone: give it one that resolves
