@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use nat_tests::{
     Call, Lab, PBX, Plan, ScriptedPbx, Sipnat, Terminal,
     lab::NEIGHBOUR,
-    netns::{Netns, NetnsFamily},
+    netns::{Netns, NetnsFamily, receive},
 };
 use nix::sys::socket::{ControlMessage, MsgFlags, SockaddrIn, sendmsg};
 
@@ -172,12 +172,12 @@ fn ipv6(lab: &Ipv6, contact: &str, length: usize) -> Result<bool> {
     );
     let mut buffer = [0; 8192];
     phone.send_to(invite.as_bytes(), pbx_address)?;
-    let (_, source) = pbx.recv_from(&mut buffer).context("INVITE")?;
+    let (_, source) = receive(&pbx, &mut buffer).context("INVITE")?;
     let ok = invite
         .replace("INVITE sip:2000@[2001:db8::10] SIP/2.0", "SIP/2.0 200 OK")
         .replace("To: <sip:2000@pbx>", "To: <sip:2000@pbx>;tag=pbx");
     pbx.send_to(ok.as_bytes(), source)?;
-    phone.recv_from(&mut buffer).context("200")?;
+    receive(&phone, &mut buffer).context("200")?;
 
     let bye = format!(
         "BYE sip:1000@{contact} SIP/2.0\r\n\
@@ -190,7 +190,7 @@ fn ipv6(lab: &Ipv6, contact: &str, length: usize) -> Result<bool> {
     let target: SocketAddrV6 = contact.parse()?;
     // A host that was told "no route" says so at the next call.
     let _ = pbx.send_to(bye.as_bytes(), target);
-    match phone.recv_from(&mut buffer) {
+    match receive(&phone, &mut buffer) {
         Ok((length, _)) => {
             ensure!(buffer[..length] == *bye.as_bytes(), "another text arrived");
             Ok(true)
@@ -265,7 +265,7 @@ fn segmented_by_the_network_card() -> Result<()> {
         )?;
         for _ in 0..2 {
             let mut buffer = [0; 2048];
-            let length = listening.recv(&mut buffer).context("a segment")?;
+            let (length, _) = receive(&listening, &mut buffer).context("a segment")?;
             ensure!(buffer[..length] == *request.as_bytes(), "another text");
         }
         ensure!(scene.count("out_segmented")? == 1, "it was not segmented");

@@ -15,6 +15,7 @@ use nat_tests::{
     baresip::Baresip,
     capture::{Direction, Tap},
     lab::{NEIGHBOUR, PUBLIC_PHONE},
+    netns::receive,
     stun::{self, mapped, transaction},
     twinkle::Twinkle,
 };
@@ -213,7 +214,10 @@ impl Client {
                 ensure!(mapped == expected, "not {expected}: {output}");
             }
             ensure!(scene.count("stun_answered")? >= 2, "it was not sipnat");
-            ensure!(pbx.recv(&mut [0; 2048]).is_err(), "the PBX was asked, too");
+            ensure!(
+                receive(&pbx, &mut [0; 2048]).is_err(),
+                "the PBX was asked, too"
+            );
             Ok(())
         })
     }
@@ -224,7 +228,10 @@ impl Client {
             let pbx = self.listen(scene)?;
             let output = self.run(scene, PBX.port())?;
             ensure!(self.mapped(&output).is_none(), "who answered it? {output}");
-            ensure!(pbx.recv(&mut [0; 2048]).is_ok(), "the PBX was not asked");
+            ensure!(
+                receive(&pbx, &mut [0; 2048]).is_ok(),
+                "the PBX was not asked"
+            );
             Ok(())
         })
     }
@@ -428,7 +435,7 @@ fn private_source() -> Result<()> {
         let socket = scene.lab.isp.udp((spoofed, PBX.port()))?;
         ensure!(ask(&socket, STUN_PORT.into())?.is_none(), "it was answered");
         // The PBX may do what it likes.
-        pbx.recv(&mut [0; 2048]).context("it was not passed on")?;
+        receive(&pbx, &mut [0; 2048]).context("it was not passed on")?;
         ensure!(scene.count("stun_bad_source")? == 1, "not for that reason");
         ensure!(scene.lab.dropped()?.private == 0, "an answer was sent");
 
@@ -467,9 +474,7 @@ fn forwarded() -> Result<()> {
         let socket = lab.public_phone.udp(PUBLIC_PHONE)?;
         ensure!(ask(&socket, server.into())?.is_none(), "it was answered");
         let mut buffer = [0; 2048];
-        let (length, source) = server_socket
-            .recv_from(&mut buffer)
-            .context("not forwarded")?;
+        let (length, source) = receive(&server_socket, &mut buffer).context("not forwarded")?;
         ensure!(
             source == PUBLIC_PHONE.into() && stun::is_request(&buffer[..length]),
             "{source}"
@@ -484,7 +489,7 @@ fn flood(socket: &UdpSocket) -> Result<u64> {
     let mut answered = 0;
     let mut hear = || {
         let mut buffer = [0; 2048];
-        while let Ok(length) = socket.recv(&mut buffer) {
+        while let Ok((length, _)) = receive(socket, &mut buffer) {
             answered += u64::from(mapped(&buffer[..length]).is_some());
         }
     };
@@ -506,7 +511,7 @@ fn ask(socket: &UdpSocket, server: SocketAddr) -> Result<Option<SocketAddr>> {
     socket.send_to(&request, server)?;
     socket.set_read_timeout(Some(TRANSIT))?;
     let mut buffer = [0; 2048];
-    let Ok((length, source)) = socket.recv_from(&mut buffer) else {
+    let Ok((length, source)) = receive(socket, &mut buffer) else {
         return Ok(None);
     };
     let response = &buffer[..length];

@@ -10,6 +10,7 @@ use nat_tests::{
     Answers, PBX, Plan, StrictPbx,
     capture::{Direction, Packet, Tap},
     lab::{NEIGHBOUR, PUBLIC_PHONE},
+    netns::receive,
     sip::Message,
     sipp::{Scenario, Sipp},
 };
@@ -154,7 +155,7 @@ fn register(socket: &UdpSocket, pbx: &StrictPbx, number: u32) -> Result<()> {
     // The answer, so that it is not taken for anything else later.
     socket.set_read_timeout(Some(SOON))?;
     let mut buffer = [0; 2048];
-    let length = socket.recv(&mut buffer)?;
+    let (length, _) = receive(socket, &mut buffer)?;
     ensure!(
         buffer[..length].starts_with(b"SIP/2.0 200"),
         "REGISTER was not answered"
@@ -165,7 +166,6 @@ fn register(socket: &UdpSocket, pbx: &StrictPbx, number: u32) -> Result<()> {
 fn receives_options(socket: &UdpSocket) -> Result<bool> {
     socket.set_read_timeout(Some(Duration::from_millis(100)))?;
     let mut buffer = [0; 2048];
-    Ok(socket
-        .recv(&mut buffer)
-        .is_ok_and(|length| buffer[..length].starts_with(b"OPTIONS")))
+    Ok(receive(socket, &mut buffer)
+        .is_ok_and(|(length, _)| buffer[..length].starts_with(b"OPTIONS")))
 }

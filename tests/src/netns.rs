@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io::Write as _,
+    io::{self, ErrorKind, Write as _},
     net::{SocketAddr, UdpSocket},
     os::{fd::AsRawFd as _, unix::fs::MetadataExt as _},
     path::{Path, PathBuf},
@@ -12,6 +12,7 @@ use std::{
         atomic::{AtomicU32, Ordering},
     },
     thread,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -33,6 +34,16 @@ const PREFIX: &str = "sipnat";
 #[derive(Debug)]
 pub struct Netns {
     name: String,
+}
+
+/// Waits for a datagram as long as the socket is told to; that the process is stopped meanwhile, and goes on, is no end.
+pub fn receive(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+    loop {
+        match socket.recv_from(buffer) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            received => return received,
+        }
+    }
 }
 
 /// Names the namespaces of one lab: unique among the labs of this process and of all others.
@@ -107,10 +118,20 @@ impl Netns {
         })
     }
 
-    /// Binds a UDP socket inside this namespace.
+    /// Binds a UDP socket inside this namespace. A socket that was closed here may be open a moment longer in a process
+    /// that another thread has just forked, until that runs its program.
     pub fn udp(&self, address: impl Into<SocketAddr>) -> Result<UdpSocket> {
         let address = address.into();
-        self.enter(|| UdpSocket::bind(address))?
+        let until = Instant::now() + Duration::from_secs(2);
+        let bind = || loop {
+            match UdpSocket::bind(address) {
+                Err(error) if error.kind() == ErrorKind::AddrInUse && Instant::now() < until => {
+                    thread::sleep(Duration::from_millis(10));
+                }
+                bound => return bound,
+            }
+        };
+        self.enter(bind)?
             .with_context(|| format!("bind {address} in {}", self.name))
     }
 

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::{
     lab::PBX,
-    netns::Netns,
+    netns::{Netns, receive},
     pbx::Answers,
     sip::{self, Message},
 };
@@ -116,7 +116,7 @@ impl Ua {
 
     fn receive(&self) -> Result<Option<Heard>> {
         let mut buffer = [0; 65536];
-        let Ok((length, SocketAddr::V4(source))) = self.socket.recv_from(&mut buffer) else {
+        let Ok((length, SocketAddr::V4(source))) = receive(&self.socket, &mut buffer) else {
             return Ok(None);
         };
         let message = Message::parse(&buffer[..length]).context("what came is not SIP")?;
