@@ -225,7 +225,7 @@ fn end_record<E: Env>(env: &E, verdict: Counter) {
     env.remember(record);
 }
 
-/// A request's source is noted with its transaction, and with the dialog end that it may create.
+/// A request's source is noted with its transaction, and with the dialog end if the PBX may send to that before it answers.
 /// Nothing of that counts until the PBX accepts it.
 #[inline(always)]
 fn request_in<E: Env>(env: &E, m: &Message, call: u64, peer: &Endpoint) -> Counter {
@@ -270,7 +270,7 @@ fn request_in<E: Env>(env: &E, m: &Message, call: u64, peer: &Endpoint) -> Count
         Noted::Other => return Counter::InOtherSource,
         Noted::Busy => return Counter::InBusy,
     }
-    if m.method.creates_dialog() && !m.has(Field::ToTag) && m.has(Field::FromTag) {
+    if m.method.subscribes() && !m.has(Field::ToTag) && m.has(Field::FromTag) {
         let tag = env.hash(Field::FromTag as usize);
         let key = key::pending(call, tag);
         if let Some(mut slots) = env.slots(Table::Pending, &key) {
@@ -525,7 +525,7 @@ fn answered<E: Text>(env: &E, m: &Message, call: u64, request: &mut Entry) {
     let tag = env.hash(Field::FromTag as usize);
     env.record().tag = tag;
     if m.status >= 300 {
-        if !in_dialog && forget_pending(env, call, tag, request) {
+        if !in_dialog && forget_pending(env, m, call, tag, request) {
             env.count(Counter::PendingDropped);
         }
         return;
@@ -540,14 +540,17 @@ fn answered<E: Text>(env: &E, m: &Message, call: u64, request: &mut Entry) {
         request.flags |= flag::ENDED;
     }
     if !in_dialog {
-        forget_pending(env, call, tag, request);
+        forget_pending(env, m, call, tag, request);
     }
     accept_dialog(env, m, call, tag, request);
 }
 
 /// The PBX has decided on a request that creates a dialog: what was pending is forgotten, if it came from there.
 #[inline(never)]
-fn forget_pending<E: Env>(env: &E, call: u64, tag: u64, request: &Entry) -> bool {
+fn forget_pending<E: Env>(env: &E, m: &Message, call: u64, tag: u64, request: &Entry) -> bool {
+    if !m.method.subscribes() {
+        return false;
+    }
     let key = key::pending(call, tag);
     let pending = env.slots(Table::Pending, &key).and_then(|s| s.find(&key));
     pending.is_some_and(|p| p.peer() == request.peer())

@@ -91,7 +91,15 @@ impl Method {
     #[inline(always)]
     #[must_use]
     pub const fn creates_dialog(self) -> bool {
-        matches!(self, Self::Invite | Self::Subscribe | Self::Refer)
+        matches!(self, Self::Invite) || self.subscribes()
+    }
+
+    /// Whether a NOTIFY may come ahead of the answer to a request of this method (RFC 6665 4.4.1, 3515 2.4.4). An INVITE is
+    /// answered before anything is sent within its dialog (RFC 3261 12.1).
+    #[inline(always)]
+    #[must_use]
+    pub const fn subscribes(self) -> bool {
+        matches!(self, Self::Subscribe | Self::Refer)
     }
 }
 

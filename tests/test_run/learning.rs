@@ -41,11 +41,14 @@ fn a_dialog_end() {
 #[test]
 fn a_refusal() {
     let mut path = Path::new();
-    path.arrives(&inbound(PHONE, INVITE));
-    assert_eq!(
-        path.events(PHONE, &answer(INVITE, "401 Unauthorized")),
-        ["pending_dropped"]
-    );
+    let subscribe = INVITE.replace("INVITE", "SUBSCRIBE");
+    for (request, event) in [(INVITE, &[][..]), (&subscribe, &["pending_dropped"])] {
+        path.arrives(&inbound(PHONE, request));
+        assert_eq!(
+            path.events(PHONE, &answer(request, "401 Unauthorized")),
+            event
+        );
+    }
     assert!(path.dialogs().is_empty());
     path.arrives(&inbound(PHONE, REGISTER));
     assert_eq!(
