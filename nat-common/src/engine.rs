@@ -183,20 +183,19 @@ enum Way {
     Out,
 }
 
-/// Hashes what is looked up or noted of a message, all at once. The hash of the Call-ID.
+/// Hashes what is looked up or noted of a message, all at once, but for what [`live_contact`] wants: seldom does it come to
+/// that. The hash of the Call-ID.
 #[inline(always)]
 fn identify<E: Text>(env: &E, m: &Message, way: Way) -> u64 {
     let request = m.status == 0;
+    let mut parts = Field::CallId.bit() | Field::Branch.bit();
     // Who sends a request is in From (RFC 3261 8.1.1.3); of both, the terminal's tag counts.
-    let tag = if request == (way == Way::In) {
-        Field::FromTag
-    } else {
-        Field::ToTag
-    };
-    let mut parts = Field::CallId.bit() | Field::Branch.bit() | tag.bit();
-    if way == Way::Out && request {
-        parts |= Field::RequestUri.bit() | Field::ToUri.bit();
-    } else if m.method == Method::Register {
+    if request != (way == Way::In) {
+        parts |= Field::ToTag.bit();
+    } else if way == Way::Out || m.method.subscribes() {
+        parts |= Field::FromTag.bit();
+    }
+    if !(request && way == Way::Out) && m.method == Method::Register {
         parts |= match way {
             Way::In => Field::Contact.bit(),
             Way::Out => Field::ToUri.bit() | CONTACTS,
@@ -957,7 +956,7 @@ fn aim<E: Text>(
         {
             return (counter, 0);
         }
-        found = live_contact(env);
+        found = live_contact(env, m);
     }
     let Some(found) = found else {
         return (Counter::OutUnknownRequest, 0);
@@ -1059,7 +1058,8 @@ fn dialog_end<E: Text>(env: &E, m: &Message, call: u64) -> Option<NonNull<Bindin
 /// A contact by Request-URI and the address-of-record in To, else by Request-URI alone, and a copy of it in the
 /// draft.
 #[inline(never)]
-fn live_contact<E: Env>(env: &E) -> Option<NonNull<Binding>> {
+fn live_contact<E: Text>(env: &E, m: &Message) -> Option<NonNull<Binding>> {
+    env.digest(m, Field::RequestUri.bit() | Field::ToUri.bit());
     let uri = env.hash(Field::RequestUri as usize);
     let aor = env.hash(Field::ToUri as usize);
     for key in [ContactKey { uri, aor }, ContactKey { uri, aor: 0 }] {
