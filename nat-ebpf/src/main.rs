@@ -23,7 +23,7 @@ use aya_ebpf::bindings::{
 use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use aya_log_ebpf::debug;
-use nat_common::abi::{self, Endpoint};
+use nat_common::abi::{self, Config, Endpoint};
 use nat_common::counter::Counter;
 use nat_common::demux::{self, Kind};
 use nat_common::source::{Repeat, Source as _};
@@ -100,17 +100,17 @@ fn arrived<L: Repeat>(ctx: &XdpContext) -> (Counter, u32) {
     let Some(room) = Room::of(Direction::In) else {
         return (Counter::InNoTables, XDP_PASS);
     };
-    match find::<In>(ctx.into(), &room).and_then(|()| read::<In, L>(ctx.into(), &room)) {
-        Ok(()) => (learn::<L>(&room), XDP_PASS),
-        Err(Counter::InStun) => answer::<L>(ctx, &room),
+    match find::<In>(ctx.into(), &room, config).and_then(|()| read::<In, L>(ctx.into(), &room)) {
+        Ok(()) => (learn::<L>(&room, config), XDP_PASS),
+        Err(Counter::InStun) => answer::<L>(ctx, &room, config),
         Err(counter) => (counter, XDP_PASS),
     }
 }
 
 /// STUN is answered at once, or passes.
 #[inline(always)]
-fn answer<L: Repeat>(ctx: &XdpContext, room: &Room) -> (Counter, u32) {
-    let counter = weigh::<L>(ctx, room);
+fn answer<L: Repeat>(ctx: &XdpContext, room: &Room, config: &'static Config) -> (Counter, u32) {
+    let counter = weigh::<L>(ctx, room, config);
     match counter {
         Counter::StunAnswered | Counter::StunRefused => {
             match answer::write(ctx, room.datagram(), room.reply()) {
@@ -147,12 +147,13 @@ fn sent<L: Repeat>(ctx: &TcContext) -> (Counter, i32) {
     if ctx.data_end() - ctx.data() < len as usize {
         let _ = ctx.pull_data(len);
     }
-    let counter =
-        match find::<Out>(ctx.into(), &room).and_then(|()| read::<Out, L>(ctx.into(), &room)) {
-            Ok(()) => aim::<L>(&room),
-            Err(Counter::OutFragment) => follow(&room),
-            Err(counter) => return leave(counter),
-        };
+    let counter = match find::<Out>(ctx.into(), &room, config)
+        .and_then(|()| read::<Out, L>(ctx.into(), &room))
+    {
+        Ok(()) => aim::<L>(&room, config),
+        Err(Counter::OutFragment) => follow(&room, config),
+        Err(counter) => return leave(counter),
+    };
     let (datagram, to) = (room.datagram(), room.aim());
     if *to == datagram.destination {
         return leave(counter);
@@ -192,16 +193,13 @@ fn address(endpoint: &Endpoint) -> [u8; 16] {
 
 /// First stage: finds the datagram in the frame. A fragment after the first is in the room too.
 #[inline(never)]
-fn find<W: Way>(frame: Frame<W::Context>, room: &Room) -> Result<(), Counter> {
+fn find<W: Way>(frame: Frame<W::Context>, room: &Room, config: &Config) -> Result<(), Counter> {
     packet::parse::<W>(frame, room.new_datagram())?;
     room.aim_as_meant();
     let datagram = room.datagram();
     if datagram.part == part::LATER {
         return Err(W::FRAGMENT);
     }
-    let Some(config) = maps::config() else {
-        return Err(W::NO_TABLES);
-    };
     let ours = match W::DIRECTION {
         Direction::In => &datagram.destination,
         Direction::Out => &datagram.source,
@@ -236,20 +234,14 @@ fn read<W: Way, L: Repeat>(frame: Frame<W::Context>, room: &Room) -> Result<(), 
 
 /// Third stage of what arrives: learn from the message.
 #[inline(never)]
-fn learn<L: Repeat>(room: &Room) -> Counter {
-    let Some(config) = maps::config() else {
-        return Counter::InNoTables;
-    };
+fn learn<L: Repeat>(room: &Room, config: &'static Config) -> Counter {
     let env = Kernel::<Read<L>>::reading(room.text(), config, room);
     engine::ingress(&env, room.message(), &room.datagram().source)
 }
 
 /// Second stage of STUN: whether it is answered, and the answer.
 #[inline(never)]
-fn weigh<L: Repeat>(ctx: &XdpContext, room: &Room) -> Counter {
-    let Some(config) = maps::config() else {
-        return Counter::InNoTables;
-    };
+fn weigh<L: Repeat>(ctx: &XdpContext, room: &Room, config: &'static Config) -> Counter {
     if config.stun & abi::stun::ANSWER == 0 {
         return Counter::InStun;
     }
@@ -289,10 +281,7 @@ fn weigh<L: Repeat>(ctx: &XdpContext, room: &Room) -> Counter {
 
 /// Third stage of what is sent: learn from the message, and say where it should go.
 #[inline(never)]
-fn aim<L: Repeat>(room: &Room) -> Counter {
-    let Some(config) = maps::config() else {
-        return Counter::OutNoTables;
-    };
+fn aim<L: Repeat>(room: &Room, config: &'static Config) -> Counter {
     let env = Kernel::<Read<L>>::reading(room.text(), config, room);
     let (datagram, to) = (room.datagram(), room.aim());
     let verdict = engine::egress(&env, room.message(), to);
@@ -312,10 +301,7 @@ fn aim<L: Repeat>(room: &Room) -> Counter {
 
 /// The same of a fragment after the first, which goes where that went.
 #[inline(never)]
-fn follow(room: &Room) -> Counter {
-    let Some(config) = maps::config() else {
-        return Counter::OutNoTables;
-    };
+fn follow(room: &Room, config: &'static Config) -> Counter {
     let env = Kernel::new(config, room);
     let datagram = room.datagram();
     fragment::later(&env, &datagram.source, datagram.id, room.aim())
