@@ -206,6 +206,7 @@ fn cases(tables: &str, size: Size) -> Vec<Case> {
         return cases;
     }
     cases.extend(not_sip(""));
+    cases.extend(hostile());
     cases.push(Case {
         what: "in: keepalives (CRLF)".into(),
         way: Way::In,
@@ -246,6 +247,35 @@ pub(crate) fn not_sip(tables: &str) -> [Case; 2] {
             &[Counter::InOtherPort],
         ),
         case("TCP", mix(tcp), &[Counter::InNotUdp]),
+    ]
+}
+
+/// What somebody may send to keep the PBX's CPU busy.
+fn hostile() -> [Case; 3] {
+    /// With its headers it fills an Ethernet frame.
+    const LENGTH: usize = 1472;
+    let case = |what: &str, start: &str, fill: &str, verdicts| {
+        let mut payload = start.as_bytes().to_vec();
+        payload.extend(fill.bytes().cycle().take(LENGTH - start.len()));
+        Case {
+            what: format!("in: {LENGTH} bytes of {what}"),
+            way: Way::In,
+            templates: vec![messages::from_terminal(Whose::New, 5060, &payload)],
+            verdicts,
+            goal: None,
+            point: None,
+        }
+    };
+    let start = "INVITE sip:a SIP/2.0\r\n";
+    [
+        case("letters", "", "A", &[Counter::InDoubtSyntax]),
+        case("lines", start, "a:\r\n", &[Counter::InDoubtTruncated]),
+        case(
+            "blanks in a header",
+            &format!("{start}To:"),
+            " ",
+            &[Counter::InDoubtTruncated],
+        ),
     ]
 }
 
