@@ -95,13 +95,13 @@ pub(crate) fn parse<W: Way>(
         length = rest;
     }
     // Not shorter than its header, not longer than IP says, not cut off; what follows is padding.
-    if length < UdpHdr::LEN as u32 || length > rest || udp + length > frame.total() {
+    if length < UdpHdr::LEN as u32 || length > rest {
         return Err(W::MALFORMED);
     }
     // A large frame may lie in several pieces of memory: what is needed must be in the first.
     let here = frame.len();
     if udp + length > here {
-        if here < udp + UdpHdr::LEN as u32 {
+        if udp + length > frame.total() || here < udp + UdpHdr::LEN as u32 {
             return Err(W::MALFORMED);
         }
         length = here - udp;
@@ -444,38 +444,15 @@ impl<'d, C> Payload<'d, C> {
 }
 
 impl<C: Context> Payload<'_, C> {
-    /// Four words from `at`, zeros for what is past the end.
+    /// A pointer to so many bytes from `at`, if they are all there.
     #[inline(always)]
-    pub(crate) fn words(&self, at: u32) -> [u64; 4] {
+    pub(crate) fn piece<const BYTES: usize>(&self, at: u32) -> Option<usize> {
         let (start, last) = self.bounds();
         let place = start + at;
-        if place + 24 <= last
-            && let Some(from) = self.frame.at::<32>(place)
-        {
-            let (first, second, third, fourth): (u64, u64, u64, u64);
-            // SAFETY: the bounds were checked. In assembly, as in `Frame::load`.
-            unsafe {
-                asm!(
-                    "{first} = *(u64 *)({from} + 0)",
-                    "{second} = *(u64 *)({from} + 8)",
-                    "{third} = *(u64 *)({from} + 16)",
-                    "{fourth} = *(u64 *)({from} + 24)",
-                    from = in(reg) from,
-                    first = out(reg) first,
-                    second = out(reg) second,
-                    third = out(reg) third,
-                    fourth = out(reg) fourth,
-                    options(readonly, pure, nostack),
-                );
-            }
-            return [first, second, third, fourth];
+        if place + BYTES as u32 - 8 > last {
+            return None;
         }
-        [
-            self.word(at),
-            self.word(at + 8),
-            self.word(at + 16),
-            self.word(at + 24),
-        ]
+        self.frame.at::<BYTES>(place)
     }
 }
 

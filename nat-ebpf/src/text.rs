@@ -2,7 +2,6 @@
 //! no packet pointers, which tell to the verifier one state from another.
 
 use core::arch::asm;
-use core::mem::offset_of;
 
 use nat_common::scan::MAX_SCAN;
 use nat_common::source::{Repeat, Source};
@@ -12,11 +11,11 @@ use crate::packet::{Context, Payload};
 /// Bytes that there is room for: a power of two, so that what is masked is in bounds.
 const ROOM: usize = 0x4000;
 /// Bytes that are copied at once.
-const CHUNK: usize = 32;
-/// Bytes after the message that are zeros, or what follows of it after what is scanned: more than any step looks ahead.
+const CHUNK: u32 = 64;
+/// Zeros after the message: more than any step looks ahead.
 const AHEAD: u32 = 64;
 
-const _: () = assert!(MAX_SCAN + AHEAD < ROOM as u32 && offset_of!(Text, bytes).is_multiple_of(8));
+const _: () = assert!(MAX_SCAN + AHEAD < ROOM as u32);
 
 /// A message, and zeros after it. Beyond those is what was left by others: nobody may ask for a word there.
 #[repr(C, align(8))]
@@ -24,8 +23,8 @@ pub(crate) struct Text {
     len: u32,
     /// How much of it has been copied.
     at: u32,
-    /// The room, and what a word at its very end would have too much.
-    bytes: [u8; ROOM + 8],
+    /// The room, and what is too much of a chunk at its very end.
+    bytes: [u8; ROOM + CHUNK as usize],
 }
 
 impl Text {
@@ -33,47 +32,100 @@ impl Text {
     #[inline(always)]
     pub(crate) fn copy<C: Context, L: Repeat>(&mut self, payload: &Payload<'_, C>) {
         self.len = payload.len();
-        let end = self.len.min(MAX_SCAN) + AHEAD;
+        let end = self.len.min(MAX_SCAN);
         // SAFETY: a valid reference. Volatile, so that it stays in memory (see `crate::repeat`).
         unsafe { (&raw mut self.at).write_volatile(0) };
-        L::repeat(end / CHUNK as u32 + 1, || {
+        L::repeat(end / CHUNK + 1, || {
             // SAFETY: as above.
             let at = unsafe { (&raw const self.at).read_volatile() };
-            if at >= end {
+            if at + CHUNK > end || !self.copy_chunk(payload, at) {
                 return false;
             }
-            let mut place = u64::from(at);
-            // SAFETY: what is masked is at least CHUNK before the end of the room, and a multiple of it.
-            unsafe {
-                asm!("{place} &= {mask}", place = inout(reg) place, mask = const ROOM - CHUNK, options(nomem, pure, nostack));
-                let to = (&raw mut self.bytes).cast::<u8>().add(place as usize);
-                let to = to.cast::<u64>();
-                // One by one, or the compiler puts them on the stack first.
-                let [first, second, third, fourth] = payload.words(at);
-                to.write_volatile(first);
-                to.add(1).write_volatile(second);
-                to.add(2).write_volatile(third);
-                to.add(3).write_volatile(fourth);
-                (&raw mut self.at).write_volatile(at + CHUNK as u32);
-            }
+            // SAFETY: as above.
+            unsafe { (&raw mut self.at).write_volatile(at + CHUNK) };
             true
         });
+        // The rest, with what was copied before it.
+        if end < CHUNK || !self.copy_chunk(payload, end - CHUNK) {
+            for word in 0..CHUNK / 8 {
+                self.store(word * 8, payload.word(word * 8));
+            }
+        }
+        for word in 0..AHEAD / 8 {
+            self.store(end + word * 8, 0);
+        }
+    }
+
+    /// Copies the chunk at `at`. False if the message is shorter.
+    #[inline(always)]
+    fn copy_chunk<C: Context>(&mut self, payload: &Payload<'_, C>, at: u32) -> bool {
+        let Some(from) = payload.piece::<{ CHUNK as usize }>(at) else {
+            return false;
+        };
+        // SAFETY: both are `CHUNK` bytes. In assembly, since BPF may read and write at any alignment, and the compiler
+        // would go byte by byte.
+        unsafe {
+            asm!(
+                "{word} = *(u64 *)({from} + 0)",
+                "*(u64 *)({to} + 0) = {word}",
+                "{word} = *(u64 *)({from} + 8)",
+                "*(u64 *)({to} + 8) = {word}",
+                "{word} = *(u64 *)({from} + 16)",
+                "*(u64 *)({to} + 16) = {word}",
+                "{word} = *(u64 *)({from} + 24)",
+                "*(u64 *)({to} + 24) = {word}",
+                "{word} = *(u64 *)({from} + 32)",
+                "*(u64 *)({to} + 32) = {word}",
+                "{word} = *(u64 *)({from} + 40)",
+                "*(u64 *)({to} + 40) = {word}",
+                "{word} = *(u64 *)({from} + 48)",
+                "*(u64 *)({to} + 48) = {word}",
+                "{word} = *(u64 *)({from} + 56)",
+                "*(u64 *)({to} + 56) = {word}",
+                from = in(reg) from,
+                to = in(reg) self.place(at),
+                word = out(reg) _,
+                options(nostack),
+            );
+        }
+        true
+    }
+
+    /// Where the byte at `at` is; there is room for a chunk.
+    #[inline(always)]
+    fn place(&self, at: u32) -> *const u8 {
+        let mut place = u64::from(at);
+        // SAFETY: what is masked is in the room.
+        unsafe {
+            asm!("{place} &= {mask}", place = inout(reg) place, mask = const ROOM - 1, options(nomem, pure, nostack));
+            (&raw const self.bytes).cast::<u8>().add(place as usize)
+        }
+    }
+
+    /// Writes eight bytes at `at`.
+    #[inline(always)]
+    fn store(&mut self, at: u32, word: u64) {
+        // SAFETY: there is room for more. In assembly, as above.
+        unsafe {
+            asm!(
+                "*(u64 *)({to} + 0) = {word}",
+                to = in(reg) self.place(at),
+                word = in(reg) word,
+                options(nostack),
+            );
+        }
     }
 }
 
 impl Source for Text {
     #[inline(always)]
     fn word(&self, at: u32) -> u64 {
-        let mut place = u64::from(at);
         let word;
-        // SAFETY: what is masked is in the room, and eight bytes from there are. In assembly, since BPF may read at any
-        // alignment and the compiler would read byte by byte.
+        // SAFETY: there is room for more. In assembly, as above.
         unsafe {
-            asm!("{place} &= {mask}", place = inout(reg) place, mask = const ROOM - 1, options(nomem, pure, nostack));
-            let from = (&raw const self.bytes).cast::<u8>().add(place as usize);
             asm!(
                 "{word} = *(u64 *)({from} + 0)",
-                from = in(reg) from,
+                from = in(reg) self.place(at),
                 word = out(reg) word,
                 options(readonly, pure, nostack),
             );

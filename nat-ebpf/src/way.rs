@@ -21,7 +21,6 @@ pub(crate) trait Way {
     const STUN: Counter;
     const NOT_SIP: Counter;
     const BAD_SOURCE: Counter;
-    const NO_TABLES: Counter;
     const TRUNCATED: Counter;
     const SYNTAX: Counter;
     const MISSING: Counter;
@@ -56,7 +55,6 @@ impl Way for In {
     const STUN: Counter = Counter::InStun;
     const NOT_SIP: Counter = Counter::InNotSip;
     const BAD_SOURCE: Counter = Counter::InBadSource;
-    const NO_TABLES: Counter = Counter::InNoTables;
     const TRUNCATED: Counter = Counter::InDoubtTruncated;
     const SYNTAX: Counter = Counter::InDoubtSyntax;
     const MISSING: Counter = Counter::InDoubtMissing;
@@ -75,7 +73,6 @@ impl Way for Out {
     const STUN: Counter = Counter::OutKeepalive;
     const NOT_SIP: Counter = Counter::OutNotSip;
     const BAD_SOURCE: Counter = Counter::OutNotSip;
-    const NO_TABLES: Counter = Counter::OutNoTables;
     const TRUNCATED: Counter = Counter::OutDoubtTruncated;
     const SYNTAX: Counter = Counter::OutDoubtSyntax;
     const MISSING: Counter = Counter::OutDoubtMissing;
