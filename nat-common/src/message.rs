@@ -109,12 +109,12 @@ impl Method {
 pub enum Field {
     /// Call-ID.
     CallId = 0,
+    /// The branch of the topmost Via.
+    Branch,
     /// The tag of From.
     FromTag,
     /// The tag of To.
     ToTag,
-    /// The branch of the topmost Via.
-    Branch,
     /// Request-URI, without scheme.
     RequestUri,
     /// The URI of From, without scheme and parameters.

@@ -139,6 +139,8 @@ struct Steps<'s, S: ?Sized> {
 }
 
 impl<S: Source + ?Sized> Step for Steps<'_, S> {
+    const MANY: bool = true;
+
     #[inline(always)]
     fn step(&mut self) -> bool {
         self.scan.step(self.source)

@@ -39,6 +39,9 @@ pub trait Repeat {
 /// What is repeated: a closure, or where it matters that no call is made for each step, a type of its own, whose
 /// method can be told to be inlined. In the kernel a return may cost more than the step (a CPU that must not predict it).
 pub trait Step {
+    /// Whether so many are taken that a call for each costs more than what two take of the CPU's instruction cache.
+    const MANY: bool = false;
+
     /// Whether there is more to do.
     fn step(&mut self) -> bool;
 }

@@ -36,7 +36,12 @@ impl Repeat for Callback {
         extern "C" fn call<F: Step>(_round: u32, step: *mut c_void) -> i64 {
             // SAFETY: what was given to the helper below, and nobody else has it meanwhile.
             let step = unsafe { &mut *step.cast::<F>() };
-            if !step.step() {
+            let more = if F::MANY {
+                step.step() && step.step()
+            } else {
+                step.step()
+            };
+            if !more {
                 return 1;
             }
             0
