@@ -1,6 +1,9 @@
-//! Atomic operations on memory that is shared with other CPUs, all of them full barriers but for `add`.
+//! Atomic operations on memory that is shared with other CPUs.
 //!
-//! Rust's BPF target has no compare-and-swap in `core`, though the kernel has since 5.12.
+//! Rust's BPF target has no compare-and-swap in `core`, though the kernel has since 5.12. Those that change a word by what
+//! it was are full barriers, but for `add`. The BPF of older kernels has no other barriers; x86-64 needs none for what is
+//! promised here of the others, since it neither moves a read before a read nor a write before a write or a read (AMD64
+//! Architecture Programmer's Manual, volume 2, 7.2).
 
 /// A 64-bit word in shared memory.
 #[derive(Clone, Copy, Debug)]
@@ -26,11 +29,11 @@ impl Word {
         unsafe { self.0.read_volatile() }
     }
 
-    /// The value.
+    /// The value, read after what is read before, and before what is read after.
     #[inline(always)]
     #[must_use]
     pub fn load(self) -> u64 {
-        arch::or(self.0, 0)
+        arch::load(self.0)
     }
 
     /// Replaces `old` by `new`. False if it was not `old`.
@@ -40,10 +43,10 @@ impl Word {
         arch::compare_exchange(self.0, old, new) == old
     }
 
-    /// Stores a value.
+    /// Stores a value, after all that was read and written before.
     #[inline(always)]
     pub fn store(self, value: u64) {
-        arch::exchange(self.0, value);
+        arch::store(self.0, value);
     }
 
     /// Adds to the value. What it was before.
@@ -64,8 +67,23 @@ impl Word {
 mod arch {
     use core::arch::asm;
 
+    // Both may be taken to touch all of memory, so the compiler keeps the order, too.
+
+    #[cfg(bpf_target_arch = "x86_64")]
     #[inline(always)]
-    pub(super) fn or(at: *mut u64, mut value: u64) -> u64 {
+    pub(super) fn load(at: *mut u64) -> u64 {
+        let value;
+        // SAFETY: `Word::new` promises a valid word.
+        unsafe {
+            asm!("{v} = *(u64 *)({at} + 0)", at = in(reg) at, v = out(reg) value);
+        }
+        value
+    }
+
+    #[cfg(not(bpf_target_arch = "x86_64"))]
+    #[inline(always)]
+    pub(super) fn load(at: *mut u64) -> u64 {
+        let mut value = 0;
         // SAFETY: `Word::new` promises a valid word.
         unsafe {
             asm!("{v} = atomic_fetch_or((u64 *)({at} + 0), {v})", at = in(reg) at, v = inout(reg) value);
@@ -73,13 +91,22 @@ mod arch {
         value
     }
 
+    #[cfg(bpf_target_arch = "x86_64")]
     #[inline(always)]
-    pub(super) fn exchange(at: *mut u64, mut value: u64) -> u64 {
+    pub(super) fn store(at: *mut u64, value: u64) {
         // SAFETY: `Word::new` promises a valid word.
         unsafe {
-            asm!("{v} = xchg_64({at} + 0, {v})", at = in(reg) at, v = inout(reg) value);
+            asm!("*(u64 *)({at} + 0) = {v}", at = in(reg) at, v = in(reg) value);
         }
-        value
+    }
+
+    #[cfg(not(bpf_target_arch = "x86_64"))]
+    #[inline(always)]
+    pub(super) fn store(at: *mut u64, value: u64) {
+        // SAFETY: `Word::new` promises a valid word.
+        unsafe {
+            asm!("{v} = xchg_64({at} + 0, {v})", at = in(reg) at, v = inout(reg) value => _);
+        }
     }
 
     #[inline(always)]
@@ -119,12 +146,13 @@ mod arch {
         unsafe { AtomicU64::from_ptr(at) }
     }
 
-    pub(super) fn or(at: *mut u64, value: u64) -> u64 {
-        word(at).fetch_or(value, Ordering::SeqCst)
+    pub(super) fn load(at: *mut u64) -> u64 {
+        // A plain load would not keep what is read before it there.
+        word(at).fetch_or(0, Ordering::SeqCst)
     }
 
-    pub(super) fn exchange(at: *mut u64, value: u64) -> u64 {
-        word(at).swap(value, Ordering::SeqCst)
+    pub(super) fn store(at: *mut u64, value: u64) {
+        word(at).store(value, Ordering::Release);
     }
 
     pub(super) fn compare_exchange(at: *mut u64, old: u64, new: u64) -> u64 {

@@ -6,7 +6,7 @@
 //!
 //! Each slot is guarded by its tag word: hash, generation and a busy bit. A writer claims the slot by
 //! compare-and-swap, fills it, and releases it with the new tag. A reader copies the entry between two
-//! reads of the tag, which are full barriers. A claim that fails is skipped.
+//! reads of the tag, which are barriers to reads. A claim that fails is skipped.
 
 use crate::abi::{Entry, Set, Slot, WAYS};
 use crate::atomic::Word;
