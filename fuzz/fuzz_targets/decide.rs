@@ -9,7 +9,7 @@ use libfuzzer_sys::fuzz_target;
 use nat_common::abi::{Binding, DialogKey, Endpoint, Policy, SECOND, flag};
 use nat_common::counter::Counter;
 use nat_common::engine::{self, Env as _, Text as _};
-use nat_common::message::{Field, Message, Method, header};
+use nat_common::message::{Direction, Field, Message, Method, header};
 
 #[path = "../../nat-common/tests/world/mod.rs"]
 mod world;
@@ -200,7 +200,7 @@ fn dialog_end(world: &World, m: &Message, tag: Field) -> DialogKey {
 impl Onlooker {
     fn arrives(&mut self, world: &World, peer: &Endpoint, sip: &Sip) {
         let text = sip.text();
-        let Ok(scan) = world.scan(text.as_bytes()) else {
+        let Ok(scan) = world.scan(text.as_bytes(), Direction::In) else {
             return;
         };
         let m = &scan.message;
@@ -238,7 +238,7 @@ impl Onlooker {
 
     fn sends(&mut self, world: &World, to: &Endpoint, sip: &Sip) {
         let text = sip.text();
-        let Ok(scan) = world.scan(text.as_bytes()) else {
+        let Ok(scan) = world.scan(text.as_bytes(), Direction::Out) else {
             return;
         };
         let m = &scan.message;

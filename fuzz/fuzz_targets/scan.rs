@@ -8,7 +8,7 @@ use nat_common::source::HostLoop;
 
 fn scan(text: &[u8]) -> Option<Message> {
     let mut scan = Scan::default();
-    scan.run::<_, HostLoop>(text).ok().map(|()| scan.message)
+    scan.run::<_, HostLoop>(text, None).ok().map(|()| scan.message)
 }
 
 fuzz_target!(|text: &[u8]| {
@@ -16,8 +16,9 @@ fuzz_target!(|text: &[u8]| {
     let mut again = Scan::default();
     let _ = again.run::<_, HostLoop>(
         b"BYE sip:x SIP/2.0\r\nv:SIP/2.0/UDP h;branch=left over\r\n".as_slice(),
+        None,
     );
-    let again = again.run::<_, HostLoop>(text).ok().map(|()| again.message);
+    let again = again.run::<_, HostLoop>(text, None).ok().map(|()| again.message);
     assert_eq!(found, again, "what was scanned before matters");
     let Some(m) = found else { return };
 

@@ -12,7 +12,7 @@ use crate::abi::{
 use crate::atomic::Word;
 use crate::counter::Counter;
 use crate::key;
-use crate::message::{CONTACTS, Field, MAX_CONTACTS, Message, Method, header};
+use crate::message::{CONTACTS, Direction, Field, MAX_CONTACTS, Message, Method, header};
 use crate::slots::{Noted, SlotKey, Slots, age};
 use crate::source::Span;
 use crate::words;
@@ -145,7 +145,7 @@ pub trait Text: Env {
 /// made of it.
 #[inline(always)]
 pub fn ingress<E: Text>(env: &E, m: &Message, peer: &Endpoint) -> Counter {
-    let call = identify(env, m, Way::In);
+    let call = identify(env, m, Direction::In);
     if m.status == 0 {
         return request_in(env, m, call, peer);
     }
@@ -161,7 +161,7 @@ pub fn ingress<E: Text>(env: &E, m: &Message, peer: &Endpoint) -> Counter {
 /// counter says why.
 #[inline(always)]
 pub fn egress<E: Text>(env: &E, m: &Message, to: &mut Endpoint) -> Counter {
-    let call = identify(env, m, Way::Out);
+    let call = identify(env, m, Direction::Out);
     begin_record(env, m, call);
     env.record().set_meant(to);
     let counter = if m.status == 0 {
@@ -176,29 +176,22 @@ pub fn egress<E: Text>(env: &E, m: &Message, to: &mut Endpoint) -> Counter {
     counter
 }
 
-/// Whether a message comes from a terminal or from the PBX.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Way {
-    In,
-    Out,
-}
-
 /// Hashes what is looked up or noted of a message, all at once, but for what [`live_contact`] wants: seldom does it come to
 /// that. The hash of the Call-ID.
 #[inline(always)]
-fn identify<E: Text>(env: &E, m: &Message, way: Way) -> u64 {
+fn identify<E: Text>(env: &E, m: &Message, direction: Direction) -> u64 {
     let request = m.status == 0;
     let mut parts = Field::CallId.bit() | Field::Branch.bit();
     // Who sends a request is in From (RFC 3261 8.1.1.3); of both, the terminal's tag counts.
-    if request != (way == Way::In) {
+    if request != (direction == Direction::In) {
         parts |= Field::ToTag.bit();
-    } else if way == Way::Out || m.method.subscribes() {
+    } else if direction == Direction::Out || m.method.subscribes() {
         parts |= Field::FromTag.bit();
     }
-    if !(request && way == Way::Out) && m.method == Method::Register {
-        parts |= match way {
-            Way::In => Field::Contact.bit(),
-            Way::Out => Field::ToUri.bit() | CONTACTS,
+    if !(request && direction == Direction::Out) && m.method == Method::Register {
+        parts |= match direction {
+            Direction::In => Field::Contact.bit(),
+            Direction::Out => Field::ToUri.bit() | CONTACTS,
         };
     }
     env.digest(m, parts);

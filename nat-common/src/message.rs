@@ -3,6 +3,16 @@
 use crate::abi::Endpoint;
 use crate::source::Span;
 
+/// The way of a message.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// From a terminal to the PBX.
+    In = 0,
+    /// From the PBX.
+    Out,
+}
+
 /// Methods known here, of RFC 3261, 3262, 3311, 3428, 3515, 3903, 6086 and 6665: the others are told from
 /// one another by nothing.
 #[repr(u8)]

@@ -6,7 +6,9 @@
 //! is not as RFC 3261 25.1 wants it, it says [`Doubt`] rather than guess.
 
 use crate::abi::Endpoint;
-use crate::message::{Doubt, Field, MAX_CONTACTS, Message, Method, SPANS, bounded, header};
+use crate::message::{
+    Direction, Doubt, Field, MAX_CONTACTS, Message, Method, SPANS, bounded, header,
+};
 use crate::source::{Repeat, Source, Span, Step};
 use crate::swar::{below, byte, digits, equal, first, head, hex_digits, starts, text, token_end};
 use crate::words::{self, Words};
@@ -92,6 +94,27 @@ enum Header {
     Route,
 }
 
+impl Header {
+    /// Its bit in a set of headers.
+    #[inline(always)]
+    const fn bit(self) -> u16 {
+        1 << self as u16
+    }
+}
+
+/// Headers of which nothing is wanted in a request, or with `None` in a response. Who sends a request is in From (RFC 3261
+/// 8.1.1.3): of From and To, the terminal's counts, and of Contacts the terminal's; in responses to a REGISTER the PBX writes
+/// them, too.
+#[inline(always)]
+const fn unwanted(direction: Option<Direction>, method: Option<Method>) -> u16 {
+    match (direction, method) {
+        (Some(Direction::In), Some(method)) if method.subscribes() => 0,
+        (Some(Direction::In), _) => Header::From.bit(),
+        (Some(Direction::Out), Some(_)) => Header::From.bit() | Header::Contact.bit(),
+        _ => 0,
+    }
+}
+
 /// Progress of a scan; lives in memory between steps.
 #[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default)]
@@ -117,6 +140,9 @@ pub struct Scan {
     count: u8,
     doubt: u8,
     done: bool,
+    direction: Option<Direction>,
+    /// Headers of which nothing is wanted, a bit for each.
+    unwanted: u16,
     /// Groups of an IPv6 address seen.
     groups: u8,
     /// One more than the groups seen before `::`; 0: not seen.
@@ -148,14 +174,20 @@ impl<S: Source + ?Sized> Step for Steps<'_, S> {
 }
 
 impl Scan {
-    /// Scans the message; what is found is left in `message`.
+    /// Scans the message; what is found is left in `message`. Of a message that goes one way, headers of which nothing is
+    /// wanted are only noted to be there; `None` reads all.
     ///
     /// # Errors
     /// A [`Doubt`] if the message should be left alone.
     #[inline(always)]
-    pub fn run<S: Source + ?Sized, L: Repeat>(&mut self, source: &S) -> Result<(), Doubt> {
+    pub fn run<S: Source + ?Sized, L: Repeat>(
+        &mut self,
+        source: &S,
+        direction: Option<Direction>,
+    ) -> Result<(), Doubt> {
         // SAFETY: a valid reference. All zero is before the first byte.
         unsafe { words::zero(self) };
+        self.direction = direction;
         self.end = if source.len() > MAX_SCAN {
             MAX_SCAN
         } else {
@@ -299,6 +331,7 @@ impl Scan {
                 return self.give_up(Doubt::Syntax);
             }
             self.message.status = status as u16;
+            self.unwanted = unwanted(self.direction, None);
             return self.go(at + 12, State::Skip);
         }
         let next = source.word(at + 8);
@@ -309,6 +342,7 @@ impl Scan {
             return self.give_up(Doubt::Syntax);
         }
         self.message.method = method;
+        self.unwanted = unwanted(self.direction, Some(method));
         let uri = at + n + 1;
         let uri = uri + scheme(source.word(uri));
         self.mark = uri;
@@ -396,6 +430,9 @@ impl Scan {
             return self.give_up(Doubt::Duplicate);
         }
         m.headers |= found.once;
+        if self.unwanted & found.header.bit() != 0 {
+            return self.go(at, State::Skip);
+        }
         self.header = found.header;
         self.value = found.value;
         let w = source.word(at);

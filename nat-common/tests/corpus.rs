@@ -29,7 +29,7 @@ fn inputs(folder: &str) -> Vec<(String, Vec<u8>)> {
 fn no_part_is_outside_of_the_message() {
     for (name, text) in inputs("corpus/scan") {
         let mut scan = Scan::default();
-        if scan.run::<_, HostLoop>(&text[..]).is_ok() {
+        if scan.run::<_, HostLoop>(&text[..], None).is_ok() {
             for span in scan.message.spans {
                 let end = usize::from(span.start) + usize::from(span.len);
                 assert!(end <= text.len(), "{name}");

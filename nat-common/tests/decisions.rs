@@ -4,6 +4,7 @@
 use nat_common::abi::{Binding, Endpoint, Policy, SECOND, flag};
 use nat_common::counter::Counter;
 use nat_common::engine;
+use nat_common::message::Direction;
 use nat_common::scan::Scan;
 
 mod world;
@@ -22,21 +23,21 @@ const STRANGER: ([u8; 4], u16) = ([198, 51, 100, 66], 6666);
 type Address = ([u8; 4], u16);
 
 impl World {
-    fn sip(&self, text: &str) -> Scan {
-        self.scan(text.as_bytes())
+    fn sip(&self, text: &str, direction: Direction) -> Scan {
+        self.scan(text.as_bytes(), direction)
             .unwrap_or_else(|d| panic!("{d:?}: {text}"))
     }
 
     /// A message arrives. What was counted, the verdict last.
     fn arrives(&self, from: Address, text: &str) -> Vec<Counter> {
-        let scan = self.sip(text);
+        let scan = self.sip(text, Direction::In);
         let verdict = engine::ingress(self, &scan.message, &Endpoint::v4(from.0, from.1));
         self.counted(verdict)
     }
 
     /// The PBX sends a message. Where it goes, and what was counted, the verdict last.
     fn sends(&self, to: Address, text: &str) -> (Address, Vec<Counter>) {
-        let scan = self.sip(text);
+        let scan = self.sip(text, Direction::Out);
         let mut aim = Endpoint::v4(to.0, to.1);
         let verdict = engine::egress(self, &scan.message, &mut aim);
         ((aim.as_v4(), aim.port as u16), self.counted(verdict))

@@ -19,7 +19,9 @@ mod opinion;
 
 fn scan(text: &[u8]) -> Option<Message> {
     let mut scan = Scan::default();
-    scan.run::<_, HostLoop>(text).ok().map(|()| scan.message)
+    scan.run::<_, HostLoop>(text, None)
+        .ok()
+        .map(|()| scan.message)
 }
 
 fn bytes(text: &[u8], span: Span) -> &[u8] {

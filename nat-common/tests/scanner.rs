@@ -3,13 +3,13 @@
 use std::net::Ipv6Addr;
 
 use nat_common::abi::Endpoint;
-use nat_common::message::{Doubt, Field, Message, Method, header};
+use nat_common::message::{Direction, Doubt, Field, Message, Method, header};
 use nat_common::scan::Scan;
 use nat_common::source::HostLoop;
 
 fn scan(text: &[u8]) -> Result<Message, Doubt> {
     let mut scan = Scan::default();
-    scan.run::<_, HostLoop>(text).map(|()| scan.message)
+    scan.run::<_, HostLoop>(text, None).map(|()| scan.message)
 }
 
 fn part<'t>(text: &'t str, m: &Message, f: Field) -> &'t str {
@@ -56,6 +56,45 @@ fn request() {
     assert_eq!(m.advertised, Endpoint::v4([60, 17, 196, 2], 5060));
     assert_eq!(m.contact_expires(0), None);
     assert_eq!(m.headers & header::ROUTE, 0);
+}
+
+/// Of the others it is only seen that they are there.
+#[test]
+fn what_is_wanted_depends_on_the_way() {
+    let read = |text: &str, direction| {
+        let mut scan = Scan::default();
+        let read = scan.run::<_, HostLoop>(text.as_bytes(), Some(direction));
+        read.map(|()| {
+            let m = scan.message;
+            [Field::FromTag, Field::ToUri, Field::Contact].map(|field| m.has(field))
+        })
+    };
+    let subscribe = INVITE.replace("INVITE", "SUBSCRIBE");
+    let response = INVITE.replace(INVITE.lines().next().unwrap(), "SIP/2.0 200 OK");
+    for (text, direction, wanted) in [
+        (INVITE, Direction::In, [false, true, true]),
+        (&subscribe, Direction::In, [true, true, true]),
+        (&response, Direction::In, [false, true, true]),
+        (INVITE, Direction::Out, [false, true, false]),
+        (&subscribe, Direction::Out, [false, true, false]),
+        (&response, Direction::Out, [true, true, true]),
+    ] {
+        assert_eq!(read(text, direction), Ok(wanted), "{direction:?} {text}");
+        let broken = text.replace("a-tag", "a>");
+        let doubt = if wanted[0] {
+            Err(Doubt::Syntax)
+        } else {
+            Ok(wanted)
+        };
+        assert_eq!(read(&broken, direction), doubt, "{direction:?} {broken}");
+        for (header, instead, doubt) in [
+            ("From: ", "X: ", Doubt::Missing),
+            ("To: ", "From: ", Doubt::Duplicate),
+        ] {
+            let text = text.replace(header, instead);
+            assert_eq!(read(&text, direction), Err(doubt), "{direction:?} {text}");
+        }
+    }
 }
 
 #[test]

@@ -13,7 +13,7 @@ const RFC_4475: &str = include_str!("torture/rfc4475.txt");
 
 fn scan(text: &[u8]) -> Result<Message, Doubt> {
     let mut scan = Scan::default();
-    scan.run::<_, HostLoop>(text).map(|()| scan.message)
+    scan.run::<_, HostLoop>(text, None).map(|()| scan.message)
 }
 
 /// The messages of RFC 4475 by their names.

@@ -2,10 +2,10 @@
 
 use nat_common::abi::Config;
 use nat_common::counter::Counter;
+use nat_common::message::Direction;
 use network_types::eth::EtherType;
 use network_types::ip::IpProto;
 
-use crate::maps::Direction;
 use crate::packet::Frame;
 use crate::way::Way;
 

@@ -26,13 +26,14 @@ use aya_log_ebpf::debug;
 use nat_common::abi::{self, Config, Endpoint};
 use nat_common::counter::Counter;
 use nat_common::demux::{self, Kind};
+use nat_common::message::Direction;
 use nat_common::source::{Repeat, Source as _};
 use nat_common::{engine, fragment, stun};
 
 use crate::answer::Written;
 use crate::env::{Kernel, Read};
 use crate::glance::{glance, is_sip_port, is_stun_port};
-use crate::maps::{Direction, Room, count};
+use crate::maps::{Room, count};
 use crate::packet::{Frame, Payload, part};
 use crate::redirect::Redirected;
 use crate::repeat::{Callback, MayGoto};
@@ -229,7 +230,7 @@ fn find<W: Way>(frame: Frame<W::Context>, room: &Room, config: &Config) -> Resul
 fn read<W: Way, L: Repeat>(frame: Frame<W::Context>, room: &Room) -> Result<(), Counter> {
     let payload = Payload::of(room.datagram(), frame);
     room.new_text().copy::<_, L>(&payload);
-    room.scan::<L>().map_err(W::doubt)
+    room.scan::<L>(W::DIRECTION).map_err(W::doubt)
 }
 
 /// Third stage of what arrives: learn from the message.

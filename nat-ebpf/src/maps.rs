@@ -12,7 +12,7 @@ use nat_common::bucket::{self, Buckets};
 use nat_common::counter::Counter;
 use nat_common::engine::{Env, TABLES, Table};
 use nat_common::hash::{Cursor, Digest};
-use nat_common::message::{Doubt, Message};
+use nat_common::message::{Direction, Doubt, Message};
 use nat_common::scan::Scan;
 use nat_common::source::Repeat;
 use nat_common::stun::{self, Request, reply::Reply};
@@ -104,14 +104,7 @@ struct Contents {
     text: Text,
 }
 
-/// Which program asks. A packet may be sent while another one's arrival is worked on.
-#[derive(Clone, Copy)]
-pub(crate) enum Direction {
-    In,
-    Out,
-}
-
-/// This CPU's room for one packet of a direction. No other packet of that direction is worked on by this
+/// This CPU's room for one packet of a direction: one may be sent while the arrival of another is worked on. No other packet of that direction is worked on by this
 /// CPU before this one is done, and no part is asked for again while the answer of before is in use:
 /// that makes the references below sound.
 pub(crate) struct Room {
@@ -175,11 +168,11 @@ impl Room {
         unsafe { &mut (*self.contents).aim }
     }
 
-    /// Scans the message.
+    /// Scans the message, for what is wanted of it in a direction.
     #[inline(always)]
-    pub(crate) fn scan<L: Repeat>(&self) -> Result<(), Doubt> {
+    pub(crate) fn scan<L: Repeat>(&self, direction: Direction) -> Result<(), Doubt> {
         // SAFETY: see `Room`.
-        unsafe { &mut (*self.contents).scan }.run::<_, L>(self.text())
+        unsafe { &mut (*self.contents).scan }.run::<_, L>(self.text(), Some(direction))
     }
 
     /// The message.

@@ -2,9 +2,8 @@
 
 use aya_ebpf::bindings::{__sk_buff, xdp_md};
 use nat_common::counter::Counter;
-use nat_common::message::Doubt;
+use nat_common::message::{Direction, Doubt};
 
-use crate::maps::Direction;
 use crate::packet::Context;
 
 /// One of the ways.

@@ -18,7 +18,7 @@ pub(crate) struct Identity {
 /// The scanner's reading; `None` if it is in doubt.
 pub(crate) fn first(text: &[u8]) -> Option<Identity> {
     let mut scan = Scan::default();
-    scan.run::<_, HostLoop>(text).ok()?;
+    scan.run::<_, HostLoop>(text, None).ok()?;
     let part = |field| {
         let span = scan.message.span(field);
         let part = &text[span.start.into()..][..span.len.into()];

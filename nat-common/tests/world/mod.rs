@@ -10,7 +10,7 @@ use nat_common::abi::{
 use nat_common::counter::Counter;
 use nat_common::engine::{Env, TABLES, Table, Text};
 use nat_common::hash::{self, Cursor, Digest};
-use nat_common::message::{Doubt, Message};
+use nat_common::message::{Direction, Doubt, Message};
 use nat_common::scan::Scan;
 use nat_common::slots::{SlotKey, Slots};
 use nat_common::source::{HostLoop, Span};
@@ -60,10 +60,10 @@ impl World {
     }
 
     /// Takes a message in hand: its parts can now be hashed.
-    pub(crate) fn scan(&self, text: &[u8]) -> Result<Scan, Doubt> {
+    pub(crate) fn scan(&self, text: &[u8], direction: Direction) -> Result<Scan, Doubt> {
         *self.text.borrow_mut() = text.to_vec();
         let mut scan = Scan::default();
-        scan.run::<_, HostLoop>(text)?;
+        scan.run::<_, HostLoop>(text, Some(direction))?;
         Ok(scan)
     }
 
