@@ -147,9 +147,6 @@ impl Digest {
                     (&raw const self.next).read_volatile(),
                 )
             };
-            if left == 0 {
-                return false;
-            }
             if left & 1 != 0 {
                 let index = bounded::<SPANS>(next as usize);
                 // SAFETY: the index is in bounds.
@@ -166,7 +163,7 @@ impl Digest {
                 (&raw mut self.left).write_volatile(left >> 1);
                 (&raw mut self.next).write_volatile(next + 1);
             }
-            true
+            left > 1
         });
     }
 }

@@ -9,8 +9,10 @@ use crate::abi::Endpoint;
 use crate::message::{
     Direction, Doubt, Field, MAX_CONTACTS, Message, Method, SPANS, bounded, header,
 };
-use crate::source::{Repeat, Source, Span, Step};
-use crate::swar::{below, byte, digits, equal, first, head, hex_digits, starts, text, token_end};
+use crate::source::{Repeat, Source, Span, Step, WIDE};
+use crate::swar::{
+    below, byte, digits, equal, first, first_of_four, head, hex_digits, starts, text, token_end,
+};
 use crate::words::{self, Words};
 
 /// Bytes that are looked at. A header section that goes on beyond is in doubt.
@@ -294,7 +296,7 @@ impl Scan {
         match state {
             State::Start => self.start(source, at, w),
             State::RequestUri => self.request_uri(source, at, w),
-            State::Skip => self.skip(source, at, w),
+            State::Skip => self.skip(source, at),
             State::Colon => self.colon(at, w),
             State::Value => self.value(at, w),
             State::Via => self.via(source, at, w),
@@ -312,7 +314,7 @@ impl Scan {
             State::ParamValue => self.param_value(at, w),
             State::ParamToken => self.param_token(source, at, w),
             State::ParamEnd => self.param_end(at, w),
-            State::CallId => self.call_id(source, at, w),
+            State::CallId => self.call_id(source, at),
             State::Number => self.number(source, at, w),
             State::CseqMethod => self.cseq_method(source, at, w),
             State::Tail => self.tail(at, w),
@@ -344,6 +346,10 @@ impl Scan {
         self.message.method = method;
         self.unwanted = unwanted(self.direction, Some(method));
         let uri = at + n + 1;
+        if self.direction == Some(Direction::In) {
+            // Whom a terminal asks is the PBX's matter.
+            return self.go(uri, State::Skip);
+        }
         let uri = uri + scheme(source.word(uri));
         self.mark = uri;
         self.go(uri, State::RequestUri)
@@ -372,18 +378,18 @@ impl Scan {
 
     /// Finds the end of a line that does not matter. Its folded continuation is found by `line`.
     #[inline(always)]
-    fn skip<S: Source + ?Sized>(&mut self, source: &S, at: u32, w: u64) -> bool {
-        let n = first(equal(w, b'\n') | equal(w, b'\r'));
-        if n < 8 {
-            return self.break_line(at + n, source.word(at + n));
+    fn skip<S: Source + ?Sized>(&mut self, source: &S, at: u32) -> bool {
+        // Line ends, and control characters that mean nothing here.
+        let n = far(source, at, |w| below(w, b'\r' + 1));
+        let at = at + n;
+        if n == WIDE {
+            return self.go(at, State::Skip);
         }
-        let at = at + 8;
         let w = source.word(at);
-        let n = first(equal(w, b'\n') | equal(w, b'\r'));
-        if n < 8 {
-            return self.break_line(at + n, source.word(at + n));
+        match byte(w, 0) {
+            b'\r' | b'\n' => self.break_line(at, w),
+            _ => self.go(at + 1, State::Skip),
         }
-        self.go(at + 8, State::Skip)
     }
 
     /// A line that does not matter ends at the first byte of `w`; a lone CR, which some take for an end and
@@ -485,10 +491,10 @@ impl Scan {
     }
 
     #[inline(always)]
-    fn call_id<S: Source + ?Sized>(&mut self, source: &S, at: u32, w: u64) -> bool {
-        let n = first(below(w, 0x21));
+    fn call_id<S: Source + ?Sized>(&mut self, source: &S, at: u32) -> bool {
+        let n = far(source, at, |w| below(w, 0x21));
         let at = at + n;
-        if n == 8 {
+        if n == WIDE {
             return self.go(at, State::CallId);
         }
         self.put(Field::CallId as usize, Span::between(self.mark, at));
@@ -941,6 +947,10 @@ impl Scan {
             _ => return self.go(at, State::Params),
         };
         match byte(w, n) {
+            b'=' if n < 7 && byte(w, n + 1) > b' ' => {
+                self.mark = at + n + 1;
+                self.go(self.mark, State::ParamToken)
+            }
             b'=' => self.go(at + n + 1, State::ParamValue),
             b' ' | b'\t' | b'\r' | b'\n' => self.go(at + n, State::Equals),
             _ => self.go(at, State::Params),
@@ -1159,6 +1169,13 @@ fn dot<S: Source + ?Sized>(source: &S, at: u32) -> Option<u32> {
 
 /// A `mark` beyond every end: no URI has begun.
 const NOWHERE: u32 = u32::MAX;
+
+/// How far it is from `at` to the first byte that `finds` finds, at most [`WIDE`].
+#[inline(always)]
+fn far<S: Source + ?Sized>(source: &S, at: u32, finds: impl Fn(u64) -> u64) -> u32 {
+    let [first, second, third, fourth] = source.words(at);
+    first_of_four([finds(first), finds(second), finds(third), finds(fourth)])
+}
 
 /// Angle brackets: they differ in one bit.
 #[inline(always)]

@@ -1,9 +1,18 @@
 //! How the scanner reads a message: eight bytes at a time, wherever they lie.
 
+/// Bytes that are looked at at once where something long is passed over.
+pub const WIDE: u32 = 32;
+
 /// Bytes of one message.
 pub trait Source {
     /// Eight bytes from `at`, the first in the lowest byte; zeros stand for what is past the end.
     fn word(&self, at: u32) -> u64;
+
+    /// [`WIDE`] bytes from `at`.
+    #[inline(always)]
+    fn words(&self, at: u32) -> [u64; WIDE as usize / 8] {
+        core::array::from_fn(|i| self.word(at + i as u32 * 8))
+    }
 
     /// Length of the message in bytes.
     fn len(&self) -> u32;

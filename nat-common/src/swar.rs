@@ -31,6 +31,38 @@ pub const fn first(mask: u64) -> u32 {
     ((before >> 7).wrapping_mul(ONES) >> 56) as u32
 }
 
+/// The same of the masks of four words, one after another; 32 for empty ones.
+#[inline(always)]
+#[must_use]
+pub fn first_of_four([first, second, third, fourth]: [u64; 4]) -> u32 {
+    let all = gather(first) | gather(second) << 8 | gather(third) << 16 | gather(fourth) << 24;
+    lowest(all | 1 << 32)
+}
+
+/// The bits of a finder's mask side by side, that of the first byte lowest.
+#[inline(always)]
+const fn gather(mask: u64) -> u64 {
+    (mask >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56
+}
+
+/// The place of the lowest bit of `mask`, which must not be 0.
+#[inline(always)]
+fn lowest(mask: u64) -> u32 {
+    // Leiserson, Prokop and Randall, "Using de Bruijn sequences to index a 1 in a computer word", 1998.
+    const SEQUENCE: u64 = 0x03f7_9d71_b4cb_0a89;
+    static PLACES: [u8; 64] = {
+        let mut places = [0; 64];
+        let mut i = 0;
+        while i < 64 {
+            places[(SEQUENCE << i >> 58) as usize] = i as u8;
+            i += 1;
+        }
+        places
+    };
+    let lowest = mask & mask.wrapping_neg();
+    u32::from(PLACES[(lowest.wrapping_mul(SEQUENCE) >> 58) as usize])
+}
+
 /// The byte at `index`, which must be below 8.
 #[inline(always)]
 #[must_use]
@@ -169,6 +201,20 @@ mod tests {
                 let l = bytes.iter().position(|x| *x < b).unwrap_or(8) as u32;
                 assert_eq!(first(below(w, b)), l, "{w:x} below {b}");
             }
+        }
+    }
+
+    #[test]
+    fn finds_first_of_four() {
+        let words = |at: usize| {
+            let mut bytes = [b'a'; 32];
+            // What is found in one word may look found after that, too.
+            bytes[at..].fill(b':');
+            core::array::from_fn(|i| text(&bytes[i * 8..][..8]))
+        };
+        for at in 0..=32 {
+            let masks = words(at).map(|w| equal(w, b':'));
+            assert_eq!(first_of_four(masks), at as u32);
         }
     }
 

@@ -11,7 +11,7 @@ use crate::packet::{Context, Payload};
 /// Bytes that there is room for: a power of two, so that what is masked is in bounds.
 const ROOM: usize = 0x4000;
 /// Bytes that are copied at once.
-const CHUNK: u32 = 64;
+const CHUNK: u32 = 128;
 /// Zeros after the message: more than any step looks ahead.
 const AHEAD: u32 = 64;
 
@@ -62,32 +62,26 @@ impl Text {
         let Some(from) = payload.piece::<{ CHUNK as usize }>(at) else {
             return false;
         };
-        // SAFETY: both are `CHUNK` bytes. In assembly, since BPF may read and write at any alignment, and the compiler
-        // would go byte by byte.
-        unsafe {
-            asm!(
-                "{word} = *(u64 *)({from} + 0)",
-                "*(u64 *)({to} + 0) = {word}",
-                "{word} = *(u64 *)({from} + 8)",
-                "*(u64 *)({to} + 8) = {word}",
-                "{word} = *(u64 *)({from} + 16)",
-                "*(u64 *)({to} + 16) = {word}",
-                "{word} = *(u64 *)({from} + 24)",
-                "*(u64 *)({to} + 24) = {word}",
-                "{word} = *(u64 *)({from} + 32)",
-                "*(u64 *)({to} + 32) = {word}",
-                "{word} = *(u64 *)({from} + 40)",
-                "*(u64 *)({to} + 40) = {word}",
-                "{word} = *(u64 *)({from} + 48)",
-                "*(u64 *)({to} + 48) = {word}",
-                "{word} = *(u64 *)({from} + 56)",
-                "*(u64 *)({to} + 56) = {word}",
-                from = in(reg) from,
-                to = in(reg) self.place(at),
-                word = out(reg) _,
-                options(nostack),
-            );
+        let to = self.place(at);
+        macro_rules! copy {
+            ($($word:literal)*) => {
+                // SAFETY: both are `CHUNK` bytes. In assembly, since BPF may read and write at any alignment, and the
+                // compiler would go byte by byte.
+                unsafe {
+                    asm!(
+                        $(
+                            concat!("{word} = *(u64 *)({from} + ", $word, ")"),
+                            concat!("*(u64 *)({to} + ", $word, ") = {word}"),
+                        )*
+                        from = in(reg) from,
+                        to = in(reg) to,
+                        word = out(reg) _,
+                        options(nostack),
+                    );
+                }
+            };
         }
+        copy!(0 8 16 24 32 40 48 56 64 72 80 88 96 104 112 120);
         true
     }
 
@@ -131,6 +125,27 @@ impl Source for Text {
             );
         }
         word
+    }
+
+    #[inline(always)]
+    fn words(&self, at: u32) -> [u64; 4] {
+        let (first, second, third, fourth);
+        // SAFETY: as in `word`.
+        unsafe {
+            asm!(
+                "{first} = *(u64 *)({from} + 0)",
+                "{second} = *(u64 *)({from} + 8)",
+                "{third} = *(u64 *)({from} + 16)",
+                "{fourth} = *(u64 *)({from} + 24)",
+                from = in(reg) self.place(at),
+                first = out(reg) first,
+                second = out(reg) second,
+                third = out(reg) third,
+                fourth = out(reg) fourth,
+                options(readonly, pure, nostack),
+            );
+        }
+        [first, second, third, fourth]
     }
 
     #[inline(always)]
