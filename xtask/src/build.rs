@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use crate::{
-    command,
+    callbacks, command,
     packages::Install,
     toolchain::{self, Toolchain},
     tools,
@@ -67,7 +67,9 @@ pub(crate) fn programs(
         .join("release")
         .join(programs.binary);
     let object = workspace.target.join(programs.object);
-    replace_if_changed(&built, &object)?;
+    let new = fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
+    callbacks::check(&new).with_context(|| format!("{} must not be loaded", built.display()))?;
+    replace_if_changed(&new, &object)?;
     Ok(object)
 }
 
@@ -182,8 +184,7 @@ fn steers_the_host_build(name: &str) -> bool {
 }
 
 /// Keeps the old file when the new one is the same, so that nothing that embeds it is built again.
-fn replace_if_changed(from: &Path, to: &Path) -> Result<()> {
-    let new = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
+fn replace_if_changed(new: &[u8], to: &Path) -> Result<()> {
     if fs::read(to).is_ok_and(|old| old == new) {
         return Ok(());
     }
