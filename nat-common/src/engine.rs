@@ -949,7 +949,9 @@ fn aim<E: Text>(
         {
             return (counter, 0);
         }
-        found = live_contact(env, m);
+        // Here and not there, or the calls are too many for the stack before 6.9.
+        env.digest(m, Field::RequestUri.bit() | Field::ToUri.bit());
+        found = live_contact(env);
     }
     let Some(found) = found else {
         return (Counter::OutUnknownRequest, 0);
@@ -1051,8 +1053,7 @@ fn dialog_end<E: Text>(env: &E, m: &Message, call: u64) -> Option<NonNull<Bindin
 /// A contact by Request-URI and the address-of-record in To, else by Request-URI alone, and a copy of it in the
 /// draft.
 #[inline(never)]
-fn live_contact<E: Text>(env: &E, m: &Message) -> Option<NonNull<Binding>> {
-    env.digest(m, Field::RequestUri.bit() | Field::ToUri.bit());
+fn live_contact<E: Env>(env: &E) -> Option<NonNull<Binding>> {
     let uri = env.hash(Field::RequestUri as usize);
     let aor = env.hash(Field::ToUri as usize);
     for key in [ContactKey { uri, aor }, ContactKey { uri, aor: 0 }] {
