@@ -6,6 +6,9 @@ use nat_common::message::{Field, Message};
 use nat_common::scan::Scan;
 use nat_common::source::HostLoop;
 
+#[path = "../../nat-common/tests/wanted/mod.rs"]
+mod wanted;
+
 fn scan(text: &[u8]) -> Option<Message> {
     let mut scan = Scan::default();
     scan.run::<_, HostLoop>(text, None).ok().map(|()| scan.message)
@@ -21,6 +24,7 @@ fuzz_target!(|text: &[u8]| {
     let again = again.run::<_, HostLoop>(text, None).ok().map(|()| again.message);
     assert_eq!(found, again, "what was scanned before matters");
     let Some(m) = found else { return };
+    wanted::check(text, &m);
 
     for span in m.spans {
         assert!(usize::from(span.start) + usize::from(span.len) <= text.len());

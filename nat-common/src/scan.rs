@@ -388,7 +388,7 @@ impl Scan {
         let w = source.word(at);
         match byte(w, 0) {
             b'\r' | b'\n' => self.break_line(at, w),
-            _ => self.go(at + 1, State::Skip),
+            _ => self.go(at + first(equal(w, b'\n') | equal(w, b'\r')), State::Skip),
         }
     }
 

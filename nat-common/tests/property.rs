@@ -16,6 +16,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 mod opinion;
+mod wanted;
 
 fn scan(text: &[u8]) -> Option<Message> {
     let mut scan = Scan::default();
@@ -389,6 +390,8 @@ proptest! {
     fn finds_what_is_there(model in model(), writing in writing()) {
         model.check(&model.write(&writing))?;
         model.check(&model.write(&PLAIN))?;
+        let text = model.write(&writing);
+        wanted::check(text.as_bytes(), &scan(text.as_bytes()).expect("no doubt"));
     }
 
     /// And so does another parser, in the plain writing.
@@ -429,6 +432,7 @@ proptest! {
                 prop_assert!(usize::from(span.start) + usize::from(span.len) <= text.len());
             }
             prop_assert!(m.has(Field::CallId));
+            wanted::check(&text, &m);
         }
     }
 

@@ -97,6 +97,50 @@ fn what_is_wanted_depends_on_the_way() {
     }
 }
 
+/// A line end in a quoted string is a doubt; where the header is passed over, what comes after it counts as a header.
+#[test]
+fn hidden_in_what_is_passed_over() {
+    let hide = |hidden: &str| {
+        let text = INVITE
+            .replace("Via: ", "X: ")
+            .replace("Alice", &format!("\\\n{hidden}\nX: "));
+        text.replace(
+            "To: Bob",
+            "Via: SIP/2.0/UDP 60.17.196.2;branch=z9hG4bK-1\r\nTo: Bob",
+        )
+    };
+    let read = |text: &str, direction| {
+        let mut scan = Scan::default();
+        let read = scan.run::<_, HostLoop>(text.as_bytes(), direction);
+        read.map(|()| {
+            (
+                part(text, &scan.message, Field::Branch).to_owned(),
+                scan.message.vias,
+            )
+        })
+    };
+    for hidden in [
+        "To: <sip:a@b>;tag=c",
+        "Call-ID: other",
+        "CSeq: 1 INVITE",
+        "From: <sip:a@b>",
+    ] {
+        let text = hide(hidden);
+        assert_eq!(read(&text, None), Err(Doubt::Syntax), "{text}");
+        for direction in [Direction::In, Direction::Out] {
+            assert_eq!(
+                read(&text, Some(direction)),
+                Err(Doubt::Duplicate),
+                "{text}"
+            );
+        }
+    }
+    let text = hide("Via: SIP/2.0/UDP evil;branch=hidden");
+    assert_eq!(read(&text, None), Err(Doubt::Syntax));
+    let hidden = Ok(("hidden".to_owned(), 2));
+    assert_eq!(read(&text, Some(Direction::In)), hidden);
+}
+
 #[test]
 fn response_with_compact_names_and_white_space() {
     let text = "SIP/2.0 200 OK\r\n\

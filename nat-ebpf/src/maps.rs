@@ -104,9 +104,9 @@ struct Contents {
     text: Text,
 }
 
-/// This CPU's room for one packet of a direction: one may be sent while the arrival of another is worked on. No other packet of that direction is worked on by this
-/// CPU before this one is done, and no part is asked for again while the answer of before is in use:
-/// that makes the references below sound.
+/// This CPU's room for one packet of a direction: one may be sent while the arrival of another is worked on. No other packet
+/// of that direction is worked on by this CPU before this one is done, and no part is asked for again while the answer of
+/// before is in use: that makes the references below sound.
 pub(crate) struct Room {
     contents: *mut Contents,
     direction: u32,

@@ -45,11 +45,13 @@ impl Text {
             unsafe { (&raw mut self.at).write_volatile(at + CHUNK) };
             true
         });
-        // The rest, with what was copied before it.
-        if end < CHUNK || !self.copy_chunk(payload, end - CHUNK) {
+        if end < CHUNK {
             for word in 0..CHUNK / 8 {
                 self.store(word * 8, payload.word(word * 8));
             }
+        } else if !self.copy_chunk(payload, end - CHUNK) {
+            // The rest, with what was copied before it, was found in the frame before. Else there is no message.
+            self.len = 0;
         }
         for word in 0..AHEAD / 8 {
             self.store(end + word * 8, 0);
@@ -62,7 +64,8 @@ impl Text {
         let Some(from) = payload.piece::<{ CHUNK as usize }>(at) else {
             return false;
         };
-        let to = self.place(at);
+        // SAFETY: in the room.
+        let to = unsafe { (&raw mut self.bytes).cast::<u8>().add(place(at)) };
         macro_rules! copy {
             ($($word:literal)*) => {
                 // SAFETY: both are `CHUNK` bytes. In assembly, since BPF may read and write at any alignment, and the
@@ -85,17 +88,6 @@ impl Text {
         true
     }
 
-    /// Where the byte at `at` is; there is room for a chunk.
-    #[inline(always)]
-    fn place(&self, at: u32) -> *const u8 {
-        let mut place = u64::from(at);
-        // SAFETY: what is masked is in the room.
-        unsafe {
-            asm!("{place} &= {mask}", place = inout(reg) place, mask = const ROOM - 1, options(nomem, pure, nostack));
-            (&raw const self.bytes).cast::<u8>().add(place as usize)
-        }
-    }
-
     /// Writes eight bytes at `at`.
     #[inline(always)]
     fn store(&mut self, at: u32, word: u64) {
@@ -103,12 +95,23 @@ impl Text {
         unsafe {
             asm!(
                 "*(u64 *)({to} + 0) = {word}",
-                to = in(reg) self.place(at),
+                to = in(reg) (&raw mut self.bytes).cast::<u8>().add(place(at)),
                 word = in(reg) word,
                 options(nostack),
             );
         }
     }
+}
+
+/// Where the byte at `at` is in the room; there is room for a chunk.
+#[inline(always)]
+fn place(at: u32) -> usize {
+    let mut place = u64::from(at);
+    // SAFETY: a bitwise and, where the verifier sees it.
+    unsafe {
+        asm!("{place} &= {mask}", place = inout(reg) place, mask = const ROOM - 1, options(nomem, pure, nostack));
+    }
+    place as usize
 }
 
 impl Source for Text {
@@ -119,7 +122,7 @@ impl Source for Text {
         unsafe {
             asm!(
                 "{word} = *(u64 *)({from} + 0)",
-                from = in(reg) self.place(at),
+                from = in(reg) (&raw const self.bytes).cast::<u8>().add(place(at)),
                 word = out(reg) word,
                 options(readonly, pure, nostack),
             );
@@ -137,7 +140,7 @@ impl Source for Text {
                 "{second} = *(u64 *)({from} + 8)",
                 "{third} = *(u64 *)({from} + 16)",
                 "{fourth} = *(u64 *)({from} + 24)",
-                from = in(reg) self.place(at),
+                from = in(reg) (&raw const self.bytes).cast::<u8>().add(place(at)),
                 first = out(reg) first,
                 second = out(reg) second,
                 third = out(reg) third,

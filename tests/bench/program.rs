@@ -251,7 +251,7 @@ pub(crate) fn not_sip(tables: &str) -> [Case; 2] {
 }
 
 /// What somebody may send to keep the PBX's CPU busy.
-fn hostile() -> [Case; 3] {
+fn hostile() -> [Case; 5] {
     /// With its headers it fills an Ethernet frame.
     const LENGTH: usize = 1472;
     let case = |what: &str, start: &str, fill: &str, verdicts| {
@@ -270,6 +270,18 @@ fn hostile() -> [Case; 3] {
     [
         case("letters", "", "A", &[Counter::InDoubtSyntax]),
         case("lines", start, "a:\r\n", &[Counter::InDoubtTruncated]),
+        case(
+            "tabs in a line",
+            &format!("{start}X:"),
+            "\t",
+            &[Counter::InDoubtTruncated],
+        ),
+        case(
+            "exclamation marks in a name",
+            &format!("{start}To:"),
+            "!",
+            &[Counter::InDoubtTruncated],
+        ),
         case(
             "blanks in a header",
             &format!("{start}To:"),

@@ -177,7 +177,7 @@ fn what_was_there_before_is_not_read() {
     let mut path = Path::new();
     path.call();
     // Of any length, since memory is written in pieces.
-    for longer in 1..=40 {
+    for longer in 1..=128 {
         let bye = in_dialog("BYE", &"b".repeat(longer));
         path.sends(&outbound(ADVERTISED, &bye));
         for cut in 1..4 {
