@@ -14,10 +14,28 @@ impl Repeat for MayGoto {
     #[inline(always)]
     fn repeat(_limit: u32, mut step: impl Step) {
         loop {
+            // No step leaves anything in the registers that are emptied here, but the verifier of 6.12 would tell rounds apart by
+            // what happens to be there.
+            //
             // SAFETY: jumps out of the loop or does nothing. It may be taken to touch memory, which
             // keeps the state of a step in memory between rounds.
             unsafe {
-                core::arch::asm!("may_goto {out}", out = label { return });
+                core::arch::asm!(
+                    "r0 = 0",
+                    "r1 = 0",
+                    "r2 = 0",
+                    "r3 = 0",
+                    "r4 = 0",
+                    "r5 = 0",
+                    "may_goto {out}",
+                    out = label { return },
+                    out("r0") _,
+                    out("r1") _,
+                    out("r2") _,
+                    out("r3") _,
+                    out("r4") _,
+                    out("r5") _,
+                );
             }
             if !step.step() {
                 return;

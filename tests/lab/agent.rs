@@ -169,7 +169,7 @@ fn tc() -> Result<&'static str> {
 /// How the programs may loop on this kernel: some have `may_goto`, and a verifier that may get lost in it.
 fn loops() -> Result<&'static [&'static str]> {
     const MAY_GOTO: Kernel = Kernel(6, 9);
-    const KNOWN_TO_LOAD: Kernel = Kernel(6, 18);
+    const KNOWN_TO_LOAD: Kernel = Kernel(6, 12);
     let kernel = Kernel::running()?;
     Ok(if kernel < MAY_GOTO {
         &["loops by bpf_loop"]

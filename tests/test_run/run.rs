@@ -31,7 +31,7 @@ pub(crate) const TC_ACT_UNSPEC: u32 = u32::MAX;
 pub(crate) const TC_ACT_REDIRECT: u32 = 7;
 
 /// The first kernel whose verifier is known to get through the programs with `may_goto`, which came with 6.9.
-pub(crate) const MAY_GOTO: Kernel = Kernel(6, 18);
+pub(crate) const MAY_GOTO: Kernel = Kernel(6, 12);
 
 /// How the programs can loop on this kernel, the faster way first.
 pub(crate) fn loops() -> &'static [Loops] {
