@@ -11,7 +11,7 @@ use crate::packet::{Context, Payload};
 /// Bytes that there is room for: a power of two, so that what is masked is in bounds.
 const ROOM: usize = 0x4000;
 /// Bytes that are copied at once.
-const CHUNK: u32 = 128;
+const CHUNK: u32 = 256;
 /// Zeros after the message: more than any step looks ahead.
 const AHEAD: u32 = 64;
 
@@ -84,7 +84,9 @@ impl Text {
                 }
             };
         }
-        copy!(0 8 16 24 32 40 48 56 64 72 80 88 96 104 112 120);
+        copy!(
+            0 8 16 24 32 40 48 56 64 72 80 88 96 104 112 120 128 136 144 152 160 168 176 184 192 200 208 216 224 232 240 248
+        );
         true
     }
 
