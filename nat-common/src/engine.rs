@@ -181,20 +181,18 @@ pub fn egress<E: Text>(env: &E, m: &Message, to: &mut Endpoint) -> Counter {
 #[inline(always)]
 fn identify<E: Text>(env: &E, m: &Message, direction: Direction) -> u64 {
     let request = m.status == 0;
-    let mut parts = Field::CallId.bit() | Field::Branch.bit();
     // Who sends a request is in From (RFC 3261 8.1.1.3); of both, the terminal's tag counts.
-    if request != (direction == Direction::In) {
-        parts |= Field::ToTag.bit();
-    } else if direction == Direction::Out || m.method.subscribes() {
-        parts |= Field::FromTag.bit();
-    }
-    if !(request && direction == Direction::Out) && m.method == Method::Register {
-        parts |= match direction {
-            Direction::In => Field::Contact.bit(),
-            Direction::Out => Field::ToUri.bit() | CONTACTS,
-        };
-    }
-    env.digest(m, parts);
+    let more = match (direction, request) {
+        (Direction::In, true) if m.method == Method::Register => Field::Contact.bit(),
+        (Direction::In, true) if m.method.subscribes() => Field::FromTag.bit(),
+        (Direction::In, true) => 0,
+        (Direction::In, false) | (Direction::Out, true) => Field::ToTag.bit(),
+        (Direction::Out, false) if m.method == Method::Register => {
+            Field::FromTag.bit() | Field::ToUri.bit() | CONTACTS
+        }
+        (Direction::Out, false) => Field::FromTag.bit(),
+    };
+    env.digest(m, Field::CallId.bit() | Field::Branch.bit() | more);
     env.hash(Field::CallId as usize)
 }
 
