@@ -230,17 +230,43 @@ impl<C> Copy for Frame<C> {}
 
 /// What the kernel tells a program of a frame.
 pub(crate) trait Context: Sized {
-    /// The field that says where it begins.
-    const DATA: usize;
-    /// The field that says where that of it ends that is in one piece.
-    const END: usize;
+    /// Where it begins.
+    fn data(context: *const Self) -> usize;
+    /// Where that of it ends that is in one piece.
+    fn end(context: *const Self) -> usize;
     /// Bytes in all.
     fn total(context: *const Self) -> u32;
 }
 
+/// The pointer in a field of the context. The field has 32 bits, which the verifier turns into a pointer; a compiler that sees
+/// the load may cut the pointer off to 32 bits again.
+#[inline(always)]
+fn pointer<const FIELD: usize, C: Context>(context: *const C) -> usize {
+    let pointer;
+    // SAFETY: the kernel gives a valid context, of which this only reads. It may be taken to touch memory, so it is
+    // done where it stands.
+    unsafe {
+        asm!(
+            "{pointer} = *(u32 *)({context} + {field})",
+            context = in(reg) context,
+            field = const FIELD,
+            pointer = out(reg) pointer,
+            options(nostack),
+        );
+    }
+    pointer
+}
+
 impl Context for xdp_md {
-    const DATA: usize = offset_of!(Self, data);
-    const END: usize = offset_of!(Self, data_end);
+    #[inline(always)]
+    fn data(context: *const Self) -> usize {
+        pointer::<{ offset_of!(Self, data) }, _>(context)
+    }
+
+    #[inline(always)]
+    fn end(context: *const Self) -> usize {
+        pointer::<{ offset_of!(Self, data_end) }, _>(context)
+    }
 
     #[inline(always)]
     fn total(context: *const Self) -> u32 {
@@ -250,8 +276,15 @@ impl Context for xdp_md {
 }
 
 impl Context for __sk_buff {
-    const DATA: usize = offset_of!(Self, data);
-    const END: usize = offset_of!(Self, data_end);
+    #[inline(always)]
+    fn data(context: *const Self) -> usize {
+        pointer::<{ offset_of!(Self, data) }, _>(context)
+    }
+
+    #[inline(always)]
+    fn end(context: *const Self) -> usize {
+        pointer::<{ offset_of!(Self, data_end) }, _>(context)
+    }
 
     #[inline(always)]
     fn total(context: *const Self) -> u32 {
@@ -286,43 +319,7 @@ impl<C: Context> Frame<C> {
     /// Bytes that are in one piece.
     #[inline(always)]
     fn len(&self) -> u32 {
-        (self.end() - self.data()) as u32
-    }
-
-    /// Where it begins. The field has 32 bits, which the verifier turns into a pointer; a compiler that sees the load may
-    /// cut the pointer off to 32 bits again.
-    #[inline(always)]
-    fn data(&self) -> usize {
-        let data;
-        // SAFETY: the kernel gives a valid context, of which this only reads. It may be taken to touch memory, so it is
-        // done where it stands.
-        unsafe {
-            asm!(
-                "{data} = *(u32 *)({context} + {field})",
-                context = in(reg) self.context,
-                field = const C::DATA,
-                data = out(reg) data,
-                options(nostack),
-            );
-        }
-        data
-    }
-
-    /// Where that of it ends that is in one piece.
-    #[inline(always)]
-    fn end(&self) -> usize {
-        let end;
-        // SAFETY: as in `data`.
-        unsafe {
-            asm!(
-                "{end} = *(u32 *)({context} + {field})",
-                context = in(reg) self.context,
-                field = const C::END,
-                end = out(reg) end,
-                options(nostack),
-            );
-        }
-        end
+        (C::end(self.context) - C::data(self.context)) as u32
     }
 
     /// Eight bytes at an offset, if they are all there.
@@ -394,7 +391,7 @@ impl<C: Context> Frame<C> {
     /// A pointer to so many bytes at an offset, if they are all there.
     #[inline(always)]
     fn at<const BYTES: usize>(&self, offset: u32) -> Option<usize> {
-        let mut at = self.data();
+        let mut at = C::data(self.context);
         // The verifier wants to see the bound of what is added to a packet pointer on the very register
         // that is added, and the check against the end on the very pointer that is read.
         //
@@ -408,7 +405,7 @@ impl<C: Context> Frame<C> {
                 options(nomem, pure, nostack),
             );
         }
-        if at + BYTES > self.end() {
+        if at + BYTES > C::end(self.context) {
             return None;
         }
         Some(at)

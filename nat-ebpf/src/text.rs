@@ -3,6 +3,7 @@
 
 use core::arch::asm;
 
+use nat_common::message::bounded;
 use nat_common::scan::MAX_SCAN;
 use nat_common::source::{Repeat, Source};
 
@@ -65,7 +66,11 @@ impl Text {
             return false;
         };
         // SAFETY: in the room.
-        let to = unsafe { (&raw mut self.bytes).cast::<u8>().add(place(at)) };
+        let to = unsafe {
+            (&raw mut self.bytes)
+                .cast::<u8>()
+                .add(bounded::<ROOM>(at as usize))
+        };
         macro_rules! copy {
             ($($word:literal)*) => {
                 // SAFETY: both are `CHUNK` bytes. In assembly, since BPF may read and write at any alignment, and the
@@ -97,23 +102,12 @@ impl Text {
         unsafe {
             asm!(
                 "*(u64 *)({to} + 0) = {word}",
-                to = in(reg) (&raw mut self.bytes).cast::<u8>().add(place(at)),
+                to = in(reg) (&raw mut self.bytes).cast::<u8>().add(bounded::<ROOM>(at as usize)),
                 word = in(reg) word,
                 options(nostack),
             );
         }
     }
-}
-
-/// Where the byte at `at` is in the room; there is room for a chunk.
-#[inline(always)]
-fn place(at: u32) -> usize {
-    let mut place = u64::from(at);
-    // SAFETY: a bitwise and, where the verifier sees it.
-    unsafe {
-        asm!("{place} &= {mask}", place = inout(reg) place, mask = const ROOM - 1, options(nomem, pure, nostack));
-    }
-    place as usize
 }
 
 impl Source for Text {
@@ -124,7 +118,7 @@ impl Source for Text {
         unsafe {
             asm!(
                 "{word} = *(u64 *)({from} + 0)",
-                from = in(reg) (&raw const self.bytes).cast::<u8>().add(place(at)),
+                from = in(reg) (&raw const self.bytes).cast::<u8>().add(bounded::<ROOM>(at as usize)),
                 word = out(reg) word,
                 options(readonly, pure, nostack),
             );
@@ -142,7 +136,7 @@ impl Source for Text {
                 "{second} = *(u64 *)({from} + 8)",
                 "{third} = *(u64 *)({from} + 16)",
                 "{fourth} = *(u64 *)({from} + 24)",
-                from = in(reg) (&raw const self.bytes).cast::<u8>().add(place(at)),
+                from = in(reg) (&raw const self.bytes).cast::<u8>().add(bounded::<ROOM>(at as usize)),
                 first = out(reg) first,
                 second = out(reg) second,
                 third = out(reg) third,
