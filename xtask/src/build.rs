@@ -6,7 +6,7 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::{
     callbacks, command,
@@ -30,6 +30,8 @@ pub(crate) struct Programs {
     package: &'static str,
     binary: &'static str,
     object: &'static str,
+    /// Whether there is anything that `bpf_loop` calls back.
+    calls_back: bool,
 }
 
 /// Those of sipnat.
@@ -37,6 +39,7 @@ pub(crate) const SIPNAT: Programs = Programs {
     package: "nat-ebpf",
     binary: "sipnat-bpf",
     object: "sipnat.bpf.o",
+    calls_back: true,
 };
 
 /// Those of the benchmarks.
@@ -44,6 +47,7 @@ pub(crate) const BENCH: Programs = Programs {
     package: "nat-bench-ebpf",
     binary: "bench-bpf",
     object: "bench.bpf.o",
+    calls_back: false,
 };
 
 /// Builds the kernel programs of sipnat and returns the object that holds them.
@@ -68,7 +72,14 @@ pub(crate) fn programs(
         .join(programs.binary);
     let object = workspace.target.join(programs.object);
     let new = fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
-    callbacks::check(&new).with_context(|| format!("{} must not be loaded", built.display()))?;
+    let found = callbacks::check(&new)
+        .with_context(|| format!("{} must not be loaded", built.display()))?;
+    // Or what was looked for is not what the compiler makes of it any more.
+    ensure!(
+        (found > 0) == programs.calls_back,
+        "{}: {found} functions that bpf_loop calls back",
+        built.display()
+    );
     replace_if_changed(&new, &object)?;
     Ok(object)
 }
