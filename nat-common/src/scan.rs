@@ -1066,6 +1066,7 @@ impl Scan {
 }
 
 /// A header that matters.
+#[derive(Clone, Copy)]
 struct Known {
     /// Its name in lower case, or the first eight bytes of it.
     name: u64,
@@ -1113,26 +1114,15 @@ static HEADERS: [Known; 16] = {
         known(b"route", Header::Route),
     ];
     // No name is like that.
-    let mut table = [const { known(b"        ", Header::Route) }; 16];
+    let mut table = [known(b"        ", Header::Route); 16];
     let mut i = 0;
     while i < all.len() {
-        let Known {
-            name,
-            header,
-            value,
-            once,
-        } = all[i];
-        let slot = slot(name);
+        let slot = slot(all[i].name);
         assert!(
             table[slot].name == text(b"        "),
             "two names in one slot"
         );
-        table[slot] = Known {
-            name,
-            header,
-            value,
-            once,
-        };
+        table[slot] = all[i];
         i += 1;
     }
     table
