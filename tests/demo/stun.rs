@@ -91,7 +91,7 @@ fn call(
     let pbx = StrictPbx::start(&lab.pbx, Answers::ToSource)?;
     let mut twinkle = Twinkle::start(phone, "1000", server)?;
     // It first finds out what kind of NAT it is behind.
-    pbx.registered("sip:1000@203.0.113.10", 3 * SOON)?;
+    twinkle.wait_ready(3 * SOON)?;
     twinkle.call("sip:2000@203.0.113.10")?;
     let dialog = pbx.call(SOON).with_context(|| twinkle.output())?;
 

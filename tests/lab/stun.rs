@@ -98,10 +98,9 @@ fn phone_gets_no_answer_if_stun_is_off() -> Result<()> {
 fn registers_and_is_called(scene: &Scene<'_>, stun: Option<SocketAddrV4>) -> Result<()> {
     let pbx = StrictPbx::start(&scene.lab.pbx, Answers::ToSource)?;
     let phone = scene.lab.phone();
-    let twinkle = Twinkle::start(phone, "1000", stun)?;
-    let contact = pbx
-        .registered(AOR, TWINKLE_REGISTERS)
-        .with_context(|| twinkle.output())?;
+    let mut twinkle = Twinkle::start(phone, "1000", stun)?;
+    twinkle.wait_ready(TWINKLE_REGISTERS)?;
+    let contact = pbx.registered(AOR, Duration::ZERO)?;
     let expected = match stun {
         Some(_) => phone.public.to_string(),
         None => phone.private.ip().to_string(),

@@ -61,6 +61,13 @@ impl Twinkle {
         Ok(phone_process)
     }
 
+    /// Waits until the PBX has accepted its registration and it answers calls. Before, it turns a call down or lets it
+    /// ring for ever.
+    pub fn wait_ready(&mut self, limit: Duration) -> Result<()> {
+        self.wait_for("registration succeeded", limit)?;
+        self.wait_for("Auto answer enabled.", limit)
+    }
+
     /// Calls `uri`.
     pub fn call(&mut self, uri: &str) -> Result<()> {
         self.tell(&format!("call {uri}"))
