@@ -3,14 +3,16 @@
 //! Every type is `repr(C)`, free of padding, and its size is asserted below. Change a type or the
 //! meaning of a field, and [`ABI`] must grow: the agent refuses pins of another number.
 
+use core::array;
 use core::fmt;
+use core::mem::offset_of;
 #[cfg(feature = "user")]
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use crate::words::Words;
+use crate::words::{self, Words};
 
 /// Number of the layout of everything in this file.
-pub const ABI: u32 = 4;
+pub const ABI: u32 = 5;
 
 /// Names of the maps, as pinned and as the kernel shows them (at most 15 bytes).
 pub mod map {
@@ -145,7 +147,7 @@ impl From<Endpoint> for SocketAddr {
 impl From<SocketAddr> for Endpoint {
     fn from(a: SocketAddr) -> Self {
         let bytes = mapped(a.ip());
-        let word = |at: usize| u64::from_ne_bytes(core::array::from_fn(|i| bytes[at + i]));
+        let word = |at: usize| u64::from_ne_bytes(array::from_fn(|i| bytes[at + i]));
         Self {
             addr: [word(0), word(8)],
             port: u32::from(a.port()),
@@ -385,10 +387,6 @@ pub struct Entry {
     /// `INBOUND`: hash of the Contact URI in a REGISTER. `OUTBOUND`: of a copy, the hash of the branch. `STUN`: when
     /// its first request came, in ticks.
     pub contact: u64,
-    /// More bits of the key than the tag holds.
-    pub check: u32,
-    /// When it was written, in ticks (see [`ticks`]).
-    pub at: u32,
     /// See [`Self::peer`].
     pub peer_addr: [u64; 2],
     /// See [`Self::advertised`].
@@ -403,6 +401,10 @@ pub struct Entry {
     pub record_routes: u8,
     /// `OUTBOUND`: how often the request was sent before. `INBOUND`: responses sent, up to two.
     pub sent: u8,
+    /// When it was written, in ticks (see [`ticks`]). In a set it is elsewhere, and what follows nowhere.
+    pub at: u32,
+    /// Unused, zero.
+    pub reserved: u32,
 }
 
 impl Entry {
@@ -463,21 +465,68 @@ impl Entry {
     }
 }
 
-/// One slot, a cache line: the tag (hash, generation, busy bit) and the entry that it guards.
+/// Slots in a set.
+pub const WAYS: usize = 4;
+
+/// Words of an [`Entry`] up to `at`.
+pub const CONTENT: usize = offset_of!(Entry, at) / size_of::<u64>();
+
+/// One set of a set-associative table: the value of `INBOUND`, `OUTBOUND`, `PENDING`, `PEERS`, `FRAGMENTS` and `STUN`.
+/// The head, a cache line, says all that is asked of it before it is known in which slot an entry is or should be.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Set {
+    /// Of each slot: hash, generation, busy bit. See [`crate::slots`]; 0 is a slot never used.
+    pub tags: [u64; WAYS],
+    /// More bits of the keys than the tags hold.
+    pub checks: [u32; WAYS],
+    /// [`Entry::at`].
+    pub ats: [u32; WAYS],
+    /// The entries' first words.
+    pub contents: [[u64; CONTENT]; WAYS],
+}
+
+/// A slot of a copy of a set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Slot {
-    /// See [`crate::slots`]; 0 is a slot never used.
+    /// See [`Set::tags`].
     pub tag: u64,
+    /// See [`Set::checks`].
+    pub check: u32,
     /// The content.
     pub entry: Entry,
 }
 
-/// Slots in a set.
-pub const WAYS: usize = 4;
+impl Set {
+    /// The slots of a copy.
+    #[must_use]
+    pub fn slots(&self) -> [Slot; WAYS] {
+        array::from_fn(|way| {
+            let mut entry = Entry {
+                at: self.ats[way],
+                ..Entry::default()
+            };
+            let content = &raw const self.contents[way];
+            // SAFETY: an entry begins with so many words, of which every pattern is one of an entry.
+            unsafe { words::copy_first::<CONTENT, _, _>(content, &raw mut entry) };
+            Slot {
+                tag: self.tags[way],
+                check: self.checks[way],
+                entry,
+            }
+        })
+    }
 
-/// One set of a set-associative table: the value of `INBOUND`, `OUTBOUND` and `PENDING`.
-pub type Set = [Slot; WAYS];
+    /// Puts a slot into a copy.
+    pub fn put(&mut self, way: usize, slot: &Slot) {
+        self.tags[way] = slot.tag;
+        self.checks[way] = slot.check;
+        self.ats[way] = slot.entry.at;
+        let content = &raw mut self.contents[way];
+        // SAFETY: as above.
+        unsafe { words::copy_first::<CONTENT, _, _>(&raw const slot.entry, content) };
+    }
+}
 
 /// What was made of a message that the PBX sent, or of the answer to one. `HISTORY` keeps the newest.
 #[repr(C)]
@@ -642,7 +691,7 @@ const _: () = {
     assert!(size_of::<ContactKey>() == 16);
     assert!(size_of::<Binding>() == 184);
     assert!(size_of::<Entry>() == 56);
-    assert!(size_of::<Slot>() == 64);
+    assert!(CONTENT * size_of::<u64>() == offset_of!(Entry, at));
     assert!(size_of::<Set>() == 256);
     assert!(size_of::<Record>() == 72);
     assert!(size_of::<PolicyRule>() == 4);
@@ -659,7 +708,7 @@ unsafe impl Words for Endpoint {}
 
 #[cfg(feature = "user")]
 mod pod {
-    use super::{Binding, Config, ContactKey, DialogKey, PolicyRule, Record, Slot};
+    use super::{Binding, Config, ContactKey, DialogKey, PolicyRule, Record, Set};
 
     macro_rules! pod {
         ($($t:ty),*) => {$(
@@ -668,6 +717,6 @@ mod pod {
         )*};
     }
     pod!(
-        Binding, Config, ContactKey, DialogKey, PolicyRule, Record, Slot
+        Binding, Config, ContactKey, DialogKey, PolicyRule, Record, Set
     );
 }

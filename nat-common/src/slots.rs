@@ -6,9 +6,10 @@
 //!
 //! Each slot is guarded by its tag word: hash, generation and a busy bit. A writer claims the slot by
 //! compare-and-swap, fills it, and releases it with the new tag. A reader copies the entry between two
-//! reads of the tag, which are barriers to reads. A claim that fails is skipped.
+//! reads of the tag, which are barriers to reads. A claim that fails is skipped. All that decides which
+//! slot it is lies in one cache line: mostly a set is looked into in vain, or to replace what is old.
 
-use crate::abi::{Entry, Set, Slot, WAYS};
+use crate::abi::{CONTENT, Entry, Set, Slot, WAYS};
 use crate::atomic::Word;
 use crate::message::bounded;
 use crate::words;
@@ -17,7 +18,7 @@ const BUSY: u64 = 1;
 const GENERATION: u64 = 0xfe;
 const HASH: u64 = !0xff;
 
-/// What names an entry: 56 bits in the tag, 32 in the entry, 32 in the place of the set.
+/// What names an entry: 56 bits in the tag, 32 beside it, 32 in the place of the set.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SlotKey {
@@ -51,7 +52,7 @@ impl SlotKey {
     /// Whether a copy of a slot holds the entry of this key.
     #[must_use]
     pub const fn is_of(&self, slot: &Slot) -> bool {
-        slot.tag & (HASH | BUSY) == self.tag && slot.entry.check == self.check
+        slot.tag & (HASH | BUSY) == self.tag && slot.check == self.check
     }
 }
 
@@ -79,7 +80,7 @@ pub enum Noted {
 /// The set's slots, which other CPUs read and write at the same time.
 #[derive(Debug)]
 pub struct Slots<'c> {
-    set: *mut Slot,
+    set: *mut Set,
     /// Where entries are copied to: the kernel's stack is too small for many of them.
     copy: &'c mut Entry,
 }
@@ -93,30 +94,41 @@ impl<'c> Slots<'c> {
     #[inline(always)]
     #[must_use]
     pub const unsafe fn new(set: *mut Set, copy: &'c mut Entry) -> Self {
-        Self {
-            set: set.cast(),
-            copy,
-        }
+        Self { set, copy }
     }
 
     #[inline(always)]
     fn tag(&self, way: usize) -> Word {
         // SAFETY: `new` promises a valid set, `way` is below WAYS, and tags are only accessed so.
-        unsafe { Word::new(&raw mut (*self.set.add(way)).tag) }
+        unsafe { Word::new((&raw mut (*self.set).tags).cast::<u64>().add(way)) }
     }
 
     #[inline(always)]
-    fn entry(&self, way: usize) -> *mut Entry {
+    fn check(&self, way: usize) -> *mut u32 {
         // SAFETY: as for `tag`; no reference is made.
-        unsafe { &raw mut (*self.set.add(way)).entry }
+        unsafe { (&raw mut (*self.set).checks).cast::<u32>().add(way) }
+    }
+
+    #[inline(always)]
+    fn at(&self, way: usize) -> *mut u32 {
+        // SAFETY: as for `check`.
+        unsafe { (&raw mut (*self.set).ats).cast::<u32>().add(way) }
+    }
+
+    #[inline(always)]
+    fn content(&self, way: usize) -> *mut [u64; CONTENT] {
+        // SAFETY: as for `check`.
+        unsafe {
+            (&raw mut (*self.set).contents)
+                .cast::<[u64; CONTENT]>()
+                .add(way)
+        }
     }
 
     #[inline(always)]
     fn age(&self, way: usize, now: u32) -> u32 {
-        // SAFETY: as for `entry`. A torn or stale value only makes another slot the oldest.
-        age(now, unsafe {
-            (&raw const (*self.entry(way)).at).read_volatile()
-        })
+        // SAFETY: as for `check`. A stale value only makes another slot the oldest.
+        age(now, unsafe { self.at(way).read_volatile() })
     }
 
     /// Makes a consistent copy of the entry, if this way holds that key. Its tag.
@@ -126,11 +138,16 @@ impl<'c> Slots<'c> {
             return None;
         }
         let before = self.tag(way).load();
-        // SAFETY: as for `entry`. If a writer tears the copy, the tags differ and it is not used.
-        unsafe { words::copy(self.entry(way), self.copy) };
+        // SAFETY: as for `check`; an entry begins with its content. If a writer tears the copy, the tags differ and it is
+        // not used.
+        let check = unsafe {
+            words::copy_first::<CONTENT, _, _>(self.content(way), &raw mut *self.copy);
+            self.copy.at = self.at(way).read_volatile();
+            self.check(way).read_volatile()
+        };
         let after = self.tag(way).load();
         let whole = before == after && before & (HASH | BUSY) == key.tag;
-        (whole && self.copy.check == key.check).then_some(before)
+        (whole && check == key.check).then_some(before)
     }
 
     /// A copy of the entry of a key.
@@ -138,7 +155,7 @@ impl<'c> Slots<'c> {
     #[must_use]
     pub fn find(self, key: &SlotKey) -> Option<&'c mut Entry> {
         // SAFETY: `new` promises a valid set; the others are references.
-        let found = unsafe { global::slots_find(self.set.cast(), self.copy, key) } != 0;
+        let found = unsafe { global::slots_find(self.set, self.copy, key) } != 0;
         found.then_some(self.copy)
     }
 
@@ -151,15 +168,15 @@ impl<'c> Slots<'c> {
 
     /// Puts an entry in the place of that of the same key, or of the oldest. Whether that was done.
     #[inline(always)]
-    pub fn put(&mut self, key: &SlotKey, entry: &mut Entry) -> bool {
+    pub fn put(&mut self, key: &SlotKey, entry: &Entry) -> bool {
         self.note(key, entry, 0) == Noted::New
     }
 
     /// Notes an entry. One of the same key that is younger than `life` ticks stays.
     #[inline(always)]
-    pub fn note(&mut self, key: &SlotKey, entry: &mut Entry, life: u32) -> Noted {
+    pub fn note(&mut self, key: &SlotKey, entry: &Entry, life: u32) -> Noted {
         // SAFETY: as for `find`.
-        match unsafe { global::slots_note(self.set.cast(), self.copy, key, entry, life) } {
+        match unsafe { global::slots_note(self.set, self.copy, key, entry, life) } {
             global::NEW => Noted::New,
             global::SAME => Noted::Same,
             global::OTHER => Noted::Other,
@@ -168,8 +185,7 @@ impl<'c> Slots<'c> {
     }
 
     #[inline(always)]
-    fn note_here(&mut self, key: &SlotKey, entry: &mut Entry, life: u32) -> Noted {
-        entry.check = key.check;
+    fn note_here(&mut self, key: &SlotKey, entry: &Entry, life: u32) -> Noted {
         let mut victim = WAYS;
         let mut oldest = 0;
         let mut victim_tag = 0;
@@ -211,7 +227,7 @@ impl<'c> Slots<'c> {
     #[inline(always)]
     pub fn amend(&mut self, key: &SlotKey, flags: u16) -> bool {
         // SAFETY: as for `find`.
-        unsafe { global::slots_amend(self.set.cast(), self.copy, key, flags) != 0 }
+        unsafe { global::slots_amend(self.set, self.copy, key, flags) != 0 }
     }
 
     #[inline(always)]
@@ -238,8 +254,12 @@ impl<'c> Slots<'c> {
         if !self.claim(way, tag) {
             return Noted::Busy;
         }
-        // SAFETY: as for `entry`; the slot is claimed, so this is its only writer.
-        unsafe { words::copy(entry, self.entry(way)) };
+        // SAFETY: as for `check`; the slot is claimed, so this is its only writer.
+        unsafe {
+            words::copy_first::<CONTENT, _, _>(&raw const *entry, self.content(way));
+            self.at(way).write_volatile(entry.at);
+            self.check(way).write_volatile(key.check);
+        }
         let generation = tag.wrapping_add(2) & GENERATION;
         self.release(way, key.tag | generation);
         Noted::New
@@ -294,14 +314,14 @@ mod global {
         set: *mut Set,
         copy: *mut Entry,
         key: *const SlotKey,
-        entry: *mut Entry,
+        entry: *const Entry,
         life: u32,
     ) -> u32 {
         if set.is_null() || copy.is_null() || key.is_null() || entry.is_null() {
             return BUSY;
         }
         // SAFETY: they come from a `Slots` and two references.
-        let (mut slots, key, entry) = unsafe { (Slots::new(set, &mut *copy), &*key, &mut *entry) };
+        let (mut slots, key, entry) = unsafe { (Slots::new(set, &mut *copy), &*key, &*entry) };
         slots.note_here(key, entry, life) as u32
     }
 
@@ -368,9 +388,8 @@ mod tests {
             unsafe { Slots::new(self.0.get(), copy) }
         }
 
-        fn note(&self, key: &SlotKey, mut entry: Entry, life: u32) -> Noted {
-            self.slots(&mut Entry::default())
-                .note(key, &mut entry, life)
+        fn note(&self, key: &SlotKey, entry: Entry, life: u32) -> Noted {
+            self.slots(&mut Entry::default()).note(key, &entry, life)
         }
 
         fn find(&self, key: &SlotKey) -> Option<Entry> {

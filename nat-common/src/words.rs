@@ -27,13 +27,33 @@ pub unsafe fn zero<T: Words>(to: *mut T) {
 /// Both must be valid. If others write to `from` meanwhile, the copy may be of no use.
 #[inline(always)]
 pub unsafe fn copy<T: Words>(from: *const T, to: *mut T) {
-    const { assert!(size_of::<T>().is_multiple_of(8) && align_of::<T>() == 8) };
+    const { assert!(size_of::<T>().is_multiple_of(8)) };
     for word in 0..size_of::<T>() / 8 {
         // SAFETY: within both values, by the caller's promise and the assertion.
-        unsafe {
-            to.cast::<u64>()
-                .add(word)
-                .write_volatile(from.cast::<u64>().add(word).read_volatile());
-        };
+        unsafe { copy_word(from, to, word) };
     }
+}
+
+/// Copies the first words.
+///
+/// # Safety
+/// As for [`copy`], and both must begin with so many words of which every pattern is a value.
+#[inline(always)]
+pub unsafe fn copy_first<const WORDS: usize, F, T>(from: *const F, to: *mut T) {
+    const { assert!(size_of::<F>() >= WORDS * 8 && size_of::<T>() >= WORDS * 8) };
+    for word in 0..WORDS {
+        // SAFETY: as above.
+        unsafe { copy_word(from, to, word) };
+    }
+}
+
+#[inline(always)]
+unsafe fn copy_word<F, T>(from: *const F, to: *mut T, word: usize) {
+    const { assert!(align_of::<F>() == 8 && align_of::<T>() == 8) };
+    // SAFETY: by the caller's promise.
+    unsafe {
+        to.cast::<u64>()
+            .add(word)
+            .write_volatile(from.cast::<u64>().add(word).read_volatile());
+    };
 }

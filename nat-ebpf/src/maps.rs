@@ -1,6 +1,6 @@
 //! The maps. Their types and meaning are in `nat_common::abi`.
 
-use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
+use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::lpm_trie::Key;
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, PerCpuArray};
@@ -41,23 +41,23 @@ pub(crate) static CONTACTS: HashMap<ContactKey, Binding> =
 
 /// Transactions that terminals opened.
 #[map]
-pub(crate) static INBOUND: Array<Set> = Array::with_max_entries(16_384, 0);
+pub(crate) static INBOUND: Array<Set> = Array::with_max_entries(16_384, BPF_F_MMAPABLE);
 
 /// Transactions that the PBX opened.
 #[map]
-pub(crate) static OUTBOUND: Array<Set> = Array::with_max_entries(16_384, 0);
+pub(crate) static OUTBOUND: Array<Set> = Array::with_max_entries(16_384, BPF_F_MMAPABLE);
 
 /// Dialog ends that the PBX has not accepted yet.
 #[map]
-pub(crate) static PENDING: Array<Set> = Array::with_max_entries(4096, 0);
+pub(crate) static PENDING: Array<Set> = Array::with_max_entries(4096, BPF_F_MMAPABLE);
 
 /// Learned addresses, and whether they answer.
 #[map]
-pub(crate) static PEERS: Array<Set> = Array::with_max_entries(4096, 0);
+pub(crate) static PEERS: Array<Set> = Array::with_max_entries(4096, BPF_F_MMAPABLE);
 
 /// Datagrams that the PBX sends in fragments.
 #[map]
-pub(crate) static FRAGMENTS: Array<Set> = Array::with_max_entries(1024, 0);
+pub(crate) static FRAGMENTS: Array<Set> = Array::with_max_entries(1024, BPF_F_MMAPABLE);
 
 /// Addresses and subnets of this host.
 #[map]
@@ -65,11 +65,11 @@ static ADDRESSES: LpmTrie<[u64; 2], u32> = LpmTrie::with_max_entries(4096, 0);
 
 /// What sources of STUN requests may still send.
 #[map]
-pub(crate) static BUCKETS: Array<Buckets> = Array::with_max_entries(1, 0);
+pub(crate) static BUCKETS: Array<Buckets> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
 /// Where STUN requests come from.
 #[map]
-pub(crate) static STUN: Array<Set> = Array::with_max_entries(1, 0);
+pub(crate) static STUN: Array<Set> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
 /// What was decided, the oldest overwritten.
 #[map]

@@ -209,22 +209,22 @@ impl Listing {
         );
         bindings.extend(
             young(&pending, tick)
-                .map(|(tag, entry)| Row::pending(Key::Slot(tag), Kind::Dialog, entry, tick)),
+                .map(|(tag, entry)| Row::pending(Key::Slot(tag), Kind::Dialog, &entry, tick)),
         );
         let inbound = slots(&tables.inbound)?;
         let settled = settled_contacts(&contacts, &inbound);
         bindings.extend(
             young(&inbound, tick)
                 .filter(|(_, entry)| asks_for_a_contact(entry) && !settled.contains(&entry.contact))
-                .map(|(tag, entry)| Row::pending(Key::Slot(tag), Kind::Contact, entry, tick)),
+                .map(|(tag, entry)| Row::pending(Key::Slot(tag), Kind::Contact, &entry, tick)),
         );
         let outbound = slots(&tables.outbound)?;
         let transactions = young(&inbound, tick).count() + young(&outbound, tick).count();
 
         let keepalives: Vec<Source> = slots(&tables.stun)?
             .iter()
-            .flatten()
-            .filter(|slot| slot.is_used())
+            .flat_map(Set::slots)
+            .filter(Slot::is_used)
             .filter_map(|slot| Source::of(&slot.entry, tick))
             .collect();
         heed(&mut bindings, &keepalives);
@@ -291,11 +291,11 @@ fn contact_rows(contacts: &HashMap<ContactKey, Binding>, now: u64) -> Vec<Row> {
 }
 
 /// Entries written within the life of a transaction, with their tags.
-fn young(sets: &[Set], now: u32) -> impl Iterator<Item = (u64, &Entry)> {
+fn young(sets: &[Set], now: u32) -> impl Iterator<Item = (u64, Entry)> {
     sets.iter()
-        .flatten()
+        .flat_map(Set::slots)
         .filter(move |slot| slot.is_used() && now.wrapping_sub(slot.entry.at) < TRANSACTION_LIFE)
-        .map(|slot| (slot.tag, &slot.entry))
+        .map(|slot| (slot.tag, slot.entry))
 }
 
 /// Clears the slots of dialog ends that are active by now.
@@ -303,9 +303,13 @@ fn forget_settled(pending: &mut [Set], dialogs: impl Iterator<Item = DialogKey>)
     let mask = pending.len().wrapping_sub(1);
     for dialog in dialogs {
         let key = key::pending(dialog.call, dialog.tag);
-        let set = pending.get_mut(key.index as usize & mask);
-        for slot in set.into_iter().flatten().filter(|slot| key.is_of(slot)) {
-            *slot = Slot::default();
+        let Some(set) = pending.get_mut(key.index as usize & mask) else {
+            continue;
+        };
+        for (way, slot) in set.slots().iter().enumerate() {
+            if key.is_of(slot) {
+                set.put(way, &Slot::default());
+            }
         }
     }
 }
@@ -314,7 +318,7 @@ fn forget_settled(pending: &mut [Set], dialogs: impl Iterator<Item = DialogKey>)
 fn settled_contacts(contacts: &HashMap<ContactKey, Binding>, inbound: &[Set]) -> HashSet<u64> {
     let removed = inbound
         .iter()
-        .flatten()
+        .flat_map(Set::slots)
         .filter(|slot| slot.entry.flags & flag::REMOVE != 0)
         .map(|slot| slot.entry.contact);
     contacts.keys().map(|key| key.uri).chain(removed).collect()
@@ -456,11 +460,11 @@ pub(crate) mod tests {
         let mut copy = Entry::default();
         // SAFETY: the set outlives this use, and nothing else refers to it.
         let mut table = unsafe { nat_common::slots::Slots::new(&raw mut set, &mut copy) };
-        let mut entry = Entry {
+        let entry = Entry {
             at: ticks(NOW),
             ..Entry::default()
         };
-        table.note(&key, &mut entry, 1);
+        table.note(&key, &entry, 1);
         slots[key.index as usize & 1] = set;
         assert_eq!(young(&slots, ticks(NOW)).count(), 1);
         let other = DialogKey { tag: 1, ..dialog };
@@ -481,8 +485,18 @@ pub(crate) mod tests {
         assert!(!asks_for_a_contact(&register(0, flag::DIRECT)));
         assert!(!asks_for_a_contact(&register(7, flag::REMOVE)));
         let mut set = Set::default();
-        set[0].entry = register(8, flag::REMOVE);
-        set[1].entry = register(9, 0);
+        for (way, entry) in [register(8, flag::REMOVE), register(9, 0)]
+            .into_iter()
+            .enumerate()
+        {
+            set.put(
+                way,
+                &Slot {
+                    entry,
+                    ..Slot::default()
+                },
+            );
+        }
         let contacts = HashMap::from([(key(7, 1), binding("a@b"))]);
         let settled = settled_contacts(&contacts, &[set]);
         assert!(settled.contains(&7) && settled.contains(&8) && !settled.contains(&9));
@@ -491,16 +505,12 @@ pub(crate) mod tests {
     #[test]
     fn only_young_slots_count() {
         let now = ticks(NOW);
-        let mut set = Set::default();
-        set[0].tag = 1 << 8;
-        set[0].entry.at = now;
-        set[1].tag = 1 << 8;
-        set[1].entry.at = now.wrapping_sub(TRANSACTION_LIFE);
-        set[2].tag = 1 << 8 | 1;
-        set[2].entry.at = now;
-        // Forgotten, in its third generation.
-        set[3].tag = 6;
-        set[3].entry.at = now;
+        let set = Set {
+            // The last one was forgotten, in its third generation.
+            tags: [1 << 8, 1 << 8, 1 << 8 | 1, 6],
+            ats: [now, now.wrapping_sub(TRANSACTION_LIFE), now, now],
+            ..Set::default()
+        };
         assert_eq!(young(&[set], now).count(), 1);
     }
 }

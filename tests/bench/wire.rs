@@ -4,7 +4,10 @@ use std::{collections::HashSet, thread, time::Duration};
 
 use anyhow::{Result, ensure};
 use nat_bench_ebpf::{address, identity, port, seen};
-use nat_common::{abi::Endpoint, counter::Counter};
+use nat_common::{
+    abi::{Endpoint, Set, Slot},
+    counter::Counter,
+};
 use nat_userspace::{
     loader::{Loader, Sizes},
     tables,
@@ -98,8 +101,8 @@ fn check(rig: &Rig, feed: &mut Feed, object: &[u8]) -> Result<u32> {
     path.ingress()?.detach(link)?;
     let there: HashSet<_> = tables::slots(&path.tables.inbound)?
         .iter()
-        .flatten()
-        .filter(|slot| slot.is_used())
+        .flat_map(Set::slots)
+        .filter(Slot::is_used)
         .map(|slot| (slot.entry.peer_addr, slot.entry.peer_port))
         .collect();
     let found = (FIRST..FIRST + CHECKED).filter(|number| {

@@ -83,7 +83,7 @@ fn an_array_comes_in_its_order() {
     let inbound = &mut path.0.tables.inbound;
     let mark = |index: u32| {
         let mut set = Set::default();
-        set[0].tag = u64::from(index) + 1;
+        set.tags[0] = u64::from(index) + 1;
         set
     };
     for index in 0..4096 {
@@ -92,7 +92,7 @@ fn an_array_comes_in_its_order() {
     let sets = tables::slots(inbound).expect("the sets");
     assert_eq!(sets.len(), 4096);
     for (index, set) in (0..).zip(&sets) {
-        assert_eq!(set[0].tag, mark(index)[0].tag);
+        assert_eq!(set, &mark(index));
     }
 }
 

@@ -602,8 +602,9 @@ fn no_limit() {
 
 /// What is noted of sources.
 fn sources(path: &Path) -> Vec<Entry> {
-    let slots = sets(&path.0.tables.stun).into_iter().flatten();
-    slots
+    sets(&path.0.tables.stun)
+        .iter()
+        .flat_map(Set::slots)
         .filter(nat_common::abi::Slot::is_used)
         .map(|slot| slot.entry)
         .collect()
