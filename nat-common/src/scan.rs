@@ -259,9 +259,9 @@ impl Scan {
         }
     }
 
-    /// One step, of three parts in the order in which they often follow one another: what begins a line, what a value
-    /// wants, and parameters. Each is made if it is its turn; the fewer steps, the less is mispredicted. False when nothing
-    /// is left to do.
+    /// One step, of parts in the order in which they often follow one another: what begins a line, and then either what
+    /// does not matter of it, or what a value wants, and parameters. Each is made if it is its turn; the fewer steps, the less
+    /// is mispredicted. False when nothing is left to do.
     #[inline(always)]
     fn step<S: Source + ?Sized>(&mut self, source: &S) -> bool {
         let (mut at, mut state) = self.place();
@@ -273,6 +273,9 @@ impl Scan {
                 return false;
             }
             (at, state) = self.place();
+        }
+        if state == State::Skip {
+            return self.skip(source, at);
         }
         if state != State::Params {
             if !self.part(source, at, state) {
@@ -296,7 +299,6 @@ impl Scan {
         match state {
             State::Start => self.start(source, at, w),
             State::RequestUri => self.request_uri(source, at, w),
-            State::Skip => self.skip(source, at),
             State::Colon => self.colon(at, w),
             State::Value => self.value(at, w),
             State::Via => self.via(source, at, w),
@@ -319,7 +321,7 @@ impl Scan {
             State::CseqMethod => self.cseq_method(source, at, w),
             State::Tail => self.tail(at, w),
             // These are the other parts of a step.
-            State::Line | State::Params => true,
+            State::Line | State::Skip | State::Params => true,
         }
     }
 
@@ -677,15 +679,15 @@ impl Scan {
     /// A URI in brackets.
     #[inline(always)]
     fn uri<S: Source + ?Sized>(&mut self, source: &S, at: u32, w: u64) -> bool {
-        let n = first(
+        let n = reach(source, at, w, |w| {
             // `>` and `?` differ in one bit.
             below(w, 0x21)
                 | equal(w, b'@')
                 | equal(w, b';')
-                | equal(w | 0x0101_0101_0101_0101, b'?'),
-        );
+                | equal(w | 0x0101_0101_0101_0101, b'?')
+        });
         let at = at + n;
-        if n == 8 {
+        if n == REACH {
             return self.go(at, State::Uri);
         }
         let w = source.word(at);
@@ -900,9 +902,11 @@ impl Scan {
     fn params<S: Source + ?Sized>(&mut self, source: &S, at: u32) -> bool {
         let w = source.word(at);
         // A bracket here could be the address, and what came before it a display name.
-        let n = first(below(w, b'#') | equal(w, b';') | equal(w, b',') | brackets(w));
+        let n = reach(source, at, w, |w| {
+            below(w, b'#') | equal(w, b';') | equal(w, b',') | brackets(w)
+        });
         let at = at + n;
-        if n == 8 {
+        if n == REACH {
             return self.go(at, State::Params);
         }
         let w = source.word(at);
@@ -990,9 +994,9 @@ impl Scan {
     /// A tag or a branch.
     #[inline(always)]
     fn param_token<S: Source + ?Sized>(&mut self, source: &S, at: u32, w: u64) -> bool {
-        let n = first(token_end(w));
+        let n = reach(source, at, w, token_end);
         let at = at + n;
-        if n == 8 {
+        if n == REACH {
             return self.go(at, State::ParamToken);
         }
         let w = source.word(at);
@@ -1165,6 +1169,19 @@ const NOWHERE: u32 = u32::MAX;
 fn far<S: Source + ?Sized>(source: &S, at: u32, finds: impl Fn(u64) -> u64) -> u32 {
     let [first, second, third, fourth] = source.words(at);
     first_of_four([finds(first), finds(second), finds(third), finds(fourth)])
+}
+
+/// Bytes that one step looks at where few words or tokens are longer.
+const REACH: u32 = 16;
+
+/// How far it is from `at`, where `w` is, to the first byte that `finds` finds, at most [`REACH`].
+#[inline(always)]
+fn reach<S: Source + ?Sized>(source: &S, at: u32, w: u64, finds: impl Fn(u64) -> u64) -> u32 {
+    let n = first(finds(w));
+    if n < 8 {
+        return n;
+    }
+    8 + first(finds(source.word(at + 8)))
 }
 
 /// Angle brackets: they differ in one bit.
