@@ -1107,7 +1107,7 @@ struct Case {
 }
 
 /// Whether a packet to `to` goes to `learned` instead.
-#[inline(never)]
+#[inline(always)]
 fn decide<E: Env>(env: &E, learned: &Endpoint, to: &mut Endpoint, case: &Case) -> Counter {
     env.record().set_learned(learned);
     if learned == &*to {
@@ -1132,7 +1132,7 @@ fn decide<E: Env>(env: &E, learned: &Endpoint, to: &mut Endpoint, case: &Case) -
 /// Of the learned address and the one that the PBX means: the learned, unless the terminal has answered only at
 /// the other. If what was sent before drew no answer, the one that is not usual. Both must be one host's: who
 /// answers at another address, a private one of the PBX's own network say, may be anybody.
-#[inline(never)]
+#[inline(always)]
 fn choose<E: Env>(env: &E, learned: &Endpoint, to: &Endpoint, case: &Case) -> Counter {
     if learned.addr != to.addr {
         return case.counter;

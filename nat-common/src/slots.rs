@@ -153,10 +153,17 @@ impl<'c> Slots<'c> {
     /// A copy of the entry of a key.
     #[inline(always)]
     #[must_use]
-    pub fn find(self, key: &SlotKey) -> Option<&'c mut Entry> {
-        // SAFETY: `new` promises a valid set; the others are references.
-        let found = unsafe { global::slots_find(self.set, self.copy, key) } != 0;
-        found.then_some(self.copy)
+    pub fn find(mut self, key: &SlotKey) -> Option<&'c mut Entry> {
+        let mut found = WAYS;
+        for way in 0..WAYS {
+            if self.tag(way).peek() & (HASH | BUSY) == key.tag {
+                found = way;
+            }
+        }
+        if found == WAYS {
+            return None;
+        }
+        self.read(bounded::<WAYS>(found), key).map(|_| self.copy)
     }
 
     /// What was last found, here or by `note` when it says [`Noted::Same`].
@@ -175,7 +182,7 @@ impl<'c> Slots<'c> {
     /// Notes an entry. One of the same key that is younger than `life` ticks stays.
     #[inline(always)]
     pub fn note(&mut self, key: &SlotKey, entry: &Entry, life: u32) -> Noted {
-        // SAFETY: as for `find`.
+        // SAFETY: `new` promises a valid set; the others are references.
         match unsafe { global::slots_note(self.set, self.copy, key, entry, life) } {
             global::NEW => Noted::New,
             global::SAME => Noted::Same,
@@ -226,7 +233,7 @@ impl<'c> Slots<'c> {
     /// Sets flags on the entry of a key, or forgets it (`flags` 0). Whether that was done.
     #[inline(always)]
     pub fn amend(&mut self, key: &SlotKey, flags: u16) -> bool {
-        // SAFETY: as for `find`.
+        // SAFETY: as for `note`.
         unsafe { global::slots_amend(self.set, self.copy, key, flags) != 0 }
     }
 
@@ -279,33 +286,12 @@ impl<'c> Slots<'c> {
 /// What the kernel's verifier checks once, and not wherever it is called: functions that can be called by their
 /// names, of numbers and of pointers to whole types, which for all that it knows may be null.
 mod global {
-    use super::{Entry, Noted, Set, SlotKey, Slots, WAYS};
+    use super::{Entry, Noted, Set, SlotKey, Slots};
 
     pub(super) const NEW: u32 = Noted::New as u32;
     pub(super) const SAME: u32 = Noted::Same as u32;
     pub(super) const OTHER: u32 = Noted::Other as u32;
     const BUSY: u32 = Noted::Busy as u32;
-
-    /// See [`Slots::find`]. Not 0: it was found.
-    #[cfg_attr(target_arch = "bpf", unsafe(no_mangle))]
-    #[inline(never)]
-    pub(super) unsafe extern "C" fn slots_find(
-        set: *mut Set,
-        copy: *mut Entry,
-        key: *const SlotKey,
-    ) -> u32 {
-        if set.is_null() || copy.is_null() || key.is_null() {
-            return 0;
-        }
-        // SAFETY: they come from a `Slots` and a reference.
-        let (mut slots, key) = unsafe { (Slots::new(set, &mut *copy), &*key) };
-        for way in 0..WAYS {
-            if slots.read(way, key).is_some() {
-                return 1;
-            }
-        }
-        0
-    }
 
     /// See [`Slots::note`]. A [`Noted`].
     #[cfg_attr(target_arch = "bpf", unsafe(no_mangle))]

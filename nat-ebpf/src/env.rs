@@ -66,15 +66,6 @@ impl<'r> Kernel<'r> {
     }
 }
 
-/// A function of its own in the kernel, as are those below: what is called several times is verified each time,
-/// but does not multiply what its callers may be like.
-#[inline(never)]
-fn digest<L: Repeat>(text: &Text, m: &Message, parts: u32, secret: &[u64; 2], room: &Room) {
-    room.digest().add::<L>(&m.spans, parts, |span| {
-        hash::span::<_, L>(text, span, secret, room.cursor())
-    });
-}
-
 /// Verified once, as those of `nat_common::slots`; so are `place_dialog` and `place_contact`.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -262,7 +253,14 @@ impl<R> Env for Kernel<'_, R> {
 impl<L: Repeat> engine::Text for Kernel<'_, Read<'_, L>> {
     #[inline(always)]
     fn digest(&self, m: &Message, parts: u32) {
-        digest::<L>(self.read.text, m, parts, &self.config.secret, self.room);
+        self.room.digest().add::<L>(&m.spans, parts, |span| {
+            hash::span::<_, L>(
+                self.read.text,
+                span,
+                &self.config.secret,
+                self.room.cursor(),
+            )
+        });
     }
 
     #[inline(always)]

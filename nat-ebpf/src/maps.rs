@@ -292,19 +292,17 @@ pub(crate) fn config() -> Option<&'static Config> {
 }
 
 /// Keeps a record, in place of the oldest.
-#[inline(never)]
-pub(crate) fn remember(record: &Record, mask: u32) -> u32 {
+#[inline(always)]
+pub(crate) fn remember(record: &Record, mask: u32) {
     let Some(written) = WRITTEN.get_ptr_mut(0) else {
-        return 0;
+        return;
     };
     // SAFETY: the value is valid, aligned, and only these programs write to it, and so.
     let number = unsafe { Word::new(written) }.fetch_add(1);
-    let Some(place) = HISTORY.get_ptr_mut(number as u32 & mask) else {
-        return 0;
-    };
-    // SAFETY: both are valid. A reader may see a record half written: it is for people.
-    unsafe { words::copy(record, place) };
-    1
+    if let Some(place) = HISTORY.get_ptr_mut(number as u32 & mask) {
+        // SAFETY: both are valid. A reader may see a record half written: it is for people.
+        unsafe { words::copy(record, place) };
+    }
 }
 
 /// Adds one to a counter.
