@@ -63,7 +63,8 @@ pub(crate) fn measure(part: &mut Part, feed: &mut Feed) -> Result<()> {
         ..Sizes::default()
     };
     let mut path = Loader::new(&feed::sipnat()?).sizes(sizes).load()?;
-    let known = program::fill(feed, &mut path, 1 << 10)?;
+    let known = 1 << 10;
+    program::fill(feed, &mut path, known)?;
     let shape = Shape {
         length: 590,
         wanted_last: false,

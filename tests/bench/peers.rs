@@ -32,7 +32,8 @@ pub(crate) fn bench() -> Result<Part> {
         ..Sizes::default()
     };
     let mut path = Loader::new(&feed::sipnat()?).sizes(sizes).load()?;
-    let known = program::fill(&mut feed, &mut path, 1 << 10)?;
+    let known = 1 << 10;
+    program::fill(&mut feed, &mut path, known)?;
     let mut sipnat = 0.0;
     for case in [
         program::invites("64k slots", 590, false),

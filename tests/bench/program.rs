@@ -90,7 +90,8 @@ pub(crate) fn bench() -> Result<Part> {
         ));
     }
 
-    let bindings = fill(&mut feed, &mut path, 1 << 10)?;
+    let bindings = 1 << 10;
+    fill(&mut feed, &mut path, bindings)?;
     let hot = format!("64k slots, {bindings} bindings");
     for case in cases(&hot, Size::Hot) {
         part.add(case.measure(&mut feed, &mut path, bindings)?);
@@ -110,7 +111,8 @@ pub(crate) fn bench() -> Result<Part> {
     drop(path);
 
     let mut path = Loader::new(&object).sizes(sizes(1 << 20, 1 << 20)).load()?;
-    let bindings = fill(&mut feed, &mut path, 1 << 20)?;
+    let bindings = 1 << 20;
+    fill(&mut feed, &mut path, bindings)?;
     let cold = format!("1M slots, {bindings} bindings");
     for case in cases(&cold, Size::Cold) {
         part.add(case.measure(&mut feed, &mut path, bindings)?);
@@ -355,8 +357,8 @@ fn tcp(random: &mut Random) -> Template {
 }
 
 /// Calls of so many terminals, taken by the PBX: the programs make the bindings themselves. How many there are.
-pub(crate) fn fill(feed: &mut Feed, path: &mut DataPath, count: u32) -> Result<u32> {
-    /// Less than would push out what is not yet accepted.
+pub(crate) fn fill(feed: &mut Feed, path: &mut DataPath, count: u32) -> Result<usize> {
+    /// So few that what is not accepted yet is seldom pushed out.
     const CHUNK: u32 = 1024;
     let (call, accepted) = (
         messages::inbound(Whose::Picked, &messages::call()),
@@ -377,7 +379,7 @@ pub(crate) fn fill(feed: &mut Feed, path: &mut DataPath, count: u32) -> Result<u
         made * 1000 >= u64::from(count) * 999,
         "only {made} of {count} calls made a binding"
     );
-    Ok(count)
+    Ok(made as usize)
 }
 
 impl Case {

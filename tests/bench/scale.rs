@@ -69,7 +69,7 @@ fn with(part: &mut Part, feed: &mut Feed, netns: &Netns, count: u32) -> Result<(
     };
     let mut path = Loader::new(&feed::sipnat()?).sizes(sizes).load()?;
     let (map_before, slab_before) = (map_memory(&path)?, slab()?);
-    program::fill(feed, &mut path, count)?;
+    let made = program::fill(feed, &mut path, count)?;
     let (map, slab) = (map_memory(&path)? - map_before, slab()? - slab_before);
     let each = |bytes: i64| bytes as f64 / f64::from(count);
     part.add(goal(
@@ -126,8 +126,8 @@ fn with(part: &mut Part, feed: &mut Feed, netns: &Netns, count: u32) -> Result<(
 
     let list = list(netns, &mut path)?;
     ensure!(
-        list.rows >= count as usize,
-        "{} of {count} bindings are listed",
+        list.rows >= made,
+        "{} of {made} bindings are listed",
         list.rows
     );
     let command = "`sipnat bindings list --json`";
