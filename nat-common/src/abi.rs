@@ -401,9 +401,9 @@ pub struct Entry {
     pub record_routes: u8,
     /// `OUTBOUND`: how often the request was sent before. `INBOUND`: responses sent, up to two.
     pub sent: u8,
-    /// When it was written, in ticks (see [`ticks`]). In a set it is elsewhere, and what follows nowhere.
+    /// When it was written, in ticks (see [`ticks`]). In a set it is one of [`Set::ats`].
     pub at: u32,
-    /// Unused, zero.
+    /// Unused, zero; not kept in a set.
     pub reserved: u32,
 }
 
@@ -469,10 +469,11 @@ impl Entry {
 pub const WAYS: usize = 4;
 
 /// Words of an [`Entry`] up to `at`.
-pub const CONTENT: usize = offset_of!(Entry, at) / size_of::<u64>();
+pub const CONTENT_WORDS: usize = offset_of!(Entry, at) / size_of::<u64>();
 
 /// One set of a set-associative table: the value of `INBOUND`, `OUTBOUND`, `PENDING`, `PEERS`, `FRAGMENTS` and `STUN`.
-/// The head, a cache line, says all that is asked of it before it is known in which slot an entry is or should be.
+/// The head says all that is asked of it before it is known in which slot an entry is or should be. Where a set begins with
+/// a cache line, as the kernel's maps of sets are made to, the head is that line, and a content lies on one or two others.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Set {
@@ -483,7 +484,7 @@ pub struct Set {
     /// [`Entry::at`].
     pub ats: [u32; WAYS],
     /// The entries' first words.
-    pub contents: [[u64; CONTENT]; WAYS],
+    pub contents: [[u64; CONTENT_WORDS]; WAYS],
 }
 
 /// A slot of a copy of a set.
@@ -498,7 +499,7 @@ pub struct Slot {
 }
 
 impl Set {
-    /// The slots of a copy.
+    /// The slots of a copy. One that was made while somebody wrote to a slot may mix two of its contents: it is for people.
     #[must_use]
     pub fn slots(&self) -> [Slot; WAYS] {
         array::from_fn(|way| {
@@ -508,7 +509,7 @@ impl Set {
             };
             let content = &raw const self.contents[way];
             // SAFETY: an entry begins with so many words, of which every pattern is one of an entry.
-            unsafe { words::copy_first::<CONTENT, _, _>(content, &raw mut entry) };
+            unsafe { words::copy_first::<CONTENT_WORDS, _, _>(content, &raw mut entry) };
             Slot {
                 tag: self.tags[way],
                 check: self.checks[way],
@@ -517,14 +518,14 @@ impl Set {
         })
     }
 
-    /// Puts a slot into a copy.
-    pub fn put(&mut self, way: usize, slot: &Slot) {
+    /// Changes a slot of a copy.
+    pub fn set_slot(&mut self, way: usize, slot: &Slot) {
         self.tags[way] = slot.tag;
         self.checks[way] = slot.check;
         self.ats[way] = slot.entry.at;
         let content = &raw mut self.contents[way];
         // SAFETY: as above.
-        unsafe { words::copy_first::<CONTENT, _, _>(&raw const slot.entry, content) };
+        unsafe { words::copy_first::<CONTENT_WORDS, _, _>(&raw const slot.entry, content) };
     }
 }
 
@@ -691,7 +692,7 @@ const _: () = {
     assert!(size_of::<ContactKey>() == 16);
     assert!(size_of::<Binding>() == 184);
     assert!(size_of::<Entry>() == 56);
-    assert!(CONTENT * size_of::<u64>() == offset_of!(Entry, at));
+    assert!(CONTENT_WORDS * size_of::<u64>() == offset_of!(Entry, at));
     assert!(size_of::<Set>() == 256);
     assert!(size_of::<Record>() == 72);
     assert!(size_of::<PolicyRule>() == 4);

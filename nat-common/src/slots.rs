@@ -9,7 +9,7 @@
 //! reads of the tag, which are barriers to reads. A claim that fails is skipped. All that decides which
 //! slot it is lies in one cache line: mostly a set is looked into in vain, or to replace what is old.
 
-use crate::abi::{CONTENT, Entry, Set, Slot, WAYS};
+use crate::abi::{CONTENT_WORDS, Entry, Set, Slot, WAYS};
 use crate::atomic::Word;
 use crate::message::bounded;
 use crate::words;
@@ -49,10 +49,10 @@ impl SlotKey {
         }
     }
 
-    /// Whether a copy of a slot holds the entry of this key.
+    /// Whether it is the key of an entry with that tag and check.
     #[must_use]
-    pub const fn is_of(&self, slot: &Slot) -> bool {
-        slot.tag & (HASH | BUSY) == self.tag && slot.check == self.check
+    pub const fn is_of(&self, tag: u64, check: u32) -> bool {
+        tag & (HASH | BUSY) == self.tag && check == self.check
     }
 }
 
@@ -116,11 +116,11 @@ impl<'c> Slots<'c> {
     }
 
     #[inline(always)]
-    fn content(&self, way: usize) -> *mut [u64; CONTENT] {
+    fn content(&self, way: usize) -> *mut [u64; CONTENT_WORDS] {
         // SAFETY: as for `check`.
         unsafe {
             (&raw mut (*self.set).contents)
-                .cast::<[u64; CONTENT]>()
+                .cast::<[u64; CONTENT_WORDS]>()
                 .add(way)
         }
     }
@@ -131,39 +131,43 @@ impl<'c> Slots<'c> {
         age(now, unsafe { self.at(way).read_volatile() })
     }
 
+    /// The first way with the tag of a key: [`WAYS`] if there is none. There are two while, and after, two CPUs put the same
+    /// new key into the set at once.
+    #[inline(always)]
+    fn way_of(&self, key: &SlotKey) -> usize {
+        let mut found = WAYS;
+        for way in (0..WAYS).rev() {
+            if self.tag(way).peek() & (HASH | BUSY) == key.tag {
+                found = way;
+            }
+        }
+        found
+    }
+
     /// Makes a consistent copy of the entry, if this way holds that key. Its tag.
     #[inline(always)]
     fn read(&mut self, way: usize, key: &SlotKey) -> Option<u64> {
-        if self.tag(way).peek() & (HASH | BUSY) != key.tag {
-            return None;
-        }
         let before = self.tag(way).load();
         // SAFETY: as for `check`; an entry begins with its content. If a writer tears the copy, the tags differ and it is
         // not used.
         let check = unsafe {
-            words::copy_first::<CONTENT, _, _>(self.content(way), &raw mut *self.copy);
+            words::copy_first::<CONTENT_WORDS, _, _>(self.content(way), &raw mut *self.copy);
             self.copy.at = self.at(way).read_volatile();
             self.check(way).read_volatile()
         };
         let after = self.tag(way).load();
-        let whole = before == after && before & (HASH | BUSY) == key.tag;
-        (whole && check == key.check).then_some(before)
+        (before == after && key.is_of(before, check)).then_some(before)
     }
 
     /// A copy of the entry of a key.
     #[inline(always)]
     #[must_use]
     pub fn find(mut self, key: &SlotKey) -> Option<&'c mut Entry> {
-        let mut found = WAYS;
-        for way in 0..WAYS {
-            if self.tag(way).peek() & (HASH | BUSY) == key.tag {
-                found = way;
-            }
-        }
-        if found == WAYS {
+        let way = self.way_of(key);
+        if way == WAYS {
             return None;
         }
-        self.read(bounded::<WAYS>(found), key).map(|_| self.copy)
+        self.read(bounded::<WAYS>(way), key).map(|_| self.copy)
     }
 
     /// What was last found, here or by `note` when it says [`Noted::Same`].
@@ -239,21 +243,23 @@ impl<'c> Slots<'c> {
 
     #[inline(always)]
     fn amend_here(&mut self, key: &SlotKey, flags: u16) -> bool {
-        for way in 0..WAYS {
-            let Some(tag) = self.read(way, key) else {
-                continue;
-            };
-            if flags == 0 {
-                let claimed = self.claim(way, tag);
-                if claimed {
-                    self.release(way, tag.wrapping_add(2) & GENERATION);
-                }
-                return claimed;
-            }
+        let way = self.way_of(key);
+        if way == WAYS {
+            return false;
+        }
+        let way = bounded::<WAYS>(way);
+        let Some(tag) = self.read(way, key) else {
+            return false;
+        };
+        if flags != 0 {
             self.copy.flags |= flags;
             return self.write(way, tag, key, self.copy) == Noted::New;
         }
-        false
+        let claimed = self.claim(way, tag);
+        if claimed {
+            self.release(way, tag.wrapping_add(2) & GENERATION);
+        }
+        claimed
     }
 
     #[inline(always)]
@@ -263,7 +269,7 @@ impl<'c> Slots<'c> {
         }
         // SAFETY: as for `check`; the slot is claimed, so this is its only writer.
         unsafe {
-            words::copy_first::<CONTENT, _, _>(&raw const *entry, self.content(way));
+            words::copy_first::<CONTENT_WORDS, _, _>(&raw const *entry, self.content(way));
             self.at(way).write_volatile(entry.at);
             self.check(way).write_volatile(key.check);
         }
@@ -443,6 +449,32 @@ mod tests {
         assert!(!s.amend(&key(1), 0));
     }
 
+    /// Two CPUs that note a new key at once may both find room for it: then all agree on one of the two.
+    #[test]
+    fn of_two_with_one_key_one_counts() {
+        let s = One::new();
+        s.note(&key(1), entry(1, 1), 100);
+        // SAFETY: the cell is valid, and nobody else has it.
+        let set = unsafe { &mut *s.0.get() };
+        let [_, _, _, last] = set.slots();
+        assert_eq!(last.entry.peer().port, 1);
+        for way in [0, 2] {
+            let mut other = last;
+            other
+                .entry
+                .set_peer(&Endpoint::v4([1, 2, 3, 4], way as u16 + 2));
+            set.set_slot(way, &other);
+        }
+        assert_eq!(s.find(&key(1)).unwrap().peer().port, 2);
+        assert_eq!(s.note(&key(1), entry(2, 2), 100), Noted::Same);
+        assert!(s.amend(&key(1), 8));
+        assert_eq!(s.find(&key(1)).unwrap().flags, 8);
+        assert_eq!(s.note(&key(1), entry(9, 2), 0), Noted::New);
+        assert_eq!(s.find(&key(1)).unwrap().peer().port, 9);
+        assert!(s.amend(&key(1), 0));
+        assert_eq!(s.find(&key(1)).unwrap().peer().port, 4);
+    }
+
     /// Writers of many keys fight for one set; each entry says in all its fields whose it is. A torn
     /// copy would show two owners.
     #[test]
@@ -453,13 +485,13 @@ mod tests {
                 .map(|t| {
                     scope.spawn(move || {
                         let mut found = 0;
-                        for i in 0..200_000_u64 {
+                        for i in 0..1_000_000_u64 {
                             let n = (i * 7 + t) % 6 + 1;
                             // Each write differs in all fields, also among writes of one key.
                             let stamp = (i * 4 + t) as u16;
                             let mut e = Entry {
                                 contact: u64::from(stamp),
-                                at: (i / 16) as u32,
+                                at: i as u32,
                                 flags: stamp,
                                 ..Entry::default()
                             };
@@ -473,6 +505,7 @@ mod tests {
                                 assert_eq!(e.contact, u64::from(e.flags));
                                 assert_eq!(e.peer().port, u32::from(e.flags));
                                 assert_eq!(e.advertised().port, u32::from(e.flags));
+                                assert_eq!((e.at << 2) as u16, e.flags & !3);
                             }
                         }
                         found

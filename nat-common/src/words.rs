@@ -8,6 +8,9 @@
 /// Only implement it for such types.
 pub unsafe trait Words: Copy {}
 
+// SAFETY: they are words.
+unsafe impl<const N: usize> Words for [u64; N] {}
+
 /// Makes all of it zero.
 ///
 /// # Safety
@@ -37,9 +40,9 @@ pub unsafe fn copy<T: Words>(from: *const T, to: *mut T) {
 /// Copies the first words.
 ///
 /// # Safety
-/// As for [`copy`], and both must begin with so many words of which every pattern is a value.
+/// As for [`copy`], and every pattern of so many words must be one of `T`.
 #[inline(always)]
-pub unsafe fn copy_first<const WORDS: usize, F, T>(from: *const F, to: *mut T) {
+pub unsafe fn copy_first<const WORDS: usize, F: Words, T: Words>(from: *const F, to: *mut T) {
     const { assert!(size_of::<F>() >= WORDS * 8 && size_of::<T>() >= WORDS * 8) };
     for word in 0..WORDS {
         // SAFETY: as above.

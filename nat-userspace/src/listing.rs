@@ -8,7 +8,7 @@ use std::{
 use anyhow::Result;
 use aya::maps::{Array, MapData};
 use nat_common::{
-    abi::{Binding, ContactKey, DialogKey, Endpoint, Entry, SECOND, Set, Slot, flag, ticks},
+    abi::{Binding, ContactKey, DialogKey, Endpoint, Entry, SECOND, Set, Slot, WAYS, flag, ticks},
     engine::TRANSACTION_LIFE,
     key,
 };
@@ -306,9 +306,9 @@ fn forget_settled(pending: &mut [Set], dialogs: impl Iterator<Item = DialogKey>)
         let Some(set) = pending.get_mut(key.index as usize & mask) else {
             continue;
         };
-        for (way, slot) in set.slots().iter().enumerate() {
-            if key.is_of(slot) {
-                set.put(way, &Slot::default());
+        for way in 0..WAYS {
+            if key.is_of(set.tags[way], set.checks[way]) {
+                set.set_slot(way, &Slot::default());
             }
         }
     }
@@ -489,7 +489,7 @@ pub(crate) mod tests {
             .into_iter()
             .enumerate()
         {
-            set.put(
+            set.set_slot(
                 way,
                 &Slot {
                     entry,
