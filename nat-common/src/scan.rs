@@ -1,4 +1,4 @@
-//! The SIP scanner: one pass over the headers, eight bytes at a time.
+//! The SIP scanner: one pass over the headers, eight bytes at a time or more.
 //!
 //! It is a state machine whose every step is straight-line code and whose state lies in memory: the
 //! kernel's verifier then looks at one step, whatever loop repeats it (see [`Repeat`]). It finds

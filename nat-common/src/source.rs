@@ -1,4 +1,4 @@
-//! How the scanner reads a message: eight bytes at a time, wherever they lie.
+//! How the scanner reads a message: words of eight bytes, wherever they lie.
 
 /// Bytes that are looked at at once where something long is passed over.
 pub const WIDE: u32 = 32;

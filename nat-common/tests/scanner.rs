@@ -754,6 +754,35 @@ fn truncated_between_tokens() {
     }
 }
 
+/// What is read several words at a time may end in any of them, and at any place in it.
+#[test]
+fn ends_at_any_place() {
+    for n in 1..40 {
+        let run = "x".repeat(n);
+        for end in ["", ";ob", ";lr;x=y", "?a=b"] {
+            for host in [format!("{run}.example"), format!("h{run}:5060")] {
+                let uri = format!("{run}@{host}{end}");
+                let text = INVITE
+                    .replace(
+                        "Via: SIP/2.0/UDP ",
+                        &format!("Via: SIP/2.0/UDP {host};{run}={run};branch={run} ,SIP/2.0/UDP "),
+                    )
+                    .replace(
+                        "To: ",
+                        &format!("To: <sip:{uri}>;{run}={run};tag={run}\r\nX: "),
+                    )
+                    .replace("Contact: ", &format!("Contact: <sip:{uri}>;{run}\r\nX: "));
+                let m = scan(text.as_bytes()).unwrap_or_else(|doubt| panic!("{doubt:?}: {text}"));
+                assert_eq!(part(&text, &m, Field::Contact), uri);
+                assert_eq!(part(&text, &m, Field::ToUri), format!("{run}@{host}"));
+                assert_eq!(part(&text, &m, Field::ToTag), run);
+                assert_eq!(part(&text, &m, Field::Branch), run);
+                assert_eq!(m.vias, 2);
+            }
+        }
+    }
+}
+
 /// Headers that do not matter may be of any length and shape, at any alignment.
 #[test]
 fn found_at_any_place() {

@@ -120,6 +120,7 @@ extern "C" fn place_contact(direction: u32, uri: u64, aor: u64, now: u64) -> u32
     engine::place_contact(&env, &ContactKey { uri, aor }).into()
 }
 
+/// A function of its own: it is called for dialogs and for contacts, and there is little room on the stack.
 #[inline(never)]
 fn copy(message: &Text, span: Span, draft: &mut Binding) {
     let start = u32::from(span.start);

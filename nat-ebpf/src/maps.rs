@@ -21,6 +21,10 @@ use nat_common::words;
 use crate::packet::Datagram;
 use crate::text::Text;
 
+/// A process could map it. None does; but its values then begin at a page, and so each at a cache line, and not somewhere in
+/// one.
+const ALIGNED: u32 = BPF_F_MMAPABLE;
+
 /// Settings of the agent.
 #[map]
 static CONFIG: Array<Config> = Array::with_max_entries(1, 0);
@@ -41,23 +45,23 @@ pub(crate) static CONTACTS: HashMap<ContactKey, Binding> =
 
 /// Transactions that terminals opened.
 #[map]
-pub(crate) static INBOUND: Array<Set> = Array::with_max_entries(16_384, BPF_F_MMAPABLE);
+pub(crate) static INBOUND: Array<Set> = Array::with_max_entries(16_384, ALIGNED);
 
 /// Transactions that the PBX opened.
 #[map]
-pub(crate) static OUTBOUND: Array<Set> = Array::with_max_entries(16_384, BPF_F_MMAPABLE);
+pub(crate) static OUTBOUND: Array<Set> = Array::with_max_entries(16_384, ALIGNED);
 
 /// Dialog ends that the PBX has not accepted yet.
 #[map]
-pub(crate) static PENDING: Array<Set> = Array::with_max_entries(4096, BPF_F_MMAPABLE);
+pub(crate) static PENDING: Array<Set> = Array::with_max_entries(4096, ALIGNED);
 
 /// Learned addresses, and whether they answer.
 #[map]
-pub(crate) static PEERS: Array<Set> = Array::with_max_entries(4096, BPF_F_MMAPABLE);
+pub(crate) static PEERS: Array<Set> = Array::with_max_entries(4096, ALIGNED);
 
 /// Datagrams that the PBX sends in fragments.
 #[map]
-pub(crate) static FRAGMENTS: Array<Set> = Array::with_max_entries(1024, BPF_F_MMAPABLE);
+pub(crate) static FRAGMENTS: Array<Set> = Array::with_max_entries(1024, ALIGNED);
 
 /// Addresses and subnets of this host.
 #[map]
@@ -65,11 +69,11 @@ static ADDRESSES: LpmTrie<[u64; 2], u32> = LpmTrie::with_max_entries(4096, 0);
 
 /// What sources of STUN requests may still send.
 #[map]
-pub(crate) static BUCKETS: Array<Buckets> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+pub(crate) static BUCKETS: Array<Buckets> = Array::with_max_entries(1, ALIGNED);
 
 /// Where STUN requests come from.
 #[map]
-pub(crate) static STUN: Array<Set> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+pub(crate) static STUN: Array<Set> = Array::with_max_entries(1, ALIGNED);
 
 /// What was decided, the oldest overwritten.
 #[map]

@@ -63,8 +63,8 @@ pub(crate) fn measure(part: &mut Part, feed: &mut Feed) -> Result<()> {
         ..Sizes::default()
     };
     let mut path = Loader::new(&feed::sipnat()?).sizes(sizes).load()?;
-    let known = 1 << 10;
-    program::fill(feed, &mut path, known)?;
+    let picks = 1 << 10;
+    program::fill(feed, &mut path, picks)?;
     let shape = Shape {
         length: 590,
         wanted_last: false,
@@ -84,7 +84,7 @@ pub(crate) fn measure(part: &mut Part, feed: &mut Feed) -> Result<()> {
         added[RULES.len()].push(router.with_ingress(feed, &mut path)? - alone);
 
         feed.load_templates(&reinvites)?;
-        feed.pick_among(known);
+        feed.pick_among(picks);
         let alone = router.with_rules(feed, &[])?;
         added[RULES.len() + 1].push(router.with_egress(feed, &mut path)? - alone);
     }

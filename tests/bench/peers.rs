@@ -32,14 +32,14 @@ pub(crate) fn bench() -> Result<Part> {
         ..Sizes::default()
     };
     let mut path = Loader::new(&feed::sipnat()?).sizes(sizes).load()?;
-    let known = 1 << 10;
-    program::fill(&mut feed, &mut path, known)?;
+    let picks = 1 << 10;
+    program::fill(&mut feed, &mut path, picks)?;
     let mut sipnat = 0.0;
     for case in [
         program::invites("64k slots", 590, false),
         program::reinvites("64k slots"),
     ] {
-        let figure = case.measure(&mut feed, &mut path, known)?;
+        let figure = case.measure(&mut feed, &mut path, picks)?;
         sipnat += figure.median();
         part.add(figure);
     }

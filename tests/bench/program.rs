@@ -90,11 +90,11 @@ pub(crate) fn bench() -> Result<Part> {
         ));
     }
 
-    let bindings = 1 << 10;
-    fill(&mut feed, &mut path, bindings)?;
+    let picks = 1 << 10;
+    let bindings = fill(&mut feed, &mut path, picks)?;
     let hot = format!("64k slots, {bindings} bindings");
     for case in cases(&hot, Size::Hot) {
-        part.add(case.measure(&mut feed, &mut path, bindings)?);
+        part.add(case.measure(&mut feed, &mut path, picks)?);
     }
     drop(path);
 
@@ -111,11 +111,11 @@ pub(crate) fn bench() -> Result<Part> {
     drop(path);
 
     let mut path = Loader::new(&object).sizes(sizes(1 << 20, 1 << 20)).load()?;
-    let bindings = 1 << 20;
-    fill(&mut feed, &mut path, bindings)?;
+    let picks = 1 << 20;
+    let bindings = fill(&mut feed, &mut path, picks)?;
     let cold = format!("1M slots, {bindings} bindings");
     for case in cases(&cold, Size::Cold) {
-        part.add(case.measure(&mut feed, &mut path, bindings)?);
+        part.add(case.measure(&mut feed, &mut path, picks)?);
     }
     Ok(part)
 }
@@ -357,7 +357,7 @@ fn tcp(random: &mut Random) -> Template {
 }
 
 /// Calls of so many terminals, taken by the PBX: the programs make the bindings themselves. How many there are.
-pub(crate) fn fill(feed: &mut Feed, path: &mut DataPath, count: u32) -> Result<usize> {
+pub(crate) fn fill(feed: &mut Feed, path: &mut DataPath, count: u32) -> Result<u32> {
     /// So few that what is not accepted yet is seldom pushed out.
     const CHUNK: u32 = 1024;
     let (call, accepted) = (
@@ -379,7 +379,7 @@ pub(crate) fn fill(feed: &mut Feed, path: &mut DataPath, count: u32) -> Result<u
         made * 1000 >= u64::from(count) * 999,
         "only {made} of {count} calls made a binding"
     );
-    Ok(made as usize)
+    Ok(made as u32)
 }
 
 impl Case {

@@ -71,7 +71,7 @@ fn with(part: &mut Part, feed: &mut Feed, netns: &Netns, count: u32) -> Result<(
     let (map_before, slab_before) = (map_memory(&path)?, slab()?);
     let made = program::fill(feed, &mut path, count)?;
     let (map, slab) = (map_memory(&path)? - map_before, slab()? - slab_before);
-    let each = |bytes: i64| bytes as f64 / f64::from(count);
+    let each = |bytes: i64| bytes as f64 / f64::from(made);
     part.add(goal(
         Figure::new(format!("map memory a binding, {many}"), each(map), "bytes").ratio(
             each(map) / size_of::<Binding>() as f64,
@@ -126,7 +126,7 @@ fn with(part: &mut Part, feed: &mut Feed, netns: &Netns, count: u32) -> Result<(
 
     let list = list(netns, &mut path)?;
     ensure!(
-        list.rows >= made,
+        list.rows >= made as usize,
         "{} of {made} bindings are listed",
         list.rows
     );
@@ -153,7 +153,7 @@ fn with(part: &mut Part, feed: &mut Feed, netns: &Netns, count: u32) -> Result<(
         (
             "all expired",
             clock::now() + 24 * 3600 * SECOND,
-            count as usize..=usize::MAX,
+            made as usize..=usize::MAX,
         ),
     ] {
         let start = Instant::now();
@@ -161,7 +161,7 @@ fn with(part: &mut Part, feed: &mut Feed, netns: &Netns, count: u32) -> Result<(
         let time = start.elapsed();
         ensure!(
             expired.contains(&removed),
-            "{what}: {removed} of {count} removed"
+            "{what}: {removed} of {made} removed"
         );
         part.add(Figure::new(
             format!("a sweep, {what}, {many}"),

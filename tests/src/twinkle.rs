@@ -64,8 +64,12 @@ impl Twinkle {
     /// Waits until the PBX has accepted its registration and it answers calls. Before, it turns a call down or lets it
     /// ring for ever.
     pub fn wait_ready(&mut self, limit: Duration) -> Result<()> {
-        self.wait_for("registration succeeded", limit)?;
-        self.wait_for("Auto answer enabled.", limit)
+        let signs = ["registration succeeded", "Auto answer enabled."];
+        self.process
+            .wait_until(&format!("lines {signs:?}"), limit, |process| {
+                let output = process.output();
+                signs.iter().all(|sign| output.contains(sign))
+            })
     }
 
     /// Calls `uri`.

@@ -1,5 +1,9 @@
 //! What the verifier and the programs bear.
 
+use std::mem::offset_of;
+
+use aya::maps::IterableMap as _;
+use nat_common::abi::Set;
 use nat_userspace::loader::Loops;
 use nat_userspace::preflight::Kernel;
 
@@ -27,6 +31,30 @@ fn the_faster_loop_is_taken() {
     } else {
         println!("{kernel} takes {}", loops()[0].name());
     }
+}
+
+/// What is asked of a set lies in one cache line only if the sets begin with one.
+#[test]
+fn sets_begin_with_a_cache_line() {
+    /// `BPF_F_MMAPABLE` of linux/bpf.h: the values of such an array begin at a page.
+    const MMAPABLE: u32 = 1 << 10;
+    const LINE: usize = 64;
+    let path = Path::new();
+    let tables = &path.0.tables;
+    for table in [
+        &tables.inbound,
+        &tables.outbound,
+        &tables.pending,
+        &tables.peers,
+        &tables.fragments,
+        &tables.stun,
+    ] {
+        let info = table.map().info().expect("map info");
+        let name = info.name_as_str().unwrap_or_default().to_owned();
+        assert_ne!(info.map_flags() & MMAPABLE, 0, "{name}");
+        assert_eq!(info.value_size() as usize % LINE, 0, "{name}");
+    }
+    assert_eq!(offset_of!(Set, contents), LINE);
 }
 
 fn verified_with(loops: Loops) {
