@@ -5,7 +5,6 @@ use aya_ebpf::helpers::generated::{bpf_csum_diff, bpf_redirect_neigh};
 use aya_ebpf::programs::TcContext;
 use nat_common::abi::Endpoint;
 use nat_common::counter::Counter;
-use network_types::udp::UdpHdr;
 
 use crate::maps::count;
 use crate::packet::{Datagram, part};
@@ -53,20 +52,45 @@ pub(crate) fn was_rerouted(ctx: &TcContext) -> bool {
 #[inline(never)]
 pub(crate) fn apply(ctx: &TcContext, datagram: &Datagram, to: &Endpoint) -> Redirected {
     let old = &datagram.destination;
-    let ports = if datagram.part == part::LATER {
-        0
-    } else {
-        UdpHdr::LEN as u32
-    };
-    // After this the headers are linear and this packet's own, so what follows does not fail.
-    if ctx.pull_data(datagram.udp + ports).is_err() {
-        return Redirected::Refused;
-    }
     let moved = old.addr[1] != to.addr[1] || old.addr[0] != to.addr[0];
-    if moved && !address(ctx, datagram, to) {
+    let later = datagram.part == part::LATER;
+    let other_port = !later && old.port != to.port;
+    let difference = if moved { difference(old, to) } else { 0 };
+
+    // Whoever writes first makes the packet linear and its own up to there, and so all that is before that. Of what is written
+    // the UDP checksum comes last: once it is, nothing fails.
+    let mut failure = Redirected::Refused;
+    if later {
+        // It has no UDP header.
+        if ctx.pull_data(datagram.udp).is_err() {
+            return failure;
+        }
+    } else {
+        let check = datagram.udp as usize + UDP_CHECK;
+        if other_port {
+            let flags = u64::from(BPF_F_MARK_MANGLED_0) | size_of::<u16>() as u64;
+            let ports = [old, to].map(|endpoint| u64::from((endpoint.port as u16).to_be()));
+            if ctx
+                .l4_csum_replace(check, ports[0], ports[1], flags)
+                .is_err()
+            {
+                return failure;
+            }
+            failure = Redirected::Broken;
+        }
+        // The address is part of the checksum's pseudo-header; the flag keeps a partial checksum, which the NIC will complete,
+        // right as well.
+        let flags = u64::from(BPF_F_PSEUDO_HDR | BPF_F_MARK_MANGLED_0);
+        if moved && ctx.l4_csum_replace(check, 0, difference, flags).is_err() {
+            return failure;
+        }
+    }
+    if moved && !address(ctx, datagram, to, difference) {
         return Redirected::Broken;
     }
-    if datagram.part != part::LATER && old.port != to.port && !port(ctx, datagram, to) {
+    let port = (to.port as u16).to_be();
+    let place = datagram.udp as usize + UDP_DESTINATION;
+    if other_port && ctx.store(place, &port, 0).is_err() {
         return Redirected::Broken;
     }
     if !moved {
@@ -91,53 +115,25 @@ pub(crate) fn apply(ctx: &TcContext, datagram: &Datagram, to: &Endpoint) -> Redi
     Redirected::Rerouted
 }
 
-/// Writes the address, and what depends on it.
+/// What changes in a checksum if the address does. An IPv4-mapped address and another differ by as much as the addresses
+/// themselves.
 #[inline(always)]
-fn address(ctx: &TcContext, datagram: &Datagram, to: &Endpoint) -> bool {
+fn difference(old: &Endpoint, to: &Endpoint) -> u64 {
     const BYTES: u32 = size_of::<[u64; 2]>() as u32;
-    let old = &datagram.destination;
-    // An IPv4-mapped address and another differ by as much as the addresses themselves.
-    //
+    let [old, to] = [old, to].map(|endpoint| endpoint.addr.as_ptr().cast_mut().cast());
     // SAFETY: two valid arrays of that size.
-    let difference = unsafe {
-        bpf_csum_diff(
-            old.addr.as_ptr().cast_mut().cast(),
-            BYTES,
-            to.addr.as_ptr().cast_mut().cast(),
-            BYTES,
-            0,
-        )
-    } as u64;
-    if datagram.part != part::LATER {
-        // The address is part of the UDP checksum's pseudo-header; the flag keeps a partial checksum,
-        // which the NIC will complete, right as well.
-        let flags = u64::from(BPF_F_PSEUDO_HDR | BPF_F_MARK_MANGLED_0);
-        let check = datagram.udp as usize + UDP_CHECK;
-        if ctx.l4_csum_replace(check, 0, difference, flags).is_err() {
-            return false;
-        }
-    }
-    if to.is_v4() {
-        let check = (datagram.ip + V4_CHECK) as usize;
-        let address = u32::from_ne_bytes(to.as_v4());
-        ctx.l3_csum_replace(check, 0, difference, 0).is_ok()
-            && ctx
-                .store((datagram.ip + V4_DESTINATION) as usize, &address, 0)
-                .is_ok()
-    } else {
-        ctx.store((datagram.ip + V6_DESTINATION) as usize, &to.addr, 0)
-            .is_ok()
-    }
+    unsafe { bpf_csum_diff(old, BYTES, to, BYTES, 0) as u64 }
 }
 
-/// Writes the port, and what depends on it.
+/// Writes the address, and the checksum of the IPv4 header.
 #[inline(always)]
-fn port(ctx: &TcContext, datagram: &Datagram, to: &Endpoint) -> bool {
-    let udp = datagram.udp as usize;
-    let old = (datagram.destination.port as u16).to_be();
-    let new = (to.port as u16).to_be();
-    let flags = u64::from(BPF_F_MARK_MANGLED_0) | size_of::<u16>() as u64;
-    ctx.l4_csum_replace(udp + UDP_CHECK, u64::from(old), u64::from(new), flags)
-        .is_ok()
-        && ctx.store(udp + UDP_DESTINATION, &new, 0).is_ok()
+fn address(ctx: &TcContext, datagram: &Datagram, to: &Endpoint, difference: u64) -> bool {
+    if !to.is_v4() {
+        let place = (datagram.ip + V6_DESTINATION) as usize;
+        return ctx.store(place, &to.addr, 0).is_ok();
+    }
+    let check = (datagram.ip + V4_CHECK) as usize;
+    let place = (datagram.ip + V4_DESTINATION) as usize;
+    let address = u32::from_ne_bytes(to.as_v4());
+    ctx.l3_csum_replace(check, 0, difference, 0).is_ok() && ctx.store(place, &address, 0).is_ok()
 }
