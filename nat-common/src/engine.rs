@@ -176,8 +176,8 @@ pub fn egress<E: Text>(env: &E, m: &Message, to: &mut Endpoint) -> Counter {
     counter
 }
 
-/// Hashes what is looked up or noted of a message, all at once, but for what [`live_contact`] wants: seldom does it come to
-/// that. The hash of the Call-ID.
+/// Hashes what is looked up or noted of a message, all at once, but for what [`identify_contact`] does: seldom does it come
+/// to that. The hash of the Call-ID.
 #[inline(always)]
 fn identify<E: Text>(env: &E, m: &Message, direction: Direction) -> u64 {
     let request = m.status == 0;
@@ -947,8 +947,7 @@ fn aim<E: Text>(
         {
             return (counter, 0);
         }
-        // Here and not there, or the calls are too many for the stack before 6.9.
-        env.digest(m, Field::RequestUri.bit() | Field::ToUri.bit());
+        identify_contact(env, m);
         found = live_contact(env);
     }
     let Some(found) = found else {
@@ -1046,6 +1045,13 @@ fn dialog_end<E: Text>(env: &E, m: &Message, call: u64) -> Option<NonNull<Bindin
         return live_dialog(env, &key);
     }
     found
+}
+
+/// Hashes what names the contact that a request is meant for. A function of its own, or the kernel's stack is too small before
+/// 6.9.
+#[inline(never)]
+fn identify_contact<E: Text>(env: &E, m: &Message) {
+    env.digest(m, Field::RequestUri.bit() | Field::ToUri.bit());
 }
 
 /// A contact by Request-URI and the address-of-record in To, else by Request-URI alone, and a copy of it in the
