@@ -176,8 +176,8 @@ pub fn egress<E: Text>(env: &E, m: &Message, to: &mut Endpoint) -> Counter {
     counter
 }
 
-/// Hashes what is looked up or noted of a message, all at once, but for what [`identify_contact`] does: seldom does it come
-/// to that. The hash of the Call-ID.
+/// Hashes what is looked up or noted of a message, all at once, but for what [`live_contact`] wants: seldom does it come to
+/// that. The hash of the Call-ID.
 #[inline(always)]
 fn identify<E: Text>(env: &E, m: &Message, direction: Direction) -> u64 {
     let request = m.status == 0;
@@ -192,8 +192,19 @@ fn identify<E: Text>(env: &E, m: &Message, direction: Direction) -> u64 {
         }
         (Direction::Out, false) => Field::FromTag.bit(),
     };
-    env.digest(m, Field::CallId.bit() | Field::Branch.bit() | more);
+    let parts = Field::CallId.bit() | Field::Branch.bit() | more;
+    match direction {
+        Direction::In => env.digest(m, parts),
+        Direction::Out => digest_apart(env, m, parts),
+    }
     env.hash(Field::CallId as usize)
+}
+
+/// [`Text::digest`] in a function of its own. What the PBX sends comes by here up to twice, and needs most of the stack that
+/// there is before 6.9.
+#[inline(never)]
+fn digest_apart<E: Text>(env: &E, m: &Message, parts: u32) {
+    env.digest(m, parts);
 }
 
 #[inline(always)]
@@ -947,7 +958,7 @@ fn aim<E: Text>(
         {
             return (counter, 0);
         }
-        identify_contact(env, m);
+        digest_apart(env, m, Field::RequestUri.bit() | Field::ToUri.bit());
         found = live_contact(env);
     }
     let Some(found) = found else {
@@ -1045,13 +1056,6 @@ fn dialog_end<E: Text>(env: &E, m: &Message, call: u64) -> Option<NonNull<Bindin
         return live_dialog(env, &key);
     }
     found
-}
-
-/// Hashes what names the contact that a request is meant for. A function of its own, or the kernel's stack is too small before
-/// 6.9.
-#[inline(never)]
-fn identify_contact<E: Text>(env: &E, m: &Message) {
-    env.digest(m, Field::RequestUri.bit() | Field::ToUri.bit());
 }
 
 /// A contact by Request-URI and the address-of-record in To, else by Request-URI alone, and a copy of it in the
