@@ -31,10 +31,8 @@ pub unsafe fn zero<T: Words>(to: *mut T) {
 #[inline(always)]
 pub unsafe fn copy<T: Words>(from: *const T, to: *mut T) {
     const { assert!(size_of::<T>().is_multiple_of(8)) };
-    for word in 0..size_of::<T>() / 8 {
-        // SAFETY: within both values, by the caller's promise and the assertion.
-        unsafe { copy_word(from, to, word) };
-    }
+    // SAFETY: within both values, by the caller's promise and the assertion.
+    unsafe { copy_words(from, to, size_of::<T>() / 8) };
 }
 
 /// Copies the first words.
@@ -44,19 +42,19 @@ pub unsafe fn copy<T: Words>(from: *const T, to: *mut T) {
 #[inline(always)]
 pub unsafe fn copy_first<const WORDS: usize, F: Words, T: Words>(from: *const F, to: *mut T) {
     const { assert!(size_of::<F>() >= WORDS * 8 && size_of::<T>() >= WORDS * 8) };
-    for word in 0..WORDS {
-        // SAFETY: as above.
-        unsafe { copy_word(from, to, word) };
-    }
+    // SAFETY: as above.
+    unsafe { copy_words(from, to, WORDS) };
 }
 
 #[inline(always)]
-unsafe fn copy_word<F, T>(from: *const F, to: *mut T, word: usize) {
+unsafe fn copy_words<F, T>(from: *const F, to: *mut T, words: usize) {
     const { assert!(align_of::<F>() == 8 && align_of::<T>() == 8) };
-    // SAFETY: by the caller's promise.
-    unsafe {
-        to.cast::<u64>()
-            .add(word)
-            .write_volatile(from.cast::<u64>().add(word).read_volatile());
-    };
+    for word in 0..words {
+        // SAFETY: by the caller's promise.
+        unsafe {
+            to.cast::<u64>()
+                .add(word)
+                .write_volatile(from.cast::<u64>().add(word).read_volatile());
+        };
+    }
 }

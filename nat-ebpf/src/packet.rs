@@ -228,45 +228,52 @@ impl<C> Clone for Frame<C> {
 
 impl<C> Copy for Frame<C> {}
 
+/// The pointer in a field of a context. The field has 32 bits, which the verifier turns into a pointer; a compiler that sees
+/// the load may cut the pointer off to 32 bits again.
+macro_rules! pointer {
+    ($context:expr, $field:expr) => {{
+        let pointer: usize;
+        // SAFETY: the kernel gives a valid context, of which this only reads. It may be taken to touch memory, so it is
+        // done where it stands.
+        unsafe {
+            asm!(
+                "{pointer} = *(u32 *)({context} + {field})",
+                context = in(reg) $context,
+                field = const $field,
+                pointer = out(reg) pointer,
+                options(nostack),
+            );
+        }
+        pointer
+    }};
+}
+
 /// What the kernel tells a program of a frame.
 pub(crate) trait Context: Sized {
+    /// The field that says where it begins.
+    const DATA: usize;
+    /// The field that says where that of it ends that is in one piece.
+    const END: usize;
+
     /// Where it begins.
-    fn data(context: *const Self) -> usize;
+    #[inline(always)]
+    fn data(context: *const Self) -> usize {
+        pointer!(context, Self::DATA)
+    }
+
     /// Where that of it ends that is in one piece.
-    fn end(context: *const Self) -> usize;
+    #[inline(always)]
+    fn end(context: *const Self) -> usize {
+        pointer!(context, Self::END)
+    }
+
     /// Bytes in all.
     fn total(context: *const Self) -> u32;
 }
 
-/// The pointer in a field of the context. The field has 32 bits, which the verifier turns into a pointer; a compiler that sees
-/// the load may cut the pointer off to 32 bits again.
-#[inline(always)]
-fn pointer<const FIELD: usize, C: Context>(context: *const C) -> usize {
-    let pointer;
-    // SAFETY: the kernel gives a valid context, of which this only reads. It may be taken to touch memory, so it is
-    // done where it stands.
-    unsafe {
-        asm!(
-            "{pointer} = *(u32 *)({context} + {field})",
-            context = in(reg) context,
-            field = const FIELD,
-            pointer = out(reg) pointer,
-            options(nostack),
-        );
-    }
-    pointer
-}
-
 impl Context for xdp_md {
-    #[inline(always)]
-    fn data(context: *const Self) -> usize {
-        pointer::<{ offset_of!(Self, data) }, _>(context)
-    }
-
-    #[inline(always)]
-    fn end(context: *const Self) -> usize {
-        pointer::<{ offset_of!(Self, data_end) }, _>(context)
-    }
+    const DATA: usize = offset_of!(Self, data);
+    const END: usize = offset_of!(Self, data_end);
 
     #[inline(always)]
     fn total(context: *const Self) -> u32 {
@@ -276,15 +283,8 @@ impl Context for xdp_md {
 }
 
 impl Context for __sk_buff {
-    #[inline(always)]
-    fn data(context: *const Self) -> usize {
-        pointer::<{ offset_of!(Self, data) }, _>(context)
-    }
-
-    #[inline(always)]
-    fn end(context: *const Self) -> usize {
-        pointer::<{ offset_of!(Self, data_end) }, _>(context)
-    }
+    const DATA: usize = offset_of!(Self, data);
+    const END: usize = offset_of!(Self, data_end);
 
     #[inline(always)]
     fn total(context: *const Self) -> u32 {

@@ -25,7 +25,17 @@ pub(crate) struct Text {
     /// How much of it has been copied.
     at: u32,
     /// The room, and what is too much of a chunk at its very end.
-    bytes: [u8; ROOM + CHUNK as usize],
+    bytes: Bytes,
+}
+
+type Bytes = [u8; ROOM + CHUNK as usize];
+
+/// Where the byte at `at` is; there is room for a chunk.
+#[inline(always)]
+fn place(bytes: *const Bytes, at: u32) -> *const u8 {
+    bytes
+        .cast::<u8>()
+        .wrapping_add(bounded::<ROOM>(at as usize))
 }
 
 impl Text {
@@ -65,12 +75,7 @@ impl Text {
         let Some(from) = payload.piece::<{ CHUNK as usize }>(at) else {
             return false;
         };
-        // SAFETY: in the room.
-        let to = unsafe {
-            (&raw mut self.bytes)
-                .cast::<u8>()
-                .add(bounded::<ROOM>(at as usize))
-        };
+        let to = place(&raw mut self.bytes, at);
         macro_rules! copy {
             ($($word:literal)*) => {
                 // SAFETY: both are `CHUNK` bytes. In assembly, since BPF may read and write at any alignment, and the
@@ -102,7 +107,7 @@ impl Text {
         unsafe {
             asm!(
                 "*(u64 *)({to} + 0) = {word}",
-                to = in(reg) (&raw mut self.bytes).cast::<u8>().add(bounded::<ROOM>(at as usize)),
+                to = in(reg) place(&raw mut self.bytes, at),
                 word = in(reg) word,
                 options(nostack),
             );
@@ -118,7 +123,7 @@ impl Source for Text {
         unsafe {
             asm!(
                 "{word} = *(u64 *)({from} + 0)",
-                from = in(reg) (&raw const self.bytes).cast::<u8>().add(bounded::<ROOM>(at as usize)),
+                from = in(reg) place(&raw const self.bytes, at),
                 word = out(reg) word,
                 options(readonly, pure, nostack),
             );
@@ -136,7 +141,7 @@ impl Source for Text {
                 "{second} = *(u64 *)({from} + 8)",
                 "{third} = *(u64 *)({from} + 16)",
                 "{fourth} = *(u64 *)({from} + 24)",
-                from = in(reg) (&raw const self.bytes).cast::<u8>().add(bounded::<ROOM>(at as usize)),
+                from = in(reg) place(&raw const self.bytes, at),
                 first = out(reg) first,
                 second = out(reg) second,
                 third = out(reg) third,
