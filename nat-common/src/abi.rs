@@ -492,8 +492,6 @@ pub struct Set {
 pub struct Slot {
     /// See [`Set::tags`].
     pub tag: u64,
-    /// See [`Set::checks`].
-    pub check: u32,
     /// The content.
     pub entry: Entry,
 }
@@ -512,20 +510,9 @@ impl Set {
             unsafe { words::copy_first::<CONTENT_WORDS, _, _>(content, &raw mut entry) };
             Slot {
                 tag: self.tags[way],
-                check: self.checks[way],
                 entry,
             }
         })
-    }
-
-    /// Changes a slot of a copy.
-    pub fn set_slot(&mut self, way: usize, slot: &Slot) {
-        self.tags[way] = slot.tag;
-        self.checks[way] = slot.check;
-        self.ats[way] = slot.entry.at;
-        let content = &raw mut self.contents[way];
-        // SAFETY: as above.
-        unsafe { words::copy_first::<CONTENT_WORDS, _, _>(&raw const slot.entry, content) };
     }
 }
 

@@ -452,19 +452,22 @@ mod tests {
     /// Two CPUs that note a new key at once may both find room for it: then all agree on one of the two.
     #[test]
     fn of_two_with_one_key_one_counts() {
-        let s = One::new();
-        s.note(&key(1), entry(1, 1), 100);
-        // SAFETY: the cell is valid, and nobody else has it.
-        let set = unsafe { &mut *s.0.get() };
-        let [_, _, _, last] = set.slots();
-        assert_eq!(last.entry.peer().port, 1);
+        // The last way is the first to be taken.
+        let set_with = |port| {
+            let s = One::new();
+            s.note(&key(1), entry(port, 1), 100);
+            s.0.into_inner()
+        };
+        let mut set = set_with(1);
         for way in [0, 2] {
-            let mut other = last;
-            other
-                .entry
-                .set_peer(&Endpoint::v4([1, 2, 3, 4], way as u16 + 2));
-            set.set_slot(way, &other);
+            let other = set_with(way as u16 + 2);
+            set.tags[way] = other.tags[3];
+            set.checks[way] = other.checks[3];
+            set.ats[way] = other.ats[3];
+            set.contents[way] = other.contents[3];
         }
+        let s = One(UnsafeCell::new(set));
+        assert_eq!(set.slots().map(|slot| slot.entry.peer().port), [2, 0, 4, 1]);
         assert_eq!(s.find(&key(1)).unwrap().peer().port, 2);
         assert_eq!(s.note(&key(1), entry(2, 2), 100), Noted::Same);
         assert!(s.amend(&key(1), 8));

@@ -308,7 +308,7 @@ fn forget_settled(pending: &mut [Set], dialogs: impl Iterator<Item = DialogKey>)
         };
         for way in 0..WAYS {
             if key.is_of(set.tags[way], set.checks[way]) {
-                set.set_slot(way, &Slot::default());
+                set.tags[way] = 0;
             }
         }
     }
@@ -341,6 +341,8 @@ pub(crate) fn live(table: &Array<MapData, Set>) -> Result<usize> {
 #[cfg(test)]
 pub(crate) mod tests {
     use std::iter;
+
+    use nat_common::slots::{Noted, SlotKey, Slots};
 
     use super::*;
 
@@ -448,6 +450,13 @@ pub(crate) mod tests {
         assert_eq!(rows(&[(key(7, 9), b), (key(0, 9), old_mark)]).len(), 1);
     }
 
+    fn note(set: &mut Set, key: &SlotKey, entry: &Entry) {
+        let mut copy = Entry::default();
+        // SAFETY: a reference.
+        let noted = unsafe { Slots::new(set, &mut copy) }.note(key, entry, 1);
+        assert_eq!(noted, Noted::New);
+    }
+
     #[test]
     fn what_is_settled_is_not_pending() {
         let dialog = DialogKey {
@@ -457,14 +466,11 @@ pub(crate) mod tests {
         let mut set = Set::default();
         let mut slots = [set, set];
         let key = key::pending(dialog.call, dialog.tag);
-        let mut copy = Entry::default();
-        // SAFETY: the set outlives this use, and nothing else refers to it.
-        let mut table = unsafe { nat_common::slots::Slots::new(&raw mut set, &mut copy) };
         let entry = Entry {
             at: ticks(NOW),
             ..Entry::default()
         };
-        table.note(&key, &entry, 1);
+        note(&mut set, &key, &entry);
         slots[key.index as usize & 1] = set;
         assert_eq!(young(&slots, ticks(NOW)).count(), 1);
         let other = DialogKey { tag: 1, ..dialog };
@@ -485,17 +491,8 @@ pub(crate) mod tests {
         assert!(!asks_for_a_contact(&register(0, flag::DIRECT)));
         assert!(!asks_for_a_contact(&register(7, flag::REMOVE)));
         let mut set = Set::default();
-        for (way, entry) in [register(8, flag::REMOVE), register(9, 0)]
-            .into_iter()
-            .enumerate()
-        {
-            set.set_slot(
-                way,
-                &Slot {
-                    entry,
-                    ..Slot::default()
-                },
-            );
+        for entry in [register(8, flag::REMOVE), register(9, 0)] {
+            note(&mut set, &SlotKey::of(entry.contact << 8), &entry);
         }
         let contacts = HashMap::from([(key(7, 1), binding("a@b"))]);
         let settled = settled_contacts(&contacts, &[set]);
