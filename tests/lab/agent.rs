@@ -13,6 +13,7 @@ use anyhow::{Context as _, Result, ensure};
 use aya::programs::loaded_programs;
 use nat_common::abi::{Binding, DialogKey, Endpoint, SECOND, flag};
 use nat_tests::{
+    loops::{HAS_MAY_GOTO, TAKES_MAY_GOTO},
     netns::{Netns, NetnsFamily},
     process::Process,
     sipnat,
@@ -166,14 +167,12 @@ fn tc() -> Result<&'static str> {
     })
 }
 
-/// How the programs may loop on this kernel: some have `may_goto`, and a verifier that may get lost in it.
+/// How the programs may loop on this kernel.
 fn loops() -> Result<&'static [&'static str]> {
-    const MAY_GOTO: Kernel = Kernel(6, 9);
-    const KNOWN_TO_LOAD: Kernel = Kernel(6, 12);
     let kernel = Kernel::running()?;
-    Ok(if kernel < MAY_GOTO {
+    Ok(if kernel < HAS_MAY_GOTO {
         &["loops by bpf_loop"]
-    } else if kernel < KNOWN_TO_LOAD {
+    } else if kernel < TAKES_MAY_GOTO {
         &["loops by bpf_loop", "loops by may_goto"]
     } else {
         &["loops by may_goto"]

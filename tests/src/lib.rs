@@ -12,6 +12,7 @@ pub mod capture;
 pub mod kamailio;
 pub mod lab;
 pub mod ladder;
+pub mod loops;
 pub mod netns;
 pub mod pbx;
 pub mod process;

@@ -4,11 +4,12 @@ use std::mem::offset_of;
 
 use aya::maps::IterableMap as _;
 use nat_common::abi::Set;
+use nat_tests::loops::{HAS_MAY_GOTO, TAKES_MAY_GOTO};
 use nat_userspace::loader::Loops;
 use nat_userspace::preflight::Kernel;
 
 use crate::frames::{ADVERTISED, INVITE, PHONE, in_dialog, inbound, outbound};
-use crate::run::{MAY_GOTO, Path, loops};
+use crate::run::{Path, loops};
 
 /// The kernel's limit is a million, which another kernel may need more of.
 #[test]
@@ -21,12 +22,10 @@ fn verified_instructions() {
 /// What the loader finds out by asking the kernel.
 #[test]
 fn the_faster_loop_is_taken() {
-    /// Nothing before it has any.
-    const NONE_BEFORE: Kernel = Kernel(6, 9);
     let kernel = Kernel::running().expect("a version");
-    if kernel >= MAY_GOTO {
+    if kernel >= TAKES_MAY_GOTO {
         assert_eq!(loops()[0], Loops::MayGoto);
-    } else if kernel < NONE_BEFORE {
+    } else if kernel < HAS_MAY_GOTO {
         assert_eq!(loops()[0], Loops::BpfLoop);
     } else {
         println!("{kernel} takes {}", loops()[0].name());

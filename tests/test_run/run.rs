@@ -14,6 +14,7 @@ use aya::{
 };
 use nat_common::abi::{Binding, Endpoint, Policy, PolicyRule, Record, Set, origin};
 use nat_common::counter::{Counter, Kind};
+use nat_tests::loops::TAKES_MAY_GOTO;
 use nat_userspace::batch;
 use nat_userspace::loader::{DataPath, Loader, Loops, Sizes};
 use nat_userspace::object;
@@ -30,9 +31,6 @@ pub(crate) const XDP_TX: u32 = 3;
 pub(crate) const TC_ACT_UNSPEC: u32 = u32::MAX;
 pub(crate) const TC_ACT_REDIRECT: u32 = 7;
 
-/// The first kernel whose verifier is known to get through the programs with `may_goto`, which came with 6.9.
-pub(crate) const MAY_GOTO: Kernel = Kernel(6, 12);
-
 /// How the programs can loop on this kernel, the faster way first.
 pub(crate) fn loops() -> &'static [Loops] {
     static LOOPS: OnceLock<&[Loops]> = OnceLock::new();
@@ -43,7 +41,7 @@ pub(crate) fn loops() -> &'static [Loops] {
             Loops::MayGoto => &[Loops::MayGoto, Loops::BpfLoop],
             Loops::BpfLoop => {
                 let kernel = Kernel::running().expect("a version");
-                println!("skipped: loops by may_goto, known to load on kernel {MAY_GOTO}; this is {kernel}");
+                println!("skipped: loops by may_goto, known to load on kernel {TAKES_MAY_GOTO}; this is {kernel}");
                 &[Loops::BpfLoop]
             }
         }
