@@ -6,10 +6,11 @@ use std::fmt::Write as _;
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
-use nat_common::abi::{Binding, DialogKey, Endpoint, Policy, SECOND, flag};
-use nat_common::counter::Counter;
+use nat_common::abi::{Binding, DialogKey, flag, Policy, SECOND};
+use nat_common::endpoint::Endpoint;
+use nat_common::abi::Counter;
 use nat_common::engine::{self, Env as _, Text as _};
-use nat_common::message::{Direction, Field, Message, Method, header};
+use nat_common::sip::message::{Direction, Field, header, Message, Method};
 
 #[path = "../../nat-common/tests/world/mod.rs"]
 mod world;

@@ -2,8 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use nat_common::demux::{Kind, kind};
-use nat_common::source::Source;
+use nat_common::datagram::{Kind, kind};
+use nat_common::bytes::Source;
 
 /// RFC 8489 5: the two most significant bits are zeros; the length counts what follows the header of 20 bytes, and
 /// its last two bits are zeros. RFC 5764 5.1.2: and the first byte is at most 3.

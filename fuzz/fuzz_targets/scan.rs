@@ -2,9 +2,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use nat_common::message::{Field, Message};
-use nat_common::scan::Scan;
-use nat_common::source::HostLoop;
+use nat_common::sip::message::{Field, Message};
+use nat_common::sip::scan::Scan;
+use nat_common::bpf::HostLoop;
 
 #[path = "../../nat-common/tests/wanted/mod.rs"]
 mod wanted;

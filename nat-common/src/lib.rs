@@ -4,18 +4,11 @@
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 pub mod abi;
-pub mod atomic;
-pub mod bucket;
-pub mod counter;
-pub mod demux;
+pub mod bpf;
+pub mod bytes;
+pub mod datagram;
+pub mod endpoint;
 pub mod engine;
-pub mod fragment;
-pub mod hash;
-pub mod key;
-pub mod message;
-pub mod scan;
-pub mod slots;
-pub mod source;
+pub mod sip;
 pub mod stun;
-pub mod swar;
-pub mod words;
+pub mod tables;

@@ -4,8 +4,8 @@ use std::fs;
 use std::panic::catch_unwind;
 use std::path::Path;
 
-use nat_common::scan::Scan;
-use nat_common::source::HostLoop;
+use nat_common::bpf::HostLoop;
+use nat_common::sip::scan::Scan;
 
 mod opinion;
 

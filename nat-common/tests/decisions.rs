@@ -1,11 +1,12 @@
 //! The decisions, row by row of the tables in ARCHITECTURE.md: a PBX, its terminals and what is learned
 //! of them, with the kernel's maps replaced by tables in memory.
 
-use nat_common::abi::{Binding, Endpoint, Policy, SECOND, flag};
-use nat_common::counter::Counter;
+use nat_common::abi::Counter;
+use nat_common::abi::{Binding, Policy, SECOND, flag};
+use nat_common::endpoint::Endpoint;
 use nat_common::engine;
-use nat_common::message::Direction;
-use nat_common::scan::Scan;
+use nat_common::sip::message::Direction;
+use nat_common::sip::scan::Scan;
 
 mod world;
 

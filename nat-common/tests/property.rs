@@ -7,10 +7,11 @@ use std::collections::HashMap;
 use std::panic::catch_unwind;
 
 use nat_common::abi::DialogKey;
-use nat_common::hash::{self, Cursor};
-use nat_common::message::{Field, MAX_CONTACTS, Message, Method};
-use nat_common::scan::Scan;
-use nat_common::source::{HostLoop, Span};
+use nat_common::bpf::HostLoop;
+use nat_common::bytes::Span;
+use nat_common::sip::message::{Field, MAX_CONTACTS, Message, Method};
+use nat_common::sip::scan::Scan;
+use nat_common::tables::hash::{self, Cursor};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -346,7 +347,7 @@ impl Model {
             prop_assert_eq!(m.contact_expires(i), *expires);
         }
         prop_assert_eq!(
-            (m.headers & nat_common::message::header::EXPIRES != 0).then_some(m.expires),
+            (m.headers & nat_common::sip::message::header::EXPIRES != 0).then_some(m.expires),
             self.expires
         );
         Ok(())

@@ -2,10 +2,10 @@
 
 use std::net::Ipv6Addr;
 
-use nat_common::abi::Endpoint;
-use nat_common::message::{Direction, Doubt, Field, Message, Method, header};
-use nat_common::scan::Scan;
-use nat_common::source::HostLoop;
+use nat_common::bpf::HostLoop;
+use nat_common::endpoint::Endpoint;
+use nat_common::sip::message::{Direction, Doubt, Field, Message, Method, header};
+use nat_common::sip::scan::Scan;
 
 fn scan(text: &[u8]) -> Result<Message, Doubt> {
     let mut scan = Scan::default();

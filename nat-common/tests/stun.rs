@@ -4,8 +4,9 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
-use nat_common::counter::Counter;
-use nat_common::source::{HostLoop, Source as _};
+use nat_common::abi::Counter;
+use nat_common::bpf::HostLoop;
+use nat_common::bytes::Source as _;
 use nat_common::stun::{Request, crc};
 use proptest::prelude::*;
 

@@ -1,7 +1,7 @@
 //! What a STUN request may be made of does not depend on which loop goes over it.
 
-use nat_common::counter::Counter;
-use nat_common::source::{HostLoop, Repeat, Step};
+use nat_common::abi::Counter;
+use nat_common::bpf::{HostLoop, Repeat, Step};
 use nat_common::stun::{MAX_ATTRIBUTES, Request};
 
 /// As that of the kernel, which leaves the limit to itself.

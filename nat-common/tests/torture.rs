@@ -2,10 +2,11 @@
 
 use std::panic::catch_unwind;
 
-use nat_common::demux::{self, Kind};
-use nat_common::message::{Doubt, Field, Message, Method};
-use nat_common::scan::Scan;
-use nat_common::source::{HostLoop, Source, Span};
+use nat_common::bpf::HostLoop;
+use nat_common::bytes::{Source, Span};
+use nat_common::datagram::{self, Kind};
+use nat_common::sip::message::{Doubt, Field, Message, Method};
+use nat_common::sip::scan::Scan;
 
 mod opinion;
 
@@ -157,7 +158,7 @@ fn what_is_read_is_what_is_said() {
         let text = message(name);
         let m = scan(&text).unwrap_or_else(|d| panic!("{name}: {d:?}"));
         assert_eq!(says(&text, &m), want, "{name}");
-        assert_eq!(demux::kind(text.len() as u32, text.word(0)), Kind::Sip, "{name}");
+        assert_eq!(datagram::kind(text.len() as u32, text.word(0)), Kind::Sip, "{name}");
     }
 }
 
@@ -188,7 +189,7 @@ fn what_is_not_read_is_in_doubt() {
     // A method may begin with any token character. No registered one does not begin with a capital letter, and
     // this one is left alone before it is scanned.
     let text = message("intmeth");
-    assert_eq!(demux::kind(text.len() as u32, text.word(0)), Kind::Other);
+    assert_eq!(datagram::kind(text.len() as u32, text.word(0)), Kind::Other);
 }
 
 /// The two tables above are all of section 3, and the notation leaves no trace.

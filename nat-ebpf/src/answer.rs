@@ -3,7 +3,7 @@
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::helpers::generated::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail};
 use aya_ebpf::programs::XdpContext;
-use nat_common::abi::Endpoint;
+use nat_common::endpoint::Endpoint;
 use nat_common::stun::reply::{Reply, checksum};
 use network_types::ip::IpProto;
 use network_types::udp::UdpHdr;

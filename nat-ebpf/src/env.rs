@@ -5,16 +5,17 @@ use core::ptr::NonNull;
 
 use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
 use aya_ebpf::maps::lpm_trie::Key;
-use nat_common::abi::{
-    Binding, Config, ContactKey, DialogKey, Endpoint, Entry, Policy, Record, TEXT_LEN,
-};
-use nat_common::counter::Counter;
+use nat_common::abi::Counter;
+use nat_common::abi::{Binding, Config, ContactKey, DialogKey, Entry, Policy, Record, TEXT_LEN};
+use nat_common::bpf::Repeat;
+use nat_common::bpf::bounded;
+use nat_common::bytes::swar;
+use nat_common::bytes::{Source as _, Span};
+use nat_common::endpoint::Endpoint;
 use nat_common::engine::{self, Env, Table};
-use nat_common::hash;
-use nat_common::message::{Message, SPANS, bounded};
-use nat_common::slots::{SlotKey, Slots};
-use nat_common::source::{Repeat, Source as _, Span};
-use nat_common::swar;
+use nat_common::sip::message::{Message, SPANS};
+use nat_common::tables::hash;
+use nat_common::tables::slots::{SlotKey, Slots};
 
 use crate::maps::{
     self, CONTACTS, DIALOGS, FRAGMENTS, INBOUND, OUTBOUND, PEERS, PENDING, POLICY, Room, STUN,
@@ -66,7 +67,7 @@ impl<'r> Kernel<'r> {
     }
 }
 
-/// Verified once, as those of `nat_common::slots`; so are `place_dialog` and `place_contact`.
+/// Verified once, as those of `nat_common::tables::slots`; so are `place_dialog` and `place_contact`.
 #[unsafe(no_mangle)]
 #[inline(never)]
 unsafe extern "C" fn mix(a: u64, b: u64, c: u64, secret: *const [u64; 2]) -> u64 {

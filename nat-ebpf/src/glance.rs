@@ -1,8 +1,8 @@
 //! Most packets are none of ours, and plainly so: that is seen here, in less time than the call of a function takes.
 
 use nat_common::abi::Config;
-use nat_common::counter::Counter;
-use nat_common::message::Direction;
+use nat_common::abi::Counter;
+use nat_common::sip::message::Direction;
 use network_types::eth::EtherType;
 use network_types::ip::IpProto;
 

@@ -23,12 +23,17 @@ use aya_ebpf::bindings::{
 use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use aya_log_ebpf::debug;
-use nat_common::abi::{self, Config, Endpoint};
-use nat_common::counter::Counter;
-use nat_common::demux::{self, Kind};
-use nat_common::message::Direction;
-use nat_common::source::{Repeat, Source as _};
-use nat_common::{engine, fragment, stun};
+use nat_common::abi::Counter;
+use nat_common::abi::{self, Config};
+use nat_common::bpf::Repeat;
+use nat_common::bytes::Source as _;
+use nat_common::datagram::{self, Kind};
+use nat_common::endpoint::Endpoint;
+use nat_common::sip::message::Direction;
+use nat_common::{
+    engine::{self, fragments},
+    stun,
+};
 
 use crate::answer::Written;
 use crate::env::{Kernel, Read};
@@ -210,7 +215,7 @@ fn find<W: Way>(frame: Frame<W::Context>, room: &Room, config: &Config) -> Resul
         return Err(W::OTHER_PORT);
     }
     let payload = Payload::of(datagram, frame);
-    match demux::kind(payload.len(), payload.word(0)) {
+    match datagram::kind(payload.len(), payload.word(0)) {
         Kind::Stun => return Err(W::STUN),
         _ if !sip => return Err(W::OTHER_PORT),
         Kind::Sip => {}
@@ -287,7 +292,7 @@ fn aim<L: Repeat>(room: &Room, config: &'static Config) -> Counter {
     let (datagram, to) = (room.datagram(), room.aim());
     let verdict = engine::egress(&env, room.message(), to);
     if datagram.part == part::FIRST
-        && !fragment::first(
+        && !fragments::first(
             &env,
             &datagram.source,
             &datagram.destination,
@@ -305,7 +310,7 @@ fn aim<L: Repeat>(room: &Room, config: &'static Config) -> Counter {
 fn follow(room: &Room, config: &'static Config) -> Counter {
     let env = Kernel::new(config, room);
     let datagram = room.datagram();
-    fragment::later(&env, &datagram.source, datagram.id, room.aim())
+    fragments::later(&env, &datagram.source, datagram.id, room.aim())
 }
 
 /// Whether a terminal may have that source: not unspecified, loopback or multicast (RFC 1122 3.2.1.3, 4291 2.4).

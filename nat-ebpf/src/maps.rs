@@ -4,19 +4,20 @@ use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::lpm_trie::Key;
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, PerCpuArray};
+use nat_common::abi::Counter;
 use nat_common::abi::{
-    Binding, Config, ContactKey, DialogKey, Endpoint, Entry, PolicyRule, Rate, Record, Set,
+    Binding, Config, ContactKey, DialogKey, Entry, PolicyRule, Rate, Record, Set,
 };
-use nat_common::atomic::Word;
-use nat_common::bucket::{self, Buckets};
-use nat_common::counter::Counter;
+use nat_common::bpf::Repeat;
+use nat_common::bpf::atomic::Word;
+use nat_common::bytes::words;
+use nat_common::endpoint::Endpoint;
 use nat_common::engine::{Env, TABLES, Table};
-use nat_common::hash::{Cursor, Digest};
-use nat_common::message::{Direction, Doubt, Message};
-use nat_common::scan::Scan;
-use nat_common::source::Repeat;
+use nat_common::sip::message::{Direction, Doubt, Message};
+use nat_common::sip::scan::Scan;
 use nat_common::stun::{self, Request, reply::Reply};
-use nat_common::words;
+use nat_common::tables::buckets::{self, Buckets};
+use nat_common::tables::hash::{Cursor, Digest};
 
 use crate::packet::Datagram;
 use crate::text::Text;
@@ -278,7 +279,7 @@ pub(crate) fn allows<E: Env>(env: &E, source: &Endpoint, config: &Config) -> boo
     unsafe { take(line, hash, env.now(), &config.stun_rate) != 0 }
 }
 
-/// Verified once, as those of `nat_common::slots`.
+/// Verified once, as those of `nat_common::tables::slots`.
 #[unsafe(no_mangle)]
 #[inline(never)]
 unsafe extern "C" fn take(line: *mut Buckets, hash: u64, now: u64, rate: *const Rate) -> u32 {
@@ -286,7 +287,7 @@ unsafe extern "C" fn take(line: *mut Buckets, hash: u64, now: u64, rate: *const 
         return 0;
     }
     // SAFETY: by the caller's promise.
-    unsafe { bucket::take(line, hash, now, &*rate) }.into()
+    unsafe { buckets::take(line, hash, now, &*rate) }.into()
 }
 
 /// Settings of the agent.

@@ -3,8 +3,8 @@
 use aya_ebpf::bindings::{BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR};
 use aya_ebpf::helpers::generated::{bpf_csum_diff, bpf_redirect_neigh};
 use aya_ebpf::programs::TcContext;
-use nat_common::abi::Endpoint;
-use nat_common::counter::Counter;
+use nat_common::abi::Counter;
+use nat_common::endpoint::Endpoint;
 
 use crate::maps::count;
 use crate::packet::{Datagram, part};

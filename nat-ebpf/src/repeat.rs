@@ -4,7 +4,7 @@ use core::ffi::c_void;
 use core::ptr;
 
 use aya_ebpf::helpers::generated::bpf_loop;
-use nat_common::source::{Repeat, Step};
+use nat_common::bpf::{Repeat, Step};
 
 /// A loop that the verifier takes for one that may end at any round, so it looks at one round only.
 /// `may_goto` came with kernel 6.9; the kernel ends the loop by itself after eight million rounds.

@@ -3,9 +3,10 @@
 
 use core::arch::asm;
 
-use nat_common::message::bounded;
-use nat_common::scan::MAX_SCAN;
-use nat_common::source::{Repeat, Source};
+use nat_common::bpf::Repeat;
+use nat_common::bpf::bounded;
+use nat_common::bytes::Source;
+use nat_common::sip::scan::MAX_SCAN;
 
 use crate::packet::{Context, Payload};
 

@@ -1,8 +1,8 @@
 //! The two ways of a packet, and what ends it on each before anything is decided.
 
 use aya_ebpf::bindings::{__sk_buff, xdp_md};
-use nat_common::counter::Counter;
-use nat_common::message::{Direction, Doubt};
+use nat_common::abi::Counter;
+use nat_common::sip::message::{Direction, Doubt};
 
 use crate::packet::Context;
 

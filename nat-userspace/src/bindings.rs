@@ -235,7 +235,8 @@ fn age(seconds: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use nat_common::abi::{Binding, DialogKey, Endpoint, Entry, SECOND, flag, ticks};
+    use nat_common::abi::{Binding, DialogKey, Entry, SECOND, flag, ticks};
+    use nat_common::endpoint::Endpoint;
 
     use super::*;
     use crate::listing::tests::{NOW, binding};

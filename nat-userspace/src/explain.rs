@@ -12,11 +12,11 @@ use crate::{
 use anyhow::{Result, bail};
 use jiff::{Timestamp, tz::TimeZone};
 use nat_common::{
-    abi::{DialogKey, Record},
-    counter::{Counter, Kind},
-    hash,
-    message::Method,
-    source::{HostLoop, Span},
+    abi::{Counter, CounterKind, DialogKey, Record},
+    bpf::HostLoop,
+    bytes::Span,
+    sip::message::Method,
+    tables::hash,
 };
 use serde::Serialize;
 
@@ -163,7 +163,7 @@ impl Packet {
         Self {
             at: calendar.at(record.at),
             from: match verdict.map(Counter::kind) {
-                Some(Kind::Ingress) => Side::Terminal,
+                Some(CounterKind::Ingress) => Side::Terminal,
                 _ => Side::Pbx,
             },
             binding: (record.tag != 0).then(|| Key::Dialog(key).id()),
@@ -223,7 +223,8 @@ impl Packet {
 mod tests {
     use std::hash::Hasher as _;
 
-    use nat_common::abi::{Endpoint, SECOND};
+    use nat_common::abi::SECOND;
+    use nat_common::endpoint::Endpoint;
 
     use super::*;
     use crate::listing::tests::{NOW, binding};

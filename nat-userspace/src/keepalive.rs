@@ -115,7 +115,8 @@ pub(crate) fn moved(
 
 #[cfg(test)]
 mod tests {
-    use nat_common::abi::{Endpoint, SECOND, ticks};
+    use nat_common::abi::{SECOND, ticks};
+    use nat_common::endpoint::Endpoint;
 
     use super::*;
 

@@ -8,9 +8,10 @@ use std::{
 use anyhow::Result;
 use aya::maps::{Array, MapData};
 use nat_common::{
-    abi::{Binding, ContactKey, DialogKey, Endpoint, Entry, SECOND, Set, Slot, WAYS, flag, ticks},
+    abi::{Binding, ContactKey, DialogKey, Entry, SECOND, Set, Slot, WAYS, flag, ticks},
+    endpoint::Endpoint,
     engine::TRANSACTION_LIFE,
-    key,
+    tables::key,
 };
 use serde::Serialize;
 
@@ -342,7 +343,7 @@ pub(crate) fn live(table: &Array<MapData, Set>) -> Result<usize> {
 pub(crate) mod tests {
     use std::iter;
 
-    use nat_common::slots::{Noted, SlotKey, Slots};
+    use nat_common::tables::slots::{Noted, SlotKey, Slots};
 
     use super::*;
 

@@ -11,7 +11,7 @@ use aya::{
 use log::{LevelFilter, debug};
 use nat_common::{
     abi::{self, ABI, Config, MAX_PORTS, Policy, PolicyRule, map, origin},
-    bucket,
+    tables::buckets,
 };
 
 use crate::{prefix::Prefix, tables::Tables};
@@ -359,7 +359,7 @@ impl<'o> Loader<'o> {
                 config.stun |= abi::stun::SOFTWARE;
             }
             config.stun_port = answer.port.map_or(0, u32::from);
-            config.stun_rate = bucket::rate(answer.rate, answer.burst);
+            config.stun_rate = buckets::rate(answer.rate, answer.burst);
             config.bucket_mask = buckets - 1;
             config.stun_mask = stun - 1;
         }

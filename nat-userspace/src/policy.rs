@@ -7,7 +7,8 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use aya::maps::{LpmTrie, MapData, MapError, lpm_trie::Key};
-use nat_common::abi::{Policy, PolicyRule, mapped, origin};
+use nat_common::abi::{Policy, PolicyRule, origin};
+use nat_common::endpoint::mapped;
 use serde::Serialize;
 
 use crate::{

@@ -8,7 +8,7 @@ use std::{
 
 use aya::maps::lpm_trie::Key;
 use ipnet::IpNet;
-use nat_common::abi::mapped;
+use nat_common::endpoint::mapped;
 
 /// Bits before the IPv4 address in an IPv4-mapped one.
 const MAPPED_BITS: u8 = 96;

@@ -1,15 +1,15 @@
 //! `sipnat stats`: why packets were passed, learned from, redirected or left alone.
 
 use anyhow::Result;
-use nat_common::counter::{Counter, Kind};
+use nat_common::abi::{Counter, CounterKind};
 use serde_json::{Map, Value};
 
 use crate::{output, tables::Tables};
 
-const GROUPS: [(Kind, &str); 3] = [
-    (Kind::Ingress, "ingress"),
-    (Kind::Egress, "egress"),
-    (Kind::Event, "events"),
+const GROUPS: [(CounterKind, &str); 3] = [
+    (CounterKind::Ingress, "ingress"),
+    (CounterKind::Egress, "egress"),
+    (CounterKind::Event, "events"),
 ];
 
 /// Prints the counters; those still zero only if `all`, or as JSON.
@@ -58,8 +58,8 @@ fn render(counts: &[(Counter, u64)], all: bool) -> String {
 }
 
 /// The packets of a direction; what happened beside them has no sum that means anything.
-fn total(counts: &[(Counter, u64)], kind: Kind) -> String {
-    if kind == Kind::Event {
+fn total(counts: &[(Counter, u64)], kind: CounterKind) -> String {
+    if kind == CounterKind::Event {
         return String::new();
     }
     let of_kind = counts.iter().filter(|(counter, _)| counter.kind() == kind);

@@ -7,7 +7,7 @@ use aya::{
 };
 use nat_common::{
     abi::{Config, Policy, map, stun},
-    bucket,
+    tables::buckets,
 };
 use serde::Serialize;
 
@@ -56,7 +56,7 @@ struct Stun {
 impl Stun {
     fn of(config: &Config) -> Option<Self> {
         let port = u16::try_from(config.stun_port).unwrap_or_default();
-        let limit = bucket::limit(&config.stun_rate);
+        let limit = buckets::limit(&config.stun_rate);
         (config.stun & stun::ANSWER != 0).then(|| Self {
             ports: used(config.ports.into_iter().chain([port])),
             rate: limit.map(|(rate, _)| rate),
@@ -252,14 +252,14 @@ mod tests {
         };
         assert_eq!(Stun::of(&config), None);
         config.stun = stun::ANSWER;
-        config.stun_rate = bucket::rate(20, 50);
+        config.stun_rate = buckets::rate(20, 50);
         let text = |config: &Config| Stun::of(config).unwrap().render();
         assert_eq!(
             text(&config),
             "on 5060, 5080: 20 a second to one address, 50 at once"
         );
         config.stun_port = 3478;
-        config.stun_rate = bucket::rate(0, 50);
+        config.stun_rate = buckets::rate(0, 50);
         assert_eq!(text(&config), "on 5060, 5080, 3478: without limit");
     }
 }

@@ -9,9 +9,8 @@ use aya::{
         Array, HashMap, IterableMap as _, LpmTrie, Map, MapData, MapError, MapType, PerCpuArray,
     },
 };
-use nat_common::{
-    abi::{ABI, Binding, Config, ContactKey, DialogKey, PolicyRule, Record, Set, map},
-    counter::Counter,
+use nat_common::abi::{
+    ABI, Binding, Config, ContactKey, Counter, DialogKey, PolicyRule, Record, Set, map,
 };
 
 use crate::batch;

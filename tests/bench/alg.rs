@@ -12,7 +12,7 @@ use crate::{
 };
 use anyhow::{Context as _, Result, ensure};
 use aya::programs::TcAttachType;
-use nat_common::counter::Counter;
+use nat_common::abi::Counter;
 use nat_userspace::loader::{DataPath, Loader, Sizes};
 
 const ROUNDS: usize = 7;

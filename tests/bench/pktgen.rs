@@ -6,7 +6,7 @@ use std::{fs, net::Ipv4Addr, path::Path, process::Command, thread, time::Duratio
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
 use nat_bench_ebpf::{Template, seen};
-use nat_common::counter::{Counter, Kind};
+use nat_common::abi::{Counter, CounterKind};
 use nat_userspace::loader::{DataPath, Loader};
 
 use crate::{
@@ -224,7 +224,7 @@ impl Total {
 fn arrived(path: &DataPath) -> Result<u64> {
     let ingress = Counter::ALL
         .iter()
-        .filter(|counter| counter.kind() == Kind::Ingress);
+        .filter(|counter| counter.kind() == CounterKind::Ingress);
     ingress.map(|counter| path.tables.count(*counter)).sum()
 }
 

@@ -7,7 +7,7 @@
 use anyhow::{Context as _, Result, ensure};
 use etherparse::PacketBuilder;
 use nat_bench_ebpf::Template;
-use nat_common::counter::{Counter, Kind};
+use nat_common::abi::{Counter, CounterKind};
 use nat_userspace::loader::{DataPath, Loader, Loops, Sizes};
 
 use crate::{
@@ -460,8 +460,8 @@ impl Case {
 /// Every verdict of a way, and how often.
 fn verdicts(path: &DataPath, way: Way) -> Result<Vec<(Counter, u64)>> {
     let kind = match way {
-        Way::In => Kind::Ingress,
-        Way::Out => Kind::Egress,
+        Way::In => CounterKind::Ingress,
+        Way::Out => CounterKind::Egress,
     };
     let all = Counter::ALL.iter().filter(|counter| counter.kind() == kind);
     all.map(|counter| Ok((*counter, path.tables.count(*counter)?)))

@@ -5,8 +5,8 @@ use std::{collections::HashSet, thread, time::Duration};
 use anyhow::{Result, ensure};
 use nat_bench_ebpf::{address, identity, port, seen};
 use nat_common::{
-    abi::{Endpoint, Set, Slot},
-    counter::Counter,
+    abi::{Counter, Set, Slot},
+    endpoint::Endpoint,
 };
 use nat_userspace::{
     loader::{Loader, Sizes},

@@ -11,7 +11,8 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use aya::programs::loaded_programs;
-use nat_common::abi::{Binding, DialogKey, Endpoint, SECOND, flag};
+use nat_common::abi::{Binding, DialogKey, SECOND, flag};
+use nat_common::endpoint::Endpoint;
 use nat_tests::{
     loops::{HAS_MAY_GOTO, TAKES_MAY_GOTO},
     netns::{Netns, NetnsFamily},

@@ -143,7 +143,7 @@ fn flood(path: &mut Path) {
 }
 
 fn requests(path: &Path) -> u64 {
-    let count = path.0.tables.count(nat_common::counter::Counter::InRequest);
+    let count = path.0.tables.count(nat_common::abi::Counter::InRequest);
     count.expect("a counter")
 }
 

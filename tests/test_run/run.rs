@@ -12,8 +12,9 @@ use aya::{
     maps::{HashMap, LpmTrie, MapData},
     programs::{TestRun as _, TestRunOptions},
 };
-use nat_common::abi::{Binding, Endpoint, Policy, PolicyRule, Record, Set, origin};
-use nat_common::counter::{Counter, Kind};
+use nat_common::abi::{Binding, Policy, PolicyRule, Record, Set, origin};
+use nat_common::abi::{Counter, CounterKind};
+use nat_common::endpoint::Endpoint;
 use nat_tests::loops::TAKES_MAY_GOTO;
 use nat_userspace::batch;
 use nat_userspace::loader::{DataPath, Loader, Loops, Sizes};
@@ -227,7 +228,11 @@ impl Path {
         frame: &[u8],
     ) -> (u32, Vec<u8>, &'static str, Vec<&'static str>) {
         let ((action, out), counted) = self.counted(|path| path.test(ingress, frame));
-        let kind = if ingress { Kind::Ingress } else { Kind::Egress };
+        let kind = if ingress {
+            CounterKind::Ingress
+        } else {
+            CounterKind::Egress
+        };
         let of = |wanted: bool| -> Vec<&'static str> {
             let is = |name: &&str| {
                 Counter::ALL

@@ -1,6 +1,6 @@
 //! FINGERPRINT: the CRC-32 of what comes before it, XORed (RFC 8489 14.7).
 
-use crate::source::Repeat;
+use crate::bpf::Repeat;
 
 /// Makes a FINGERPRINT differ from a CRC of the application's own: "STUN".
 const XOR: u32 = 0x5354_554e;
@@ -40,7 +40,7 @@ const fn tables() -> [[u32; 256]; 4] {
     tables
 }
 
-/// How far a CRC has come. In the kernel it lies in a map, as [`crate::hash::Cursor`] does.
+/// How far a CRC has come. In the kernel it lies in a map, as [`crate::tables::hash::Cursor`] does.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Cursor {

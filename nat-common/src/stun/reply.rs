@@ -4,10 +4,11 @@
 //! asking in another's name. Therefore an error has no reason phrase, and SOFTWARE is an option.
 
 use super::{MAGIC_COOKIE, MAX_UNKNOWN, Request, attribute, crc, message};
-use crate::abi::Endpoint;
-use crate::message::bounded;
-use crate::source::{Repeat, Source};
-use crate::words::{self, Words};
+use crate::bpf::Repeat;
+use crate::bpf::bounded;
+use crate::bytes::Source;
+use crate::bytes::words::{self, Words};
+use crate::endpoint::Endpoint;
 
 /// Room for the longest answer, in words of four bytes: a power of two.
 pub const ROOM: usize = 32;

@@ -1,9 +1,10 @@
 //! What is read of a message that goes one way: the same as of one of which all is read, less what is not wanted.
 
-use nat_common::abi::Endpoint;
-use nat_common::message::{Direction, Field, MAX_CONTACTS, Message};
-use nat_common::scan::Scan;
-use nat_common::source::{HostLoop, Span};
+use nat_common::bpf::HostLoop;
+use nat_common::bytes::Span;
+use nat_common::endpoint::Endpoint;
+use nat_common::sip::message::{Direction, Field, MAX_CONTACTS, Message};
+use nat_common::sip::scan::Scan;
 
 /// Fails if something else is read of a message, either way, than `all`.
 pub(crate) fn check(text: &[u8], all: &Message) {

@@ -4,16 +4,18 @@ use std::cell::{Cell, RefCell, UnsafeCell};
 use std::collections::HashMap;
 use std::ptr::NonNull;
 
+use nat_common::abi::Counter;
 use nat_common::abi::{
-    Binding, ContactKey, DialogKey, Endpoint, Entry, Policy, Record, SECOND, Set, TEXT_LEN,
+    Binding, ContactKey, DialogKey, Entry, Policy, Record, SECOND, Set, TEXT_LEN,
 };
-use nat_common::counter::Counter;
+use nat_common::bpf::HostLoop;
+use nat_common::bytes::Span;
+use nat_common::endpoint::Endpoint;
 use nat_common::engine::{Env, TABLES, Table, Text};
-use nat_common::hash::{self, Cursor, Digest};
-use nat_common::message::{Direction, Doubt, Message};
-use nat_common::scan::Scan;
-use nat_common::slots::{SlotKey, Slots};
-use nat_common::source::{HostLoop, Span};
+use nat_common::sip::message::{Direction, Doubt, Message};
+use nat_common::sip::scan::Scan;
+use nat_common::tables::hash::{self, Cursor, Digest};
+use nat_common::tables::slots::{SlotKey, Slots};
 
 const SECRET: [u64; 2] = [0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210];
 const SETS: usize = 64;

@@ -21,7 +21,7 @@ use nat_bench_ebpf::{
     CALLS, CHECKSUM, DESTINATION, EDITS, Edit, FRAME, Job, SOURCE, Sample, TEMPLATES as MOST,
     Template, UDP, address, digits, edit, hex, identity, pktgen, port, rtp_port, seen,
 };
-use nat_common::atomic::Word;
+use nat_common::bpf::atomic::Word;
 
 /// What to write next.
 #[map]

@@ -5,7 +5,7 @@
 //! would have asked for the next time. It may be ahead of that by a burst.
 
 use crate::abi::Rate;
-use crate::atomic::Word;
+use crate::bpf::atomic::Word;
 
 /// Buckets of one line.
 pub const WAYS: usize = 8;

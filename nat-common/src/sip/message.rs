@@ -1,7 +1,7 @@
 //! What one pass over a SIP message finds.
 
-use crate::abi::Endpoint;
-use crate::source::Span;
+use crate::bytes::Span;
+use crate::endpoint::Endpoint;
 
 /// The way of a message.
 #[repr(u8)]
@@ -152,27 +152,6 @@ pub const CONTACTS: u32 = ((1 << MAX_CONTACTS) - 1) << Field::Contact as u32;
 
 /// Slots in [`Message::spans`]: a power of two, so that a masked index is in bounds.
 pub const SPANS: usize = 16;
-
-/// An index below `N`, a power of two. In the kernel the mask is applied where the verifier sees it; the
-/// compiler would move or drop it when it knows better.
-#[inline(always)]
-#[must_use]
-pub fn bounded<const N: usize>(index: usize) -> usize {
-    const { assert!(N.is_power_of_two()) };
-    #[cfg(target_arch = "bpf")]
-    {
-        let mut index = index;
-        // SAFETY: a bitwise and.
-        unsafe {
-            core::arch::asm!("{i} &= {mask}", i = inout(reg) index, mask = const N - 1, options(nomem, pure, nostack));
-        }
-        index
-    }
-    #[cfg(not(target_arch = "bpf"))]
-    {
-        index & (N - 1)
-    }
-}
 
 /// Bits of [`Message::headers`].
 pub mod header {

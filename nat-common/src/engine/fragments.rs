@@ -3,11 +3,12 @@
 //! Only the first has the SIP headers. Where it goes is noted, and the others follow. Should one of them come
 //! by before the first, it is left alone, and so is the first then.
 
-use crate::abi::{Endpoint, SECOND, TICK_SHIFT, flag, ticks};
-use crate::counter::Counter;
+use crate::abi::Counter;
+use crate::abi::{SECOND, TICK_SHIFT, flag, ticks};
+use crate::bytes::words;
+use crate::endpoint::Endpoint;
 use crate::engine::{Env, Table};
-use crate::slots::{SlotKey, age};
-use crate::words;
+use crate::tables::slots::{SlotKey, age};
 
 /// How long after one fragment another may come, in ticks. The kernel sends them in a row.
 pub const LIFE: u32 = (SECOND >> TICK_SHIFT) as u32;

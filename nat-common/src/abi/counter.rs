@@ -33,8 +33,8 @@ macro_rules! counters {
 
             /// Whether it is the end of a packet's way in, of its way out, or an event beside it.
             #[must_use]
-            pub const fn kind(self) -> Kind {
-                match self { $(Self::$variant => Kind::$kind,)* }
+            pub const fn kind(self) -> CounterKind {
+                match self { $(Self::$variant => CounterKind::$kind,)* }
             }
         }
     };
@@ -59,7 +59,7 @@ impl Counter {
 
 /// What a [`Counter`] counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub enum CounterKind {
     /// Packets at ingress; each is counted by exactly one of this kind.
     Ingress,
     /// Packets at egress; each is counted by exactly one of this kind.

@@ -10,9 +10,9 @@
 //! slot it is lies in one cache line: mostly a set is looked into in vain, or to replace what is old.
 
 use crate::abi::{CONTENT_WORDS, Entry, Set, Slot, WAYS};
-use crate::atomic::Word;
-use crate::message::bounded;
-use crate::words;
+use crate::bpf::atomic::Word;
+use crate::bpf::bounded;
+use crate::bytes::words;
 
 const BUSY: u64 = 1;
 const GENERATION: u64 = 0xfe;
@@ -347,7 +347,7 @@ pub const fn age(now: u32, then: u32) -> u32 {
 mod tests {
     extern crate std;
     use super::*;
-    use crate::abi::Endpoint;
+    use crate::endpoint::Endpoint;
     use core::cell::UnsafeCell;
     use std::vec::Vec;
 

@@ -1,6 +1,6 @@
 //! What a datagram on a SIP port is, told by its first bytes (RFC 5764 5.1.2, RFC 5626 3.5 and 4.4).
 
-use crate::swar;
+use crate::bytes::swar;
 
 /// Kinds of datagrams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +43,7 @@ pub const fn kind(len: u32, word: u64) -> Kind {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::Source;
+    use crate::bytes::Source;
 
     #[test]
     fn table() {

@@ -6,14 +6,16 @@
 pub mod crc;
 pub mod reply;
 
-use crate::abi::{Endpoint, address, flag, ticks};
-use crate::counter::Counter;
+use crate::abi::Counter;
+use crate::abi::{address, flag, ticks};
+use crate::bpf::Repeat;
+use crate::bpf::bounded;
+use crate::bytes::Source;
+use crate::bytes::swar::byte;
+use crate::bytes::words::{self, Words};
+use crate::endpoint::Endpoint;
 use crate::engine::{Env, Table};
-use crate::message::bounded;
-use crate::slots::SlotKey;
-use crate::source::{Repeat, Source};
-use crate::swar::byte;
-use crate::words::{self, Words};
+use crate::tables::slots::SlotKey;
 
 /// Bytes of the header.
 pub const HEADER: u32 = 20;
@@ -83,7 +85,7 @@ pub struct Request {
 unsafe impl Words for Request {}
 
 impl Request {
-    /// Reads a message whose length was checked (see [`crate::demux`]). How it is to be answered:
+    /// Reads a message whose length was checked (see [`crate::datagram`]). How it is to be answered:
     /// [`Counter::StunAnswered`] or [`Counter::StunRefused`].
     ///
     /// # Errors

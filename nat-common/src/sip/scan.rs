@@ -5,15 +5,15 @@
 //! what makes up keys and decisions (see [`Message`]) and nothing else; where a header that matters
 //! is not as RFC 3261 25.1 wants it, it says [`Doubt`] rather than guess.
 
-use crate::abi::Endpoint;
-use crate::message::{
-    Direction, Doubt, Field, MAX_CONTACTS, Message, Method, SPANS, bounded, header,
-};
-use crate::source::{Repeat, Source, Span, Step, WIDE};
-use crate::swar::{
+use crate::bpf::bounded;
+use crate::bpf::{Repeat, Step};
+use crate::bytes::swar::{
     below, byte, digits, equal, first, first_of_four, head, hex_digits, starts, text, token_end,
 };
-use crate::words::{self, Words};
+use crate::bytes::words::{self, Words};
+use crate::bytes::{Source, Span, WIDE};
+use crate::endpoint::Endpoint;
+use crate::sip::message::{Direction, Doubt, Field, MAX_CONTACTS, Message, Method, SPANS, header};
 
 /// Bytes that are looked at. A header section that goes on beyond is in doubt.
 pub const MAX_SCAN: u32 = 0x3fbf;

@@ -3,9 +3,11 @@
 //!
 //! Aumasson and Bernstein, "SipHash: a fast short-input PRF", 2012; rounds 1 and 3.
 
-use crate::message::{SPANS, bounded};
-use crate::source::{Repeat, Source, Span};
-use crate::swar;
+use crate::bpf::Repeat;
+use crate::bpf::bounded;
+use crate::bytes::swar;
+use crate::bytes::{Source, Span};
+use crate::sip::message::SPANS;
 
 struct State {
     v0: u64,
@@ -118,7 +120,7 @@ pub fn span<S: Source + ?Sized, L: Repeat>(
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Digest {
-    /// By index of the part; see [`Field`](crate::message::Field).
+    /// By index of the part; see [`Field`](crate::sip::message::Field).
     pub hashes: [u64; SPANS],
     /// Parts still to be hashed, a bit for each, and the first of them.
     left: u32,
@@ -184,7 +186,7 @@ pub fn words(a: u64, b: u64, c: u64, secret: &[u64; 2]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::HostLoop;
+    use crate::bpf::HostLoop;
     use core::hash::Hasher;
 
     #[test]

@@ -3,19 +3,21 @@
 //! Pure but for [`Env`]: the kernel programs give it their maps, tests give it tables of their own.
 //! ARCHITECTURE.md has the rules in prose; the functions below are in the same order.
 
+pub mod fragments;
+
 use core::ptr::NonNull;
 
+use crate::abi::Counter;
 use crate::abi::{
-    Binding, ContactKey, DialogKey, Endpoint, Entry, Policy, Record, SECOND, TICK_SHIFT, flag,
-    ticks,
+    Binding, ContactKey, DialogKey, Entry, Policy, Record, SECOND, TICK_SHIFT, flag, ticks,
 };
-use crate::atomic::Word;
-use crate::counter::Counter;
-use crate::key;
-use crate::message::{CONTACTS, Direction, Field, MAX_CONTACTS, Message, Method, header};
-use crate::slots::{Noted, SlotKey, Slots, age};
-use crate::source::Span;
-use crate::words;
+use crate::bpf::atomic::Word;
+use crate::bytes::Span;
+use crate::bytes::words;
+use crate::endpoint::Endpoint;
+use crate::sip::message::{CONTACTS, Direction, Field, MAX_CONTACTS, Message, Method, header};
+use crate::tables::key;
+use crate::tables::slots::{Noted, SlotKey, Slots, age};
 
 /// How long the first source of a transaction wins, and a pending dialog end lasts: 64 * T1 (RFC 3261
 /// 17), in ticks.

@@ -1,0 +1,4 @@
+//! The SIP codec.
+
+pub mod message;
+pub mod scan;
