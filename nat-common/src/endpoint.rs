@@ -1,5 +1,6 @@
 //! An address and a UDP port, in the form that maps and registers hold.
 
+#[cfg(feature = "user")]
 use core::array;
 #[cfg(feature = "user")]
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
