@@ -3,6 +3,7 @@
 mod bench;
 mod build;
 mod callbacks;
+mod checks;
 mod command;
 mod debian;
 mod demo;
@@ -45,6 +46,7 @@ Examples:
   cargo xtask bench program --json         only the kernel programs, for machines to read
   cargo xtask bench pktgen                 packets of the kernel's generator; see docs/benchmarks.md for two machines
   cargo xtask fuzz decide --minutes 60     an hour of any messages through the decisions
+  cargo xtask check                        arrows between modules, the ABI's number, words of comments
   cargo xtask --no-install demo            install nothing, say what is missing";
 
 /// Builds, runs, demonstrates and tests sipnat.
@@ -98,6 +100,9 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
+    /// Check what compilers do not: the order of modules, the ABI's number, the words of comments
+    #[command(after_help = checks::EXAMPLES)]
+    Check(checks::Arguments),
     /// Lint the kernel programs, which the workspace's own `cargo clippy` cannot build
     ClippyEbpf,
     /// Check licences, duplicates and origins of the dependencies with cargo-deny
@@ -138,6 +143,7 @@ fn perform(task: &Task, install: Install) -> Result<ExitCode> {
         } => test::test(&workspace, install, layers, kernels, args),
         Task::Bench { args } => bench::bench(&workspace, install, args),
         Task::Fuzz { targets, minutes } => fuzz::fuzz(&workspace, install, targets, *minutes),
+        Task::Check(arguments) => checks::check(&workspace, arguments),
         Task::ClippyEbpf => lint::clippy_ebpf(&workspace, install),
         Task::Deny => lint::deny(&workspace),
     }

@@ -1,0 +1,66 @@
+//! The floors of each crate, as data: the layout of DESIGN and ARCHITECTURE that `floors` holds.
+//!
+//! A floor is one line of names, and the top floor is the first. A name is the first part of a module's path below the
+//! crate: `engine` stands for `engine.rs` and for all files in `engine/`. A module may use the floors below its own.
+//! On one floor, one module may use another as long as no circle comes of it. `lib.rs` stands above all floors.
+//!
+//! To add a module, write its name on the lowest floor that is above all it uses. A name without a file does no harm.
+
+/// A crate whose modules are held to an order.
+pub(super) struct Crate {
+    /// Folders that may hold its sources; the first that has files counts.
+    pub(super) folders: &'static [&'static str],
+    /// Name of its library in paths.
+    pub(super) name: &'static str,
+    /// Floors, top first; without any, only circles are errors.
+    pub(super) floors: &'static [&'static [&'static str]],
+}
+
+/// Crates with an order.
+#[rustfmt::skip]
+pub(super) const CRATES: &[Crate] = &[
+    Crate {
+        folders: &["nat-common/src"],
+        name: "nat_common",
+        floors: &[
+            &["engine"],
+            &["tables"],
+            // `demux` is the former name of `datagram`.
+            &["sip", "sdp", "stun", "datagram", "demux"],
+            &["abi"],
+            &["bytes", "endpoint", "bpf"],
+        ],
+    },
+    Crate {
+        folders: &["nat-ebpf/src"],
+        name: "nat_ebpf",
+        floors: &[
+            &["main"],
+            &["ingress", "egress", "media"],
+            &["stages"],
+            &["env", "redirect", "answer"],
+            &["maps", "scratch", "text"],
+            &["frame", "datagram", "fast_reject", "repeat"],
+        ],
+    },
+    Crate {
+        folders: &["nat-userspace/src"],
+        name: "nat_userspace",
+        floors: &[
+            &["main"],
+            &["cli"],
+            &["commands"],
+            &["agent"],
+            &["checks"],
+            &["view"],
+            &["kernel"],
+            &["host"],
+            &["settings", "config"],
+        ],
+    },
+    Crate {
+        folders: &["tests/support/src", "tests/src"],
+        name: "nat_tests",
+        floors: &[],
+    },
+];

@@ -1,0 +1,136 @@
+//! `cargo xtask check`: rules of the source code that neither the compiler nor clippy knows.
+//!
+//! A check is a function over the texts of files, so that its tests feed it small trees. It parses Rust with `syn` and
+//! `proc-macro2`. This file reads the tree and prints what a check says.
+
+mod floors;
+mod layout;
+mod syntax;
+
+use std::{fs, path::Path, process::ExitCode};
+
+use anyhow::{Context as _, Result};
+use clap::{Args, ValueEnum};
+
+use crate::workspace::Workspace;
+
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  cargo xtask check                all checks, as .ci/run does
+  cargo xtask check floors         only the arrows between modules";
+
+/// A rule of the source code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Check {
+    /// A module uses only the floors below it, and no circle of modules or files exists
+    Floors,
+}
+
+/// Arguments of `cargo xtask check`.
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// The checks to run; all of them when none is named
+    checks: Vec<Check>,
+}
+
+/// A file of the tree: its path from the root, with slashes, and its text.
+struct Source {
+    path: String,
+    text: String,
+}
+
+/// Result of one check.
+#[derive(Default)]
+struct Report {
+    /// Errors; the check passes without any.
+    errors: Vec<String>,
+    /// Figures for people, printed beside `ok`.
+    summary: String,
+    /// Lines printed below the result.
+    details: Vec<String>,
+}
+
+/// Runs the checks and fails if one of them does.
+pub(crate) fn check(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
+    let named = |check| arguments.checks.contains(&check);
+    let mut passed = true;
+    for check in Check::value_variants() {
+        if !arguments.checks.is_empty() && !named(*check) {
+            continue;
+        }
+        let report = match check {
+            Check::Floors => floors::check(layout::CRATES, &read(workspace, &floors::folders())?),
+        };
+        passed &= report.errors.is_empty();
+        print(*check, &report);
+    }
+    Ok(if passed {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Prints one line for a check that passes, and a line for each error of one that fails.
+fn print(check: Check, report: &Report) {
+    let value = check.to_possible_value().expect("no check is hidden");
+    let name = value.get_name();
+    let result = match report.errors.len() {
+        0 => "ok".into(),
+        1 => "1 error".into(),
+        count => format!("{count} errors"),
+    };
+    match report.summary.as_str() {
+        "" => println!("{name}: {result}"),
+        summary => println!("{name}: {result} ({summary})"),
+    }
+    for line in report.errors.iter().chain(&report.details) {
+        println!("  {line}");
+    }
+}
+
+/// Reads the Rust files below some paths, in order; a path that does not exist has none.
+fn read(workspace: &Workspace, paths: &[&str]) -> Result<Vec<Source>> {
+    let mut sources = Vec::new();
+    for path in paths {
+        read_below(&workspace.root, path, &mut sources)
+            .with_context(|| format!("cannot read {path}"))?;
+    }
+    Ok(sources)
+}
+
+fn read_below(root: &Path, path: &str, sources: &mut Vec<Source>) -> Result<()> {
+    let full = root.join(path);
+    if full.is_dir() {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&full)? {
+            names.extend(entry?.file_name().into_string().ok());
+        }
+        names.sort();
+        for name in names {
+            read_below(root, &format!("{path}/{name}"), sources)?;
+        }
+    } else if full.is_file() && path.ends_with(".rs") {
+        sources.push(Source {
+            path: path.into(),
+            text: fs::read_to_string(&full)?,
+        });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Returns a tree of these paths and texts.
+    pub(super) fn tree(files: &[(&str, &str)]) -> Vec<Source> {
+        files
+            .iter()
+            .map(|&(path, text)| Source {
+                path: path.into(),
+                text: text.into(),
+            })
+            .collect()
+    }
+}
