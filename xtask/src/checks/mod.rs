@@ -3,13 +3,14 @@
 //! A check is a function over the texts of files, so that its tests feed it small trees. It parses Rust with `syn` and
 //! `proc-macro2`. This file reads the tree and prints what a check says.
 
+mod abi;
 mod floors;
 mod layout;
 mod syntax;
 
 use std::{fs, path::Path, process::ExitCode};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use clap::{Args, ValueEnum};
 
 use crate::workspace::Workspace;
@@ -17,13 +18,16 @@ use crate::workspace::Workspace;
 pub(crate) const EXAMPLES: &str = "\
 Examples:
   cargo xtask check                all checks, as .ci/run does
-  cargo xtask check floors         only the arrows between modules";
+  cargo xtask check floors         only the arrows between modules
+  cargo xtask check abi --write    lock the layout anew, after ABI was raised or counters were appended";
 
 /// A rule of the source code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Check {
     /// A module uses only the floors below it, and no circle of modules or files exists
     Floors,
+    /// The layout of the maps changes only together with its number, and counters are only appended
+    Abi,
 }
 
 /// Arguments of `cargo xtask check`.
@@ -31,6 +35,9 @@ pub(crate) enum Check {
 pub(crate) struct Arguments {
     /// The checks to run; all of them when none is named
     checks: Vec<Check>,
+    /// Write nat-common/abi.lock anew; only with `abi`
+    #[arg(long)]
+    write: bool,
 }
 
 /// A file of the tree: its path from the root, with slashes, and its text.
@@ -53,6 +60,10 @@ struct Report {
 /// Runs the checks and fails if one of them does.
 pub(crate) fn check(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     let named = |check| arguments.checks.contains(&check);
+    ensure!(
+        !arguments.write || named(Check::Abi),
+        "--write belongs to abi: `cargo xtask check abi --write`"
+    );
     let mut passed = true;
     for check in Check::value_variants() {
         if !arguments.checks.is_empty() && !named(*check) {
@@ -60,6 +71,7 @@ pub(crate) fn check(workspace: &Workspace, arguments: &Arguments) -> Result<Exit
         }
         let report = match check {
             Check::Floors => floors::check(layout::CRATES, &read(workspace, &floors::folders())?),
+            Check::Abi => abi_of_tree(workspace, arguments.write)?,
         };
         passed &= report.errors.is_empty();
         print(*check, &report);
@@ -87,6 +99,50 @@ fn print(check: Check, report: &Report) {
     for line in report.errors.iter().chain(&report.details) {
         println!("  {line}");
     }
+}
+
+/// Compares the ABI with its lock file, or writes that file.
+fn abi_of_tree(workspace: &Workspace, write: bool) -> Result<Report> {
+    let sources = read(workspace, abi::SOURCES)?;
+    let lock = workspace.root.join(abi::LOCK);
+    if write {
+        return match abi::rewrite(&sources, committed(workspace, abi::LOCK)?.as_deref()) {
+            Ok(text) => {
+                fs::write(&lock, text).with_context(|| format!("cannot write {}", abi::LOCK))?;
+                Ok(Report {
+                    summary: format!("wrote {}", abi::LOCK),
+                    ..Report::default()
+                })
+            }
+            Err(errors) => Ok(Report {
+                errors,
+                ..Report::default()
+            }),
+        };
+    }
+    let locked = if lock.exists() {
+        let text = fs::read_to_string(&lock);
+        Some(text.with_context(|| format!("cannot read {}", abi::LOCK))?)
+    } else {
+        None
+    };
+    Ok(abi::check(&sources, locked.as_deref()))
+}
+
+/// Returns a file as the last commit has it.
+fn committed(workspace: &Workspace, path: &str) -> Result<Option<String>> {
+    let mut git = workspace.program("git".as_ref());
+    let output = git
+        .args(["show", &format!("HEAD:./{path}")])
+        .output()
+        .context("cannot run git, which knows the last lock file")?;
+    if !output.status.success() {
+        return Ok(None);
+    }
+    let text = String::from_utf8(output.stdout);
+    Ok(Some(text.with_context(|| {
+        format!("{path} of the last commit is no text")
+    })?))
 }
 
 /// Reads the Rust files below some paths, in order; a path that does not exist has none.
