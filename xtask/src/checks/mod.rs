@@ -7,6 +7,7 @@ mod abi;
 mod floors;
 mod layout;
 mod syntax;
+mod words;
 
 use std::{fs, path::Path, process::ExitCode};
 
@@ -19,6 +20,7 @@ pub(crate) const EXAMPLES: &str = "\
 Examples:
   cargo xtask check                all checks, as .ci/run does
   cargo xtask check floors         only the arrows between modules
+  cargo xtask check words --list   every doc comment that begins with a word to avoid
   cargo xtask check abi --write    lock the layout anew, after ABI was raised or counters were appended";
 
 /// A rule of the source code.
@@ -28,6 +30,8 @@ pub(crate) enum Check {
     Floors,
     /// The layout of the maps changes only together with its number, and counters are only appended
     Abi,
+    /// Doc comments begin with a noun or a verb
+    Words,
 }
 
 /// Arguments of `cargo xtask check`.
@@ -38,6 +42,9 @@ pub(crate) struct Arguments {
     /// Write nat-common/abi.lock anew; only with `abi`
     #[arg(long)]
     write: bool,
+    /// List every doc comment that `words` counts; only with `words`
+    #[arg(long)]
+    list: bool,
 }
 
 /// A file of the tree: its path from the root, with slashes, and its text.
@@ -64,6 +71,10 @@ pub(crate) fn check(workspace: &Workspace, arguments: &Arguments) -> Result<Exit
         !arguments.write || named(Check::Abi),
         "--write belongs to abi: `cargo xtask check abi --write`"
     );
+    ensure!(
+        !arguments.list || named(Check::Words),
+        "--list belongs to words: `cargo xtask check words --list`"
+    );
     let mut passed = true;
     for check in Check::value_variants() {
         if !arguments.checks.is_empty() && !named(*check) {
@@ -72,6 +83,7 @@ pub(crate) fn check(workspace: &Workspace, arguments: &Arguments) -> Result<Exit
         let report = match check {
             Check::Floors => floors::check(layout::CRATES, &read(workspace, &floors::folders())?),
             Check::Abi => abi_of_tree(workspace, arguments.write)?,
+            Check::Words => words::check(&read(workspace, words::FOLDERS)?, arguments.list),
         };
         passed &= report.errors.is_empty();
         print(*check, &report);
