@@ -17,8 +17,6 @@ use super::{
 pub(super) const SOURCES: &[&str] = &[
     "nat-common/src/abi.rs",
     "nat-common/src/abi",
-    // Before it becomes a part of abi/.
-    "nat-common/src/counter.rs",
     // Part of bindings and keys.
     "nat-common/src/endpoint.rs",
 ];

@@ -25,8 +25,7 @@ pub(super) const CRATES: &[Crate] = &[
         floors: &[
             &["engine"],
             &["tables"],
-            // `demux` is the former name of `datagram`.
-            &["sip", "sdp", "stun", "datagram", "demux"],
+            &["sip", "sdp", "stun", "datagram"],
             &["abi"],
             &["bytes", "endpoint", "bpf"],
         ],
