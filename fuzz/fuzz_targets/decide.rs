@@ -10,7 +10,7 @@ use nat_common::abi::{Binding, DialogKey, flag, Policy, SECOND};
 use nat_common::endpoint::Endpoint;
 use nat_common::abi::Counter;
 use nat_common::engine::{self, Env as _, Text as _};
-use nat_common::sip::message::{Direction, Field, header, Message, Method};
+use nat_common::sip::{Direction, Field, header, Message, Method};
 
 #[path = "../../nat-common/tests/world/mod.rs"]
 mod world;

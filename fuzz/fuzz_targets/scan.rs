@@ -2,8 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use nat_common::sip::message::{Field, Message};
-use nat_common::sip::scan::Scan;
+use nat_common::sip::{Field, Message};
+use nat_common::sip::Scan;
 use nat_common::bpf::HostLoop;
 
 #[path = "../../nat-common/tests/wanted/mod.rs"]

@@ -5,7 +5,7 @@ use std::panic::catch_unwind;
 use std::path::Path;
 
 use nat_common::bpf::HostLoop;
-use nat_common::sip::scan::Scan;
+use nat_common::sip::Scan;
 
 mod opinion;
 

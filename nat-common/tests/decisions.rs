@@ -5,8 +5,8 @@ use nat_common::abi::Counter;
 use nat_common::abi::{Binding, Policy, SECOND, flag};
 use nat_common::endpoint::Endpoint;
 use nat_common::engine;
-use nat_common::sip::message::Direction;
-use nat_common::sip::scan::Scan;
+use nat_common::sip::Direction;
+use nat_common::sip::Scan;
 
 mod world;
 

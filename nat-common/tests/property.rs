@@ -9,8 +9,8 @@ use std::panic::catch_unwind;
 use nat_common::abi::DialogKey;
 use nat_common::bpf::HostLoop;
 use nat_common::bytes::Span;
-use nat_common::sip::message::{Field, MAX_CONTACTS, Message, Method};
-use nat_common::sip::scan::Scan;
+use nat_common::sip::Scan;
+use nat_common::sip::{Field, MAX_CONTACTS, Message, Method};
 use nat_common::tables::hash::{self, Cursor};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -347,7 +347,7 @@ impl Model {
             prop_assert_eq!(m.contact_expires(i), *expires);
         }
         prop_assert_eq!(
-            (m.headers & nat_common::sip::message::header::EXPIRES != 0).then_some(m.expires),
+            (m.headers & nat_common::sip::header::EXPIRES != 0).then_some(m.expires),
             self.expires
         );
         Ok(())

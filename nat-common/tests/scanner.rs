@@ -4,8 +4,8 @@ use std::net::Ipv6Addr;
 
 use nat_common::bpf::HostLoop;
 use nat_common::endpoint::Endpoint;
-use nat_common::sip::message::{Direction, Doubt, Field, Message, Method, header};
-use nat_common::sip::scan::Scan;
+use nat_common::sip::Scan;
+use nat_common::sip::{Direction, Doubt, Field, Message, Method, header};
 
 fn scan(text: &[u8]) -> Result<Message, Doubt> {
     let mut scan = Scan::default();

@@ -5,8 +5,8 @@ use std::panic::catch_unwind;
 use nat_common::bpf::HostLoop;
 use nat_common::bytes::{Source, Span};
 use nat_common::datagram::{self, Kind};
-use nat_common::sip::message::{Doubt, Field, Message, Method};
-use nat_common::sip::scan::Scan;
+use nat_common::sip::Scan;
+use nat_common::sip::{Doubt, Field, Message, Method};
 
 mod opinion;
 

@@ -13,7 +13,7 @@ use nat_common::bytes::swar;
 use nat_common::bytes::{Source as _, Span};
 use nat_common::endpoint::Endpoint;
 use nat_common::engine::{self, Env, Table};
-use nat_common::sip::message::{Message, SPANS};
+use nat_common::sip::{Message, SPANS};
 use nat_common::tables::hash;
 use nat_common::tables::slots::{SlotKey, Slots};
 

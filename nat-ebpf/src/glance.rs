@@ -2,7 +2,7 @@
 
 use nat_common::abi::Config;
 use nat_common::abi::Counter;
-use nat_common::sip::message::Direction;
+use nat_common::sip::Direction;
 use network_types::eth::EtherType;
 use network_types::ip::IpProto;
 

@@ -29,7 +29,7 @@ use nat_common::bpf::Repeat;
 use nat_common::bytes::Source as _;
 use nat_common::datagram::{self, Kind};
 use nat_common::endpoint::Endpoint;
-use nat_common::sip::message::Direction;
+use nat_common::sip::Direction;
 use nat_common::{
     engine::{self, fragments},
     stun,

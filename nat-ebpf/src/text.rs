@@ -6,7 +6,7 @@ use core::arch::asm;
 use nat_common::bpf::Repeat;
 use nat_common::bpf::bounded;
 use nat_common::bytes::Source;
-use nat_common::sip::scan::MAX_SCAN;
+use nat_common::sip::MAX_SCAN;
 
 use crate::packet::{Context, Payload};
 
@@ -133,7 +133,7 @@ impl Source for Text {
     }
 
     #[inline(always)]
-    fn words(&self, at: u32) -> [u64; 4] {
+    fn wide_word(&self, at: u32) -> [u64; 4] {
         let (first, second, third, fourth);
         // SAFETY: as in `word`.
         unsafe {

@@ -2,7 +2,7 @@
 
 use aya_ebpf::bindings::{__sk_buff, xdp_md};
 use nat_common::abi::Counter;
-use nat_common::sip::message::{Direction, Doubt};
+use nat_common::sip::{Direction, Doubt};
 
 use crate::packet::Context;
 

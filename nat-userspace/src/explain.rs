@@ -15,7 +15,7 @@ use nat_common::{
     abi::{Counter, CounterKind, DialogKey, Record},
     bpf::HostLoop,
     bytes::Span,
-    sip::message::Method,
+    sip::Method,
     tables::hash,
 };
 use serde::Serialize;

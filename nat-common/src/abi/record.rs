@@ -27,7 +27,7 @@ pub struct Record {
     pub events: u32,
     /// Status of a response; 0 is a request.
     pub status: u16,
-    /// A [`crate::sip::message::Method`] as u8.
+    /// A [`crate::sip::Method`] as u8.
     pub method: u8,
     /// The verdict, a [`crate::abi::Counter`] as u8.
     pub verdict: u8,

@@ -1,4 +1,16 @@
-//! Bytes of a message, words of memory.
+//! Bytes of a message, read as words of eight bytes.
+//!
+//! ```
+//! use nat_common::bytes::{Source, Span};
+//!
+//! let text = &b"SIP/2.0 200 OK"[..];
+//! assert_eq!(text.word(0), u64::from_le_bytes(*b"SIP/2.0 "));
+//! // Zeros stand for the bytes past the end.
+//! assert_eq!(text.word(8), u64::from_le_bytes(*b"200 OK\0\0"));
+//!
+//! let status = Span::between(8, 11);
+//! assert_eq!(status.slice(text), Some(&b"200"[..]));
+//! ```
 
 mod source;
 pub mod swar;

@@ -1,23 +1,23 @@
-//! How the scanner reads a message: words of eight bytes, wherever they lie.
+//! Access to the bytes of a message, in words of eight bytes, and parts of it.
 
-/// Bytes that are looked at at once where something long is passed over.
+/// Number of bytes in [`Source::wide_word`]: a step reads so many of an element that may be long.
 pub const WIDE: u32 = 32;
 
 /// Bytes of one message.
 pub trait Source {
-    /// Eight bytes from `at`, the first in the lowest byte; zeros stand for what is past the end.
+    /// Returns eight bytes from `at`, the first in the lowest byte. Zeros stand for the bytes past the end.
     fn word(&self, at: u32) -> u64;
 
-    /// [`WIDE`] bytes from `at`.
+    /// Returns [`WIDE`] bytes from `at`, as four words.
     #[inline(always)]
-    fn words(&self, at: u32) -> [u64; WIDE as usize / 8] {
+    fn wide_word(&self, at: u32) -> [u64; WIDE as usize / 8] {
         core::array::from_fn(|i| self.word(at + i as u32 * 8))
     }
 
-    /// Length of the message in bytes.
+    /// Returns the length of the message in bytes.
     fn len(&self) -> u32;
 
-    /// Whether there is nothing to read.
+    /// Whether the message has no bytes.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -38,18 +38,18 @@ impl Source for [u8] {
     }
 }
 
-/// Part of a message: where it starts and how long it is. Length 0 is absence.
+/// Position of a part of a message. Length 0 means that the part is absent.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Span {
-    /// First byte.
+    /// Index of the first byte.
     pub start: u16,
-    /// Bytes.
+    /// Number of bytes.
     pub len: u16,
 }
 
 impl Span {
-    /// From the first byte to the one after the last.
+    /// Returns the span from the byte at `start` to the one before `end`.
     #[inline(always)]
     #[must_use]
     pub const fn between(start: u32, end: u32) -> Self {
@@ -59,10 +59,18 @@ impl Span {
         }
     }
 
-    /// Whether nothing is there.
+    /// Whether the part is absent.
     #[inline(always)]
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// Returns the bytes of the part in `text`, or `None` if it is absent.
+    #[must_use]
+    pub fn slice(self, text: &[u8]) -> Option<&[u8]> {
+        let start = usize::from(self.start);
+        let part = text.get(start..start + usize::from(self.len))?;
+        (!part.is_empty()).then_some(part)
     }
 }

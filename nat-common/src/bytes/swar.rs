@@ -1,12 +1,25 @@
-//! Eight bytes at once in a `u64`, the first byte in the lowest bits ("SIMD within a register").
+//! Operations on eight bytes in a `u64`, the first byte in the lowest bits ("SIMD within a register").
 //!
-//! The finders return a mask whose *lowest* set bit is exact: the top bit of the first byte that
-//! matches. Bits above it may be false, so masks may be or-ed, but only the lowest bit be used.
+//! A finder returns a mask. Its *lowest* set bit is exact: the top bit of the first byte that matches. Higher bits may
+//! be false. So masks may be or-ed, but only their lowest bit may be used.
+//!
+//! ```
+//! use nat_common::bytes::swar::{below, digits, equal, first, literal, starts_with};
+//!
+//! let word = literal(b"CSeq: 47");
+//! assert_eq!(first(equal(word, b':')), 4);
+//! assert_eq!(first(equal(word, b':') | below(word, 0x21)), 4);
+//! assert_eq!(first(equal(word, b'@')), 8);
+//! assert!(starts_with(word, b"cseq"));
+//!
+//! // Two digits, and their value.
+//! assert_eq!(digits(literal(b"47 ACK\r\n")), (2, 47));
+//! ```
 
 const ONES: u64 = 0x0101_0101_0101_0101;
 const TOPS: u64 = 0x8080_8080_8080_8080;
 
-/// Bytes equal to `b`.
+/// Finds bytes equal to `b`.
 #[inline(always)]
 #[must_use]
 pub const fn equal(w: u64, b: u8) -> u64 {
@@ -14,73 +27,73 @@ pub const fn equal(w: u64, b: u8) -> u64 {
     x.wrapping_sub(ONES) & !x & TOPS
 }
 
-/// Bytes below `b`, which must be at most 128.
+/// Finds bytes below `b`, which must be at most 128.
 #[inline(always)]
 #[must_use]
 pub const fn below(w: u64, b: u8) -> u64 {
     w.wrapping_sub(ONES * b as u64) & !w & TOPS
 }
 
-/// Index of the byte that the lowest bit of a finder's mask names; 8 for an empty mask.
+/// Returns the index of the first byte in a finder's mask; 8 for an empty mask.
 #[inline(always)]
 #[must_use]
 pub const fn first(mask: u64) -> u32 {
-    // The top bits of the bytes before, summed by the multiplication: BPF has no instruction that counts trailing zeros,
-    // and a branch here would be one that nobody can predict.
+    // The multiplication sums the top bits of the bytes before. BPF has no instruction that counts trailing zeros, and
+    // no CPU could predict a branch here.
     let before = mask.wrapping_sub(1) & !mask & TOPS;
     ((before >> 7).wrapping_mul(ONES) >> 56) as u32
 }
 
-/// The same of the masks of four words, one after another; 32 for empty ones.
+/// Returns the index of the first byte in the masks of four consecutive words; 32 for empty masks.
 #[inline(always)]
 #[must_use]
 pub fn first_of_four([first, second, third, fourth]: [u64; 4]) -> u32 {
     let all = gather(first) | gather(second) << 8 | gather(third) << 16 | gather(fourth) << 24;
-    lowest(all | 1 << 32)
+    lowest_bit(all | 1 << 32)
 }
 
-/// The bits of a finder's mask side by side, that of the first byte lowest.
+/// Packs the bits of a finder's mask into eight bits, that of the first byte lowest.
 #[inline(always)]
 const fn gather(mask: u64) -> u64 {
     (mask >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56
 }
 
-/// The place of the lowest bit of `mask`, which must not be 0.
+/// Returns the index of the lowest set bit of `mask`, which must not be 0.
 #[inline(always)]
-fn lowest(mask: u64) -> u32 {
+fn lowest_bit(mask: u64) -> u32 {
     // Leiserson, Prokop and Randall, "Using de Bruijn sequences to index a 1 in a computer word", 1998.
     const SEQUENCE: u64 = 0x03f7_9d71_b4cb_0a89;
-    static PLACES: [u8; 64] = {
-        let mut places = [0; 64];
+    static POSITIONS: [u8; 64] = {
+        let mut positions = [0; 64];
         let mut i = 0;
         while i < 64 {
-            places[(SEQUENCE << i >> 58) as usize] = i as u8;
+            positions[(SEQUENCE << i >> 58) as usize] = i as u8;
             i += 1;
         }
-        places
+        positions
     };
     let lowest = mask & mask.wrapping_neg();
-    u32::from(PLACES[(lowest.wrapping_mul(SEQUENCE) >> 58) as usize])
+    u32::from(POSITIONS[(lowest.wrapping_mul(SEQUENCE) >> 58) as usize])
 }
 
-/// The byte at `index`, which must be below 8.
+/// Returns the byte at `index`, which must be below 8.
 #[inline(always)]
 #[must_use]
 pub const fn byte(w: u64, index: u32) -> u8 {
     (w >> ((index & 7) * 8)) as u8
 }
 
-/// The first `n` bytes, the others zero.
+/// Returns the first `n` bytes; the others become zero.
 #[inline(always)]
 #[must_use]
 pub const fn head(w: u64, n: u32) -> u64 {
     if n >= 8 { w } else { w & ((1 << (n * 8)) - 1) }
 }
 
-/// A string of at most eight bytes as a word.
+/// Returns a string of at most eight bytes as a word.
 #[inline(always)]
 #[must_use]
-pub const fn text(s: &[u8]) -> u64 {
+pub const fn literal(s: &[u8]) -> u64 {
     let mut w = 0;
     let mut i = s.len();
     while i > 0 {
@@ -90,31 +103,32 @@ pub const fn text(s: &[u8]) -> u64 {
     w
 }
 
-/// Whether `w` begins with `s`, which is in lower case and at most eight bytes, in any case.
+/// Whether `w` begins with `s` in any case. `s` is in lower case and at most eight bytes.
+///
 /// Only letters are folded: a control character never passes for punctuation.
 #[inline(always)]
 #[must_use]
-pub const fn starts(w: u64, s: &[u8]) -> bool {
+pub const fn starts_with(w: u64, s: &[u8]) -> bool {
     let mut fold = 0;
     let mut i = s.len();
     while i > 0 {
         i -= 1;
         fold = fold << 8 | if s[i].is_ascii_lowercase() { 0x20 } else { 0 };
     }
-    head(w, s.len() as u32) | fold == text(s)
+    head(w, s.len() as u32) | fold == literal(s)
 }
 
-/// Leading decimal digits: how many, and their value.
+/// Returns the number of leading decimal digits, and their value.
 #[inline(always)]
 #[must_use]
 pub const fn digits(w: u64) -> (u32, u32) {
-    // Digits become 0 to 9; adding 118 lifts what is more than 9 into the top bit.
+    // Digits become 0 to 9. Adding 118 sets the top bit of every larger value.
     let value = w ^ (ONES * b'0' as u64);
     let n = first((value.wrapping_add(ONES * 118) | value) & TOPS);
     if n == 0 {
         return (0, 0);
     }
-    // Shift the digits to the top and let zeros lead, then add up pairs, quads and all eight.
+    // Shifting the digits to the top puts zeros before them. Then pairs, quads and all eight are added up.
     let d = value << (64 - n * 8);
     let d = (d.wrapping_mul(10).wrapping_add(d >> 8)) & 0x00ff_00ff_00ff_00ff;
     let d = (d.wrapping_mul(100).wrapping_add(d >> 16)) & 0x0000_ffff_0000_ffff;
@@ -122,44 +136,46 @@ pub const fn digits(w: u64) -> (u32, u32) {
     (n, d as u32)
 }
 
-/// Leading hexadecimal digits: how many, and the value of the last four of them.
+/// Returns the number of leading hexadecimal digits, and the value of the last four of them.
 #[inline(always)]
 #[must_use]
 pub const fn hex_digits(w: u64) -> (u32, u32) {
     const LOW: u64 = !TOPS;
     // Letters become lower case; a control character must not become a digit.
     let folded = w | (w & (ONES * 0x40)) >> 1;
-    let is_digit = from(folded & LOW, b'0') & !from(folded & LOW, b'9' + 1);
-    let is_letter = from(folded & LOW, b'a') & !from(folded & LOW, b'f' + 1);
+    let is_digit = at_least(folded & LOW, b'0') & !at_least(folded & LOW, b'9' + 1);
+    let is_letter = at_least(folded & LOW, b'a') & !at_least(folded & LOW, b'f' + 1);
     let n = first(!(is_digit | is_letter) & TOPS | w & TOPS);
     if n == 0 {
         return (0, 0);
     }
     let value = (folded & (ONES * 0xf)) + (is_letter >> 7) * 9;
-    // Shift the digits to the top and let zeros lead.
+    // Shifting the digits to the top puts zeros before them.
     let d = value << (64 - n * 8);
     let d = d >> 56 & 0xf | d >> 44 & 0xf0 | d >> 32 & 0xf00 | d >> 20 & 0xf000;
     (n, d as u32)
 }
 
-/// Bytes not below `b`, of bytes that are all below 128. Every bit is exact.
+/// Finds bytes not below `b`. All bytes must be below 128; every bit of the mask is exact.
 #[inline(always)]
-const fn from(w: u64, b: u8) -> u64 {
+const fn at_least(w: u64, b: u8) -> u64 {
     (w + ONES * (128 - b as u64)) & TOPS
 }
 
-/// Bytes that end a token (RFC 3261 25.1), and `!` and `~`, which are part of one: what is found must be looked
-/// at. `= / : @ [ ]` pass as well: devices put base64 and addresses into tags and branches, and though some
-/// parsers cut a token off there, to none of them does something else begin.
+/// Finds bytes that end a token (RFC 3261 25.1), and `!` and `~`. A token may hold these two, so the caller must look
+/// at the byte found.
+///
+/// `= / : @ [ ]` do not end a token here: devices put base64 and addresses into tags and branches. Some parsers cut a
+/// token off there, but none of them takes one of these for the start of something else.
 #[inline(always)]
 #[must_use]
 pub const fn token_end(w: u64) -> u64 {
     const fn either(w: u64, b: u8, bit: u8) -> u64 {
         equal(w & !(ONES * bit as u64), b & !bit)
     }
-    // Control characters, space, and `! " # $`; then `{ | } ~`, DEL and all that is not ASCII.
+    // Control characters, space, and `! " # $`; then `{ | } ~`, DEL and all bytes that are not ASCII.
     below(w, b'%')
-        | from(w & !TOPS, b'{')
+        | at_least(w & !TOPS, b'{')
         | w & TOPS
         | equal(w, b'&')
         | equal(w, b',')
@@ -174,7 +190,7 @@ mod tests {
     use super::*;
 
     fn word(s: &str) -> u64 {
-        text(s.as_bytes())
+        literal(s.as_bytes())
     }
 
     #[test]
@@ -208,9 +224,9 @@ mod tests {
     fn finds_first_of_four() {
         let words = |at: usize| {
             let mut bytes = [b'a'; 32];
-            // What is found in one word may look found after that, too.
+            // A finder may report false bits after the first.
             bytes[at..].fill(b':');
-            core::array::from_fn(|i| text(&bytes[i * 8..][..8]))
+            core::array::from_fn(|i| literal(&bytes[i * 8..][..8]))
         };
         for at in 0..=32 {
             let masks = words(at).map(|w| equal(w, b':'));
@@ -246,7 +262,7 @@ mod tests {
         ] {
             assert_eq!(hex_digits(word(s)), (n, v), "{s}");
         }
-        // Every byte ends the digits, but for the twenty-two.
+        // Every byte but the twenty-two digits ends them.
         for b in 0..=255_u8 {
             let w = u64::from_le_bytes([b'1', b, b'1', 0, 0, 0, 0, 0]);
             let want = (b as char)
@@ -258,9 +274,9 @@ mod tests {
 
     #[test]
     fn folds_letters_only() {
-        assert!(starts(word("CaLl-Id:"), b"call-id"));
-        assert!(!starts(word("call\x0did:"), b"call-id"));
-        assert!(!starts(word("call"), b"call-id"));
+        assert!(starts_with(word("CaLl-Id:"), b"call-id"));
+        assert!(!starts_with(word("call\x0did:"), b"call-id"));
+        assert!(!starts_with(word("call"), b"call-id"));
     }
 
     #[test]
@@ -280,7 +296,7 @@ mod tests {
         ] {
             assert_eq!(digits(word(s)), (n, v), "{s}");
         }
-        // Every byte ends the digits, but for the ten.
+        // Every byte but the ten digits ends them.
         for b in 0..=255_u8 {
             let w = u64::from_le_bytes([b'1', b, 0, 0, 0, 0, 0, 0]);
             assert_eq!(

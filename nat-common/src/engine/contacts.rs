@@ -8,7 +8,7 @@ use crate::endpoint::Endpoint;
 use crate::engine::draft::copy;
 use crate::engine::env::{Env, Text};
 use crate::engine::lifetimes::{DEFAULT_EXPIRES, REMOVED_LIFE};
-use crate::sip::message::{Field, MAX_CONTACTS, Message, header};
+use crate::sip::{Field, MAX_CONTACTS, Message, header};
 
 /// The PBX accepted a REGISTER: its contact is active for as long as granted. The draft is made once, and
 /// stored under the contact's two keys.

@@ -7,7 +7,7 @@ use crate::bytes::words;
 use crate::engine::draft::copy;
 use crate::engine::env::{Env, Table, Text};
 use crate::engine::lifetimes::{DIALOG_LIFE, EARLY_LIFE, ENDED_LIFE, TRANSACTION_LIFE};
-use crate::sip::message::{Field, Message};
+use crate::sip::{Field, Message};
 use crate::tables::key;
 use crate::tables::slots::age;
 

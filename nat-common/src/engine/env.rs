@@ -7,7 +7,7 @@ use crate::bytes::Span;
 use crate::endpoint::Endpoint;
 use crate::engine::contacts::place_contact;
 use crate::engine::dialogs::place_dialog;
-use crate::sip::message::Message;
+use crate::sip::Message;
 use crate::tables::slots::{SlotKey, Slots};
 
 /// The set-associative tables.

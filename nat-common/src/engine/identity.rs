@@ -1,7 +1,7 @@
 //! Hashes of the parts that name a message.
 
 use crate::engine::env::Text;
-use crate::sip::message::{CONTACTS, Direction, Field, Message, Method};
+use crate::sip::{CONTACTS, Direction, Field, Message, Method};
 
 /// Hashes what is looked up or noted of a message, all at once, but for what [`live_contact`] wants: seldom does it come to
 /// that. The hash of the Call-ID.

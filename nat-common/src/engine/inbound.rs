@@ -8,7 +8,7 @@ use crate::engine::dialogs::accept_dialog;
 use crate::engine::env::{Env, Table, Text};
 use crate::engine::lifetimes::{ANSWER_LIFE, TRANSACTION_LIFE};
 use crate::engine::reach::{RESPONSES, answers_there};
-use crate::sip::message::{Field, Message, Method};
+use crate::sip::{Field, Message, Method};
 use crate::tables::key;
 use crate::tables::slots::{Noted, age};
 

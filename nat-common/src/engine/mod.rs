@@ -25,7 +25,7 @@ use crate::engine::identity::identify;
 use crate::engine::inbound::{request_in, response_in};
 use crate::engine::outbound::{request_out, response_out};
 use crate::engine::record::{begin_record, end_record};
-use crate::sip::message::{Direction, Message};
+use crate::sip::{Direction, Message};
 
 /// A message arrived from `peer`. The packet goes to the PBX in any case; the counter says what was
 /// made of it.

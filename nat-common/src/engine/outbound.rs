@@ -12,7 +12,7 @@ use crate::engine::env::{Env, Table, Text};
 use crate::engine::identity::digest_apart;
 use crate::engine::lifetimes::TRANSACTION_LIFE;
 use crate::engine::reach::{Case, PATIENCE, RESPONSES, decide, transmissions};
-use crate::sip::message::{Field, Message, Method, header};
+use crate::sip::{Field, Message, Method, header};
 use crate::tables::key;
 use crate::tables::slots::{SlotKey, age};
 

@@ -3,7 +3,7 @@
 use crate::abi::Counter;
 use crate::bytes::words;
 use crate::engine::env::Env;
-use crate::sip::message::Message;
+use crate::sip::Message;
 
 #[inline(always)]
 pub(super) fn begin_record<E: Env>(env: &E, m: &Message, call: u64) {

@@ -7,7 +7,7 @@ use crate::bpf::Repeat;
 use crate::bpf::bounded;
 use crate::bytes::swar;
 use crate::bytes::{Source, Span};
-use crate::sip::message::SPANS;
+use crate::sip::SPANS;
 
 struct State {
     v0: u64,
@@ -120,7 +120,7 @@ pub fn span<S: Source + ?Sized, L: Repeat>(
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Digest {
-    /// By index of the part; see [`Field`](crate::sip::message::Field).
+    /// By index of the part; see [`Field`](crate::sip::Field).
     pub hashes: [u64; SPANS],
     /// Parts still to be hashed, a bit for each, and the first of them.
     left: u32,

@@ -1,7 +1,7 @@
 //! How identities become keys of tables. All parts are hashes keyed with the secret, so xor and
 //! rotation are enough to join them.
 
-use crate::sip::message::Method;
+use crate::sip::Method;
 use crate::tables::slots::SlotKey;
 
 /// A transaction: Call-ID, topmost Via branch, CSeq number and method.

@@ -1,8 +1,8 @@
 //! Two readings of one message: the scanner's, and that of the `rsip` crate.
 
 use nat_common::bpf::HostLoop;
-use nat_common::sip::message::Field;
-use nat_common::sip::scan::Scan;
+use nat_common::sip::Field;
+use nat_common::sip::Scan;
 use rsip::prelude::*;
 
 /// What both parsers can be asked about.

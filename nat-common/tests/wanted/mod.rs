@@ -3,8 +3,8 @@
 use nat_common::bpf::HostLoop;
 use nat_common::bytes::Span;
 use nat_common::endpoint::Endpoint;
-use nat_common::sip::message::{Direction, Field, MAX_CONTACTS, Message};
-use nat_common::sip::scan::Scan;
+use nat_common::sip::Scan;
+use nat_common::sip::{Direction, Field, MAX_CONTACTS, Message};
 
 /// Fails if something else is read of a message, either way, than `all`.
 pub(crate) fn check(text: &[u8], all: &Message) {

@@ -12,8 +12,8 @@ use nat_common::bpf::HostLoop;
 use nat_common::bytes::Span;
 use nat_common::endpoint::Endpoint;
 use nat_common::engine::{Env, TABLES, Table, Text};
-use nat_common::sip::message::{Direction, Doubt, Message};
-use nat_common::sip::scan::Scan;
+use nat_common::sip::Scan;
+use nat_common::sip::{Direction, Doubt, Message};
 use nat_common::tables::hash::{self, Cursor, Digest};
 use nat_common::tables::slots::{SlotKey, Slots};
 

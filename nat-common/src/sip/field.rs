@@ -1,0 +1,41 @@
+//! Parts of a message that make up keys.
+
+/// Part of a message that goes into a key. Its number is an index into [`Message::spans`](super::Message::spans).
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Field {
+    /// Call-ID.
+    CallId = 0,
+    /// The branch of the topmost Via.
+    Branch,
+    /// The tag of From.
+    FromTag,
+    /// The tag of To.
+    ToTag,
+    /// The Request-URI, without its scheme.
+    RequestUri,
+    /// The URI of From, without scheme and parameters.
+    FromUri,
+    /// The URI of To, without scheme and parameters.
+    ToUri,
+    /// The URI of the first Contact, without its scheme. The next seven Contacts follow.
+    Contact,
+}
+
+impl Field {
+    /// Returns the bit of this field in a set of fields.
+    #[inline(always)]
+    #[must_use]
+    pub const fn bit(self) -> u32 {
+        1 << self as u32
+    }
+}
+
+/// Number of Contacts that the scanner keeps. It only counts the others.
+pub const MAX_CONTACTS: usize = 8;
+
+/// Bits of all kept Contacts in a set of fields.
+pub const CONTACTS: u32 = ((1 << MAX_CONTACTS) - 1) << Field::Contact as u32;
+
+/// Length of [`Message::spans`](super::Message::spans): a power of two, so that a masked index is in bounds.
+pub const SPANS: usize = 16;

@@ -1,0 +1,103 @@
+//! Methods of requests.
+
+/// Method of a request: those of RFC 3261, 3262, 3311, 3428, 3515, 3903, 6086 and 6665.
+///
+/// [`Method::Other`] stands for all further methods, which therefore compare equal.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Method {
+    /// A method that is none of the others.
+    #[default]
+    Other = 0,
+    /// INVITE
+    Invite,
+    /// ACK
+    Ack,
+    /// BYE
+    Bye,
+    /// CANCEL
+    Cancel,
+    /// REGISTER
+    Register,
+    /// SUBSCRIBE
+    Subscribe,
+    /// NOTIFY
+    Notify,
+    /// REFER
+    Refer,
+    /// UPDATE
+    Update,
+    /// INFO
+    Info,
+    /// PRACK
+    Prack,
+    /// MESSAGE
+    Message,
+    /// OPTIONS
+    Options,
+    /// PUBLISH
+    Publish,
+}
+
+impl Method {
+    /// Returns the method that a map value stands for. An unknown value counts as [`Method::Other`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_u8(v: u8) -> Self {
+        match v {
+            1 => Self::Invite,
+            2 => Self::Ack,
+            3 => Self::Bye,
+            4 => Self::Cancel,
+            5 => Self::Register,
+            6 => Self::Subscribe,
+            7 => Self::Notify,
+            8 => Self::Refer,
+            9 => Self::Update,
+            10 => Self::Info,
+            11 => Self::Prack,
+            12 => Self::Message,
+            13 => Self::Options,
+            14 => Self::Publish,
+            _ => Self::Other,
+        }
+    }
+
+    /// Returns the name as a request line writes it; `other` for [`Method::Other`].
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Other => "other",
+            Self::Invite => "INVITE",
+            Self::Ack => "ACK",
+            Self::Bye => "BYE",
+            Self::Cancel => "CANCEL",
+            Self::Register => "REGISTER",
+            Self::Subscribe => "SUBSCRIBE",
+            Self::Notify => "NOTIFY",
+            Self::Refer => "REFER",
+            Self::Update => "UPDATE",
+            Self::Info => "INFO",
+            Self::Prack => "PRACK",
+            Self::Message => "MESSAGE",
+            Self::Options => "OPTIONS",
+            Self::Publish => "PUBLISH",
+        }
+    }
+
+    /// Whether a request of this method may create a dialog (RFC 3261 12.1, 6665 4.4.1, 3515 2).
+    #[inline(always)]
+    #[must_use]
+    pub const fn creates_dialog(self) -> bool {
+        matches!(self, Self::Invite) || self.subscribes()
+    }
+
+    /// Whether a NOTIFY may precede the response to a request of this method (RFC 6665 4.4.1, 3515 2.4.4).
+    ///
+    /// INVITE is no such method: its response precedes every request within its dialog (RFC 3261 12.1).
+    #[inline(always)]
+    #[must_use]
+    pub const fn subscribes(self) -> bool {
+        matches!(self, Self::Subscribe | Self::Refer)
+    }
+}

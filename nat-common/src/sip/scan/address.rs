@@ -1,0 +1,185 @@
+//! Addresses of From, To, Contact and Record-Route: `name-addr` and `addr-spec` (RFC 3261 25.1).
+
+use super::expect::Expect;
+use super::grammar::{LineEnd, NARROW, brackets, find_narrow, is_address_end, line_end, scheme};
+use super::state::Scan;
+use super::table::Header;
+use crate::bytes::swar::{below, byte, equal, first};
+use crate::bytes::{Source, Span};
+use crate::sip::doubt::Doubt;
+use crate::sip::field::{Field, MAX_CONTACTS};
+
+/// Value of `token_start` while no URI has begun: beyond every end.
+const NO_URI: u32 = u32::MAX;
+
+impl Scan {
+    /// Reads the start of an address.
+    #[inline(always)]
+    pub(super) fn address<S: Source + ?Sized>(&mut self, source: &S, at: u32, w: u64) -> bool {
+        let m = &mut self.message;
+        match self.header {
+            Header::Contact => m.contacts = m.contacts.saturating_add(1),
+            Header::RecordRoute => m.record_routes = m.record_routes.saturating_add(1),
+            _ => {}
+        }
+        match byte(w, 0) {
+            b'<' => self.begin_uri(source, at + 1),
+            b'"' => self.begin_quoted_name(at),
+            b'*' if self.header == Header::Contact => {
+                m.star = 1;
+                self.go(at + 1, Expect::Tail)
+            }
+            _ => {
+                self.token_start = at + scheme(w);
+                self.go(self.token_start, Expect::Name)
+            }
+        }
+    }
+
+    /// Begins a quoted display name. A URI must follow it.
+    #[inline(always)]
+    fn begin_quoted_name(&mut self, at: u32) -> bool {
+        self.token_start = NO_URI;
+        self.resume = Expect::Name;
+        self.go(at + 1, Expect::Quoted)
+    }
+
+    /// Reads a display name or an address without brackets. Only its end shows which of the two it is.
+    #[inline(always)]
+    pub(super) fn name<S: Source + ?Sized>(&mut self, source: &S, at: u32, w: u64) -> bool {
+        // White space, line ends, the quote and '!' are below '#'. An address with a '?' must be in brackets
+        // (RFC 3261 20).
+        let n = first(
+            below(w, b'#')
+                | brackets(w)
+                | equal(w, b'?')
+                | equal(w, b';')
+                | equal(w, b',')
+                | equal(w, b'@'),
+        );
+        let at = at + n;
+        if n == 8 {
+            return self.go(at, Expect::Name);
+        }
+        let w = source.word(at);
+        match byte(w, 0) {
+            b' ' if byte(w, 1) == b'<' => self.begin_uri(source, at + 2),
+            b'<' => self.begin_uri(source, at + 1),
+            b'"' => self.begin_quoted_name(at),
+            b'@' => {
+                self.host_start = at + 1;
+                self.go(at + 1, Expect::Name)
+            }
+            b' ' | b'\t' | b'\r' | b'\n' | b';' | b',' => {
+                self.address_end = at;
+                self.go(at, Expect::AfterName)
+            }
+            b'!' => self.go(at + 1, Expect::Name),
+            _ => self.give_up(Doubt::Syntax),
+        }
+    }
+
+    /// Reads on after a token of a display name, or after an address without brackets, which ended at `address_end`.
+    #[inline(always)]
+    pub(super) fn after_name<S: Source + ?Sized>(&mut self, source: &S, at: u32, w: u64) -> bool {
+        match byte(w, 0) {
+            b' ' | b'\t' => self.go(at + 1, Expect::AfterName),
+            b'<' => self.begin_uri(source, at + 1),
+            b';' | b',' => self.end_uri(self.address_end, at),
+            b'\r' | b'\n' => match line_end(w) {
+                LineEnd::Folded(n) => self.go(at + n, Expect::AfterName),
+                LineEnd::Last(_) => self.end_uri(self.address_end, at),
+                LineEnd::Bad => self.give_up(Doubt::Syntax),
+            },
+            _ => {
+                self.token_start = NO_URI;
+                self.go(at, Expect::Name)
+            }
+        }
+    }
+
+    /// Begins a URI in brackets.
+    #[inline(always)]
+    fn begin_uri<S: Source + ?Sized>(&mut self, source: &S, at: u32) -> bool {
+        self.token_start = at + scheme(source.word(at));
+        self.host_start = 0;
+        self.address_end = 0;
+        self.go(self.token_start, Expect::Uri)
+    }
+
+    /// Reads a URI in brackets.
+    #[inline(always)]
+    pub(super) fn uri<S: Source + ?Sized>(&mut self, source: &S, at: u32, w: u64) -> bool {
+        let n = find_narrow(source, at, w, |w| {
+            // `>` and `?` differ in one bit.
+            below(w, 0x21)
+                | equal(w, b'@')
+                | equal(w, b';')
+                | equal(w | 0x0101_0101_0101_0101, b'?')
+        });
+        let at = at + n;
+        if n == NARROW {
+            return self.go(at, Expect::Uri);
+        }
+        let w = source.word(at);
+        match byte(w, 0) {
+            b'@' => {
+                // A ';' or '?' before it was part of the user (RFC 3261 25.1, user-unreserved).
+                self.host_start = at + 1;
+                self.address_end = 0;
+                self.go(at + 1, Expect::Uri)
+            }
+            b';' | b'?' => {
+                if self.address_end == 0 {
+                    self.address_end = at;
+                }
+                self.go(at + 1, Expect::Uri)
+            }
+            b'>' if is_address_end(byte(w, 1)) => self.end_uri(at, at + 1),
+            _ => self.give_up(Doubt::Syntax),
+        }
+    }
+
+    /// Notes the URI that ended at `end`. The scan continues at `next`.
+    #[inline(always)]
+    fn end_uri(&mut self, end: u32, next: u32) -> bool {
+        if self.token_start >= end {
+            return self.give_up(Doubt::Syntax);
+        }
+        let address_end = if self.address_end == 0 {
+            end
+        } else {
+            self.address_end
+        };
+        match self.header {
+            Header::From => self.set_span(
+                Field::FromUri as usize,
+                Span::between(self.token_start, address_end),
+            ),
+            Header::To => self.set_span(
+                Field::ToUri as usize,
+                Span::between(self.token_start, address_end),
+            ),
+            Header::Contact => {
+                let index = usize::from(self.message.contacts.wrapping_sub(1));
+                if index < MAX_CONTACTS {
+                    self.set_span(
+                        Field::Contact as usize + index,
+                        Span::between(self.token_start, end),
+                    );
+                }
+                if index == 0 {
+                    self.after_host = next;
+                    let host = if self.host_start == 0 {
+                        self.token_start
+                    } else {
+                        self.host_start
+                    };
+                    return self.go(host, Expect::Host);
+                }
+            }
+            _ => {}
+        }
+        self.go(next, Expect::Params)
+    }
+}

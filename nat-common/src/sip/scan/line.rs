@@ -1,0 +1,84 @@
+//! The start of a header line, and lines that do not matter.
+
+use super::expect::Expect;
+use super::grammar::find_wide;
+use super::state::Scan;
+use super::table::{HEADERS, Header, folded_name, index};
+use crate::bytes::swar::{below, byte, equal, first, head, literal, starts_with};
+use crate::bytes::{Source, WIDE};
+use crate::sip::doubt::Doubt;
+use crate::sip::header;
+
+impl Scan {
+    /// First part of a step: looks up the header by its name, long or compact (RFC 3261 7.3.3), in any case.
+    #[inline(always)]
+    pub(super) fn line<S: Source + ?Sized>(&mut self, source: &S, at: u32) -> bool {
+        let w = source.word(at);
+        let stops = equal(w, b':') | below(w, 0x21);
+        let found = &HEADERS[index(folded_name(w, stops))];
+        if found.name != folded_name(w, stops) {
+            if byte(w, 0) == b'\n' || head(w, 2) == literal(b"\r\n") {
+                self.done = true;
+                return false;
+            }
+            return self.go(at, Expect::Skip);
+        }
+        let mut at = at + first(stops);
+        let m = &mut self.message;
+        match found.header {
+            Header::Route => {
+                m.headers |= header::ROUTE;
+                return self.go(at, Expect::Skip);
+            }
+            Header::RecordRoute => {
+                let rest = source.word(at);
+                if !starts_with(rest, b"oute") || !matches!(byte(rest, 4), b':' | b' ' | b'\t') {
+                    return self.go(at, Expect::Skip);
+                }
+                at += 4;
+            }
+            _ => {}
+        }
+        if m.headers & found.once != 0 {
+            return self.give_up(Doubt::Duplicate);
+        }
+        m.headers |= found.once;
+        if self.ignored & found.header.bit() != 0 {
+            return self.go(at, Expect::Skip);
+        }
+        self.header = found.header;
+        self.value = found.value;
+        let w = source.word(at);
+        if head(w, 2) == literal(b": ") && byte(w, 2) > b' ' {
+            return self.begin_value(at + 2);
+        }
+        self.go(at, Expect::Colon)
+    }
+
+    /// Finds the end of a line that does not matter. `line` skips its folded continuation.
+    #[inline(always)]
+    pub(super) fn skip<S: Source + ?Sized>(&mut self, source: &S, at: u32) -> bool {
+        // Line ends, and control characters without a meaning here.
+        let n = find_wide(source, at, |w| below(w, b'\r' + 1));
+        let at = at + n;
+        if n == WIDE {
+            return self.go(at, Expect::Skip);
+        }
+        let w = source.word(at);
+        match byte(w, 0) {
+            b'\r' | b'\n' => self.end_skipped_line(at, w),
+            _ => self.go(at + first(equal(w, b'\n') | equal(w, b'\r')), Expect::Skip),
+        }
+    }
+
+    /// Ends a line that does not matter, at the first byte of `w`. A lone CR is in doubt: some parsers take it for a
+    /// line end, others do not.
+    #[inline(always)]
+    pub(super) fn end_skipped_line(&mut self, at: u32, w: u64) -> bool {
+        match (byte(w, 0), byte(w, 1)) {
+            (b'\n', _) => self.go(at + 1, Expect::Line),
+            (_, b'\n') => self.go(at + 2, Expect::Line),
+            _ => self.give_up(Doubt::Syntax),
+        }
+    }
+}

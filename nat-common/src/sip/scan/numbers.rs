@@ -1,0 +1,104 @@
+//! CSeq, Expires and the parameter `expires`.
+
+use super::expect::Expect;
+use super::grammar::{LineEnd, is_address_end, is_blank, line_end, method};
+use super::state::Scan;
+use super::table::Header;
+use crate::bpf::bounded;
+use crate::bytes::Source;
+use crate::bytes::swar::{byte, digits};
+use crate::sip::doubt::Doubt;
+use crate::sip::field::MAX_CONTACTS;
+
+impl Scan {
+    /// Reads digits. A number beyond 32 bits is in doubt.
+    #[inline(always)]
+    pub(super) fn number<S: Source + ?Sized>(&mut self, source: &S, at: u32, w: u64) -> bool {
+        let (n, v) = digits(w);
+        if n > 0 {
+            let number = u64::from(self.number) * power_of_ten(n) + u64::from(v);
+            if number > u64::from(u32::MAX) {
+                return self.give_up(Doubt::Syntax);
+            }
+            self.number = number as u32;
+            self.count = 1;
+        }
+        if n == 8 {
+            return self.go(at + 8, Expect::Number);
+        }
+        if self.count == 0 {
+            return self.give_up(Doubt::Syntax);
+        }
+        match self.header {
+            Header::Cseq => {
+                self.message.cseq = self.number;
+                // RFC 3261 8.1.1.5: less than 2**31.
+                if byte(w, n) > b' ' || self.number > i32::MAX as u32 {
+                    return self.give_up(Doubt::Syntax);
+                }
+                let next = source.word(at + n + 1);
+                if byte(w, n) == b' ' && byte(next, 0) > b' ' {
+                    return self.cseq_method(source, at + n + 1, next);
+                }
+                self.go(at + n, Expect::CseqMethod)
+            }
+            Header::Expires => {
+                self.message.expires = self.number;
+                self.tail(at + n, source.word(at + n))
+            }
+            _ => {
+                if !is_address_end(byte(w, n)) {
+                    return self.give_up(Doubt::Syntax);
+                }
+                let index = usize::from(self.message.contacts.wrapping_sub(1));
+                if index < MAX_CONTACTS {
+                    let index = bounded::<MAX_CONTACTS>(index);
+                    // SAFETY: the index is in bounds.
+                    unsafe {
+                        *self.message.contact_expires.get_unchecked_mut(index) =
+                            self.number.saturating_add(1);
+                    }
+                }
+                self.go(at + n, Expect::ParamEnd)
+            }
+        }
+    }
+
+    /// Reads the method of CSeq.
+    #[inline(always)]
+    pub(super) fn cseq_method<S: Source + ?Sized>(&mut self, source: &S, at: u32, w: u64) -> bool {
+        let b = byte(w, 0);
+        if is_blank(b) {
+            return self.go(at + 1, Expect::CseqMethod);
+        }
+        if b < 0x21 {
+            return match line_end(w) {
+                LineEnd::Folded(n) => self.go(at + n, Expect::CseqMethod),
+                _ => self.give_up(Doubt::Syntax),
+            };
+        }
+        let Some((method, n)) = method(w, source.word(at + 8)) else {
+            return self.give_up(Doubt::Syntax);
+        };
+        if self.message.status == 0 {
+            // RFC 3261 8.1.1.5: it must match the method of the request.
+            if method != self.message.method {
+                return self.give_up(Doubt::Syntax);
+            }
+        } else {
+            self.message.method = method;
+        }
+        self.tail(at + n, source.word(at + n))
+    }
+}
+
+/// Returns 10 to the power of `n` for `n` up to 2. For a larger `n` it returns 2 to the power of 32: any nonzero number
+/// times that overflows 32 bits.
+#[inline(always)]
+const fn power_of_ten(n: u32) -> u64 {
+    match n {
+        1 => 10,
+        2 => 100,
+        _ => 1 << 32,
+    }
+}

@@ -1,0 +1,148 @@
+//! Parameters of Via, From, To and Contact.
+
+use super::expect::Expect;
+use super::grammar::{NARROW, brackets, find_narrow, is_address_end, is_blank};
+use super::state::Scan;
+use super::table::Header;
+use crate::bytes::swar::{below, byte, equal, starts_with, token_end};
+use crate::bytes::{Source, Span};
+use crate::sip::doubt::Doubt;
+use crate::sip::field::{Field, MAX_CONTACTS};
+
+impl Scan {
+    /// Third part of a step: reads up to a separator of parameters. In a Via this also skips the sent-by.
+    #[inline(always)]
+    pub(super) fn params<S: Source + ?Sized>(&mut self, source: &S, at: u32) -> bool {
+        let w = source.word(at);
+        // A bracket here could begin the address, and make a display name of the bytes before it.
+        let n = find_narrow(source, at, w, |w| {
+            below(w, b'#') | equal(w, b';') | equal(w, b',') | brackets(w)
+        });
+        let at = at + n;
+        if n == NARROW {
+            return self.go(at, Expect::Params);
+        }
+        let w = source.word(at);
+        self.resume = Expect::Params;
+        match byte(w, 0) {
+            b';' => {
+                // Only the topmost Via names the transaction of this hop.
+                let skip = match self.header {
+                    Header::Via => self.message.vias != 1,
+                    Header::RecordRoute => true,
+                    _ => false,
+                };
+                if skip {
+                    return self.go(at + 1, Expect::Params);
+                }
+                self.param(at + 1, source.word(at + 1))
+            }
+            b',' => match self.header {
+                Header::Via | Header::RecordRoute | Header::Contact => {
+                    self.go(at + 1, Expect::Value)
+                }
+                _ => self.give_up(Doubt::Syntax),
+            },
+            b'"' => self.go(at + 1, Expect::Quoted),
+            b'\r' | b'\n' => self.tail(at, w),
+            b' ' | b'\t' | b'!' => self.go(at + 1, Expect::Params),
+            _ => self.give_up(Doubt::Syntax),
+        }
+    }
+
+    /// Reads the name of a parameter. It skips a parameter that does not matter.
+    #[inline(always)]
+    pub(super) fn param(&mut self, at: u32, w: u64) -> bool {
+        let n = match self.header {
+            _ if is_blank(byte(w, 0)) => return self.go(at + 1, Expect::Param),
+            _ if byte(w, 0) < 0x21 => {
+                self.resume = Expect::Param;
+                return self.go(at, Expect::Tail);
+            }
+            Header::Via if starts_with(w, b"branch") => 6,
+            Header::From | Header::To if starts_with(w, b"tag") => 3,
+            Header::Contact if starts_with(w, b"expires") => 7,
+            _ => return self.go(at, Expect::Params),
+        };
+        match byte(w, n) {
+            b'=' if n < 7 && byte(w, n + 1) > b' ' => {
+                self.token_start = at + n + 1;
+                self.go(self.token_start, Expect::ParamToken)
+            }
+            b'=' => self.go(at + n + 1, Expect::ParamValue),
+            b' ' | b'\t' | b'\r' | b'\n' => self.go(at + n, Expect::Equals),
+            _ => self.go(at, Expect::Params),
+        }
+    }
+
+    /// Reads `EQUAL` (RFC 3261 25.1), which may have white space around it.
+    #[inline(always)]
+    pub(super) fn equals(&mut self, at: u32, w: u64) -> bool {
+        match byte(w, 0) {
+            b'=' => self.go(at + 1, Expect::ParamValue),
+            b' ' | b'\t' => self.go(at + 1, Expect::Equals),
+            // The parameter has no value but must have one. A folded `=` is legal, but no device sends it.
+            _ => self.give_up(Doubt::Syntax),
+        }
+    }
+
+    /// Reads the start of a parameter's value.
+    #[inline(always)]
+    pub(super) fn param_value(&mut self, at: u32, w: u64) -> bool {
+        let b = byte(w, 0);
+        if is_blank(b) {
+            return self.go(at + 1, Expect::ParamValue);
+        }
+        if self.header == Header::Contact {
+            let index = usize::from(self.message.contacts.wrapping_sub(1));
+            if self.message.contact_expires(index).is_some() && index < MAX_CONTACTS {
+                return self.give_up(Doubt::Duplicate);
+            }
+            self.count = 0;
+            self.number = 0;
+            return self.go(at, Expect::Number);
+        }
+        self.token_start = at;
+        self.go(at, Expect::ParamToken)
+    }
+
+    /// Reads the rest of a tag or a branch.
+    #[inline(always)]
+    pub(super) fn param_token<S: Source + ?Sized>(&mut self, source: &S, at: u32, w: u64) -> bool {
+        let n = find_narrow(source, at, w, token_end);
+        let at = at + n;
+        if n == NARROW {
+            return self.go(at, Expect::ParamToken);
+        }
+        let w = source.word(at);
+        match byte(w, 0) {
+            b'!' | b'~' => return self.go(at + 1, Expect::ParamToken),
+            b if is_address_end(b) && at > self.token_start => {}
+            _ => return self.give_up(Doubt::Syntax),
+        }
+        let field = match self.header {
+            Header::From => Field::FromTag,
+            Header::To => Field::ToTag,
+            _ => Field::Branch,
+        };
+        if self.message.has(field) {
+            return self.give_up(Doubt::Duplicate);
+        }
+        self.set_span(field as usize, Span::between(self.token_start, at));
+        self.param_end(at, w)
+    }
+
+    /// Reads on after a parameter that matters: another parameter, another value or the line end must follow.
+    #[inline(always)]
+    pub(super) fn param_end(&mut self, at: u32, w: u64) -> bool {
+        let b = byte(w, 0);
+        if is_blank(b) {
+            return self.go(at + 1, Expect::ParamEnd);
+        }
+        if b == b';' || b == b',' {
+            return self.go(at, Expect::Params);
+        }
+        self.resume = Expect::ParamEnd;
+        self.go(at, Expect::Tail)
+    }
+}

@@ -1,0 +1,70 @@
+//! The start line of a request or response (RFC 3261 7.1, 7.2).
+
+use super::expect::Expect;
+use super::grammar::{brackets, method, scheme};
+use super::state::Scan;
+use super::table::ignored;
+use crate::bytes::swar::{below, byte, digits, first, head, literal};
+use crate::bytes::{Source, Span};
+use crate::sip::direction::Direction;
+use crate::sip::doubt::Doubt;
+use crate::sip::field::Field;
+
+impl Scan {
+    /// Reads `SIP/2.0 SP Status-Code SP`, or `Method SP` and the scheme of the Request-URI.
+    #[inline(always)]
+    pub(super) fn start_line<S: Source + ?Sized>(&mut self, source: &S, at: u32, w: u64) -> bool {
+        if w == literal(b"SIP/2.0 ") {
+            let w = source.word(at + 8);
+            let (n, status) = digits(w);
+            if n != 3 || byte(w, 3) != b' ' || !(100..=699).contains(&status) {
+                return self.give_up(Doubt::Syntax);
+            }
+            self.message.status = status as u16;
+            self.ignored = ignored(self.direction, None);
+            return self.go(at + 12, Expect::Skip);
+        }
+        let next = source.word(at + 8);
+        let Some((method, n)) = method(w, next) else {
+            return self.give_up(Doubt::Syntax);
+        };
+        if byte(if n < 8 { w } else { next }, n) != b' ' {
+            return self.give_up(Doubt::Syntax);
+        }
+        self.message.method = method;
+        self.ignored = ignored(self.direction, Some(method));
+        let uri = at + n + 1;
+        if self.direction == Some(Direction::In) {
+            // Only the PBX needs the Request-URI of a terminal's request.
+            return self.go(uri, Expect::Skip);
+        }
+        let uri = uri + scheme(source.word(uri));
+        self.token_start = uri;
+        self.go(uri, Expect::RequestUri)
+    }
+
+    /// Reads the Request-URI and `SP SIP/2.0`.
+    #[inline(always)]
+    pub(super) fn request_uri<S: Source + ?Sized>(&mut self, source: &S, at: u32, w: u64) -> bool {
+        let n = first(below(w, 0x21) | brackets(w));
+        if n == 8 {
+            return self.go(at + 8, Expect::RequestUri);
+        }
+        let end = at + n;
+        let w = source.word(end);
+        let version = source.word(end + 1);
+        let eol = byte(version, 7);
+        if byte(w, 0) != b' '
+            || end == self.token_start
+            || head(version, 7) != literal(b"SIP/2.0")
+            || (eol != b'\r' && eol != b'\n')
+        {
+            return self.give_up(Doubt::Syntax);
+        }
+        self.set_span(
+            Field::RequestUri as usize,
+            Span::between(self.token_start, end),
+        );
+        self.end_skipped_line(end + 8, source.word(end + 8))
+    }
+}

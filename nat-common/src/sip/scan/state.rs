@@ -1,0 +1,112 @@
+//! Memory of the scanner between steps.
+
+use super::expect::Expect;
+use super::table::Header;
+use crate::bpf::bounded;
+use crate::bytes::Span;
+use crate::bytes::words::Words;
+use crate::sip::direction::Direction;
+use crate::sip::doubt::Doubt;
+use crate::sip::field::SPANS;
+use crate::sip::message::Message;
+
+/// State of a scan. It lies in memory between steps.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Scan {
+    /// Position of the scanner.
+    pub(super) at: u32,
+    /// End of the bytes to read.
+    pub(super) end: u32,
+    /// Start of the token or URI being read.
+    pub(super) token_start: u32,
+    /// Start of the host in the URI being read; 0: no `@` was seen.
+    pub(super) host_start: u32,
+    /// End of the address in the URI being read: its parameters begin there, or an address without brackets ended
+    /// there. 0: not seen.
+    pub(super) address_end: u32,
+    /// Value of the digits read.
+    pub(super) number: u32,
+    /// Position to continue at after the host.
+    pub(super) after_host: u32,
+    /// Element that is expected at `at`.
+    pub(super) expect: Expect,
+    /// Element that is expected after a quoted string or a folded line end.
+    pub(super) resume: Expect,
+    /// Header being read.
+    pub(super) header: Header,
+    /// First element of this header's value.
+    pub(super) value: Expect,
+    /// 1 after the first digit of `number`; number of parts of a sent-protocol.
+    pub(super) count: u8,
+    /// A [`Doubt`], or 0.
+    pub(super) doubt: u8,
+    /// The empty line was read.
+    pub(super) done: bool,
+    /// Direction of the message, if only that direction's headers are needed.
+    pub(super) direction: Option<Direction>,
+    /// Headers that are not needed in this direction, a bit for each (see [`Header::bit`]).
+    pub(super) ignored: u16,
+    /// Number of groups of the IPv6 address that were read.
+    pub(super) groups: u8,
+    /// One more than the number of groups before `::`; 0: not seen.
+    pub(super) gap: u8,
+    /// Host of the first Contact, in network byte order; for an IPv6 address, its groups before `::`.
+    pub(super) host: [u64; 2],
+    /// Groups after `::`, the last in the lowest bits.
+    pub(super) host_suffix: [u64; 2],
+    /// Result of the scan.
+    pub message: Message,
+}
+
+// SAFETY: repr(C), aligned words (asserted where used); zero is a value of each field.
+unsafe impl Words for Scan {}
+
+impl Scan {
+    /// Ends the scan with a doubt.
+    #[inline(always)]
+    pub(super) fn give_up(&mut self, why: Doubt) -> bool {
+        self.doubt = why as u8;
+        false
+    }
+
+    /// Ends the scan at a byte that must not be at `at`. An earlier part of the step may have moved `at` past the end:
+    /// then the message is truncated.
+    #[inline(always)]
+    pub(super) fn give_up_at(&mut self, at: u32) -> bool {
+        self.give_up(if at < self.end {
+            Doubt::Syntax
+        } else {
+            Doubt::Truncated
+        })
+    }
+
+    /// Continues at `at`, where it expects `expect`.
+    #[inline(always)]
+    pub(super) fn go(&mut self, at: u32, expect: Expect) -> bool {
+        self.at = at;
+        self.expect = expect;
+        true
+    }
+
+    /// Reads the position and the expected element from memory. The verifier then takes both for unknown, so that all
+    /// rounds of the loop look alike to it.
+    #[inline(always)]
+    pub(super) fn position(&self) -> (u32, Expect) {
+        // SAFETY: valid references. Volatile, so that the compiler keeps the state in memory.
+        unsafe {
+            (
+                (&raw const self.at).read_volatile(),
+                (&raw const self.expect).read_volatile(),
+            )
+        }
+    }
+
+    /// Notes the position of a part.
+    #[inline(always)]
+    pub(super) fn set_span(&mut self, index: usize, span: Span) {
+        let index = bounded::<SPANS>(index);
+        // SAFETY: the index is in bounds.
+        unsafe { *self.message.spans.get_unchecked_mut(index) = span };
+    }
+}

@@ -1,0 +1,126 @@
+//! The headers that matter, found by name.
+
+use super::expect::Expect;
+use crate::bytes::swar::literal;
+use crate::sip::direction::Direction;
+use crate::sip::header;
+use crate::sip::method::Method;
+
+/// Header that matters.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Header {
+    #[default]
+    Via = 0,
+    From,
+    To,
+    CallId,
+    Cseq,
+    Contact,
+    Expires,
+    RecordRoute,
+    Route,
+}
+
+impl Header {
+    /// Returns the bit of this header in a set of headers.
+    #[inline(always)]
+    pub(super) const fn bit(self) -> u16 {
+        1 << self as u16
+    }
+}
+
+/// Name of a header, and how to read it.
+#[derive(Clone, Copy)]
+pub(super) struct Entry {
+    /// Name in lower case, or its first eight bytes.
+    pub(super) name: u64,
+    /// Header of this name.
+    pub(super) header: Header,
+    /// First element of its value.
+    pub(super) value: Expect,
+    /// Bit in [`header`] for a header that must appear only once, otherwise 0.
+    pub(super) once: u8,
+}
+
+/// Headers that matter, each at the [`index`] of its name.
+pub(super) static HEADERS: [Entry; 16] = {
+    const fn entry(name: &[u8], header: Header) -> Entry {
+        let (value, once) = match header {
+            Header::Via => (Expect::Via, 0),
+            Header::From => (Expect::Address, header::FROM),
+            Header::To => (Expect::Address, header::TO),
+            Header::CallId => (Expect::CallId, header::CALL_ID),
+            Header::Cseq => (Expect::Number, header::CSEQ),
+            Header::Contact | Header::RecordRoute => (Expect::Address, 0),
+            Header::Expires => (Expect::Number, header::EXPIRES),
+            Header::Route => (Expect::Skip, 0),
+        };
+        Entry {
+            name: literal(name),
+            header,
+            value,
+            once,
+        }
+    }
+    let all = [
+        entry(b"via", Header::Via),
+        entry(b"v", Header::Via),
+        entry(b"from", Header::From),
+        entry(b"f", Header::From),
+        entry(b"to", Header::To),
+        entry(b"t", Header::To),
+        entry(b"call-id", Header::CallId),
+        entry(b"i", Header::CallId),
+        entry(b"cseq", Header::Cseq),
+        entry(b"contact", Header::Contact),
+        entry(b"m", Header::Contact),
+        entry(b"expires", Header::Expires),
+        entry(b"record-r", Header::RecordRoute),
+        entry(b"route", Header::Route),
+    ];
+    // No header has this name.
+    let mut table = [entry(b"        ", Header::Route); 16];
+    let mut i = 0;
+    while i < all.len() {
+        let index = index(all[i].name);
+        assert!(
+            table[index].name == literal(b"        "),
+            "two names have the same index"
+        );
+        table[index] = all[i];
+        i += 1;
+    }
+    table
+};
+
+/// Returns the index of a name in [`HEADERS`]. The factor was found by trying: it gives each name an index of its own.
+#[inline(always)]
+pub(super) const fn index(name: u64) -> usize {
+    (name.wrapping_mul(0x98dbc89d108eb699) >> 60) as usize
+}
+
+/// Returns the bytes of `w` before the first of `stops`, with the bit of lower case set.
+///
+/// No other byte passes for a letter: those that become one do not occur in a name, and control characters are stops.
+#[inline(always)]
+pub(super) const fn folded_name(w: u64, stops: u64) -> u64 {
+    // Ones below the first stop; all ones if there is none.
+    let before = stops.wrapping_sub(1) & !stops;
+    (w | 0x2020_2020_2020_2020) & (before as i64 >> 7) as u64
+}
+
+/// Returns the headers that are not needed in a request, or with `None` in a response.
+///
+/// From names the sender of a request (RFC 3261 8.1.1.3). Of From and To only the terminal's is needed, and of Contacts
+/// only the terminal's. In a response to REGISTER the PBX writes the terminal's Contacts, so a response is read in
+/// full.
+#[inline(always)]
+pub(super) const fn ignored(direction: Option<Direction>, method: Option<Method>) -> u16 {
+    match (direction, method) {
+        (Some(Direction::In), Some(method)) if method.subscribes() => 0,
+        (Some(Direction::In), _) => Header::From.bit(),
+        (Some(Direction::Out), Some(_)) => Header::From.bit() | Header::Contact.bit(),
+        _ => 0,
+    }
+}

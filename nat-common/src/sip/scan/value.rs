@@ -1,0 +1,96 @@
+//! Elements of values that several headers share, and Call-ID.
+
+use super::expect::Expect;
+use super::grammar::{LineEnd, find_wide, is_blank, line_end};
+use super::state::Scan;
+use crate::bytes::swar::{below, byte, equal, first};
+use crate::bytes::{Source, Span, WIDE};
+use crate::sip::doubt::Doubt;
+use crate::sip::field::Field;
+
+impl Scan {
+    /// Reads `HCOLON` (RFC 3261 25.1) where it is not just a colon and a space.
+    #[inline(always)]
+    pub(super) fn colon(&mut self, at: u32, w: u64) -> bool {
+        let b = byte(w, 0);
+        if is_blank(b) {
+            return self.go(at + 1, Expect::Colon);
+        }
+        if b != b':' {
+            return self.give_up_at(at);
+        }
+        self.go(at + 1, Expect::Value)
+    }
+
+    /// Skips white space, folded or not, before a value.
+    #[inline(always)]
+    pub(super) fn value(&mut self, at: u32, w: u64) -> bool {
+        let b = byte(w, 0);
+        if is_blank(b) {
+            return self.go(at + 1, Expect::Value);
+        }
+        if b < 0x21 {
+            // An empty value: no header that matters may be empty.
+            return match line_end(w) {
+                LineEnd::Folded(n) => self.go(at + n, Expect::Value),
+                _ => self.give_up(Doubt::Syntax),
+            };
+        }
+        self.begin_value(at)
+    }
+
+    /// Prepares for a value that begins at `at`.
+    #[inline(always)]
+    pub(super) fn begin_value(&mut self, at: u32) -> bool {
+        self.token_start = at;
+        self.host_start = 0;
+        self.address_end = 0;
+        self.number = 0;
+        self.count = 0;
+        self.resume = Expect::Tail;
+        self.go(at, self.value)
+    }
+
+    /// Reads the value of Call-ID.
+    #[inline(always)]
+    pub(super) fn call_id<S: Source + ?Sized>(&mut self, source: &S, at: u32) -> bool {
+        let n = find_wide(source, at, |w| below(w, 0x21));
+        let at = at + n;
+        if n == WIDE {
+            return self.go(at, Expect::CallId);
+        }
+        self.set_span(Field::CallId as usize, Span::between(self.token_start, at));
+        self.tail(at, source.word(at))
+    }
+
+    /// Reads a quoted string up to its closing quote.
+    #[inline(always)]
+    pub(super) fn quoted<S: Source + ?Sized>(&mut self, source: &S, at: u32, w: u64) -> bool {
+        let n = first(equal(w, b'"') | equal(w, b'\\') | below(w, b' '));
+        let at = at + n;
+        if n == 8 {
+            return self.go(at, Expect::Quoted);
+        }
+        let w = source.word(at);
+        match byte(w, 0) {
+            b'"' => self.go(at + 1, self.resume),
+            b'\\' if byte(w, 1) >= b' ' => self.go(at + 2, Expect::Quoted),
+            b'\t' => self.go(at + 1, Expect::Quoted),
+            // A quoted string over two lines is legal, but no device sends one.
+            _ => self.give_up(Doubt::Syntax),
+        }
+    }
+
+    /// Reads white space and the line end. If the line is folded, the scan continues with `resume`.
+    #[inline(always)]
+    pub(super) fn tail(&mut self, at: u32, w: u64) -> bool {
+        if is_blank(byte(w, 0)) {
+            return self.go(at + 1, Expect::Tail);
+        }
+        match line_end(w) {
+            LineEnd::Last(n) => self.go(at + n, Expect::Line),
+            LineEnd::Folded(n) => self.go(at + n, self.resume),
+            LineEnd::Bad => self.give_up_at(at),
+        }
+    }
+}
