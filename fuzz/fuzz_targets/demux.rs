@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use nat_common::datagram::{Kind, kind};
+use nat_common::datagram::{DatagramKind, classify};
 use nat_common::bytes::Source;
 
 /// RFC 8489 5: the two most significant bits are zeros; the length counts what follows the header of 20 bytes, and
@@ -22,20 +22,20 @@ fn is_keepalive(datagram: &[u8]) -> bool {
         && (datagram == b"\r\n" || datagram == b"\r\n\r\n" || datagram.iter().all(|b| *b == 0))
 }
 
-fn expected(datagram: &[u8]) -> Kind {
+fn expected(datagram: &[u8]) -> DatagramKind {
     if is_keepalive(datagram) {
-        Kind::Keepalive
+        DatagramKind::Keepalive
     } else if is_stun(datagram) {
-        Kind::Stun
+        DatagramKind::Stun
     } else if datagram.first().is_some_and(u8::is_ascii_uppercase) {
-        Kind::Sip
+        DatagramKind::Sip
     } else {
-        Kind::Other
+        DatagramKind::Other
     }
 }
 
 fuzz_target!(|datagram: &[u8]| {
-    let told = |d: &[u8]| kind(d.len() as u32, d.word(0));
+    let told = |d: &[u8]| classify(d.len() as u32, d.word(0));
     assert_eq!(told(datagram), expected(datagram));
 
     // Length fields seldom fit by chance: make this one fit, nearly or not at all.

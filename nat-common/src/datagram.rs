@@ -1,43 +1,53 @@
-//! What a datagram on a SIP port is, told by its first bytes (RFC 5764 5.1.2, RFC 5626 3.5 and 4.4).
+//! Kind of a datagram on a SIP port, by its length and first bytes (RFC 5764 5.1.2, RFC 5626 3.5 and 4.4).
+//!
+//! ```
+//! use nat_common::bytes::Source;
+//! use nat_common::datagram::{DatagramKind, classify};
+//!
+//! let text = &b"REGISTER sip:pbx SIP/2.0"[..];
+//! assert_eq!(classify(text.len() as u32, text.word(0)), DatagramKind::Sip);
+//! assert_eq!(classify(4, b"\r\n\r\n".word(0)), DatagramKind::Keepalive);
+//! ```
 
 use crate::bytes::swar;
 
-/// Kinds of datagrams.
+/// Kind of a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Possibly a SIP message: it starts with a capital letter, as every method and `SIP/2.0` do.
+pub enum DatagramKind {
+    /// Possibly a SIP message: it begins with a capital letter, as every method and `SIP/2.0` do.
     Sip,
-    /// A STUN message (RFC 8489 5), or one of RFC 3489, which has no magic cookie.
+    /// A STUN message of RFC 8489 5, or of RFC 3489, which has no magic cookie.
     Stun,
-    /// Keeps a NAT mapping alive and says nothing: empty, or up to four bytes of CRLF or zeros.
+    /// A keepalive of a NAT mapping: empty, or up to four bytes of CRLF or zeros.
     Keepalive,
-    /// Anything else.
+    /// Any other datagram.
     Other,
 }
 
-/// Tells the kind from the length of the payload and its first eight bytes (zeros past the end).
+/// Returns the kind of a payload with the length `len` and the first eight bytes `word`. Zeros stand for the bytes past
+/// the end.
 #[inline(always)]
 #[must_use]
-pub const fn kind(len: u32, word: u64) -> Kind {
+pub const fn classify(len: u32, word: u64) -> DatagramKind {
     let b = swar::byte(word, 0);
     if b >= b'A' && b <= b'Z' {
-        return Kind::Sip;
+        return DatagramKind::Sip;
     }
     // "\r\n", "\r\n\r\n", or zero bytes.
     if len <= 4 {
         let crlf = word as u32 == 0x0a0d_0a0d || (len == 2 && word as u32 == 0x0a0d);
         return if crlf || word == 0 {
-            Kind::Keepalive
+            DatagramKind::Keepalive
         } else {
-            Kind::Other
+            DatagramKind::Other
         };
     }
-    // The two top bits are 0, the length is a multiple of four and fits the header of 20 bytes.
+    // The two top bits are 0. The length is a multiple of four and fits the datagram with its header of 20 bytes.
     let length = (swar::byte(word, 2) as u32) << 8 | swar::byte(word, 3) as u32;
     if b < 4 && length.is_multiple_of(4) && length + 20 == len {
-        return Kind::Stun;
+        return DatagramKind::Stun;
     }
-    Kind::Other
+    DatagramKind::Other
 }
 
 #[cfg(test)]
@@ -49,21 +59,25 @@ mod tests {
     fn table() {
         let binding = b"\x00\x01\x00\x00\x21\x12\xa4\x42abcdefghijkl";
         for (bytes, want) in [
-            (&b"INVITE sip:a SIP/2.0"[..], Kind::Sip),
-            (b"SIP/2.0 200 OK", Kind::Sip),
-            (b"", Kind::Keepalive),
-            (b"\0", Kind::Keepalive),
-            (b"\0\0\0\0", Kind::Keepalive),
-            (b"\r\n", Kind::Keepalive),
-            (b"\r\n\r\n", Kind::Keepalive),
-            (b"\r\n\r\nx", Kind::Other),
-            (b"\r\nx", Kind::Other),
-            (b"jaK", Kind::Other),
-            (binding, Kind::Stun),
-            (&binding[..19], Kind::Other),
-            (b"\x80\x00\x00\x00rtp-like", Kind::Other),
+            (&b"INVITE sip:a SIP/2.0"[..], DatagramKind::Sip),
+            (b"SIP/2.0 200 OK", DatagramKind::Sip),
+            (b"", DatagramKind::Keepalive),
+            (b"\0", DatagramKind::Keepalive),
+            (b"\0\0\0\0", DatagramKind::Keepalive),
+            (b"\r\n", DatagramKind::Keepalive),
+            (b"\r\n\r\n", DatagramKind::Keepalive),
+            (b"\r\n\r\nx", DatagramKind::Other),
+            (b"\r\nx", DatagramKind::Other),
+            (b"jaK", DatagramKind::Other),
+            (binding, DatagramKind::Stun),
+            (&binding[..19], DatagramKind::Other),
+            (b"\x80\x00\x00\x00rtp-like", DatagramKind::Other),
         ] {
-            assert_eq!(kind(bytes.len() as u32, bytes.word(0)), want, "{bytes:?}");
+            assert_eq!(
+                classify(bytes.len() as u32, bytes.word(0)),
+                want,
+                "{bytes:?}"
+            );
         }
     }
 }

@@ -1,4 +1,13 @@
-//! An address and a UDP port, in the form that maps and registers hold.
+//! IP address and UDP port in one form for IPv4 and IPv6, for map keys and for registers.
+//!
+//! ```
+//! use nat_common::endpoint::Endpoint;
+//!
+//! let phone = Endpoint::v4([192, 168, 1, 10], 5060);
+//! assert!(phone.is_v4() && phone.is_private());
+//! assert_eq!((phone.as_v4(), phone.port), ([192, 168, 1, 10], 5060));
+//! assert!(Endpoint::UNKNOWN.is_unknown());
+//! ```
 
 #[cfg(feature = "user")]
 use core::array;
@@ -7,17 +16,17 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::bytes::words::Words;
 
-/// An address and a UDP port. IPv4 is kept IPv4-mapped (RFC 4291 2.5.5.2), so one key serves both.
+/// IP address and UDP port. An IPv4 address is IPv4-mapped (RFC 4291 2.5.5.2), so that one key serves both families.
 ///
-/// Words, not bytes: BPF's compiler copies and compares only aligned words without calling a function.
+/// It holds words, not bytes: the BPF compiler calls a function to copy or compare anything but aligned words.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq)]
 pub struct Endpoint {
-    /// The address, its 16 bytes in network byte order.
+    /// The 16 bytes of the address, in network byte order.
     pub addr: [u64; 2],
-    /// The port, host byte order.
+    /// The port, in host byte order.
     pub port: u32,
-    /// Unused, zero.
+    /// Padding, zero.
     pub reserved: u32,
 }
 
@@ -29,14 +38,14 @@ impl PartialEq for Endpoint {
 }
 
 impl Endpoint {
-    /// Nothing is known.
+    /// The unknown endpoint: all zero.
     pub const UNKNOWN: Self = Self {
         addr: [0; 2],
         port: 0,
         reserved: 0,
     };
 
-    /// An endpoint at an IPv4 address, given in network byte order.
+    /// Makes an endpoint of an IPv4 address in network byte order.
     #[inline(always)]
     #[must_use]
     pub const fn v4(addr: [u8; 4], port: u16) -> Self {
@@ -48,7 +57,7 @@ impl Endpoint {
         }
     }
 
-    /// The IPv4 address of an IPv4-mapped endpoint, in network byte order.
+    /// Returns the IPv4 address in network byte order. The endpoint must be [IPv4](Self::is_v4).
     #[inline(always)]
     #[must_use]
     pub const fn as_v4(&self) -> [u8; 4] {
@@ -56,7 +65,7 @@ impl Endpoint {
         [a, b, c, d]
     }
 
-    /// Whether it is IPv4.
+    /// Whether the address is IPv4.
     #[inline(always)]
     #[must_use]
     pub const fn is_v4(&self) -> bool {
@@ -65,7 +74,7 @@ impl Endpoint {
         self.addr[0] == 0 && u32::from_ne_bytes([a, b, c, d]) == PREFIX
     }
 
-    /// An address that is not routed on the Internet: RFC 1918, RFC 6598, RFC 3927, RFC 4193, RFC 4291 2.5.6.
+    /// Whether the Internet does not route the address: RFC 1918, RFC 6598, RFC 3927, RFC 4193, RFC 4291 2.5.6.
     #[inline(always)]
     #[must_use]
     pub const fn is_private(&self) -> bool {
@@ -82,7 +91,7 @@ impl Endpoint {
             || address >> 16 == 0xa9fe
     }
 
-    /// Nothing is known of it.
+    /// Whether the endpoint is unknown.
     #[inline(always)]
     #[must_use]
     pub const fn is_unknown(&self) -> bool {
@@ -114,7 +123,7 @@ impl From<SocketAddr> for Endpoint {
     }
 }
 
-/// The bytes of an address as `POLICY` and [`Endpoint`] keep it: IPv4 becomes IPv4-mapped.
+/// Returns the 16 bytes of an address as [`Endpoint`] and the map `POLICY` hold it: IPv4 becomes IPv4-mapped.
 #[cfg(feature = "user")]
 #[must_use]
 pub fn mapped(ip: IpAddr) -> [u8; 16] {

@@ -4,7 +4,7 @@ use std::panic::catch_unwind;
 
 use nat_common::bpf::HostLoop;
 use nat_common::bytes::{Source, Span};
-use nat_common::datagram::{self, Kind};
+use nat_common::datagram::{self, DatagramKind};
 use nat_common::sip::Scan;
 use nat_common::sip::{Doubt, Field, Message, Method};
 
@@ -158,7 +158,7 @@ fn what_is_read_is_what_is_said() {
         let text = message(name);
         let m = scan(&text).unwrap_or_else(|d| panic!("{name}: {d:?}"));
         assert_eq!(says(&text, &m), want, "{name}");
-        assert_eq!(datagram::kind(text.len() as u32, text.word(0)), Kind::Sip, "{name}");
+        assert_eq!(datagram::classify(text.len() as u32, text.word(0)), DatagramKind::Sip, "{name}");
     }
 }
 
@@ -189,7 +189,10 @@ fn what_is_not_read_is_in_doubt() {
     // A method may begin with any token character. No registered one does not begin with a capital letter, and
     // this one is left alone before it is scanned.
     let text = message("intmeth");
-    assert_eq!(datagram::kind(text.len() as u32, text.word(0)), Kind::Other);
+    assert_eq!(
+        datagram::classify(text.len() as u32, text.word(0)),
+        DatagramKind::Other
+    );
 }
 
 /// The two tables above are all of section 3, and the notation leaves no trace.

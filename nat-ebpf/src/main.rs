@@ -27,7 +27,7 @@ use nat_common::abi::Counter;
 use nat_common::abi::{self, Config};
 use nat_common::bpf::Repeat;
 use nat_common::bytes::Source as _;
-use nat_common::datagram::{self, Kind};
+use nat_common::datagram::{self, DatagramKind};
 use nat_common::endpoint::Endpoint;
 use nat_common::sip::Direction;
 use nat_common::{
@@ -215,12 +215,12 @@ fn find<W: Way>(frame: Frame<W::Context>, room: &Room, config: &Config) -> Resul
         return Err(W::OTHER_PORT);
     }
     let payload = Payload::of(datagram, frame);
-    match datagram::kind(payload.len(), payload.word(0)) {
-        Kind::Stun => return Err(W::STUN),
+    match datagram::classify(payload.len(), payload.word(0)) {
+        DatagramKind::Stun => return Err(W::STUN),
         _ if !sip => return Err(W::OTHER_PORT),
-        Kind::Sip => {}
-        Kind::Keepalive => return Err(W::KEEPALIVE),
-        Kind::Other => return Err(W::NOT_SIP),
+        DatagramKind::Sip => {}
+        DatagramKind::Keepalive => return Err(W::KEEPALIVE),
+        DatagramKind::Other => return Err(W::NOT_SIP),
     }
     if let Direction::In = W::DIRECTION
         && !is_terminal(&datagram.source)

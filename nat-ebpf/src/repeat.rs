@@ -54,7 +54,7 @@ impl Repeat for Callback {
         extern "C" fn call<F: Step>(_round: u32, step: *mut c_void) -> i64 {
             // SAFETY: what was given to the helper below, and nobody else has it meanwhile.
             let step = unsafe { &mut *step.cast::<F>() };
-            let more = if F::MANY {
+            let more = if F::TWO_PER_CALL {
                 step.step() && step.step()
             } else {
                 step.step()

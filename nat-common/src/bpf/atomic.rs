@@ -1,55 +1,68 @@
 //! Atomic operations on memory that is shared with other CPUs.
 //!
-//! Rust's BPF target has no compare-and-swap in `core`, though the kernel has since 5.12. Those that change a word by what
-//! it was are full barriers, but for `add`. The BPF of older kernels has no other barriers; x86-64 needs none for what is
-//! promised here of the others, since it neither moves a read before a read nor a write before a write or a read (AMD64
-//! Architecture Programmer's Manual, volume 2, 7.2).
+//! Rust's BPF target has no compare-and-swap in `core`, though the kernel has it since 5.12.
+//!
+//! [`Word::replace`] and [`Word::fetch_add`] are full barriers; [`Word::add`] is none. The BPF of older kernels has no
+//! other barriers. On x86-64 [`Word::load`] and [`Word::store`] need none: the CPU neither moves a read before a read
+//! nor a write before a write or a read (AMD64 Architecture Programmer's Manual, volume 2, 7.2).
+//!
+//! ```
+//! use nat_common::bpf::atomic::Word;
+//!
+//! let mut memory = 7;
+//! // SAFETY: the word is valid and nothing else accesses it.
+//! let word = unsafe { Word::new(&raw mut memory) };
+//! assert!(word.replace(7, 8));
+//! assert!(!word.replace(7, 9));
+//! assert_eq!(word.fetch_add(1), 8);
+//! assert_eq!(word.load(), 9);
+//! ```
 
-/// A 64-bit word in shared memory.
+/// 64-bit word in shared memory.
 #[derive(Clone, Copy, Debug)]
 pub struct Word(*mut u64);
 
 impl Word {
-    /// The word at an address.
+    /// Returns the word at an address.
     ///
     /// # Safety
-    /// `at` must be valid for reads and writes while this is used, aligned to eight bytes, and be
-    /// accessed by others only atomically.
+    /// `at` must be aligned to eight bytes and valid for reads and writes while the result is used. Others must access it
+    /// only atomically.
     #[inline(always)]
     #[must_use]
     pub const unsafe fn new(at: *mut u64) -> Self {
         Self(at)
     }
 
-    /// The value without any order: a hint.
+    /// Reads the value without any order, as a hint.
     #[inline(always)]
     #[must_use]
     pub fn peek(self) -> u64 {
-        // SAFETY: valid by `new`; the machines of BPF load an aligned word at once.
+        // SAFETY: valid by `new`. Every machine that runs BPF loads an aligned word in one access.
         unsafe { self.0.read_volatile() }
     }
 
-    /// The value, read after what is read before, and before what is read after.
+    /// Reads the value, in the order of the program with respect to all other reads.
     #[inline(always)]
     #[must_use]
     pub fn load(self) -> u64 {
         arch::load(self.0)
     }
 
-    /// Replaces `old` by `new`. False if it was not `old`.
+    /// Replaces `old` by `new`. Returns false, and changes nothing, if the value was not `old`.
     #[inline(always)]
     #[must_use]
     pub fn replace(self, old: u64, new: u64) -> bool {
         arch::compare_exchange(self.0, old, new) == old
     }
 
-    /// Stores a value, after all that was read and written before.
+    /// Stores a value after all earlier reads and writes.
     #[inline(always)]
     pub fn store(self, value: u64) {
         arch::store(self.0, value);
     }
 
-    /// Adds to the value. What it was before.
+    /// Adds to the value. Returns the old value.
     #[inline(always)]
     #[must_use]
     pub fn fetch_add(self, value: u64) -> u64 {
@@ -67,7 +80,7 @@ impl Word {
 mod arch {
     use core::arch::asm;
 
-    // Both may be taken to touch all of memory, so the compiler keeps the order, too.
+    // No `asm!` here has the option `nomem`: the compiler keeps the order of memory accesses, too.
 
     #[cfg(bpf_target_arch = "x86_64")]
     #[inline(always)]
@@ -147,7 +160,7 @@ mod arch {
     }
 
     pub(super) fn load(at: *mut u64) -> u64 {
-        // A plain load would not keep what is read before it there.
+        // A plain load would not keep earlier reads before it.
         word(at).fetch_or(0, Ordering::SeqCst)
     }
 

@@ -1,7 +1,9 @@
 //! Indices that the verifier can bound.
 
-/// An index below `N`, a power of two. In the kernel the mask is applied where the verifier sees it; the
-/// compiler would move or drop it when it knows better.
+/// Returns `index` modulo `N`, which must be a power of two.
+///
+/// In the kernel assembly applies the mask right before the index is used, because the verifier must see it there. The
+/// compiler would move or drop a mask that it considers redundant.
 #[inline(always)]
 #[must_use]
 pub fn bounded<const N: usize>(index: usize) -> usize {

@@ -1,19 +1,26 @@
-//! Loops that the verifier takes.
+//! Loops that the verifier accepts.
 
-/// How a step is repeated until it says that it is done. Kernels differ in the loops that their
-/// verifier takes, so the loop is chosen where the code is loaded, and no step holds a loop itself.
+/// Loop that repeats a step.
+///
+/// Verifiers of different kernels accept different loops. So the kernel programs exist with each loop, and the agent
+/// loads the one that the kernel accepts. A step must not hold a loop itself.
 pub trait Repeat {
-    /// Takes the step until it returns false, `limit` times at the most.
+    /// Repeats `step` until it returns false. A loop that counts stops after `limit` rounds; `may_goto` does not count.
     fn repeat(limit: u32, step: impl Step);
 }
 
-/// What is repeated: a closure, or where it matters that no call is made for each step, a type of its own, whose
-/// method can be told to be inlined. In the kernel a return may cost more than the step (a CPU that must not predict it).
+/// Step of a loop: a closure, or a type whose method is always inlined.
+///
+/// Use a type where a call for each step costs too much. In the kernel a return may cost more than the step:
+/// mitigations keep the CPU from predicting it.
 pub trait Step {
-    /// Whether so many are taken that a call for each costs more than what two take of the CPU's instruction cache.
-    const MANY: bool = false;
+    /// Whether one callback of `bpf_loop` makes two steps.
+    ///
+    /// With many steps, half of the calls save more time than the second copy of the step costs in the CPU's
+    /// instruction cache.
+    const TWO_PER_CALL: bool = false;
 
-    /// Whether there is more to do.
+    /// Makes one step. Returns whether the loop goes on.
     fn step(&mut self) -> bool;
 }
 
@@ -24,7 +31,7 @@ impl<F: FnMut() -> bool> Step for F {
     }
 }
 
-/// The loop of the host.
+/// Loop of the host.
 #[derive(Debug)]
 pub struct HostLoop;
 

@@ -1,13 +1,25 @@
-//! FINGERPRINT: the CRC-32 of what comes before it, XORed (RFC 8489 14.7).
+//! FINGERPRINT of a STUN message: the CRC-32 of all bytes before it, XORed (RFC 8489 14.7).
+//!
+//! ```
+//! use nat_common::bpf::HostLoop;
+//! use nat_common::bytes::Source;
+//! use nat_common::stun::crc::{Cursor, fingerprint};
+//!
+//! // The check value of this CRC-32, of "123456789", is 0xcbf43926; here is that of eight bytes.
+//! let text = &b"12345678"[..];
+//! let word = |at| text.word(at) as u32;
+//! let print = fingerprint::<HostLoop>(word, 8, &mut Cursor::default());
+//! assert_eq!(print, 0x9ae0_daaf ^ 0x5354_554e);
+//! ```
 
 use crate::bpf::Repeat;
 
-/// Makes a FINGERPRINT differ from a CRC of the application's own: "STUN".
+/// Value that makes a FINGERPRINT differ from a CRC of the application's own: "STUN".
 const XOR: u32 = 0x5354_554e;
-/// The polynomial of ITU V.42 8.1.1.6.2, its bits reversed.
+/// Polynomial of ITU V.42 8.1.1.6.2, its bits reversed.
 const POLYNOMIAL: u32 = 0xedb8_8320;
 
-/// `TABLES[n][b]` is the CRC of byte `b` followed by `n` zero bytes, so that four bytes are one step.
+/// CRCs: `TABLES[n][b]` is that of the byte `b` followed by `n` zero bytes, so that one step takes four bytes.
 static TABLES: [[u32; 256]; 4] = tables();
 
 const fn tables() -> [[u32; 256]; 4] {
@@ -40,7 +52,7 @@ const fn tables() -> [[u32; 256]; 4] {
     tables
 }
 
-/// How far a CRC has come. In the kernel it lies in a map, as [`crate::tables::hash::Cursor`] does.
+/// Progress of a CRC. In the kernel it lies in a map.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Cursor {
@@ -48,8 +60,9 @@ pub struct Cursor {
     crc: u32,
 }
 
-/// FINGERPRINT of the first `len` bytes, a multiple of four, of a message that `word` reads four bytes of, the first
-/// in the lowest byte.
+/// Returns the FINGERPRINT of the first `len` bytes of a message. `len` must be a multiple of four.
+///
+/// `word` reads four bytes at a position, the first in the lowest byte.
 #[inline(always)]
 pub fn fingerprint<L: Repeat>(word: impl Fn(u32) -> u32, len: u32, cursor: &mut Cursor) -> u32 {
     cursor.at = 0;

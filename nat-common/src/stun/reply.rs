@@ -1,7 +1,23 @@
-//! The answer to a Binding request.
+//! Response to a Binding request.
 //!
-//! It is short: an answer's IP packet is never longer than 1.6 times that of its request, so that nobody gains by
-//! asking in another's name. Therefore an error has no reason phrase, and SOFTWARE is an option.
+//! It is short: the IP packet of a response is at most 1.6 times as long as that of its request. So a forged source
+//! address amplifies little. Therefore an error response has no reason phrase, and SOFTWARE is optional.
+//!
+//! ```
+//! use nat_common::bpf::HostLoop;
+//! use nat_common::endpoint::Endpoint;
+//! use nat_common::stun::{Request, reply::Reply};
+//!
+//! let text = &b"\x00\x01\x00\x00\x21\x12\xa4\x42transaction1"[..];
+//! let mut request = Request::default();
+//! assert!(request.read::<_, HostLoop>(text).is_ok());
+//!
+//! let mut reply = Reply::default();
+//! reply.make::<_, HostLoop>(&request, text, &Endpoint::v4([60, 17, 196, 2], 49163), false);
+//! // The header and XOR-MAPPED-ADDRESS.
+//! assert_eq!(reply.len(), 20 + 12);
+//! assert_eq!(reply.words()[0], u32::from_ne_bytes(*b"\x01\x01\x00\x0c"));
+//! ```
 
 use super::{MAGIC_COOKIE, MAX_UNKNOWN, Request, attribute, crc, message};
 use crate::bpf::Repeat;
@@ -10,38 +26,40 @@ use crate::bytes::Source;
 use crate::bytes::words::{self, Words};
 use crate::endpoint::Endpoint;
 
-/// Room for the longest answer, in words of four bytes: a power of two.
-pub const ROOM: usize = 32;
+/// Capacity of a [`Reply`] in words of four bytes: a power of two, so that a masked index is in bounds.
+pub const CAPACITY: usize = 32;
 
-/// Header, ERROR-CODE, UNKNOWN-ATTRIBUTES, SOFTWARE and FINGERPRINT.
+/// Words of the longest response: header, ERROR-CODE, UNKNOWN-ATTRIBUTES, SOFTWARE and FINGERPRINT.
 const LONGEST: usize = 5 + 2 + (1 + MAX_UNKNOWN / 2) + 3 + 2;
-const _: () = assert!(LONGEST <= ROOM);
+const _: () = assert!(LONGEST <= CAPACITY);
 
-/// Value of SOFTWARE, filled up with zeros to a multiple of four.
+/// Value of SOFTWARE, padded with zeros to a multiple of four.
 const SOFTWARE: [u8; 8] = *b"sipnat\0\0";
+/// Length of SOFTWARE without padding.
 const SOFTWARE_LEN: u32 = 6;
 
-/// The families of addresses in attributes (RFC 8489 14.1).
+/// Address family IPv4 in attributes (RFC 8489 14.1).
 const IPV4: u32 = 1;
+/// Address family IPv6 in attributes.
 const IPV6: u32 = 2;
 
-/// An answer; lives in memory while it is made.
+/// Response, built word by word. In the kernel it lies in a map.
 #[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Reply {
-    /// Words of `words` that are used.
+    /// Number of words that are used.
     used: u32,
     crc: crc::Cursor,
     reserved: u32,
-    /// The message as it lies in the packet; behind it are zeros.
-    words: [u32; ROOM],
+    /// The message in the byte order of the packet, then zeros.
+    words: [u32; CAPACITY],
 }
 
 // SAFETY: repr(C), aligned words (asserted where used), integers only.
 unsafe impl Words for Reply {}
 
 impl Reply {
-    /// Makes the answer to `request`, which `source` is the text of, and which came from `peer`.
+    /// Builds the response to a `request` from `peer`. `source` is the text of the request.
     #[inline(always)]
     pub fn make<S: Source + ?Sized, L: Repeat>(
         &mut self,
@@ -53,8 +71,8 @@ impl Reply {
         // SAFETY: a valid reference.
         unsafe { words::zero(self) };
         let refused = request.unknowns != 0;
-        // The length is known at the end. The transaction's ID is that of the request, as are the four bytes where
-        // the cookie is in newer ones.
+        // The first word holds the length and is written last. The transaction ID and the four bytes before it (the
+        // magic cookie of RFC 8489) come from the request.
         self.put(0);
         let (low, high) = (source.word(4), source.word(12));
         let transaction = [
@@ -90,7 +108,7 @@ impl Reply {
             let words = &self.words;
             let word = |at: u32| {
                 // SAFETY: the index is in bounds.
-                unsafe { *words.get_unchecked(bounded::<ROOM>(at as usize / 4)) }
+                unsafe { *words.get_unchecked(bounded::<CAPACITY>(at as usize / 4)) }
             };
             let value = crc::fingerprint::<L>(word, before, &mut self.crc);
             self.put_be(u32::from(attribute::FINGERPRINT) << 16 | 4);
@@ -98,7 +116,7 @@ impl Reply {
         }
     }
 
-    /// XOR-MAPPED-ADDRESS (RFC 8489 14.2), or for clients of RFC 3489 MAPPED-ADDRESS.
+    /// Appends XOR-MAPPED-ADDRESS (RFC 8489 14.2); for clients of RFC 3489, MAPPED-ADDRESS.
     #[inline(always)]
     fn put_address(&mut self, peer: &Endpoint, transaction: &[u32; 4], classic: bool) {
         let (kind, port, mask) = if classic {
@@ -120,13 +138,13 @@ impl Reply {
         }
     }
 
-    /// ERROR-CODE 420 and UNKNOWN-ATTRIBUTES (RFC 8489 14.8, 14.13).
+    /// Appends ERROR-CODE 420 and UNKNOWN-ATTRIBUTES (RFC 8489 14.8, 14.13).
     #[inline(always)]
     fn put_refusal(&mut self, request: &Request) {
         self.put_be(u32::from(attribute::ERROR_CODE) << 16 | 4);
         self.put_be(4 << 8 | 20);
         let count = u32::from(request.unknowns);
-        // RFC 3489 11.2.10 wants a whole number of words: one is named twice then.
+        // RFC 3489 11.2.10 demands a whole number of words: with an odd count, the last attribute is named twice.
         let named = if request.classic {
             (count + 1) & !1
         } else {
@@ -149,41 +167,43 @@ impl Reply {
         }
     }
 
+    /// Appends a word in network byte order.
     #[inline(always)]
     fn put_be(&mut self, value: u32) {
         self.put(value.to_be());
     }
 
+    /// Appends a word as it is.
     #[inline(always)]
     fn put(&mut self, word: u32) {
-        let place = bounded::<ROOM>(self.used as usize);
+        let index = bounded::<CAPACITY>(self.used as usize);
         // SAFETY: the index is in bounds.
-        unsafe { *self.words.get_unchecked_mut(place) = word };
+        unsafe { *self.words.get_unchecked_mut(index) = word };
         self.used += 1;
     }
 
-    /// Bytes.
+    /// Returns the length in bytes.
     #[inline(always)]
     #[must_use]
     pub const fn len(&self) -> u32 {
         self.used * 4
     }
 
-    /// Whether nothing was made.
+    /// Whether nothing was built.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.used == 0
     }
 
-    /// Its words, and zeros behind them.
+    /// Returns the words of the message, then zeros.
     #[inline(always)]
     #[must_use]
-    pub const fn words(&self) -> &[u32; ROOM] {
+    pub const fn words(&self) -> &[u32; CAPACITY] {
         &self.words
     }
 }
 
-/// The Internet checksum of words whose sum this is, as it lies in memory (RFC 1071).
+/// Returns the Internet checksum (RFC 1071) for the sum of some words, in the byte order of these words.
 #[inline(always)]
 #[must_use]
 pub const fn checksum(sum: u64) -> u16 {

@@ -4,13 +4,13 @@ use std::net::{IpAddr, SocketAddr};
 
 use nat_common::bpf::HostLoop;
 use nat_common::bytes::Source as _;
-use nat_common::datagram::{self, Kind};
+use nat_common::datagram::{self, DatagramKind};
 use nat_common::endpoint::Endpoint;
 use nat_common::stun::{Request, reply::Reply};
 
 /// The answer to the payload of a datagram from `peer`.
 pub(crate) fn answer(message: &[u8], peer: SocketAddr, software: bool) -> Option<Vec<u8>> {
-    if datagram::kind(message.len() as u32, message.word(0)) != Kind::Stun {
+    if datagram::classify(message.len() as u32, message.word(0)) != DatagramKind::Stun {
         return None;
     }
     let (mut request, mut reply) = (Request::default(), Reply::default());

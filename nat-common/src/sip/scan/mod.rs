@@ -43,7 +43,7 @@ struct Steps<'s, S: ?Sized> {
 }
 
 impl<S: Source + ?Sized> Step for Steps<'_, S> {
-    const MANY: bool = true;
+    const TWO_PER_CALL: bool = true;
 
     #[inline(always)]
     fn step(&mut self) -> bool {
