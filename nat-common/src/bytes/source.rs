@@ -74,3 +74,20 @@ impl Span {
         (!part.is_empty()).then_some(part)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slices_only_what_is_there() {
+        let text = b"Via: a";
+        assert_eq!(Span::between(5, 6).slice(text), Some(&b"a"[..]));
+        assert_eq!(Span::between(0, 6).slice(text), Some(&text[..]));
+        assert_eq!(Span::default().slice(text), None);
+        assert_eq!(Span::between(6, 6).slice(text), None);
+        // A span of another text.
+        assert_eq!(Span::between(5, 7).slice(text), None);
+        assert_eq!(Span::between(7, 9).slice(text), None);
+    }
+}

@@ -25,7 +25,7 @@ impl Scan {
         };
         let w = source.word(at);
         if is_whole_host {
-            self.host = Endpoint::v4(quad.to_be_bytes(), 0).addr;
+            self.host_address = Endpoint::v4(quad.to_be_bytes(), 0).addr;
             return self.host_end(source, at, w);
         }
         self.add_group(quad >> 16);
@@ -71,9 +71,9 @@ impl Scan {
         if self.gap == 0 {
             let group = u64::from(group) << (48 - 16 * u32::from(self.groups & 3));
             if self.groups < 4 {
-                self.host[0] |= group.to_be();
+                self.host_address[0] |= group.to_be();
             } else {
-                self.host[1] |= group.to_be();
+                self.host_address[1] |= group.to_be();
             }
         } else {
             self.host_suffix[0] = self.host_suffix[0] << 16 | self.host_suffix[1] >> 48;
@@ -93,8 +93,8 @@ impl Scan {
         if b != b']' || !is_whole {
             return self.go(self.after_host, Expect::Params);
         }
-        self.host[0] |= self.host_suffix[0].to_be();
-        self.host[1] |= self.host_suffix[1].to_be();
+        self.host_address[0] |= self.host_suffix[0].to_be();
+        self.host_address[1] |= self.host_suffix[1].to_be();
         self.go(at + 1, Expect::HostEnd)
     }
 
@@ -117,8 +117,8 @@ impl Scan {
     /// Notes the advertised address and port.
     #[inline(always)]
     fn set_advertised(&mut self, port: u32) {
-        self.message.advertised.addr[0] = self.host[0];
-        self.message.advertised.addr[1] = self.host[1];
+        self.message.advertised.addr[0] = self.host_address[0];
+        self.message.advertised.addr[1] = self.host_address[1];
         self.message.advertised.port = port;
     }
 }

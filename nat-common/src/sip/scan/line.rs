@@ -47,7 +47,7 @@ impl Scan {
             return self.go(at, Expect::Skip);
         }
         self.header = found.header;
-        self.value = found.value;
+        self.value_start = found.value_start;
         let w = source.word(at);
         if head(w, 2) == literal(b": ") && byte(w, 2) > b' ' {
             return self.begin_value(at + 2);

@@ -36,7 +36,7 @@ pub struct Scan {
     /// Header being read.
     pub(super) header: Header,
     /// First element of this header's value.
-    pub(super) value: Expect,
+    pub(super) value_start: Expect,
     /// 1 after the first digit of `number`; number of parts of a sent-protocol.
     pub(super) count: u8,
     /// A [`Doubt`], or 0.
@@ -52,7 +52,7 @@ pub struct Scan {
     /// One more than the number of groups before `::`; 0: not seen.
     pub(super) gap: u8,
     /// Host of the first Contact, in network byte order; for an IPv6 address, its groups before `::`.
-    pub(super) host: [u64; 2],
+    pub(super) host_address: [u64; 2],
     /// Groups after `::`, the last in the lowest bits.
     pub(super) host_suffix: [u64; 2],
     /// Result of the scan.

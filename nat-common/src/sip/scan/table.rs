@@ -38,7 +38,7 @@ pub(super) struct Entry {
     /// Header of this name.
     pub(super) header: Header,
     /// First element of its value.
-    pub(super) value: Expect,
+    pub(super) value_start: Expect,
     /// Bit in [`header`] for a header that must appear only once, otherwise 0.
     pub(super) once: u8,
 }
@@ -46,7 +46,7 @@ pub(super) struct Entry {
 /// Headers that matter, each at the [`index`] of its name.
 pub(super) static HEADERS: [Entry; 16] = {
     const fn entry(name: &[u8], header: Header) -> Entry {
-        let (value, once) = match header {
+        let (value_start, once) = match header {
             Header::Via => (Expect::Via, 0),
             Header::From => (Expect::Address, header::FROM),
             Header::To => (Expect::Address, header::TO),
@@ -59,7 +59,7 @@ pub(super) static HEADERS: [Entry; 16] = {
         Entry {
             name: literal(name),
             header,
-            value,
+            value_start,
             once,
         }
     }
@@ -112,9 +112,10 @@ pub(super) const fn folded_name(w: u64, stops: u64) -> u64 {
 
 /// Returns the headers that are not needed in a request, or with `None` in a response.
 ///
-/// From names the sender of a request (RFC 3261 8.1.1.3). Of From and To only the terminal's is needed, and of Contacts
-/// only the terminal's. In a response to REGISTER the PBX writes the terminal's Contacts, so a response is read in
-/// full.
+/// - From of a terminal's request is read in the PBX's response, which repeats it. SUBSCRIBE and REFER need it at once,
+///   because a NOTIFY may precede the response.
+/// - From of a PBX's request, and of a terminal's response to it, names the PBX (RFC 3261 8.1.1.3).
+/// - Contact of a PBX's request is the PBX's own. In a response to REGISTER the PBX lists the terminal's Contacts.
 #[inline(always)]
 pub(super) const fn ignored(direction: Option<Direction>, method: Option<Method>) -> u16 {
     match (direction, method) {

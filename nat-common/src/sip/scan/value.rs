@@ -48,7 +48,7 @@ impl Scan {
         self.number = 0;
         self.count = 0;
         self.resume = Expect::Tail;
-        self.go(at, self.value)
+        self.go(at, self.value_start)
     }
 
     /// Reads the value of Call-ID.
