@@ -6,11 +6,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use nat_common::abi::Policy;
 
 use crate::{
-    agent,
-    loader::Stun,
-    prefix::Prefix,
-    state::XdpMode,
-    stun_query::{self, Family, Server},
+    agent::record::XdpMode,
+    agent::run,
+    commands::stun_query::{self, Family, Server},
+    host::prefix::Prefix,
+    kernel::load::Stun,
 };
 
 const AFTER_HELP: &str = "\
@@ -307,7 +307,7 @@ pub enum PolicyCommand {
     },
 }
 
-impl From<Run> for agent::Options {
+impl From<Run> for run::Options {
     fn from(run: Run) -> Self {
         let mut ports = run.ports;
         let mut seen = Vec::new();
@@ -371,7 +371,7 @@ mod tests {
         Cli::try_parse_from(line.split(' '))
     }
 
-    fn run(line: &str) -> agent::Options {
+    fn run(line: &str) -> run::Options {
         match parse(line).unwrap().command {
             Command::Run(run) => run.into(),
             other => panic!("{other:?}"),

@@ -1,31 +1,16 @@
 //! User space of sipnat: loads and attaches the kernel programs, and reads and writes their maps.
+//!
+//! The folders are floors, the top one first. A file uses only its own folder and the floors below it.
 
-mod addresses;
-pub mod agent;
-pub mod attach;
-pub mod batch;
-pub mod bindings;
 pub mod cli;
-pub mod clock;
-mod ethtool;
-pub mod explain;
-mod keepalive;
-mod listing;
-pub mod loader;
-pub mod net;
-pub mod object;
-pub mod output;
-pub mod pins;
-pub mod policy;
-pub mod prefix;
-pub mod preflight;
-pub mod session;
-pub mod state;
-pub mod stats;
-pub mod status;
-mod stun_client;
-pub mod stun_query;
-mod stun_warnings;
-pub mod sweep;
-pub mod tables;
-mod warnings;
+pub mod commands;
+
+pub mod agent;
+
+pub mod checks;
+
+pub mod view;
+
+pub mod kernel;
+
+pub mod host;

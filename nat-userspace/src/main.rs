@@ -5,13 +5,13 @@ use std::{io, process::ExitCode};
 use anyhow::{Context as _, Error, Result};
 use clap::Parser as _;
 use nat_userspace::{
-    agent, bindings,
+    agent::{
+        run,
+        session::{NoAgent, Session},
+    },
     cli::{Bindings, Cli, Command, PolicyCommand},
-    explain,
-    loader::Rejected,
-    policy,
-    session::{NoAgent, Session},
-    stats, status, stun_query,
+    commands::{bindings, explain, policy, stats, status, stun_query},
+    kernel::{load::Rejected, policy as rules},
 };
 
 /// Nothing runs that could be asked. 2 is clap's, for wrong usage.
@@ -51,8 +51,8 @@ fn is_closed_pipe(error: &Error) -> bool {
 
 fn dispatch(command: Command) -> Result<()> {
     match command {
-        Command::Run(run) => wait_for(agent::run(run.into())),
-        Command::Detach => wait_for(agent::detach()),
+        Command::Run(args) => wait_for(run::run(args.into())),
+        Command::Detach => wait_for(run::detach()),
         Command::Bindings { command, json } => {
             let mut session = Session::open()?;
             match command.unwrap_or(Bindings::List { json }) {
@@ -67,9 +67,9 @@ fn dispatch(command: Command) -> Result<()> {
             match command.unwrap_or(PolicyCommand::List { json }) {
                 PolicyCommand::List { json } => policy::list(&session.tables, json),
                 PolicyCommand::Set { prefix, policy } => {
-                    policy::set(&mut session.tables, prefix, policy)
+                    rules::set(&mut session.tables, prefix, policy)
                 }
-                PolicyCommand::Remove { prefix } => policy::remove(&mut session.tables, prefix),
+                PolicyCommand::Remove { prefix } => rules::remove(&mut session.tables, prefix),
             }
         }
         Command::Stats { all, json } => stats::show(&Session::open()?.tables, all, json),

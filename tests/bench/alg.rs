@@ -13,7 +13,7 @@ use crate::{
 use anyhow::{Context as _, Result, ensure};
 use aya::programs::TcAttachType;
 use nat_common::abi::Counter;
-use nat_userspace::loader::{DataPath, Loader, Sizes};
+use nat_userspace::kernel::load::{DataPath, Loader, Sizes};
 
 const ROUNDS: usize = 7;
 /// Packets that are sent at once: more than can be received, so that the router never rests, and fewer calls than the

@@ -13,7 +13,7 @@ use aya::{
     util::KernelVersion,
 };
 use nat_bench_ebpf::{CALLS, Job, Sample, TEMPLATES, Template, map};
-use nat_userspace::{loader::DataPath, object};
+use nat_userspace::{kernel::load::DataPath, kernel::object};
 
 use crate::rig::{End, Rig};
 

@@ -1,7 +1,7 @@
 //! What others make of the same messages.
 
 use anyhow::Result;
-use nat_userspace::loader::{Loader, Sizes};
+use nat_userspace::kernel::load::{Loader, Sizes};
 
 use crate::{
     alg,

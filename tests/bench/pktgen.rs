@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
 use nat_bench_ebpf::{Template, seen};
 use nat_common::abi::{Counter, CounterKind};
-use nat_userspace::loader::{DataPath, Loader};
+use nat_userspace::kernel::load::{DataPath, Loader};
 
 use crate::{
     feed::{self, Feed, Order},

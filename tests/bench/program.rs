@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use etherparse::PacketBuilder;
 use nat_bench_ebpf::Template;
 use nat_common::abi::{Counter, CounterKind};
-use nat_userspace::loader::{DataPath, Loader, Loops, Sizes};
+use nat_userspace::kernel::load::{DataPath, Loader, Loops, Sizes};
 
 use crate::{
     chart::{Chart, Point},

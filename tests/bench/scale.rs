@@ -15,11 +15,11 @@ use aya::maps::{HashMap, IterableMap as _, Map, MapData};
 use nat_common::abi::{Binding, DialogKey, SECOND};
 use nat_tests::netns::{Netns, NetnsFamily};
 use nat_userspace::{
-    clock,
-    loader::{DataPath, Loader, Sizes},
-    pins,
-    state::{self, Attached, State, Tc, XdpMode},
-    sweep::Sweeper,
+    agent::record::{self, Attached, State, Tc, XdpMode},
+    agent::sweep::Sweeper,
+    host::clock,
+    kernel::load::{DataPath, Loader, Sizes},
+    kernel::pins,
 };
 use nix::sys::{
     resource::{UsageWho, getrusage},
@@ -270,7 +270,7 @@ struct List {
 fn list(netns: &Netns, path: &mut DataPath) -> Result<List> {
     netns.enter(|| -> Result<_> {
         pins::ensure_bpffs()?;
-        let dir = pins::dir(state::netns()?);
+        let dir = pins::dir(record::netns()?);
         pins::make(&dir)?;
         pins::pin(path, &dir)?;
         let mut state = State::new(dir.clone(), &[5060])?;
@@ -282,7 +282,7 @@ fn list(netns: &Netns, path: &mut DataPath) -> Result<List> {
         });
         state.write()?;
         let listed = run_list();
-        state::remove()?;
+        record::remove()?;
         pins::remove(&dir)?;
         listed
     })?

@@ -7,8 +7,8 @@ use nat_bench_ebpf::{EDITS, Edit, Template, UDP, edit, seen};
 use nat_common::abi::{self, Counter};
 use nat_tests::process::Process;
 use nat_userspace::{
-    loader::{DataPath, Loader, Stun},
-    prefix::Prefix,
+    host::prefix::Prefix,
+    kernel::load::{DataPath, Loader, Stun},
 };
 
 use crate::{

@@ -9,8 +9,8 @@ use nat_common::{
     endpoint::Endpoint,
 };
 use nat_userspace::{
-    loader::{Loader, Sizes},
-    tables,
+    kernel::load::{Loader, Sizes},
+    kernel::tables,
 };
 
 use crate::{

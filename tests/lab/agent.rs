@@ -19,7 +19,7 @@ use nat_tests::{
     process::Process,
     sipnat,
 };
-use nat_userspace::{clock, preflight::Kernel, tables::Tables};
+use nat_userspace::{checks::preflight::Kernel, host::clock, kernel::tables::Tables};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 

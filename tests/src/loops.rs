@@ -1,6 +1,6 @@
 //! Which kernels take which loop of the programs.
 
-use nat_userspace::preflight::Kernel;
+use nat_userspace::checks::preflight::Kernel;
 
 /// The first that has `may_goto`.
 pub const HAS_MAY_GOTO: Kernel = Kernel(6, 9);

@@ -9,7 +9,7 @@ use std::{
 
 use aya::maps::{HashMap, IterableMap as _, Map, MapData};
 use nat_common::abi::{Binding, DialogKey, Set};
-use nat_userspace::{batch, loader::Sizes, sweep::Sweeper, tables};
+use nat_userspace::{agent::sweep::Sweeper, kernel::batch, kernel::load::Sizes, kernel::tables};
 
 use crate::run::Path;
 

@@ -4,8 +4,8 @@ use std::{collections::HashSet, env};
 
 use aya::programs::{TestRun as _, TestRunOptions};
 use nat_common::abi::DialogKey;
-use nat_userspace::loader::Loader;
-use nat_userspace::{batch, object};
+use nat_userspace::kernel::load::Loader;
+use nat_userspace::{kernel::batch, kernel::object};
 
 use crate::frames::{ADVERTISED, CALL, INVITE, PHONE, REGISTER, answer, in_dialog};
 use crate::frames::{inbound, outbound};

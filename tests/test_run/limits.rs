@@ -5,8 +5,8 @@ use std::mem::offset_of;
 use aya::maps::IterableMap as _;
 use nat_common::abi::Set;
 use nat_tests::loops::{HAS_MAY_GOTO, TAKES_MAY_GOTO};
-use nat_userspace::loader::Loops;
-use nat_userspace::preflight::Kernel;
+use nat_userspace::checks::preflight::Kernel;
+use nat_userspace::kernel::load::Loops;
 
 use crate::frames::{ADVERTISED, INVITE, PHONE, in_dialog, inbound, outbound};
 use crate::run::{Path, loops};

@@ -16,12 +16,12 @@ use nat_common::abi::{Binding, Policy, PolicyRule, Record, Set, origin};
 use nat_common::abi::{Counter, CounterKind};
 use nat_common::endpoint::Endpoint;
 use nat_tests::loops::TAKES_MAY_GOTO;
-use nat_userspace::batch;
-use nat_userspace::loader::{DataPath, Loader, Loops, Sizes};
-use nat_userspace::object;
-use nat_userspace::prefix::Prefix;
-use nat_userspace::preflight::Kernel;
-use nat_userspace::tables::Tables;
+use nat_userspace::checks::preflight::Kernel;
+use nat_userspace::host::prefix::Prefix;
+use nat_userspace::kernel::batch;
+use nat_userspace::kernel::load::{DataPath, Loader, Loops, Sizes};
+use nat_userspace::kernel::object;
+use nat_userspace::kernel::tables::Tables;
 
 use crate::frames;
 

@@ -1,7 +1,7 @@
 //! STUN requests in frames that an answer must not be made of.
 
 use nat_common::abi::address;
-use nat_userspace::loader::Stun;
+use nat_userspace::kernel::load::Stun;
 
 use crate::frames;
 use crate::run::Path;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use aya::maps::{Array, MapData};
 use etherparse::Ipv4Header;
 use nat_common::abi::{Binding, Entry, Record, Set, address, flag, stun};
-use nat_userspace::loader::{Loops, Stun};
+use nat_userspace::kernel::load::{Loops, Stun};
 
 use crate::frames::{INVITE, PBX, PHONE, inbound, tagged, udp};
 use crate::judge::input::{self, COOKIE, fingerprinted};

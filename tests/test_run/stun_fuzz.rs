@@ -6,7 +6,7 @@
 use std::cell::RefCell;
 use std::{env, fs};
 
-use nat_userspace::loader::{Loops, Stun};
+use nat_userspace::kernel::load::{Loops, Stun};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 

@@ -1,4 +1,4 @@
-//! `sipnat policy`: what may be done with packets for a terminal, by its learned address.
+//! `POLICY`: rules for packets to terminals, by learned address. The longest prefix decides.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,38 +9,14 @@ use anyhow::{Context as _, Result, bail};
 use aya::maps::{LpmTrie, MapData, MapError, lpm_trie::Key};
 use nat_common::abi::{Policy, PolicyRule, origin};
 use nat_common::endpoint::mapped;
-use serde::Serialize;
 
 use crate::{
-    output,
-    prefix::Prefix,
-    tables::{PolicyKey, Tables},
+    host::prefix::Prefix,
+    kernel::tables::{PolicyKey, Tables},
 };
 
 /// `POLICY`.
 pub(crate) type Trie = LpmTrie<MapData, PolicyKey, PolicyRule>;
-
-/// A line of `sipnat policy list`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-struct Row {
-    prefix: String,
-    policy: &'static str,
-    origin: &'static str,
-}
-
-impl Row {
-    fn new(prefix: Prefix, rule: PolicyRule) -> Self {
-        Self {
-            prefix: prefix.to_string(),
-            policy: Policy::from_u8(rule.policy).name(),
-            origin: match rule.origin {
-                origin::DEFAULT => "default",
-                origin::ON_LINK => "on-link",
-                _ => "user",
-            },
-        }
-    }
-}
 
 /// All rules, the default first.
 ///
@@ -94,19 +70,6 @@ pub(crate) fn follow(
         }
     }
     Ok(())
-}
-
-/// # Errors
-/// If the map cannot be read.
-pub fn list(tables: &Tables, json: bool) -> Result<()> {
-    let rows = rules(&tables.policy)?
-        .into_iter()
-        .map(|(prefix, rule)| Row::new(prefix, rule));
-    if json {
-        return output::json(&rows.collect::<Vec<_>>());
-    }
-    let rows = rows.map(|row| [row.prefix, row.policy.into(), row.origin.into()]);
-    output::print(&output::table(["PREFIX", "POLICY", "ORIGIN"], &[], rows))
 }
 
 /// # Errors

@@ -10,11 +10,11 @@ use log::debug;
 use nat_common::abi::{Policy, address, origin};
 
 use crate::{
-    loader::Loader,
-    net::{AddressChanges, Link, Net, Own},
-    policy,
-    prefix::Prefix,
-    tables::PolicyKey,
+    host::net::{AddressChanges, Link, Net, Own},
+    host::prefix::Prefix,
+    kernel::load::Loader,
+    kernel::policy,
+    kernel::tables::PolicyKey,
 };
 
 /// `ADDRESSES`.

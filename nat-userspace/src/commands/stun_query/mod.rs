@@ -11,10 +11,11 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
 
-use crate::{
-    output,
-    stun_client::{self, Refusal, Reply, Style},
-};
+use crate::view::output;
+
+use self::client::{Refusal, Reply, Style};
+
+mod client;
 
 /// What `sipnat stun-query` was told.
 #[derive(Clone, Debug)]
@@ -127,7 +128,7 @@ pub fn run(options: &Options) -> Result<()> {
         Style::Rfc8489
     };
     let reply =
-        stun_client::ask(&socket, style, options.patience).with_context(|| format!("{server}"))?;
+        client::ask(&socket, style, options.patience).with_context(|| format!("{server}"))?;
     let report = Report::new(server, socket.local_addr()?, reply);
     if options.json {
         output::json(&report)?;
@@ -230,8 +231,8 @@ impl fmt::Display for Report {
 
 #[cfg(test)]
 mod tests {
+    use super::client::{Answer, tests as servers};
     use super::*;
-    use crate::stun_client::{Answer, tests as servers};
 
     fn addr(text: &str) -> SocketAddr {
         text.parse().unwrap()

@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 
 use crate::{
-    bindings,
-    clock::Calendar,
-    listing::{self, Key, Listing, Row},
-    output,
-    tables::{self, Tables},
+    commands::bindings,
+    host::clock::Calendar,
+    kernel::tables::{self, Tables},
+    view::listing::{self, Key, Listing, Row},
+    view::output,
 };
 use anyhow::{Result, bail};
 use jiff::{Timestamp, tz::TimeZone};
@@ -227,7 +227,7 @@ mod tests {
     use nat_common::endpoint::Endpoint;
 
     use super::*;
-    use crate::listing::tests::{NOW, binding};
+    use crate::view::listing::tests::{NOW, binding};
 
     const DIALOG: DialogKey = DialogKey {
         call: 0xabcd << 48,

@@ -18,16 +18,18 @@ use tokio::{
 };
 
 use crate::{
-    addresses::Addresses,
-    attach::{self, How},
-    clock,
-    loader::{DataPath, Loader, Rejected, Stun},
-    net::{Kind, Link, Net},
-    object, pins, preflight,
-    preflight::Kernel,
-    state::{self, State, XdpMode},
-    sweep::Sweeper,
-    tables::{Foreign, Tables},
+    agent::addresses::Addresses,
+    agent::record::{self, State, XdpMode},
+    agent::sweep::Sweeper,
+    checks::preflight,
+    checks::preflight::Kernel,
+    host::clock,
+    host::net::{Kind, Link, Net},
+    kernel::attach::{self, How},
+    kernel::load::{DataPath, Loader, Rejected, Stun},
+    kernel::object,
+    kernel::pins,
+    kernel::tables::{Foreign, Tables},
 };
 
 /// What `sipnat run` was told.
@@ -108,20 +110,20 @@ pub async fn run(options: Options) -> Result<()> {
 
 /// Removes all that this agent put in place.
 async fn take_away(net: &Net, state: &State) -> Result<()> {
-    let _lock = state::lock()?;
+    let _lock = record::lock()?;
     let removed = attach::remove(net, &state.interfaces, &state.pins).await;
-    removed.and(state::remove().map(drop))
+    removed.and(record::remove().map(drop))
 }
 
 /// Makes sure that this is the only agent of its network namespace, and says so in a state file.
 /// What a dead one left is removed first.
 async fn claim(net: &Net, links: &[Link], ports: &[u16]) -> Result<State> {
-    let _lock = state::lock()?;
+    let _lock = record::lock()?;
     if let Some(other) = State::find()? {
         ensure!(!other.is_alive(), already_running(&other, links));
     }
     pins::ensure_bpffs()?;
-    let state = State::new(pins::dir(state::netns()?), ports)?;
+    let state = State::new(pins::dir(record::netns()?), ports)?;
     take_over(net, &state.pins).await?;
     for link in net.links().await? {
         if links.iter().any(|ours| ours.index == link.index) {
@@ -370,12 +372,12 @@ pub async fn detach() -> Result<()> {
     if let Some(agent) = &found {
         end(agent).await?;
     }
-    let _lock = state::lock()?;
+    let _lock = record::lock()?;
     // What the agent removed itself when it ended is no more in its state.
     let left = State::find().ok().flatten();
     let interfaces = left.map(|left| left.interfaces).unwrap_or_default();
-    let pins = attach::remove(&net, &interfaces, &pins::dir(state::netns()?)).await?;
-    let state = state::remove()?;
+    let pins = attach::remove(&net, &interfaces, &pins::dir(record::netns()?)).await?;
+    let state = record::remove()?;
     println(&match found {
         Some(agent) => format!("sipnat: detached from {}", agent.interface_names()),
         None if pins || state => "sipnat: detached".into(),

@@ -12,15 +12,16 @@ use nat_common::{
 use serde::Serialize;
 
 use crate::{
-    listing,
-    loader::{EGRESS, INGRESS, Loops},
-    net::Net,
-    output, policy,
-    prefix::Prefix,
-    session::Session,
-    state::Attached,
-    tables::Tables,
-    warnings::{self, Warning},
+    agent::record::Attached,
+    agent::session::Session,
+    checks::warnings::{self, Warning},
+    host::net::Net,
+    host::prefix::Prefix,
+    kernel::load::{EGRESS, INGRESS, Loops},
+    kernel::policy,
+    kernel::tables::Tables,
+    view::listing,
+    view::output,
 };
 
 #[derive(Serialize)]

@@ -1,10 +1,10 @@
 //! What of an interface keeps STUN answers, which the driver sends itself, from arriving.
 
 use crate::{
-    ethtool,
-    net::{Kind, Link},
-    state::{Attached, XdpMode},
-    warnings::Warning,
+    agent::record::{Attached, XdpMode},
+    checks::warnings::Warning,
+    host::ethtool,
+    host::net::{Kind, Link},
 };
 
 /// All there is to warn of where STUN is answered.
@@ -61,7 +61,7 @@ fn look(attached: &[Attached], links: &[Link], strips: impl Fn(&str) -> bool) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state::Tc;
+    use crate::agent::record::Tc;
 
     fn link(index: u32, name: &str, kind: Kind, lower: Option<u32>) -> Link {
         Link {

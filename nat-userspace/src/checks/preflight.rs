@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use aya::programs::loaded_programs;
 use caps::{CapSet, Capability};
 
-use crate::net::Link;
+use crate::host::net::Link;
 
 /// The oldest kernel that sipnat is meant for.
 const OLDEST: Kernel = Kernel(6, 1);
@@ -137,7 +137,7 @@ pub fn xdp_is_free(link: &Link) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::Kind;
+    use crate::host::net::Kind;
 
     fn link(name: &str) -> Link {
         Link {

@@ -10,7 +10,7 @@ use aya::{
 };
 use nat_common::abi::Binding;
 
-use crate::batch::{self, Entries};
+use crate::kernel::batch::{self, Entries};
 
 /// Walks one table of bindings, a slice at a time, over and over.
 pub struct Sweeper<'t, K: Pod> {

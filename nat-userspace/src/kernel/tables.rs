@@ -13,7 +13,7 @@ use nat_common::abi::{
     ABI, Binding, Config, ContactKey, Counter, DialogKey, PolicyRule, Record, Set, map,
 };
 
-use crate::batch;
+use crate::kernel::batch;
 
 /// Key of `POLICY`: prefix length and address.
 pub(crate) type PolicyKey = [u8; 16];

@@ -16,10 +16,11 @@ use nat_common::{
 use serde::Serialize;
 
 use crate::{
-    batch, clock,
-    keepalive::{self, Moved, Source},
-    output,
-    tables::{Tables, slots},
+    host::clock,
+    kernel::batch,
+    kernel::tables::{Tables, slots},
+    view::keepalive::{self, Moved, Source},
+    view::output,
 };
 
 /// What a binding identifies its terminal by.

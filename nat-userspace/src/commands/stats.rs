@@ -4,7 +4,7 @@ use anyhow::Result;
 use nat_common::abi::{Counter, CounterKind};
 use serde_json::{Map, Value};
 
-use crate::{output, tables::Tables};
+use crate::{kernel::tables::Tables, view::output};
 
 const GROUPS: [(CounterKind, &str); 3] = [
     (CounterKind::Ingress, "ingress"),

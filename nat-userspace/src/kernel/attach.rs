@@ -13,10 +13,10 @@ use log::{debug, warn};
 use nix::errno::Errno;
 
 use crate::{
-    loader::{DataPath, INGRESS},
-    net::{Link, Net},
-    pins,
-    state::{Attached, Tc, XdpMode},
+    agent::record::{Attached, Tc, XdpMode},
+    host::net::{Link, Net},
+    kernel::load::{DataPath, INGRESS},
+    kernel::pins,
 };
 
 /// How the programs are to be attached.

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 
 use crate::{
-    pins,
-    state::{self, State},
-    tables::Tables,
+    agent::record::{self, State},
+    kernel::pins,
+    kernel::tables::Tables,
 };
 
 /// There is no agent to ask.
@@ -31,11 +31,11 @@ impl Session {
     /// Opens the one of this network namespace.
     ///
     /// # Errors
-    /// [`NoAgent`] if there is none, [`crate::tables::Foreign`] if it is another version's.
+    /// [`NoAgent`] if there is none, [`crate::kernel::tables::Foreign`] if it is another version's.
     pub fn open() -> Result<Self> {
         let Some(agent) = State::find()? else {
             // Pins without their state file: of an agent whose /run was emptied.
-            let pins = pins::dir(state::netns()?);
+            let pins = pins::dir(record::netns()?);
             if pins.exists() {
                 bail!(
                     "no agent is running in this network namespace, but {} is there; \

@@ -16,7 +16,7 @@ use stun_types::{
     message::{BINDING, MAGIC_COOKIE, Message, MessageClass, MessageWrite as _, MessageWriteVec},
 };
 
-use crate::output;
+use crate::view::output;
 
 /// RFC 8489 6.2.1: until the first repetition, how many requests, and how long the last one may take, in that time.
 const RTO: Duration = Duration::from_millis(500);

@@ -14,7 +14,7 @@ use nat_common::{
     tables::buckets,
 };
 
-use crate::{prefix::Prefix, tables::Tables};
+use crate::{host::prefix::Prefix, kernel::tables::Tables};
 
 /// The XDP program.
 pub const INGRESS: &str = "ingress";

@@ -21,7 +21,7 @@ use rtnetlink::{
 };
 use tokio::sync::mpsc;
 
-use crate::prefix::Prefix;
+use crate::host::prefix::Prefix;
 
 /// A network interface.
 #[derive(Clone, Debug, PartialEq, Eq)]

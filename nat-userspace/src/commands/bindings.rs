@@ -6,9 +6,9 @@ use anyhow::{Context as _, Result, bail};
 use nat_common::abi::ContactKey;
 
 use crate::{
-    listing::{Key, Kind, Listing, Row, State},
-    output,
-    tables::Tables,
+    kernel::tables::Tables,
+    view::listing::{Key, Kind, Listing, Row, State},
+    view::output,
 };
 
 /// # Errors
@@ -239,7 +239,7 @@ mod tests {
     use nat_common::endpoint::Endpoint;
 
     use super::*;
-    use crate::listing::tests::{NOW, binding};
+    use crate::view::listing::tests::{NOW, binding};
 
     fn listing(bindings: Vec<Row>) -> Listing {
         Listing {

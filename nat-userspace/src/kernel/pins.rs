@@ -15,8 +15,8 @@ use nix::{
 };
 
 use crate::{
-    loader::{DataPath, EGRESS, INGRESS},
-    state::State,
+    agent::record::State,
+    kernel::load::{DataPath, EGRESS, INGRESS},
 };
 
 /// Where the BPF filesystem belongs.

@@ -10,11 +10,11 @@ use nat_common::abi::{Policy, flag, stun};
 use serde::Serialize;
 
 use crate::{
-    listing::{Listing, Row, State},
-    net::{Link, Net, Route},
-    policy,
-    session::Session,
-    stun_warnings,
+    agent::session::Session,
+    checks::stun_warnings,
+    host::net::{Link, Net, Route},
+    kernel::policy,
+    view::listing::{Listing, Row, State},
 };
 
 /// Something that does not work, and why.
@@ -163,7 +163,7 @@ impl Map<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::Kind;
+    use crate::host::net::Kind;
 
     const PHONE: &str = "192.168.1.10";
 

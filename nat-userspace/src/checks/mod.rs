@@ -1,0 +1,5 @@
+//! Conditions that keep sipnat from working on this host. `run` refuses or warns, `status` warns.
+
+pub mod preflight;
+pub mod stun_warnings;
+pub mod warnings;
