@@ -1,8 +1,9 @@
 //! User space of sipnat: loads and attaches the kernel programs, and reads and writes their maps.
 //!
-//! The folders are floors, the top one first. A file uses only its own folder and the floors below it.
+//! The modules are floors, the top one first. A file uses only its own folder and the floors below it.
 
 pub mod cli;
+
 pub mod commands;
 
 pub mod agent;
@@ -14,3 +15,5 @@ pub mod view;
 pub mod kernel;
 
 pub mod host;
+
+pub mod settings;

@@ -1,39 +1,35 @@
 //! The sipnat command.
 
-use std::{io, process::ExitCode};
+use std::{env, io, process::ExitCode};
 
-use anyhow::{Context as _, Error, Result};
+use anyhow::Error;
 use clap::Parser as _;
 use nat_userspace::{
-    agent::{
-        run,
-        session::{NoAgent, Session},
-    },
-    cli::{Bindings, Cli, Command, PolicyCommand},
-    commands::{bindings, explain, policy, stats, status, stun_query},
-    kernel::{load::Rejected, policy as rules},
+    agent::session::NoAgent,
+    cli::Cli,
+    host::terminal::{note, printable, printable_lines},
+    kernel::refusal,
 };
 
-/// Nothing runs that could be asked. 2 is clap's, for wrong usage.
+/// Exit status where no agent runs. 2 is clap's, for wrong usage.
 const NO_AGENT: u8 = 3;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return refuse_usage(&error),
+    };
     let log = env_logger::Env::default().default_filter_or("warn");
-    // What aya says of each relocation would drown the rest.
+    // aya's messages about each relocation would hide all others.
     env_logger::Builder::from_env(log)
         .filter_module("aya_obj", log::LevelFilter::Warn)
         .init();
-    let verifier_log = matches!(&cli.command, Command::Run(run) if run.verifier_log);
-    match dispatch(cli.command) {
+    match cli.command.run() {
         Ok(()) => ExitCode::SUCCESS,
-        // As under `| head`: whoever read had enough.
+        // The reader has read enough, as `head` does.
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            if let (true, Some(rejected)) = (verifier_log, error.downcast_ref::<Rejected>()) {
-                eprintln!("{}", rejected.log);
-            }
-            eprintln!("sipnat: {}", chain(&error));
+            note(&chain(&error));
             if error.is::<NoAgent>() {
                 ExitCode::from(NO_AGENT)
             } else {
@@ -43,62 +39,26 @@ fn main() -> ExitCode {
     }
 }
 
+/// Prints clap's help, version or error. An error repeats arguments, which may hold anything.
+fn refuse_usage(error: &clap::Error) -> ExitCode {
+    let is_plain = |argument: &std::ffi::OsStr| {
+        let text = argument.as_encoded_bytes();
+        printable(text).as_bytes() == text
+    };
+    if !error.use_stderr() || env::args_os().all(|argument| is_plain(&argument)) {
+        error.exit();
+    }
+    eprint!("{}", printable_lines(&error.render().to_string()));
+    u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
+}
+
 fn is_closed_pipe(error: &Error) -> bool {
     error
         .downcast_ref::<io::Error>()
         .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
-fn dispatch(command: Command) -> Result<()> {
-    match command {
-        Command::Run(args) => wait_for(run::run(args.into())),
-        Command::Detach => wait_for(run::detach()),
-        Command::Bindings { command, json } => {
-            let mut session = Session::open()?;
-            match command.unwrap_or(Bindings::List { json }) {
-                Bindings::List { json } => bindings::list(&session.tables, json),
-                Bindings::Show { binding, json } => bindings::show(&session.tables, &binding, json),
-                Bindings::Watch => bindings::watch(&session.tables),
-                Bindings::Remove { binding } => bindings::remove(&mut session.tables, &binding),
-            }
-        }
-        Command::Policy { command, json } => {
-            let mut session = Session::open()?;
-            match command.unwrap_or(PolicyCommand::List { json }) {
-                PolicyCommand::List { json } => policy::list(&session.tables, json),
-                PolicyCommand::Set { prefix, policy } => {
-                    rules::set(&mut session.tables, prefix, policy)
-                }
-                PolicyCommand::Remove { prefix } => rules::remove(&mut session.tables, prefix),
-            }
-        }
-        Command::Stats { all, json } => stats::show(&Session::open()?.tables, all, json),
-        Command::Explain { call_id, json } => {
-            explain::show(&Session::open()?.tables, &call_id, json)
-        }
-        Command::StunQuery(query) => stun_query::run(&query.into()),
-        Command::Status { json } => {
-            let session = Session::open()?;
-            wait_for(status::show(&session, json))?;
-            if session.agent.is_alive() {
-                Ok(())
-            } else {
-                Err(NoAgent.into())
-            }
-        }
-    }
-}
-
-/// One thread: the agent must stay in the network namespace that it was started in.
-fn wait_for(work: impl Future<Output = Result<()>>) -> Result<()> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the runtime")?
-        .block_on(work)
-}
-
-/// The error and its causes in one line; some repeat what their cause says.
+/// Writes an error and its causes, without those that an error before has named, and a remedy if there is one.
 fn chain(error: &Error) -> String {
     let mut text = String::new();
     for cause in error.chain().map(ToString::to_string) {
@@ -108,7 +68,10 @@ fn chain(error: &Error) -> String {
             text = format!("{text}: {cause}");
         }
     }
-    text
+    match refusal::remedy(error) {
+        Some(remedy) => format!("{text}; {remedy}"),
+        None => text,
+    }
 }
 
 #[cfg(test)]
@@ -123,5 +86,16 @@ mod tests {
             .context("cannot load: refused")
             .context("cannot start");
         assert_eq!(chain(&error), "cannot start: cannot load: refused");
+    }
+
+    #[test]
+    fn the_cause_that_can_be_removed_comes_with_its_remedy() {
+        let error = Error::from(io::Error::from_raw_os_error(24)).context("cannot load");
+        let text = chain(&error);
+        assert!(
+            text.starts_with("cannot load: Too many open files"),
+            "{text}"
+        );
+        assert!(text.contains("ulimit -n"), "{text}");
     }
 }

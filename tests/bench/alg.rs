@@ -13,7 +13,10 @@ use crate::{
 use anyhow::{Context as _, Result, ensure};
 use aya::programs::TcAttachType;
 use nat_common::abi::Counter;
-use nat_userspace::kernel::load::{DataPath, Loader, Sizes};
+use nat_userspace::{
+    kernel::load::{DataPath, Loader},
+    settings::{Settings, Sizes},
+};
 
 const ROUNDS: usize = 7;
 /// Packets that are sent at once: more than can be received, so that the router never rests, and fewer calls than the
@@ -62,7 +65,11 @@ pub(crate) fn measure(part: &mut Part, feed: &mut Feed) -> Result<()> {
         bindings: 1 << 14,
         ..Sizes::default()
     };
-    let mut path = Loader::new(&feed::sipnat()?).sizes(sizes).load()?;
+    let settings = Settings {
+        sizes,
+        ..Settings::default()
+    };
+    let mut path = Loader::new(&feed::sipnat()?, &settings).load()?;
     let picks = 1 << 10;
     program::fill(feed, &mut path, picks)?;
     let shape = Shape {

@@ -1,7 +1,10 @@
 //! What others make of the same messages.
 
 use anyhow::Result;
-use nat_userspace::kernel::load::{Loader, Sizes};
+use nat_userspace::{
+    kernel::load::Loader,
+    settings::{Settings, Sizes},
+};
 
 use crate::{
     alg,
@@ -31,7 +34,11 @@ pub(crate) fn bench() -> Result<Part> {
         bindings: 1 << 14,
         ..Sizes::default()
     };
-    let mut path = Loader::new(&feed::sipnat()?).sizes(sizes).load()?;
+    let settings = Settings {
+        sizes,
+        ..Settings::default()
+    };
+    let mut path = Loader::new(&feed::sipnat()?, &settings).load()?;
     let picks = 1 << 10;
     program::fill(&mut feed, &mut path, picks)?;
     let mut sipnat = 0.0;

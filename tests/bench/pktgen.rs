@@ -7,7 +7,10 @@ use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
 use nat_bench_ebpf::{Template, seen};
 use nat_common::abi::{Counter, CounterKind};
-use nat_userspace::kernel::load::{DataPath, Loader};
+use nat_userspace::{
+    kernel::load::{DataPath, Loader},
+    settings::Settings,
+};
 
 use crate::{
     feed::{self, Feed, Order},
@@ -119,7 +122,7 @@ fn near(emulated: bool) -> Result<Part> {
     let mut feed = Feed::load()?;
     feed.load_templates(&templates())?;
     let object = feed::sipnat()?;
-    let mut path = Loader::new(&object).load()?;
+    let mut path = Loader::new(&object, &Settings::default()).load()?;
 
     let rig = Rig::new()?;
     rig.client.enter(|| feed.write_into_pktgen(CLIENT))??;

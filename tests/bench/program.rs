@@ -8,7 +8,13 @@ use anyhow::{Context as _, Result, ensure};
 use etherparse::PacketBuilder;
 use nat_bench_ebpf::Template;
 use nat_common::abi::{Counter, CounterKind};
-use nat_userspace::kernel::load::{DataPath, Loader, Loops, Sizes};
+use nat_userspace::{
+    kernel::{
+        load::{DataPath, Loader},
+        loops::Loops,
+    },
+    settings::{Settings, Sizes},
+};
 
 use crate::{
     chart::{Chart, Point},
@@ -48,12 +54,15 @@ pub(crate) fn bench() -> Result<Part> {
     machine::go_first(0)?;
     let mut feed = Feed::load()?;
     let object = feed::sipnat()?;
-    let sizes = |slots: u32, bindings: u32| Sizes {
-        transactions: slots / 4,
-        pending: slots / 4,
-        peers: 4096,
-        bindings,
-        ..Sizes::default()
+    let sizes = |slots: u32, bindings: u32| Settings {
+        sizes: Sizes {
+            transactions: slots / 4,
+            pending: slots / 4,
+            peers: 4096,
+            bindings,
+            ..Sizes::default()
+        },
+        ..Settings::default()
     };
 
     let calls = (0..BATCHES)
@@ -66,7 +75,7 @@ pub(crate) fn bench() -> Result<Part> {
     ));
 
     let start = std::time::Instant::now();
-    let mut path = Loader::new(&object).sizes(sizes(1 << 16, 1 << 14)).load()?;
+    let mut path = Loader::new(&object, &sizes(1 << 16, 1 << 14)).load()?;
     part.add(Figure::new(
         "both programs read, verified and loaded",
         start.elapsed().as_secs_f64() * 1000.0,
@@ -99,8 +108,7 @@ pub(crate) fn bench() -> Result<Part> {
     drop(path);
 
     // What kernels before 6.9 have instead of may_goto.
-    let mut path = Loader::new(&object)
-        .sizes(sizes(1 << 16, 1 << 14))
+    let mut path = Loader::new(&object, &sizes(1 << 16, 1 << 14))
         .loops(Loops::BpfLoop)
         .load()?;
     let case = Case {
@@ -110,7 +118,7 @@ pub(crate) fn bench() -> Result<Part> {
     part.add(case.measure(&mut feed, &mut path, 1)?);
     drop(path);
 
-    let mut path = Loader::new(&object).sizes(sizes(1 << 20, 1 << 20)).load()?;
+    let mut path = Loader::new(&object, &sizes(1 << 20, 1 << 20)).load()?;
     let picks = 1 << 20;
     let bindings = fill(&mut feed, &mut path, picks)?;
     let cold = format!("1M slots, {bindings} bindings");

@@ -15,11 +15,14 @@ use aya::maps::{HashMap, IterableMap as _, Map, MapData};
 use nat_common::abi::{Binding, DialogKey, SECOND};
 use nat_tests::netns::{Netns, NetnsFamily};
 use nat_userspace::{
-    agent::record::{self, Attached, State, Tc, XdpMode},
+    agent::record::{self, AgentRecord},
     agent::sweep::Sweeper,
     host::clock,
-    kernel::load::{DataPath, Loader, Sizes},
+    host::namespaces::network_inode,
+    kernel::attach::{Attached, Tc, XdpMode},
+    kernel::load::{DataPath, Loader},
     kernel::pins,
+    settings::{Settings, Sizes},
 };
 use nix::sys::{
     resource::{UsageWho, getrusage},
@@ -67,7 +70,11 @@ fn with(part: &mut Part, feed: &mut Feed, netns: &Netns, count: u32) -> Result<(
         bindings: count + TURNOVER,
         ..Sizes::default()
     };
-    let mut path = Loader::new(&feed::sipnat()?).sizes(sizes).load()?;
+    let settings = Settings {
+        sizes,
+        ..Settings::default()
+    };
+    let mut path = Loader::new(&feed::sipnat()?, &settings).load()?;
     let (map_before, slab_before) = (map_memory(&path)?, slab()?);
     let made = program::fill(feed, &mut path, count)?;
     let (map, slab) = (map_memory(&path)? - map_before, slab()? - slab_before);
@@ -270,17 +277,17 @@ struct List {
 fn list(netns: &Netns, path: &mut DataPath) -> Result<List> {
     netns.enter(|| -> Result<_> {
         pins::ensure_bpffs()?;
-        let dir = pins::dir(record::netns()?);
+        let dir = pins::dir(network_inode()?);
         pins::make(&dir)?;
         pins::pin(path, &dir)?;
-        let mut state = State::new(dir.clone(), &[5060])?;
-        state.interfaces.push(Attached {
+        let mut record = AgentRecord::new(dir.clone(), &[5060])?;
+        record.interfaces.push(Attached {
             name: "lo".into(),
             index: 1,
             xdp: XdpMode::Native,
             tc: Tc::Tcx,
         });
-        state.write()?;
+        record.write()?;
         let listed = run_list();
         record::remove()?;
         pins::remove(&dir)?;

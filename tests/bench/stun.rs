@@ -8,7 +8,8 @@ use nat_common::abi::{self, Counter};
 use nat_tests::process::Process;
 use nat_userspace::{
     host::prefix::Prefix,
-    kernel::load::{DataPath, Loader, Stun},
+    kernel::load::{DataPath, HostAddresses, Loader},
+    settings::{Settings, Stun},
 };
 
 use crate::{
@@ -106,13 +107,21 @@ pub(crate) fn bench() -> Result<Part> {
 fn load(rate: u32) -> Result<DataPath> {
     let host = Prefix::of(Ipv4Addr::from(PBX).into(), 32).context("no prefix")?;
     let stun = Stun {
-        port: Some(PORT),
+        answer: true,
+        port: PORT,
         rate,
         ..Stun::default()
     };
-    Loader::new(&feed::sipnat()?)
-        .stun(Some(stun))
-        .address(host, abi::address::LOCAL)
+    let settings = Settings {
+        stun,
+        ..Settings::default()
+    };
+    let addresses = HostAddresses {
+        kinds: vec![(host, abi::address::LOCAL)],
+        ..HostAddresses::default()
+    };
+    Loader::new(&feed::sipnat()?, &settings)
+        .addresses(addresses)
         .load()
 }
 

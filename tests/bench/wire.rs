@@ -9,8 +9,9 @@ use nat_common::{
     endpoint::Endpoint,
 };
 use nat_userspace::{
-    kernel::load::{Loader, Sizes},
+    kernel::load::Loader,
     kernel::tables,
+    settings::{Settings, Sizes},
 };
 
 use crate::{
@@ -48,7 +49,7 @@ pub(crate) fn bench() -> Result<Part> {
         offered.push(received.sent.rate(PACKETS.into()));
         feed.detach("count", link)?;
 
-        let mut path = Loader::new(&object).load()?;
+        let mut path = Loader::new(&object, &Settings::default()).load()?;
         let link = rig.attach(End::Server, path.ingress()?)?;
         let received = rig.flood(&mut feed, PACKETS)?;
         learned.push(received.of(path.tables.count(Counter::InRequest)?));
@@ -92,7 +93,11 @@ fn check(rig: &Rig, feed: &mut Feed, object: &[u8]) -> Result<u32> {
         transactions: SETS,
         ..Sizes::default()
     };
-    let mut path = Loader::new(object).sizes(sizes).load()?;
+    let settings = Settings {
+        sizes,
+        ..Settings::default()
+    };
+    let mut path = Loader::new(object, &settings).load()?;
     let link = rig.attach(End::Server, path.ingress()?)?;
     for first in (FIRST..FIRST + CHECKED).step_by(AT_ONCE as usize) {
         rig.send(feed, Order::From(first), None, AT_ONCE)?;

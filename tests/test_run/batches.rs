@@ -9,7 +9,7 @@ use std::{
 
 use aya::maps::{HashMap, IterableMap as _, Map, MapData};
 use nat_common::abi::{Binding, DialogKey, Set};
-use nat_userspace::{agent::sweep::Sweeper, kernel::batch, kernel::load::Sizes, kernel::tables};
+use nat_userspace::{agent::sweep::Sweeper, kernel::batch, kernel::tables, settings::Sizes};
 
 use crate::run::Path;
 
@@ -26,11 +26,11 @@ fn key(number: u32) -> DialogKey {
 }
 
 fn with_bindings(numbers: impl Iterator<Item = u32>) -> Path {
-    let mut path = Path::with(|loader| {
-        loader.sizes(Sizes {
+    let mut path = Path::with(|setup| {
+        setup.settings.sizes = Sizes {
             bindings: 4 * MANY,
             ..Sizes::default()
-        })
+        };
     });
     for number in numbers {
         insert(&mut path.0.tables.dialogs, number);
@@ -60,25 +60,25 @@ fn batches_hold_what_is_there() {
             .map(|key| (key.tag, dialogs.get(&key, 0).expect("a binding").cseq))
             .collect();
         assert_eq!(one_by_one.len(), count as usize);
-        for room in [1, 7, 1024, 2 * MANY as usize] {
+        for capacity in [1, 7, 1024, 2 * MANY as usize] {
             let read: Vec<_> = batch::of_hash(dialogs)
-                .room(room)
+                .capacity(capacity)
                 .map(|entry| entry.expect("an entry"))
                 .collect();
-            assert_eq!(read.len(), count as usize, "room for {room}");
+            assert_eq!(read.len(), count as usize, "batches of {capacity}");
             let read: BTreeMap<_, _> = read.iter().map(|(key, b)| (key.tag, b.cseq)).collect();
-            assert_eq!(read, one_by_one, "room for {room}");
+            assert_eq!(read, one_by_one, "batches of {capacity}");
         }
     }
 }
 
 #[test]
 fn an_array_comes_in_its_order() {
-    let mut path = Path::with(|loader| {
-        loader.sizes(Sizes {
+    let mut path = Path::with(|setup| {
+        setup.settings.sizes = Sizes {
             transactions: 4096,
             ..Sizes::default()
-        })
+        };
     });
     let inbound = &mut path.0.tables.inbound;
     let mark = |index: u32| {
@@ -132,7 +132,7 @@ fn what_comes_and_goes_disturbs_nobody() {
         }
         for _ in 0..30 {
             let mut seen = HashSet::new();
-            for entry in batch::of_hash(&path.0.tables.dialogs).room(64) {
+            for entry in batch::of_hash(&path.0.tables.dialogs).capacity(64) {
                 let (key, _) = entry.expect("an entry");
                 assert!(seen.insert(key.tag), "{} comes twice", key.tag);
             }

@@ -5,6 +5,7 @@ use std::{collections::HashSet, env};
 use aya::programs::{TestRun as _, TestRunOptions};
 use nat_common::abi::DialogKey;
 use nat_userspace::kernel::load::Loader;
+use nat_userspace::settings::Settings;
 use nat_userspace::{kernel::batch, kernel::object};
 
 use crate::frames::{ADVERTISED, CALL, INVITE, PHONE, REGISTER, answer, in_dialog};
@@ -21,7 +22,8 @@ const FLOOD_VARIABLE: &str = "SIPNAT_FLOOD";
 /// With tables as large as the agent makes them.
 fn full_size() -> Path {
     let object = object::read(None).expect("the kernel programs; `cargo xtask test` builds them");
-    let path = Loader::new(&object).loops(loops()[0]).load();
+    let settings = Settings::default();
+    let path = Loader::new(&object, &settings).loops(loops()[0]).load();
     Path(
         path.expect("it takes root, and a kernel of 6.1 or later")
             .into(),

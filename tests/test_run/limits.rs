@@ -6,7 +6,7 @@ use aya::maps::IterableMap as _;
 use nat_common::abi::Set;
 use nat_tests::loops::{HAS_MAY_GOTO, TAKES_MAY_GOTO};
 use nat_userspace::checks::preflight::Kernel;
-use nat_userspace::kernel::load::Loops;
+use nat_userspace::kernel::loops::Loops;
 
 use crate::frames::{ADVERTISED, INVITE, PHONE, in_dialog, inbound, outbound};
 use crate::run::{Path, loops};
@@ -57,7 +57,7 @@ fn sets_begin_with_a_cache_line() {
 }
 
 fn verified_with(loops: Loops) {
-    let mut path = Path::with(|loader| loader.loops(loops));
+    let mut path = Path::with(|setup| setup.loops = loops);
     for (name, info) in [
         ("ingress", path.0.ingress().expect("ingress").info()),
         ("egress", path.0.egress().expect("egress").info()),

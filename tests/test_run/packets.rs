@@ -151,7 +151,7 @@ fn vlan_tags() {
 #[test]
 fn ports_and_local_addresses() {
     let ports = [5060, 5061, 5062, 5070, 5080, 15060, 50600, 65535];
-    let mut path = Path::with(|loader| loader.ports(&ports));
+    let mut path = Path::with(|setup| setup.settings.ports = ports.into());
     for (number, port) in ports.into_iter().enumerate() {
         let local = format!("203.0.113.{}:{port}", 10 + number);
         let other = |text: &str| text.replace("call@", &format!("call-{port}@"));

@@ -19,9 +19,11 @@ use nat_tests::loops::TAKES_MAY_GOTO;
 use nat_userspace::checks::preflight::Kernel;
 use nat_userspace::host::prefix::Prefix;
 use nat_userspace::kernel::batch;
-use nat_userspace::kernel::load::{DataPath, Loader, Loops, Sizes};
+use nat_userspace::kernel::load::{DataPath, HostAddresses, Loader};
+use nat_userspace::kernel::loops::Loops;
 use nat_userspace::kernel::object;
 use nat_userspace::kernel::tables::Tables;
+use nat_userspace::settings::{Settings, Sizes};
 
 use crate::frames;
 
@@ -37,7 +39,8 @@ pub(crate) fn loops() -> &'static [Loops] {
     static LOOPS: OnceLock<&[Loops]> = OnceLock::new();
     LOOPS.get_or_init(|| {
         let object = object::read(None).expect(NO_OBJECT);
-        let path = Loader::new(&object).sizes(SMALL).load().expect(NO_PATH);
+        let settings = Setup::small().settings;
+        let path = Loader::new(&object, &settings).load().expect(NO_PATH);
         match path.loops {
             Loops::MayGoto => &[Loops::MayGoto, Loops::BpfLoop],
             Loops::BpfLoop => {
@@ -63,6 +66,26 @@ const SMALL: Sizes = Sizes {
     stun: 64,
     bindings: 64,
 };
+
+/// Choices of a test for its data path.
+pub(crate) struct Setup {
+    pub(crate) settings: Settings,
+    pub(crate) addresses: HostAddresses,
+    pub(crate) loops: Loops,
+}
+
+impl Setup {
+    fn small() -> Self {
+        Self {
+            settings: Settings {
+                sizes: SMALL,
+                ..Settings::default()
+            },
+            addresses: HostAddresses::default(),
+            loops: Loops::BpfLoop,
+        }
+    }
+}
 
 /// Both programs and their maps.
 pub(crate) struct Path(pub(crate) Lent);
@@ -174,16 +197,23 @@ impl Path {
     /// Empty ones, policy `auto`.
     pub(crate) fn new() -> Self {
         let idle = IDLE.lock().expect("no test failed here").pop();
-        let path = idle.or_else(|| Self::with(|loader| loader).0.path.take());
+        let path = idle.or_else(|| Self::with(|_| ()).0.path.take());
         Self(Lent { path, usual: true })
     }
 
     /// The same with other settings.
-    pub(crate) fn with(settings: impl FnOnce(Loader<'_>) -> Loader<'_>) -> Self {
+    pub(crate) fn with(change: impl FnOnce(&mut Setup)) -> Self {
         let object = object::read(None).expect(NO_OBJECT);
-        // What the kernel takes was asked once.
-        let loader = Loader::new(&object).sizes(SMALL).loops(loops()[0]);
-        Self(settings(loader).load().expect(NO_PATH).into())
+        let mut setup = Setup {
+            // What the kernel takes was asked once.
+            loops: loops()[0],
+            ..Setup::small()
+        };
+        change(&mut setup);
+        let loader = Loader::new(&object, &setup.settings)
+            .addresses(setup.addresses)
+            .loops(setup.loops);
+        Self(loader.load().expect(NO_PATH).into())
     }
 
     /// The programs run on one frame: what they return, and the frame as it then is.

@@ -1,7 +1,6 @@
 //! STUN requests in frames that an answer must not be made of.
 
 use nat_common::abi::address;
-use nat_userspace::kernel::load::Stun;
 
 use crate::frames;
 use crate::run::Path;
@@ -9,11 +8,10 @@ use crate::run::Path;
 const REQUEST: &[u8] = b"\0\x01\0\0\x21\x12\xa4\x42abcdefghijkl";
 
 fn path() -> Path {
-    Path::with(|loader| {
+    Path::with(|setup| {
         let here = "203.0.113.10".parse().expect("a prefix");
-        loader
-            .stun(Some(Stun::default()))
-            .address(here, address::LOCAL)
+        setup.settings.stun.answer = true;
+        setup.addresses.kinds.push((here, address::LOCAL));
     })
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use aya::maps::{Array, MapData};
 use etherparse::Ipv4Header;
 use nat_common::abi::{Binding, Entry, Record, Set, address, flag, stun};
-use nat_userspace::kernel::load::{Loops, Stun};
+use nat_userspace::{kernel::loops::Loops, settings::Stun};
 
 use crate::frames::{INVITE, PBX, PHONE, inbound, tagged, udp};
 use crate::judge::input::{self, COOKIE, fingerprinted};
@@ -52,22 +52,24 @@ const TAGS: [&[[u8; 4]]; 3] = [
 
 /// Without a limit.
 pub(crate) const UNLIMITED: Stun = Stun {
-    port: Some(3478),
+    answer: true,
+    port: 3478,
     rate: 0,
     burst: 1,
     software: false,
 };
 
 fn path(stun: Stun) -> Path {
-    with(Some(stun), loops()[0])
+    with(stun, loops()[0])
 }
 
-pub(crate) fn with(stun: Option<Stun>, loops: Loops) -> Path {
-    Path::with(|loader| {
-        let loader = loader.ports(&[5060, 5070]).stun(stun).loops(loops);
-        ADDRESSES.iter().fold(loader, |loader, (prefix, kind)| {
-            loader.address(prefix.parse().expect("a prefix"), *kind)
-        })
+pub(crate) fn with(stun: Stun, loops: Loops) -> Path {
+    Path::with(|setup| {
+        setup.settings.ports = vec![5060, 5070];
+        setup.settings.stun = stun;
+        setup.loops = loops;
+        let parsed = |(prefix, kind): &(&str, u32)| (prefix.parse().expect("a prefix"), *kind);
+        setup.addresses.kinds = ADDRESSES.iter().map(parsed).collect();
     })
 }
 
@@ -232,7 +234,7 @@ fn answers_with(loops: Loops, software: bool) {
         software,
         ..UNLIMITED
     };
-    let mut path = with(Some(stun), loops);
+    let mut path = with(stun, loops);
     for (request, wanted) in answerable() {
         for (from, to) in [(PHONE, PBX), (PHONE6, PBX6), (PHONE, STUN), (PHONE6, STUN6)] {
             for tags in TAGS {
@@ -257,7 +259,7 @@ fn binding_requests_are_answered_on_older_kernels() {
 #[test]
 fn what_is_no_plain_request_passes() {
     for loops in loops() {
-        let mut path = with(Some(UNLIMITED), *loops);
+        let mut path = with(UNLIMITED, *loops);
         for (message, wanted) in unanswerable() {
             judge::check(&message, PHONE.parse().expect("an address"), false, None);
             for (from, to) in [(PHONE, PBX), (PHONE6, PBX6), (PHONE, STUN), (PHONE6, STUN6)] {
@@ -316,7 +318,7 @@ fn ports() {
     path.leaves(&udp(STUN, PHONE, &request(&[])));
 
     let mut path = self::path(Stun {
-        port: None,
+        port: 0,
         ..UNLIMITED
     });
     answered(&mut path, PHONE, PBX, &[], &request(&[]));
@@ -325,7 +327,7 @@ fn ports() {
         "in_other_port"
     );
 
-    let mut path = with(None, loops()[0]);
+    let mut path = with(Stun::default(), loops()[0]);
     assert_eq!(path.arrives(&udp(PHONE, PBX, &request(&[]))), "in_stun");
     assert_eq!(
         path.arrives(&udp(PHONE, STUN, &request(&[]))),
@@ -569,7 +571,10 @@ fn ask(path: &mut Path, from: &str, to: &str, count: usize) -> usize {
 
 #[test]
 fn a_burst_and_then_the_rate() {
-    let mut path = path(Stun::default());
+    let mut path = path(Stun {
+        answer: true,
+        ..Stun::default()
+    });
     for (one, same, other, to) in [
         (PHONE, "60.17.196.2:5", "60.17.196.3:49163", PBX),
         (PHONE6, "[2001:db8:1::3]:5", "[2001:db8:1:1::2]:49163", PBX6),

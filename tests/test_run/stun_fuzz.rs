@@ -6,7 +6,7 @@
 use std::cell::RefCell;
 use std::{env, fs};
 
-use nat_userspace::kernel::load::{Loops, Stun};
+use nat_userspace::{kernel::loops::Loops, settings::Stun};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
@@ -38,7 +38,7 @@ fn agree(loops: Loops, software: bool) {
         software,
         ..UNLIMITED
     };
-    let path = RefCell::new(with(Some(stun), loops));
+    let path = RefCell::new(with(stun, loops));
     let answers = RefCell::new(0);
     let config = Config {
         failure_persistence: None,
@@ -89,7 +89,7 @@ fn kernel_and_host_agree_on_older_kernels() {
 /// What the fuzzer of the codec found worth keeping.
 #[test]
 fn kernel_and_host_agree_on_the_corpus() {
-    let mut path = with(Some(UNLIMITED), loops()[0]);
+    let mut path = with(UNLIMITED, loops()[0]);
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/corpus/stun");
     let mut answers = 0;
     for entry in fs::read_dir(folder).expect("inputs") {

@@ -1,44 +1,46 @@
-//! What the kernel programs are told of this network namespace's addresses, as they come and go: the policy for
-//! subnets on the interfaces' own links is `off`; and where STUN is answered, `ADDRESSES` says who is this host, a
-//! neighbour of it, or all hosts of a subnet.
+//! Follows this network namespace's addresses as they come and go, and writes them to the kernel programs' maps.
+//!
+//! `POLICY` gets the rule `off` for the subnets on the interfaces' own links. Where STUN is answered, `ADDRESSES` gets
+//! the addresses of this host, of its neighbours, and of all hosts of a subnet.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result};
 use aya::maps::{LpmTrie, MapData};
 use log::debug;
-use nat_common::abi::{Policy, address, origin};
+use nat_common::abi::address;
 
 use crate::{
-    host::net::{AddressChanges, Link, Net, Own},
-    host::prefix::Prefix,
-    kernel::load::Loader,
-    kernel::policy,
-    kernel::tables::PolicyKey,
+    host::{
+        net::{AddressChanges, Link, Net, Own},
+        prefix::Prefix,
+    },
+    kernel::{load::HostAddresses, policy, tables::Address},
 };
 
-/// `ADDRESSES`.
-type Trie = LpmTrie<MapData, PolicyKey, u32>;
+/// The map `ADDRESSES`.
+type AddressMap = LpmTrie<MapData, Address, u32>;
 
-/// What is known, and has been told.
+/// The addresses that the kernel programs know.
 pub(crate) struct Addresses<'n> {
     net: &'n Net,
     links: &'n [Link],
     stun: bool,
     changes: AddressChanges,
-    /// By which interface.
+    /// Subnets on the interfaces' own links, with an interface's index.
     on_link: BTreeMap<Prefix, u32>,
+    /// Entries of `ADDRESSES`.
     kinds: BTreeMap<Prefix, u32>,
 }
 
 impl<'n> Addresses<'n> {
-    /// Reads them. `stun`: whether it is answered.
+    /// Reads the addresses; those of `ADDRESSES` only if `stun`.
     pub(crate) async fn read(net: &'n Net, links: &'n [Link], stun: bool) -> Result<Self> {
         let mut addresses = Self {
             net,
             links,
             stun,
-            // First, so that nothing is missed.
+            // Before the addresses are read, so that no change is missed.
             changes: net.address_changes()?,
             on_link: BTreeMap::new(),
             kinds: BTreeMap::new(),
@@ -62,16 +64,15 @@ impl<'n> Addresses<'n> {
         Ok((on_link, kinds))
     }
 
-    /// Has the loader tell them from the beginning.
-    pub(crate) fn load<'o>(&self, mut loader: Loader<'o>) -> Loader<'o> {
+    /// Returns the addresses, for the programs to be loaded with.
+    pub(crate) fn known(&self) -> HostAddresses {
         for subnet in self.on_link.keys() {
             debug!("{subnet} is on the interfaces' own link: policy off");
-            loader = loader.rule(*subnet, Policy::Off, origin::ON_LINK);
         }
-        for (prefix, kind) in &self.kinds {
-            loader = loader.address(*prefix, *kind);
+        HostAddresses {
+            on_link: self.on_link.keys().copied().collect(),
+            kinds: self.kinds.iter().map(|(p, kind)| (*p, *kind)).collect(),
         }
-        loader
     }
 
     /// Waits for a change.
@@ -79,22 +80,22 @@ impl<'n> Addresses<'n> {
         self.changes.next().await;
     }
 
-    /// Tells what has changed.
+    /// Reads the addresses again, and writes the differences to the maps.
     pub(crate) async fn update(
         &mut self,
-        policy: &mut policy::Trie,
-        addresses: &mut Trie,
+        rules: &mut policy::Rules,
+        addresses: &mut AddressMap,
     ) -> Result<()> {
         let (on_link, kinds) = self.now().await?;
         let subnets = |of: &BTreeMap<Prefix, u32>| of.keys().copied().collect::<BTreeSet<_>>();
-        policy::follow(policy, &subnets(&self.on_link), &subnets(&on_link))?;
+        policy::follow(rules, &subnets(&self.on_link), &subnets(&on_link))?;
         self.on_link = on_link;
         follow(addresses, &mut self.kinds, &kinds)
     }
 }
 
-/// What `ADDRESSES` is to hold. The kernel asks for its own routes before all others, so a subnet that is its own
-/// from end to end has no neighbours in it.
+/// Returns the entries of `ADDRESSES`. The kernel looks into its local routes first, so a subnet that is local as a
+/// whole has no neighbours in it.
 fn kinds(on_link: &BTreeMap<Prefix, u32>, own: &[(Prefix, Own)]) -> BTreeMap<Prefix, u32> {
     let is_own = |subnet: &Prefix| {
         own.iter()
@@ -109,27 +110,27 @@ fn kinds(on_link: &BTreeMap<Prefix, u32>, own: &[(Prefix, Own)]) -> BTreeMap<Pre
             .filter(move |(_, own)| *own == wanted)
             .map(move |(prefix, _)| (*prefix, kind))
     };
-    // The later ones count.
+    // A later entry replaces an earlier one for the same prefix.
     neighbours
         .chain(of_kind(Own::Broadcast, address::BROADCAST))
         .chain(of_kind(Own::Local, address::LOCAL))
         .collect()
 }
 
-/// Brings `trie` from `old` to `new`; `old` is what it holds, even after a failure.
+/// Changes the contents of `trie` from `old` to `new`. `old` stays equal to the contents, even after a failure.
 fn follow(
-    trie: &mut Trie,
+    trie: &mut AddressMap,
     old: &mut BTreeMap<Prefix, u32>,
     new: &BTreeMap<Prefix, u32>,
 ) -> Result<()> {
-    let gone: Vec<Prefix> = old
+    let removed: Vec<Prefix> = old
         .keys()
         .filter(|prefix| !new.contains_key(prefix))
         .copied()
         .collect();
-    for prefix in gone {
+    for prefix in removed {
         trie.remove(&prefix.key())
-            .with_context(|| format!("cannot forget the address {prefix}"))?;
+            .with_context(|| format!("cannot remove the address {prefix}"))?;
         old.remove(&prefix);
     }
     for (prefix, kind) in new {
@@ -157,7 +158,7 @@ mod tests {
         let own = [
             (prefix("10.9.0.1"), Own::Local),
             (prefix("10.9.255.255"), Own::Broadcast),
-            // AnyIP: all of one subnet, and more than all of another.
+            // AnyIP: the whole of one subnet, and more than the whole of another.
             (prefix("198.51.100.0/24"), Own::Local),
             (prefix("192.0.2.0/24"), Own::Local),
         ];

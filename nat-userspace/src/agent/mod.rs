@@ -1,6 +1,11 @@
-//! The agent: the process that keeps the kernel programs in place, and what it leaves for the command line.
+//! The agent: the process that loads the kernel programs, and follows this host while they work.
 
-pub mod addresses;
+mod addresses;
+mod claim;
+mod logs;
+mod signals;
+
+pub mod detach;
 pub mod record;
 pub mod run;
 pub mod session;

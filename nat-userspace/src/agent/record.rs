@@ -1,117 +1,56 @@
-//! What an agent writes down about itself, so that the command line finds it, and so that whoever
-//! comes after a crash can clean up. The kernel programs need none of it.
+//! The record of an agent: a file by which the command line finds it, and from which a later agent cleans up after a
+//! crash. The kernel programs do not need it.
 
 use std::{
-    fmt, fs, io,
-    os::{
-        fd::AsRawFd as _,
-        unix::{fs::MetadataExt as _, net::UnixDatagram},
-    },
+    fs, io,
     path::{Path, PathBuf},
     process,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context as _, Result};
-use nix::{
-    errno::Errno,
-    fcntl::{Flock, FlockArg},
-};
+use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
-/// Where state files are.
-const DIR: &str = "/run/sipnat";
+use crate::{
+    host::{
+        namespaces::{network_cookie, network_inode},
+        process::start_time,
+    },
+    kernel::attach::Attached,
+};
 
-/// An agent, as its state file describes it.
+/// Directory of the records.
+pub const DIR: &str = "/run/sipnat";
+
+/// An agent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct State {
-    /// Version of the agent.
+pub struct AgentRecord {
+    /// Version of sipnat.
     pub version: String,
-    /// Its process.
+    /// Process of the agent.
     pub pid: u32,
-    /// When that process started, in clock ticks after boot: tells it from a later one of its pid.
+    /// Start of that process, in clock ticks after boot: tells it from a later process of that pid.
     pub pid_started: u64,
-    /// When it became ready, in seconds since 1970.
+    /// Start of the agent, in seconds since 1970.
     pub since: u64,
     /// Inode of its network namespace, which a later namespace may have, too.
     pub netns: u64,
-    /// The kernel's own number of that namespace, which none other ever has. A file without it is not of this
-    /// namespace.
+    /// Cookie of its network namespace, which no other ever has. A record without it is of another namespace.
     #[serde(default)]
     pub netns_cookie: u64,
-    /// Where maps, programs and links are pinned.
+    /// Directory of its pins.
     pub pins: PathBuf,
     /// The SIP ports.
     pub ports: Vec<u16>,
-    /// Where the programs are attached.
+    /// Interfaces with its programs.
     pub interfaces: Vec<Attached>,
-    /// Whether it ended and left the programs in place.
+    /// Set if the agent ended and left its programs in place.
     pub kept: bool,
 }
 
-/// An interface with the programs on it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Attached {
-    /// Its name when attached.
-    pub name: String,
-    /// Its index.
-    pub index: u32,
-    /// How XDP is attached.
-    pub xdp: XdpMode,
-    /// How the egress program is attached.
-    pub tc: Tc,
-}
-
-/// How the XDP program is run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum XdpMode {
-    /// By the driver.
-    Native,
-    /// By the network stack, on drivers that cannot.
-    Generic,
-}
-
-/// How the egress program is attached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Tc {
-    /// By a tcx link.
-    Tcx,
-    /// As a filter of the clsact qdisc, before Linux 6.6.
-    Clsact {
-        /// Names the filter.
-        priority: u16,
-        /// Names the filter.
-        handle: u32,
-        /// Whether the qdisc is there only because of it.
-        made: bool,
-    },
-}
-
-impl fmt::Display for XdpMode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Native => "native",
-            Self::Generic => "generic",
-        })
-    }
-}
-
-impl fmt::Display for Attached {
-    /// As in the ready line: `eth0 (xdp native, tcx)`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let xdp = self.xdp;
-        let tc = match self.tc {
-            Tc::Tcx => "tcx",
-            Tc::Clsact { .. } => "clsact",
-        };
-        write!(f, "{} (xdp {xdp}, {tc})", self.name)
-    }
-}
-
-impl State {
-    /// Of this process, about to start an agent in its network namespace.
+impl AgentRecord {
+    /// Makes the record of this process, which is about to start an agent in its network namespace.
     ///
     /// # Errors
     /// If /proc does not say what is needed.
@@ -120,10 +59,10 @@ impl State {
         Ok(Self {
             version: env!("CARGO_PKG_VERSION").into(),
             pid,
-            pid_started: start_of(pid).context("cannot read /proc/self/stat")?,
+            pid_started: start_time(pid).context("cannot read /proc/self/stat")?,
             since: unix_time(),
-            netns: netns()?,
-            netns_cookie: netns_cookie()?,
+            netns: network_inode()?,
+            netns_cookie: network_cookie()?,
             pins,
             ports: ports.to_vec(),
             interfaces: Vec::new(),
@@ -131,15 +70,19 @@ impl State {
         })
     }
 
-    /// The state of the agent of this network namespace, alive or not. What an agent of a dead namespace with the
-    /// same inode left does not count.
+    /// Finds the record of the agent of this network namespace, alive or not, with the present names of its interfaces.
+    /// The record of a dead namespace with the same inode does not count.
     ///
     /// # Errors
-    /// If there is a state file that cannot be read.
+    /// If there is a record that cannot be read.
     pub fn find() -> Result<Option<Self>> {
-        let cookie = netns_cookie()?;
-        let found = Self::read(&file(Path::new(DIR), netns()?))?;
-        Ok(found.filter(|state| state.netns_cookie == cookie))
+        let cookie = network_cookie()?;
+        let found = Self::read(&file(Path::new(DIR), network_inode()?))?;
+        let mut found = found.filter(|record| record.netns_cookie == cookie);
+        if let Some(record) = &mut found {
+            record.refresh_names();
+        }
+        Ok(found)
     }
 
     fn read(path: &Path) -> Result<Option<Self>> {
@@ -158,26 +101,31 @@ impl State {
         })
     }
 
-    /// Whether its agent still runs.
+    /// Whether the agent runs.
     #[must_use]
     pub fn is_alive(&self) -> bool {
-        start_of(self.pid) == Some(self.pid_started)
+        start_time(self.pid) == Some(self.pid_started)
     }
 
-    /// How long ago it became ready.
+    /// Returns the time since the agent became ready.
     #[must_use]
     pub fn uptime(&self) -> Duration {
         Duration::from_secs(unix_time().saturating_sub(self.since))
     }
 
-    /// The names of its interfaces.
+    /// Reads the names of the interfaces again.
+    pub fn refresh_names(&mut self) {
+        self.interfaces.iter_mut().for_each(Attached::refresh_name);
+    }
+
+    /// Returns the names of the interfaces, joined by commas.
     #[must_use]
     pub fn interface_names(&self) -> String {
         let names: Vec<&str> = self.interfaces.iter().map(|i| i.name.as_str()).collect();
         names.join(", ")
     }
 
-    /// Writes the state file, at once or not at all.
+    /// Writes the record, completely or not at all.
     ///
     /// # Errors
     /// If that fails.
@@ -195,12 +143,12 @@ impl State {
     }
 }
 
-/// Removes the state file of this network namespace, if there is one.
+/// Removes the record of this network namespace, if there is one.
 ///
 /// # Errors
 /// If it cannot be removed.
 pub fn remove() -> Result<bool> {
-    let path = file(Path::new(DIR), netns()?);
+    let path = file(Path::new(DIR), network_inode()?);
     match fs::remove_file(&path) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
@@ -208,7 +156,7 @@ pub fn remove() -> Result<bool> {
     }
 }
 
-/// Keeps other agents of this host from starting or ending at this moment, until dropped.
+/// Takes the lock under which agents of this host start and end. Dropping it releases it.
 ///
 /// # Errors
 /// If the lock file cannot be made.
@@ -222,35 +170,6 @@ pub fn lock() -> Result<impl Drop> {
         .context("cannot take sipnat's start lock")
 }
 
-/// The inode of this thread's network namespace: its number as `lsns` and `ip netns` show it.
-///
-/// # Errors
-/// If /proc is not there.
-pub fn netns() -> Result<u64> {
-    let namespace =
-        fs::metadata("/proc/thread-self/ns/net").context("cannot find the network namespace")?;
-    Ok(namespace.ino())
-}
-
-/// The kernel's number of this thread's network namespace.
-fn netns_cookie() -> Result<u64> {
-    let socket = UnixDatagram::unbound().context("cannot make a socket")?;
-    let mut cookie = 0_u64;
-    let mut len = size_of_val(&cookie) as libc::socklen_t;
-    // SAFETY: an open socket; the kernel writes at most `len` bytes to `cookie`.
-    let result = unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_NETNS_COOKIE,
-            (&raw mut cookie).cast(),
-            &raw mut len,
-        )
-    };
-    Errno::result(result).context("cannot tell this network namespace from others")?;
-    Ok(cookie)
-}
-
 fn file(dir: &Path, netns: u64) -> PathBuf {
     dir.join(format!("{netns}.json"))
 }
@@ -262,29 +181,14 @@ fn unix_time() -> u64 {
         .as_secs()
 }
 
-/// When a process started, in clock ticks after boot; none if it does not live.
-fn start_of(pid: u32) -> Option<u64> {
-    start_in(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
-}
-
-/// See proc_pid_stat(5). The second field is a name in parentheses that may hold anything.
-fn start_in(stat: &str) -> Option<u64> {
-    const STATE: usize = 3;
-    const STARTTIME: usize = 22;
-    let mut fields = stat[stat.rfind(')')? + 1..].split_ascii_whitespace();
-    let state = fields.next()?;
-    let start = fields.nth(STARTTIME - STATE - 1)?.parse().ok();
-    // A zombie does no work any more.
-    start.filter(|_| state != "Z" && state != "X")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::attach::{Tc, XdpMode};
 
-    fn state() -> State {
-        let mut state = State::new("/sys/fs/bpf/sipnat/1".into(), &[5060]).unwrap();
-        state.interfaces = vec![
+    fn record() -> AgentRecord {
+        let mut record = AgentRecord::new("/sys/fs/bpf/sipnat/1".into(), &[5060]).unwrap();
+        record.interfaces = vec![
             Attached {
                 name: "eth0".into(),
                 index: 2,
@@ -302,28 +206,32 @@ mod tests {
                 },
             },
         ];
-        state
+        record
     }
 
     #[test]
     fn what_is_written_is_read() {
         let dir = tempfile::tempdir().unwrap();
-        let state = state();
-        let path = file(dir.path(), state.netns);
-        assert_eq!(State::read(&path).unwrap(), None);
-        state.write_in(dir.path()).unwrap();
-        assert_eq!(State::read(&path).unwrap(), Some(state));
+        let record = record();
+        let path = file(dir.path(), record.netns);
+        assert_eq!(AgentRecord::read(&path).unwrap(), None);
+        record.write_in(dir.path()).unwrap();
+        assert_eq!(AgentRecord::read(&path).unwrap(), Some(record));
         let text = fs::read_to_string(&path).unwrap();
         let without = text.replace("netns_cookie", "other");
         fs::write(&path, without).unwrap();
-        assert_eq!(State::read(&path).unwrap().unwrap().netns_cookie, 0);
+        assert_eq!(AgentRecord::read(&path).unwrap().unwrap().netns_cookie, 0);
         fs::write(&path, "{").unwrap();
-        assert!(State::read(&path).is_err());
+        assert!(AgentRecord::read(&path).is_err());
     }
 
     #[test]
     fn interfaces_show_how_they_are_attached() {
-        let shown: Vec<String> = state().interfaces.iter().map(ToString::to_string).collect();
+        let shown: Vec<String> = record()
+            .interfaces
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         assert_eq!(
             shown,
             ["eth0 (xdp native, tcx)", "eth1 (xdp generic, clsact)"]
@@ -331,18 +239,21 @@ mod tests {
     }
 
     #[test]
-    fn a_process_is_told_from_a_later_one() {
-        let mut state = state();
-        assert!(state.is_alive());
-        state.pid_started += 1;
-        assert!(!state.is_alive());
+    fn an_interface_has_its_present_name() {
+        let mut record = record();
+        record.interfaces[0].name = "renamed-since".into();
+        record.interfaces[0].index = 1;
+        record.interfaces[1].index = u32::MAX >> 1;
+        record.refresh_names();
+        // One that is gone keeps the name that it had.
+        assert_eq!(record.interface_names(), "lo, eth1");
     }
 
     #[test]
-    fn stat_survives_odd_names() {
-        let tail = "1 1 1 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 4242 1 1";
-        assert_eq!(start_in(&format!("7 (a) b) S {tail}")), Some(4242));
-        assert_eq!(start_in(&format!("7 (sipnat) Z {tail}")), None);
-        assert_eq!(start_in("7 (sipnat"), None);
+    fn a_process_is_told_from_a_later_one() {
+        let mut record = record();
+        assert!(record.is_alive());
+        record.pid_started += 1;
+        assert!(!record.is_alive());
     }
 }

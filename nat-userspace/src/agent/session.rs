@@ -5,37 +5,40 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 
 use crate::{
-    agent::record::{self, State},
-    kernel::pins,
-    kernel::tables::Tables,
+    agent::record::AgentRecord,
+    host::{
+        namespaces::{network_inode, path_of_process},
+        terminal::note,
+    },
+    kernel::{pins, tables::Tables},
 };
 
-/// There is no agent to ask.
+/// Error of a command that needs an agent.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "no agent is running in this network namespace; start one with `sipnat run --iface INTERFACE`"
 )]
 pub struct NoAgent;
 
-/// A data path that is in place, and whose it is.
+/// A data path that is in place, and its agent.
 pub struct Session {
     /// The agent; it may have ended and left all in place.
-    pub agent: State,
-    /// Its pins, as seen from here.
+    pub agent: AgentRecord,
+    /// Directory of its pins, as seen from here.
     pub pins: PathBuf,
     /// Its maps.
     pub tables: Tables,
 }
 
 impl Session {
-    /// Opens the one of this network namespace.
+    /// Opens the data path of this network namespace.
     ///
     /// # Errors
-    /// [`NoAgent`] if there is none, [`crate::kernel::tables::Foreign`] if it is another version's.
+    /// [`NoAgent`] if there is none, [`crate::kernel::layout::Foreign`] if it is another version's.
     pub fn open() -> Result<Self> {
-        let Some(agent) = State::find()? else {
-            // Pins without their state file: of an agent whose /run was emptied.
-            let pins = pins::dir(record::netns()?);
+        let Some(agent) = AgentRecord::find()? else {
+            // /run was emptied, and the pins are left.
+            let pins = pins::dir(network_inode()?);
             if pins.exists() {
                 bail!(
                     "no agent is running in this network namespace, but {} is there; \
@@ -45,9 +48,9 @@ impl Session {
             }
             return Err(NoAgent.into());
         };
-        let pins = pins::seen_from_here(&agent);
+        let pins = path_of_process(agent.pid, &agent.pins);
         let alive = agent.is_alive();
-        // One that cannot be looked into is reported better by `Tables`.
+        // `Tables::open` explains it better if the directory cannot be read.
         let there = pins.try_exists().unwrap_or(true);
         if alive && (!there || agent.interfaces.is_empty()) {
             bail!("the agent (pid {}) is just starting or ending", agent.pid);
@@ -57,15 +60,15 @@ impl Session {
         }
         let tables = Tables::open(&pins)?;
         if !alive {
-            eprintln!(
-                "sipnat: no agent is running; this is what {} in place on {}",
+            note(&format!(
+                "no agent is running; this is what {} in place on {}",
                 if agent.kept {
                     "--keep left"
                 } else {
                     "one that died left"
                 },
                 agent.interface_names()
-            );
+            ));
         }
         Ok(Self {
             agent,

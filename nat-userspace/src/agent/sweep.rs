@@ -1,5 +1,4 @@
-//! Removes bindings that have expired. The kernel programs ignore them by themselves; this only
-//! gives their memory back.
+//! Removes expired bindings. The kernel programs ignore them anyway; removal gives their memory back.
 
 use std::os::fd::AsFd as _;
 
@@ -12,16 +11,16 @@ use nat_common::abi::Binding;
 
 use crate::kernel::batch::{self, Entries};
 
-/// Walks one table of bindings, a slice at a time, over and over.
+/// A sweep of one table of bindings, slice by slice, over and over.
 pub struct Sweeper<'t, K: Pod> {
     table: &'t HashMap<MapData, K, Binding>,
-    /// The same table, to remove from while `entries` borrows the other.
+    /// The same map once more: `entries` borrows `table`.
     remover: HashMap<MapData, K, Binding>,
     entries: Entries<'t, K, Binding>,
 }
 
 impl<'t, K: Pod> Sweeper<'t, K> {
-    /// A sweeper of `table`.
+    /// Begins a sweep of `table`.
     ///
     /// # Errors
     /// If it cannot be opened once more.
@@ -34,7 +33,7 @@ impl<'t, K: Pod> Sweeper<'t, K> {
         })
     }
 
-    /// Looks at the next `slice` entries at most, and removes those that have expired by `now`.
+    /// Reads the next `slice` entries, and removes those that have expired by `now`. Returns the number of those.
     ///
     /// # Errors
     /// If the map cannot be read or written.
@@ -53,9 +52,9 @@ impl<'t, K: Pod> Sweeper<'t, K> {
         Ok(removed)
     }
 
-    /// Looks once more: the kernel may have revived it since it was read. One that it revives between this look and the
-    /// removal, within microseconds of its end, is lost until the terminal's next message: a map has no removal
-    /// under a condition.
+    /// Removes a binding, unless the kernel has renewed it since it was read. A binding that is renewed between this second
+    /// look and the removal, within microseconds, is lost until the terminal's next message: maps have no conditional
+    /// removal.
     fn remove(&mut self, key: &K, now: u64) -> Result<bool> {
         let removed = match self.table.get(key, 0) {
             Ok(binding) if binding.expires > now => return Ok(false),

@@ -1,4 +1,4 @@
-//! Conditions that keep sipnat from working on this host. `run` refuses or warns, `status` warns.
+//! Conditions that keep sipnat from working on this host. `run` refuses to start, `status` warns.
 
 pub mod preflight;
 pub mod stun_warnings;

@@ -1,4 +1,4 @@
-//! What must hold before anything is touched, each with its own message when it does not.
+//! Conditions for starting, checked before anything is changed. Each has its own message.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use aya::programs::loaded_programs;
@@ -6,7 +6,7 @@ use caps::{CapSet, Capability};
 
 use crate::host::net::Link;
 
-/// The oldest kernel that sipnat is meant for.
+/// The oldest kernel that sipnat supports.
 const OLDEST: Kernel = Kernel(6, 1);
 
 /// A kernel's version, major and minor.
@@ -14,7 +14,7 @@ const OLDEST: Kernel = Kernel(6, 1);
 pub struct Kernel(pub u32, pub u32);
 
 impl Kernel {
-    /// The one that runs.
+    /// Returns the version of the running kernel.
     ///
     /// # Errors
     /// If its release has no version in it.
@@ -32,8 +32,10 @@ impl Kernel {
         Some(Self(numbers.next()??, numbers.next()??))
     }
 
+    /// Checks that sipnat supports it.
+    ///
     /// # Errors
-    /// If it is older than sipnat is meant for.
+    /// If it is older.
     pub fn check(self) -> Result<()> {
         ensure!(
             self >= OLDEST,
@@ -49,8 +51,10 @@ impl std::fmt::Display for Kernel {
     }
 }
 
+/// Checks the capabilities that loading and attaching need.
+///
 /// # Errors
-/// If this process lacks a capability that loading and attaching needs; all missing are named.
+/// If this process lacks one; all missing are named.
 pub fn capabilities() -> Result<()> {
     let effective = caps::read(None, CapSet::Effective).context("cannot read the capabilities")?;
     let missing = missing(|capability| effective.contains(&capability));
@@ -100,7 +104,7 @@ pub fn interfaces(links: &[Link], names: &[String]) -> Result<Vec<Link>> {
 }
 
 fn no_such_interface(links: &[Link], name: &str) -> String {
-    /// Below this, names have little in common.
+    /// Likeness below which names have little in common.
     const ALIKE: f64 = 0.8;
     let names: Vec<&str> = links.iter().map(|link| link.name.as_str()).collect();
     let nearest = names
@@ -117,8 +121,10 @@ fn no_such_interface(links: &[Link], name: &str) -> String {
     )
 }
 
+/// Checks that an interface has no XDP program: its hook takes one.
+///
 /// # Errors
-/// If a program that is not sipnat's sits on the interface's XDP hook: it has room for one.
+/// If there is one.
 pub fn xdp_is_free(link: &Link) -> Result<()> {
     let Some(id) = link.xdp else { return Ok(()) };
     let name = loaded_programs()
@@ -137,7 +143,7 @@ pub fn xdp_is_free(link: &Link) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::net::Kind;
+    use crate::host::net::LinkKind;
 
     fn link(name: &str) -> Link {
         Link {
@@ -145,7 +151,7 @@ mod tests {
             name: name.into(),
             ethernet: name != "tun0",
             xdp: None,
-            kind: Kind::Other,
+            kind: LinkKind::Other,
             lower: None,
         }
     }

@@ -1,4 +1,4 @@
-//! What keeps packets for a terminal from ever coming to the egress program, and STUN answers from leaving.
+//! Terminals whose packets never come to the egress program, and interfaces on which STUN answers get lost.
 
 use std::{
     collections::HashSet,
@@ -6,28 +6,27 @@ use std::{
 };
 
 use anyhow::Result;
-use nat_common::abi::{Policy, flag, stun};
+use nat_common::abi::{Policy, flag};
 use serde::Serialize;
 
 use crate::{
-    agent::session::Session,
-    checks::stun_warnings,
     host::net::{Link, Net, Route},
-    kernel::policy,
-    view::listing::{Listing, Row, State},
+    kernel::policy::{self, Rules},
+    view::rows::{BindingState, Row},
 };
 
-/// Something that does not work, and why.
+/// A thing that does not work, and why.
 #[derive(Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct Warning {
+pub struct Warning {
     #[serde(flatten)]
     terminal: Option<Terminal>,
-    pub(crate) text: String,
-    /// A command that makes it work.
-    pub(crate) remedy: Option<String>,
+    /// Description for people.
+    pub text: String,
+    /// A command that repairs it.
+    pub remedy: Option<String>,
 }
 
-/// A terminal whose packets sipnat cannot redirect, since the kernel never sends them through it.
+/// A terminal whose packets the kernel never sends through sipnat.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 struct Terminal {
     terminal: Option<String>,
@@ -36,8 +35,8 @@ struct Terminal {
 }
 
 impl Warning {
-    /// Of an interface by which STUN answers do not leave as they should.
-    pub(crate) fn of_stun(text: String, remedy: Option<String>) -> Self {
+    /// Makes a warning that concerns no single terminal.
+    pub(super) fn without_terminal(text: String, remedy: Option<String>) -> Self {
         Self {
             terminal: None,
             text,
@@ -46,29 +45,33 @@ impl Warning {
     }
 }
 
-/// All there is to warn of: of terminals, one for each advertised address.
-pub(crate) async fn find(net: &Net, session: &Session) -> Result<Vec<Warning>> {
-    let rows = Listing::read(&session.tables)?.bindings;
-    let links = net.links().await?;
-    let map = Map {
-        attached: session.agent.interfaces.iter().map(|i| i.index).collect(),
+/// Lists warnings for terminals, one for each advertised address. `attached` are the interfaces with the programs, among
+/// `links`.
+///
+/// # Errors
+/// If the kernel does not describe its network.
+pub async fn find(
+    net: &Net,
+    links: &[Link],
+    attached: impl Iterator<Item = u32>,
+    rows: &[Row],
+    rules: &Rules,
+) -> Result<Vec<Warning>> {
+    let network = Network {
+        attached: attached.collect(),
         neighbours: net.neighbours().await?,
-        links: &links,
+        links,
     };
-    let mut warnings = if session.tables.config()?.stun & stun::ANSWER == 0 {
-        Vec::new()
-    } else {
-        stun_warnings::find(&session.agent.interfaces, &links)
-    };
+    let mut warnings = Vec::new();
     let mut seen = HashSet::new();
     for row in rows {
         let Some(advertised) = row
             .advertised
-            .filter(|advertised| seems_elsewhere(&row, advertised))
+            .filter(|advertised| seems_elsewhere(row, advertised))
         else {
             continue;
         };
-        let would_redirect = match policy::of(&session.tables.policy, row.learned.ip()) {
+        let would_redirect = match policy::lookup(rules, row.learned.ip()) {
             Policy::Off => false,
             Policy::Auto => row.flags & flag::DIRECT != 0,
             Policy::Force => true,
@@ -76,17 +79,19 @@ pub(crate) async fn find(net: &Net, session: &Session) -> Result<Vec<Warning>> {
         if !would_redirect || !seen.insert(advertised.ip()) {
             continue;
         }
-        let way = net.route(advertised.ip()).await?;
-        let good_way = net.route(row.learned.ip()).await?;
-        if let (Some(problem), Some(good_way)) = (map.problem(advertised.ip(), way), good_way) {
+        let route = net.route(advertised.ip()).await?;
+        let good_route = net.route(row.learned.ip()).await?;
+        if let (Some(problem), Some(good_route)) =
+            (network.problem(advertised.ip(), route), good_route)
+        {
             warnings.push(Warning {
                 text: format!(
                     "{} advertises {advertised}, {problem}",
                     row.terminal.as_deref().unwrap_or("a terminal")
                 ),
-                remedy: map.remedy(advertised.ip(), way, good_way),
+                remedy: network.remedy(advertised.ip(), route, good_route),
                 terminal: Some(Terminal {
-                    terminal: row.terminal,
+                    terminal: row.terminal.clone(),
                     advertised,
                     learned: row.learned,
                 }),
@@ -96,40 +101,40 @@ pub(crate) async fn find(net: &Net, session: &Session) -> Result<Vec<Warning>> {
     Ok(warnings)
 }
 
-/// Whether packets for the terminal need another address, so that the kernel routes them elsewhere at first.
+/// Whether packets for the terminal need another address, so that the kernel first routes them elsewhere.
 fn seems_elsewhere(row: &Row, advertised: &SocketAddr) -> bool {
-    row.state == State::Active
+    row.state == BindingState::Active
         && advertised.ip() != row.learned.ip()
         && advertised.is_ipv4() == row.learned.is_ipv4()
 }
 
-/// What the kernel knows of the network.
-struct Map<'l> {
+/// The network around this host, as the kernel knows it.
+struct Network<'l> {
     links: &'l [Link],
-    /// Interfaces with the programs on them.
+    /// Indexes of interfaces with the programs.
     attached: HashSet<u32>,
     neighbours: HashSet<(u32, IpAddr)>,
 }
 
-impl Map<'_> {
+impl Network<'_> {
     fn name(&self, index: u32) -> &str {
         let link = self.links.iter().find(|link| link.index == index);
         link.map_or("?", |link| &link.name)
     }
 
-    /// Why a packet for `addr`, sent by `way`, does not come to the egress program.
-    fn problem(&self, addr: IpAddr, way: Option<Route>) -> Option<String> {
-        let Some(way) = way else {
+    /// Returns why a packet for `addr`, sent by `route`, does not come to the egress program.
+    fn problem(&self, addr: IpAddr, route: Option<Route>) -> Option<String> {
+        let Some(route) = route else {
             return Some("to which this host has no route: the kernel sends nothing".into());
         };
-        let name = self.name(way.index);
-        if way.local {
+        let name = self.name(route.index);
+        if route.local {
             Some("which is this host's own address: it sends to itself".into())
-        } else if !self.attached.contains(&way.index) {
+        } else if !self.attached.contains(&route.index) {
             Some(format!(
                 "which this host reaches by {name}, where sipnat is not"
             ))
-        } else if way.gateway.is_none() && !self.neighbours.contains(&(way.index, addr)) {
+        } else if route.gateway.is_none() && !self.neighbours.contains(&(route.index, addr)) {
             Some(format!(
                 "which lies in {name}'s own subnet: the kernel asks there for its MAC address, and sends nothing"
             ))
@@ -138,24 +143,24 @@ impl Map<'_> {
         }
     }
 
-    /// Routes `addr` as the learned address is, so that the packet comes by with the right source address, too.
-    /// One that is not redirected then ends as any to a private address does: at the gateway.
-    fn remedy(&self, addr: IpAddr, way: Option<Route>, good_way: Route) -> Option<String> {
-        if way.is_some_and(|way| way.local) || !self.attached.contains(&good_way.index) {
+    /// Returns a command that routes `addr` like the learned address. The packet then passes the program, and has the right
+    /// source address. A packet that is not redirected ends at the gateway, like any to a private address.
+    fn remedy(&self, addr: IpAddr, route: Option<Route>, good_route: Route) -> Option<String> {
+        if route.is_some_and(|route| route.local) || !self.attached.contains(&good_route.index) {
             return None;
         }
-        let gateway = good_way.gateway?;
+        let gateway = good_route.gateway?;
         let family = if gateway.is_ipv4() == addr.is_ipv4() {
             ""
         } else {
             "inet6 "
         };
-        let source = good_way
+        let source = good_route
             .source
             .map_or_else(String::new, |source| format!(" src {source}"));
         Some(format!(
             "ip route replace {addr} via {family}{gateway} dev {}{source}",
-            self.name(good_way.index)
+            self.name(good_route.index)
         ))
     }
 }
@@ -163,7 +168,7 @@ impl Map<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::net::Kind;
+    use crate::host::net::LinkKind;
 
     const PHONE: &str = "192.168.1.10";
 
@@ -171,7 +176,7 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn way(index: u32, gateway: Option<&str>) -> Route {
+    fn route(index: u32, gateway: Option<&str>) -> Route {
         Route {
             index,
             gateway: gateway.map(ip),
@@ -180,16 +185,16 @@ mod tests {
         }
     }
 
-    fn with_map<T>(look: impl FnOnce(&Map<'_>) -> T) -> T {
+    fn with_network<T>(check: impl FnOnce(&Network<'_>) -> T) -> T {
         let link = |index, name: &str| Link {
             index,
             name: name.into(),
             ethernet: true,
             xdp: None,
-            kind: Kind::Other,
+            kind: LinkKind::Other,
             lower: None,
         };
-        look(&Map {
+        check(&Network {
             links: &[link(2, "eth0"), link(3, "lan0")],
             attached: HashSet::from([2]),
             neighbours: HashSet::from([(2, ip("192.168.1.20")), (3, ip(PHONE))]),
@@ -198,54 +203,55 @@ mod tests {
 
     #[test]
     fn packets_that_come_by_are_no_problem() {
-        with_map(|map| {
-            let gateway = Some(way(2, Some("203.0.113.1")));
-            assert_eq!(map.problem(ip(PHONE), gateway), None);
-            let known_there = map.problem(ip("192.168.1.20"), Some(way(2, None)));
+        with_network(|network| {
+            let gateway = Some(route(2, Some("203.0.113.1")));
+            assert_eq!(network.problem(ip(PHONE), gateway), None);
+            let known_there = network.problem(ip("192.168.1.20"), Some(route(2, None)));
             assert_eq!(known_there, None);
         });
     }
 
     #[test]
     fn packets_that_do_not_are_explained() {
-        with_map(|map| {
-            let mut own = way(1, None);
+        with_network(|network| {
+            let mut own = route(1, None);
             own.local = true;
-            for (way, words) in [
+            for (route, words) in [
                 (None, "no route"),
-                (Some(way(2, None)), "eth0's own subnet"),
-                (Some(way(3, None)), "by lan0, where sipnat is not"),
+                (Some(route(2, None)), "eth0's own subnet"),
+                (Some(route(3, None)), "by lan0, where sipnat is not"),
                 (
-                    Some(way(3, Some("10.0.0.1"))),
+                    Some(route(3, Some("10.0.0.1"))),
                     "by lan0, where sipnat is not",
                 ),
                 (Some(own), "this host's own address"),
             ] {
-                let problem = map.problem(ip(PHONE), way).unwrap();
+                let problem = network.problem(ip(PHONE), route).unwrap();
                 assert!(problem.contains(words), "{problem}");
             }
         });
     }
 
     #[test]
-    fn the_remedy_is_the_way_of_the_learned_address() {
-        with_map(|map| {
-            let on_link = Some(way(2, None));
+    fn the_remedy_is_the_route_of_the_learned_address() {
+        with_network(|network| {
+            let on_link = Some(route(2, None));
             assert_eq!(
-                map.remedy(ip(PHONE), on_link, way(2, Some("203.0.113.1")))
+                network
+                    .remedy(ip(PHONE), on_link, route(2, Some("203.0.113.1")))
                     .unwrap(),
                 "ip route replace 192.168.1.10 via 203.0.113.1 dev eth0 src 203.0.113.10"
             );
             let v6 = Route {
                 source: None,
-                ..way(2, Some("fe80::1"))
+                ..route(2, Some("fe80::1"))
             };
             assert_eq!(
-                map.remedy(ip(PHONE), None, v6).unwrap(),
+                network.remedy(ip(PHONE), None, v6).unwrap(),
                 "ip route replace 192.168.1.10 via inet6 fe80::1 dev eth0"
             );
-            for good_way in [way(3, Some("10.0.0.1")), way(2, None)] {
-                assert_eq!(map.remedy(ip(PHONE), on_link, good_way), None);
+            for good_route in [route(3, Some("10.0.0.1")), route(2, None)] {
+                assert_eq!(network.remedy(ip(PHONE), on_link, good_route), None);
             }
         });
     }

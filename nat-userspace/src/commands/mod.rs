@@ -1,8 +1,12 @@
-//! The commands of `sipnat`, one file each.
+//! The commands of `sipnat`: a file each, with the arguments.
+
+mod ports;
 
 pub mod bindings;
+pub mod detach;
 pub mod explain;
 pub mod policy;
+pub mod run;
 pub mod stats;
 pub mod status;
 pub mod stun_query;

@@ -1,14 +1,79 @@
 //! `sipnat policy`: the rules for packets to terminals.
 
 use anyhow::Result;
+use clap::{Args, Subcommand};
 use nat_common::abi::{Policy, PolicyRule, origin};
 use serde::Serialize;
 
 use crate::{
+    agent::session::Session,
     host::prefix::Prefix,
     kernel::{policy, tables::Tables},
+    settings::policy_named,
     view::output,
 };
+
+/// Arguments of `sipnat policy`.
+#[derive(Debug, Args)]
+pub struct PolicyArgs {
+    /// Subcommand; `list` by default.
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Subcommands of `sipnat policy`.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List all rules; the longest prefix decides
+    #[command(after_help = "Example:\n  sipnat policy list --json")]
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make or change a rule
+    #[command(
+        after_help = "Examples:\n  sipnat policy set 198.51.100.0/24 off\n  sipnat policy set default force"
+    )]
+    Set {
+        /// A network such as 10.0.0.0/8, an address, or `default`
+        #[arg(value_parser = prefix)]
+        prefix: Prefix,
+        /// auto, force or off
+        #[arg(value_parser = policy_named)]
+        policy: Policy,
+    },
+    /// Remove a rule
+    #[command(after_help = "Example:\n  sipnat policy remove 198.51.100.0/24")]
+    Remove {
+        /// As in `list`
+        #[arg(value_parser = prefix)]
+        prefix: Prefix,
+    },
+}
+
+fn prefix(text: &str) -> Result<Prefix, String> {
+    text.parse().map_err(|error| format!("{error}"))
+}
+
+impl PolicyArgs {
+    /// Runs the subcommand.
+    ///
+    /// # Errors
+    /// If there is no agent, no such rule, or the map cannot be read or written.
+    pub fn run(self) -> Result<()> {
+        let Session { mut tables, .. } = Session::open()?;
+        let list = Command::List { json: self.json };
+        match self.command.unwrap_or(list) {
+            Command::List { json } => self::list(&tables, json),
+            Command::Set { prefix, policy } => policy::set(&mut tables.policy, prefix, policy),
+            Command::Remove { prefix } => policy::remove(&mut tables.policy, prefix),
+        }
+    }
+}
 
 /// A line of `sipnat policy list`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -33,11 +98,8 @@ impl Row {
 }
 
 /// Prints all rules.
-///
-/// # Errors
-/// If the map cannot be read.
-pub fn list(tables: &Tables, json: bool) -> Result<()> {
-    let rows = policy::rules(&tables.policy)?
+fn list(tables: &Tables, json: bool) -> Result<()> {
+    let rows = policy::read(&tables.policy)?
         .into_iter()
         .map(|(prefix, rule)| Row::new(prefix, rule));
     if json {

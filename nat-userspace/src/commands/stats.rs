@@ -1,10 +1,11 @@
-//! `sipnat stats`: why packets were passed, learned from, redirected or left alone.
+//! `sipnat stats`: counters of packets, by what the programs did with them.
 
 use anyhow::Result;
+use clap::Args;
 use nat_common::abi::{Counter, CounterKind};
 use serde_json::{Map, Value};
 
-use crate::{kernel::tables::Tables, view::output};
+use crate::{agent::session::Session, view::output};
 
 const GROUPS: [(CounterKind, &str); 3] = [
     (CounterKind::Ingress, "ingress"),
@@ -12,27 +13,42 @@ const GROUPS: [(CounterKind, &str); 3] = [
     (CounterKind::Event, "events"),
 ];
 
-/// Prints the counters; those still zero only if `all`, or as JSON.
-///
-/// # Errors
-/// If they cannot be read.
-pub fn show(tables: &Tables, all: bool, json: bool) -> Result<()> {
-    let counts = Counter::ALL
-        .iter()
-        .map(|&counter| Ok((counter, tables.count(counter)?)))
-        .collect::<Result<Vec<_>>>()?;
-    if json {
-        let named = counts
-            .into_iter()
-            .map(|(counter, count)| (counter.name().to_owned(), Value::from(count)));
-        return output::json(&named.collect::<Map<_, _>>());
-    }
-    if tables.shadow()? {
-        output::print(output::SHADOW)?;
-    }
-    output::print(&render(&counts, all))
+/// Arguments of `sipnat stats`.
+#[derive(Debug, Args)]
+pub struct Stats {
+    /// Show also those that are zero
+    #[arg(long)]
+    all: bool,
+    /// Print JSON: an object of all counters
+    #[arg(long)]
+    json: bool,
 }
 
+impl Stats {
+    /// Prints the counters.
+    ///
+    /// # Errors
+    /// If there is no agent, or they cannot be read.
+    pub fn run(&self) -> Result<()> {
+        let tables = Session::open()?.tables;
+        let counts = Counter::ALL
+            .iter()
+            .map(|&counter| Ok((counter, tables.count(counter)?)))
+            .collect::<Result<Vec<_>>>()?;
+        if self.json {
+            let named = counts
+                .into_iter()
+                .map(|(counter, count)| (counter.name().to_owned(), Value::from(count)));
+            return output::json(&named.collect::<Map<_, _>>());
+        }
+        if tables.shadow()? {
+            output::print(output::SHADOW)?;
+        }
+        output::print(&render(&counts, self.all))
+    }
+}
+
+/// Renders the counters by direction; those that are zero only if `all`.
 fn render(counts: &[(Counter, u64)], all: bool) -> String {
     let mut rows = Vec::new();
     for (kind, title) in GROUPS {
@@ -57,7 +73,7 @@ fn render(counts: &[(Counter, u64)], all: bool) -> String {
     output::table(["COUNTER", "PACKETS", "WHY"], &[1], rows)
 }
 
-/// The packets of a direction; what happened beside them has no sum that means anything.
+/// Sums the packets of a direction. A sum of events would mean nothing.
 fn total(counts: &[(Counter, u64)], kind: CounterKind) -> String {
     if kind == CounterKind::Event {
         return String::new();

@@ -1,28 +1,61 @@
-//! `sipnat status`: the agent, where it is attached, and how full its tables are.
+//! `sipnat status`: the agent, its programs, how full its tables are, and warnings.
 
 use anyhow::{Context as _, Result};
-use aya::{
-    maps::{IterableMap as _, MapData},
-    programs::ProgramInfo,
-};
+use aya::programs::ProgramInfo;
+use clap::Args;
 use nat_common::{
-    abi::{Config, Policy, map, stun},
+    abi::{Config, Policy, stun},
     tables::buckets,
 };
 use serde::Serialize;
 
 use crate::{
-    agent::record::Attached,
-    agent::session::Session,
-    checks::warnings::{self, Warning},
-    host::net::Net,
-    host::prefix::Prefix,
-    kernel::load::{EGRESS, INGRESS, Loops},
-    kernel::policy,
-    kernel::tables::Tables,
-    view::listing,
-    view::output,
+    agent::session::{NoAgent, Session},
+    checks::{
+        stun_warnings,
+        warnings::{self, Warning},
+    },
+    host::{net::Net, prefix::Prefix},
+    kernel::{
+        attach::Attached,
+        loops::{EGRESS, INGRESS, Loops},
+        policy,
+    },
+    view::{
+        fill::{self, Fill},
+        listing::Listing,
+        output,
+    },
 };
+
+/// Arguments of `sipnat status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl StatusArgs {
+    /// Prints the status.
+    ///
+    /// # Errors
+    /// [`NoAgent`] if no agent runs, or if something cannot be read.
+    pub async fn run(self) -> Result<()> {
+        let session = Session::open()?;
+        let status = Status::read(&session).await?;
+        if self.json {
+            output::json(&status)?;
+        } else {
+            output::print(&status.render(&session))?;
+        }
+        if status.running {
+            Ok(())
+        } else {
+            Err(NoAgent.into())
+        }
+    }
+}
 
 #[derive(Serialize)]
 struct Status {
@@ -33,9 +66,9 @@ struct Status {
     interfaces: Vec<Attached>,
     ports: Vec<u16>,
     policy: &'static str,
-    /// Nothing is redirected.
+    /// Set if nothing is redirected.
     shadow: bool,
-    /// How STUN is answered, if it is.
+    /// Answers to STUN, if there are any.
     stun: Option<Stun>,
     programs: Vec<Program>,
     tables: Vec<Fill>,
@@ -46,16 +79,16 @@ struct Status {
 #[derive(Debug, PartialEq, Eq, Serialize)]
 struct Stun {
     ports: Vec<u16>,
-    /// Answers a second to one address; none: there is no limit.
+    /// Answers to one address in a second; none: no limit.
     rate: Option<u64>,
-    /// Answers at once to one address.
+    /// Answers to one address at once.
     burst: Option<u64>,
-    /// Whether answers say by which software.
+    /// Set if answers name the software.
     software: bool,
 }
 
 impl Stun {
-    fn of(config: &Config) -> Option<Self> {
+    fn from_config(config: &Config) -> Option<Self> {
         let port = u16::try_from(config.stun_port).unwrap_or_default();
         let limit = buckets::limit(&config.stun_rate);
         (config.stun & stun::ANSWER != 0).then(|| Self {
@@ -75,7 +108,7 @@ impl Stun {
     }
 }
 
-/// Those that are ports.
+/// Returns the ports that are not 0.
 fn used(ports: impl IntoIterator<Item = u16>) -> Vec<u16> {
     ports.into_iter().filter(|port| *port != 0).collect()
 }
@@ -91,34 +124,14 @@ struct Program {
     id: u32,
     /// `may_goto` or `bpf_loop`.
     loops: &'static str,
-    /// Instructions that the verifier walked through.
+    /// Number of instructions that the verifier walked through.
     verified_instructions: Option<u32>,
-    /// Bytes of machine code.
+    /// Size of the machine code.
     jited_bytes: u32,
 }
 
-#[derive(Serialize)]
-struct Fill {
-    name: &'static str,
-    used: usize,
-    size: u64,
-}
-
-/// Warnings shown to people.
+/// Number of warnings shown to people.
 const WARNINGS: usize = 5;
-
-/// Prints it.
-///
-/// # Errors
-/// If something of it cannot be read.
-pub async fn show(session: &Session, json: bool) -> Result<()> {
-    let status = Status::read(session).await?;
-    if json {
-        output::json(&status)
-    } else {
-        output::print(&status.render(session))
-    }
-}
 
 impl Status {
     async fn read(session: &Session) -> Result<Self> {
@@ -127,10 +140,21 @@ impl Status {
             pins,
             tables,
         } = session;
-        let default = policy::rules(&tables.policy)?
+        let default = policy::read(&tables.policy)?
             .get(&Prefix::Default)
             .map_or(0, |rule| rule.policy);
         let config = tables.config()?;
+        let listing = Listing::read(tables)?;
+        let net = Net::open()?;
+        let links = net.links().await?;
+        let mut warnings = if config.stun & stun::ANSWER == 0 {
+            Vec::new()
+        } else {
+            stun_warnings::find(&agent.interfaces, &links)
+        };
+        let attached = agent.interfaces.iter().map(|interface| interface.index);
+        let rows = &listing.bindings;
+        warnings.extend(warnings::find(&net, &links, attached, rows, &tables.policy).await?);
         let programs = [INGRESS, EGRESS].map(|name| {
             let info = ProgramInfo::from_pin(pins.join(name))
                 .with_context(|| format!("cannot read program `{name}`"))?;
@@ -151,11 +175,11 @@ impl Status {
             ports: used(config.ports),
             policy: Policy::from_u8(default).name(),
             shadow: config.shadow != 0,
-            stun: Stun::of(&config),
+            stun: Stun::from_config(&config),
             programs: programs.into_iter().collect::<Result<_>>()?,
-            tables: fill(tables)?,
+            tables: fill::read(tables, &listing.used)?,
             pins: pins.display().to_string(),
-            warnings: warnings::find(&Net::open()?, session).await?,
+            warnings,
         })
     }
 
@@ -211,36 +235,6 @@ impl Status {
     }
 }
 
-fn fill(tables: &Tables) -> Result<Vec<Fill>> {
-    let size = |map: &MapData| Ok::<_, anyhow::Error>(u64::from(map.info()?.max_entries()));
-    let dialogs = size(tables.dialogs.map())?;
-    let contacts = size(tables.contacts.map())?;
-    let mut fills = vec![
-        Fill {
-            name: map::DIALOGS,
-            used: tables.dialogs.keys().take(dialogs as usize).count(),
-            size: dialogs,
-        },
-        Fill {
-            name: map::CONTACTS,
-            used: tables.contacts.keys().take(contacts as usize).count(),
-            size: contacts,
-        },
-    ];
-    for (name, table) in [
-        (map::INBOUND, &tables.inbound),
-        (map::OUTBOUND, &tables.outbound),
-        (map::PENDING, &tables.pending),
-    ] {
-        fills.push(Fill {
-            name,
-            used: listing::live(table)?,
-            size: size(table.map())? * nat_common::abi::WAYS as u64,
-        });
-    }
-    Ok(fills)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -251,10 +245,10 @@ mod tests {
             ports: [5060, 5080, 0, 0, 0, 0, 0, 0],
             ..Config::default()
         };
-        assert_eq!(Stun::of(&config), None);
+        assert_eq!(Stun::from_config(&config), None);
         config.stun = stun::ANSWER;
         config.stun_rate = buckets::rate(20, 50);
-        let text = |config: &Config| Stun::of(config).unwrap().render();
+        let text = |config: &Config| Stun::from_config(config).unwrap().render();
         assert_eq!(
             text(&config),
             "on 5060, 5080: 20 a second to one address, 50 at once"

@@ -1,6 +1,9 @@
-//! This host: its interfaces, addresses, routes and clocks.
+//! This host: its interfaces, addresses, routes, namespaces, processes and clocks.
 
 pub mod clock;
 pub mod ethtool;
+pub mod namespaces;
 pub mod net;
 pub mod prefix;
+pub mod process;
+pub mod terminal;

@@ -1,30 +1,102 @@
-//! Puts the programs on an interface, and takes them off.
+//! Attaches the programs to an interface, and detaches them.
 
-use std::{path::Path, time::Duration};
+use std::{fmt, path::Path, time::Duration};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use aya::programs::{
     Link as _, LinkOrder, ProgramError, ProgramInfo, SchedClassifier, TcAttachType, Xdp, XdpError,
     links::FdLink,
     tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions, TcError, TcHandle},
-    xdp::XdpMode as Mode,
+    xdp::XdpMode as XdpFlags,
 };
 use log::{debug, warn};
 use nix::errno::Errno;
+use serde::{Deserialize, Serialize};
 
 use crate::{
-    agent::record::{Attached, Tc, XdpMode},
-    host::net::{Link, Net},
-    kernel::load::{DataPath, INGRESS},
-    kernel::pins,
+    host::{
+        net::{Link, Net, name_of},
+        terminal::note,
+    },
+    kernel::{load::DataPath, loops::INGRESS, pins},
 };
 
-/// How the programs are to be attached.
+/// An interface with the programs on it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attached {
+    /// Its name: when attached, or since read again.
+    pub name: String,
+    /// Its index.
+    pub index: u32,
+    /// Mode of the XDP program.
+    pub xdp: XdpMode,
+    /// Hook of the egress program.
+    pub tc: Tc,
+}
+
+/// Mode of an XDP program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum XdpMode {
+    /// By the driver.
+    Native,
+    /// By the network stack.
+    Generic,
+}
+
+/// Hook of the egress program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Tc {
+    /// A tcx link (6.6).
+    Tcx,
+    /// A filter of the clsact qdisc.
+    Clsact {
+        /// Priority of the filter.
+        priority: u16,
+        /// Handle of the filter.
+        handle: u32,
+        /// Set if sipnat made the qdisc.
+        made: bool,
+    },
+}
+
+impl fmt::Display for XdpMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Native => "native",
+            Self::Generic => "generic",
+        })
+    }
+}
+
+impl fmt::Display for Attached {
+    /// Writes it as in the ready line: `eth0 (xdp native, tcx)`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let xdp = self.xdp;
+        let tc = match self.tc {
+            Tc::Tcx => "tcx",
+            Tc::Clsact { .. } => "clsact",
+        };
+        write!(f, "{} (xdp {xdp}, {tc})", self.name)
+    }
+}
+
+impl Attached {
+    /// Reads the interface's name again: it may have changed.
+    pub fn refresh_name(&mut self) {
+        if let Some(name) = name_of(self.index) {
+            self.name = name;
+        }
+    }
+}
+
+/// Choice of how the programs are attached.
 #[derive(Clone, Copy, Debug)]
-pub struct How {
-    /// The XDP program; none: as the driver can.
+pub struct Mode {
+    /// Mode of the XDP program; none: native if the driver can, else generic.
     pub xdp: Option<XdpMode>,
-    /// The egress program by a tcx link, if the kernel has them (6.6).
+    /// Attach the egress program by a tcx link, if the kernel has them (6.6).
     pub tcx: bool,
 }
 
@@ -37,10 +109,10 @@ pub async fn attach(
     path: &mut DataPath,
     link: &Link,
     dir: &Path,
-    how: How,
+    mode: Mode,
 ) -> Result<Attached> {
-    let xdp = attach_xdp(path.ingress()?, link, dir, how.xdp)?;
-    let tc = match how.tcx.then(|| attach_tcx(path.egress()?, link, dir)) {
+    let xdp = attach_xdp(path.ingress()?, link, dir, mode.xdp)?;
+    let tc = match mode.tcx.then(|| attach_tcx(path.egress()?, link, dir)) {
         Some(Err(error)) if is_unknown(&error) => {
             debug!("this kernel has no tcx: {error:#}");
             attach_clsact(net, path.egress()?, link).await
@@ -68,8 +140,8 @@ fn attach_xdp(
         Some(XdpMode::Native) | None => XdpMode::Native,
     };
     let flags = match first {
-        XdpMode::Native => Mode::Driver,
-        XdpMode::Generic => Mode::Skb,
+        XdpMode::Native => XdpFlags::Driver,
+        XdpMode::Generic => XdpFlags::Skb,
     };
     let (id, mode) = match program.attach_to_if_index(link.index, flags) {
         Ok(id) => (id, first),
@@ -87,23 +159,25 @@ fn attach_xdp(
                 Some(Errno::EPERM | Errno::ENODEV) => {
                     return Err(error).with_context(|| format!("cannot attach XDP to {name}"));
                 }
-                // A driver without XDP, or one that has it but not with this MTU or these queues.
+                // The driver has no XDP, or not with this MTU or these queues.
                 Some(Errno::EOPNOTSUPP) => {
-                    eprintln!("sipnat: {name} has no native XDP: using generic mode, slower");
+                    note(&format!(
+                        "{name} has no native XDP: using generic mode, slower"
+                    ));
                 }
-                _ => eprintln!(
-                    "sipnat: {name} has no native XDP as it is set up (its driver says {}; \
+                _ => note(&format!(
+                    "{name} has no native XDP as it is set up (its driver says {}; \
                      a large MTU is a common cause): using generic mode, slower",
                     why.map_or_else(|| error.to_string(), |errno| format!("{errno:?}"))
-                ),
+                )),
             }
             let id = program
-                .attach_to_if_index(link.index, Mode::Skb)
+                .attach_to_if_index(link.index, XdpFlags::Skb)
                 .with_context(|| format!("cannot attach XDP to {name}, in generic mode either"))?;
             (id, XdpMode::Generic)
         }
     };
-    // aya falls back to an attachment that no link stands for and no pin can keep.
+    // aya falls back to an attachment by netlink, which has no link to pin.
     let fd_link = FdLink::try_from(program.take_link(id)?)
         .map_err(|_| anyhow!("the kernel gave no link for XDP on {name}"))?;
     pin(fd_link, &pins::xdp_link(dir, link.index))?;
@@ -118,7 +192,7 @@ fn attach_tcx(program: &mut SchedClassifier, link: &Link, dir: &Path) -> Result<
     Ok(Tc::Tcx)
 }
 
-/// The pin alone keeps the link from here on.
+/// Pins a link. The pin alone keeps it from here on.
 fn pin(link: FdLink, at: &Path) -> Result<()> {
     link.pin(at)
         .with_context(|| format!("cannot pin a link at {}", at.display()))?;
@@ -149,12 +223,12 @@ fn attach_filter(program: &mut SchedClassifier, link: &Link, made: bool) -> Resu
         handle: filter.handle()?.into(),
         made,
     };
-    // Dropping it would detach; from here on the state file stands for it.
+    // Dropping it would detach. The agent's record names the filter from here on.
     std::mem::forget(filter);
     Ok(tc)
 }
 
-/// Takes off and removes all that an agent put in place: filters, qdiscs, links, pins.
+/// Removes all that an agent put in place: filters, qdiscs, links, pins.
 ///
 /// # Errors
 /// If pins could not be removed, or the kernel does not let go.
@@ -163,7 +237,7 @@ pub async fn remove(net: &Net, interfaces: &[Attached], dir: &Path) -> Result<bo
     // Links hold what is attached, and go with their pins.
     let removed = pins::remove(dir);
     for interface in interfaces {
-        // Others may have removed them before.
+        // The filter may have been removed already.
         if let Err(error) = remove_clsact(net, interface).await {
             warn!("{error:#}");
         }
@@ -174,11 +248,11 @@ pub async fn remove(net: &Net, interfaces: &[Attached], dir: &Path) -> Result<bo
     removed
 }
 
-/// Waits until no interface has the XDP program any more: the kernel ends links a little after their
-/// last user has gone.
+/// Waits until no interface has the XDP program any more: the kernel ends a link a little after its last reference
+/// has gone.
 async fn wait_until_off(net: &Net, program: u32) -> Result<()> {
     const STEP: Duration = Duration::from_millis(5);
-    // It does so in a work queue, which waits on a host that is busy.
+    // It does so in a work queue, which may be slow on a busy host.
     const STEPS: usize = 1000;
     for _ in 0..STEPS {
         let links = net.links().await?;
@@ -199,7 +273,7 @@ async fn remove_clsact(net: &Net, interface: &Attached) -> Result<()> {
     else {
         return Ok(());
     };
-    // It may be gone, or have got another name.
+    // The interface may be gone, or have another name.
     let links = net.links().await?;
     let Some(link) = links.iter().find(|link| link.index == interface.index) else {
         return Ok(());
@@ -217,7 +291,7 @@ async fn remove_clsact(net: &Net, interface: &Attached) -> Result<()> {
     }
 }
 
-/// Whether the kernel does not know what was asked of it.
+/// Whether the kernel does not know the kind of attachment.
 fn is_unknown(error: &anyhow::Error) -> bool {
     error.downcast_ref().and_then(errno) == Some(Errno::EINVAL)
 }

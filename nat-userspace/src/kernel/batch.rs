@@ -1,6 +1,6 @@
 //! Reads maps many entries at a time: one by one, each takes two system calls.
 //!
-//! `BPF_MAP_LOOKUP_BATCH` is there since Linux 5.6. Aya 0.14 has nothing for it.
+//! Linux has `BPF_MAP_LOOKUP_BATCH` since 5.6, aya 0.14 has no function for it.
 
 use std::{
     os::fd::{AsFd as _, AsRawFd as _},
@@ -14,57 +14,71 @@ use aya::{
 };
 use nix::errno::Errno;
 
-/// How many entries are asked for at once, to begin with.
-const ROOM: usize = 1024;
+/// Entries of a batch, to begin with.
+const CAPACITY: usize = 1024;
 
 /// The entries of a map, which others may change meanwhile.
 ///
-/// In a hash map, an entry stays in its bucket for as long as it is there. The kernel goes from bucket to bucket, and
-/// copies each as a whole, under its lock. So nothing comes twice, and nothing is missed that is there all the time.
-/// No more than one batch is in memory.
+/// The kernel copies a hash map bucket by bucket, each under its lock, and an entry never changes its bucket. So no entry
+/// comes twice, and none is missed that stays in the map. Memory holds one batch at a time.
 pub struct Entries<'m, K, V> {
     map: &'m MapData,
-    /// Where the next batch begins, in the kernel's own terms; none before the first.
-    place: Option<u32>,
-    /// There is no next batch.
+    /// The kernel's cursor of the next batch; none before the first.
+    cursor: Option<u32>,
+    /// Set after the last batch.
     ended: bool,
     keys: Vec<K>,
     values: Vec<V>,
-    /// How many of these have been taken.
+    /// Number of these that were returned.
     taken: usize,
 }
 
-/// Those of a hash map.
+/// Reads a hash map.
 pub fn of_hash<K: Pod, V: Pod>(table: &HashMap<MapData, K, V>) -> Entries<'_, K, V> {
     Entries::of(table.map())
 }
 
-/// Those of an array, in its order.
+/// Reads an array, in its order.
 pub fn of_array<V: Pod>(table: &Array<MapData, V>) -> Entries<'_, u32, V> {
     Entries::of(table.map())
 }
 
+/// Reads all values of an array, in its order.
+///
+/// # Errors
+/// If the map cannot be read.
+pub fn values<V: Pod>(table: &Array<MapData, V>) -> Result<Vec<V>> {
+    of_array(table)
+        .map(|entry| entry.map(|(_, value)| value))
+        .collect()
+}
+
 impl<'m, K: Pod, V: Pod> Entries<'m, K, V> {
-    /// `map` has keys and values of these sizes, as aya makes sure for its typed maps.
+    /// Reads `map`, whose keys and values have these sizes, as aya checks for its typed maps.
     fn of(map: &'m MapData) -> Self {
         Self {
             map,
-            place: None,
+            cursor: None,
             ended: false,
-            keys: Vec::with_capacity(ROOM),
-            values: Vec::with_capacity(ROOM),
+            keys: Vec::with_capacity(CAPACITY),
+            values: Vec::with_capacity(CAPACITY),
             taken: 0,
         }
     }
 
-    /// Asks for so many at once.
+    /// Sets the number of entries of a batch.
     #[must_use]
-    pub fn room(mut self, entries: usize) -> Self {
+    pub fn capacity(mut self, entries: usize) -> Self {
         let entries = entries.max(1);
         self.keys = Vec::with_capacity(entries);
         self.values = Vec::with_capacity(entries);
         self.taken = 0;
         self
+    }
+
+    /// Counts the entries.
+    pub(super) fn count_all(mut self) -> Result<usize> {
+        self.try_fold(0, |count, entry| entry.map(|_| count + 1))
     }
 
     /// Reads the next batch in place of the last.
@@ -79,25 +93,25 @@ impl<'m, K: Pod, V: Pod> Entries<'m, K, V> {
                     self.ended = true;
                     return Ok(());
                 }
-                // The next bucket alone has more entries than there is room for.
+                // The next bucket alone has more entries than the buffers hold.
                 Err(Errno::ENOSPC) => {
-                    let room = self.keys.capacity() * 2;
+                    let capacity = self.keys.capacity() * 2;
                     let most = self.map.info()?.max_entries() as usize;
                     ensure!(
-                        room < most * 2,
+                        capacity < most * 2,
                         "a map's bucket holds more than the map does"
                     );
-                    self.keys.reserve(room);
-                    self.values.reserve(room);
+                    self.keys.reserve(capacity);
+                    self.values.reserve(capacity);
                 }
                 Err(error) => return Err(error).context("cannot read a map"),
             }
         }
     }
 
-    /// The system call. With `ENOENT` the batch is the last.
+    /// Makes the system call. `ENOENT` says that the batch is the last.
     fn lookup(&mut self) -> Result<(), Errno> {
-        /// What the kernel's `union bpf_attr` is for this command.
+        /// The kernel's `union bpf_attr` for this command.
         #[repr(C)]
         struct Attributes {
             in_batch: u64,
@@ -114,9 +128,9 @@ impl<'m, K: Pod, V: Pod> Entries<'m, K, V> {
         let mut next = 0_u32;
         let mut attributes = Attributes {
             in_batch: self
-                .place
+                .cursor
                 .as_ref()
-                .map_or(0, |place| ptr::from_ref(place) as u64),
+                .map_or(0, |cursor| ptr::from_ref(cursor) as u64),
             out_batch: &raw mut next as u64,
             keys: self.keys.as_mut_ptr() as u64,
             values: self.values.as_mut_ptr() as u64,
@@ -126,7 +140,7 @@ impl<'m, K: Pod, V: Pod> Entries<'m, K, V> {
             flags: 0,
         };
         // SAFETY: all pointers are valid, `keys` and `values` for `count` of the map's keys and values, which are of
-        // the types K and V. A place is 32 bits wide for hash maps and arrays.
+        // the types K and V. A cursor is 32 bits wide for hash maps and arrays.
         let result = Errno::result(unsafe {
             libc::syscall(
                 libc::SYS_bpf,
@@ -137,12 +151,12 @@ impl<'m, K: Pod, V: Pod> Entries<'m, K, V> {
         });
         if matches!(result, Ok(_) | Err(Errno::ENOENT)) {
             let count = attributes.count as usize;
-            // SAFETY: the kernel has written so many, and any bits make a K and a V.
+            // SAFETY: the kernel has written `count` of each, and any bits make a K and a V.
             unsafe {
                 self.keys.set_len(count);
                 self.values.set_len(count);
             }
-            self.place = Some(next);
+            self.cursor = Some(next);
         }
         result.map(drop)
     }

@@ -2,8 +2,13 @@
 
 pub mod attach;
 pub mod batch;
+pub mod config;
+pub mod history;
+pub mod layout;
 pub mod load;
+pub mod loops;
 pub mod object;
 pub mod pins;
 pub mod policy;
+pub mod refusal;
 pub mod tables;

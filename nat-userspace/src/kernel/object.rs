@@ -1,6 +1,11 @@
-//! Where the kernel programs come from: embedded at build time, or a file.
+//! The object file with the kernel programs: embedded at build time, or read from a file.
 
-use std::{borrow::Cow, fs, path::Path};
+use std::{
+    borrow::Cow,
+    fs::{self, File},
+    io::Read as _,
+    path::Path,
+};
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -13,16 +18,19 @@ const EMBEDDED: Option<&[u8]> = Some(aya::include_bytes_aligned!(concat!(
 #[cfg(not(embedded_object))]
 const EMBEDDED: Option<&[u8]> = None;
 
+/// Largest file that is read. sipnat's own object has less than a megabyte.
+const MAX_BYTES: u64 = 64 << 20;
+
 /// Whether this build carries the kernel programs.
 #[must_use]
 pub const fn is_embedded() -> bool {
     EMBEDDED.is_some()
 }
 
-/// The ELF object with the kernel programs: that of `file` if given, else the embedded one.
+/// Returns the ELF object with the kernel programs: that of `file` if given, else the embedded one.
 ///
 /// # Errors
-/// If the file cannot be read, or there is neither.
+/// If the file cannot be read or is not an object, or there is neither.
 pub fn read(file: Option<&Path>) -> Result<Cow<'static, [u8]>> {
     let Some(path) = file else {
         return EMBEDDED.map(Cow::Borrowed).context(
@@ -30,11 +38,47 @@ pub fn read(file: Option<&Path>) -> Result<Cow<'static, [u8]>> {
              or name an object with --bpf-object FILE",
         );
     };
-    let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let name = path.display();
+    let cannot_read = || format!("cannot read {name}");
+    // Before it is opened: opening a FIFO would wait for a writer.
+    let metadata = fs::metadata(path).with_context(cannot_read)?;
+    ensure!(metadata.is_file(), "{name} is not a regular file");
+    let mut bytes = Vec::new();
+    // Files of /proc have no size.
+    File::open(path)
+        .and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes))
+        .with_context(cannot_read)?;
+    ensure!(bytes.starts_with(b"\x7fELF"), "{name} is not an ELF object");
     ensure!(
-        bytes.starts_with(b"\x7fELF"),
-        "{} is not an ELF object",
-        path.display()
+        bytes.len() as u64 <= MAX_BYTES,
+        "{name} is larger than {} MiB: it is not an object of sipnat",
+        MAX_BYTES >> 20
     );
     Ok(Cow::Owned(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(path: &Path) -> String {
+        read(Some(path)).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn only_a_regular_file_of_bounded_size_is_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let fifo = directory.path().join("fifo");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        for path in [Path::new("/dev/zero"), directory.path(), &fifo] {
+            let expected = format!("{} is not a regular file", path.display());
+            assert_eq!(error(path), expected);
+        }
+        let large = directory.path().join("large");
+        fs::write(&large, b"\x7fELF").unwrap();
+        let file = File::options().write(true).open(&large).unwrap();
+        file.set_len(1 << 40).unwrap();
+        assert!(error(&large).contains("larger than 64 MiB"));
+        assert!(error(&directory.path().join("none")).starts_with("cannot read "));
+    }
 }

@@ -1,9 +1,7 @@
-//! The bpffs directory of one agent: its maps, programs and links, which live as long as they are
-//! there, whatever becomes of the agent.
+//! The bpffs directory of one agent. Its pins keep maps, programs and links alive when the agent has ended.
 
 use std::{
     fs, io,
-    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
@@ -14,34 +12,34 @@ use nix::{
     sys::statfs::{BPF_FS_MAGIC, statfs},
 };
 
-use crate::{
-    agent::record::State,
-    kernel::load::{DataPath, EGRESS, INGRESS},
+use crate::kernel::{
+    load::DataPath,
+    loops::{EGRESS, INGRESS},
 };
 
-/// Where the BPF filesystem belongs.
-const BPFFS: &str = "/sys/fs/bpf";
+/// Mount point of the BPF filesystem.
+pub const BPFFS: &str = "/sys/fs/bpf";
 
-/// The directory for the agent of network namespace `netns`.
+/// Returns the directory of the agent of network namespace `netns`.
 #[must_use]
 pub fn dir(netns: u64) -> PathBuf {
     Path::new(BPFFS).join("sipnat").join(netns.to_string())
 }
 
-/// The pin of the link that holds the XDP program on an interface. By index, since a bpffs does
-/// not take the dots of names like `eth0.100`.
+/// Returns the pin of the link that holds the XDP program on an interface. It has the interface's index, since bpffs
+/// refuses the dots of names like `eth0.100`.
 #[must_use]
 pub fn xdp_link(dir: &Path, index: u32) -> PathBuf {
     dir.join(format!("xdp-{index}"))
 }
 
-/// The pin of the link that holds the egress program on an interface.
+/// Returns the pin of the link that holds the egress program on an interface.
 #[must_use]
 pub fn tcx_link(dir: &Path, index: u32) -> PathBuf {
     dir.join(format!("tcx-{index}"))
 }
 
-/// Mounts a bpffs if there is none, as under `ip netns exec`, which hides the system's.
+/// Mounts a bpffs if there is none: `ip netns exec` hides the system's.
 ///
 /// # Errors
 /// If that is not permitted.
@@ -64,7 +62,7 @@ pub fn ensure_bpffs() -> Result<()> {
     Ok(())
 }
 
-/// Makes the directory.
+/// Makes the directory `dir`.
 ///
 /// # Errors
 /// If that is not permitted.
@@ -83,9 +81,9 @@ pub fn pin(path: &mut DataPath, dir: &Path) -> Result<()> {
             format!("cannot pin {name} in {}", dir.display()),
         )
     };
-    for (name, map) in path.tables.maps() {
-        let (at, context) = target(name);
-        map.pin(at).context(context)?;
+    for table in path.tables.maps() {
+        let (at, context) = target(table.name);
+        table.map.pin(at).context(context)?;
     }
     let (at, context) = target(INGRESS);
     path.ingress()?.pin(at).context(context)?;
@@ -93,7 +91,7 @@ pub fn pin(path: &mut DataPath, dir: &Path) -> Result<()> {
     path.egress()?.pin(at).context(context)
 }
 
-/// Removes `dir` with all pins in it, and so whatever only they kept alive.
+/// Removes `dir` with all pins in it. What only they kept alive ends.
 ///
 /// # Errors
 /// If something in it cannot be removed.
@@ -110,22 +108,4 @@ pub fn remove(dir: &Path) -> Result<bool> {
         let _in_use = fs::remove_dir(parent);
     }
     Ok(removed)
-}
-
-/// Where this process sees the pins of `agent`, which may run in another mount namespace.
-#[must_use]
-pub fn seen_from_here(agent: &State) -> PathBuf {
-    let mounts = |process: &str| {
-        fs::metadata(format!("/proc/{process}/ns/mnt"))
-            .ok()
-            .map(|m| m.ino())
-    };
-    let pid = agent.pid.to_string();
-    match (mounts(&pid), mounts("self")) {
-        (Some(there), Some(here)) if there != here => {
-            let inside = agent.pins.strip_prefix("/").unwrap_or(&agent.pins);
-            Path::new("/proc").join(pid).join("root").join(inside)
-        }
-        _ => agent.pins.clone(),
-    }
 }

@@ -1,160 +1,173 @@
-//! The maps, typed: of programs just loaded, or opened from their pins.
+//! The maps that kernel programs and user space share, typed. Everything about a table stands in one entry of the list.
 
-use std::{cmp::Reverse, fmt::Display, io, path::Path};
+use std::{io, path::Path};
 
 use anyhow::{Context as _, Result, bail};
 use aya::{
-    Ebpf, Pod,
-    maps::{
-        Array, HashMap, IterableMap as _, LpmTrie, Map, MapData, MapError, MapType, PerCpuArray,
-    },
+    Ebpf,
+    maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray},
 };
-use nat_common::abi::{
-    ABI, Binding, Config, ContactKey, Counter, DialogKey, PolicyRule, Record, Set, map,
+use nat_common::{
+    abi::{
+        ABI, Binding, Config, ContactKey, Counter, DialogKey, PolicyRule, Record, Set, Slot, WAYS,
+        map, ticks,
+    },
+    engine::{PEER_LIFE, TRANSACTION_LIFE, fragments},
+    tables::slots::age,
 };
 
-use crate::kernel::batch;
-
-/// Key of `POLICY`: prefix length and address.
-pub(crate) type PolicyKey = [u8; 16];
-
-/// Every map that kernel programs and user space share.
-pub struct Tables {
-    /// What the programs were told.
-    pub config: Array<MapData, Config>,
-    /// What may be done with packets for a terminal.
-    pub policy: LpmTrie<MapData, PolicyKey, PolicyRule>,
-    /// Active dialog ends.
-    pub dialogs: HashMap<MapData, DialogKey, Binding>,
-    /// Active contacts.
-    pub contacts: HashMap<MapData, ContactKey, Binding>,
-    /// Transactions that terminals opened.
-    pub inbound: Array<MapData, Set>,
-    /// Transactions that the PBX opened.
-    pub outbound: Array<MapData, Set>,
-    /// Dialog ends not yet accepted by the PBX.
-    pub pending: Array<MapData, Set>,
-    /// Learned addresses, and whether they answer.
-    pub peers: Array<MapData, Set>,
-    /// Datagrams that the PBX sends in fragments.
-    pub fragments: Array<MapData, Set>,
-    /// What was decided, the oldest overwritten.
-    pub history: Array<MapData, Record>,
-    /// What an address is to this host: one of [`nat_common::abi::address`].
-    pub addresses: LpmTrie<MapData, PolicyKey, u32>,
-    /// Where STUN requests come from.
-    pub stun: Array<MapData, Set>,
-    /// Indexed by [`Counter`].
-    pub counters: PerCpuArray<MapData, u64>,
-}
-
-/// What a map must look like to be read by this sipnat.
-struct Layout {
-    name: &'static str,
-    map_type: MapType,
-    key: usize,
-    value: usize,
-    entries: Entries,
-}
-
-/// How many entries a map must have.
-enum Entries {
-    Any,
-    Exactly(u32),
-}
-
-/// Of what [`Tables`] has, in its order.
-const MAPS: usize = 13;
-
-const LAYOUTS: [Layout; MAPS] = [
-    Layout {
-        entries: Entries::Exactly(1),
-        ..Layout::array::<Config>(map::CONFIG, MapType::Array)
+use crate::{
+    host::clock,
+    kernel::{
+        batch,
+        layout::{Foreign, Layout, MISSING, Typed as _},
     },
-    Layout::trie::<PolicyRule>(map::POLICY),
-    Layout::hash::<DialogKey>(map::DIALOGS),
-    Layout::hash::<ContactKey>(map::CONTACTS),
-    Layout::array::<Set>(map::INBOUND, MapType::Array),
-    Layout::array::<Set>(map::OUTBOUND, MapType::Array),
-    Layout::array::<Set>(map::PENDING, MapType::Array),
-    Layout::array::<Set>(map::PEERS, MapType::Array),
-    Layout::array::<Set>(map::FRAGMENTS, MapType::Array),
-    Layout::array::<Record>(map::HISTORY, MapType::Array),
-    Layout::trie::<u32>(map::ADDRESSES),
-    Layout::array::<Set>(map::STUN, MapType::Array),
-    Layout {
-        entries: Entries::Exactly(Counter::COUNT),
-        ..Layout::array::<u64>(map::COUNTERS, MapType::PerCpuArray)
-    },
-];
+    settings::Sizes,
+};
 
-impl Layout {
-    const fn array<V>(name: &'static str, map_type: MapType) -> Self {
-        Self {
-            name,
-            map_type,
-            key: size_of::<u32>(),
-            value: size_of::<V>(),
-            entries: Entries::Any,
+/// Key of `POLICY` and `ADDRESSES`: an IPv4-mapped or IPv6 address.
+pub type Address = [u8; 16];
+
+/// One of the maps, for what is done with each of them.
+pub struct Table<'t> {
+    /// Name of the map.
+    pub name: &'static str,
+    /// The map.
+    pub map: &'t MapData,
+    tables: &'t Tables,
+    contents: Contents,
+}
+
+/// Contents of a map, as far as they are counted.
+enum Contents {
+    /// Not counted.
+    Other,
+    /// Entries that are there or not.
+    Entries(fn(&Tables) -> Result<usize>),
+    /// Sets of slots, which live for some ticks after they were written.
+    Slots(fn(&Tables) -> Result<Vec<Set>>, u32),
+}
+
+/// Makes [`Tables`] and what is known of each table from one list. An entry has: documentation; field; type; name of the
+/// map; number of entries (`object`: as in the object, `exactly` a number, or `sized` by a setting); contents (`other`,
+/// `entries`, or `slots` with their life in ticks).
+macro_rules! tables {
+    ($(
+        $(#[$doc:meta])*
+        $field:ident: $type:ty = $name:ident, $size:ident $(($entries:expr))?, $contents:ident $(($life:expr))?;
+    )*) => {
+        /// The maps that kernel programs and user space share.
+        pub struct Tables {
+            $($(#[$doc])* pub $field: $type,)*
         }
-    }
 
-    const fn trie<V>(name: &'static str) -> Self {
-        Self {
-            name,
-            map_type: MapType::LpmTrie,
-            key: size_of::<u32>() + size_of::<PolicyKey>(),
-            value: size_of::<V>(),
-            entries: Entries::Any,
+        /// Number of tables.
+        const COUNT: usize = [$(stringify!($field)),*].len();
+
+        /// Layouts of the tables, in the order of the list.
+        const LAYOUTS: [Layout; COUNT] = [$(
+            Layout::of::<$type>(map::$name, tables!(@exactly $size $($entries)?))
+        ),*];
+
+        /// Lists the maps whose number of entries is a setting.
+        pub(super) fn sized(sizes: &Sizes) -> Vec<(&'static str, u32)> {
+            let all: [(&'static str, Option<fn(&Sizes) -> u32>); COUNT] = [$(
+                (map::$name, tables!(@sized $size $($entries)?))
+            ),*];
+            all.into_iter()
+                .filter_map(|(name, size)| Some((name, size?(sizes))))
+                .collect()
         }
-    }
 
-    const fn hash<K>(name: &'static str) -> Self {
-        Self {
-            name,
-            map_type: MapType::Hash,
-            key: size_of::<K>(),
-            value: size_of::<Binding>(),
-            entries: Entries::Any,
-        }
-    }
-
-    /// In what `map` differs, a line each.
-    fn differences(&self, map: &MapData) -> Result<Vec<String>> {
-        let info = map
-            .info()
-            .with_context(|| format!("cannot inspect map {}", self.name))?;
-        let kind = info.map_type().map_err(|error| error.to_string());
-        Ok(self.compare(kind, info.key_size(), info.value_size(), info.max_entries()))
-    }
-
-    fn compare(
-        &self,
-        kind: Result<MapType, String>,
-        key: u32,
-        value: u32,
-        entries: u32,
-    ) -> Vec<String> {
-        let mut lines = Vec::new();
-        let mut must = |what: &str, is: &dyn Display, must: &dyn Display, same: bool| {
-            if !same {
-                lines.push(format!("{}: {what} is {is}, must be {must}", self.name));
+        impl Tables {
+            /// Lists every map.
+            #[must_use]
+            pub fn maps(&self) -> [Table<'_>; COUNT] {
+                [$(Table {
+                    name: map::$name,
+                    map: self.$field.data(),
+                    tables: self,
+                    contents: tables!(@contents $field $contents $($life)?),
+                }),*]
             }
-        };
-        let same = kind.as_ref() == Ok(&self.map_type);
-        let kind = kind.map_or_else(|error| error, |kind| format!("{kind:?}"));
-        must("type", &kind, &format!("{:?}", self.map_type), same);
-        must("key size", &key, &self.key, key as usize == self.key);
-        must(
-            "value size",
-            &value,
-            &self.value,
-            value as usize == self.value,
-        );
-        if let Entries::Exactly(exactly) = self.entries {
-            must("number of entries", &entries, &exactly, entries == exactly);
+
+            /// Makes them of maps in the order of the list, whose layouts are right.
+            fn from_checked(maps: Vec<MapData>) -> Result<Self> {
+                let mut maps = maps.into_iter();
+                Ok(Self {
+                    $($field: Map::from_map_data(maps.next().context("too few maps")?)?.try_into()?,)*
+                })
+            }
         }
-        lines
+    };
+    (@exactly exactly $entries:expr) => { Some($entries) };
+    (@exactly $size:ident $($entries:expr)?) => { None };
+    (@sized sized $entries:expr) => { Some($entries) };
+    (@sized $size:ident $($entries:expr)?) => { None };
+    (@contents $field:ident other) => { Contents::Other };
+    (@contents $field:ident entries) => {
+        Contents::Entries(|tables| batch::of_hash(&tables.$field).count_all())
+    };
+    (@contents $field:ident slots $life:expr) => {
+        Contents::Slots(|tables| slots(&tables.$field), $life)
+    };
+}
+
+tables! {
+    /// Settings of the programs.
+    config: Array<MapData, Config> = CONFIG, exactly(1), other;
+    /// Rules by learned address.
+    policy: LpmTrie<MapData, Address, PolicyRule> = POLICY, object, other;
+    /// Active dialog ends.
+    dialogs: HashMap<MapData, DialogKey, Binding> = DIALOGS, sized(|sizes| sizes.bindings), entries;
+    /// Active contacts.
+    contacts: HashMap<MapData, ContactKey, Binding> = CONTACTS, sized(|sizes| sizes.bindings), entries;
+    /// Transactions that terminals opened.
+    inbound: Array<MapData, Set> = INBOUND, sized(|sizes| sizes.transactions), slots(TRANSACTION_LIFE);
+    /// Transactions that the PBX opened.
+    outbound: Array<MapData, Set> = OUTBOUND, sized(|sizes| sizes.transactions), slots(TRANSACTION_LIFE);
+    /// Dialog ends not yet accepted by the PBX.
+    pending: Array<MapData, Set> = PENDING, sized(|sizes| sizes.pending), slots(TRANSACTION_LIFE);
+    /// Learned addresses, and whether they answer.
+    peers: Array<MapData, Set> = PEERS, sized(|sizes| sizes.peers), slots(PEER_LIFE);
+    /// Datagrams that the PBX sends in fragments.
+    fragments: Array<MapData, Set> = FRAGMENTS, sized(|sizes| sizes.fragments), slots(fragments::LIFE);
+    /// Decisions; a new one overwrites the oldest.
+    history: Array<MapData, Record> = HISTORY, sized(|sizes| sizes.history), other;
+    /// Addresses of this host and of its neighbours: one of [`nat_common::abi::address`] each.
+    addresses: LpmTrie<MapData, Address, u32> = ADDRESSES, object, other;
+    /// Sources of STUN requests. They stay until others replace them.
+    stun: Array<MapData, Set> = STUN, sized(|sizes| sizes.stun), slots(u32::MAX);
+    /// Counters, indexed by [`Counter`].
+    counters: PerCpuArray<MapData, u64> = COUNTERS, exactly(Counter::COUNT), other;
+}
+
+impl Table<'_> {
+    /// Returns how many entries the table can hold.
+    ///
+    /// # Errors
+    /// If the kernel does not describe the map.
+    pub fn size(&self) -> Result<u64> {
+        let entries = u64::from(self.map.info()?.max_entries());
+        Ok(match self.contents {
+            Contents::Slots(..) => entries * WAYS as u64,
+            Contents::Entries(_) | Contents::Other => entries,
+        })
+    }
+
+    /// Reads how many entries the table holds; none if they are not counted.
+    ///
+    /// # Errors
+    /// If the map cannot be read.
+    pub fn used(&self) -> Result<Option<usize>> {
+        match self.contents {
+            Contents::Other => Ok(None),
+            Contents::Entries(count) => count(self.tables).map(Some),
+            Contents::Slots(read, life) => {
+                let sets = read(self.tables)?;
+                Ok(Some(live(&sets, ticks(clock::now()), life).count()))
+            }
+        }
     }
 }
 
@@ -239,52 +252,7 @@ impl Tables {
         .into())
     }
 
-    /// `maps` in the order of [`LAYOUTS`].
-    fn from_checked(maps: Vec<MapData>) -> Result<Self> {
-        let mut maps = maps.into_iter().map(Map::from_map_data);
-        let mut next = || {
-            maps.next()
-                .context("too few maps")?
-                .map_err(anyhow::Error::from)
-        };
-        Ok(Self {
-            config: next()?.try_into()?,
-            policy: next()?.try_into()?,
-            dialogs: next()?.try_into()?,
-            contacts: next()?.try_into()?,
-            inbound: next()?.try_into()?,
-            outbound: next()?.try_into()?,
-            pending: next()?.try_into()?,
-            peers: next()?.try_into()?,
-            fragments: next()?.try_into()?,
-            history: next()?.try_into()?,
-            addresses: next()?.try_into()?,
-            stun: next()?.try_into()?,
-            counters: next()?.try_into()?,
-        })
-    }
-
-    /// Every map with its name.
-    #[must_use]
-    pub fn maps(&self) -> [(&'static str, &MapData); MAPS] {
-        [
-            (map::CONFIG, self.config.map()),
-            (map::POLICY, self.policy.map()),
-            (map::DIALOGS, self.dialogs.map()),
-            (map::CONTACTS, self.contacts.map()),
-            (map::INBOUND, self.inbound.map()),
-            (map::OUTBOUND, self.outbound.map()),
-            (map::PENDING, self.pending.map()),
-            (map::PEERS, self.peers.map()),
-            (map::FRAGMENTS, self.fragments.map()),
-            (map::HISTORY, self.history.map()),
-            (map::ADDRESSES, self.addresses.map()),
-            (map::STUN, self.stun.map()),
-            (map::COUNTERS, self.counters.map()),
-        ]
-    }
-
-    /// What the programs were told.
+    /// Reads the settings of the programs.
     ///
     /// # Errors
     /// If the map cannot be read.
@@ -292,7 +260,7 @@ impl Tables {
         self.config.get(&0, 0).context("cannot read CONFIG")
     }
 
-    /// Whether nothing is redirected.
+    /// Whether the programs redirect nothing.
     ///
     /// # Errors
     /// If the map cannot be read.
@@ -300,7 +268,7 @@ impl Tables {
         Ok(self.config()?.shadow != 0)
     }
 
-    /// A counter, summed over the CPUs.
+    /// Reads a counter, summed over the CPUs.
     ///
     /// # Errors
     /// If the map cannot be read.
@@ -313,120 +281,58 @@ impl Tables {
     }
 }
 
-/// Every set of a set-associative table.
+/// Reads every set of a table of slots.
 ///
 /// # Errors
 /// If the map cannot be read.
 pub fn slots(table: &Array<MapData, Set>) -> Result<Vec<Set>> {
-    values(table).context("cannot read a transaction table")
+    batch::values(table).context("cannot read a table of slots")
 }
 
-fn values<V: Pod>(table: &Array<MapData, V>) -> Result<Vec<V>> {
-    batch::of_array(table)
-        .map(|entry| entry.map(|(_, value)| value))
-        .collect()
-}
-
-/// What `HISTORY` holds, the oldest first.
-///
-/// # Errors
-/// If the map cannot be read.
-pub fn history(table: &Array<MapData, Record>) -> Result<Vec<Record>> {
-    Ok(in_order(values(table).context("cannot read HISTORY")?))
-}
-
-/// The kernel goes round: its newest record stands before the oldest, or before those never written. The clock
-/// has ticks of milliseconds, so records of one tick keep the order in which they lie.
-fn in_order(mut ring: Vec<Record>) -> Vec<Record> {
-    let age = |i: usize| {
-        ring[(i + ring.len() - 1) % ring.len()]
-            .at
-            .saturating_sub(ring[i].at)
-    };
-    let oldest = (0..ring.len())
-        .max_by_key(|&i| (age(i), Reverse(i)))
-        .unwrap_or(0);
-    ring.rotate_left(oldest);
-    ring.retain(|record| record.at != 0);
-    // Two CPUs may write a tick apart.
-    ring.sort_by_key(|record| record.at);
-    ring
-}
-
-/// Pins that this sipnat cannot use.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "{dir} holds maps of another layout:\n  {}\nremove them with `sipnat detach`",
-    differences.join("\n  ")
-)]
-pub struct Foreign {
-    /// Where they are pinned.
-    pub dir: String,
-    /// In what they differ, one line each.
-    pub differences: Vec<String>,
-}
-
-/// What [`Foreign`] says of a map that is not there.
-const MISSING: &str = "missing";
-
-impl Foreign {
-    /// Whether what is there would do.
-    #[must_use]
-    pub fn only_missing(&self) -> bool {
-        self.differences.iter().all(|line| line.ends_with(MISSING))
-    }
+/// Returns the slots that were written at most `life` ticks before `now`. A slot that was written after the clock was
+/// read is new, not old.
+pub fn live(sets: &[Set], now: u32, life: u32) -> impl Iterator<Item = Slot> {
+    sets.iter()
+        .flat_map(Set::slots)
+        .filter(move |slot| slot.is_used() && age(now, slot.entry.at) < life)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn records(of: &[(u64, u32)]) -> Vec<Record> {
-        of.iter()
-            .map(|&(at, cseq)| Record {
-                at,
-                cseq,
-                ..Record::default()
-            })
-            .collect()
+    #[test]
+    fn every_table_is_named_once() {
+        let names: Vec<&str> = LAYOUTS.iter().map(|layout| layout.name).collect();
+        let mut unique = names.clone();
+        unique.sort_unstable();
+        unique.dedup();
+        assert_eq!(unique.len(), names.len(), "{names:?}");
+        assert!(names.contains(&map::CONFIG) && names.contains(&map::COUNTERS));
     }
 
     #[test]
-    fn a_map_of_another_size_is_another_map() {
-        let counters = LAYOUTS
-            .iter()
-            .find(|layout| layout.name == map::COUNTERS)
-            .unwrap();
-        let compare = |entries| counters.compare(Ok(MapType::PerCpuArray), 4, 8, entries);
-        assert!(compare(Counter::COUNT).is_empty());
-        for other in [Counter::COUNT - 1, Counter::COUNT + 1] {
-            let must = format!(
-                "COUNTERS: number of entries is {other}, must be {}",
-                Counter::COUNT
-            );
-            assert_eq!(compare(other), [must]);
+    fn tables_are_as_large_as_the_settings_say() {
+        let sizes = Sizes {
+            peers: 64,
+            bindings: 7,
+            ..Sizes::default()
+        };
+        let sized = sized(&sizes);
+        for (name, size) in [(map::PEERS, 64), (map::DIALOGS, 7), (map::CONTACTS, 7)] {
+            assert!(sized.contains(&(name, size)), "{name}: {sized:?}");
         }
-        let unknown = counters.compare(Err("unknown".into()), 8, 4, Counter::COUNT);
-        assert_eq!(unknown.len(), 3, "{unknown:?}");
+        assert!(sized.iter().all(|(name, _)| *name != map::POLICY));
     }
 
     #[test]
-    fn history_is_told_from_the_oldest_on() {
-        for ring in [
-            // Not yet full.
-            &[(10, 1), (10, 2), (11, 3), (0, 0), (0, 0)][..],
-            // Full, and gone round: in the middle of a tick.
-            &[(10, 2), (11, 3), (12, 4), (10, 1)],
-            &[(12, 3), (10, 1), (12, 2)],
-            // Another CPU wrote a tick earlier.
-            &[(11, 2), (10, 1), (13, 3), (0, 0)],
-            // All in one tick.
-            &[(10, 1), (10, 2), (10, 3)],
-        ] {
-            let told: Vec<u32> = in_order(records(ring)).iter().map(|r| r.cseq).collect();
-            assert!(told.is_sorted() && told.len() >= 3, "{ring:?}: {told:?}");
-        }
-        assert!(in_order(Vec::new()).is_empty());
-        assert!(in_order(records(&[(0, 0)])).is_empty());
+    fn a_slot_written_after_the_clock_was_read_is_new() {
+        let now = ticks(1_000_000_000_000);
+        let set = Set {
+            tags: [1 << 8; WAYS],
+            ats: [now, now + 1, now - TRANSACTION_LIFE, now - 1],
+            ..Set::default()
+        };
+        assert_eq!(live(&[set], now, TRANSACTION_LIFE).count(), 3);
     }
 }

@@ -1,17 +1,17 @@
-//! Which terminals have moved, by their STUN keepalives (RFC 5626 3.5.2).
+//! A guess, from STUN keepalives (RFC 5626 3.5.2), at terminals whose address has changed.
 //!
-//! STUN has no identity, so it is inferred: where one address falls silent, and after that another port of the same
-//! host begins, the terminal's mapping may have changed. Nothing follows from it but what the operator is shown; the
-//! binding moves when the PBX accepts a message from the new address.
+//! STUN has no identity. Where one address falls silent, and then another port of the same host begins, the terminal's
+//! mapping may have changed. The guess is only shown to the operator. The binding moves when the PBX accepts a message
+//! from the new address.
 //!
-//! Silent is who has not sent a keepalive for half as long again as usual for it (`patience`). What is usual is the
-//! mean of its intervals so far, but
-//! - of the first few nothing can be told, since a request may be repeated after half a second (RFC 8489 6.2.1):
-//!   then it is [`FIRST`], a little more than the 24 to 29 s that RFC 5626 4.4.1 asks for;
-//! - never more than [`LONGEST`], the longest that a mapping without traffic should be relied on (RFC 4787 4.3). The
-//!   count of requests ends at 255, after which the mean would grow.
+//! A source is silent if its last keepalive is older than 1.5 times its usual interval (`patience`). The usual interval
+//! is the mean so far, but
+//! - [`FIRST`] while only a few requests came, since a request may be repeated after half a second (RFC 8489 6.2.1). It is
+//!   a little more than the 24 to 29 s that RFC 5626 4.4.1 asks for;
+//! - at most [`LONGEST`]: no mapping without traffic should be relied on for longer (RFC 4787 4.3). The kernel counts
+//!   requests up to 255, after which the mean would grow.
 //!
-//! Whoever turns off one of two phones behind a NAT, and then the other on, looks like one that has moved.
+//! If one of two phones behind a NAT is turned off, and then the other on, the first seems to have moved.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -19,41 +19,44 @@ use std::{
     time::Duration,
 };
 
-use nat_common::abi::{Entry, TICK_SHIFT, flag};
+use nat_common::{
+    abi::{Entry, TICK_SHIFT, flag},
+    tables::slots::age,
+};
 
 /// A source of STUN keepalives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Source {
     pub(crate) addr: SocketAddr,
-    /// How long ago its last one came.
+    /// Time since its last keepalive.
     pub(crate) silent: Duration,
-    /// How long ago its first one came.
+    /// Time since its first keepalive.
     known: Duration,
-    /// How many came, as far as the kernel counts.
+    /// Number of keepalives, as far as the kernel counts.
     count: u8,
 }
 
-/// Where a terminal has moved to.
+/// New address of a terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Moved {
     To(SocketAddr),
-    /// Several have moved, or may be it.
+    /// Not known: several terminals have moved, or several addresses may be it.
     Somewhere,
 }
 
-/// What is usual for one of which little is known.
+/// Usual interval of a source that has sent few requests.
 const FIRST: Duration = Duration::from_secs(30);
-/// So many must have come before their intervals tell something.
+/// Number of requests from which on their mean interval counts.
 const ENOUGH: u8 = 5;
-/// What is usual is at least this, since single packets are lost.
+/// Shortest usual interval, since single packets are lost.
 const SHORTEST: Duration = Duration::from_secs(5);
-/// What is usual is at most this.
+/// Longest usual interval.
 const LONGEST: Duration = Duration::from_secs(300);
 
 impl Source {
-    /// As the kernel noted it; none if it has sent no keepalive.
+    /// Reads an entry of `STUN`; none if the source has sent no keepalive.
     pub(crate) fn of(entry: &Entry, now: u32) -> Option<Self> {
-        let ago = |at: u32| Duration::from_nanos(u64::from(now.wrapping_sub(at)) << TICK_SHIFT);
+        let ago = |at: u32| Duration::from_nanos(u64::from(age(now, at)) << TICK_SHIFT);
         (entry.flags & flag::KEEPALIVE != 0).then(|| Self {
             addr: entry.peer().into(),
             silent: ago(entry.at),
@@ -62,7 +65,7 @@ impl Source {
         })
     }
 
-    /// How long it may be silent.
+    /// Returns the silence that is still usual.
     fn patience(&self) -> Duration {
         let usual = if self.count < ENOUGH {
             FIRST
@@ -78,7 +81,7 @@ impl Source {
     }
 }
 
-/// Which of the `learned` addresses of bindings their terminals have left.
+/// Returns which of the `learned` addresses of bindings their terminals have left.
 pub(crate) fn moved(
     sources: &[Source],
     learned: &HashSet<SocketAddr>,
@@ -89,7 +92,7 @@ pub(crate) fn moved(
     }
     let mut moved = BTreeMap::new();
     for host in hosts.values() {
-        // From here each old one with those that began after it.
+        // Addresses that were left, each with those that began after its last keepalive.
         let left: Vec<(SocketAddr, Vec<SocketAddr>)> = host
             .iter()
             .filter(|old| old.is_silent() && learned.contains(&old.addr))
@@ -227,6 +230,24 @@ mod tests {
             let expected = expected.iter().map(|(port, to)| (at(*port), *to)).collect();
             assert_eq!(moved(sources, &learned), expected, "{what}");
         }
+    }
+
+    /// The agent reads the clock before the table.
+    #[test]
+    fn a_keepalive_that_came_after_the_clock_was_read_is_new() {
+        let now = ticks(100 * SECOND);
+        let mut entry = Entry {
+            at: now + 1,
+            contact: u64::from(now - ticks(50 * SECOND)),
+            flags: flag::KEEPALIVE,
+            sent: 3,
+            ..Entry::default()
+        };
+        entry.set_peer(&Endpoint::v4([60, 17, 196, 2], 1));
+        let source = Source::of(&entry, now).unwrap();
+        assert_eq!(source.silent, Duration::ZERO);
+        let others = [source, self::source(9, 35, 10, 2)];
+        assert!(moved(&others, &[at(1)].into()).is_empty());
     }
 
     #[test]

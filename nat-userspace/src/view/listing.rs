@@ -1,190 +1,40 @@
-//! What the maps know of terminals, put together: bindings, what is pending, and how many transactions.
+//! The list of bindings, put together from the maps: active bindings, pending ones, and the number of transactions.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap},
     net::SocketAddr,
 };
 
-use anyhow::Result;
-use aya::maps::{Array, MapData};
+use anyhow::{Result, bail};
 use nat_common::{
-    abi::{Binding, ContactKey, DialogKey, Entry, SECOND, Set, Slot, WAYS, flag, ticks},
-    endpoint::Endpoint,
+    abi::{Binding, ContactKey, map, ticks},
     engine::TRANSACTION_LIFE,
-    tables::key,
 };
 use serde::Serialize;
 
 use crate::{
     host::clock,
-    kernel::batch,
-    kernel::tables::{Tables, slots},
-    view::keepalive::{self, Moved, Source},
-    view::output,
+    kernel::{
+        batch,
+        tables::{Tables, live, slots},
+    },
+    view::{
+        keepalive::{self, Moved, Source},
+        pending::{asks_for_a_contact, forget_settled, settled_contacts},
+        rows::{BindingKind, BindingState, Row, RowKey, table},
+    },
 };
 
-/// What a binding identifies its terminal by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Kind {
-    Dialog,
-    Contact,
-}
-
-/// Whether it counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum State {
-    Active,
-    /// It answers where the PBX means, so nothing is redirected.
-    LeftAlone,
-    Ambiguous,
-    Pending,
-}
-
-/// Where a row came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Key {
-    Dialog(DialogKey),
-    Contact(ContactKey),
-    Slot(u64),
-}
-
-impl Key {
-    /// Names the row on the command line; a prefix will do. Rows often share half of their key: both ends
-    /// of a proxied call have its Call-ID, two owners may have one Contact.
-    pub(crate) fn id(self) -> String {
-        let joined = |a: u64, b: u64| format!("{:016x}{b:016x}", a ^ b.rotate_left(32));
-        match self {
-            Self::Dialog(key) => joined(key.call, key.tag),
-            Self::Contact(key) => joined(key.uri, key.aor),
-            Self::Slot(tag) => format!("{:014x}", tag >> 8),
-        }
-    }
-
-    fn dialog(self) -> Option<DialogKey> {
-        match self {
-            Self::Dialog(key) => Some(key),
-            Self::Contact(_) | Self::Slot(_) => None,
-        }
-    }
-}
-
-/// One binding, as shown.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct Row {
-    pub(crate) id: String,
+/// The list of bindings.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Listing {
+    /// Bindings, in the order of the list.
+    pub bindings: Vec<Row>,
+    /// Number of live transactions in both directions.
+    pub transactions: usize,
+    /// Number of used entries in the tables that were read for the list.
     #[serde(skip)]
-    pub(crate) key: Key,
-    /// `user@host`.
-    pub(crate) terminal: Option<String>,
-    pub(crate) kind: Kind,
-    pub(crate) state: State,
-    /// What the state does not say: early, ended, through a proxy.
-    pub(crate) notes: Vec<&'static str>,
-    /// Bits of [`flag`].
-    #[serde(skip)]
-    pub(crate) flags: u16,
-    pub(crate) advertised: Option<SocketAddr>,
-    pub(crate) learned: SocketAddr,
-    pub(crate) age_seconds: u64,
-    /// The later of what the PBX accepted and of STUN keepalives.
-    pub(crate) seen_seconds_ago: u64,
-    /// The last STUN keepalive from the learned address, if there was one.
-    pub(crate) stun_seen_seconds_ago: Option<u64>,
-    /// By its STUN keepalives its learned address has changed; to which, may not be known.
-    pub(crate) moved: bool,
-    pub(crate) moved_to: Option<SocketAddr>,
-    pub(crate) expires_in_seconds: u64,
-    pub(crate) redirected: u64,
-}
-
-/// Everything there is to show.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct Listing {
-    pub(crate) bindings: Vec<Row>,
-    /// Transactions remembered, both ways.
-    pub(crate) transactions: usize,
-}
-
-impl Row {
-    pub(crate) fn new(key: Key, kind: Kind, binding: &Binding, now: u64) -> Self {
-        let seconds = |from: u64, to: u64| to.saturating_sub(from) / SECOND;
-        let text = &binding.text[..usize::from(binding.text_len).min(binding.text.len())];
-        Self {
-            id: key.id(),
-            key,
-            terminal: (!text.is_empty()).then(|| output::printable(text)),
-            kind,
-            state: if binding.is_ambiguous(now) {
-                State::Ambiguous
-            } else if binding.has(flag::LEFT_ALONE) {
-                State::LeftAlone
-            } else {
-                State::Active
-            },
-            notes: notes(binding.flags),
-            flags: binding.flags,
-            advertised: known(binding.advertised),
-            learned: binding.learned.into(),
-            age_seconds: seconds(binding.created, now),
-            seen_seconds_ago: seconds(binding.seen, now),
-            stun_seen_seconds_ago: None,
-            moved: false,
-            moved_to: None,
-            expires_in_seconds: seconds(now, binding.expires),
-            redirected: binding.redirected,
-        }
-    }
-
-    /// By what the list is ordered.
-    fn order(&self) -> impl Ord + '_ {
-        (self.state, self.kind, &self.terminal, &self.id)
-    }
-
-    pub(crate) fn pending(key: Key, kind: Kind, entry: &Entry, now: u32) -> Self {
-        let seconds = |ticks: u32| u64::from(ticks) / u64::from(self::ticks(SECOND));
-        let age = now.wrapping_sub(entry.at);
-        Self {
-            id: key.id(),
-            key,
-            terminal: None,
-            kind,
-            state: if entry.flags & flag::AMBIGUOUS == 0 {
-                State::Pending
-            } else {
-                State::Ambiguous
-            },
-            notes: notes(entry.flags),
-            flags: entry.flags,
-            advertised: known(entry.advertised()),
-            learned: entry.peer().into(),
-            age_seconds: seconds(age),
-            seen_seconds_ago: seconds(age),
-            stun_seen_seconds_ago: None,
-            moved: false,
-            moved_to: None,
-            expires_in_seconds: seconds(TRANSACTION_LIFE.saturating_sub(age)),
-            redirected: 0,
-        }
-    }
-}
-
-fn notes(flags: u16) -> Vec<&'static str> {
-    let mut notes = Vec::new();
-    for (bit, note) in [(flag::EARLY, "early"), (flag::ENDED, "ended")] {
-        if flags & bit != 0 {
-            notes.push(note);
-        }
-    }
-    if flags & flag::DIRECT == 0 {
-        notes.push("through a proxy");
-    }
-    notes
-}
-
-pub(crate) fn known(endpoint: Endpoint) -> Option<SocketAddr> {
-    (!endpoint.is_unknown()).then(|| endpoint.into())
+    pub used: BTreeMap<&'static str, usize>,
 }
 
 impl Listing {
@@ -192,55 +42,119 @@ impl Listing {
     ///
     /// # Errors
     /// If one cannot be read.
-    pub(crate) fn read(tables: &Tables) -> Result<Self> {
+    pub fn read(tables: &Tables) -> Result<Self> {
         let now = clock::now();
-        let contacts = batch::of_hash(&tables.contacts).collect::<Result<_>>()?;
+        let mut used = BTreeMap::new();
+        let contacts: HashMap<_, _> = batch::of_hash(&tables.contacts).collect::<Result<_>>()?;
+        used.insert(map::CONTACTS, contacts.len());
         let mut bindings = contact_rows(&contacts, now);
+        let mut dialogs = 0;
         for entry in batch::of_hash(&tables.dialogs) {
             let (key, binding) = entry?;
+            dialogs += 1;
             if binding.expires > now {
-                bindings.push(Row::new(Key::Dialog(key), Kind::Dialog, &binding, now));
+                let (key, kind) = (RowKey::Dialog(key), BindingKind::Dialog);
+                bindings.push(Row::new(key, kind, &binding, now));
             }
         }
+        used.insert(map::DIALOGS, dialogs);
 
         let tick = ticks(now);
+        let count = |sets: &[_]| live(sets, tick, TRANSACTION_LIFE).count();
         let mut pending = slots(&tables.pending)?;
+        used.insert(map::PENDING, count(&pending));
         forget_settled(
             &mut pending,
             bindings.iter().filter_map(|row| row.key.dialog()),
         );
-        bindings.extend(
-            young(&pending, tick)
-                .map(|(tag, entry)| Row::pending(Key::Slot(tag), Kind::Dialog, &entry, tick)),
-        );
+        bindings.extend(live(&pending, tick, TRANSACTION_LIFE).map(|slot| {
+            let key = RowKey::Slot(slot.tag);
+            Row::pending(key, BindingKind::Dialog, &slot.entry, tick)
+        }));
         let inbound = slots(&tables.inbound)?;
         let settled = settled_contacts(&contacts, &inbound);
         bindings.extend(
-            young(&inbound, tick)
-                .filter(|(_, entry)| asks_for_a_contact(entry) && !settled.contains(&entry.contact))
-                .map(|(tag, entry)| Row::pending(Key::Slot(tag), Kind::Contact, &entry, tick)),
+            live(&inbound, tick, TRANSACTION_LIFE)
+                .filter(|slot| asks_for_a_contact(&slot.entry))
+                .filter(|slot| !settled.contains(&slot.entry.contact))
+                .map(|slot| {
+                    let key = RowKey::Slot(slot.tag);
+                    Row::pending(key, BindingKind::Contact, &slot.entry, tick)
+                }),
         );
-        let outbound = slots(&tables.outbound)?;
-        let transactions = young(&inbound, tick).count() + young(&outbound, tick).count();
+        used.insert(map::INBOUND, count(&inbound));
+        used.insert(map::OUTBOUND, count(&slots(&tables.outbound)?));
+        let transactions = used[map::INBOUND] + used[map::OUTBOUND];
 
-        let keepalives: Vec<Source> = slots(&tables.stun)?
+        let sources = slots(&tables.stun)?;
+        let sources: Vec<_> = live(&sources, tick, u32::MAX).collect();
+        used.insert(map::STUN, sources.len());
+        let keepalives: Vec<Source> = sources
             .iter()
-            .flat_map(Set::slots)
-            .filter(Slot::is_used)
             .filter_map(|slot| Source::of(&slot.entry, tick))
             .collect();
-        heed(&mut bindings, &keepalives);
+        merge_keepalives(&mut bindings, &keepalives);
 
         bindings.sort_unstable_by(|a, b| a.order().cmp(&b.order()));
         Ok(Self {
             bindings,
             transactions,
+            used,
         })
+    }
+
+    /// Renders it as a table.
+    pub(crate) fn render(&self) -> String {
+        let summary = self.summary();
+        if self.bindings.is_empty() {
+            return summary;
+        }
+        format!("{}\n{summary}", table(&self.bindings))
+    }
+
+    fn summary(&self) -> String {
+        let count = |kind| {
+            let of_kind = |row: &&Row| row.kind == kind && row.state != BindingState::Pending;
+            self.bindings.iter().filter(of_kind).count()
+        };
+        let (dialogs, contacts) = (count(BindingKind::Dialog), count(BindingKind::Contact));
+        let many = |n: usize, thing: &str| format!("{n} {thing}{}", if n == 1 { "" } else { "s" });
+        format!(
+            "{} ({}, {}), {} pending, {}",
+            many(dialogs + contacts, "binding"),
+            many(dialogs, "dialog"),
+            many(contacts, "contact"),
+            self.bindings.len() - dialogs - contacts,
+            many(self.transactions, "transaction")
+        )
+    }
+
+    /// Finds the one row that `text` names.
+    ///
+    /// # Errors
+    /// If there is none, or several.
+    pub(crate) fn pick(self, text: &str) -> Result<Row> {
+        let mut rows: Vec<Row> = self
+            .bindings
+            .into_iter()
+            .filter(|row| row.matches(text))
+            .collect();
+        match rows.len() {
+            0 => bail!("there is no binding `{text}`; see `sipnat bindings list`"),
+            1 => Ok(rows.remove(0)),
+            _ => {
+                let ids: Vec<&str> = rows.iter().map(|row| &row.id[..8]).collect();
+                bail!(
+                    "`{text}` means several: {}; name one by its id",
+                    ids.join(", ")
+                )
+            }
+        }
     }
 }
 
-/// Keepalives are signs of life, and show who has moved.
-fn heed(rows: &mut [Row], keepalives: &[Source]) {
+/// Enters keepalives into the rows: they are signs of life, and show which terminals have moved.
+fn merge_keepalives(rows: &mut [Row], keepalives: &[Source]) {
     if keepalives.is_empty() {
         return;
     }
@@ -265,24 +179,24 @@ fn heed(rows: &mut [Row], keepalives: &[Source]) {
     }
 }
 
-/// The rows of contacts: each is stored twice, and the void ones are still there.
+/// Makes the rows of contacts: the map has each of them twice, and void ones until they expire.
 fn contact_rows(contacts: &HashMap<ContactKey, Binding>, now: u64) -> Vec<Row> {
     contacts
         .iter()
         .filter(|(key, binding)| {
-            let mark = contacts.get(&ContactKey {
+            let removal = contacts.get(&ContactKey {
                 uri: 0,
                 aor: key.aor,
             });
-            let void = mark.is_some_and(|mark| binding.is_voided_by(mark));
+            let void = removal.is_some_and(|removal| binding.is_voided_by(removal));
             key.uri != 0 && key.aor != 0 && binding.expires > now && !void
         })
         .map(|(key, binding)| {
-            let mut row = Row::new(Key::Contact(*key), Kind::Contact, binding, now);
-            // By URI alone it may be claimed by two though each of them registered for another.
+            let mut row = Row::new(RowKey::Contact(*key), BindingKind::Contact, binding, now);
+            // Two terminals that registered for different addresses-of-record may have the same URI.
             let twin = contacts.get(&ContactKey { aor: 0, ..*key });
             if twin.is_some_and(|twin| twin.is_ambiguous(now)) {
-                row.state = State::Ambiguous;
+                row.state = BindingState::Ambiguous;
                 row.notes.push(
                     "ambiguous by Request-URI; calls to its address-of-record still reach it",
                 );
@@ -292,79 +206,15 @@ fn contact_rows(contacts: &HashMap<ContactKey, Binding>, now: u64) -> Vec<Row> {
         .collect()
 }
 
-/// Entries written within the life of a transaction, with their tags.
-fn young(sets: &[Set], now: u32) -> impl Iterator<Item = (u64, Entry)> {
-    sets.iter()
-        .flat_map(Set::slots)
-        .filter(move |slot| slot.is_used() && now.wrapping_sub(slot.entry.at) < TRANSACTION_LIFE)
-        .map(|slot| (slot.tag, slot.entry))
-}
-
-/// Clears the slots of dialog ends that are active by now.
-fn forget_settled(pending: &mut [Set], dialogs: impl Iterator<Item = DialogKey>) {
-    let mask = pending.len().wrapping_sub(1);
-    for dialog in dialogs {
-        let key = key::pending(dialog.call, dialog.tag);
-        let Some(set) = pending.get_mut(key.index as usize & mask) else {
-            continue;
-        };
-        for way in 0..WAYS {
-            if key.is_of(set.tags[way], set.checks[way]) {
-                set.tags[way] = 0;
-            }
-        }
-    }
-}
-
-/// Contact URIs on which there is nothing to wait for: they are active, or were removed.
-fn settled_contacts(contacts: &HashMap<ContactKey, Binding>, inbound: &[Set]) -> HashSet<u64> {
-    let removed = inbound
-        .iter()
-        .flat_map(Set::slots)
-        .filter(|slot| slot.entry.flags & flag::REMOVE != 0)
-        .map(|slot| slot.entry.contact);
-    contacts.keys().map(|key| key.uri).chain(removed).collect()
-}
-
-/// Whether the transaction is a REGISTER that, if accepted, makes a contact active.
-fn asks_for_a_contact(entry: &Entry) -> bool {
-    let kind = flag::REGISTER | flag::REMOVE | flag::REMOVE_ALL;
-    entry.flags & kind == flag::REGISTER && entry.contact != 0
-}
-
-/// How many entries of a transaction table are alive.
-///
-/// # Errors
-/// If the map cannot be read.
-pub(crate) fn live(table: &Array<MapData, Set>) -> Result<usize> {
-    Ok(young(&slots(table)?, ticks(clock::now())).count())
-}
-
 #[cfg(test)]
-pub(crate) mod tests {
-    use std::iter;
-
-    use nat_common::tables::slots::{Noted, SlotKey, Slots};
+mod tests {
+    use nat_common::{
+        abi::{DialogKey, Entry, SECOND, flag},
+        endpoint::Endpoint,
+    };
 
     use super::*;
-
-    pub(crate) const NOW: u64 = 1_000 * SECOND;
-
-    pub(crate) fn binding(text: &str) -> Binding {
-        let mut binding = Binding {
-            created: NOW - 65 * SECOND,
-            seen: NOW - 5 * SECOND,
-            expires: NOW + 60 * SECOND,
-            redirected: 3,
-            learned: Endpoint::v4([60, 17, 196, 2], 49163),
-            advertised: Endpoint::v4([60, 17, 196, 2], 5060),
-            flags: flag::DIRECT,
-            text_len: u8::try_from(text.len()).unwrap(),
-            ..Binding::EMPTY
-        };
-        binding.text[..text.len()].copy_from_slice(text.as_bytes());
-        binding
-    }
+    use crate::view::rows::tests::{NOW, binding};
 
     fn key(uri: u64, aor: u64) -> ContactKey {
         ContactKey { uri, aor }
@@ -379,7 +229,7 @@ pub(crate) mod tests {
         let b = binding("1000@60.17.196.2");
         let rows = rows(&[(key(7, 9), b), (key(7, 0), b)]);
         assert_eq!(rows.len(), 1);
-        assert_eq!(rows[0].state, State::Active);
+        assert_eq!(rows[0].state, BindingState::Active);
         assert_eq!(rows[0].terminal.as_deref(), Some("1000@60.17.196.2"));
         assert_eq!(rows[0].learned.to_string(), "60.17.196.2:49163");
         assert_eq!(rows[0].age_seconds, 65);
@@ -400,7 +250,7 @@ pub(crate) mod tests {
             entry.set_peer(&Endpoint::v4([60, 17, 196, 2], port));
             entry
         };
-        let heeded = |seen: u64, entries: &[Entry]| {
+        let merged = |seen: u64, entries: &[Entry]| {
             let mut b = binding("1000@60.17.196.2");
             b.seen = NOW - seen * SECOND;
             let mut rows = rows(&[(key(7, 9), b)]);
@@ -408,19 +258,19 @@ pub(crate) mod tests {
                 .iter()
                 .filter_map(|entry| Source::of(entry, ticks(NOW)))
                 .collect();
-            heed(&mut rows, &sources);
+            merge_keepalives(&mut rows, &sources);
             let row = rows.remove(0);
             let seen = (row.seen_seconds_ago, row.stun_seen_seconds_ago);
             (seen, row.moved, row.moved_to.map(|addr| addr.port()))
         };
         let (mine, other) = (49163, 49164);
-        assert_eq!(heeded(100, &[]), ((100, None), false, None));
+        assert_eq!(merged(100, &[]), ((100, None), false, None));
         let lives = ((50, Some(50)), false, None);
-        assert_eq!(heeded(100, &[entry(mine, 90, 50)]), lives);
-        assert_eq!(heeded(9, &[entry(mine, 90, 50)]).0, (9, Some(50)));
-        assert_eq!(heeded(100, &[entry(other, 90, 50)]).0, (100, None));
+        assert_eq!(merged(100, &[entry(mine, 90, 50)]), lives);
+        assert_eq!(merged(9, &[entry(mine, 90, 50)]).0, (9, Some(50)));
+        assert_eq!(merged(100, &[entry(other, 90, 50)]).0, (100, None));
         let moved = [entry(mine, 90, 50), entry(other, 40, 10)];
-        assert_eq!(heeded(100, &moved), ((50, Some(50)), true, Some(other)));
+        assert_eq!(merged(100, &moved), ((50, Some(50)), true, Some(other)));
     }
 
     #[test]
@@ -432,7 +282,7 @@ pub(crate) mod tests {
         };
         let rows = rows(&[(key(7, 8), b), (key(7, 9), b), (key(7, 0), twin)]);
         assert_eq!(rows.len(), 2);
-        assert!(rows.iter().all(|row| row.state == State::Ambiguous));
+        assert!(rows.iter().all(|row| row.state == BindingState::Ambiguous));
     }
 
     #[test]
@@ -452,64 +302,92 @@ pub(crate) mod tests {
         assert_eq!(rows(&[(key(7, 9), b), (key(0, 9), old_mark)]).len(), 1);
     }
 
-    fn note(set: &mut Set, key: &SlotKey, entry: &Entry) {
-        let mut copy = Entry::default();
-        // SAFETY: a reference.
-        let noted = unsafe { Slots::new(set, &mut copy) }.note(key, entry, 1);
-        assert_eq!(noted, Noted::New);
-    }
-
-    #[test]
-    fn what_is_settled_is_not_pending() {
-        let dialog = DialogKey {
-            call: 0x1234_5678_9abc,
-            tag: 0xdef0 << 20,
-        };
-        let mut set = Set::default();
-        let mut slots = [set, set];
-        let key = key::pending(dialog.call, dialog.tag);
-        let entry = Entry {
-            at: ticks(NOW),
-            ..Entry::default()
-        };
-        note(&mut set, &key, &entry);
-        slots[key.index as usize & 1] = set;
-        assert_eq!(young(&slots, ticks(NOW)).count(), 1);
-        let other = DialogKey { tag: 1, ..dialog };
-        forget_settled(&mut slots, iter::once(other));
-        assert_eq!(young(&slots, ticks(NOW)).count(), 1);
-        forget_settled(&mut slots, iter::once(dialog));
-        assert_eq!(young(&slots, ticks(NOW)).count(), 0);
-    }
-
-    #[test]
-    fn a_contact_is_pending_until_it_is_active_or_removed() {
-        let register = |contact, flags| Entry {
-            contact,
-            flags: flags | flag::REGISTER,
-            ..Entry::default()
-        };
-        assert!(asks_for_a_contact(&register(7, flag::DIRECT)));
-        assert!(!asks_for_a_contact(&register(0, flag::DIRECT)));
-        assert!(!asks_for_a_contact(&register(7, flag::REMOVE)));
-        let mut set = Set::default();
-        for entry in [register(8, flag::REMOVE), register(9, 0)] {
-            note(&mut set, &SlotKey::of(entry.contact << 8), &entry);
+    fn listing(bindings: Vec<Row>) -> Listing {
+        Listing {
+            bindings,
+            transactions: 5,
+            ..Listing::default()
         }
-        let contacts = HashMap::from([(key(7, 1), binding("a@b"))]);
-        let settled = settled_contacts(&contacts, &[set]);
-        assert!(settled.contains(&7) && settled.contains(&8) && !settled.contains(&9));
     }
 
     #[test]
-    fn only_young_slots_count() {
-        let now = ticks(NOW);
-        let set = Set {
-            // The last one was forgotten, in its third generation.
-            tags: [1 << 8, 1 << 8, 1 << 8 | 1, 6],
-            ats: [now, now.wrapping_sub(TRANSACTION_LIFE), now, now],
-            ..Set::default()
+    fn the_list_reads_as_a_table() {
+        let dialog = DialogKey {
+            call: 0xabcd << 48,
+            tag: 1,
         };
-        assert_eq!(young(&[set], now).count(), 1);
+        let early = Binding {
+            flags: flag::DIRECT | flag::EARLY,
+            ..binding("1000@60.17.196.2")
+        };
+        let text = listing(vec![Row::new(
+            RowKey::Dialog(dialog),
+            BindingKind::Dialog,
+            &early,
+            NOW,
+        )])
+        .render();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(
+            lines,
+            [
+                "ID        TERMINAL          KIND    STATE           ADVERTISED        LEARNED            AGE    SEEN  EXPIRES  REDIRECTED",
+                "abcd0001  1000@60.17.196.2  dialog  active (early)  60.17.196.2:5060  60.17.196.2:49163  1m 5s  5s    1m                3",
+                "1 binding (1 dialog, 0 contacts), 0 pending, 5 transactions",
+            ]
+        );
+        assert_eq!(
+            listing(vec![]).render(),
+            "0 bindings (0 dialogs, 0 contacts), 0 pending, 5 transactions"
+        );
+    }
+
+    #[test]
+    fn a_row_is_found_by_id_name_or_address() {
+        let row = |call, text| {
+            let dialog = DialogKey { call, tag: 1 };
+            Row::new(
+                RowKey::Dialog(dialog),
+                BindingKind::Dialog,
+                &binding(text),
+                NOW,
+            )
+        };
+        let all = || listing(vec![row(0xab << 56, "1000@a"), row(0xac << 56, "1001@b")]);
+        for text in ["ab", "ab00", "1000@a", "1000", "a"] {
+            assert_eq!(
+                all().pick(text).unwrap().terminal.as_deref(),
+                Some("1000@a"),
+                "{text}"
+            );
+        }
+        assert!(
+            all()
+                .pick("1002")
+                .unwrap_err()
+                .to_string()
+                .contains("no binding")
+        );
+        let several = all().pick("60.17.196.2").unwrap_err().to_string();
+        assert!(several.contains("ab000001, ac000001"), "{several}");
+    }
+
+    #[test]
+    fn pending_is_counted_apart() {
+        let mut entry = Entry {
+            at: ticks(NOW - 2 * SECOND),
+            flags: flag::DIRECT,
+            ..Entry::default()
+        };
+        entry.set_peer(&Endpoint::v4([60, 17, 196, 2], 49163));
+        let row = Row::pending(
+            RowKey::Slot(0xabc << 8),
+            BindingKind::Dialog,
+            &entry,
+            ticks(NOW),
+        );
+        assert_eq!((row.age_seconds, row.expires_in_seconds), (2, 30));
+        let text = listing(vec![row]).render();
+        assert!(text.ends_with("0 bindings (0 dialogs, 0 contacts), 1 pending, 5 transactions"));
     }
 }

@@ -1,5 +1,10 @@
 //! The contents of the maps, as people read them.
 
-pub mod keepalive;
+mod keepalive;
+mod pending;
+
+pub mod fill;
 pub mod listing;
 pub mod output;
+pub mod rows;
+pub mod story;

@@ -9,18 +9,31 @@ use anyhow::{Context as _, Result};
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 
-/// Said beside figures of a data path in shadow.
+pub use crate::host::terminal::printable;
+use crate::host::terminal::printable_lines;
+
+/// Note beside figures of a data path in shadow.
 pub const SHADOW: &str = "shadow: nothing is redirected; the figures say what would have been done";
 
-/// Prints text.
+/// Prints text of one or more lines, safe for a terminal.
 ///
 /// # Errors
 /// If standard output cannot be written.
 pub fn print(text: &str) -> Result<()> {
     let mut out = io::stdout().lock();
-    writeln!(out, "{}", text.trim_end_matches('\n'))
+    writeln!(out, "{}", printable_lines(text.trim_end_matches('\n')))
         .and_then(|()| out.flush())
         .context("cannot write to standard output")
+}
+
+/// Clears a terminal's screen.
+///
+/// # Errors
+/// If standard output cannot be written.
+pub fn clear_screen() -> Result<()> {
+    /// Moves the cursor home, and clears from there.
+    const CLEAR: &str = "\x1b[H\x1b[J";
+    write!(io::stdout().lock(), "{CLEAR}").context("cannot write to standard output")
 }
 
 /// Prints `value` as JSON.
@@ -28,7 +41,7 @@ pub fn print(text: &str) -> Result<()> {
 /// # Errors
 /// If standard output cannot be written.
 pub fn json(value: &impl Serialize) -> Result<()> {
-    /// As much as a pipe takes at once; standard output by itself keeps back no more than a line.
+    /// Capacity of a pipe. Standard output by itself has a buffer of one line.
     const BUFFER: usize = 1 << 16;
     let mut out = BufWriter::with_capacity(BUFFER, io::stdout().lock());
     serde_json::to_writer_pretty(&mut out, value)
@@ -38,7 +51,7 @@ pub fn json(value: &impl Serialize) -> Result<()> {
         .context("cannot write to standard output")
 }
 
-/// Columns under headings, without lines; `numbers` are the columns set to the right.
+/// Renders columns under headings, without lines; `numbers` are the columns set to the right.
 #[must_use]
 pub fn table<const N: usize>(
     headings: [&str; N],
@@ -59,22 +72,13 @@ pub fn table<const N: usize>(
     table.trim_fmt()
 }
 
-/// A duration in its two largest units: `2h 5m`.
+/// Writes a duration in its two largest units: `2h 5m`.
 #[must_use]
 pub fn duration(duration: Duration) -> String {
     let whole = Duration::from_secs(duration.as_secs());
     let text = humantime::format_duration(whole).to_string();
     let units: Vec<&str> = text.split(' ').take(2).collect();
     units.join(" ")
-}
-
-/// Text that came over the network, safe for a terminal.
-#[must_use]
-pub fn printable(text: &[u8]) -> String {
-    String::from_utf8_lossy(text)
-        .chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .collect()
 }
 
 #[cfg(test)]
@@ -95,10 +99,5 @@ mod tests {
         for (seconds, text) in [(0, "0s"), (59, "59s"), (7325, "2h 2m"), (90061, "1day 1h")] {
             assert_eq!(duration(Duration::from_secs(seconds)), text);
         }
-    }
-
-    #[test]
-    fn escape_sequences_do_not_reach_the_terminal() {
-        assert_eq!(printable(b"1000@a\x1b[2J\xff"), "1000@a\u{fffd}[2J\u{fffd}");
     }
 }

@@ -1,4 +1,4 @@
-//! One STUN transaction as a client: where do our packets come from, as a server sees it?
+//! A STUN transaction, as the client.
 
 use std::{
     io::{self, ErrorKind},
@@ -18,54 +18,57 @@ use stun_types::{
 
 use crate::view::output;
 
-/// RFC 8489 6.2.1: until the first repetition, how many requests, and how long the last one may take, in that time.
+/// Time until the first retransmission (RFC 8489 6.2.1).
 const RTO: Duration = Duration::from_millis(500);
+/// Number of requests (Rc).
 const REQUESTS: u32 = 7;
+/// Time to wait after the last request, in RTOs (Rm).
 const LAST: u32 = 16;
 
-/// Where the transaction's identifier is, the cookie with it: RFC 3489 took them for one.
+/// Bytes of the magic cookie and the transaction's identifier, which are one identifier in RFC 3489.
 const IDENTIFIER: std::ops::Range<usize> = 4..20;
+/// Bytes of the magic cookie.
 const COOKIE: std::ops::Range<usize> = 4..8;
 
-/// By which standard to ask.
+/// Standard by which to ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Style {
     Rfc8489,
-    /// Without the cookie, for an answer that has the address as it is.
+    /// Without the cookie. The answer has the address in clear text.
     Rfc3489,
 }
 
-/// What a server says.
+/// An answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Answer {
     /// XOR-MAPPED-ADDRESS.
     pub(crate) mapped: Option<SocketAddr>,
-    /// MAPPED-ADDRESS, which something on the way may have changed.
+    /// MAPPED-ADDRESS, which a NAT on the path may have changed.
     pub(crate) plain: Option<SocketAddr>,
     pub(crate) software: Option<String>,
     pub(crate) error: Option<Refusal>,
 }
 
-/// Why a server does not say it.
+/// An error answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Refusal {
     pub(crate) code: u16,
     pub(crate) reason: String,
-    /// Attributes of the request that it does not know.
+    /// Attributes of the request that the server does not know.
     pub(crate) unknown_attributes: Vec<String>,
 }
 
-/// An answer, and what it took.
+/// An answer, and how it came.
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) answer: Answer,
-    /// How many requests were sent.
+    /// Number of requests sent.
     pub(crate) requests: u32,
-    /// Since the last of them.
+    /// Time since the last of them.
     pub(crate) round_trip: Duration,
 }
 
-/// Asks whom `socket` is connected with, for at most `patience`.
+/// Asks the server that `socket` is connected to, for at most `patience`.
 ///
 /// # Errors
 /// If there is no answer, or none that can be understood.
@@ -99,7 +102,7 @@ pub(crate) fn ask(socket: &UdpSocket, style: Style, patience: Duration) -> Resul
 fn request(style: Style) -> Result<Vec<u8>> {
     let mut request = Message::builder_request(BINDING, MessageWriteVec::new()).finish();
     if style == Style::Rfc3489 {
-        // Any but the cookie.
+        // Any number but the cookie.
         let other = MAGIC_COOKIE ^ (getrandom::u32()? | 1);
         request[COOKIE].copy_from_slice(&other.to_be_bytes());
     }
@@ -147,19 +150,19 @@ fn explained(error: io::Error) -> anyhow::Error {
     }
 }
 
-/// The answer to `request`; none if it is something else.
+/// Reads the answer to `request`; none if the packet is something else.
 fn read(packet: &[u8], request: &[u8]) -> Result<Option<Answer>> {
     if packet.get(IDENTIFIER) != request.get(IDENTIFIER) {
         return Ok(None);
     }
-    // The decoder wants the cookie, which is not in answers by RFC 3489.
+    // The decoder needs the cookie, which answers by RFC 3489 lack.
     let mut packet = packet.to_vec();
     packet[COOKIE].copy_from_slice(&MAGIC_COOKIE.to_be_bytes());
     let message = Message::from_bytes(&packet).context("the answer is malformed")?;
     if !message.has_method(BINDING) {
         return Ok(None);
     }
-    // By RFC 3489 a text fills whole words, with what is up to its server.
+    // By RFC 3489 a text fills whole words. The server chooses the padding.
     let padding = |c: char| c == '\0' || c.is_whitespace();
     let text = |text: &str| output::printable(text.trim_end_matches(padding).as_bytes());
     let mut answer = Answer {
@@ -215,7 +218,7 @@ pub(crate) mod tests {
 
     use super::*;
 
-    /// Answers the requests that come with what `answers` makes of them, then ends; all requests.
+    /// Starts a server that answers one request with each of `answers`. Its thread returns the requests.
     pub(crate) fn server(
         answers: impl IntoIterator<Item = fn(&[u8], SocketAddr) -> Vec<u8>> + Send + 'static,
     ) -> (SocketAddr, JoinHandle<Vec<Vec<u8>>>) {
@@ -273,7 +276,7 @@ pub(crate) mod tests {
         answer
     }
 
-    /// By RFC 3489 11.1, and 11.2.1: no cookie, and the address as it is.
+    /// Answers by RFC 3489 11.1 and 11.2.1: no cookie, and the address in clear text.
     fn classic(request: &[u8], from: SocketAddr) -> Vec<u8> {
         let SocketAddr::V4(from) = from else {
             panic!("{from}")

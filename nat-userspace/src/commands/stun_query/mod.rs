@@ -1,4 +1,4 @@
-//! `sipnat stun-query`: what a STUN server says of us.
+//! `sipnat stun-query`: our address and port, as a STUN server sees them.
 
 use std::{
     fmt,
@@ -9,34 +9,96 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
+use clap::Args;
 use serde::Serialize;
 
-use crate::view::output;
+use crate::{commands::ports::port, view::output};
 
 use self::client::{Refusal, Reply, Style};
 
 mod client;
 
-/// What `sipnat stun-query` was told.
+/// Arguments of `sipnat stun-query`.
+#[derive(Debug, Args)]
+pub struct StunQuery {
+    /// The server; port 3478 unless given
+    #[arg(value_name = "HOST[:PORT]", value_parser = server)]
+    server: Server,
+    /// Ask by IPv4 only
+    #[arg(short = '4', conflicts_with = "ipv6")]
+    ipv4: bool,
+    /// Ask by IPv6 only
+    #[arg(short = '6')]
+    ipv6: bool,
+    /// Ask from this UDP port
+    #[arg(long, value_name = "PORT", value_parser = port)]
+    local_port: Option<u16>,
+    /// Ask as RFC 3489 has it, as old phones do
+    #[arg(long)]
+    rfc3489: bool,
+    /// How long to wait for an answer; requests are repeated meanwhile (RFC 8489 6.2.1)
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value = "10",
+        value_parser = clap::value_parser!(u64).range(1..=40)
+    )]
+    timeout: u64,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// A query.
 #[derive(Clone, Debug)]
-pub struct Options {
-    /// Whom to ask.
-    pub server: Server,
-    /// By which family of addresses; none: the first that it has.
-    pub family: Option<Family>,
-    /// From which port; 0: any.
-    pub local_port: u16,
-    /// Without the cookie that came with RFC 5389.
-    pub rfc3489: bool,
-    /// For how long.
-    pub patience: Duration,
+struct Options {
+    server: Server,
+    /// Family of the address; none: the first that the server has.
+    family: Option<Family>,
+    /// Local port; 0: any.
+    local_port: u16,
+    /// Leave out the magic cookie, which came with RFC 5389.
+    rfc3489: bool,
+    /// Time to wait for an answer.
+    patience: Duration,
     /// Print JSON.
-    pub json: bool,
+    json: bool,
+}
+
+impl From<StunQuery> for Options {
+    fn from(query: StunQuery) -> Self {
+        Self {
+            server: query.server,
+            family: match (query.ipv4, query.ipv6) {
+                (true, _) => Some(Family::V4),
+                (_, true) => Some(Family::V6),
+                _ => None,
+            },
+            local_port: query.local_port.unwrap_or(0),
+            rfc3489: query.rfc3489,
+            patience: Duration::from_secs(query.timeout),
+            json: query.json,
+        }
+    }
+}
+
+fn server(text: &str) -> Result<Server, &'static str> {
+    text.parse()
+}
+
+impl StunQuery {
+    /// Asks, and prints the answer.
+    ///
+    /// # Errors
+    /// If there is none, or it is an error.
+    pub fn run(self) -> Result<()> {
+        ask(&self.into())
+    }
 }
 
 /// A family of addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Family {
+enum Family {
     /// IPv4.
     V4,
     /// IPv6.
@@ -45,7 +107,7 @@ pub enum Family {
 
 /// A host by name or address, and its port.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Server {
+struct Server {
     host: String,
     port: u16,
 }
@@ -56,7 +118,7 @@ const PORT: u16 = 3478;
 impl FromStr for Server {
     type Err = &'static str;
 
-    /// `host`, `host:port`, an IPv6 address, or such a one in brackets and a port.
+    /// Parses `host`, `host:port`, an IPv6 address, or `[address]:port`.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (host, port) = match text.strip_prefix('[').map(|rest| rest.split_once(']')) {
             Some(Some((host, ""))) => (host, None),
@@ -98,16 +160,16 @@ impl Server {
     }
 }
 
-/// What came of it.
+/// The answer of a server.
 #[derive(Debug, PartialEq, Serialize)]
 struct Report {
     server: SocketAddr,
     local: SocketAddr,
-    /// Our address as the server sees it.
+    /// Our address, as the server sees it.
     mapped: Option<SocketAddr>,
-    /// Whether that is another than the local one.
+    /// Set if it is not the local one.
     nat: Option<bool>,
-    /// The address in clear text, where something on the way has changed it.
+    /// MAPPED-ADDRESS, if a NAT on the path has changed it.
     changed_on_the_way: Option<SocketAddr>,
     software: Option<String>,
     requests: u32,
@@ -116,10 +178,7 @@ struct Report {
 }
 
 /// Asks, and prints the answer.
-///
-/// # Errors
-/// If there is none, or it is an error.
-pub fn run(options: &Options) -> Result<()> {
+fn ask(options: &Options) -> Result<()> {
     let server = options.server.resolve(options.family)?;
     let socket = open(server, options.local_port)?;
     let style = if options.rfc3489 {
@@ -141,7 +200,7 @@ pub fn run(options: &Options) -> Result<()> {
     }
 }
 
-/// A socket that has the local address by which the server is reached, and hears nobody else.
+/// Opens a socket that is connected to the server: it has the local address of that route, and receives from nobody else.
 fn open(server: SocketAddr, port: u16) -> Result<UdpSocket> {
     let any: IpAddr = match server {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
@@ -191,7 +250,7 @@ impl Report {
     }
 }
 
-/// Whether two are the same address and port; the local one may name an interface, too.
+/// Whether two addresses and ports are the same. The local one may have a scope, too.
 fn is_same(a: SocketAddr, b: SocketAddr) -> bool {
     (a.ip(), a.port()) == (b.ip(), b.port())
 }
@@ -231,8 +290,16 @@ impl fmt::Display for Report {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::client::{Answer, tests as servers};
     use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Query {
+        #[command(flatten)]
+        query: StunQuery,
+    }
 
     fn addr(text: &str) -> SocketAddr {
         text.parse().unwrap()
@@ -319,7 +386,7 @@ mod tests {
             patience: Duration::from_secs(20),
             json: true,
         };
-        let error = run(&options).unwrap_err().to_string();
+        let error = ask(&options).unwrap_err().to_string();
         assert_eq!(error, format!("{server} answers 420 Unknown Attribute"));
         let mut report = report("60.17.196.2:49163", None);
         report.error = Some(Refusal {
@@ -346,5 +413,29 @@ mod tests {
             socket.local_addr().unwrap(),
             SocketAddr::from(([127, 0, 0, 1], port))
         );
+    }
+
+    #[test]
+    fn a_stun_query_has_defaults_and_bounds() {
+        let query = |line: &str| {
+            let args = line.split(' ').skip(1);
+            Query::try_parse_from(args)
+                .map(|query| Options::from(query.query))
+                .map_err(|error| error.to_string())
+        };
+        let plain = query("sipnat stun-query a").unwrap();
+        assert_eq!(plain.server, "a:3478".parse().unwrap());
+        assert_eq!((plain.family, plain.local_port), (None, 0));
+        assert_eq!((plain.patience.as_secs(), plain.rfc3489), (10, false));
+        let line = "sipnat stun-query [::1]:5060 -6 --local-port 5060 --rfc3489 --timeout 3";
+        let full = query(line).unwrap();
+        assert_eq!((full.family, full.local_port), (Some(Family::V6), 5060));
+        assert_eq!((full.patience.as_secs(), full.rfc3489), (3, true));
+        for wrong in ["a:b", "a -4 -6", "a --timeout 0", "a --timeout 41"] {
+            assert!(
+                query(&format!("sipnat stun-query {wrong}")).is_err(),
+                "{wrong}"
+            );
+        }
     }
 }

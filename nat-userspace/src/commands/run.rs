@@ -1,0 +1,118 @@
+//! `sipnat run`: the agent in the foreground.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+use nat_common::abi::Policy;
+
+use crate::{
+    agent,
+    commands::ports::{port, port_or_none},
+    settings::{Settings, Xdp, policy_named},
+};
+
+/// Arguments of `sipnat run`. Each overrides a setting.
+#[derive(Debug, Args)]
+pub struct Run {
+    /// Interface on which the PBX meets its terminals; may be given several times
+    #[arg(long = "iface", value_name = "INTERFACE", required = true)]
+    interfaces: Vec<String>,
+    /// UDP port of the PBX; may be given several times [default: 5060]
+    #[arg(long = "port", value_name = "PORT", value_parser = port)]
+    ports: Vec<u16>,
+    /// Policy for terminals that no other rule names: auto, force or off [default: auto]
+    #[arg(long, value_name = "POLICY", value_parser = policy_named)]
+    policy: Option<Policy>,
+    /// Learn, decide and count, but redirect nothing
+    #[arg(long, conflicts_with = "stun")]
+    shadow: bool,
+    /// Answer STUN Binding requests, on the SIP ports and on that of --stun-port
+    #[arg(long)]
+    stun: bool,
+    /// UDP port on which STUN is answered beside the SIP ports; 0: none [default: 3478]
+    #[arg(
+        long,
+        value_name = "PORT",
+        requires = "stun",
+        value_parser = port_or_none
+    )]
+    stun_port: Option<u16>,
+    /// Number of STUN requests of one address that are answered in a second; 0: all [default: 20]
+    #[arg(long, value_name = "NUMBER", requires = "stun")]
+    stun_rate: Option<u32>,
+    /// Number of them that may come at once [default: 50]
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        requires = "stun",
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
+    stun_burst: Option<u32>,
+    /// Say in STUN answers that they are sipnat's; makes them longer
+    #[arg(long, requires = "stun")]
+    stun_software: bool,
+    /// Leave the programs in place when the agent ends
+    #[arg(long)]
+    keep: bool,
+    /// Take the kernel programs from this file
+    #[arg(long, value_name = "FILE")]
+    bpf_object: Option<PathBuf>,
+    /// Print the whole log of the verifier when it refuses the programs
+    #[arg(long, hide = true)]
+    verifier_log: bool,
+    /// Mode of the XDP program: auto is native where the driver can, and generic elsewhere, and on a veth with --stun
+    /// [default: auto]
+    #[arg(long, value_name = "MODE")]
+    xdp: Option<Xdp>,
+    /// Attach to the clsact qdisc even where there is tcx
+    #[arg(long, hide = true)]
+    clsact: bool,
+}
+
+impl Run {
+    /// Writes the arguments that were given into `settings`.
+    pub fn fill(self, settings: &mut Settings) {
+        fn set<T>(setting: &mut T, given: Option<T>) {
+            if let Some(given) = given {
+                *setting = given;
+            }
+        }
+        set(&mut settings.interfaces, some(self.interfaces));
+        set(&mut settings.ports, some(self.ports));
+        set(&mut settings.policy, self.policy);
+        settings.shadow |= self.shadow;
+        settings.stun.answer |= self.stun;
+        set(&mut settings.stun.port, self.stun_port);
+        set(&mut settings.stun.rate, self.stun_rate);
+        set(&mut settings.stun.burst, self.stun_burst);
+        settings.stun.software |= self.stun_software;
+        settings.keep |= self.keep;
+        set(&mut settings.object, self.bpf_object.map(Some));
+        settings.verifier_log |= self.verifier_log;
+        set(&mut settings.xdp, self.xdp);
+        settings.clsact |= self.clsact;
+        settings.remove_repeated_ports();
+    }
+
+    /// Returns the settings that the arguments make.
+    #[must_use]
+    pub fn settings(self) -> Settings {
+        let mut settings = Settings::default();
+        self.fill(&mut settings);
+        settings
+    }
+}
+
+/// Returns a list that was given.
+fn some<T>(list: Vec<T>) -> Option<Vec<T>> {
+    (!list.is_empty()).then_some(list)
+}
+
+/// Runs the agent until a signal ends it.
+///
+/// # Errors
+/// If it cannot start.
+pub async fn run(settings: &Settings) -> Result<()> {
+    agent::run::run(settings).await
+}

@@ -1,0 +1,76 @@
+//! Notifications of changed addresses.
+
+use anyhow::{Context as _, Result};
+use futures_util::StreamExt as _;
+use log::warn;
+use rtnetlink::{
+    MulticastGroup, new_multicast_connection, packet_core::NetlinkPayload,
+    packet_route::RouteNetlinkMessage,
+};
+use tokio::sync::mpsc;
+
+use super::{Net, own::is_own};
+
+/// A listener for addresses of this network namespace that come or go.
+pub struct AddressChanges(mpsc::Receiver<()>);
+
+impl AddressChanges {
+    /// Waits for the next change, or several at once. Waits for ever if the kernel's notifications have ended.
+    pub async fn next(&mut self) {
+        if self.0.recv().await.is_none() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+impl Net {
+    /// Listens for addresses and own routes that come or go, from now on.
+    ///
+    /// # Errors
+    /// If the kernel refuses a socket.
+    pub fn address_changes(&self) -> Result<AddressChanges> {
+        // One message is enough: the receiver reads all addresses anew.
+        let (sender, receiver) = mpsc::channel(1);
+        let open = || {
+            let groups = [
+                MulticastGroup::Ipv4Ifaddr,
+                MulticastGroup::Ipv6Ifaddr,
+                MulticastGroup::Ipv4Route,
+                MulticastGroup::Ipv6Route,
+            ];
+            let (connection, _, messages) = new_multicast_connection(&groups)?;
+            tokio::spawn(connection);
+            Ok::<_, std::io::Error>(messages)
+        };
+        let mut messages = open().context("cannot listen for changes of addresses")?;
+        tokio::spawn(async move {
+            loop {
+                while let Some((message, _)) = messages.next().await {
+                    if concerns_addresses(&message.payload) {
+                        let _already_pending = sender.try_send(());
+                    }
+                }
+                // The socket's buffer overflowed, and the connection ended.
+                match open() {
+                    Ok(again) => messages = again,
+                    Err(error) => {
+                        warn!("cannot listen for changes of addresses any more: {error}");
+                        return;
+                    }
+                }
+                let _already_pending = sender.try_send(());
+            }
+        });
+        Ok(AddressChanges(receiver))
+    }
+}
+
+/// Whether a message concerns an address, or a route that [`Net::own`] lists. Other routes may change all the time.
+fn concerns_addresses(payload: &NetlinkPayload<RouteNetlinkMessage>) -> bool {
+    match payload {
+        NetlinkPayload::InnerMessage(
+            RouteNetlinkMessage::NewRoute(route) | RouteNetlinkMessage::DelRoute(route),
+        ) => is_own(route).is_some(),
+        _ => true,
+    }
+}

@@ -1,0 +1,118 @@
+//! Interfaces.
+
+use std::ffi::CStr;
+
+use anyhow::{Context as _, Result};
+use futures_util::TryStreamExt as _;
+use rtnetlink::packet_route::link::{
+    InfoKind, LinkAttribute, LinkInfo, LinkLayerType, LinkMessage, LinkXdp,
+};
+
+use super::Net;
+
+/// A network interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Its index.
+    pub index: u32,
+    /// Its name.
+    pub name: String,
+    /// Set if its packets start with an Ethernet header.
+    pub ethernet: bool,
+    /// Id of the XDP program on it.
+    pub xdp: Option<u32>,
+    /// Its kind, where that matters here.
+    pub kind: LinkKind,
+    /// Index of the interface below it, or of the other end of a veth, in this network namespace.
+    pub lower: Option<u32>,
+}
+
+/// Kinds of interfaces that need care.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkKind {
+    /// One end of a pair.
+    Veth,
+    /// The frames of another interface that carry one VLAN tag.
+    Vlan,
+    /// Any other.
+    Other,
+}
+
+/// Returns the present name of an interface of this thread's network namespace.
+#[must_use]
+pub fn name_of(index: u32) -> Option<String> {
+    let mut name = [0; libc::IF_NAMESIZE];
+    // SAFETY: the kernel's names, with the 0 at their end, are no longer than the buffer.
+    let found = unsafe { libc::if_indextoname(index, name.as_mut_ptr()) };
+    if found.is_null() {
+        return None;
+    }
+    let name = name.map(libc::c_char::cast_unsigned);
+    let name = CStr::from_bytes_until_nul(&name).ok()?;
+    Some(name.to_string_lossy().into_owned())
+}
+
+impl Net {
+    /// Lists all interfaces.
+    ///
+    /// # Errors
+    /// If the kernel does not list them.
+    pub async fn links(&self) -> Result<Vec<Link>> {
+        let links = self.0.link().get().execute();
+        links
+            .try_filter_map(async |message| Ok(link(&message)))
+            .try_collect()
+            .await
+            .context("cannot list the network interfaces")
+    }
+}
+
+fn link(message: &LinkMessage) -> Option<Link> {
+    let name = message
+        .attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            LinkAttribute::IfName(name) => Some(name.clone()),
+            _ => None,
+        })?;
+    let xdp = message
+        .attributes
+        .iter()
+        .filter_map(|attribute| match attribute {
+            LinkAttribute::Xdp(xdp) => Some(xdp),
+            _ => None,
+        })
+        .flatten()
+        .find_map(|xdp| match xdp {
+            LinkXdp::ProgId(id)
+            | LinkXdp::DrvProgId(id)
+            | LinkXdp::SkbProgId(id)
+            | LinkXdp::HwProgId(id) => Some(*id),
+            _ => None,
+        });
+    let (mut kind, mut lower, mut elsewhere) = (LinkKind::Other, None, false);
+    for attribute in &message.attributes {
+        match attribute {
+            LinkAttribute::LinkInfo(info) if info.contains(&LinkInfo::Kind(InfoKind::Veth)) => {
+                kind = LinkKind::Veth;
+            }
+            LinkAttribute::LinkInfo(info) if info.contains(&LinkInfo::Kind(InfoKind::Vlan)) => {
+                kind = LinkKind::Vlan;
+            }
+            LinkAttribute::Link(index) => lower = Some(*index),
+            LinkAttribute::LinkNetNsId(_) => elsewhere = true,
+            _ => {}
+        }
+    }
+    Some(Link {
+        index: message.header.index,
+        name,
+        kind,
+        lower: lower.filter(|_| !elsewhere),
+        ethernet: matches!(
+            message.header.link_layer_type,
+            LinkLayerType::Ether | LinkLayerType::Loopback
+        ),
+        xdp,
+    })
+}

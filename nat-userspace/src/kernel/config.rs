@@ -1,0 +1,156 @@
+//! `CONFIG`: the settings as the kernel programs read them.
+
+use anyhow::{Result, ensure};
+use nat_common::{
+    abi::{self, ABI, Config, MAX_PORTS},
+    tables::buckets,
+};
+
+use crate::settings::{Settings, Sizes};
+
+/// Derives the programs' configuration, with a fresh secret.
+///
+/// # Errors
+/// If a setting is out of range.
+pub fn config(settings: &Settings) -> Result<Config> {
+    let Settings {
+        ports,
+        shadow,
+        stun,
+        ..
+    } = settings;
+    ensure!(!ports.is_empty(), "no SIP port given");
+    ensure!(
+        ports.len() <= MAX_PORTS,
+        "{} ports given, at most {MAX_PORTS} can be served",
+        ports.len()
+    );
+    ensure!(!ports.contains(&0), "port 0 is no port");
+    ensure!(
+        !(*shadow && stun.answer),
+        "shadow and STUN exclude each other: an answer is a change"
+    );
+    let sizes = sizes(settings)?;
+    let mut config = Config {
+        secret: [getrandom::u64()?, getrandom::u64()?],
+        abi: ABI,
+        transaction_mask: sizes.transactions - 1,
+        pending_mask: sizes.pending - 1,
+        peer_mask: sizes.peers - 1,
+        fragment_mask: sizes.fragments - 1,
+        history_mask: sizes.history - 1,
+        bucket_mask: sizes.buckets - 1,
+        stun_mask: sizes.stun - 1,
+        shadow: (*shadow).into(),
+        ..Config::default()
+    };
+    config.ports[..ports.len()].copy_from_slice(ports);
+    if stun.answer {
+        ensure!(stun.burst > 0, "a STUN burst of 0 would answer nothing");
+        config.stun = abi::stun::ANSWER;
+        if stun.software {
+            config.stun |= abi::stun::SOFTWARE;
+        }
+        // The SIP ports answer anyway.
+        if !ports.contains(&stun.port) {
+            config.stun_port = stun.port.into();
+        }
+        config.stun_rate = buckets::rate(stun.rate, stun.burst);
+    }
+    Ok(config)
+}
+
+/// Returns the sizes of the maps. The tables of STUN have one entry where STUN is not answered.
+///
+/// # Errors
+/// If a size is out of range.
+pub(super) fn sizes(settings: &Settings) -> Result<Sizes> {
+    let mut sizes = settings.sizes;
+    let Sizes {
+        transactions,
+        pending,
+        peers,
+        fragments,
+        history,
+        buckets,
+        stun,
+        bindings,
+    } = sizes;
+    ensure!(
+        [
+            transactions,
+            pending,
+            peers,
+            fragments,
+            history,
+            buckets,
+            stun,
+        ]
+        .into_iter()
+        .all(u32::is_power_of_two)
+            && bindings > 0,
+        "sizes of tables other than those of bindings must be powers of two: {sizes:?}"
+    );
+    if !settings.stun.answer {
+        sizes.buckets = 1;
+        sizes.stun = 1;
+    }
+    Ok(sizes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Stun;
+
+    fn with(change: impl FnOnce(&mut Settings)) -> Result<Config> {
+        let mut settings = Settings::default();
+        change(&mut settings);
+        config(&settings)
+    }
+
+    #[test]
+    fn settings_out_of_range_are_refused() {
+        assert!(with(|_| ()).is_ok());
+        for ports in [&[][..], &[0], &[5060, 0], &[1; MAX_PORTS + 1]] {
+            assert!(with(|s| s.ports = ports.into()).is_err(), "{ports:?}");
+        }
+        assert!(with(|s| s.sizes.transactions = 1000).is_err());
+        let stun = Stun {
+            answer: true,
+            ..Stun::default()
+        };
+        assert!(with(|s| s.stun = stun).is_ok());
+        assert!(with(|s| s.stun = Stun { burst: 0, ..stun }).is_err());
+        assert!(with(|s| (s.stun, s.shadow) = (stun, true)).is_err());
+    }
+
+    #[test]
+    fn configuration_says_what_the_kernel_needs() {
+        let config = with(|s| s.ports = vec![5060, 5080]).unwrap();
+        assert_eq!(config.abi, ABI);
+        assert_eq!(config.ports, [5060, 5080, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(config.transaction_mask, 16383);
+        assert_eq!((config.bucket_mask, config.stun_mask), (0, 0));
+        assert_eq!(config.shadow, 0);
+        assert_ne!(with(|s| s.shadow = true).unwrap().shadow, 0);
+        let other = with(|_| ()).unwrap();
+        assert_ne!(config.secret, other.secret, "the secret is fresh each time");
+    }
+
+    #[test]
+    fn only_the_sip_ports_answer_stun_where_no_other_is_named() {
+        let port = |port, ports: &[u16]| {
+            let config = with(|s| {
+                s.stun.answer = true;
+                s.stun.port = port;
+                s.ports = ports.into();
+            });
+            config.unwrap().stun_port
+        };
+        assert_eq!(port(3478, &[5060]), 3478);
+        assert_eq!(port(0, &[5060]), 0);
+        assert_eq!(port(5060, &[5060]), 0);
+        assert_eq!(port(3478, &[3478]), 0);
+    }
+}

@@ -1,0 +1,72 @@
+//! `HISTORY`: the newest decisions.
+
+use std::cmp::Reverse;
+
+use anyhow::{Context as _, Result};
+use aya::maps::{Array, MapData};
+use nat_common::abi::Record;
+
+use crate::kernel::batch;
+
+/// Reads all records, the oldest first.
+///
+/// # Errors
+/// If the map cannot be read.
+pub fn read(table: &Array<MapData, Record>) -> Result<Vec<Record>> {
+    Ok(in_order(
+        batch::values(table).context("cannot read HISTORY")?,
+    ))
+}
+
+/// Sorts a ring whose newest record stands before the oldest, or before those never written. The clock has ticks of
+/// milliseconds, so records of one tick keep their order in the ring.
+fn in_order(mut ring: Vec<Record>) -> Vec<Record> {
+    let age = |i: usize| {
+        ring[(i + ring.len() - 1) % ring.len()]
+            .at
+            .saturating_sub(ring[i].at)
+    };
+    let oldest = (0..ring.len())
+        .max_by_key(|&i| (age(i), Reverse(i)))
+        .unwrap_or(0);
+    ring.rotate_left(oldest);
+    ring.retain(|record| record.at != 0);
+    // The clocks of two CPUs may be a tick apart.
+    ring.sort_by_key(|record| record.at);
+    ring
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn records(of: &[(u64, u32)]) -> Vec<Record> {
+        of.iter()
+            .map(|&(at, cseq)| Record {
+                at,
+                cseq,
+                ..Record::default()
+            })
+            .collect()
+    }
+
+    #[test]
+    fn history_is_told_from_the_oldest_on() {
+        for ring in [
+            // Not yet full.
+            &[(10, 1), (10, 2), (11, 3), (0, 0), (0, 0)][..],
+            // Full, and gone round: in the middle of a tick.
+            &[(10, 2), (11, 3), (12, 4), (10, 1)],
+            &[(12, 3), (10, 1), (12, 2)],
+            // Another CPU wrote a tick earlier.
+            &[(11, 2), (10, 1), (13, 3), (0, 0)],
+            // All in one tick.
+            &[(10, 1), (10, 2), (10, 3)],
+        ] {
+            let told: Vec<u32> = in_order(records(ring)).iter().map(|r| r.cseq).collect();
+            assert!(told.is_sorted() && told.len() >= 3, "{ring:?}: {told:?}");
+        }
+        assert!(in_order(Vec::new()).is_empty());
+        assert!(in_order(records(&[(0, 0)])).is_empty());
+    }
+}

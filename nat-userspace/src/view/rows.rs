@@ -1,0 +1,333 @@
+//! One line of the list of bindings.
+
+use std::{net::SocketAddr, time::Duration};
+
+use nat_common::{
+    abi::{Binding, ContactKey, DialogKey, Entry, SECOND, flag, ticks},
+    endpoint::Endpoint,
+    engine::TRANSACTION_LIFE,
+    tables::slots::age,
+};
+use serde::Serialize;
+
+use crate::view::output;
+
+/// Identity that a binding belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BindingKind {
+    /// One end of a dialog.
+    Dialog,
+    /// A registered contact.
+    Contact,
+}
+
+/// State of a binding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BindingState {
+    /// Packets are redirected by it, as far as the policy allows.
+    Active,
+    /// The terminal answers at the original destination, so nothing is redirected.
+    LeftAlone,
+    /// Two live terminals claim it.
+    Ambiguous,
+    /// The PBX has not accepted it yet.
+    Pending,
+}
+
+/// Place of a row in the maps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RowKey {
+    /// Key in `DIALOGS`.
+    Dialog(DialogKey),
+    /// Key in `CONTACTS`.
+    Contact(ContactKey),
+    /// Tag of a slot in `PENDING` or `INBOUND`.
+    Slot(u64),
+}
+
+impl RowKey {
+    /// Returns the id of the row on the command line. Rows often share half of their key: both ends of a proxied call have
+    /// its Call-ID, two owners may have one Contact.
+    #[must_use]
+    pub fn id(self) -> String {
+        let joined = |a: u64, b: u64| format!("{:016x}{b:016x}", a ^ b.rotate_left(32));
+        match self {
+            Self::Dialog(key) => joined(key.call, key.tag),
+            Self::Contact(key) => joined(key.uri, key.aor),
+            Self::Slot(tag) => format!("{:014x}", tag >> 8),
+        }
+    }
+
+    /// Returns the key of a dialog end.
+    pub(super) fn dialog(self) -> Option<DialogKey> {
+        match self {
+            Self::Dialog(key) => Some(key),
+            Self::Contact(_) | Self::Slot(_) => None,
+        }
+    }
+}
+
+/// One binding, as shown.
+#[derive(Clone, Debug, Serialize)]
+pub struct Row {
+    /// Name of the row on the command line; the first characters will do.
+    pub id: String,
+    /// Place in the maps.
+    #[serde(skip)]
+    pub key: RowKey,
+    /// `user@host`.
+    pub terminal: Option<String>,
+    /// Identity that it belongs to.
+    pub kind: BindingKind,
+    /// State.
+    pub state: BindingState,
+    /// Details of the state: early, ended, through a proxy.
+    pub notes: Vec<&'static str>,
+    /// Bits of [`flag`].
+    #[serde(skip)]
+    pub flags: u16,
+    /// Advertised address.
+    pub advertised: Option<SocketAddr>,
+    /// Learned address.
+    pub learned: SocketAddr,
+    /// Age.
+    pub age_seconds: u64,
+    /// Time since the last accepted message or STUN keepalive.
+    pub seen_seconds_ago: u64,
+    /// Time since the last STUN keepalive from the learned address, if there was one.
+    pub stun_seen_seconds_ago: Option<u64>,
+    /// Set if the terminal's STUN keepalives come from another address now.
+    pub moved: bool,
+    /// That address, if there is only one that it can be.
+    pub moved_to: Option<SocketAddr>,
+    /// Time until it expires.
+    pub expires_in_seconds: u64,
+    /// Number of redirected packets.
+    pub redirected: u64,
+}
+
+impl Row {
+    pub(crate) fn new(key: RowKey, kind: BindingKind, binding: &Binding, now: u64) -> Self {
+        let seconds = |from: u64, to: u64| to.saturating_sub(from) / SECOND;
+        let text = &binding.text[..usize::from(binding.text_len).min(binding.text.len())];
+        Self {
+            id: key.id(),
+            key,
+            terminal: (!text.is_empty()).then(|| output::printable(text)),
+            kind,
+            state: if binding.is_ambiguous(now) {
+                BindingState::Ambiguous
+            } else if binding.has(flag::LEFT_ALONE) {
+                BindingState::LeftAlone
+            } else {
+                BindingState::Active
+            },
+            notes: notes(binding.flags),
+            flags: binding.flags,
+            advertised: known(binding.advertised),
+            learned: binding.learned.into(),
+            age_seconds: seconds(binding.created, now),
+            seen_seconds_ago: seconds(binding.seen, now),
+            stun_seen_seconds_ago: None,
+            moved: false,
+            moved_to: None,
+            expires_in_seconds: seconds(now, binding.expires),
+            redirected: binding.redirected,
+        }
+    }
+
+    /// Returns the key by which the list is sorted.
+    pub(super) fn order(&self) -> impl Ord + '_ {
+        (self.state, self.kind, &self.terminal, &self.id)
+    }
+
+    pub(crate) fn pending(key: RowKey, kind: BindingKind, entry: &Entry, now: u32) -> Self {
+        let seconds = |age: u32| u64::from(age) / u64::from(ticks(SECOND));
+        let age = age(now, entry.at);
+        Self {
+            id: key.id(),
+            key,
+            terminal: None,
+            kind,
+            state: if entry.flags & flag::AMBIGUOUS == 0 {
+                BindingState::Pending
+            } else {
+                BindingState::Ambiguous
+            },
+            notes: notes(entry.flags),
+            flags: entry.flags,
+            advertised: known(entry.advertised()),
+            learned: entry.peer().into(),
+            age_seconds: seconds(age),
+            seen_seconds_ago: seconds(age),
+            stun_seen_seconds_ago: None,
+            moved: false,
+            moved_to: None,
+            expires_in_seconds: seconds(TRANSACTION_LIFE.saturating_sub(age)),
+            redirected: 0,
+        }
+    }
+
+    /// Whether `text` means this row: the start of its id, its terminal, user, or an address.
+    pub(crate) fn matches(&self, text: &str) -> bool {
+        let terminal = self.terminal.as_deref().unwrap_or_default();
+        let addresses = [Some(self.learned), self.advertised];
+        (text.len() >= 2 && self.id.starts_with(text))
+            || terminal == text
+            || terminal.split('@').any(|part| part == text)
+            || addresses
+                .into_iter()
+                .flatten()
+                .any(|addr| addr.to_string() == text || addr.ip().to_string() == text)
+    }
+
+    /// Describes the state.
+    pub(crate) fn state(&self) -> String {
+        let state = match self.state {
+            BindingState::Active => "active",
+            BindingState::LeftAlone => "left alone",
+            BindingState::Ambiguous => "ambiguous",
+            BindingState::Pending => "pending",
+        };
+        let mut notes: Vec<String> = self.notes.iter().map(ToString::to_string).collect();
+        if self.moved {
+            let to = self.moved_to.map(|addr| format!(" to {addr}"));
+            notes.push(format!("moved{}", to.unwrap_or_default()));
+        }
+        if notes.is_empty() {
+            state.into()
+        } else {
+            format!("{state} ({})", notes.join(", "))
+        }
+    }
+
+    /// Names the kind.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self.kind {
+            BindingKind::Dialog => "dialog",
+            BindingKind::Contact => "contact",
+        }
+    }
+
+    /// Writes the advertised address.
+    pub(crate) fn advertised(&self) -> String {
+        self.advertised
+            .map_or_else(|| "-".into(), |addr| addr.to_string())
+    }
+}
+
+fn notes(flags: u16) -> Vec<&'static str> {
+    let mut notes = Vec::new();
+    for (bit, note) in [(flag::EARLY, "early"), (flag::ENDED, "ended")] {
+        if flags & bit != 0 {
+            notes.push(note);
+        }
+    }
+    if flags & flag::DIRECT == 0 {
+        notes.push("through a proxy");
+    }
+    notes
+}
+
+/// Returns an address, if it is known.
+pub(crate) fn known(endpoint: Endpoint) -> Option<SocketAddr> {
+    (!endpoint.is_unknown()).then(|| endpoint.into())
+}
+
+/// Renders rows under headings.
+pub(crate) fn table(rows: &[Row]) -> String {
+    let cells = rows.iter().map(|row| {
+        [
+            row.id[..8].into(),
+            row.terminal.clone().unwrap_or_else(|| "-".into()),
+            row.kind().into(),
+            row.state(),
+            row.advertised(),
+            row.learned.to_string(),
+            seconds(row.age_seconds),
+            seconds(row.seen_seconds_ago),
+            seconds(row.expires_in_seconds),
+            row.redirected.to_string(),
+        ]
+    });
+    let headings = [
+        "ID",
+        "TERMINAL",
+        "KIND",
+        "STATE",
+        "ADVERTISED",
+        "LEARNED",
+        "AGE",
+        "SEEN",
+        "EXPIRES",
+        "REDIRECTED",
+    ];
+    output::table(headings, &[9], cells)
+}
+
+/// Writes a number of seconds in its two largest units.
+pub(crate) fn seconds(seconds: u64) -> String {
+    output::duration(Duration::from_secs(seconds))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) const NOW: u64 = 1_000 * SECOND;
+
+    pub(crate) fn binding(text: &str) -> Binding {
+        let mut binding = Binding {
+            created: NOW - 65 * SECOND,
+            seen: NOW - 5 * SECOND,
+            expires: NOW + 60 * SECOND,
+            redirected: 3,
+            learned: Endpoint::v4([60, 17, 196, 2], 49163),
+            advertised: Endpoint::v4([60, 17, 196, 2], 5060),
+            flags: flag::DIRECT,
+            text_len: u8::try_from(text.len()).unwrap(),
+            ..Binding::EMPTY
+        };
+        binding.text[..text.len()].copy_from_slice(text.as_bytes());
+        binding
+    }
+
+    #[test]
+    fn who_has_moved_is_shown_and_where_to_if_that_is_known() {
+        let dialog = DialogKey { call: 1, tag: 2 };
+        let early = Binding {
+            flags: flag::DIRECT | flag::EARLY,
+            ..binding("1000@a")
+        };
+        let mut row = Row::new(RowKey::Dialog(dialog), BindingKind::Dialog, &early, NOW);
+        row.moved = true;
+        assert_eq!(row.state(), "active (early, moved)");
+        row.moved_to = "60.17.196.2:50001".parse().ok();
+        assert_eq!(row.state(), "active (early, moved to 60.17.196.2:50001)");
+    }
+
+    #[test]
+    fn a_terminal_that_answers_where_the_pbx_means_is_left_alone() {
+        let alone = Binding {
+            flags: flag::DIRECT | flag::LEFT_ALONE,
+            ..binding("1000@a")
+        };
+        let dialog = DialogKey { call: 1, tag: 2 };
+        let row = Row::new(RowKey::Dialog(dialog), BindingKind::Dialog, &alone, NOW);
+        assert!(table(std::slice::from_ref(&row)).contains("  left alone  "));
+        assert_eq!(serde_json::to_value(&row).unwrap()["state"], "left_alone");
+    }
+
+    #[test]
+    fn an_entry_written_after_the_clock_was_read_is_new() {
+        let now = ticks(NOW);
+        let entry = Entry {
+            at: now + 1,
+            ..Entry::default()
+        };
+        let row = Row::pending(RowKey::Slot(1 << 8), BindingKind::Dialog, &entry, now);
+        assert_eq!((row.age_seconds, row.expires_in_seconds), (0, 32));
+    }
+}

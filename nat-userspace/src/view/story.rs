@@ -1,0 +1,343 @@
+//! The story of one call, packet by packet.
+
+use std::net::SocketAddr;
+
+use anyhow::{Result, bail};
+use jiff::{Timestamp, tz::TimeZone};
+use nat_common::{
+    abi::{Counter, CounterKind, DialogKey, Record},
+    bpf::HostLoop,
+    bytes::Span,
+    sip::Method,
+    tables::hash,
+};
+use serde::Serialize;
+
+use crate::{
+    host::clock::Calendar,
+    kernel::{history, tables::Tables},
+    view::{
+        listing::Listing,
+        output,
+        rows::{self, Row, RowKey},
+    },
+};
+
+/// All that the maps hold of a call.
+#[derive(Serialize)]
+pub(crate) struct Story {
+    call_id: String,
+    /// Set if nothing is redirected, whatever `why` says.
+    shadow: bool,
+    /// Messages of the PBX, and the answers to them.
+    packets: Vec<Packet>,
+    /// Bindings that the call has now.
+    bindings: Vec<Row>,
+}
+
+/// One message of the call.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct Packet {
+    at: Timestamp,
+    from: Side,
+    /// Id of its binding, as `bindings list` shows it; none without the terminal's tag.
+    binding: Option<String>,
+    method: &'static str,
+    /// Status of a response.
+    status: Option<u16>,
+    cseq: u32,
+    /// Original destination; that of the request for an answer.
+    meant: Option<SocketAddr>,
+    learned: Option<SocketAddr>,
+    verdict: &'static str,
+    why: &'static str,
+    events: Vec<Event>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Side {
+    Pbx,
+    Terminal,
+}
+
+/// A change of bindings that a message caused.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct Event {
+    name: &'static str,
+    what: &'static str,
+}
+
+fn nothing_known(call_id: &str, records: u32) -> String {
+    format!(
+        "nothing is known of a call `{call_id}`. Perhaps
+  - the Call-ID is not quite this one: it is the whole value of the header, with whatever follows `@`;
+  - the PBX has sent nothing in it: what a terminal sends shows only when the PBX answers it;
+  - it was too long ago: the newest {records} messages are kept, of all calls;
+  - its messages are in doubt or none of sipnat's: `sipnat stats` counts those"
+    )
+}
+
+impl Story {
+    /// Reads the story of the call `call_id`.
+    ///
+    /// # Errors
+    /// If nothing is known of it, or a map cannot be read.
+    pub(crate) fn read(tables: &Tables, call_id: &str) -> Result<Self> {
+        let config = tables.config()?;
+        let call = hash(call_id, &config.secret)?;
+        let calendar = Calendar::new();
+        let mut bindings = Listing::read(tables)?.bindings;
+        bindings.retain(|row| matches!(row.key, RowKey::Dialog(key) if key.call == call));
+        let packets: Vec<Packet> = history::read(&tables.history)?
+            .iter()
+            .filter(|record| record.call == call)
+            .map(|record| Packet::new(record, calendar))
+            .collect();
+        if packets.is_empty() && bindings.is_empty() {
+            bail!(nothing_known(call_id, tables.history.len()));
+        }
+        Ok(Self {
+            call_id: call_id.into(),
+            shadow: config.shadow != 0,
+            packets,
+            bindings,
+        })
+    }
+
+    /// Renders it as a table.
+    pub(crate) fn render(&self, zone: &TimeZone) -> String {
+        let mut parts = Vec::new();
+        if self.shadow {
+            parts.push(output::SHADOW.to_owned());
+        }
+        if let Some(first) = self.packets.first() {
+            let day = first.at.to_zoned(zone.clone()).strftime("%F");
+            parts.push(format!("Call-ID {}, {day}", self.call_id));
+            let headings = [
+                "TIME", "FROM", "MESSAGE", "CSEQ", "BINDING", "MEANT", "LEARNED", "WHY",
+            ];
+            let rows = self.packets.iter().flat_map(|packet| packet.rows(zone));
+            parts.push(output::table(headings, &[3], rows));
+        } else {
+            parts.push(format!(
+                "Call-ID {}: its messages were too long ago",
+                self.call_id
+            ));
+        }
+        parts.push(String::new());
+        parts.push(if self.bindings.is_empty() {
+            "no binding is left of it".into()
+        } else {
+            rows::table(&self.bindings)
+        });
+        parts.join("\n")
+    }
+}
+
+/// Hashes a header's text like the kernel programs.
+fn hash(text: &str, secret: &[u64; 2]) -> Result<u64> {
+    let Ok(len) = u16::try_from(text.len()) else {
+        bail!("a Call-ID of {} bytes fits into no packet", text.len());
+    };
+    let span = Span { start: 0, len };
+    Ok(hash::span::<_, HostLoop>(
+        text.as_bytes(),
+        span,
+        secret,
+        &mut hash::Cursor::default(),
+    ))
+}
+
+impl Packet {
+    fn new(record: &Record, calendar: Calendar) -> Self {
+        let verdict = Counter::ALL.get(usize::from(record.verdict)).copied();
+        let key = DialogKey {
+            call: record.call,
+            tag: record.tag,
+        };
+        Self {
+            at: calendar.at(record.at),
+            from: match verdict.map(Counter::kind) {
+                Some(CounterKind::Ingress) => Side::Terminal,
+                _ => Side::Pbx,
+            },
+            binding: (record.tag != 0).then(|| RowKey::Dialog(key).id()),
+            method: Method::from_u8(record.method).name(),
+            status: (record.status != 0).then_some(record.status),
+            cseq: record.cseq,
+            meant: rows::known(record.meant()),
+            learned: rows::known(record.learned()),
+            verdict: verdict.map_or("unknown", Counter::name),
+            why: verdict.map_or("unknown", Counter::help),
+            events: Counter::ALL
+                .iter()
+                .filter(|event| event.event_bit() & record.events != 0)
+                .map(|event| Event {
+                    name: event.name(),
+                    what: event.help(),
+                })
+                .collect(),
+        }
+    }
+
+    /// Renders a line, and one more for each event.
+    fn rows(&self, zone: &TimeZone) -> Vec<[String; 8]> {
+        let address = |address: Option<SocketAddr>| {
+            address.map_or_else(|| "-".into(), |address| address.to_string())
+        };
+        let mut rows = vec![[
+            self.at
+                .to_zoned(zone.clone())
+                .strftime("%H:%M:%S%.3f")
+                .to_string(),
+            match self.from {
+                Side::Pbx => "PBX",
+                Side::Terminal => "terminal",
+            }
+            .into(),
+            match self.status {
+                Some(status) => format!("{status} ({})", self.method),
+                None => self.method.into(),
+            },
+            self.cseq.to_string(),
+            self.binding.as_ref().map_or("-", |id| &id[..8]).into(),
+            address(self.meant),
+            address(self.learned),
+            self.why.into(),
+        ]];
+        rows.extend(self.events.iter().map(|event| {
+            let mut row: [String; 8] = Default::default();
+            row[7] = format!("  {}", event.what);
+            row
+        }));
+        rows
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::hash::Hasher as _;
+
+    use nat_common::abi::SECOND;
+    use nat_common::endpoint::Endpoint;
+
+    use super::*;
+    use crate::view::rows::tests::{NOW, binding};
+
+    const DIALOG: DialogKey = DialogKey {
+        call: 0xabcd << 48,
+        tag: 1,
+    };
+
+    fn record(status: u16, method: Method, verdict: Counter, events: &[Counter]) -> Record {
+        let mut record = Record {
+            at: NOW,
+            call: DIALOG.call,
+            tag: DIALOG.tag,
+            cseq: 7,
+            events: events.iter().map(|event| event.event_bit()).sum(),
+            status,
+            method: method as u8,
+            verdict: verdict as u8,
+            ..Record::default()
+        };
+        record.set_meant(&Endpoint::v4([60, 17, 196, 2], 5060));
+        record.set_learned(&Endpoint::v4([60, 17, 196, 2], 49163));
+        record
+    }
+
+    fn story(records: &[Record], bindings: Vec<Row>) -> Story {
+        let calendar = Calendar::starting(Timestamp::from_second(1_700_000_000 - 1000).unwrap());
+        Story {
+            call_id: "1@a".into(),
+            shadow: false,
+            packets: records
+                .iter()
+                .map(|record| Packet::new(record, calendar))
+                .collect(),
+            bindings,
+        }
+    }
+
+    #[test]
+    fn a_call_reads_as_a_table() {
+        let records = [
+            record(
+                200,
+                Method::Invite,
+                Counter::OutRedirectedResponse,
+                &[Counter::DialogActivated],
+            ),
+            Record {
+                at: NOW + SECOND,
+                ..record(0, Method::Bye, Counter::OutRedirectedDialog, &[])
+            },
+            record(
+                481,
+                Method::Bye,
+                Counter::InResponse,
+                &[Counter::DialogEnded, Counter::PeerProven],
+            ),
+        ];
+        let row = Row::new(
+            RowKey::Dialog(DIALOG),
+            rows::BindingKind::Dialog,
+            &binding("1000@a"),
+            NOW,
+        );
+        let text = story(&records, vec![row]).render(&TimeZone::UTC);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(
+            lines[..7],
+            [
+                "Call-ID 1@a, 2023-11-14",
+                "TIME          FROM      MESSAGE       CSEQ  BINDING   MEANT             LEARNED            WHY",
+                "22:13:20.000  PBX       200 (INVITE)     7  abcd0001  60.17.196.2:5060  60.17.196.2:49163  response, redirected to the source of its request",
+                "                                                                                             dialog end: became active",
+                "22:13:21.000  PBX       BYE              7  abcd0001  60.17.196.2:5060  60.17.196.2:49163  in-dialog request, redirected by dialog end",
+                "22:13:20.000  terminal  481 (BYE)        7  abcd0001  60.17.196.2:5060  60.17.196.2:49163  response to a request of the PBX",
+                "                                                                                             dialog end: ended by BYE",
+            ]
+        );
+        assert!(text.contains("\nabcd0001  1000@a"), "{text}");
+    }
+
+    #[test]
+    fn what_is_left_and_what_has_gone_is_said() {
+        let one = record(200, Method::Invite, Counter::OutUnknownResponse, &[]);
+        let gone = story(&[Record { tag: 0, ..one }], vec![]);
+        assert_eq!(gone.packets[0].binding, None);
+        assert!(
+            gone.render(&TimeZone::UTC)
+                .ends_with("\n\nno binding is left of it")
+        );
+        let row = Row::new(
+            RowKey::Dialog(DIALOG),
+            rows::BindingKind::Dialog,
+            &binding("1000@a"),
+            NOW,
+        );
+        let old = Story {
+            shadow: true,
+            ..story(&[], vec![row])
+        }
+        .render(&TimeZone::UTC);
+        assert!(
+            old.contains("too long ago") && old.starts_with("shadow: "),
+            "{old}"
+        );
+    }
+
+    #[test]
+    fn a_call_id_is_hashed_as_in_the_kernel() {
+        let secret = [3, 4];
+        let mut other = siphasher::sip::SipHasher13::new_with_keys(3, 4);
+        other.write(b"1-2345@192.168.1.10");
+        assert_eq!(
+            hash("1-2345@192.168.1.10", &secret).unwrap(),
+            other.finish()
+        );
+        assert!(hash(&"x".repeat(70_000), &secret).is_err());
+    }
+}
