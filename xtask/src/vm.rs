@@ -40,7 +40,7 @@ const TESTS: [&str; 2] = ["test_run", "lab"];
 /// What is run in there, and by what name.
 const STEPS: &str = "\
 test-run /usr/bin/test_run --show-output
-agent /usr/bin/lab agent::ready agent::one_agent agent::a_driver agent::the_clsact agent::what_was_kept agent::a_new agent::detach
+agent /usr/bin/lab agent::attach::ready agent::attach::one_agent agent::attach::a_driver agent::attach::the_clsact agent::leftovers::what_was_kept agent::leftovers::a_new agent::leftovers::detach
 slide /usr/bin/lab slide::
 pktgen /usr/bin/sipnat-bench pktgen --emulated
 ";

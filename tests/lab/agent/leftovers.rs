@@ -1,0 +1,133 @@
+//! Pins, programs and state files of an agent that has ended: kept, replaced, detached or refused.
+
+use std::{fs, process::Command};
+
+use anyhow::{Context as _, Result};
+use nat_userspace::kernel::tables::Tables;
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use super::{Host, ON_ETH0, STOP, stderr, stop, tc};
+
+#[test]
+fn what_an_agent_of_a_dead_namespace_left_is_not_ours() -> Result<()> {
+    let host = Host::new()?;
+    let args = ["--iface", "eth0", "--clsact"];
+    let kept = host.run(&["--iface", "eth0", "--clsact", "--keep"])?;
+    stop(kept, Signal::SIGTERM)?;
+    // As if this namespace had the inode of one that is gone: then the qdisc is somebody else's.
+    let mut state: Value = serde_json::from_slice(&fs::read(host.state_file()?)?)?;
+    let cookie = state["netns_cookie"].as_u64().context("no cookie")?;
+    state["netns_cookie"] = (cookie + 1).into();
+    fs::write(host.state_file()?, state.to_string())?;
+    let tc = |args: &str| host.netns.run(Command::new("tc").args(args.split(' ')), "");
+    tc("filter del dev eth0 egress")?;
+
+    let words = ["no agent is running", "remove it with `sipnat detach`"];
+    host.refused(&["bindings"], 1, &words)?;
+    stop(host.run(&args)?, Signal::SIGTERM)?;
+    assert!(host.qdiscs()?.contains("clsact"), "the qdisc was removed");
+    assert!(!host.pins()?.exists() && !host.state_file()?.exists());
+    Ok(())
+}
+
+#[test]
+fn what_was_kept_works_on_and_is_detached() -> Result<()> {
+    let host = Host::new()?;
+    for tc in ["tcx", "clsact"] {
+        let mut args = vec!["--iface", "eth0", "--keep"];
+        if tc == "clsact" {
+            args.push("--clsact");
+        }
+        let agent = host.run(&args)?;
+        let programs = host.programs()?;
+        stop(agent, Signal::SIGTERM)?;
+        host.refused(&["status"], 3, &["--keep left", "no agent is running"])?;
+        assert!(host.ask(&["policy", "list"])?.contains("default"));
+        assert!(host.ask(&["detach"])?.contains("detached from eth0"));
+        host.is_clean(&programs)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_new_agent_replaces_what_another_left() -> Result<()> {
+    let host = Host::new()?;
+    stop(
+        host.run(&["--iface", "eth0", "--keep", "--clsact"])?,
+        Signal::SIGTERM,
+    )?;
+    let mut agent = host.run(&ON_ETH0)?;
+    assert_eq!(
+        host.qdiscs()?.contains("clsact"),
+        tc()? == "clsact",
+        "the kept one's qdisc"
+    );
+    agent.signal(Signal::SIGKILL)?;
+    agent.wait(STOP)?;
+    // Its death changes nothing for the kernel.
+    assert!(host.ask(&["bindings"])?.contains("0 bindings"));
+    let agent = host.run(&ON_ETH0)?;
+    let programs = host.programs()?;
+    stop(agent, Signal::SIGTERM)?;
+    host.is_clean(&programs)
+}
+
+#[test]
+fn detach_ends_a_running_agent() -> Result<()> {
+    let host = Host::new()?;
+    for args in [&ON_ETH0[..], &["--iface", "eth0", "--clsact"]] {
+        let mut agent = host.run(args)?;
+        let programs = host.programs()?;
+        let output = host.sipnat(&["detach"])?;
+        assert_eq!(
+            String::from_utf8_lossy(&output.stdout),
+            "sipnat: detached from eth0\n"
+        );
+        assert_eq!(stderr(&output), "");
+        assert!(agent.wait(STOP)?.success());
+        host.is_clean(&programs)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn pins_of_another_layout_are_refused() -> Result<()> {
+    let host = Host::new()?;
+    let agent = host.run(&["--iface", "eth0", "--keep"])?;
+    let programs = host.programs()?;
+    stop(agent, Signal::SIGTERM)?;
+    let pins = host.pins()?;
+    fs::rename(pins.join("POLICY"), pins.join("was-policy"))?;
+    fs::rename(pins.join("CONFIG"), pins.join("POLICY"))?;
+    fs::remove_file(pins.join("COUNTERS"))?;
+    let directory = pins.to_string_lossy().into_owned();
+    let words = [
+        &directory,
+        "CONFIG: missing",
+        "POLICY: type is Array, must be LpmTrie",
+        "POLICY: key size is 4, must be 20",
+        "POLICY: value size is 96, must be 4",
+        "COUNTERS: missing",
+        "`sipnat detach`",
+    ];
+    host.refused(&["run", "--iface", "eth0"], 1, &words)?;
+    host.refused(&["bindings", "list"], 1, &words)?;
+    host.ask(&["detach"])?;
+    host.is_clean(&programs)
+}
+
+#[test]
+fn pins_of_another_abi_are_refused() -> Result<()> {
+    let host = Host::new()?;
+    stop(host.run(&["--iface", "eth0", "--keep"])?, Signal::SIGTERM)?;
+    let mut tables = Tables::open(&host.pins()?)?;
+    let mut config = tables.config()?;
+    config.abi += 1;
+    tables.config.set(0, config, 0)?;
+    let words = ["CONFIG: layout number is ", "must be ", "`sipnat detach`"];
+    host.refused(&["run", "--iface", "eth0"], 1, &words)?;
+    host.refused(&["stats"], 1, &words)?;
+    host.ask(&["detach"])?;
+    Ok(())
+}
