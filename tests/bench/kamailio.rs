@@ -12,7 +12,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use nat_tests::{kamailio::Kamailio, lab, sip::Message};
+use nat_test_support::{kamailio::Kamailio, lab, sip::Message};
 
 use crate::{
     feed::{Feed, Order},

@@ -13,7 +13,7 @@ use aya::programs::{
     Xdp,
     xdp::{XdpLinkId, XdpMode},
 };
-use nat_tests::netns::{Netns, NetnsFamily};
+use nat_test_support::netns::{Netns, NetnsFamily};
 use nix::net::if_::if_nametoindex;
 
 use crate::{

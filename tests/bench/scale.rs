@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use aya::maps::{HashMap, IterableMap as _, Map, MapData};
 use nat_common::abi::{Binding, DialogKey, SECOND};
-use nat_tests::netns::{Netns, NetnsFamily};
+use nat_test_support::netns::{Netns, NetnsFamily};
 use nat_userspace::{
     agent::record::{self, AgentRecord},
     agent::sweep::Sweeper,
@@ -298,7 +298,7 @@ fn list(netns: &Netns, path: &mut DataPath) -> Result<List> {
 fn run_list() -> Result<List> {
     let before = children()?;
     let start = Instant::now();
-    let mut command = Command::new(nat_tests::sipnat::binary()?)
+    let mut command = Command::new(nat_test_support::sipnat::binary()?)
         .args(["bindings", "list", "--json"])
         .stdout(Stdio::piped())
         .spawn()?;

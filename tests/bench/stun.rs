@@ -5,7 +5,7 @@ use std::{fs, net::Ipv4Addr, process::Command, time::Duration};
 use anyhow::{Context as _, Result, ensure};
 use nat_bench_ebpf::{EDITS, Edit, Template, UDP, edit, seen};
 use nat_common::abi::{self, Counter};
-use nat_tests::process::Process;
+use nat_test_support::process::Process;
 use nat_userspace::{
     host::prefix::Prefix,
     kernel::load::{DataPath, HostAddresses, Loader},

@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Result, bail};
 use clap::{Parser, ValueEnum};
-use nat_tests::{
+use nat_test_support::{
     Answers, Lab, Plan, Sipnat, StrictPbx,
     capture::{Direction, Tap},
     lab::Dropped,

@@ -3,7 +3,7 @@
 use std::{net::SocketAddrV4, time::Instant};
 
 use anyhow::{Context as _, Result, bail};
-use nat_tests::{
+use nat_test_support::{
     Answers, Lab, PBX, Plan, Sipnat, StrictPbx,
     capture::{Direction, Tap},
     ladder::{Ladder, Style},

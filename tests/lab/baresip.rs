@@ -1,7 +1,7 @@
 //! A phone that people use.
 
 use anyhow::Result;
-use nat_tests::{Answers, Plan, StrictPbx, baresip::Baresip};
+use nat_test_support::{Answers, Plan, StrictPbx, baresip::Baresip};
 
 use crate::scene::{Death, SOON, Scene, scenario};
 

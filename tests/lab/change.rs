@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
-use nat_tests::{Call, PBX, Plan, ScriptedPbx, Terminal, sip::Message, ua::Ua};
+use nat_test_support::{Call, PBX, Plan, ScriptedPbx, Terminal, sip::Message, ua::Ua};
 
 use crate::scene::{Death, SOON, Scene, With, play, scenario};
 

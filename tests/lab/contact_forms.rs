@@ -1,7 +1,7 @@
 //! Contacts as phones write them.
 
 use anyhow::{Context as _, Result, ensure};
-use nat_tests::{Call, PBX, Plan, ScriptedPbx, Terminal, ua::address};
+use nat_test_support::{Call, PBX, Plan, ScriptedPbx, Terminal, sip::address};
 
 use crate::scene::{Death, Scene, With, play, scenario};
 

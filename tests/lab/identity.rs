@@ -1,8 +1,9 @@
 //! Who is who: phones whose Contacts say the same.
 
 use anyhow::{Result, ensure};
-use nat_tests::{
-    Alg, Call, PBX, Plan, ScriptedPbx, Terminal, sip::of_same_transaction, ua::address,
+use nat_test_support::{
+    Alg, Call, PBX, Plan, ScriptedPbx, Terminal,
+    sip::{address, of_same_transaction},
 };
 
 use crate::scene::{Death, Scene, With, play, scenario};

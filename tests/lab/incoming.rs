@@ -1,7 +1,7 @@
 //! Requests of the PBX to a registered phone, outside of any dialog.
 
 use anyhow::{Result, ensure};
-use nat_tests::{
+use nat_test_support::{
     Answers, Plan, StrictPbx,
     sipp::{Scenario, Sipp},
 };

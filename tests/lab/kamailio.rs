@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use nat_tests::{
+use nat_test_support::{
     Alg, Plan,
     alg::Rewrite,
     kamailio::{Kamailio, RecordRoute},

@@ -6,7 +6,7 @@
 use std::net::SocketAddrV4;
 
 use anyhow::{Context as _, Result, ensure};
-use nat_tests::{Answers, Call, Plan, ScriptedPbx, Terminal, ua::address};
+use nat_test_support::{Answers, Call, Plan, ScriptedPbx, Terminal, sip::address};
 
 use crate::scene::{Death, Scene, With, play, scenario};
 

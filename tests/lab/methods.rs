@@ -1,7 +1,7 @@
 //! Every method that a PBX and a phone exchange, in and outside of dialogs, and forked ones.
 
 use anyhow::{Context as _, Result, ensure};
-use nat_tests::{
+use nat_test_support::{
     Answers, Call, PBX, Plan, ScriptedPbx, Terminal,
     sip::{Message, of_same_transaction},
 };

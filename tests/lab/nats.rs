@@ -1,7 +1,7 @@
 //! What NATs and their ALGs do beside the slide.
 
 use anyhow::Result;
-use nat_tests::{
+use nat_test_support::{
     Alg, Answers, Plan, StrictPbx,
     sipp::{Account, Scenario, Sipp},
 };

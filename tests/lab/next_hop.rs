@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use etherparse::{Ipv4Header, UdpHeader};
-use nat_tests::{
+use nat_test_support::{
     Alg, Answers, Plan, StrictPbx,
     capture::{Direction, Packet, Tap},
     sipp::{Scenario, Sipp},

@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use nat_tests::{
+use nat_test_support::{
     Alg, Answers, Lab, Plan, Sipnat, StrictPbx,
     pbx::Dialog,
     sipnat,

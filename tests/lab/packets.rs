@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use nat_tests::{
+use nat_test_support::{
     Call, Lab, PBX, Plan, ScriptedPbx, Sipnat, Terminal,
     lab::NEIGHBOUR,
     netns::{Netns, NetnsFamily, receive},
@@ -235,7 +235,7 @@ fn large_frames() -> Result<()> {
 
 /// A scripted PBX, and a phone on its subnet that listens where it sends from, and advertises port 5060.
 fn neighbours(lab: &Lab) -> Result<(ScriptedPbx, Terminal)> {
-    let pbx = ScriptedPbx::start(&lab.pbx, nat_tests::Answers::ToSource, SOON)?;
+    let pbx = ScriptedPbx::start(&lab.pbx, nat_test_support::Answers::ToSource, SOON)?;
     let local = SocketAddrV4::new(NEIGHBOUR, 49163);
     let phone = Terminal::start(&lab.neighbour, local, "1000", SOON)?;
     Ok((

@@ -1,7 +1,7 @@
 //! What the operator wants, and what is aimed at others: packets that are left alone, on purpose.
 
 use anyhow::{Context as _, Result, ensure};
-use nat_tests::{Call, PBX, Plan, ScriptedPbx, Terminal};
+use nat_test_support::{Call, PBX, Plan, ScriptedPbx, Terminal};
 
 use crate::scene::{Scene, With, play};
 

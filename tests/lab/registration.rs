@@ -1,7 +1,7 @@
 //! What a REGISTER is worth: what the PBX says that it is worth.
 
 use anyhow::{Result, ensure};
-use nat_tests::{PBX, Plan, ScriptedPbx, Terminal, sip::Message};
+use nat_test_support::{PBX, Plan, ScriptedPbx, Terminal, sip::Message};
 
 use crate::scene::{Scene, With, play};
 

@@ -3,7 +3,7 @@
 use std::{net::SocketAddrV4, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
-use nat_tests::{
+use nat_test_support::{
     Answers, Lab, Plan, ScriptedPbx, Sipnat, Terminal,
     capture::{Capture, Direction, Packet, Tap},
     ladder::{Ladder, Style},

@@ -1,7 +1,7 @@
 //! The slide: an ALG that forgets the port, a re-INVITE that dies.
 
 use anyhow::{Context as _, Result, ensure};
-use nat_tests::{
+use nat_test_support::{
     Answers, Plan, StrictPbx,
     sipp::{Scenario, Sipp},
 };

@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use nat_tests::{
+use nat_test_support::{
     Answers, PBX, Plan, ScriptedPbx, StrictPbx,
     baresip::Baresip,
     capture::{Direction, Tap},
@@ -142,7 +142,7 @@ const AIOICE: Client = Client {
     command: &[
         "/usr/bin/python3",
         "-c",
-        include_str!("../scenarios/aioice_client.py"),
+        include_str!("../support/scenarios/aioice_client.py"),
         "203.0.113.10",
         "PORT",
         "0.0.0.0",
@@ -153,7 +153,7 @@ const AIOICE_V6: Client = Client {
     command: &[
         "/usr/bin/python3",
         "-c",
-        include_str!("../scenarios/aioice_client.py"),
+        include_str!("../support/scenarios/aioice_client.py"),
         "2001:db8:113::10",
         "PORT",
         "::",

@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use nat_tests::{Lab, Plan, ScriptedPbx, Sipnat, Terminal, netns::Netns, sipnat};
+use nat_test_support::{Lab, Plan, ScriptedPbx, Sipnat, Terminal, netns::Netns, sipnat};
 use serde_json::{Value, json};
 
 use crate::scene::SOON;
@@ -160,7 +160,7 @@ fn keepalives_are_signs_of_life_and_show_who_has_moved() -> Result<()> {
     let lab = Lab::new(PLAN)?;
     let agent = Sipnat::start(&lab.pbx, &["--stun"])?;
     let [phone, other] = [0, 1].map(|number| &lab.sites[0].phones[number]);
-    let pbx = ScriptedPbx::start(&lab.pbx, nat_tests::Answers::ToSource, SOON)?;
+    let pbx = ScriptedPbx::start(&lab.pbx, nat_test_support::Answers::ToSource, SOON)?;
     Terminal::start(&phone.netns, phone.private, "1000", SOON)?.registers(&pbx)?;
     let contact = || -> Result<Value> {
         let bindings = agent.json(&["bindings", "list"])?;

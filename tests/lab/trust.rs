@@ -3,11 +3,12 @@
 //! Each refusal has its counterpart, in which the PBX accepts and the packet does change its course.
 
 use anyhow::{Context as _, Result, ensure};
-use nat_tests::{
+use nat_test_support::{
     Call, PBX, Plan, ScriptedPbx, Terminal,
     lab::PUBLIC_PHONE,
     sip::{self, Message},
-    ua::{Heard, Ua, unique},
+    ua::{Heard, Ua},
+    unique::unique,
 };
 
 use crate::scene::{SOON, Scene, With, play};

@@ -4,7 +4,7 @@
 use std::{net::SocketAddrV4, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
-use nat_tests::{
+use nat_test_support::{
     Answers, Call, PBX, Plan, ScriptedPbx, Terminal,
     lab::PUBLIC_PHONE,
     sip::Message,

@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use nat_tests::{
+use nat_test_support::{
     Answers, PBX, Plan, StrictPbx,
     capture::{Direction, Packet, Tap},
     lab::{NEIGHBOUR, PUBLIC_PHONE},

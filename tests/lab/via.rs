@@ -1,7 +1,7 @@
 //! A PBX that sends its responses where the Via says, and so to the wrong port.
 
 use anyhow::Result;
-use nat_tests::{
+use nat_test_support::{
     Alg, Answers, Plan, StrictPbx,
     sipp::{Scenario, Sipp},
 };

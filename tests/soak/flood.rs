@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use etherparse::PacketBuilder;
-use nat_tests::{PBX, netns::Netns};
+use nat_test_support::{PBX, netns::Netns};
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockType, SockaddrIn, sendto, setsockopt, socket, sockopt,
 };

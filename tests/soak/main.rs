@@ -24,7 +24,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
-use nat_tests::{PBX, Sipnat};
+use nat_test_support::{PBX, Sipnat};
 use serde_json::Value;
 
 use crate::{

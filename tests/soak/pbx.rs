@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::Result;
-use nat_tests::{
+use nat_test_support::{
     PBX,
     netns::Netns,
     sip::{self, Message},

@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::Result;
-use nat_tests::{PBX, sip::Message};
+use nat_test_support::{PBX, sip::Message};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
 use crate::{

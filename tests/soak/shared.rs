@@ -12,7 +12,7 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
-use nat_tests::PBX;
+use nat_test_support::PBX;
 
 /// What all do now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd)]

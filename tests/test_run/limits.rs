@@ -4,7 +4,7 @@ use std::mem::offset_of;
 
 use aya::maps::IterableMap as _;
 use nat_common::abi::Set;
-use nat_tests::loops::{HAS_MAY_GOTO, TAKES_MAY_GOTO};
+use nat_test_support::loops::{HAS_MAY_GOTO, TAKES_MAY_GOTO};
 use nat_userspace::checks::preflight::Kernel;
 use nat_userspace::kernel::loops::Loops;
 

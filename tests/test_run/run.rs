@@ -15,7 +15,7 @@ use aya::{
 use nat_common::abi::{Binding, Policy, PolicyRule, Record, Set, origin};
 use nat_common::abi::{Counter, CounterKind};
 use nat_common::endpoint::Endpoint;
-use nat_tests::loops::TAKES_MAY_GOTO;
+use nat_test_support::loops::TAKES_MAY_GOTO;
 use nat_userspace::checks::preflight::Kernel;
 use nat_userspace::host::prefix::Prefix;
 use nat_userspace::kernel::batch;

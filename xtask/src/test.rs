@@ -62,10 +62,11 @@ impl Layer {
                 &[
                     "--no-fail-fast",
                     "--package=nat-common",
+                    "--package=nat-test-support",
                     "--package=nat-userspace",
                     "--package=xtask",
                 ],
-                &["--no-fail-fast", "--package=nat-tests", "--lib", "--bins"],
+                &["--no-fail-fast", "--package=nat-tests", "--bins"],
                 // Its binary is for the kernel.
                 &["--no-fail-fast", "--package=nat-bench-ebpf", "--lib"],
             ],

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use anyhow::Result;
-use nat_tests::sipnat;
+use nat_test_support::sipnat;
 use nix::sys::signal::Signal;
 
 use super::{Host, ON_ETH0, STOP, loops, stop, tc};

@@ -18,7 +18,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use aya::programs::loaded_programs;
-use nat_tests::{
+use nat_test_support::{
     loops::{HAS_MAY_GOTO, TAKES_MAY_GOTO},
     netns::{Netns, NetnsFamily},
     process::Process,

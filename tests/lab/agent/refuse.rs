@@ -3,7 +3,7 @@
 use std::{fs, path::PathBuf, process::Command};
 
 use anyhow::Result;
-use nat_tests::sipnat;
+use nat_test_support::sipnat;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 

@@ -42,6 +42,15 @@ pub struct HostPort {
     pub port: Option<u16>,
 }
 
+/// Destination of the responses of a PBX.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answers {
+    /// Where the Via says, as RFC 3261 18.2.2 has it.
+    ByVia,
+    /// To the source address and port of the request.
+    ToSource,
+}
+
 impl Message {
     /// A message without header fields and body.
     pub fn new(start: impl Into<String>) -> Self {
@@ -257,6 +266,12 @@ pub fn uri_host_port(uri: &str) -> Option<HostPort> {
         .or_else(|| uri.strip_prefix("sips:"))?;
     let rest = rest.rsplit_once('@').map_or(rest, |(_, rest)| rest);
     HostPort::parse(rest.split([';', '?', '>']).next()?)
+}
+
+/// Returns the address to which a URI points.
+pub fn address(uri: &str) -> Result<SocketAddrV4> {
+    let target = uri_host_port(uri).with_context(|| format!("cannot route to {uri}"))?;
+    Ok(target.address())
 }
 
 /// The URI of a name-addr or addr-spec.

@@ -7,7 +7,8 @@ use anyhow::{Context as _, Result, ensure};
 use crate::{
     lab::PBX,
     sip::Message,
-    ua::{ScriptedPbx, Terminal, unique},
+    ua::{ScriptedPbx, Terminal},
+    unique::unique,
 };
 
 /// A dialog, with what both ends know of it.

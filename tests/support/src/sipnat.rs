@@ -84,7 +84,7 @@ pub fn binary() -> Result<PathBuf> {
     let path = env::var_os("SIPNAT_BIN").unwrap_or_else(|| {
         OsString::from(concat!(
             env!("CARGO_MANIFEST_DIR"),
-            "/../target/release/sipnat"
+            "/../../target/release/sipnat"
         ))
     });
     let path = PathBuf::from(path);

@@ -21,8 +21,7 @@ use anyhow::{Context as _, Result, anyhow};
 use crate::{
     lab::PBX,
     netns::Netns,
-    sip::{self, Message},
-    ua::address,
+    sip::{self, Answers, Message, address},
 };
 
 /// RFC 3261 timer T1.
@@ -37,15 +36,6 @@ const GRANTED: &str = "60";
 const SDP: &str = "v=0\r\no=pbx 1 1 IN IP4 203.0.113.10\r\ns=-\r\nc=IN IP4 203.0.113.10\r\nt=0 0\r\n\
                    m=audio 4000 RTP/AVP 0\r\na=inactive\r\n";
 const TICK: Duration = Duration::from_millis(5);
-
-/// Where the PBX sends its responses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Answers {
-    /// Where the Via says, as RFC 3261 18.2.2 has it.
-    ByVia,
-    /// To the source address and port of the request.
-    ToSource,
-}
 
 /// A running PBX; it ends when dropped.
 #[derive(Debug)]

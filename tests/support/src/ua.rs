@@ -4,7 +4,6 @@
 use std::{
     cell::Cell,
     net::{SocketAddr, SocketAddrV4, UdpSocket},
-    sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
 
@@ -13,8 +12,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 use crate::{
     lab::PBX,
     netns::{Netns, receive},
-    pbx::Answers,
-    sip::{self, Message},
+    sip::{Answers, Message, address},
+    unique::unique,
 };
 
 /// A UDP socket that speaks SIP.
@@ -54,12 +53,6 @@ pub struct Terminal {
     pub contact: String,
     registration: String,
     cseq: Cell<u32>,
-}
-
-/// A number that no other message of this process has.
-pub fn unique() -> u32 {
-    static COUNTER: AtomicU32 = AtomicU32::new(1);
-    COUNTER.fetch_add(1, Ordering::Relaxed)
 }
 
 impl Ua {
@@ -273,10 +266,4 @@ impl Terminal {
         }
         response.with("Contact", &self.contact)
     }
-}
-
-/// Where a URI points.
-pub fn address(uri: &str) -> Result<SocketAddrV4> {
-    let target = sip::uri_host_port(uri).with_context(|| format!("cannot route to {uri}"))?;
-    Ok(target.address())
 }

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use crate::ua::unique;
+use crate::unique::unique;
 
 /// The port for STUN.
 pub const PORT: u16 = 3478;

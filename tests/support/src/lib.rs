@@ -22,11 +22,13 @@ pub mod sipp;
 pub mod stun;
 pub mod twinkle;
 pub mod ua;
+pub mod unique;
 pub mod xdp;
 
 pub use alg::Alg;
 pub use call::Call;
 pub use lab::{Lab, PBX, Plan};
-pub use pbx::{Answers, StrictPbx};
+pub use pbx::StrictPbx;
+pub use sip::Answers;
 pub use sipnat::Sipnat;
 pub use ua::{ScriptedPbx, Terminal};
