@@ -1,4 +1,4 @@
-//! A PBX and its terminals say anything in any order; whatever they say, the rules of ARCHITECTURE.md hold.
+//! A PBX and its terminals send any messages in any order. The rules of ARCHITECTURE.md always hold.
 #![no_main]
 
 use std::collections::{HashMap, HashSet};
@@ -6,16 +6,11 @@ use std::fmt::Write as _;
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
-use nat_common::abi::{Binding, DialogKey, flag, Policy, SECOND};
+use nat_common::abi::{Binding, Counter, DialogKey, Policy, SECOND, flag};
 use nat_common::endpoint::Endpoint;
-use nat_common::abi::Counter;
 use nat_common::engine::{self, Env as _, Text as _};
-use nat_common::sip::{Direction, Field, header, Message, Method};
-
-#[path = "../../nat-common/tests/world/mod.rs"]
-mod world;
-
-use world::World;
+use nat_common::sip::{Direction, Field, Message, Method, header};
+use nat_test_oracle::env::MemoryEnv;
 
 #[derive(Arbitrary, Debug)]
 enum Step {
@@ -23,19 +18,19 @@ enum Step {
     In(u8, Sip),
     /// The PBX sends a message.
     Out(u8, Sip),
-    /// The other side answers the message of the step before, or sends it on.
+    /// The other side answers or forwards the message of the step before.
     Answer { status: u8, tag: u8 },
     /// Time passes, in seconds.
     Wait(u8),
     /// The policy changes.
     Policy(u8),
-    /// Nothing is redirected from now on, or again something.
+    /// Shadow mode begins or ends.
     Shadow(bool),
-    /// The PBX sends its last message again, so many times.
+    /// The PBX sends its last message again, this number of times.
     Again(u8),
 }
 
-/// A message, of few words so that messages have to do with one another.
+/// Message of a small vocabulary, so that messages are related to each other.
 #[derive(Arbitrary, Clone, Debug)]
 struct Sip {
     status: u8,
@@ -128,17 +123,17 @@ impl Sip {
     }
 }
 
-/// What names a transaction.
+/// Key of a transaction.
 type Transaction = (u8, u8, u8, &'static str);
 
-/// What an onlooker knows who sees every packet and keeps no tables.
+/// Knowledge of an observer who sees every packet and keeps no tables.
 #[derive(Default)]
-struct Onlooker {
-    /// Places that packets came from, or went to.
+struct Observer {
+    /// Addresses that sent packets or received them.
     real: HashSet<([u64; 2], u32)>,
-    /// Where requests of each transaction came from.
+    /// Sources of the requests of each transaction.
     sources: HashMap<Transaction, HashSet<([u64; 2], u32)>>,
-    /// Where the PBX's requests of each transaction went.
+    /// Destinations of the PBX's requests of each transaction.
     sent: HashMap<Transaction, HashSet<([u64; 2], u32)>>,
     /// Transactions of the PBX within dialogs.
     in_dialog: HashSet<Transaction>,
@@ -148,29 +143,24 @@ fn place(e: &Endpoint) -> ([u64; 2], u32) {
     (e.addr, e.port)
 }
 
-/// All that decides where packets go, but for what is only shown.
-fn bindings(world: &World) -> (HashMap<DialogKey, Binding>, HashMap<(u64, u64), Binding>) {
+/// Returns the fields of all bindings that decide about destinations.
+fn bindings(env: &MemoryEnv) -> (HashMap<DialogKey, Binding>, HashMap<(u64, u64), Binding>) {
     let plain = |b: &Binding| Binding {
         redirected: 0,
         flags: b.flags & !flag::LEFT_ALONE,
         ..*b
     };
     (
-        world
-            .dialogs()
-            .iter()
-            .map(|(k, b)| (*k, plain(b)))
-            .collect(),
-        world
-            .contacts()
+        env.dialogs().iter().map(|(k, b)| (*k, plain(b))).collect(),
+        env.contacts()
             .iter()
             .map(|(k, b)| ((k.uri, k.aor), plain(b)))
             .collect(),
     )
 }
 
-/// Only the terminal's own dialog end is new or has changed, and it is where the transaction's request came from, or
-/// went to, or its answer came from.
+/// Only the terminal's own dialog end is new or has changed. Its address is a source or a destination of the
+/// transaction.
 fn check_moved(
     before: &HashMap<DialogKey, Binding>,
     after: &HashMap<DialogKey, Binding>,
@@ -179,32 +169,32 @@ fn check_moved(
 ) {
     for (key, binding) in after {
         if before.get(key) != Some(binding) {
-            assert_eq!(key, end, "somebody else's");
+            assert_eq!(key, end, "another dialog end has changed");
             let known = places.is_some_and(|places| places.contains(&place(&binding.learned)));
-            assert!(known, "not of this transaction");
+            assert!(known, "the address is not of this transaction");
         }
     }
 }
 
-fn hash(world: &World, m: &Message, part: Field) -> u64 {
-    world.digest(m, part.bit());
-    world.hash(part as usize)
+fn hash(env: &MemoryEnv, m: &Message, part: Field) -> u64 {
+    env.digest(m, part.bit());
+    env.hash(part as usize)
 }
 
-fn dialog_end(world: &World, m: &Message, tag: Field) -> DialogKey {
+fn dialog_end(env: &MemoryEnv, m: &Message, tag: Field) -> DialogKey {
     DialogKey {
-        call: hash(world, m, Field::CallId),
-        tag: hash(world, m, tag),
+        call: hash(env, m, Field::CallId),
+        tag: hash(env, m, tag),
     }
 }
 
-impl Onlooker {
-    fn arrives(&mut self, world: &World, peer: &Endpoint, sip: &Sip) {
+impl Observer {
+    fn arrives(&mut self, env: &MemoryEnv, peer: &Endpoint, sip: &Sip) {
         let text = sip.text();
-        let Ok(scan) = world.scan(text.as_bytes(), Direction::In) else {
+        let Ok(message) = env.scan(text.as_bytes(), Direction::In) else {
             return;
         };
-        let m = &scan.message;
+        let m = &message;
         let transaction = sip.transaction();
         self.real.insert(place(peer));
         if m.status == 0 {
@@ -213,67 +203,67 @@ impl Onlooker {
                 .or_default()
                 .insert(place(peer));
         }
-        let before = bindings(world);
-        if engine::ingress(world, m, peer) == Counter::InResponse {
-            // Whoever answers may have moved since it was asked.
+        let before = bindings(env);
+        if engine::ingress(env, m, peer) == Counter::InResponse {
+            // The terminal may have moved since the request was sent.
             self.sent
                 .entry(transaction)
                 .or_default()
                 .insert(place(peer));
         }
-        let after = bindings(world);
+        let after = bindings(env);
         assert_eq!(before.1, after.1, "only the PBX makes contacts");
         if before.0 != after.0 {
-            assert!(m.status > 100, "nobody but the PBX vouches for a request");
+            assert!(m.status > 100, "a request is no evidence without the PBX");
             let creates = m.method.creates_dialog() && m.status < 300;
             assert!(
                 creates || self.in_dialog.contains(&transaction),
-                "no dialog comes of it"
+                "the request creates no dialog"
             );
-            let end = dialog_end(world, m, Field::ToTag);
+            let end = dialog_end(env, m, Field::ToTag);
             let sent = self.sent.get(&transaction);
             check_moved(&before.0, &after.0, &end, sent);
         }
-        self.check_places(world);
+        self.check_learned(env);
     }
 
-    fn sends(&mut self, world: &World, to: &Endpoint, sip: &Sip) {
+    fn sends(&mut self, env: &MemoryEnv, to: &Endpoint, sip: &Sip) {
         let text = sip.text();
-        let Ok(scan) = world.scan(text.as_bytes(), Direction::Out) else {
+        let Ok(message) = env.scan(text.as_bytes(), Direction::Out) else {
             return;
         };
-        let m = &scan.message;
-        let before = bindings(world);
-        let mut aim = *to;
-        let verdict = engine::egress(world, m, &mut aim);
+        let m = &message;
+        let before = bindings(env);
+        let mut destination = *to;
+        let verdict = engine::egress(env, m, &mut destination);
         assert!(
-            aim == *to || !world.shadow.get(),
+            destination == *to || !env.shadow.get(),
             "redirected in the shadow"
         );
-        let after = bindings(world);
+        let after = bindings(env);
         if m.status / 100 != 2 || m.method != Method::Register {
             assert_eq!(before.1, after.1, "only 2xx to REGISTER changes contacts");
         }
         if m.status == 100 || m.status >= 300 {
-            assert_eq!(before.0, after.0, "what is refused counts for nothing");
+            assert_eq!(before.0, after.0, "a refusal is no evidence");
         }
         if m.status != 0 && before.0 != after.0 {
-            let end = dialog_end(world, m, Field::FromTag);
+            let end = dialog_end(env, m, Field::FromTag);
             let sources = self.sources.get(&sip.transaction());
             check_moved(&before.0, &after.0, &end, sources);
         }
-        if aim != *to {
-            self.check_aim(world, m, sip, &aim, verdict);
+        if destination != *to {
+            self.check_redirect(env, m, sip, &destination, verdict);
         }
-        self.real.insert(place(&aim));
+        self.real.insert(place(&destination));
         if m.status == 0 {
             self.sent
                 .entry(sip.transaction())
                 .or_default()
-                .insert(place(&aim));
+                .insert(place(&destination));
             if matches!(verdict, Counter::OutLeftAlone | Counter::OutUnanswered) {
-                // Who answers where the PBX means is still known by its learned address.
-                let learned = world.record().learned();
+                // A terminal that answers at the original destination is still known by its learned address.
+                let learned = env.record().learned();
                 self.sent
                     .entry(sip.transaction())
                     .or_default()
@@ -283,47 +273,54 @@ impl Onlooker {
                 self.in_dialog.insert(sip.transaction());
             }
         }
-        self.check_places(world);
+        self.check_learned(env);
     }
 
-    /// A packet was redirected: there is a reason.
-    fn check_aim(&self, world: &World, m: &Message, sip: &Sip, aim: &Endpoint, verdict: Counter) {
-        let now = world.now.get();
-        let live = |b: &Binding| b.expires > now && b.contested <= now && b.learned == *aim;
+    /// Checks that a redirect has a reason.
+    fn check_redirect(
+        &self,
+        env: &MemoryEnv,
+        m: &Message,
+        sip: &Sip,
+        destination: &Endpoint,
+        verdict: Counter,
+    ) {
+        let now = env.now.get();
+        let live = |b: &Binding| b.expires > now && b.contested <= now && b.learned == *destination;
         assert_eq!(
             m.headers & header::ROUTE & if m.status == 0 { 255 } else { 0 },
             0,
-            "aimed at another hop"
+            "the request is for another hop"
         );
         match verdict {
             Counter::OutRedirectedResponse => {
                 assert!(m.status != 0);
                 let sources = self.sources.get(&sip.transaction());
-                let asked = sources.is_some_and(|s| s.contains(&place(aim)));
-                // Its transaction may have been pushed out.
-                let key = dialog_end(world, m, Field::FromTag);
-                let known = world.dialogs().get(&key).is_some_and(|b| live(b));
-                assert!(asked || known, "never asked from there");
+                let asked = sources.is_some_and(|s| s.contains(&place(destination)));
+                // The transaction may have been evicted.
+                let key = dialog_end(env, m, Field::FromTag);
+                let known = env.dialogs().get(&key).is_some_and(|b| live(b));
+                assert!(asked || known, "no request came from there");
             }
             Counter::OutRedirectedInvite => {
                 assert!(matches!(m.method, Method::Ack | Method::Cancel));
                 let (call, branch, cseq, _) = sip.transaction();
                 let sent = self.sent.get(&(call, branch, cseq, "INVITE"));
                 assert!(
-                    sent.is_some_and(|s| s.contains(&place(aim))),
+                    sent.is_some_and(|s| s.contains(&place(destination))),
                     "the INVITE went elsewhere"
                 );
             }
             Counter::OutRedirectedDialog => {
-                let key = dialog_end(world, m, Field::ToTag);
+                let key = dialog_end(env, m, Field::ToTag);
                 assert!(
-                    world.dialogs().get(&key).is_some_and(|b| live(b)),
+                    env.dialogs().get(&key).is_some_and(|b| live(b)),
                     "no such dialog end"
                 );
             }
             Counter::OutRedirectedContact => {
-                let uri = hash(world, m, Field::RequestUri);
-                let mut contacts = world.contacts().iter();
+                let uri = hash(env, m, Field::RequestUri);
+                let mut contacts = env.contacts().iter();
                 assert!(
                     contacts.any(|(key, b)| key.uri == uri && live(b)),
                     "no such contact"
@@ -332,19 +329,19 @@ impl Onlooker {
             other => panic!("redirected, and counted as {other:?}"),
         }
         if verdict != Counter::OutRedirectedInvite {
-            assert_ne!(world.policy.get(), Policy::Off);
+            assert_ne!(env.policy.get(), Policy::Off);
         }
     }
 
-    /// A learned address is one that really sent, or was sent to.
-    fn check_places(&self, world: &World) {
-        let dialogs = world.dialogs().values();
-        // The mark of `Contact: *` is no place.
-        let contacts = world.contacts().iter().filter(|(key, _)| key.uri != 0);
+    /// Every learned address has sent a packet or received one.
+    fn check_learned(&self, env: &MemoryEnv) {
+        let dialogs = env.dialogs().values();
+        // The entry of `Contact: *` has no address.
+        let contacts = env.contacts().iter().filter(|(key, _)| key.uri != 0);
         for binding in dialogs.chain(contacts.map(|(_, binding)| binding)) {
             assert!(
                 self.real.contains(&place(&binding.learned)),
-                "nobody is there"
+                "no packet came from or went to the learned address"
             );
         }
     }
@@ -362,17 +359,17 @@ impl Sip {
 }
 
 fuzz_target!(|steps: Vec<Step>| {
-    let world = World::new();
-    let mut onlooker = Onlooker::default();
+    let env = MemoryEnv::new();
+    let mut observer = Observer::default();
     let mut last = None;
     for step in steps {
         match step {
             Step::In(peer, sip) => {
-                onlooker.arrives(&world, &endpoint(peer), &sip);
+                observer.arrives(&env, &endpoint(peer), &sip);
                 last = Some((true, peer, sip));
             }
             Step::Out(to, sip) => {
-                onlooker.sends(&world, &endpoint(to), &sip);
+                observer.sends(&env, &endpoint(to), &sip);
                 last = Some((false, to, sip));
             }
             Step::Answer { status, tag } => {
@@ -382,25 +379,25 @@ fuzz_target!(|steps: Vec<Step>| {
                 sip.status = status;
                 sip.to = sip.to & !3 | tag & 3;
                 if arrived {
-                    onlooker.sends(&world, &endpoint(place), &sip);
+                    observer.sends(&env, &endpoint(place), &sip);
                 } else {
-                    onlooker.arrives(&world, &endpoint(place), &sip);
+                    observer.arrives(&env, &endpoint(place), &sip);
                 }
                 last = Some((!arrived, place, sip));
             }
-            Step::Wait(seconds) => world.now.set(world.now.get() + u64::from(seconds) * SECOND),
-            Step::Shadow(on) => world.shadow.set(on),
+            Step::Wait(seconds) => env.now.set(env.now.get() + u64::from(seconds) * SECOND),
+            Step::Shadow(on) => env.shadow.set(on),
             Step::Again(times) => {
                 if let Some((false, to, sip)) = &last {
                     for _ in 0..times % 8 {
-                        onlooker.sends(&world, &endpoint(*to), sip);
+                        observer.sends(&env, &endpoint(*to), sip);
                     }
                 }
             }
-            Step::Policy(n) => world
+            Step::Policy(n) => env
                 .policy
                 .set(pick(&[Policy::Auto, Policy::Force, Policy::Off], n)),
         }
-        world.events.take();
+        env.events.take();
     }
 });

@@ -1,9 +1,9 @@
-//! What a datagram is, against the rules said once more, byte by byte.
+//! Kinds of datagrams, compared with the same rules written byte by byte.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use nat_common::datagram::{DatagramKind, classify};
 use nat_common::bytes::Source;
+use nat_common::datagram::{DatagramKind, classify};
 
 /// RFC 8489 5: the two most significant bits are zeros; the length counts what follows the header of 20 bytes, and
 /// its last two bits are zeros. RFC 5764 5.1.2: and the first byte is at most 3.
@@ -15,8 +15,8 @@ fn is_stun(datagram: &[u8]) -> bool {
     *first <= 3 && length % 4 == 0 && rest.len() == length + 16
 }
 
-/// RFC 5626 3.5.1 and 4.4.1: a double CRLF is sent, and a single one answered. Empty datagrams and zeros are what
-/// devices send.
+/// RFC 5626 3.5.1 and 4.4.1: a client sends a double CRLF, and a server answers a single one. Devices also send empty
+/// datagrams and zeros.
 fn is_keepalive(datagram: &[u8]) -> bool {
     datagram.len() <= 4
         && (datagram == b"\r\n" || datagram == b"\r\n\r\n" || datagram.iter().all(|b| *b == 0))
@@ -38,7 +38,7 @@ fuzz_target!(|datagram: &[u8]| {
     let told = |d: &[u8]| classify(d.len() as u32, d.word(0));
     assert_eq!(told(datagram), expected(datagram));
 
-    // Length fields seldom fit by chance: make this one fit, nearly or not at all.
+    // A random length field seldom matches: use one that matches exactly or nearly.
     if let [first, second, off, rest @ ..] = datagram {
         let length = (rest.len() as u16).wrapping_add(u16::from(*off) & 7);
         let header = [[*first & 7, *second], length.to_be_bytes()].concat();

@@ -1,4 +1,4 @@
-//! The scanner and `rsip` read a message in the same way, or one of them does not read it.
+//! The scanner and `rsip` read a message alike, or one of them refuses it.
 #![no_main]
 
 use std::cell::Cell;
@@ -6,30 +6,28 @@ use std::panic;
 use std::process;
 
 use libfuzzer_sys::fuzz_target;
-
-#[path = "../../nat-common/tests/opinion/mod.rs"]
-mod opinion;
+use nat_test_oracle::reference;
 
 thread_local! {
-    /// While rsip reads: it panics on some messages, which is not our concern.
-    static ASKING: Cell<bool> = const { Cell::new(false) };
+    /// Set while `rsip` parses. It panics on some messages: those panics are ignored.
+    static PARSING: Cell<bool> = const { Cell::new(false) };
 }
 
 fuzz_target!(
     init: {
         let report = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
-            if !ASKING.get() {
+            if !PARSING.get() {
                 report(info);
                 process::abort();
             }
         }));
     },
     |text: &[u8]| {
-        let Some(ours) = opinion::first(text) else { return };
-        ASKING.set(true);
-        let other = panic::catch_unwind(|| opinion::second(text));
-        ASKING.set(false);
+        let Some(ours) = reference::scanned(text) else { return };
+        PARSING.set(true);
+        let other = panic::catch_unwind(|| reference::parsed(text));
+        PARSING.set(false);
         if let Ok(Some(other)) = other {
             assert!(ours.agrees(&other), "{ours:?}\n{other:?}");
         }

@@ -1,16 +1,12 @@
-//! Any bytes through the STUN codec: what it answers, and with what, is what the `stun-types` crate says.
+//! Any bytes through the STUN codec: its answers are those that the `stun-types` crate expects.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-
-#[path = "../../nat-common/tests/judge/mod.rs"]
-mod judge;
-
-use judge::{input, ours};
+use nat_test_oracle::stun::{codec, expected, input};
 
 fuzz_target!(|data: &[u8]| {
     if let Some((message, peer, software)) = input::read(data) {
-        let answer = ours::answer(&message, peer, software);
-        judge::check(&message, peer, software, answer.as_deref());
+        let answer = codec::answer(&message, peer, software);
+        expected::check(&message, peer, software, answer.as_deref());
     }
 });

@@ -1,15 +1,13 @@
-//! What the fuzzer found worth keeping is read once more by every test run.
+//! Every test run reads the fuzzer's corpus again.
 
 use std::fs;
 use std::panic::catch_unwind;
 use std::path::Path;
 
-use nat_common::bpf::HostLoop;
-use nat_common::sip::Scan;
+use nat_common::sip;
+use nat_test_oracle::reference;
 
-mod opinion;
-
-/// The inputs in a folder of `fuzz/`.
+/// Returns the inputs in a folder of `fuzz/`, with their paths.
 fn inputs(folder: &str) -> Vec<(String, Vec<u8>)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../fuzz")
@@ -28,9 +26,8 @@ fn inputs(folder: &str) -> Vec<(String, Vec<u8>)> {
 #[test]
 fn no_part_is_outside_of_the_message() {
     for (name, text) in inputs("corpus/scan") {
-        let mut scan = Scan::default();
-        if scan.run::<_, HostLoop>(&text[..], None).is_ok() {
-            for span in scan.message.spans {
+        if let Ok(message) = sip::read(&text) {
+            for span in message.spans {
                 let end = usize::from(span.start) + usize::from(span.len);
                 assert!(end <= text.len(), "{name}");
             }
@@ -42,10 +39,10 @@ fn no_part_is_outside_of_the_message() {
 fn no_other_parser_contradicts() {
     for folder in ["corpus/differential", "regressions/differential"] {
         for (name, text) in inputs(folder) {
-            let Some(ours) = opinion::first(&text) else {
+            let Some(ours) = reference::scanned(&text) else {
                 continue;
             };
-            if let Ok(Some(other)) = catch_unwind(|| opinion::second(&text)) {
+            if let Ok(Some(other)) = catch_unwind(|| reference::parsed(&text)) {
                 assert!(ours.agrees(&other), "{name}: {ours:?} {other:?}");
             }
         }

@@ -1,7 +1,7 @@
-//! The scanner against generated messages and, as a second opinion, against the parser of the `rsip` crate.
+//! Generated messages for the scanner, compared with the parser of the `rsip` crate.
 //!
-//! `rsip` knows neither folded lines nor white space before a colon, so it is asked about the plain writing
-//! of a message; the scanner must find the same in every other writing that RFC 3261 allows.
+//! `rsip` knows neither folded lines nor white space before a colon, so it reads the plain form of a message. The
+//! scanner must find the same parts in every other form that RFC 3261 allows.
 
 use std::collections::HashMap;
 use std::panic::catch_unwind;
@@ -9,32 +9,19 @@ use std::panic::catch_unwind;
 use nat_common::abi::DialogKey;
 use nat_common::bpf::HostLoop;
 use nat_common::bytes::Span;
-use nat_common::sip::Scan;
+use nat_common::sip;
 use nat_common::sip::{Field, MAX_CONTACTS, Message, Method};
 use nat_common::tables::hash::{self, Cursor};
+use nat_test_oracle::{direction, part, reference};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-mod opinion;
-mod wanted;
-
-fn scan(text: &[u8]) -> Option<Message> {
-    let mut scan = Scan::default();
-    scan.run::<_, HostLoop>(text, None)
-        .ok()
-        .map(|()| scan.message)
+fn field(text: &[u8], m: &Message, field: Field) -> String {
+    String::from_utf8_lossy(part(text, m.span(field))).into_owned()
 }
 
-fn bytes(text: &[u8], span: Span) -> &[u8] {
-    &text[span.start.into()..usize::from(span.start) + usize::from(span.len)]
-}
-
-fn part(text: &[u8], m: &Message, field: Field) -> String {
-    String::from_utf8_lossy(bytes(text, m.span(field))).into_owned()
-}
-
-/// What a message says.
+/// Contents of a message.
 #[derive(Clone, Debug)]
 struct Model {
     /// 0 is a request.
@@ -62,7 +49,7 @@ struct Party {
 }
 
 impl Party {
-    /// As in a header. An address with parameters must be in brackets (RFC 3261 20).
+    /// Form in a header. An address with parameters must be in brackets (RFC 3261 20).
     fn written(&self) -> String {
         if self.display.is_empty() && self.parameters.is_empty() {
             format!("sip:{}", self.address)
@@ -151,7 +138,7 @@ fn model() -> impl Strategy<Value = Model> {
         )
 }
 
-/// How it is written.
+/// Form of a message.
 #[derive(Clone, Debug)]
 struct Writing {
     compact: bool,
@@ -276,7 +263,7 @@ impl Model {
             "X-To",
             format!("<sip:no>;tag=no{}", "x".repeat(w.filler)),
         ));
-        // The order among Vias matters; that of headers does not.
+        // The order of Vias matters; the order of headers does not.
         if w.turn > 0 && w.joined {
             let turn = w.turn % headers.len();
             headers.rotate_left(turn);
@@ -298,12 +285,12 @@ impl Model {
         format!("{start}{}\r\nbody", lines.collect::<String>())
     }
 
-    /// Whether the scanner found just this.
+    /// Checks that the scanner finds these contents.
     fn check(&self, text: &str) -> Result<(), TestCaseError> {
-        let Some(m) = scan(text.as_bytes()) else {
+        let Ok(m) = sip::read(text.as_bytes()) else {
             return Err(TestCaseError::fail(format!("in doubt: {text}")));
         };
-        let part = |field| part(text.as_bytes(), &m, field);
+        let part_of = |name| field(text.as_bytes(), &m, name);
         prop_assert_eq!(m.status, self.status);
         let method = match self.method {
             "INVITE" => Method::Invite,
@@ -321,40 +308,40 @@ impl Model {
         };
         prop_assert_eq!(m.method, method);
         prop_assert_eq!(
-            part(Field::RequestUri),
+            part_of(Field::RequestUri),
             if self.status == 0 {
                 &self.request_uri
             } else {
                 ""
             }
         );
-        prop_assert_eq!(part(Field::Branch), &*self.vias[0]);
+        prop_assert_eq!(part_of(Field::Branch), &*self.vias[0]);
         prop_assert_eq!(usize::from(m.vias), self.vias.len());
-        prop_assert_eq!(part(Field::FromUri), &*self.from.address);
-        prop_assert_eq!(part(Field::FromTag), &*self.from_tag);
-        prop_assert_eq!(part(Field::ToUri), &*self.to.address);
+        prop_assert_eq!(part_of(Field::FromUri), &*self.from.address);
+        prop_assert_eq!(part_of(Field::FromTag), &*self.from_tag);
+        prop_assert_eq!(part_of(Field::ToUri), &*self.to.address);
         prop_assert_eq!(
-            part(Field::ToTag),
+            part_of(Field::ToTag),
             self.to_tag.as_deref().unwrap_or_default()
         );
-        prop_assert_eq!(part(Field::CallId), &*self.call_id);
+        prop_assert_eq!(part_of(Field::CallId), &*self.call_id);
         prop_assert_eq!(m.cseq, self.cseq);
         prop_assert_eq!(usize::from(m.contacts), self.contacts.len());
         prop_assert_eq!(usize::from(m.record_routes), self.record_routes);
         for (i, (party, expires)) in self.contacts.iter().enumerate() {
-            let uri = String::from_utf8_lossy(bytes(text.as_bytes(), m.contact(i))).into_owned();
+            let uri = String::from_utf8_lossy(part(text.as_bytes(), m.contact(i))).into_owned();
             prop_assert_eq!(uri, format!("{}{}", party.address, party.parameters));
             prop_assert_eq!(m.contact_expires(i), *expires);
         }
         prop_assert_eq!(
-            (m.headers & nat_common::sip::header::EXPIRES != 0).then_some(m.expires),
+            (m.headers & sip::header::EXPIRES != 0).then_some(m.expires),
             self.expires
         );
         Ok(())
     }
 }
 
-/// An edit: where, a byte, and what is done.
+/// Edit of a byte: its place, a new byte, and the kind of edit.
 type Edit = (u16, u8, u8);
 
 fn edits() -> impl Strategy<Value = Vec<Edit>> {
@@ -362,7 +349,7 @@ fn edits() -> impl Strategy<Value = Vec<Edit>> {
     vec((any::<u16>(), byte, 0..4_u8), 1..5)
 }
 
-/// Bytes are changed, removed and inserted, and whole lines repeated elsewhere.
+/// Changes, removes and inserts bytes, and repeats whole lines elsewhere.
 fn tampered(mut text: Vec<u8>, edits: &[Edit]) -> Vec<u8> {
     for &(at, byte, what) in edits {
         let at = usize::from(at) % text.len();
@@ -386,19 +373,19 @@ proptest! {
         std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(2000)
     ) })]
 
-    /// In every writing of a message the scanner finds what it says.
+    /// The scanner finds the contents in every form of a message.
     #[test]
     fn finds_what_is_there(model in model(), writing in writing()) {
         let text = model.write(&writing);
         model.check(&text)?;
         model.check(&model.write(&PLAIN))?;
-        wanted::check(text.as_bytes(), &scan(text.as_bytes()).expect("no doubt"));
+        direction::check(text.as_bytes(), &sip::read(text.as_bytes()).expect("no doubt"));
     }
 
-    /// And so does another parser, in the plain writing.
+    /// `rsip` finds the same in the plain form.
     #[test]
     fn agrees_with_another_parser(model in model()) {
-        // rsip takes no IPv6 reference in an address, and no escaped quote in a display name.
+        // rsip refuses IPv6 references in an address, and escaped quotes in a display name.
         let plain = |party: &Party| Party {
             display: if party.display.contains('\\') { "\"tag=x\" " } else { party.display },
             address: party.address.replace("[2001:db8::1]", "h"),
@@ -406,12 +393,12 @@ proptest! {
         };
         let model = Model { from: plain(&model.from), to: plain(&model.to), ..model };
         let text = model.write(&PLAIN);
-        let other = opinion::second(text.as_bytes());
+        let other = reference::parsed(text.as_bytes());
         prop_assert!(other.is_some(), "rsip refuses {}", text);
-        prop_assert_eq!(opinion::first(text.as_bytes()), other);
+        prop_assert_eq!(reference::scanned(text.as_bytes()), other);
     }
 
-    /// Any bytes: no panic, an end, and no part outside the message.
+    /// Any bytes: the scanner does not panic, it ends, and every part is inside of the message.
     #[test]
     fn bears_anything(model in model(), writing in writing(), edits in vec((any::<u16>(), any::<u8>(), 0..4_u8), 0..8)) {
         let mut text = model.write(&writing).into_bytes();
@@ -428,23 +415,23 @@ proptest! {
                 _ => text.truncate(at.max(1)),
             }
         }
-        if let Some(m) = scan(&text) {
+        if let Ok(m) = sip::read(&text) {
             for span in m.spans {
                 prop_assert!(usize::from(span.start) + usize::from(span.len) <= text.len());
             }
             prop_assert!(m.has(Field::CallId));
-            wanted::check(&text, &m);
+            direction::check(&text, &m);
         }
     }
 
-    /// Of a message that was tampered with, both parsers that take it read the same, or the scanner is in doubt.
+    /// After edits, both parsers read the same, or one of them refuses the message.
     #[test]
     fn agrees_or_doubts(model in model(), edits in edits()) {
         let text = tampered(model.write(&PLAIN).into_bytes(), &edits);
         // rsip panics on some messages.
         if let (Some(ours), Ok(Some(other))) = (
-            opinion::first(&text),
-            catch_unwind(|| opinion::second(&text)),
+            reference::scanned(&text),
+            catch_unwind(|| reference::parsed(&text)),
         ) {
             prop_assert!(ours.agrees(&other), "{}\n{ours:?}\n{other:?}", String::from_utf8_lossy(&text));
         }
@@ -452,23 +439,23 @@ proptest! {
 
     #[test]
     fn bears_noise(text in vec(any::<u8>(), 0..600)) {
-        prop_assert!(scan(&text).is_none_or(|m| m.has(Field::CallId)));
+        prop_assert!(sip::read(&text).ok().is_none_or(|m| m.has(Field::CallId)));
     }
 }
 
-/// More Contacts than are kept are counted.
+/// Contacts beyond the limit are counted and not kept.
 #[test]
 fn many_contacts() {
     let contacts = "Contact: <sip:a>\r\n".repeat(MAX_CONTACTS + 3);
     let text = format!(
         "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP x;branch=b\r\nf: <sip:a>;tag=x\r\nt: <sip:b>\r\ni: c\r\nCSeq: 1 REGISTER\r\n{contacts}\r\n"
     );
-    let m = scan(text.as_bytes()).expect("no doubt");
+    let m = sip::read(text.as_bytes()).expect("no doubt");
     assert_eq!(usize::from(m.contacts), MAX_CONTACTS + 3);
-    assert_eq!(bytes(text.as_bytes(), m.contact(MAX_CONTACTS - 1)), b"a");
+    assert_eq!(part(text.as_bytes(), m.contact(MAX_CONTACTS - 1)), b"a");
 }
 
-/// Two pairs of Call-ID and tag never share a key, least of all those that are the same text cut elsewhere.
+/// Two pairs of Call-ID and tag never share a key, even if they are one text that is split in two places.
 #[test]
 fn keys_differ() {
     let secret = [0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210];
@@ -492,7 +479,7 @@ fn keys_differ() {
             assert_eq!(owners.insert(key, owner), None);
         }
     }
-    // Halves of the key differ, too: a hash cut to 32 bits would have collided by now.
+    // Halves of the keys differ, too: a hash cut to 32 bits would collide in a set of this size.
     let mut halves: Vec<_> = owners.keys().map(|key| key.tag).collect();
     let tags: std::collections::HashSet<_> = owners.values().map(|(_, tag)| tag).collect();
     halves.sort_unstable();

@@ -1,16 +1,10 @@
-//! The scanner against tables: what it finds, and what it will not vouch for.
+//! Tables for the scanner: the parts that it finds, and the messages that leave it in doubt.
 
 use std::net::Ipv6Addr;
 
-use nat_common::bpf::HostLoop;
 use nat_common::endpoint::Endpoint;
-use nat_common::sip::Scan;
-use nat_common::sip::{Direction, Doubt, Field, Message, Method, header};
-
-fn scan(text: &[u8]) -> Result<Message, Doubt> {
-    let mut scan = Scan::default();
-    scan.run::<_, HostLoop>(text, None).map(|()| scan.message)
-}
+use nat_common::sip::{self, Direction, Doubt, Field, Message, Method, header};
+use nat_test_oracle::scan_for;
 
 fn part<'t>(text: &'t str, m: &Message, f: Field) -> &'t str {
     let s = m.span(f);
@@ -37,7 +31,7 @@ const INVITE: &str = "INVITE sip:1002@203.0.113.10;transport=udp SIP/2.0\r\n\
 
 #[test]
 fn request() {
-    let m = scan(INVITE.as_bytes()).unwrap();
+    let m = sip::read(INVITE.as_bytes()).unwrap();
     assert_eq!(m.status, 0);
     assert_eq!(m.method, Method::Invite);
     assert_eq!(
@@ -58,16 +52,12 @@ fn request() {
     assert_eq!(m.headers & header::ROUTE, 0);
 }
 
-/// Of the others it is only seen that they are there.
+/// Headers that a direction does not need are only checked for presence.
 #[test]
 fn what_is_wanted_depends_on_the_way() {
     let read = |text: &str, direction| {
-        let mut scan = Scan::default();
-        let read = scan.run::<_, HostLoop>(text.as_bytes(), Some(direction));
-        read.map(|()| {
-            let m = scan.message;
-            [Field::FromTag, Field::ToUri, Field::Contact].map(|field| m.has(field))
-        })
+        let read = scan_for(text.as_bytes(), direction);
+        read.map(|m| [Field::FromTag, Field::ToUri, Field::Contact].map(|field| m.has(field)))
     };
     let subscribe = INVITE.replace("INVITE", "SUBSCRIBE");
     let response = INVITE.replace(INVITE.lines().next().unwrap(), "SIP/2.0 200 OK");
@@ -97,7 +87,7 @@ fn what_is_wanted_depends_on_the_way() {
     }
 }
 
-/// A line end in a quoted string is a doubt; where the header is passed over, what comes after it counts as a header.
+/// A line end in a quoted string is a doubt. If the header is not needed, the next line counts as a header.
 #[test]
 fn hidden_in_what_is_passed_over() {
     let hide = |hidden: &str| {
@@ -109,16 +99,11 @@ fn hidden_in_what_is_passed_over() {
             "Via: SIP/2.0/UDP 60.17.196.2;branch=z9hG4bK-1\r\nTo: Bob",
         )
     };
-    let read = |text: &str, direction| {
-        let mut scan = Scan::default();
-        let read = scan.run::<_, HostLoop>(text.as_bytes(), direction);
-        read.map(|()| {
-            (
-                part(text, &scan.message, Field::Branch).to_owned(),
-                scan.message.vias,
-            )
-        })
+    let branch = |text: &str, read: Result<Message, Doubt>| {
+        read.map(|m| (part(text, &m, Field::Branch).to_owned(), m.vias))
     };
+    let read = |text: &str| branch(text, sip::read(text.as_bytes()));
+    let read_for = |text: &str, direction| branch(text, scan_for(text.as_bytes(), direction));
     for hidden in [
         "To: <sip:a@b>;tag=c",
         "Call-ID: other",
@@ -126,19 +111,15 @@ fn hidden_in_what_is_passed_over() {
         "From: <sip:a@b>",
     ] {
         let text = hide(hidden);
-        assert_eq!(read(&text, None), Err(Doubt::Syntax), "{text}");
+        assert_eq!(read(&text), Err(Doubt::Syntax), "{text}");
         for direction in [Direction::In, Direction::Out] {
-            assert_eq!(
-                read(&text, Some(direction)),
-                Err(Doubt::Duplicate),
-                "{text}"
-            );
+            assert_eq!(read_for(&text, direction), Err(Doubt::Duplicate), "{text}");
         }
     }
     let text = hide("Via: SIP/2.0/UDP evil;branch=hidden");
-    assert_eq!(read(&text, None), Err(Doubt::Syntax));
+    assert_eq!(read(&text), Err(Doubt::Syntax));
     let hidden = Ok(("hidden".to_owned(), 2));
-    assert_eq!(read(&text, Some(Direction::In)), hidden);
+    assert_eq!(read_for(&text, Direction::In), hidden);
 }
 
 #[test]
@@ -156,7 +137,7 @@ fn response_with_compact_names_and_white_space() {
         Expires: 3600\r\n\
         CSEQ: 00007\r\n  REGISTER\r\n\
         l: 0\r\n\r\n";
-    let m = scan(text.as_bytes()).unwrap();
+    let m = sip::read(text.as_bytes()).unwrap();
     assert_eq!((m.status, m.method, m.cseq), (200, Method::Register, 7));
     assert_eq!((m.vias, m.record_routes, m.contacts), (3, 3, 3));
     assert_eq!(part(text, &m, Field::Branch), "z9hG4bKx");
@@ -178,7 +159,7 @@ fn response_with_compact_names_and_white_space() {
     );
 }
 
-/// Headers that matter are told by all of their names, in any case, and others are not taken for them.
+/// A header that matters is recognised by each of its names, in any case; no other header is taken for it.
 #[test]
 fn names() {
     let with = |line: &str| {
@@ -186,7 +167,7 @@ fn names() {
             "OPTIONS sip:a SIP/2.0\r\n{line}\r\nVia: SIP/2.0/UDP h;branch=z9hG4bKa\r\nFrom: <sip:b>;tag=c\r\n\
              To: <sip:d>\r\nCall-ID: e\r\nCSeq: 1 OPTIONS\r\n\r\n"
         );
-        scan(text.as_bytes())
+        sip::read(text.as_bytes())
     };
     for name in ["CONTACT", "contact", "cOnTaCt ", "m", "M"] {
         let m = with(&format!("{name}: <sip:x@192.0.2.1>")).unwrap();
@@ -201,7 +182,7 @@ fn names() {
         assert_eq!(m.record_routes, 1, "{name}");
     }
     for name in ["v", "VIA", "f", "FROM", "t", "TO", "i", "CALL-ID", "CSEQ"] {
-        // A second one, before the first.
+        // A second header, before the first.
         let twice = with(&format!("{name}: SIP/2.0/UDP g"));
         let vias = twice.map(|m| m.vias);
         assert!(vias.is_err() || vias == Ok(2), "{name}: {vias:?}");
@@ -233,7 +214,7 @@ fn names() {
         "_ontact",
         "\u{e3}ontact",
     ] {
-        // So long a value that all of them end at one place.
+        // Values of such a length that all of them end at one offset.
         let fill = "y".repeat(40 - name.len());
         let m = with(&format!("{name}: {fill}")).unwrap();
         assert_eq!(m.headers, nothing.headers, "{name}");
@@ -265,7 +246,7 @@ fn methods() {
         ("FIFTEENLETTERSX", Method::Other),
     ] {
         let text = INVITE.replace("INVITE", name);
-        assert_eq!(scan(text.as_bytes()).unwrap().method, method, "{name}");
+        assert_eq!(sip::read(text.as_bytes()).unwrap().method, method, "{name}");
         assert_eq!(Method::from_u8(method as u8), method);
         if method != Method::Other {
             assert_eq!(method.name(), name);
@@ -321,7 +302,7 @@ fn contacts() {
         ("<tel:+49301234>", "tel:+49301234", None, 0),
     ] {
         let text = INVITE.replace("<sip:1000@60.17.196.2>", value);
-        let m = scan(text.as_bytes()).unwrap_or_else(|d| panic!("{value}: {d:?}"));
+        let m = sip::read(text.as_bytes()).unwrap_or_else(|d| panic!("{value}: {d:?}"));
         let want = advertised
             .map(|(a, p)| Endpoint::v4(a, p))
             .unwrap_or_default();
@@ -333,13 +314,13 @@ fn contacts() {
     }
 }
 
-/// IPv6 addresses, read as the standard library reads them.
+/// Every IPv6 address is read as the standard library reads it.
 #[test]
 fn contacts_at_ipv6_addresses() {
     let advertised = |host: &str, port: &str| {
         let uri = format!("<sip:1000@{host}{port};ob>");
         let text = INVITE.replace("<sip:1000@60.17.196.2>", &uri);
-        let m = scan(text.as_bytes()).unwrap_or_else(|d| panic!("{uri}: {d:?}"));
+        let m = sip::read(text.as_bytes()).unwrap_or_else(|d| panic!("{uri}: {d:?}"));
         assert_eq!(contact(&text, &m, 0), &uri[5..uri.len() - 1]);
         m.advertised
     };
@@ -383,7 +364,7 @@ fn contacts_at_ipv6_addresses() {
         assert_eq!(advertised(&host, ":65536"), Endpoint::UNKNOWN, "{address}");
         assert_eq!(advertised(&host, "x"), Endpoint::UNKNOWN, "{address}");
     }
-    // One endpoint, however it is written.
+    // One endpoint in several forms.
     assert_eq!(
         advertised("[::ffff:60.17.196.2]", ""),
         Endpoint::v4([60, 17, 196, 2], 5060)
@@ -435,7 +416,7 @@ fn contacts_at_ipv6_addresses() {
     }
 }
 
-/// What devices write into Contact.
+/// Contacts that devices write.
 #[test]
 fn contacts_of_devices() {
     let public = Endpoint::v4([60, 17, 196, 2], 5060);
@@ -480,7 +461,7 @@ fn contacts_of_devices() {
         ),
     ] {
         let text = INVITE.replace("<sip:1000@60.17.196.2>", value);
-        let m = scan(text.as_bytes()).unwrap_or_else(|d| panic!("{value}: {d:?}"));
+        let m = sip::read(text.as_bytes()).unwrap_or_else(|d| panic!("{value}: {d:?}"));
         assert_eq!(
             (
                 contact(&text, &m, 0),
@@ -494,7 +475,7 @@ fn contacts_of_devices() {
     }
 }
 
-/// Several Contacts in one header and in several: each is found, and the first one's address.
+/// Several Contacts are found, in one header and in several headers; the advertised address is that of the first.
 #[test]
 fn several_contacts() {
     let values = [
@@ -504,7 +485,7 @@ fn several_contacts() {
     ];
     for separator in [", ", ",", "\r\n , ", "\r\nm:", "\r\nCONTACT : "] {
         let text = INVITE.replace("<sip:1000@60.17.196.2>", &values.join(separator));
-        let m = scan(text.as_bytes()).unwrap_or_else(|d| panic!("{separator:?}: {d:?}"));
+        let m = sip::read(text.as_bytes()).unwrap_or_else(|d| panic!("{separator:?}: {d:?}"));
         assert_eq!(m.contacts, 3);
         assert_eq!(contact(&text, &m, 0), "9@[2001:db8::7]:5070");
         assert_eq!(contact(&text, &m, 1), "a,b@10.0.0.1");
@@ -522,7 +503,7 @@ fn several_contacts() {
     }
 }
 
-/// A Via is told by its sent-protocol (RFC 3261 25.1), whatever white space is in it.
+/// A Via is recognised by its sent-protocol (RFC 3261 25.1), with any white space in it.
 #[test]
 fn vias() {
     for (value, branch, vias) in [
@@ -551,7 +532,7 @@ fn vias() {
         ),
     ] {
         let text = INVITE.replace("SIP/2.0/UDP 60.17.196.2;branch=z9hG4bK-1;rport", value);
-        let m = scan(text.as_bytes()).unwrap_or_else(|d| panic!("{value}: {d:?}"));
+        let m = sip::read(text.as_bytes()).unwrap_or_else(|d| panic!("{value}: {d:?}"));
         assert_eq!(
             (part(&text, &m, Field::Branch), m.vias),
             (branch, vias),
@@ -678,7 +659,7 @@ fn doubts() {
             INVITE.replace("<sip:1002@pbx.example.com>", "sip:a@b;x <sip:c@d>"),
             Doubt::Syntax,
         ),
-        // Where one Via ends and the next begins.
+        // Boundaries between Vias.
         (
             INVITE.replace("60.17.196.2;b", "60.17,196.2;b"),
             Doubt::Syntax,
@@ -713,17 +694,17 @@ fn doubts() {
         ("INVITE".into(), Doubt::Syntax),
         (String::new(), Doubt::Truncated),
     ] {
-        assert_eq!(scan(text.as_bytes()), Err(doubt), "{text}");
+        assert_eq!(sip::read(text.as_bytes()), Err(doubt), "{text}");
     }
 }
 
-/// Cut off anywhere in its headers, a message is in doubt; anywhere after, it reads the same.
+/// A message that is cut off in its headers is in doubt. A message that is cut off in its body reads the same.
 #[test]
 fn truncated_anywhere() {
-    let whole = scan(INVITE.as_bytes()).unwrap();
+    let whole = sip::read(INVITE.as_bytes()).unwrap();
     let end = INVITE.find("\r\n\r\n").unwrap() + 4;
     for n in 0..INVITE.len() {
-        let cut = scan(&INVITE.as_bytes()[..n]);
+        let cut = sip::read(&INVITE.as_bytes()[..n]);
         if n < end {
             cut.expect_err(&INVITE[..n]);
         } else {
@@ -732,7 +713,7 @@ fn truncated_anywhere() {
     }
 }
 
-/// Where a name or a value is cut off at its end, nothing contradicts the grammar.
+/// A cut at the end of a name or a value does not contradict the grammar.
 #[test]
 fn truncated_between_tokens() {
     let text = INVITE.replace("Content-Type", "Expires: 60\r\nContent-Type");
@@ -749,12 +730,12 @@ fn truncated_between_tokens() {
         "\r\nExpires: 60",
     ] {
         let end = text.find(before).unwrap() + before.len();
-        let cut = scan(&text.as_bytes()[..end]);
+        let cut = sip::read(&text.as_bytes()[..end]);
         assert_eq!(cut, Err(Doubt::Truncated), "{before}");
     }
 }
 
-/// What is read several words at a time may end in any of them, and at any place in it.
+/// The scanner reads several words at a time. A part may end in each of them, at each byte.
 #[test]
 fn ends_at_any_place() {
     for n in 1..40 {
@@ -772,7 +753,8 @@ fn ends_at_any_place() {
                         &format!("To: <sip:{uri}>;{run}={run};tag={run}\r\nX: "),
                     )
                     .replace("Contact: ", &format!("Contact: <sip:{uri}>;{run}\r\nX: "));
-                let m = scan(text.as_bytes()).unwrap_or_else(|doubt| panic!("{doubt:?}: {text}"));
+                let m =
+                    sip::read(text.as_bytes()).unwrap_or_else(|doubt| panic!("{doubt:?}: {text}"));
                 assert_eq!(part(&text, &m, Field::Contact), uri);
                 assert_eq!(part(&text, &m, Field::ToUri), format!("{run}@{host}"));
                 assert_eq!(part(&text, &m, Field::ToTag), run);
@@ -783,7 +765,7 @@ fn ends_at_any_place() {
     }
 }
 
-/// Headers that do not matter may be of any length and shape, at any alignment.
+/// Headers that do not matter may have any length, form and alignment.
 #[test]
 fn found_at_any_place() {
     for n in 0..100 {
@@ -793,7 +775,7 @@ fn found_at_any_place() {
             "b".repeat(n)
         );
         let text = INVITE.replace("Max-Forwards:", &filler);
-        let m = scan(text.as_bytes()).unwrap();
+        let m = sip::read(text.as_bytes()).unwrap();
         assert_eq!(part(&text, &m, Field::CallId), "4711@192.168.1.10");
         assert_eq!(part(&text, &m, Field::FromTag), "a-tag");
         assert!(!m.has(Field::ToTag));

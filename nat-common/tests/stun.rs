@@ -1,4 +1,5 @@
-//! The STUN codec against the test vectors of RFC 5769 and, for any messages, against the `stun-types` crate.
+//! The STUN codec, compared with the test vectors of RFC 5769 and, for generated messages, with the `stun-types`
+//! crate.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -8,15 +9,8 @@ use nat_common::abi::Counter;
 use nat_common::bpf::HostLoop;
 use nat_common::bytes::Source as _;
 use nat_common::stun::{Request, crc};
+use nat_test_oracle::stun::{codec, expected, generate, input, message};
 use proptest::prelude::*;
-
-#[path = "judge/generate.rs"]
-mod generate;
-mod judge;
-#[path = "judge/write.rs"]
-mod write;
-
-use judge::{input, ours};
 
 /// RFC 5769 2.1.
 const REQUEST: &[u8] = b"\
@@ -57,14 +51,14 @@ fn fingerprints_of_the_rfc() {
 
 #[test]
 fn addresses_of_the_rfc() {
-    let mut request = write::request(&[]);
+    let mut request = message::request(&[]);
     request[4..20].copy_from_slice(&REQUEST[4..20]);
     let address6 = Ipv6Addr::new(0x2001, 0xdb8, 0x1234, 0x5678, 0x11, 0x2233, 0x4455, 0x6677);
     for (ip, response, length) in [
         (IpAddr::from(Ipv4Addr::new(192, 0, 2, 1)), RESPONSE, 12),
         (IpAddr::from(address6), RESPONSE6, 24),
     ] {
-        let answer = ours::answer(&request, SocketAddr::new(ip, 32853), false).expect("an answer");
+        let answer = codec::answer(&request, SocketAddr::new(ip, 32853), false).expect("an answer");
         assert_eq!(answer[20..], response[36..36 + length]);
     }
 }
@@ -81,7 +75,7 @@ fn messages_of_the_rfc() {
     }
 }
 
-/// A request that is classic, refused, and so on: the smallest that grow the most.
+/// The smallest requests of each kind are those whose answers grow the most.
 #[test]
 fn no_answer_is_much_longer() {
     let peers: [SocketAddr; 2] = [
@@ -93,19 +87,19 @@ fn no_answer_is_much_longer() {
             let attributes: Vec<(u16, &[u8])> =
                 (0..unknown).map(|n| (0x4000 + n, &[][..])).collect();
             for request in [
-                write::request(&attributes),
-                write::classic(&attributes),
-                input::fingerprinted(write::request(&attributes)),
+                message::request(&attributes),
+                message::classic(&attributes),
+                input::fingerprinted(message::request(&attributes)),
             ] {
-                let answer = ours::answer(&request, peer, true);
+                let answer = codec::answer(&request, peer, true);
                 assert!(answer.is_some());
-                judge::check(&request, peer, true, answer.as_deref());
+                expected::check(&request, peer, true, answer.as_deref());
             }
         }
     }
 }
 
-/// What the fuzzer found worth keeping.
+/// Corpus of the fuzz target.
 #[test]
 fn no_other_implementation_contradicts() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus/stun");
@@ -114,8 +108,8 @@ fn no_other_implementation_contradicts() {
     for entry in inputs {
         let bytes = fs::read(entry.expect("an entry").path()).expect("a file");
         if let Some((message, peer, software)) = input::read(&bytes) {
-            let answer = ours::answer(&message, peer, software);
-            judge::check(&message, peer, software, answer.as_deref());
+            let answer = codec::answer(&message, peer, software);
+            expected::check(&message, peer, software, answer.as_deref());
         }
     }
 }
@@ -126,16 +120,16 @@ proptest! {
     #[test]
     fn any_message(message in generate::message(), ip: IpAddr, port in 1..=u16::MAX, software: bool) {
         let peer = SocketAddr::new(ip.to_canonical(), port);
-        let answer = ours::answer(&message, peer, software);
-        judge::check(&message, peer, software, answer.as_deref());
+        let answer = codec::answer(&message, peer, software);
+        expected::check(&message, peer, software, answer.as_deref());
     }
 
     #[test]
     fn any_bytes(choice: u8, bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         let bytes = [vec![choice], bytes].concat();
         if let Some((message, peer, software)) = input::read(&bytes) {
-            let answer = ours::answer(&message, peer, software);
-            judge::check(&message, peer, software, answer.as_deref());
+            let answer = codec::answer(&message, peer, software);
+            expected::check(&message, peer, software, answer.as_deref());
         }
     }
 }

@@ -1,10 +1,10 @@
-//! What a STUN request may be made of does not depend on which loop goes over it.
+//! Limits of a STUN request do not depend on the loop that reads it.
 
 use nat_common::abi::Counter;
 use nat_common::bpf::{HostLoop, Repeat, Step};
 use nat_common::stun::{MAX_ATTRIBUTES, Request};
 
-/// As that of the kernel, which leaves the limit to itself.
+/// A loop like the kernel's, which leaves the limit to the kernel.
 struct Endless;
 
 impl Repeat for Endless {
@@ -13,7 +13,7 @@ impl Repeat for Endless {
     }
 }
 
-/// With so many attributes that are empty and may be ignored.
+/// Returns a request with this number of attributes, all empty and optional.
 fn request(attributes: u32) -> Vec<u8> {
     let mut message = b"\0\x01\0\0\x21\x12\xa4\x42abcdefghijkl".to_vec();
     message[2..4].copy_from_slice(&(attributes as u16 * 4).to_be_bytes());

@@ -1,23 +1,16 @@
-//! The torture test messages of RFC 4475, and some more: each is read exactly as it should be, or left in doubt.
+//! Torture test messages of RFC 4475, and some more: each is read as expected, or left in doubt.
 
 use std::panic::catch_unwind;
 
-use nat_common::bpf::HostLoop;
 use nat_common::bytes::{Source, Span};
 use nat_common::datagram::{self, DatagramKind};
-use nat_common::sip::Scan;
+use nat_common::sip;
 use nat_common::sip::{Doubt, Field, Message, Method};
-
-mod opinion;
+use nat_test_oracle::{part, reference};
 
 const RFC_4475: &str = include_str!("torture/rfc4475.txt");
 
-fn scan(text: &[u8]) -> Result<Message, Doubt> {
-    let mut scan = Scan::default();
-    scan.run::<_, HostLoop>(text, None).map(|()| scan.message)
-}
-
-/// The messages of RFC 4475 by their names.
+/// Returns the messages of RFC 4475 with their names.
 fn messages() -> Vec<(&'static str, Vec<u8>)> {
     let messages = RFC_4475.split("\n=== ").skip(1);
     messages
@@ -78,8 +71,8 @@ fn expanded(text: &str) -> Vec<u8> {
     bytes
 }
 
-/// What a message says: a request's method or a response's status; CSeq; Request-URI; Call-ID; tags of From and
-/// To; branch and number of Vias; the first Contact and how many there are.
+/// Contents of a message: a request's method or a response's status; CSeq; Request-URI; Call-ID; tags of From and To;
+/// branch and number of Vias; the first Contact and the number of Contacts.
 type Says<'t> = (
     &'t str,
     u32,
@@ -91,10 +84,7 @@ type Says<'t> = (
 );
 
 fn says<'t>(text: &'t [u8], m: &Message) -> Says<'t> {
-    let part = |span: Span| {
-        let bytes = &text[span.start.into()..][..span.len.into()];
-        str::from_utf8(bytes).expect("ASCII")
-    };
+    let part = |span: Span| str::from_utf8(part(text, span)).expect("ASCII");
     let first = match m.status {
         0 => m.method.name(),
         100 => "100",
@@ -125,16 +115,16 @@ fn what_is_read_is_what_is_said() {
         ("escnull", ("REGISTER", 14_398_234, "example.com", "escnull.39203ndfvkjdasfkq3w4otrq0adsfdfnavd", ("839923423", ""), ("z9hG4bKkdjuw", 1), ("%00@host5.example.com", 2))),
         ("esc02", ("other", 29344, "registrar.example.com", "esc02.asdfnqwo34rq23i34jrjasdcnl23nrlknsdf", ("f232jadfj23", ""), ("z9hG4bK209%fzsnel234", 1), ("alias1@host1.example.com", 2))),
         ("lwsdisp", ("OPTIONS", 60, user, "lwsdisp.1234abcd@funky.example.com", ("323", ""), ("z9hG4bKkdjuw", 1), ("", 0))),
-        // The topmost Via has no branch; that of the last is not taken for it.
+        // The topmost Via has no branch. The branch of the last Via is not used instead.
         ("longreq", ("INVITE", 3_882_340, user, &long_call, (&long_tag, ""), ("", 34), (&long_contact, 1))),
-        // A datagram is one message; what is behind it is body.
+        // A datagram is one message; the rest is its body.
         ("dblreq", ("REGISTER", 8, "example.com", "dblreq.0ha0isndaksdj99sdfafnl3lk233412", ("43251j3j324", ""), ("z9hG4bKkdjuw23492", 1), ("j.user@host.example.com", 1))),
         ("semiuri", ("OPTIONS", 8, "user;par=u%40example.net@example.com", "semiuri.0ha0isndaksdj", ("33242", ""), ("z9hG4bKkdjuw", 1), ("", 0))),
         ("transports", ("OPTIONS", 60, user, "transports.kijh4akdnaqjkwendsasfdj", ("323", ""), ("z9hG4bKkdjuw", 5), ("", 0))),
         ("mpart01", ("MESSAGE", 1, "kumiko@example.org", "3d9485ad0c49859b@Zmx1ZmZ5LW1hYy0xNi5sb2NhbA..", ("2fb0dcc9", ""), ("z9hG4bK-d87543-4dade06d0bdb11ee-1--d87543-", 1), ("fluffy@127.0.0.1:5070", 1))),
         ("unreason", ("200", 35, "", "unreason.1234ksdfak3j2erwedfsASdf", ("11141343", "2229"), ("z9hG4bK1324923", 1), ("user@host198.example.com", 1))),
         ("noreason", ("100", 35, "", "noreason.asndj203insdf99223ndf", ("39ansfi3", "902jndnke3"), ("z9hG4bK2398ndaoe", 1), ("user@host105.example.com", 1))),
-        // Content-Length, Date, Max-Forwards and the like are not sipnat's business.
+        // sipnat ignores Content-Length, Date, Max-Forwards and the like.
         ("clerr", ("INVITE", 8, user, "clerr.0ha0isndaksdjweiafasdk3", ("93942939o2", ""), ("z9hG4bK-39234-23523", 1), ("caller@hungry.example.net", 1))),
         ("ncl", ("INVITE", 0, user, "ncl.0ha0isndaksdj2193423r542w35", ("32394234", ""), ("z9hG4bKkdjuw", 1), ("caller@example53.example.net", 1))),
         ("escruri", ("INVITE", 149_209_342, "user@example.com?Route=%3Csip:example.com%3E", "escruri.23940-asdfhj-aje3br-234q098w-fawerh2q-h4n5", ("341518", ""), ("z9hG4bKkdjuw", 1), ("caller@host39923.example.net", 1))),
@@ -156,7 +146,7 @@ fn what_is_read_is_what_is_said() {
         ("inv2543", ("INVITE", 56, "UserB@example.com", "inv2543.1717@ift.client.example.com", ("", ""), ("", 1), ("", 0))),
     ] {
         let text = message(name);
-        let m = scan(&text).unwrap_or_else(|d| panic!("{name}: {d:?}"));
+        let m = sip::read(&text).unwrap_or_else(|d| panic!("{name}: {d:?}"));
         assert_eq!(says(&text, &m), want, "{name}");
         assert_eq!(datagram::classify(text.len() as u32, text.word(0)), DatagramKind::Sip, "{name}");
     }
@@ -184,10 +174,10 @@ fn what_is_not_read_is_in_doubt() {
         ("insuf", Doubt::Missing),
         ("multi01", Doubt::Duplicate),
     ] {
-        assert_eq!(scan(&message(name)), Err(doubt), "{name}");
+        assert_eq!(sip::read(&message(name)), Err(doubt), "{name}");
     }
-    // A method may begin with any token character. No registered one does not begin with a capital letter, and
-    // this one is left alone before it is scanned.
+    // A method may begin with any token character. All registered methods begin with a capital letter. This one does
+    // not, so the datagram is passed before it is scanned.
     let text = message("intmeth");
     assert_eq!(
         datagram::classify(text.len() as u32, text.word(0)),
@@ -195,12 +185,12 @@ fn what_is_not_read_is_in_doubt() {
     );
 }
 
-/// The two tables above are all of section 3, and the notation leaves no trace.
+/// The two tables above cover section 3 completely, and no notation of the RFC is left in a message.
 #[test]
 fn all_messages_are_there() {
     let messages = messages();
     assert_eq!(messages.len(), 49);
-    let read = messages.iter().filter(|(_, text)| scan(text).is_ok());
+    let read = messages.iter().filter(|(_, text)| sip::read(text).is_ok());
     assert_eq!(read.count(), 31);
     for (name, text) in &messages {
         for mark in ["<hex", "<repeat", "OneLine"] {
@@ -214,14 +204,14 @@ fn all_messages_are_there() {
     assert!(message("trws").starts_with(b"OPTIONS sip:remote-target@example.com SIP/2.0  \r\n"));
 }
 
-/// Whatever another parser makes of them, it does not contradict.
+/// `rsip` contradicts the scanner in no message.
 #[test]
 fn another_parser_agrees() {
     let mut asked = 0;
     for (name, text) in messages() {
-        let ours = opinion::first(&text);
-        // It panics on some.
-        let other = catch_unwind(|| opinion::second(&text)).ok().flatten();
+        let ours = reference::scanned(&text);
+        // rsip panics on some messages.
+        let other = catch_unwind(|| reference::parsed(&text)).ok().flatten();
         if let (Some(ours), Some(other)) = (ours, other) {
             assert!(ours.agrees(&other), "{name}: {ours:?} {other:?}");
             asked += 1;
@@ -239,9 +229,9 @@ const BYE: &str = "BYE sip:a@b SIP/2.0\r\n\
     CSeq: 1 BYE\r\n\
     \r\n";
 
-/// However it is written, it says the same.
+/// Checks that a text says the same as [`BYE`].
 fn same_as_bye(text: &str) {
-    let m = scan(text.as_bytes()).unwrap_or_else(|d| panic!("{d:?}: {text}"));
+    let m = sip::read(text.as_bytes()).unwrap_or_else(|d| panic!("{d:?}: {text}"));
     let want = (
         "BYE",
         1,
@@ -282,7 +272,7 @@ fn other_writings() {
     }
 }
 
-/// Headers may come in any order; that of the Vias counts.
+/// Headers may come in any order. The order of Vias counts.
 #[test]
 fn headers_in_any_order() {
     let lines: Vec<_> = BYE.trim_end().split_inclusive("\r\n").collect();
@@ -311,25 +301,29 @@ fn missing_twice_or_broken() {
         let name = header.split(':').next().unwrap();
         if name != "Via" {
             assert_eq!(
-                scan(BYE.replace(&line, "").as_bytes()),
+                sip::read(BYE.replace(&line, "").as_bytes()),
                 Err(Doubt::Missing),
                 "{header}"
             );
             let twice = BYE.replace(&line, &line.repeat(2));
-            assert_eq!(scan(twice.as_bytes()), Err(Doubt::Duplicate), "{header}");
+            assert_eq!(
+                sip::read(twice.as_bytes()),
+                Err(Doubt::Duplicate),
+                "{header}"
+            );
         }
         let empty = BYE.replace(&line, &format!("{name}:\r\n"));
-        assert_eq!(scan(empty.as_bytes()), Err(Doubt::Syntax), "{header}");
-        // A NUL may end the message for a PBX: none may be in what matters.
+        assert_eq!(sip::read(empty.as_bytes()), Err(Doubt::Syntax), "{header}");
+        // A NUL may end the message for a PBX, so none is accepted in a header that matters.
         for at in name.len()..line.len() - 2 {
             let (before, after) = line.split_at(at);
             let broken = BYE.replace(&line, &format!("{before}\0{after}"));
-            scan(broken.as_bytes()).expect_err(&broken);
+            sip::read(broken.as_bytes()).expect_err(&broken);
         }
     }
 }
 
-/// Long values are read as far as the scanner looks, and what goes on beyond is in doubt.
+/// Long values are read up to the scanner's limit. A longer message is in doubt.
 #[test]
 fn long_values() {
     for len in [1000, 10_000, 16_000, 17_000, 65_536, 100_000] {
@@ -339,22 +333,22 @@ fn long_values() {
         let tag = BYE.replace("tag=f", &format!("tag={filler}"));
         if len > 16_000 {
             for text in [subject, call, tag] {
-                assert_eq!(scan(text.as_bytes()), Err(Doubt::Truncated), "{len}");
+                assert_eq!(sip::read(text.as_bytes()), Err(Doubt::Truncated), "{len}");
             }
             continue;
         }
         same_as_bye(&subject);
-        let m = scan(call.as_bytes()).unwrap();
+        let m = sip::read(call.as_bytes()).unwrap();
         assert_eq!(says(call.as_bytes(), &m).3, filler);
-        let m = scan(tag.as_bytes()).unwrap();
+        let m = sip::read(tag.as_bytes()).unwrap();
         assert_eq!(says(tag.as_bytes(), &m).4, (&*filler, "t"));
     }
-    // The same header a thousand times: counted up to 255, the first is what counts.
+    // The same header 900 times: it is counted up to 255, and the first one counts.
     let vias = BYE.replace(
         "Via: SIP/2.0/UDP i;branch=z9hG4bK2\r\n",
         &"v:SIP/2.0/UDP i\r\n".repeat(900),
     );
-    let m = scan(vias.as_bytes()).unwrap();
+    let m = sip::read(vias.as_bytes()).unwrap();
     assert_eq!((m.vias, m.method), (255, Method::Bye));
     assert_eq!(says(vias.as_bytes(), &m).5, ("z9hG4bK1", 255));
 }

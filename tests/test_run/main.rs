@@ -14,10 +14,3 @@ mod stations;
 mod stun;
 mod stun_fuzz;
 mod untouched;
-
-#[path = "../../nat-common/tests/judge/generate.rs"]
-mod generate;
-#[path = "../../nat-common/tests/judge/mod.rs"]
-mod judge;
-#[path = "../../nat-common/tests/judge/write.rs"]
-mod write;

@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 use aya::maps::{Array, MapData};
 use etherparse::Ipv4Header;
 use nat_common::abi::{Binding, Entry, Record, Set, address, flag, stun};
+use nat_test_oracle::stun::input::{self, COOKIE, fingerprinted};
+use nat_test_oracle::stun::message::{classic, message, request};
+use nat_test_oracle::stun::{codec, expected};
 use nat_userspace::{kernel::loops::Loops, settings::Stun};
 
 use crate::frames::{INVITE, PBX, PHONE, inbound, tagged, udp};
-use crate::judge::input::{self, COOKIE, fingerprinted};
-use crate::judge::{self, ours};
 use crate::packets::{DESTINATION_OPTIONS, FRAGMENT, HOP_BY_HOP, extended, fragments, options};
 use crate::run::{Path, XDP_DROP, XDP_TX, endpoint, loops};
-use crate::write::{classic, message, request};
 
 /// The interface on which test runs arrive.
 const LOOPBACK: u32 = 1;
@@ -106,7 +106,7 @@ fn answered(
     assert_eq!(out, turned(from, to, tags, &answer), "{verdict}");
     let software = path.0.tables.config().expect("settings").stun & stun::SOFTWARE != 0;
     let peer = from.parse().expect("an address");
-    judge::check(request, peer, software, Some(&answer));
+    expected::check(request, peer, software, Some(&answer));
     (verdict, answer)
 }
 
@@ -261,7 +261,7 @@ fn what_is_no_plain_request_passes() {
     for loops in loops() {
         let mut path = with(UNLIMITED, *loops);
         for (message, wanted) in unanswerable() {
-            judge::check(&message, PHONE.parse().expect("an address"), false, None);
+            expected::check(&message, PHONE.parse().expect("an address"), false, None);
             for (from, to) in [(PHONE, PBX), (PHONE6, PBX6), (PHONE, STUN), (PHONE6, STUN6)] {
                 for tags in TAGS {
                     let frame = tagged(udp(from, to, &message), tags);
@@ -548,7 +548,7 @@ fn a_checksum_of_zero() {
             message
         };
         let is_zero = |id: &u32| {
-            let answer = ours::answer(&of(*id), peer, false).expect("an answer");
+            let answer = codec::answer(&of(*id), peer, false).expect("an answer");
             turned(from, to, &[], &answer)[at..at + 2] == [0xff; 2]
         };
         let id = (0..=u32::MAX).find(is_zero).expect("one of them");

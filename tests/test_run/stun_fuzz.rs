@@ -6,13 +6,12 @@
 use std::cell::RefCell;
 use std::{env, fs};
 
+use nat_test_oracle::stun::{codec, expected, generate, input};
 use nat_userspace::{kernel::loops::Loops, settings::Stun};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 use crate::frames::{PBX, udp};
-use crate::generate;
-use crate::judge::{self, input, ours};
 use crate::run::{Path, XDP_PASS, XDP_TX, loops};
 use crate::stun::{PBX6, UNLIMITED, turned, with};
 
@@ -22,8 +21,8 @@ const CASES: u32 = 20_000;
 /// A message arrives. Whether it was answered.
 fn exchange(path: &mut Path, message: &[u8], from: &str, to: &str, software: bool) -> bool {
     let peer = from.parse().expect("an address");
-    let answer = ours::answer(message, peer, software);
-    judge::check(message, peer, software, answer.as_deref());
+    let answer = codec::answer(message, peer, software);
+    expected::check(message, peer, software, answer.as_deref());
     let frame = udp(from, to, message);
     let wanted = match &answer {
         Some(answer) => (XDP_TX, turned(from, to, &[], answer)),

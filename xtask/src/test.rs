@@ -62,6 +62,7 @@ impl Layer {
                 &[
                     "--no-fail-fast",
                     "--package=nat-common",
+                    "--package=nat-test-oracle",
                     "--package=nat-test-support",
                     "--package=nat-userspace",
                     "--package=xtask",

@@ -1,4 +1,4 @@
-//! What sipnat's codec answers, on the host.
+//! sipnat's codec, run on the host.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -8,8 +8,8 @@ use nat_common::datagram::{self, DatagramKind};
 use nat_common::endpoint::Endpoint;
 use nat_common::stun::{Request, reply::Reply};
 
-/// The answer to the payload of a datagram from `peer`.
-pub(crate) fn answer(message: &[u8], peer: SocketAddr, software: bool) -> Option<Vec<u8>> {
+/// Returns the answer to a datagram from `peer`; `None` if there is none.
+pub fn answer(message: &[u8], peer: SocketAddr, software: bool) -> Option<Vec<u8>> {
     if datagram::classify(message.len() as u32, message.word(0)) != DatagramKind::Stun {
         return None;
     }

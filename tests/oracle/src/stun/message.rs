@@ -1,12 +1,12 @@
 //! STUN messages to send.
 
-use crate::judge::input::{COOKIE, set_length};
+use super::input::{COOKIE, set_length};
 
-/// A transaction's ID.
-pub(crate) const ID: [u8; 12] = *b"transaction!";
+/// Transaction ID of every message.
+pub const ID: [u8; 12] = *b"transaction!";
 
-/// A message of a type, with attributes that are padded with zeros.
-pub(crate) fn message(kind: u16, cookie: [u8; 4], attributes: &[(u16, &[u8])]) -> Vec<u8> {
+/// Message of a type, with attributes that are padded with zeros.
+pub fn message(kind: u16, cookie: [u8; 4], attributes: &[(u16, &[u8])]) -> Vec<u8> {
     let mut bytes = kind.to_be_bytes().to_vec();
     bytes.extend([0; 2]);
     bytes.extend(cookie);
@@ -21,12 +21,12 @@ pub(crate) fn message(kind: u16, cookie: [u8; 4], attributes: &[(u16, &[u8])]) -
     bytes
 }
 
-/// A Binding request.
-pub(crate) fn request(attributes: &[(u16, &[u8])]) -> Vec<u8> {
+/// Binding request of RFC 5389.
+pub fn request(attributes: &[(u16, &[u8])]) -> Vec<u8> {
     message(1, COOKIE, attributes)
 }
 
-/// A Binding request of RFC 3489.
-pub(crate) fn classic(attributes: &[(u16, &[u8])]) -> Vec<u8> {
+/// Binding request of RFC 3489, without magic cookie.
+pub fn classic(attributes: &[(u16, &[u8])]) -> Vec<u8> {
     message(1, *b"RFC3", attributes)
 }

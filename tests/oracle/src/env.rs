@@ -1,4 +1,4 @@
-//! A host for the decisions: the kernel's maps replaced by tables in memory.
+//! The engine's environment on the host: maps in memory instead of the kernel's.
 
 use std::cell::{Cell, RefCell, UnsafeCell};
 use std::collections::HashMap;
@@ -12,20 +12,25 @@ use nat_common::bpf::HostLoop;
 use nat_common::bytes::Span;
 use nat_common::endpoint::Endpoint;
 use nat_common::engine::{Env, TABLES, Table, Text};
-use nat_common::sip::Scan;
 use nat_common::sip::{Direction, Doubt, Message};
 use nat_common::tables::hash::{self, Cursor, Digest};
 use nat_common::tables::slots::{SlotKey, Slots};
 
+use crate::scan_for;
+
 const SECRET: [u64; 2] = [0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210];
 const SETS: usize = 64;
 
-/// The maps, and one message at a time.
-pub(crate) struct World {
-    pub(crate) now: Cell<u64>,
-    pub(crate) policy: Cell<Policy>,
-    pub(crate) shadow: Cell<bool>,
-    pub(crate) history: RefCell<Vec<Record>>,
+/// Maps in memory, and the message that the engine decides on.
+pub struct MemoryEnv {
+    /// Current time.
+    pub now: Cell<u64>,
+    /// Policy for every terminal.
+    pub policy: Cell<Policy>,
+    /// Shadow mode: sipnat decides without redirecting.
+    pub shadow: Cell<bool>,
+    /// Records that the engine has written.
+    pub history: RefCell<Vec<Record>>,
     text: RefCell<Vec<u8>>,
     digest: RefCell<Digest>,
     tables: [Vec<UnsafeCell<Set>>; TABLES],
@@ -35,12 +40,21 @@ pub(crate) struct World {
     record: UnsafeCell<Record>,
     dialogs: UnsafeCell<HashMap<DialogKey, Box<Binding>>>,
     contacts: UnsafeCell<HashMap<ContactKey, Box<Binding>>>,
-    pub(crate) events: RefCell<Vec<Counter>>,
-    pub(crate) full: Cell<bool>,
+    /// Events that the engine has counted since they were last taken.
+    pub events: RefCell<Vec<Counter>>,
+    /// Full tables: insertions of dialogs and contacts fail.
+    pub full: Cell<bool>,
 }
 
-impl World {
-    pub(crate) fn new() -> Self {
+impl Default for MemoryEnv {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl MemoryEnv {
+    /// Empty maps, at second 1000, with policy `auto`.
+    pub fn new() -> Self {
         let table = || (0..SETS).map(|_| UnsafeCell::new(Set::default())).collect();
         Self {
             now: Cell::new(1000 * SECOND),
@@ -61,34 +75,34 @@ impl World {
         }
     }
 
-    /// Takes a message in hand: its parts can now be hashed.
-    pub(crate) fn scan(&self, text: &[u8], direction: Direction) -> Result<Scan, Doubt> {
+    /// Scans a message and keeps its text, so that the engine can hash its parts.
+    pub fn scan(&self, text: &[u8], direction: Direction) -> Result<Message, Doubt> {
         *self.text.borrow_mut() = text.to_vec();
-        let mut scan = Scan::default();
-        scan.run::<_, HostLoop>(text, Some(direction))?;
-        Ok(scan)
+        scan_for(text, direction)
     }
 
+    /// Bindings of dialog ends.
     #[expect(
         clippy::mut_from_ref,
         reason = "one thread, and no reference outlives its statement"
     )]
-    pub(crate) fn dialogs(&self) -> &mut HashMap<DialogKey, Box<Binding>> {
+    pub fn dialogs(&self) -> &mut HashMap<DialogKey, Box<Binding>> {
         // SAFETY: as above.
         unsafe { &mut *self.dialogs.get() }
     }
 
+    /// Bindings of contacts.
     #[expect(
         clippy::mut_from_ref,
         reason = "one thread, and no reference outlives its statement"
     )]
-    pub(crate) fn contacts(&self) -> &mut HashMap<ContactKey, Box<Binding>> {
+    pub fn contacts(&self) -> &mut HashMap<ContactKey, Box<Binding>> {
         // SAFETY: as above.
         unsafe { &mut *self.contacts.get() }
     }
 }
 
-impl Env for World {
+impl Env for MemoryEnv {
     fn now(&self) -> u64 {
         self.now.get()
     }
@@ -166,7 +180,7 @@ impl Env for World {
     }
 }
 
-impl Text for World {
+impl Text for MemoryEnv {
     fn digest(&self, m: &Message, parts: u32) {
         let text = self.text.borrow();
         self.digest

@@ -1,13 +1,13 @@
-//! Any messages, most of them nearly Binding requests.
+//! Generated messages. Most of them are nearly Binding requests.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
-use crate::judge::input::{COOKIE, fingerprinted};
-use crate::write;
+use super::input::{COOKIE, fingerprinted};
+use super::message::message as build;
 
-/// What is done to a request.
+/// Change to a request.
 #[derive(Clone, Debug)]
 enum Damage {
     None,
@@ -47,8 +47,8 @@ fn attributes() -> impl Strategy<Value = Vec<(u16, Vec<u8>)>> {
     ]
 }
 
-/// Payloads of datagrams.
-pub(crate) fn message() -> impl Strategy<Value = Vec<u8>> {
+/// Generates payloads of datagrams.
+pub fn message() -> impl Strategy<Value = Vec<u8>> {
     let cookie = prop_oneof![4 => Just(COOKIE), 1 => any::<[u8; 4]>()];
     let id = any::<[u8; 12]>();
     let parts = (cookie, id, attributes(), any::<bool>(), damage());
@@ -57,7 +57,7 @@ pub(crate) fn message() -> impl Strategy<Value = Vec<u8>> {
             .iter()
             .map(|(kind, value)| (*kind, &value[..]))
             .collect();
-        let mut bytes = write::message(1, cookie, &attributes);
+        let mut bytes = build(1, cookie, &attributes);
         bytes[8..20].copy_from_slice(&id);
         if print {
             bytes = fingerprinted(bytes);

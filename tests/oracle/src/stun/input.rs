@@ -1,24 +1,24 @@
-//! What a fuzzer's input stands for, and how a message is put right.
+//! Inputs of the STUN fuzz target, and repairs of a message.
 
 use std::net::SocketAddr;
 
 use stun_types::attribute::Fingerprint;
 
-/// The value of the magic cookie.
-pub(crate) const COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
+/// Magic cookie of RFC 5389.
+pub const COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
 
 /// Bits of an input's first byte.
 mod bit {
     pub(super) const SOFTWARE: u8 = 1;
     pub(super) const IPV6: u8 = 1 << 1;
-    // Which of what a fuzzer hardly finds is put right.
+    // Parts to repair, because a fuzzer hardly finds their value.
     pub(super) const TYPE_AND_LENGTH: u8 = 1 << 2;
     pub(super) const COOKIE: u8 = 1 << 3;
     pub(super) const FINGERPRINT: u8 = 1 << 4;
 }
 
-/// A message, who sent it, and whether answers have SOFTWARE.
-pub(crate) fn read(input: &[u8]) -> Option<(Vec<u8>, SocketAddr, bool)> {
+/// Reads an input: the message, its source address, and whether answers carry SOFTWARE.
+pub fn read(input: &[u8]) -> Option<(Vec<u8>, SocketAddr, bool)> {
     let (choice, message) = input.split_first()?;
     let chosen = |bit| choice & bit != 0;
     let mut message = message.to_vec();
@@ -43,8 +43,8 @@ pub(crate) fn read(input: &[u8]) -> Option<(Vec<u8>, SocketAddr, bool)> {
     Some((message, peer, chosen(bit::SOFTWARE)))
 }
 
-/// The message with FINGERPRINT behind it.
-pub(crate) fn fingerprinted(mut message: Vec<u8>) -> Vec<u8> {
+/// Appends FINGERPRINT.
+pub fn fingerprinted(mut message: Vec<u8>) -> Vec<u8> {
     message.extend([0x80, 0x28, 0, 4, 0, 0, 0, 0]);
     set_length(&mut message);
     let end = message.len() - 8;
@@ -55,8 +55,8 @@ pub(crate) fn fingerprinted(mut message: Vec<u8>) -> Vec<u8> {
     message
 }
 
-/// Sets the length in the header to what it is.
-pub(crate) fn set_length(message: &mut [u8]) {
+/// Sets the length field in the header.
+pub fn set_length(message: &mut [u8]) {
     let length = (message.len() - 20) as u16;
     message[2..4].copy_from_slice(&length.to_be_bytes());
 }

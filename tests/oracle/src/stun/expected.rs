@@ -1,8 +1,5 @@
-//! A second opinion on STUN: what the `stun-types` crate reads in a request and in its answer, and what the RFCs
-//! then want.
-
-pub(crate) mod input;
-pub(crate) mod ours;
+//! Reference for STUN: reads requests and answers with the `stun-types` crate, and compares them with the rules of
+//! RFC 3489, 5389 and 8489.
 
 use std::net::SocketAddr;
 
@@ -13,25 +10,27 @@ use stun_types::attribute::{
 };
 use stun_types::message::{BINDING, Message, MessageClass, MessageType};
 
+use super::input::COOKIE;
+
 const HEADER: usize = 20;
 
-/// What is to become of a message.
+/// Expected treatment of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
-    /// It is left alone.
+pub enum Expected {
+    /// Passed unchanged.
     Untouched,
-    /// It is answered with its source.
+    /// Answered with its source address.
     Answered,
-    /// It is answered with 420, which names these attributes.
+    /// Answered with error 420, which names these attributes.
     Refused(Vec<u16>),
 }
 
-/// Whether there is no magic cookie: it is of RFC 3489.
+/// Whether a message is of RFC 3489, which has no magic cookie.
 fn is_classic(message: &[u8]) -> bool {
-    message[4..8] != input::COOKIE
+    message[4..8] != COOKIE
 }
 
-/// The types and values of attributes; `None` where their lengths contradict the message.
+/// Returns types and values of the attributes; `None` where their lengths contradict the message.
 fn attributes(message: &[u8]) -> Option<Vec<(u16, Vec<u8>)>> {
     let mut rest = message.get(HEADER..)?;
     let mut all = Vec::new();
@@ -43,12 +42,12 @@ fn attributes(message: &[u8]) -> Option<Vec<(u16, Vec<u8>)>> {
     Some(all)
 }
 
-/// What is to become of the payload of a datagram, whoever sent it.
-pub(crate) fn fate(message: &[u8]) -> Fate {
-    read(message).unwrap_or(Fate::Untouched)
+/// Returns the expected treatment of a datagram, for any source.
+pub fn expected(message: &[u8]) -> Expected {
+    read(message).unwrap_or(Expected::Untouched)
 }
 
-fn read(message: &[u8]) -> Option<Fate> {
+fn read(message: &[u8]) -> Option<Expected> {
     if message.len() < HEADER {
         return None;
     }
@@ -101,20 +100,24 @@ fn read(message: &[u8]) -> Option<Fate> {
         .map(|(kind, _)| *kind)
         .collect();
     match unknown.len() {
-        0 => Some(Fate::Answered),
-        1..=16 => Some(Fate::Refused(unknown)),
+        0 => Some(Expected::Answered),
+        1..=16 => Some(Expected::Refused(unknown)),
         _ => None,
     }
 }
 
-/// Checks all that was answered to `request`, whose source was `peer`.
-pub(crate) fn check(request: &[u8], peer: SocketAddr, software: bool, answer: Option<&[u8]>) {
-    let fate = fate(request);
+/// Checks every byte of the answer to a `request` from `peer`.
+///
+/// # Panics
+///
+/// If the answer is not the expected one.
+pub fn check(request: &[u8], peer: SocketAddr, software: bool, answer: Option<&[u8]>) {
+    let expected = expected(request);
     let Some(answer) = answer else {
-        assert_eq!(fate, Fate::Untouched, "{request:02x?}");
+        assert_eq!(expected, Expected::Untouched, "{request:02x?}");
         return;
     };
-    assert_ne!(fate, Fate::Untouched, "{request:02x?}");
+    assert_ne!(expected, Expected::Untouched, "{request:02x?}");
     let ip = if peer.is_ipv4() { 20 } else { 40 };
     let (asked, answered) = (ip + 8 + request.len(), ip + 8 + answer.len());
     assert!(answered * 10 <= asked * 16, "{answered} bytes to {asked}");
@@ -127,7 +130,7 @@ pub(crate) fn check(request: &[u8], peer: SocketAddr, software: bool, answer: Op
     let classic = is_classic(request);
     // The crate knows only RFC 5389 and later. Nothing but XORs, which RFC 3489 has not, depends on the cookie.
     let mut modern = answer.to_vec();
-    modern[4..8].copy_from_slice(&input::COOKIE);
+    modern[4..8].copy_from_slice(&COOKIE);
     let message = Message::from_bytes(&modern).expect("a message with a right FINGERPRINT");
     let kinds: Vec<u16> = attributes(&modern)
         .expect("attributes")
@@ -136,21 +139,21 @@ pub(crate) fn check(request: &[u8], peer: SocketAddr, software: bool, answer: Op
         .collect();
 
     let mapped = if classic { 0x0001 } else { 0x0020 };
-    let mut wanted = match fate {
-        Fate::Refused(_) => vec![ErrorCode::TYPE.value(), UnknownAttributes::TYPE.value()],
+    let mut expected_kinds = match expected {
+        Expected::Refused(_) => vec![ErrorCode::TYPE.value(), UnknownAttributes::TYPE.value()],
         _ => vec![mapped],
     };
-    wanted.extend(software.then_some(Software::TYPE.value()));
+    expected_kinds.extend(software.then_some(Software::TYPE.value()));
     let printed = !classic
         && attributes(request)
             .expect("attributes")
             .iter()
             .any(|(kind, _)| *kind == Fingerprint::TYPE.value());
-    wanted.extend(printed.then_some(Fingerprint::TYPE.value()));
-    assert_eq!(kinds, wanted);
+    expected_kinds.extend(printed.then_some(Fingerprint::TYPE.value()));
+    assert_eq!(kinds, expected_kinds);
     assert_eq!(message.method(), BINDING);
 
-    if let Fate::Refused(mut unknown) = fate {
+    if let Expected::Refused(mut unknown) = expected {
         assert_eq!(message.class(), MessageClass::Error);
         let error = message.attribute::<ErrorCode>().expect("ERROR-CODE");
         assert_eq!(error.code(), 420);

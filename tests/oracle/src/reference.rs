@@ -1,13 +1,14 @@
-//! Two readings of one message: the scanner's, and that of the `rsip` crate.
+//! Reference parser for SIP: the `rsip` crate. [`scanned`] and [`parsed`] read the same fields, and
+//! [`Identity::agrees`] compares them.
 
-use nat_common::bpf::HostLoop;
-use nat_common::sip::Field;
-use nat_common::sip::Scan;
+use nat_common::sip::{self, Field};
 use rsip::prelude::*;
 
-/// What both parsers can be asked about.
+use crate::part;
+
+/// Fields of a message that both parsers read.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Identity {
+pub struct Identity {
     call_id: String,
     cseq: u32,
     from_tag: String,
@@ -15,27 +16,28 @@ pub(crate) struct Identity {
     branch: String,
 }
 
-/// The scanner's reading; `None` if it is in doubt.
-pub(crate) fn first(text: &[u8]) -> Option<Identity> {
-    let mut scan = Scan::default();
-    scan.run::<_, HostLoop>(text, None).ok()?;
-    let part = |field| {
-        let span = scan.message.span(field);
-        let part = &text[span.start.into()..][..span.len.into()];
-        String::from_utf8_lossy(part).into_owned()
-    };
+/// Returns the fields that sipnat's scanner finds; `None` if it is in doubt.
+pub fn scanned(text: &[u8]) -> Option<Identity> {
+    let message = sip::read(text).ok()?;
+    let part = |field| String::from_utf8_lossy(part(text, message.span(field))).into_owned();
     Some(Identity {
         call_id: part(Field::CallId),
-        cseq: scan.message.cseq,
+        cseq: message.cseq,
         from_tag: part(Field::FromTag),
         to_tag: part(Field::ToTag),
         branch: part(Field::Branch),
     })
 }
 
-/// `rsip`'s reading; `None` if it refuses any part, or is not asked: for it, only CRLF ends a line, and the `://`
-/// of the Request-URI may be lines away. It panics on some messages.
-pub(crate) fn second(text: &[u8]) -> Option<Identity> {
+/// Returns the fields that `rsip` finds; `None` if it refuses one of them.
+///
+/// Two kinds of messages are not given to `rsip`, because it reads them against RFC 3261: a line that ends without CR,
+/// and a `://` anywhere, which it takes for a part of the Request-URI even lines away.
+///
+/// # Panics
+///
+/// On some messages, inside of `rsip`.
+pub fn parsed(text: &[u8]) -> Option<Identity> {
     if breaks_lines_oddly(text) || text.windows(3).any(|w| w == b"://") {
         return None;
     }
@@ -58,9 +60,11 @@ pub(crate) fn second(text: &[u8]) -> Option<Identity> {
 }
 
 impl Identity {
-    /// `rsip` finds no tag or branch in what it cannot parse, cuts them off at a character that the scanner lets
-    /// pass in a token, and takes the trailing white space of a Call-ID for part of it.
-    pub(crate) fn agrees(&self, other: &Self) -> bool {
+    /// Whether the scanner (`self`) does not contradict `rsip` (`other`).
+    ///
+    /// Three differences are allowed. `rsip` finds no tag or branch in a parameter that it cannot parse. It ends a token
+    /// at characters that the scanner allows. It keeps white space at the end of a Call-ID.
+    pub fn agrees(&self, other: &Self) -> bool {
         let same = |ours: &str, other: &str| {
             let token = ours.split(|c| "=/:@[]".contains(c)).next();
             other.is_empty() || ours == other || token == Some(other)
@@ -73,7 +77,7 @@ impl Identity {
     }
 }
 
-/// Whether a line of the headers ends without CR, which ends it for sipnat, as it does for PBXs.
+/// Whether a header line ends without CR. sipnat and PBXs accept such a line end, `rsip` does not.
 fn breaks_lines_oddly(text: &[u8]) -> bool {
     let headers = text.windows(4).position(|w| w == b"\r\n\r\n");
     let text = &text[..headers.unwrap_or(text.len())];

@@ -1,0 +1,164 @@
+//! Dialog ends: made and moved by the phone's answers to requests of the PBX.
+
+use nat_common::abi::Counter;
+use nat_common::endpoint::Endpoint;
+
+use crate::{
+    ADVERTISED, Address, MOVED, Network, PHONE, STRANGER, Sip, call_phone, from_pbx, from_phone,
+    transmissions,
+};
+
+#[test]
+fn an_answer_binds_the_end_that_gave_it_to_where_the_request_went() {
+    for (status, active) in [(100, 0), (180, 1), (200, 1), (302, 0), (486, 0)] {
+        let net = Network::new();
+        net.register();
+        let invite = call_phone("i");
+        assert_eq!(
+            net.sends(ADVERTISED, &invite),
+            (PHONE, vec![Counter::OutRedirectedContact])
+        );
+        let answer = Sip {
+            to: "<sip:1000@pbx>;tag=phone".into(),
+            ..invite.answer(status)
+        };
+        net.arrives(PHONE, &answer.with("Contact: <sip:1000@60.17.196.2>"));
+        assert_eq!(net.active().len(), active, "{status}");
+        if active > 0 {
+            let (to, counted) = net.sends(ADVERTISED, &from_pbx("BYE", 2, "b").call("incoming"));
+            assert_eq!((to, counted), (PHONE, vec![Counter::OutRedirectedDialog]));
+        }
+    }
+}
+
+#[test]
+fn an_answer_to_nothing_teaches_nothing() {
+    let net = Network::new();
+    let invite = call_phone("i");
+    net.sends(ADVERTISED, &invite);
+    for m in [call_phone("other"), call_phone("i").call("other")] {
+        let answer = Sip {
+            to: "<sip:1000@pbx>;tag=phone".into(),
+            ..m.answer(200)
+        };
+        assert_eq!(net.arrives(STRANGER, &answer), [Counter::InResponseUnasked]);
+    }
+    assert_eq!(net.active(), []);
+}
+
+#[test]
+fn a_proxy_has_one_call_id_on_both_legs() {
+    let net = Network::new();
+    let callee = ([60, 17, 197, 2], 50000);
+    // 1000 calls. The PBX forwards the INVITE with its own Via on top.
+    let invite = from_phone("INVITE", 1, "a");
+    net.arrives(PHONE, &invite);
+    let onward = Sip {
+        vias: vec!["proxy", "a"],
+        ..invite.clone()
+    }
+    .with("Record-Route: <sip:pbx;lr>");
+    net.sends(callee, &onward);
+    let answer = Sip {
+        to: "<sip:1002@pbx>;tag=callee".into(),
+        ..onward.answer(200)
+    };
+    net.arrives(callee, &answer.clone().with("Record-Route: <sip:pbx;lr>"));
+    net.sends(
+        PHONE,
+        &Sip {
+            vias: vec!["a"],
+            ..answer
+        },
+    );
+    let to_callee = Sip {
+        to: "<sip:1002@pbx>;tag=callee".into(),
+        ..from_pbx("BYE", 3, "x")
+    };
+    assert_eq!(net.sends(([60, 17, 197, 2], 5060), &to_callee).0, callee);
+    assert_eq!(net.sends(ADVERTISED, &from_pbx("BYE", 4, "y")).0, PHONE);
+}
+
+/// A PBX may send a request to several terminals under one Call-ID. One of them answers with the tag of another.
+#[test]
+fn an_answer_to_a_new_request_does_not_take_a_live_dialog_end_over() {
+    let net = Network::new();
+    let forked = |branch| call_phone(branch).answer(200);
+    let victims = |branch| {
+        let mut answer = forked(branch);
+        answer.to = "<sip:1000@pbx>;tag=phone".into();
+        answer
+    };
+    net.sends(PHONE, &call_phone("a"));
+    net.sends(STRANGER, &call_phone("b"));
+    assert_eq!(
+        net.arrives(PHONE, &victims("a"))[0],
+        Counter::DialogActivated
+    );
+    assert_eq!(
+        net.arrives(STRANGER, &victims("b")),
+        [Counter::DialogGuarded, Counter::InResponse]
+    );
+    assert_eq!(net.active()[0].learned, Endpoint::v4(PHONE.0, PHONE.1));
+}
+
+/// The mapping of a registered phone changes before it answers a call.
+#[test]
+fn an_answer_from_elsewhere_shows_a_new_mapping() {
+    let net = Network::new();
+    net.register();
+    let invite = call_phone("a");
+    assert_eq!(net.sends(ADVERTISED, &invite).0, PHONE);
+    let answer = |status| {
+        let mut answer = invite.answer(status);
+        answer.to = "<sip:1000@pbx>;tag=callee".into();
+        answer
+    };
+    net.arrives(PHONE, &answer(180));
+    net.wait(1);
+    assert_eq!(
+        net.arrives(MOVED, &answer(200)),
+        [Counter::DialogMoved, Counter::InResponse]
+    );
+    let mut ack = call_phone("b");
+    ack.start = ack.start.replace("INVITE", "ACK");
+    ack.cseq.1 = "ACK";
+    ack.to = "<sip:1000@pbx>;tag=callee".into();
+    assert_eq!(net.sends(ADVERTISED, &ack).0, MOVED);
+    // A late answer from the old mapping does not bring it back.
+    net.wait(1);
+    net.arrives(PHONE, &answer(200));
+    assert_eq!(net.sends(ADVERTISED, &ack).0, MOVED);
+    // A request that was not redirected went to the address on which the terminal listens.
+    let net = Network::new();
+    assert_eq!(net.sends(ADVERTISED, &invite).0, ADVERTISED);
+    net.arrives(PHONE, &answer(200));
+    assert_eq!(
+        net.active()[0].learned,
+        Endpoint::v4(ADVERTISED.0, ADVERTISED.1)
+    );
+}
+
+/// The same answer comes again after the terminal has moved on.
+#[test]
+fn a_repeated_answer_from_elsewhere_brings_nothing_back() {
+    const NEWER: Address = ([60, 17, 196, 2], 52000);
+    let net = Network::new();
+    net.call();
+    let m = from_pbx("INVITE", 102, "reinvite");
+    transmissions(&net, &m, 1);
+    net.wait(1);
+    assert_eq!(net.arrives(MOVED, &m.answer(200))[0], Counter::DialogMoved);
+    net.wait(1);
+    let update = from_phone("UPDATE", 2, "update").tagged("pbx");
+    net.arrives(NEWER, &update);
+    net.sends(NEWER, &update.answer(200));
+    net.arrives(MOVED, &m.answer(200));
+    assert_eq!(net.reinvite("next").0, NEWER);
+    // An answer that comes after the time in which a phone can ring does not bring it back either.
+    net.wait(301);
+    assert_eq!(
+        net.arrives(STRANGER, &m.answer(200)),
+        [Counter::InResponseUnasked]
+    );
+}

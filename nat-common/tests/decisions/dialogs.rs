@@ -1,0 +1,282 @@
+//! Dialog ends: made, moved and ended by the PBX's answers to requests of the phone.
+
+use nat_common::abi::{Counter, flag};
+use nat_common::endpoint::Endpoint;
+
+use crate::{ADVERTISED, MOVED, Network, PHONE, STRANGER, call_phone, from_pbx, from_phone};
+
+#[test]
+fn only_101_to_299_activates_a_new_dialog_end() {
+    for (status, event) in [
+        (100, None),
+        (101, Some(Counter::DialogActivated)),
+        (180, Some(Counter::DialogActivated)),
+        (200, Some(Counter::DialogActivated)),
+        (299, Some(Counter::DialogActivated)),
+        (300, Some(Counter::PendingDropped)),
+        (401, Some(Counter::PendingDropped)),
+        (486, Some(Counter::PendingDropped)),
+        (603, Some(Counter::PendingDropped)),
+    ] {
+        for method in ["INVITE", "SUBSCRIBE", "REFER"] {
+            // An INVITE is not pending.
+            let event = event.filter(|_| method != "INVITE" || status < 300);
+            let net = Network::new();
+            let m = from_phone(method, 1, "a");
+            net.arrives(PHONE, &m);
+            let counted = net.sends(PHONE, &m.answer(status)).1;
+            assert_eq!(
+                counted.first().copied().filter(|_| counted.len() > 1),
+                event,
+                "{method} {status}"
+            );
+            let early = net.active().first().map(|b| b.has(flag::EARLY));
+            let active = event == Some(Counter::DialogActivated);
+            assert_eq!(early, active.then_some(status < 200), "{method} {status}");
+        }
+    }
+}
+
+#[test]
+fn other_methods_create_no_dialog() {
+    for method in ["OPTIONS", "MESSAGE", "PUBLISH", "NOTIFY", "BYE", "REGISTER"] {
+        let net = Network::new();
+        let m = from_phone(method, 1, "a");
+        assert_eq!(net.arrives(PHONE, &m), [Counter::InRequest]);
+        net.sends(PHONE, &m.answer(200));
+        assert_eq!(net.active(), [], "{method}");
+    }
+}
+
+#[test]
+fn a_dialog_end_says_whose_it_is() {
+    let net = Network::new();
+    net.call();
+    let [b] = net.active()[..] else { panic!() };
+    assert_eq!(&b.text[..usize::from(b.text_len)], b"1000@pbx");
+    assert_eq!(b.learned, Endpoint::v4(PHONE.0, PHONE.1));
+    assert_eq!(b.advertised, Endpoint::v4(ADVERTISED.0, ADVERTISED.1));
+    assert!(b.has(flag::DIRECT));
+}
+
+#[test]
+fn requests_in_a_dialog_go_to_its_end() {
+    let net = Network::new();
+    net.call();
+    for method in [
+        "INVITE", "BYE", "UPDATE", "INFO", "NOTIFY", "REFER", "PRACK", "MESSAGE", "OPTIONS", "ACK",
+    ] {
+        let (to, counted) = net.sends(ADVERTISED, &from_pbx(method, 102, method));
+        assert_eq!(
+            (to, counted),
+            (PHONE, vec![Counter::OutRedirectedDialog]),
+            "{method}"
+        );
+    }
+    assert_eq!(net.active()[0].redirected, 10);
+}
+
+#[test]
+fn another_dialog_is_not_this_one() {
+    let net = Network::new();
+    net.call();
+    let mut other = from_pbx("BYE", 2, "b");
+    other.to = "<sip:1000@pbx>;tag=other".into();
+    for m in [other, from_pbx("BYE", 2, "b").call("other")] {
+        assert_eq!(
+            net.sends(ADVERTISED, &m),
+            (ADVERTISED, vec![Counter::OutUnknownRequest])
+        );
+    }
+}
+
+#[test]
+fn an_accepted_request_in_the_dialog_moves_its_end() {
+    let net = Network::new();
+    net.call();
+    let update = from_phone("UPDATE", 2, "u").tagged("pbx");
+    net.arrives(MOVED, &update);
+    assert_eq!(net.reinvite("1").0, PHONE, "not before it is accepted");
+    net.sends(MOVED, &update.answer(403));
+    assert_eq!(net.reinvite("2").0, PHONE, "refused");
+    let update = from_phone("UPDATE", 3, "v").tagged("pbx");
+    net.arrives(MOVED, &update);
+    net.sends(MOVED, &update.answer(183));
+    assert_eq!(net.reinvite("3").0, PHONE, "provisional");
+    assert_eq!(
+        net.sends(MOVED, &update.answer(200)).1[0],
+        Counter::DialogMoved
+    );
+    assert_eq!(net.reinvite("4").0, MOVED);
+    assert_eq!(net.active()[0].text_len, 8, "whose it is stays known");
+}
+
+#[test]
+fn an_older_request_does_not_bring_the_old_address_back() {
+    let net = Network::new();
+    net.call();
+    let new = from_phone("UPDATE", 5, "u").tagged("pbx");
+    let late = from_phone("UPDATE", 4, "v").tagged("pbx");
+    net.arrives(MOVED, &new);
+    net.sends(MOVED, &new.answer(200));
+    net.arrives(PHONE, &late);
+    assert_eq!(
+        net.sends(PHONE, &late.answer(200)).1[0],
+        Counter::DialogStale
+    );
+    assert_eq!(net.reinvite("1").0, MOVED);
+}
+
+#[test]
+fn a_new_dialog_does_not_take_a_live_one_over() {
+    let net = Network::new();
+    net.call();
+    // Same Call-ID and tag, without To-tag: an open PBX would answer it.
+    let invite = from_phone("INVITE", 9, "z");
+    net.arrives(STRANGER, &invite);
+    assert_eq!(
+        net.sends(STRANGER, &invite.answer(200)).1[0],
+        Counter::DialogGuarded
+    );
+    assert_eq!(net.reinvite("1").0, PHONE);
+}
+
+#[test]
+fn bye_ends_a_dialog_end_after_32_seconds() {
+    let net = Network::new();
+    net.call();
+    let bye = from_phone("BYE", 2, "b").tagged("pbx");
+    net.arrives(PHONE, &bye);
+    assert_eq!(
+        net.sends(PHONE, &bye.answer(200)).1[0],
+        Counter::DialogEnded
+    );
+    net.wait(31);
+    assert_eq!(net.reinvite("1").0, PHONE, "kept for retransmissions");
+    net.wait(2);
+    assert_eq!(net.reinvite("2").0, ADVERTISED);
+}
+
+#[test]
+fn bye_of_the_pbx_ends_it_too() {
+    let net = Network::new();
+    net.call();
+    let bye = from_pbx("BYE", 102, "b");
+    net.sends(ADVERTISED, &bye);
+    assert_eq!(
+        net.arrives(PHONE, &bye.answer(200)),
+        [
+            Counter::PeerProven,
+            Counter::DialogEnded,
+            Counter::InResponse
+        ]
+    );
+    net.wait(33);
+    assert_eq!(net.active(), []);
+}
+
+#[test]
+fn dialogs_expire() {
+    let net = Network::new();
+    let invite = from_phone("INVITE", 1, "a");
+    net.arrives(PHONE, &invite);
+    net.sends(PHONE, &invite.answer(180));
+    net.wait(301);
+    assert_eq!(net.active(), [], "early");
+    net.call();
+    net.wait(12 * 3600 - 1);
+    assert_eq!(net.active().len(), 1);
+    net.wait(2);
+    assert_eq!(net.active(), []);
+}
+
+#[test]
+fn a_late_message_does_not_revive_an_ended_dialog() {
+    let net = Network::new();
+    net.call();
+    let bye = from_phone("BYE", 2, "b").tagged("pbx");
+    net.arrives(PHONE, &bye);
+    net.sends(PHONE, &bye.answer(200));
+    let late = from_phone("INFO", 3, "i").tagged("pbx");
+    net.arrives(MOVED, &late);
+    net.sends(MOVED, &late.answer(200));
+    net.wait(33);
+    assert_eq!(net.active(), []);
+}
+
+#[test]
+fn a_challenged_bye_ends_nothing() {
+    for (status, left) in [(200, 0), (401, 1), (407, 1), (408, 0), (481, 0), (500, 1)] {
+        let net = Network::new();
+        net.call();
+        let bye = from_pbx("BYE", 102, "b");
+        net.sends(ADVERTISED, &bye);
+        net.arrives(PHONE, &bye.answer(status));
+        net.wait(33);
+        assert_eq!(net.active().len(), left, "{status}");
+    }
+}
+
+/// A PBX that answers every request must not fill the table for long.
+#[test]
+fn a_dialog_not_seen_to_begin_is_kept_shortly_at_first() {
+    let net = Network::new();
+    let options = from_phone("OPTIONS", 1, "o").tagged("pbx");
+    net.arrives(PHONE, &options);
+    net.sends(PHONE, &options.answer(200));
+    assert!(net.active()[0].has(flag::EARLY));
+    let again = from_phone("OPTIONS", 2, "p").tagged("pbx");
+    net.arrives(PHONE, &again);
+    net.sends(PHONE, &again.answer(200));
+    assert!(!net.active()[0].has(flag::EARLY));
+    net.wait(3600);
+    assert_eq!(net.active().len(), 1);
+}
+
+/// An ACK within a dialog goes to the current address of the terminal, even if its INVITE went elsewhere.
+#[test]
+fn an_ack_follows_a_terminal_that_moved() {
+    let net = Network::new();
+    net.call();
+    net.reinvite("reinvite");
+    let moves = from_phone("UPDATE", 2, "moves").tagged("pbx");
+    net.arrives(MOVED, &moves);
+    net.sends(MOVED, &moves.answer(200));
+    let (to, _) = net.sends(ADVERTISED, &from_pbx("ACK", 102, "reinvite"));
+    assert_eq!(to, MOVED);
+}
+
+/// The kernel may reuse the memory of a removed binding while a program reads it.
+#[test]
+fn a_binding_of_another_key_is_not_used() {
+    let net = Network::new();
+    net.call();
+    net.register();
+    for binding in net
+        .dialogs()
+        .values_mut()
+        .chain(net.contacts().values_mut())
+    {
+        binding.key[1] ^= 1;
+    }
+    assert_eq!(
+        net.reinvite("reinvite"),
+        (ADVERTISED, vec![Counter::OutUnknownRequest])
+    );
+    assert_eq!(
+        net.sends(ADVERTISED, &call_phone("incoming")).1,
+        [Counter::OutUnknownRequest]
+    );
+}
+
+#[test]
+fn a_full_table_is_counted() {
+    let net = Network::new();
+    net.full.set(true);
+    let invite = from_phone("INVITE", 1, "a");
+    net.arrives(PHONE, &invite);
+    assert_eq!(
+        net.sends(PHONE, &invite.answer(200)).1[0],
+        Counter::TableFull
+    );
+}

@@ -1,0 +1,240 @@
+//! The engine's decisions, row by row of the tables in ARCHITECTURE.md.
+//!
+//! A test writes a message ([`from_phone`], [`from_pbx`], [`register`], [`call_phone`]), lets it arrive
+//! ([`Network::arrives`]) or lets the PBX send it ([`Network::sends`]), and compares the destination and the counters. To
+//! add one, take the module of its topic. The engine runs on maps in memory.
+
+mod answers;
+mod contacts;
+mod dialogs;
+mod pending;
+mod policy;
+mod reach;
+mod records;
+mod transactions;
+
+use std::ops::Deref;
+
+use nat_common::abi::{Binding, Counter, SECOND};
+use nat_common::endpoint::Endpoint;
+use nat_common::engine;
+use nat_common::sip::{Direction, Message};
+use nat_test_oracle::env::MemoryEnv;
+
+/// Source of the packets of a phone behind NAT.
+const PHONE: ([u8; 4], u16) = ([60, 17, 196, 2], 49163);
+
+/// Source of the same phone after its mapping has changed.
+const MOVED: ([u8; 4], u16) = ([60, 17, 196, 2], 51000);
+
+/// Address in its Contact.
+const ADVERTISED: ([u8; 4], u16) = ([60, 17, 196, 2], 5060);
+
+/// Source of another host.
+const STRANGER: ([u8; 4], u16) = ([198, 51, 100, 66], 6666);
+
+type Address = ([u8; 4], u16);
+
+/// A PBX, its phones, and sipnat between them.
+struct Network(MemoryEnv);
+
+impl Deref for Network {
+    type Target = MemoryEnv;
+
+    fn deref(&self) -> &MemoryEnv {
+        &self.0
+    }
+}
+
+impl Network {
+    fn new() -> Self {
+        Self(MemoryEnv::new())
+    }
+
+    fn scan(&self, m: &Sip, direction: Direction) -> Message {
+        let text = m.text();
+        self.0
+            .scan(text.as_bytes(), direction)
+            .unwrap_or_else(|d| panic!("{d:?}: {text}"))
+    }
+
+    /// A message arrives. Returns the counters, the verdict last.
+    fn arrives(&self, from: Address, m: &Sip) -> Vec<Counter> {
+        let message = self.scan(m, Direction::In);
+        let verdict = engine::ingress(&self.0, &message, &Endpoint::v4(from.0, from.1));
+        self.counted(verdict)
+    }
+
+    /// The PBX sends a message. Returns its destination and the counters, the verdict last.
+    fn sends(&self, to: Address, m: &Sip) -> (Address, Vec<Counter>) {
+        let message = self.scan(m, Direction::Out);
+        let mut destination = Endpoint::v4(to.0, to.1);
+        let verdict = engine::egress(&self.0, &message, &mut destination);
+        (
+            (destination.as_v4(), destination.port as u16),
+            self.counted(verdict),
+        )
+    }
+
+    fn counted(&self, verdict: Counter) -> Vec<Counter> {
+        let mut events = self.events.take();
+        events.push(verdict);
+        events
+    }
+
+    fn wait(&self, seconds: u64) {
+        self.now.set(self.now.get() + seconds * SECOND);
+    }
+
+    fn active(&self) -> Vec<Binding> {
+        let now = self.now.get();
+        self.dialogs()
+            .values()
+            .map(|b| **b)
+            .filter(|b| b.expires > now)
+            .collect()
+    }
+}
+
+/// SIP message under construction.
+#[derive(Clone)]
+struct Sip {
+    start: String,
+    vias: Vec<&'static str>,
+    from: String,
+    to: String,
+    call: &'static str,
+    cseq: (u32, &'static str),
+    more: Vec<String>,
+}
+
+/// Request of the phone `1000` to `1002`, with the phone's tag in From.
+fn from_phone(method: &'static str, cseq: u32, branch: &'static str) -> Sip {
+    Sip {
+        start: format!("{method} sip:1002@pbx SIP/2.0"),
+        vias: vec![branch],
+        from: "<sip:1000@pbx>;tag=phone".into(),
+        to: "<sip:1002@pbx>".into(),
+        call: "call",
+        cseq: (cseq, method),
+        more: vec!["Contact: <sip:1000@60.17.196.2>".into()],
+    }
+}
+
+/// Request of the PBX to the phone, with the phone's tag in To.
+fn from_pbx(method: &'static str, cseq: u32, branch: &'static str) -> Sip {
+    Sip {
+        start: format!("{method} sip:1000@60.17.196.2 SIP/2.0"),
+        vias: vec![branch],
+        from: "<sip:1002@pbx>;tag=pbx".into(),
+        to: "<sip:1000@pbx>;tag=phone".into(),
+        call: "call",
+        cseq: (cseq, method),
+        more: vec![],
+    }
+}
+
+/// REGISTER of the phone.
+fn register(cseq: u32, branch: &'static str, contact: &str) -> Sip {
+    Sip {
+        start: "REGISTER sip:pbx SIP/2.0".into(),
+        to: "<sip:1000@pbx>".into(),
+        call: "registration",
+        cseq: (cseq, "REGISTER"),
+        more: vec![format!("Contact: {contact}")],
+        ..from_phone("REGISTER", cseq, branch)
+    }
+}
+
+/// INVITE of the PBX to the phone's contact.
+fn call_phone(branch: &'static str) -> Sip {
+    Sip {
+        to: "<sip:1000@pbx>".into(),
+        call: "incoming",
+        ..from_pbx("INVITE", 1, branch)
+    }
+}
+
+impl Sip {
+    fn tagged(mut self, tag: &str) -> Self {
+        self.to = format!("{};tag={tag}", self.to);
+        self
+    }
+
+    fn with(mut self, header: &str) -> Self {
+        self.more.push(header.into());
+        self
+    }
+
+    fn call(mut self, call: &'static str) -> Self {
+        self.call = call;
+        self
+    }
+
+    /// Returns the response to this request.
+    fn answer(&self, status: u16) -> Self {
+        let mut answer = self.clone();
+        answer.start = format!("SIP/2.0 {status} Reason");
+        answer.more.clear();
+        if !answer.to.contains("tag=") && status > 100 {
+            answer.to.push_str(";tag=pbx");
+        }
+        answer
+    }
+
+    fn text(&self) -> String {
+        let vias: Vec<_> = self
+            .vias
+            .iter()
+            .map(|b| format!("Via: SIP/2.0/UDP x;branch=z9hG4bK{b}\r\n"))
+            .collect();
+        format!(
+            "{}\r\n{}From: {}\r\nTo: {}\r\nCall-ID: {}\r\nCSeq: {} {}\r\n{}\r\n\r\n",
+            self.start,
+            vias.concat(),
+            self.from,
+            self.to,
+            self.call,
+            self.cseq.0,
+            self.cseq.1,
+            self.more.join("\r\n")
+        )
+        .replace("\r\n\r\n\r\n", "\r\n\r\n")
+    }
+}
+
+impl Network {
+    /// The phone calls, and the PBX accepts.
+    fn call(&self) {
+        let invite = from_phone("INVITE", 1, "invite");
+        self.arrives(PHONE, &invite);
+        self.sends(PHONE, &invite.answer(200));
+    }
+
+    /// The phone registers, and the PBX accepts.
+    fn register(&self) {
+        let m = register(1, "r1", "<sip:1000@60.17.196.2>");
+        self.arrives(PHONE, &m);
+        self.sends(
+            PHONE,
+            &m.answer(200)
+                .with("Contact: <sip:1000@60.17.196.2>;expires=60"),
+        );
+    }
+
+    /// The PBX sends its next request in the dialog to the phone's Contact. Returns its destination and the counters.
+    fn reinvite(&self, branch: &'static str) -> (Address, Vec<Counter>) {
+        self.sends(ADVERTISED, &from_pbx("INVITE", 102, branch))
+    }
+}
+
+/// The PBX sends a request of the phone's dialog `times` times. Returns destination and verdict of each transmission.
+fn transmissions(net: &Network, m: &Sip, times: usize) -> Vec<(Address, Counter)> {
+    let send = |_| {
+        let (to, counted) = net.sends(ADVERTISED, m);
+        (to, *counted.last().unwrap())
+    };
+    (0..times).map(send).collect()
+}
+
+const REDIRECTED: (Address, Counter) = (PHONE, Counter::OutRedirectedDialog);

@@ -1,0 +1,73 @@
+//! Packets that are left alone: by policy, behind a proxy, with a Route, or already at the right address.
+
+use nat_common::abi::{Counter, Policy};
+
+use crate::{ADVERTISED, Network, PHONE, Sip, call_phone, from_pbx, from_phone};
+
+#[test]
+fn policy() {
+    for (policy, direct, verdict) in [
+        (Policy::Off, true, Counter::OutPolicyOff),
+        (Policy::Off, false, Counter::OutPolicyOff),
+        (Policy::Auto, true, Counter::OutRedirectedDialog),
+        (Policy::Auto, false, Counter::OutNotDirect),
+        (Policy::Force, true, Counter::OutRedirectedDialog),
+        (Policy::Force, false, Counter::OutRedirectedDialog),
+    ] {
+        let mut variants = vec![from_phone("INVITE", 1, "a")];
+        if !direct {
+            variants = vec![
+                Sip {
+                    vias: vec!["a", "b"],
+                    ..from_phone("INVITE", 1, "a")
+                },
+                from_phone("INVITE", 1, "a").with("Record-Route: <sip:edge;lr>"),
+            ];
+        }
+        for invite in variants {
+            let net = Network::new();
+            net.policy.set(policy);
+            net.arrives(PHONE, &invite);
+            net.sends(PHONE, &invite.answer(200));
+            assert_eq!(net.reinvite("r").1, [verdict], "{policy} {direct}");
+        }
+    }
+}
+
+#[test]
+fn a_response_with_more_record_routes_came_through_a_proxy() {
+    let net = Network::new();
+    let invite = call_phone("i");
+    net.sends(PHONE, &invite);
+    let answer = Sip {
+        to: "<sip:1000@pbx>;tag=phone".into(),
+        ..invite.answer(200)
+    };
+    net.arrives(PHONE, &answer.with("Record-Route: <sip:edge;lr>"));
+    let bye = from_pbx("BYE", 2, "b").call("incoming");
+    assert_eq!(
+        net.sends(ADVERTISED, &bye),
+        (ADVERTISED, vec![Counter::OutNotDirect])
+    );
+}
+
+#[test]
+fn a_route_is_aimed_at_another_hop() {
+    let net = Network::new();
+    net.call();
+    let m = from_pbx("BYE", 2, "b").with("Route: <sip:edge;lr>");
+    assert_eq!(
+        net.sends(ADVERTISED, &m),
+        (ADVERTISED, vec![Counter::OutRoute])
+    );
+}
+
+#[test]
+fn what_needs_nothing_is_left() {
+    let net = Network::new();
+    net.call();
+    assert_eq!(
+        net.sends(PHONE, &from_pbx("BYE", 2, "b")),
+        (PHONE, vec![Counter::OutAlreadyThere])
+    );
+}

@@ -1,0 +1,136 @@
+//! Requests and their responses: the source of a transaction, and the destination of a response, CANCEL or ACK.
+
+use nat_common::abi::Counter;
+
+use crate::{ADVERTISED, MOVED, Network, PHONE, STRANGER, Sip, call_phone, from_phone};
+
+#[test]
+fn a_request_is_noted_and_counts_for_nothing() {
+    let net = Network::new();
+    for (method, counted) in [
+        ("INVITE", &[Counter::InRequest][..]),
+        ("SUBSCRIBE", &[Counter::PendingNoted, Counter::InRequest]),
+    ] {
+        assert_eq!(net.arrives(PHONE, &from_phone(method, 1, "a")), counted);
+    }
+    assert_eq!(net.active(), []);
+    assert_eq!(
+        net.arrives(PHONE, &from_phone("ACK", 1, "b")),
+        [Counter::InAck]
+    );
+}
+
+#[test]
+fn the_first_source_of_a_transaction_wins_for_32_seconds() {
+    let net = Network::new();
+    let m = from_phone("OPTIONS", 1, "a");
+    assert_eq!(net.arrives(PHONE, &m), [Counter::InRequest]);
+    assert_eq!(net.arrives(PHONE, &m), [Counter::InRepeat]);
+    assert_eq!(net.arrives(STRANGER, &m), [Counter::InOtherSource]);
+    assert_eq!(net.sends(ADVERTISED, &m.answer(200)).0, PHONE);
+    net.wait(33);
+    assert_eq!(net.arrives(MOVED, &m), [Counter::InRequest]);
+    assert_eq!(net.sends(ADVERTISED, &m.answer(200)).0, MOVED);
+}
+
+#[test]
+fn a_response_goes_to_the_source_of_its_request() {
+    let net = Network::new();
+    for method in [
+        "INVITE",
+        "REGISTER",
+        "OPTIONS",
+        "MESSAGE",
+        "BYE",
+        "SUBSCRIBE",
+        "CANCEL",
+    ] {
+        let m = from_phone(method, 7, "x");
+        net.arrives(PHONE, &m);
+        for status in [100, 183, 200, 302, 404, 503, 603] {
+            let (to, counted) = net.sends(ADVERTISED, &m.answer(status));
+            assert_eq!(to, PHONE, "{method} {status}");
+            assert_eq!(*counted.last().unwrap(), Counter::OutRedirectedResponse);
+        }
+    }
+    assert_eq!(
+        net.sends(PHONE, &from_phone("BYE", 7, "x").answer(200))
+            .1
+            .last(),
+        Some(&Counter::OutAlreadyThere)
+    );
+}
+
+#[test]
+fn a_response_to_an_unknown_transaction_is_left() {
+    let net = Network::new();
+    net.arrives(PHONE, &from_phone("INVITE", 1, "a"));
+    for m in [
+        from_phone("INVITE", 1, "b"),
+        from_phone("INVITE", 2, "a"),
+        from_phone("OPTIONS", 1, "a"),
+        from_phone("INVITE", 1, "a").call("other"),
+    ] {
+        assert_eq!(
+            net.sends(ADVERTISED, &m.answer(200)),
+            (ADVERTISED, vec![Counter::OutUnknownResponse])
+        );
+    }
+}
+
+/// The PBX responds to a request whose transaction was evicted.
+#[test]
+fn a_late_response_goes_to_the_dialog_end() {
+    let net = Network::new();
+    net.call();
+    let bye = from_phone("BYE", 2, "never-seen").tagged("pbx");
+    let (to, counted) = net.sends(ADVERTISED, &bye.answer(200));
+    assert_eq!((to, counted), (PHONE, vec![Counter::OutRedirectedResponse]));
+    let other = bye.call("other");
+    assert_eq!(
+        net.sends(ADVERTISED, &other.answer(200)).1,
+        [Counter::OutUnknownResponse]
+    );
+}
+
+/// A PBX that responds to the source of a request is right, even if the transaction was evicted or another proxy is
+/// on the path.
+#[test]
+fn a_late_response_is_left_where_the_pbx_knows_better() {
+    let net = Network::new();
+    net.call();
+    let bye = from_phone("BYE", 2, "never-seen").tagged("pbx");
+    assert_eq!(net.sends(MOVED, &bye.answer(200)).0, MOVED);
+    let mut proxied = bye.answer(200);
+    proxied.vias.push("edge");
+    assert_eq!(net.sends(ADVERTISED, &proxied).0, ADVERTISED);
+}
+
+#[test]
+fn cancel_and_ack_go_where_their_invite_went() {
+    let net = Network::new();
+    net.register();
+    net.sends(ADVERTISED, &call_phone("i"));
+    // The contact is gone; the transaction is not.
+    net.contacts().clear();
+    for method in ["CANCEL", "ACK"] {
+        let m = Sip {
+            cseq: (1, method),
+            ..call_phone("i")
+        };
+        let m = Sip {
+            start: format!("{method} sip:1000@60.17.196.2 SIP/2.0"),
+            ..m
+        };
+        assert_eq!(
+            net.sends(ADVERTISED, &m),
+            (PHONE, vec![Counter::OutRedirectedInvite]),
+            "{method}"
+        );
+        assert_eq!(
+            net.sends(PHONE, &m),
+            (PHONE, vec![Counter::OutAlreadyThere]),
+            "{method}"
+        );
+    }
+}

@@ -1,0 +1,50 @@
+//! Scans for one direction: they find the same as a full scan, without the fields that this direction does not need.
+
+use nat_common::bytes::Span;
+use nat_common::endpoint::Endpoint;
+use nat_common::sip::{Direction, Field, MAX_CONTACTS, Message};
+
+use crate::scan_for;
+
+/// Compares the scans for either direction with `all`, the result of the full scan.
+///
+/// # Panics
+///
+/// If a scan finds anything else.
+pub fn check(text: &[u8], all: &Message) {
+    for direction in [Direction::In, Direction::Out] {
+        assert_eq!(
+            scan_for(text, direction),
+            Ok(needed(*all, direction)),
+            "{direction:?}"
+        );
+    }
+}
+
+/// Removes the fields that the direction does not need.
+fn needed(mut m: Message, direction: Direction) -> Message {
+    let request = m.status == 0;
+    let mut remove = |field: Field, many: usize| {
+        m.spans[field as usize..][..many].fill(Span::default());
+    };
+    match direction {
+        Direction::In => {
+            remove(Field::RequestUri, 1);
+            if !(request && m.method.subscribes()) {
+                remove(Field::FromTag, 1);
+                remove(Field::FromUri, 1);
+            }
+        }
+        Direction::Out if request => {
+            remove(Field::FromTag, 1);
+            remove(Field::FromUri, 1);
+            remove(Field::Contact, MAX_CONTACTS);
+            m.contacts = 0;
+            m.star = 0;
+            m.contact_expires = [0; MAX_CONTACTS];
+            m.advertised = Endpoint::UNKNOWN;
+        }
+        Direction::Out => {}
+    }
+    m
+}

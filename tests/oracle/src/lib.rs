@@ -1,0 +1,14 @@
+//! Expected results for tests of nat-common, shared by its host tests, the fuzz targets and the test runs in the kernel.
+//!
+//! [`reference`] and [`stun`] ask independent crates (`rsip`, `stun-types`) for their reading of a message.
+//! [`direction`] derives from a full scan what a scan for one direction must find. [`env`] runs the engine on maps in
+//! memory. Nothing here needs a kernel.
+
+pub mod direction;
+pub mod env;
+pub mod reference;
+pub mod stun;
+
+mod scan;
+
+pub use scan::{part, scan_for};
