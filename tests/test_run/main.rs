@@ -2,6 +2,7 @@
 //! counters. Nothing is attached; it takes root to load a program.
 
 mod batches;
+mod cases;
 mod flood;
 mod frames;
 mod late;

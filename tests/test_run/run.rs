@@ -299,6 +299,24 @@ impl Path {
         (action, out, verdict)
     }
 
+    /// The PBX sends a message to `meant`, and it goes to `to`: the frame is the one that the PBX would have sent there.
+    pub(crate) fn goes_to(&mut self, message: &str, meant: &str, to: &str, verdict: &str) {
+        let (action, out, why) = self.sends(&frames::outbound(meant, message));
+        assert_eq!(why, verdict, "{message}");
+        assert!(frames::checksums_are_right(&out), "{message}");
+        // etherparse makes that frame anew.
+        assert_eq!(out, frames::outbound(to, message), "{message}");
+        let is_rerouted = meant.split(':').next() != to.split(':').next();
+        assert_eq!(
+            action,
+            if is_rerouted {
+                TC_ACT_REDIRECT
+            } else {
+                TC_ACT_UNSPEC
+            }
+        );
+    }
+
     /// What happened to bindings when the PBX sends a message.
     pub(crate) fn events(&mut self, to: &str, message: &str) -> Vec<&'static str> {
         self.run(false, &frames::outbound(to, message)).3
