@@ -19,8 +19,8 @@ use nat_userspace::{
 };
 
 const ROUNDS: usize = 7;
-/// Packets that are sent at once: more than can be received, so that the router never rests, and fewer calls than the
-/// ALG keeps in mind (`nf_conntrack_expect_max`).
+/// Packets that are sent in one go: more than the router can receive, so that it never rests, and fewer calls than
+/// the ALG remembers (`nf_conntrack_expect_max`).
 const FLOOD: u32 = 20_000;
 const FLOODS: u32 = 5;
 
@@ -55,8 +55,8 @@ const RULES: [(&str, &[&str]); 3] = [
     ),
 ];
 
-/// All with the same INVITEs, but that the PBX's re-INVITEs are what sipnat redirects. In turn, so that what changes
-/// meanwhile changes all of them.
+/// All variants get the same INVITEs. sipnat is measured with re-INVITEs of the PBX, which it redirects. The variants
+/// run in turn, so that a change of the machine's speed affects all of them.
 pub(crate) fn measure(part: &mut Part, feed: &mut Feed) -> Result<()> {
     // Its core is left to the router.
     machine::pin(0, CLIENT_CPU)?;
@@ -124,7 +124,7 @@ pub(crate) fn measure(part: &mut Part, feed: &mut Feed) -> Result<()> {
     Ok(())
 }
 
-/// Nearly all.
+/// Nearly all packets.
 fn expect(count: u64, of: u64) -> Result<()> {
     ensure!(
         of > 1000 && count * 100 >= of * 98,
@@ -133,7 +133,7 @@ fn expect(count: u64, of: u64) -> Result<()> {
     Ok(())
 }
 
-/// The server of a rig as a router. Where the PBX and the phones are is nobody who listens.
+/// The server of a rig as a router. No program listens at the addresses of the PBX and of the phones.
 struct Router {
     rig: Rig,
 }
@@ -154,7 +154,7 @@ impl Router {
         Ok(Self { rig })
     }
 
-    /// CPU time of a packet, with rules of nftables.
+    /// Measures the CPU time of a packet, with these rules of nftables.
     fn with_rules(&self, feed: &mut Feed, rules: &[&str]) -> Result<f64> {
         let link = feed.attach(&self.rig, End::Server, "empty")?;
         self.nft(&rules.join("\n"))?;
@@ -166,7 +166,7 @@ impl Router {
         Ok(time)
     }
 
-    /// With sipnat where the packets come in.
+    /// Measures with sipnat on ingress of the router.
     fn with_ingress(&self, feed: &mut Feed, path: &mut DataPath) -> Result<f64> {
         let link = self.rig.attach(End::Server, path.ingress()?)?;
         let time = self.floods_counted(feed, path, Counter::InRequest)?;
@@ -174,7 +174,7 @@ impl Router {
         Ok(time)
     }
 
-    /// With sipnat where they go out.
+    /// Measures with sipnat on egress of the router.
     fn with_egress(&self, feed: &mut Feed, path: &mut DataPath) -> Result<f64> {
         let link = feed.attach(&self.rig, End::Server, "empty")?;
         let egress = self.rig.server.enter(|| -> Result<_> {
@@ -187,7 +187,7 @@ impl Router {
         Ok(time)
     }
 
-    /// Sipnat must have taken each for what it is.
+    /// Fails unless sipnat gave each packet the expected verdict.
     fn floods_counted(&self, feed: &mut Feed, path: &DataPath, counter: Counter) -> Result<f64> {
         let (received, before) = (self.counted()?.0, path.tables.count(counter)?);
         let time = self.floods(feed, false).context("with sipnat")?;
@@ -204,7 +204,7 @@ impl Router {
 
     fn floods(&self, feed: &mut Feed, alg: bool) -> Result<f64> {
         self.rig.go_first()?;
-        // Once, so that all is in the caches that will be.
+        // A first run warms the caches.
         self.flood(feed, alg)?;
         let (before, busy) = (self.counted()?, self.rig.busy(End::Server)?);
         for _ in 0..FLOODS {
@@ -217,7 +217,7 @@ impl Router {
         Ok(busy.as_nanos() as f64 / count as f64)
     }
 
-    /// Connections are forgotten after each: there are not as many ports as packets.
+    /// Connections are removed after each run: there are fewer ports than packets.
     fn flood(&self, feed: &mut Feed, alg: bool) -> Result<()> {
         let before = self.counted()?.0;
         self.rig.send(feed, Order::Random, None, FLOOD)?;
@@ -227,7 +227,7 @@ impl Router {
         self.rig.server.forget_connections()
     }
 
-    /// The ALG has understood the calls if it expects their RTP and RTCP.
+    /// Fails unless the ALG has understood the calls: it must expect their RTP and RTCP.
     fn check_alg(&self, calls: u64) -> Result<()> {
         let expected = self
             .rig
@@ -237,7 +237,7 @@ impl Router {
         expect(lines, 2 * calls).context("expected by the SIP ALG")
     }
 
-    /// How many packets it has received, and forwarded.
+    /// Returns the number of packets that it has received and forwarded.
     fn counted(&self) -> Result<(u64, u64)> {
         let received = self.rig.counted(SERVER)?.received;
         Ok((received, self.rig.counted("out")?.sent))

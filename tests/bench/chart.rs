@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 
 use crate::report::{Part, Spread, number};
 
-/// What is drawn.
+/// Kind of chart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Chart {
     /// Time by length of the message.
@@ -15,11 +15,11 @@ pub(crate) enum Chart {
     Bindings,
 }
 
-/// Where on a chart a figure belongs.
+/// Place of a figure on a chart.
 #[derive(Clone, Debug)]
 pub(crate) struct Point {
     pub(crate) chart: Chart,
-    /// The name of its line.
+    /// Name of its line.
     pub(crate) line: String,
     pub(crate) x: f64,
 }
@@ -34,14 +34,14 @@ impl Point {
     }
 }
 
-/// The points of one line, and its name.
+/// Name and points of one line.
 type Line = (String, Vec<(f64, Spread)>);
 
 const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 400.0;
-/// Of the plot: left, top, right, bottom.
+/// Edges of the plot: left, top, right, bottom.
 const PLOT: [f64; 4] = [70.0, 50.0, 670.0, 290.0];
-/// Told apart also by those who do not see red or green.
+/// Colours that colour-blind readers can tell apart.
 const COLOURS: [&str; 4] = ["#0072b2", "#d55e00", "#56b4e9", "#e69f00"];
 
 impl Chart {
@@ -68,7 +68,8 @@ impl Chart {
         }
     }
 
-    /// From 0 to 1: numbers of bindings by their magnitude, lengths as they are.
+    /// Returns the place on the axis, from 0 to 1: numbers of bindings on a logarithmic scale, lengths on a linear
+    /// one.
     fn place(self, x: f64, most: f64) -> f64 {
         match self {
             Self::Length => x / most,
@@ -158,7 +159,7 @@ fn svg(chart: Chart, lines: &[Line]) -> String {
             let at = x_of(*x);
             line(&mut out, [at, y_of(y.p10), at, y_of(y.p90)], colour, 4);
         }
-        // Two names beside each other.
+        // Two names side by side.
         let at = left + (i % 2) as f64 * 310.0;
         let row = bottom + 66.0 + (i / 2) as f64 * 20.0;
         line(&mut out, [at, row - 4.0, at + 20.0, row - 4.0], colour, 4);
@@ -168,7 +169,7 @@ fn svg(chart: Chart, lines: &[Line]) -> String {
     out
 }
 
-/// Between the lines of a grid that has up to eight.
+/// Returns the distance between the lines of a grid with at most eight lines.
 fn step(highest: f64) -> f64 {
     let steps = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0];
     let few = |step: &&f64| highest / **step <= 8.0;
@@ -182,7 +183,7 @@ fn line(out: &mut String, [x1, y1, x2, y2]: [f64; 4], colour: &str, width: u32) 
     );
 }
 
-/// `text` holds nothing that XML would take for its own.
+/// Draws a text, which must contain no special character of XML.
 fn text(out: &mut String, x: f64, y: f64, anchor: &str, text: &str) {
     let _ = writeln!(
         out,

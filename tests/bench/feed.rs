@@ -1,4 +1,4 @@
-//! The kernel programs of the benchmarks, and what they are told.
+//! Kernel programs of the benchmarks, and their settings.
 
 use std::{borrow::Cow, env, fs, path::Path, time::SystemTime};
 
@@ -17,30 +17,30 @@ use nat_userspace::{kernel::load::DataPath, kernel::object};
 
 use crate::rig::{End, Rig};
 
-/// Names the object that holds them.
+/// Environment variable with the object of the benchmark programs.
 const OBJECT: &str = "SIPNAT_BENCH_OBJECT";
-/// New identities are counted from here on, those that are picked from below it.
+/// Numbers of new identities start here; known identities are below it.
 const NEW: u64 = 1 << 24;
-/// Frames that the kernel sends at once.
+/// Frames that the kernel sends in one system call.
 const BATCH: u32 = 64;
 
-/// A direction, and so a program of sipnat.
+/// A direction, with its program of sipnat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Way {
+pub(crate) enum Direction {
     In,
     Out,
 }
 
-/// How identities are picked, and templates taken.
+/// Order of identities and templates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Order {
-    /// One after the other, from this number on.
+    /// Consecutive, from this number on.
     From(u32),
-    /// In any order, and new ones always new.
+    /// Random; new identities never repeat.
     Random,
 }
 
-/// The programs that are measured: those of `SIPNAT_BPF_OBJECT` if it is set, else those that were built in.
+/// Reads the programs to measure: those of `SIPNAT_BPF_OBJECT` if it is set, else the built-in ones.
 pub(crate) fn sipnat() -> Result<Cow<'static, [u8]>> {
     let file = env::var_os("SIPNAT_BPF_OBJECT");
     object::read(file.as_deref().map(Path::new))
@@ -55,9 +55,9 @@ pub(crate) struct Feed {
     tc: ProgramArray<MapData>,
     seen: PerCpuArray<MapData, u64>,
     sample: Array<MapData, Sample>,
-    /// The next new identity.
+    /// Number of the next new identity.
     next: u64,
-    /// How many identities those that are sent pick from.
+    /// Number of known identities from which sent messages pick.
     among: u32,
 }
 
@@ -94,7 +94,7 @@ impl Feed {
         })
     }
 
-    /// What is written from now on: so many templates, and identities to pick from, as are powers of two.
+    /// Sets templates and the number of known identities; both are powers of two.
     pub(crate) fn load_templates(&mut self, templates: &[Template]) -> Result<()> {
         ensure!(templates.len().is_power_of_two() && templates.len() <= TEMPLATES as usize);
         for (i, template) in templates.iter().enumerate() {
@@ -105,20 +105,20 @@ impl Feed {
         Ok(self.job.set(0, job, 0)?)
     }
 
-    /// New identities are others than those of a run before, which a receiver may still know.
+    /// New identities differ from those of a previous run, which a receiver may still know.
     pub(crate) fn forget_runs_before(&mut self) -> Result<()> {
         let since = SystemTime::UNIX_EPOCH.elapsed()?;
-        // Of 32 bits that count, so hardly ever the same.
+        // 32 bits of the clock, so a repetition is unlikely.
         self.next = NEW + since.as_nanos() as u64;
         Ok(())
     }
 
-    /// From now on, what is sent picks among so many identities, a power of two.
+    /// Sets the number of known identities for messages that are sent, a power of two.
     pub(crate) fn pick_among(&mut self, identities: u32) {
         self.among = identities;
     }
 
-    /// Sets how they are taken, `count` of them.
+    /// Sets the order, for `count` messages.
     pub(crate) fn order(
         &mut self,
         order: Order,
@@ -131,7 +131,7 @@ impl Feed {
         (job.next, job.random) = match order {
             Order::From(number) => (number.into(), 0),
             Order::Random => {
-                // Pktgen takes more than it was asked to send: a packet that a full ring turns away has its number, too.
+                // pktgen makes more packets than it sends: a packet that a full ring rejects has a number, too.
                 self.next = self.next.max(job.next) + u64::from(count);
                 (self.next - u64::from(count), 1)
             }
@@ -142,48 +142,57 @@ impl Feed {
         Ok(self.job.set(0, job, 0)?)
     }
 
-    /// Hands the messages to a program of sipnat from now on.
-    pub(crate) fn hand_to_sipnat(&mut self, path: &mut DataPath, way: Way) -> Result<()> {
-        match way {
-            Way::In => {
+    /// Passes the messages to a program of sipnat from now on.
+    pub(crate) fn hand_to_sipnat(
+        &mut self,
+        path: &mut DataPath,
+        direction: Direction,
+    ) -> Result<()> {
+        match direction {
+            Direction::In => {
                 let program = path.ingress()?.fd()?.try_clone()?;
-                self.hand_to(way, &program)
+                self.hand_to(direction, &program)
             }
-            Way::Out => {
+            Direction::Out => {
                 let program = path.egress()?.fd()?.try_clone()?;
-                self.hand_to(way, &program)
+                self.hand_to(direction, &program)
             }
         }
     }
 
-    /// Hands them to the empty program.
-    pub(crate) fn hand_to_nobody(&mut self, way: Way) -> Result<()> {
-        let program = match way {
-            Way::In => xdp(&mut self.ebpf, "empty")?.fd()?.try_clone()?,
-            Way::Out => classifier(&mut self.ebpf, "empty_tc")?.fd()?.try_clone()?,
+    /// Passes the messages to the empty program.
+    pub(crate) fn hand_to_nobody(&mut self, direction: Direction) -> Result<()> {
+        let program = match direction {
+            Direction::In => xdp(&mut self.ebpf, "empty")?.fd()?.try_clone()?,
+            Direction::Out => classifier(&mut self.ebpf, "empty_tc")?.fd()?.try_clone()?,
         };
-        self.hand_to(way, &program)
+        self.hand_to(direction, &program)
     }
 
-    fn hand_to(&mut self, way: Way, program: &ProgramFd) -> Result<()> {
-        match way {
-            Way::In => self.xdp.set(0, program, 0)?,
-            Way::Out => self.tc.set(0, program, 0)?,
+    fn hand_to(&mut self, direction: Direction, program: &ProgramFd) -> Result<()> {
+        match direction {
+            Direction::In => self.xdp.set(0, program, 0)?,
+            Direction::Out => self.tc.set(0, program, 0)?,
         }
         Ok(())
     }
 
-    /// Feeds `count` messages to whoever gets them, with `picks` identities to pick from. How long each took.
-    pub(crate) fn run(&mut self, way: Way, order: Order, picks: u32, count: u32) -> Result<f64> {
+    /// Feeds `count` messages to the current program, with `picks` known identities. Returns the time of each.
+    pub(crate) fn run(
+        &mut self,
+        direction: Direction,
+        order: Order,
+        picks: u32,
+        count: u32,
+    ) -> Result<f64> {
         self.order(order, picks, count, 0)?;
-        match way {
-            Way::In => repeat(xdp(&mut self.ebpf, "feed")?, count),
-            Way::Out => repeat(classifier(&mut self.ebpf, "feed_tc")?, count),
+        match direction {
+            Direction::In => repeat(xdp(&mut self.ebpf, "feed")?, count),
+            Direction::Out => repeat(classifier(&mut self.ebpf, "feed_tc")?, count),
         }
     }
 
-    /// Sends messages on an interface of this thread's network namespace: as many as `frames`, or fewer, so many a
-    /// second.
+    /// Sends messages on an interface of this thread's network namespace, at most `frames` of them, at this rate.
     pub(crate) fn send(
         &mut self,
         ifindex: u32,
@@ -205,11 +214,11 @@ impl Feed {
         Ok(())
     }
 
-    /// Has messages written into packets of pktgen that leave by an interface of this thread's network namespace, as
-    /// long as this feed lives. Whether a qdisc was made for that, which stays.
+    /// Writes messages into packets of pktgen that leave by an interface of this thread's network namespace, until
+    /// the feed is dropped. Returns whether a qdisc was made for that, which stays.
     pub(crate) fn write_into_pktgen(&mut self, interface: &str) -> Result<bool> {
         let program = classifier(&mut self.ebpf, "pktgen")?;
-        // The first that need no qdisc to attach to.
+        // First kernel on which the program needs no qdisc.
         let tcx = KernelVersion::new(6, 6, 0);
         let made = KernelVersion::current()? < tcx && tc::qdisc_add_clsact(interface).is_ok();
         program
@@ -218,49 +227,49 @@ impl Feed {
         Ok(made)
     }
 
-    /// Puts one of the programs on an end of the wire.
+    /// Attaches one of the programs to an end of the wire.
     pub(crate) fn attach(&mut self, rig: &Rig, end: End, name: &str) -> Result<XdpLinkId> {
         rig.attach(end, xdp(&mut self.ebpf, name)?)
     }
 
-    /// Takes it off.
+    /// Detaches it.
     pub(crate) fn detach(&mut self, name: &str, link: XdpLinkId) -> Result<()> {
         Ok(xdp(&mut self.ebpf, name)?.detach(link)?)
     }
 
-    /// What `count` or `answers` have counted so far: one of [`nat_bench_ebpf::seen`].
+    /// Returns a count of `count` or `answers`: one of [`nat_bench_ebpf::seen`].
     pub(crate) fn seen(&self, what: u32) -> Result<u64> {
         Ok(self.seen.get(&what, 0)?.iter().sum())
     }
 
-    /// An answer.
+    /// Returns an answer.
     pub(crate) fn sample(&self) -> Result<Vec<u8>> {
         let sample = self.sample.get(&0, 0)?;
         Ok(sample.bytes[..sample.len as usize].to_vec())
     }
 
-    /// What one call of a function takes in a kernel program.
+    /// Measures one call of a function in a kernel program.
     pub(crate) fn call(&mut self, count: u32) -> Result<f64> {
         let calls = repeat(xdp(&mut self.ebpf, "calls")?, count)?;
-        Ok((calls - self.nothing(Way::In, count)?) / f64::from(CALLS))
+        Ok((calls - self.nothing(Direction::In, count)?) / f64::from(CALLS))
     }
 
-    /// What one run of the empty program takes, with nobody to feed it.
-    pub(crate) fn nothing(&mut self, way: Way, count: u32) -> Result<f64> {
-        match way {
-            Way::In => repeat(xdp(&mut self.ebpf, "empty")?, count),
-            Way::Out => repeat(classifier(&mut self.ebpf, "empty_tc")?, count),
+    /// Measures one run of the empty program, without feed.
+    pub(crate) fn nothing(&mut self, direction: Direction, count: u32) -> Result<f64> {
+        match direction {
+            Direction::In => repeat(xdp(&mut self.ebpf, "empty")?, count),
+            Direction::Out => repeat(classifier(&mut self.ebpf, "empty_tc")?, count),
         }
     }
 }
 
-/// How long one of `count` runs takes, in nanoseconds, as the kernel says it: the system call itself takes
-/// milliseconds for XDP, and the time during which others had the CPU is not counted.
+/// Returns the time of one of `count` runs in nanoseconds, as the kernel reports it. The system call itself takes
+/// milliseconds for XDP, and time on other processes is not counted.
 fn repeat<P>(program: &P, count: u32) -> Result<f64>
 where
     P: for<'o> TestRun<Opts<'o> = TestRunOptions<'o>, Result = TestRunResult>,
 {
-    // IPv4, for those who look; the rest is written by `feed`.
+    // IPv4, for programs that check it; `feed` writes the rest.
     let mut frame = [0; 1500];
     frame[12] = 8;
     let result = program.test_run(TestRunOptions {

@@ -17,21 +17,21 @@ use nat_test_support::{kamailio::Kamailio, lab, sip::Message};
 use crate::{
     feed::{Feed, Order},
     machine,
-    messages::{self, Shape, Whose},
+    messages::{self, Shape, Terminal},
     program,
     report::{Figure, Part, Spread},
     rig::{CLIENT_CPU, End, Rig, SERVER, SERVER_CPU},
 };
 
-/// Where the PBX is to which everything is relayed: on the sender's core, whose work is not counted.
+/// Address of the PBX to which everything is relayed: on the sender's core, so that its work is not counted.
 const PBX: &str = "203.0.113.1:5070";
 
 const ROUNDS: usize = 7;
-/// Messages at once: fewer than a socket's buffer holds.
+/// Messages in one go: fewer than a socket's buffer holds.
 const BURST: u32 = 48;
 const BURSTS: u32 = 25;
 
-/// One worker, and registrations and transactions that are soon over, so that they do not pile up.
+/// Configuration with one worker, and with short registrations and transactions, so that they do not pile up.
 const CONFIG: &str = r#"
 debug=0
 children=1
@@ -63,7 +63,7 @@ request_route {
 REPLY
 "#;
 
-/// What is written in place of `LOAD`, `REQUEST` and `REPLY`: as Kamailio's own example of a configuration does it.
+/// Replacements for `LOAD`, `REQUEST` and `REPLY`, as in Kamailio's own example configuration.
 struct Script {
     name: &'static str,
     load: &'static str,
@@ -103,7 +103,7 @@ onreply_route {
 "#,
 };
 
-/// Requests, and what becomes of each.
+/// Requests, and the messages that follow from each.
 struct Kind {
     name: &'static str,
     method: &'static str,
@@ -123,7 +123,7 @@ const KINDS: [Kind; 3] = [
         name: "INVITE and 200 relayed",
         method: "INVITE",
         relayed: true,
-        // And 100 (Trying).
+        // 100 (Trying) as well.
         sent: 3,
     },
     Kind {
@@ -149,12 +149,12 @@ impl Script {
     }
 }
 
-/// The time of a request with nathelper, of each kind.
+/// Measures a request with nathelper, for each kind.
 pub(crate) fn measure(part: &mut Part, feed: &mut Feed) -> Result<Vec<(String, f64)>> {
     let mut through_nathelper = Vec::new();
     for script in [PLAIN, NATHELPER] {
         let rig = Rig::new()?;
-        // Packets reach it by the same path as they reach XDP.
+        // Packets reach Kamailio by the same path as they reach XDP.
         let link = feed.attach(&rig, End::Server, "empty")?;
         let counting = feed.attach(&rig, End::Client, "count")?;
         let proxy = Proxy::start(&rig, &script)?;
@@ -164,8 +164,8 @@ pub(crate) fn measure(part: &mut Part, feed: &mut Feed) -> Result<Vec<(String, f
                 wanted_last: false,
             };
             feed.load_templates(&program::mix(|random| {
-                let text = messages::request(random, kind.method, Whose::New, shape);
-                messages::inbound(Whose::New, &text)
+                let text = messages::request(random, kind.method, Terminal::New, shape);
+                messages::inbound(Terminal::New, &text)
             }))?;
             let times = (0..ROUNDS).map(|_| proxy.round(feed, kind));
             let time = Spread::of(times.collect::<Result<_>>()?);
@@ -182,7 +182,7 @@ pub(crate) fn measure(part: &mut Part, feed: &mut Feed) -> Result<Vec<(String, f
     Ok(through_nathelper)
 }
 
-/// Kamailio at work, and the PBX behind it.
+/// A running Kamailio, and the PBX behind it.
 struct Proxy<'r> {
     rig: &'r Rig,
     kamailio: Kamailio,
@@ -208,7 +208,7 @@ impl<'r> Proxy<'r> {
         })
     }
 
-    /// CPU time of a request and all that belongs to it.
+    /// Measures the CPU time of a request with all its messages.
     fn round(&self, feed: &mut Feed, kind: &Kind) -> Result<f64> {
         const ALL: u64 = (BURST * BURSTS) as u64;
         let (sent, relayed) = (self.rig.counted(SERVER)?.sent, self.pbx.requests());
@@ -240,7 +240,7 @@ impl<'r> Proxy<'r> {
     }
 }
 
-/// A process and its children.
+/// Returns a process and its children.
 fn family(parent: i32) -> Vec<i32> {
     machine::processes(|pid| {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
@@ -249,7 +249,7 @@ fn family(parent: i32) -> Vec<i32> {
     })
 }
 
-/// Makes sure that Kamailio takes registrations.
+/// Checks that Kamailio accepts registrations.
 fn registers(rig: &Rig) -> Result<()> {
     let phone = rig.client.udp("203.0.113.1:0".parse::<SocketAddr>()?)?;
     phone.set_read_timeout(Some(Duration::from_secs(2)))?;
@@ -270,7 +270,7 @@ fn registers(rig: &Rig) -> Result<()> {
     Ok(())
 }
 
-/// Takes every request: 200 (OK), with the headers of the request.
+/// Answers every request with 200 (OK) and the headers of the request.
 struct Pbx {
     requests: Arc<AtomicU64>,
     going: Arc<AtomicBool>,

@@ -1,4 +1,4 @@
-//! On what it was measured.
+//! The machine on which the figures were measured.
 
 use std::{fmt, fs, thread, time::Duration};
 
@@ -11,7 +11,7 @@ use nix::{
 };
 use serde::Serialize;
 
-/// What of a machine makes figures what they are.
+/// Properties of the machine that affect figures.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Machine {
     cpu: String,
@@ -21,7 +21,7 @@ pub(crate) struct Machine {
     jit: bool,
     jit_hardened: bool,
     mitigations: Vec<String>,
-    /// Of the last minute, as it began.
+    /// Load average of the last minute, at the start.
     load: f64,
 }
 
@@ -52,7 +52,7 @@ impl Machine {
     }
 }
 
-/// What the kernel does against the CPU's flaws, which makes calls and returns dear.
+/// The kernel's mitigations of the CPU's flaws, which make calls and returns expensive.
 fn mitigations() -> Vec<String> {
     let Ok(files) = fs::read_dir("/sys/devices/system/cpu/vulnerabilities") else {
         return Vec::new();
@@ -91,7 +91,7 @@ impl fmt::Display for Machine {
     }
 }
 
-/// Keeps a thread (0: this one) on one CPU.
+/// Pins a thread (0: this one) to one CPU.
 pub(crate) fn pin(thread: i32, cpu: usize) -> Result<()> {
     let mut cpus = CpuSet::new();
     cpus.set(cpu)?;
@@ -99,7 +99,7 @@ pub(crate) fn pin(thread: i32, cpu: usize) -> Result<()> {
         .with_context(|| format!("cannot keep thread {thread} on CPU {cpu}"))
 }
 
-/// Lets nothing but the kernel interrupt a thread (0: this one) from here on: what else runs here waits.
+/// Gives a thread (0: this one) a real-time priority, so that only the kernel interrupts it.
 pub(crate) fn go_first(thread: i32) -> Result<()> {
     let lowest = libc::sched_param { sched_priority: 1 };
     // SAFETY: a valid parameter.
@@ -108,14 +108,14 @@ pub(crate) fn go_first(thread: i32) -> Result<()> {
     Ok(())
 }
 
-/// How long a thread has had a CPU.
+/// Returns the CPU time of a thread.
 pub(crate) fn cpu_time(thread: i32) -> Result<Duration> {
     let text = fs::read_to_string(format!("/proc/{thread}/schedstat"))?;
     let nanoseconds = text.split(' ').next().context("an empty schedstat")?;
     Ok(Duration::from_nanos(nanoseconds.parse()?))
 }
 
-/// Processes, and threads of the kernel, for which that holds.
+/// Returns the processes and kernel threads for which `is_wanted` returns true.
 pub(crate) fn processes(is_wanted: impl Fn(i32) -> bool) -> Vec<i32> {
     let Ok(processes) = fs::read_dir("/proc") else {
         return Vec::new();

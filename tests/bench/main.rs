@@ -1,4 +1,4 @@
-//! The benchmarks: what sipnat costs, beside what does nothing and what does the same.
+//! Benchmarks of sipnat, of an empty program, and of other software with the same task.
 
 mod alg;
 mod chart;
@@ -27,20 +27,20 @@ use crate::{machine::Machine, pktgen::Far, report::Part};
 #[derive(Debug, Parser)]
 #[command(name = "sipnat-bench")]
 struct Plan {
-    /// What to measure; all of it when nothing is named
+    /// Parts to measure; all if none is named
     parts: Vec<Name>,
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// Draw charts (SVG) into this directory, of the parts that are measured
+    /// Draw charts (SVG) of the measured parts into this directory
     #[arg(long, value_name = "DIR")]
     chart: Option<PathBuf>,
-    /// Print the figures, whatever they are
+    /// Print the figures without checking them
     #[arg(long)]
     no_check: bool,
     #[command(flatten)]
     far: Far,
-    /// Print no figure that an emulated machine makes up
+    /// Omit figures that mean nothing on an emulated machine
     #[arg(long, hide = true)]
     emulated: bool,
 }
@@ -48,7 +48,7 @@ struct Plan {
 /// A part of the benchmarks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Name {
-    /// Both programs by BPF_PROG_TEST_RUN, on messages that are never the same
+    /// Both programs by BPF_PROG_TEST_RUN, on messages that never repeat
     Program,
     /// Packets over a wire, learned by the receiver
     Wire,
@@ -97,7 +97,7 @@ fn bench(plan: &Plan) -> Result<ExitCode> {
             Name::Peers => peers::bench(),
             Name::Scale => scale::bench(),
         };
-        // On a thread of its own, which may take a CPU and priority for itself.
+        // On a thread of its own, which may change its CPU and priority.
         let part = thread::spawn(bench).join();
         parts.push(part.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
     }

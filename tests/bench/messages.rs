@@ -1,7 +1,7 @@
-//! Messages as real phones and PBXs write them: many that differ in the order and the forms of their headers, in
-//! names, options and bodies, so that no branch predictor learns one of them.
+//! Messages as real phones and PBXs write them. They differ in the order and form of their headers, in names, options
+//! and bodies, so that no branch predictor learns one of them.
 //!
-//! What tells terminals and transactions apart is written by the kernel, for each packet anew ([`nat_bench_ebpf`]).
+//! The kernel writes identities of terminals and transactions into each packet ([`nat_bench_ebpf`]).
 
 use etherparse::PacketBuilder;
 use nat_bench_ebpf::{CHECKSUM, DESTINATION, EDITS, Edit, FRAME, SOURCE, Template, UDP, edit};
@@ -9,26 +9,26 @@ use nat_bench_ebpf::{CHECKSUM, DESTINATION, EDITS, Edit, FRAME, SOURCE, Template
 /// The PBX, and its name in SIP.
 pub(crate) const PBX: [u8; 4] = [203, 0, 113, 10];
 const DOMAIN: &str = "pbx.example.com";
-/// Of the next hop before the PBX, and of the PBX.
+/// Stations of the next hop before the PBX, and of the PBX.
 pub(crate) const MACS: [[u8; 6]; 2] = [[2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]];
-/// Ethernet, IPv4 and UDP.
+/// Length of the Ethernet, IPv4 and UDP headers.
 const HEADERS: usize = UDP + 8;
-/// How many messages make a mix.
+/// Number of messages in a mix.
 pub(crate) const MIX: usize = 256;
 
-/// Whose packet it is.
+/// Terminal of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Whose {
-    /// Of a terminal never seen before.
+pub(crate) enum Terminal {
+    /// A terminal that was never seen before.
     New,
-    /// Of one that is picked.
+    /// A known terminal, picked at random.
     Picked,
 }
 
-/// Another port for each.
+/// RTP port, another for each message.
 const RTP: &str = "\x05\x05\x05\x05\x05";
 
-/// What the kernel writes, as it stands in a text until then: a byte that no text has, so often.
+/// Placeholders for values that the kernel writes: a byte that occurs in no text, repeated.
 const MARKS: [(u8, u16, usize); 5] = [
     (1, edit::HEX, 8),
     (2, edit::HEX | edit::PICKED, 8),
@@ -37,7 +37,7 @@ const MARKS: [(u8, u16, usize); 5] = [
     (5, edit::RTP, 5),
 ];
 
-impl Whose {
+impl Terminal {
     fn flag(self) -> u16 {
         match self {
             Self::New => 0,
@@ -45,7 +45,7 @@ impl Whose {
         }
     }
 
-    /// Its identity.
+    /// Returns the edit that writes its identity.
     fn id(self) -> &'static str {
         match self {
             Self::New => "\x01\x01\x01\x01\x01\x01\x01\x01",
@@ -53,7 +53,7 @@ impl Whose {
         }
     }
 
-    /// Its public address.
+    /// Returns the edit that writes its public address.
     fn address(self) -> &'static str {
         match self {
             Self::New => "60.\x03\x03\x03\x03\x03\x03\x03\x03\x03\x03\x03",
@@ -62,16 +62,16 @@ impl Whose {
     }
 }
 
-/// A message from a terminal to the PBX.
-pub(crate) fn inbound(whose: Whose, text: &str) -> Template {
-    from_terminal(whose, 5060, text.as_bytes())
+/// Returns a message from a terminal to the PBX.
+pub(crate) fn inbound(terminal: Terminal, text: &str) -> Template {
+    from_terminal(terminal, 5060, text.as_bytes())
 }
 
-/// A message from the PBX to where a terminal's Contact points.
-pub(crate) fn outbound(whose: Whose, text: &str) -> Template {
+/// Returns a message from the PBX to the address in a terminal's Contact.
+pub(crate) fn outbound(terminal: Terminal, text: &str) -> Template {
     let source = Edit {
         at: DESTINATION as u16,
-        kind: edit::DESTINATION | whose.flag(),
+        kind: edit::DESTINATION | terminal.flag(),
     };
     sip(
         datagram(PBX, [60, 0, 0, 0], 5060, 5060, text.as_bytes()),
@@ -79,16 +79,16 @@ pub(crate) fn outbound(whose: Whose, text: &str) -> Template {
     )
 }
 
-/// Any payload from a terminal to a port of the PBX.
-pub(crate) fn from_terminal(whose: Whose, port: u16, payload: &[u8]) -> Template {
+/// Returns any payload from a terminal to a port of the PBX.
+pub(crate) fn from_terminal(terminal: Terminal, port: u16, payload: &[u8]) -> Template {
     let source = Edit {
         at: SOURCE as u16,
-        kind: edit::SOURCE | whose.flag(),
+        kind: edit::SOURCE | terminal.flag(),
     };
     sip(datagram([60, 0, 0, 0], PBX, 20_000, port, payload), source)
 }
 
-/// The same message between other stations.
+/// Returns the same message between other stations.
 pub(crate) fn between(mut template: Template, macs: [[u8; 6]; 2], to: [u8; 4]) -> Template {
     let [from_mac, to_mac] = macs;
     template.bytes[..6].copy_from_slice(&to_mac);
@@ -105,17 +105,17 @@ pub(crate) fn between(mut template: Template, macs: [[u8; 6]; 2], to: [u8; 4]) -
     template
 }
 
-/// Makes a text as long as that by what a receiver must ignore: bytes after the body (RFC 3261 18.3).
+/// Fills a text to a length with bytes behind the body, which a receiver must ignore (RFC 3261 18.3).
 pub(crate) fn fill(mut text: String, length: usize) -> String {
     assert!(text.len() <= length, "{} bytes are too many", text.len());
     text.extend(std::iter::repeat_n('\0', length - text.len()));
     text
 }
 
-/// The message of a phone that says everywhere from where it sends, so that an ALG has all of it to correct.
+/// Returns a message of a phone that writes its source address everywhere, so that an ALG has to correct all of them.
 pub(crate) fn from_phone(random: &mut Random, method: &str, shape: Shape) -> Template {
-    let whose = Whose::New;
-    let text = request_with(random, method, whose, shape, (whose.address(), RTP));
+    let terminal = Terminal::New;
+    let text = request_with(random, method, terminal, shape, (terminal.address(), RTP));
     let source = Edit {
         at: SOURCE as u16,
         kind: edit::SOURCE_ADDRESS,
@@ -126,7 +126,7 @@ pub(crate) fn from_phone(random: &mut Random, method: &str, shape: Shape) -> Tem
     )
 }
 
-/// A frame as it is.
+/// Returns a frame without edits.
 pub(crate) fn frame(bytes: &[u8]) -> Template {
     let mut template = Template {
         len: bytes.len() as u32,
@@ -138,7 +138,7 @@ pub(crate) fn frame(bytes: &[u8]) -> Template {
     template
 }
 
-/// UDP without a checksum, as IPv4 has it: the payload is changed later.
+/// Returns UDP without a checksum, as IPv4 allows: the payload is changed later.
 fn datagram(from: [u8; 4], to: [u8; 4], source: u16, destination: u16, payload: &[u8]) -> Vec<u8> {
     let builder = PacketBuilder::ethernet2(MACS[0], MACS[1])
         .ipv4(from, to, 64)
@@ -149,7 +149,7 @@ fn datagram(from: [u8; 4], to: [u8; 4], source: u16, destination: u16, payload: 
     frame
 }
 
-/// Finds the places in a frame that are to be written.
+/// Finds the places in a frame that the kernel writes.
 fn sip(mut bytes: Vec<u8>, address: Edit) -> Template {
     let mut edits = vec![address];
     for at in HEADERS..bytes.len() {
@@ -166,7 +166,7 @@ fn sip(mut bytes: Vec<u8>, address: Edit) -> Template {
             bytes[at..at + len].fill(b'0');
         }
     }
-    // What is written, and the checksum with it, is added by the kernel.
+    // The kernel adds the written address and its part of the checksum.
     let written = usize::from(address.at);
     let words = (14..34)
         .step_by(2)
@@ -182,7 +182,7 @@ fn sip(mut bytes: Vec<u8>, address: Edit) -> Template {
     template
 }
 
-/// xorshift64: always the same, and good enough for a mix.
+/// xorshift64: reproducible, and random enough for a mix.
 pub(crate) struct Random(u64);
 
 impl Random {
@@ -212,16 +212,16 @@ impl Random {
     }
 }
 
-/// How a message is put together.
+/// Form of a message.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shape {
-    /// Its length, of the SIP message alone; nearly reached.
+    /// Length of the SIP message alone, reached nearly.
     pub(crate) length: usize,
-    /// The headers that are wanted come after all others.
+    /// Whether the headers that sipnat reads come after all others.
     pub(crate) wanted_last: bool,
 }
 
-/// Headers that nobody here wants.
+/// Headers that sipnat ignores.
 const OTHERS: [&str; 16] = [
     "Allow: INVITE, ACK, CANCEL, BYE, OPTIONS, NOTIFY, REFER, UPDATE, PRACK, INFO, MESSAGE",
     "Allow: INVITE,ACK,OPTIONS,BYE,CANCEL,SUBSCRIBE,NOTIFY,REFER",
@@ -265,27 +265,32 @@ const NAMES: [&str; 8] = [
     "\"M. \\\"Max\\\" K.\" ",
 ];
 
-/// A request of a terminal.
-pub(crate) fn request(random: &mut Random, method: &str, whose: Whose, shape: Shape) -> String {
+/// Returns a request of a terminal.
+pub(crate) fn request(
+    random: &mut Random,
+    method: &str,
+    terminal: Terminal,
+    shape: Shape,
+) -> String {
     let (host, port) = private(random);
-    request_with(random, method, whose, shape, (&host, &port))
+    request_with(random, method, terminal, shape, (&host, &port))
 }
 
-/// Where a phone behind a NAT wants its RTP.
+/// RTP address of a phone behind a NAT.
 fn private(random: &mut Random) -> (String, String) {
     let host = format!("192.168.1.{}", 10 + random.below(90));
     (host, (10_000 + 2 * random.below(5000)).to_string())
 }
 
-/// The same, with RTP at this host and port.
+/// Returns a request of a terminal with this RTP host and port.
 fn request_with(
     random: &mut Random,
     method: &str,
-    whose: Whose,
+    terminal: Terminal,
     shape: Shape,
     rtp: (&str, &str),
 ) -> String {
-    let (id, address) = (whose.id(), whose.address());
+    let (id, address) = (terminal.id(), terminal.address());
     let short = random.chance(15);
     let name = |long: &'static str, compact: &'static str| if short { compact } else { long };
     let user = 100 + random.below(9_000_000);
@@ -328,7 +333,7 @@ fn request_with(
     if method == "REGISTER" {
         wanted.push(random.one(&["Expires: 3600", "Expires: 300"]).into());
     }
-    // Via first, as nearly all do.
+    // Via first, as in nearly all messages.
     random.shuffle(&mut wanted[1..]);
     finish(
         random,
@@ -339,9 +344,9 @@ fn request_with(
     )
 }
 
-/// An answer of a terminal to what the PBX never asked.
+/// Returns a terminal's response to a request that the PBX never sent.
 pub(crate) fn stray_response(random: &mut Random, shape: Shape) -> String {
-    let (id, address) = (Whose::New.id(), Whose::New.address());
+    let (id, address) = (Terminal::New.id(), Terminal::New.address());
     let user = 100 + random.below(9_000_000);
     let status = random.one(&["200 OK", "180 Ringing", "486 Busy Here", "404 Not Found"]);
     let method = random.one(&["OPTIONS", "INVITE", "NOTIFY"]);
@@ -357,9 +362,9 @@ pub(crate) fn stray_response(random: &mut Random, shape: Shape) -> String {
     finish(random, &format!("SIP/2.0 {status}"), wanted, shape, None)
 }
 
-/// The call of a terminal that is picked; [`accepted`] is what the PBX says to it.
+/// Returns the call of a known terminal. [`accepted`] is the PBX's answer.
 pub(crate) fn call() -> String {
-    let (id, address) = (Whose::Picked.id(), Whose::Picked.address());
+    let (id, address) = (Terminal::Picked.id(), Terminal::Picked.address());
     format!(
         "INVITE sip:1002@{DOMAIN} SIP/2.0\r\n\
          Via: SIP/2.0/UDP {address};branch=z9hG4bK-{id}\r\n\
@@ -372,9 +377,9 @@ pub(crate) fn call() -> String {
     )
 }
 
-/// The PBX takes the [`call`].
+/// Returns the PBX's answer to the [`call`].
 pub(crate) fn accepted() -> String {
-    let (id, address) = (Whose::Picked.id(), Whose::Picked.address());
+    let (id, address) = (Terminal::Picked.id(), Terminal::Picked.address());
     format!(
         "SIP/2.0 200 OK\r\n\
          Via: SIP/2.0/UDP {address};branch=z9hG4bK-{id}\r\n\
@@ -387,10 +392,10 @@ pub(crate) fn accepted() -> String {
     )
 }
 
-/// A request of the PBX within the [`call`], as Asterisk, FreeSWITCH and others write it.
+/// Returns a request of the PBX within the [`call`], in the form of Asterisk, FreeSWITCH and others.
 pub(crate) fn in_dialog(random: &mut Random, method: &str, shape: Shape) -> String {
-    let (id, address) = (Whose::Picked.id(), Whose::Picked.address());
-    let transaction = Whose::New.id();
+    let (id, address) = (Terminal::Picked.id(), Terminal::Picked.address());
+    let transaction = Terminal::New.id();
     let cseq = 2 + random.below(9999);
     let mut wanted = vec![
         format!(
@@ -410,7 +415,7 @@ pub(crate) fn in_dialog(random: &mut Random, method: &str, shape: Shape) -> Stri
     finish(random, &start, wanted, shape, rtp)
 }
 
-/// Puts headers around those that are wanted, and a session behind with RTP there, until it is as long as it should be.
+/// Adds other headers and a session with RTP there, until the message has its length.
 fn finish(
     random: &mut Random,
     start: &str,
@@ -418,11 +423,11 @@ fn finish(
     shape: Shape,
     rtp: Option<(&str, &str)>,
 ) -> String {
-    /// Content-Type and Content-Length.
+    /// Length of Content-Type and Content-Length.
     const REST: usize = 52;
     let length = |lines: &[String]| lines.iter().map(|line| line.len() + 2).sum::<usize>();
     let wanted_length = start.len() + 2 + length(&wanted) + REST;
-    // Headers make up about so much of what is free.
+    // Other headers take about this share of the free length.
     let room = shape.length.saturating_sub(wanted_length);
     let room = if rtp.is_some() { room * 2 / 5 } else { room };
     let mut others = vec!["Max-Forwards: 70".to_owned(), random.one(&AGENTS).into()];
@@ -438,7 +443,7 @@ fn finish(
         lines.extend(others);
         lines.extend(wanted);
     } else {
-        // Those wanted are mostly at the top, with others between.
+        // The headers that sipnat reads are mostly at the top, with others between them.
         lines.extend(wanted);
         for line in others {
             let at = 1 + random.below(lines.len());
@@ -457,7 +462,7 @@ fn finish(
     format!("{start}\r\n{}\r\n\r\n{body}", lines.join("\r\n"))
 }
 
-/// A session description of about that length; none if there is no room for one.
+/// Returns a session description of about this length; none if it would not fit.
 fn session(random: &mut Random, (host, port): (&str, &str), length: usize) -> String {
     const CODECS: [&str; 12] = [
         "a=rtpmap:0 PCMU/8000",

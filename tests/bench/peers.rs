@@ -1,4 +1,4 @@
-//! What others make of the same messages.
+//! Other software on the same messages.
 
 use anyhow::Result;
 use nat_userspace::{

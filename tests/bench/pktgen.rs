@@ -1,5 +1,5 @@
-//! Packets of the kernel's own generator. It cannot bring a payload; a program at the egress of the device that sends
-//! writes the message into each packet.
+//! Packets of the kernel's own generator. It has no payload of its own, so a program at the egress of the sending
+//! device writes the message into each packet.
 
 use std::{fs, net::Ipv4Addr, path::Path, process::Command, thread, time::Duration};
 
@@ -14,20 +14,20 @@ use nat_userspace::{
 
 use crate::{
     feed::{self, Feed, Order},
-    messages::{self, Random, Shape, Whose},
+    messages::{self, Random, Shape, Terminal},
     program,
     report::{Figure, Part},
     rig::{CLIENT, CLIENT_CPU, End, Rates, Received, Rig, Sent},
 };
 
-/// Of a message; each is as long, and so is each packet.
+/// Length of a message; all messages, and so all packets, have the same length.
 const LENGTH: usize = 590;
-/// Ethernet, IPv4 and UDP.
+/// Length of the Ethernet, IPv4 and UDP headers.
 const HEADERS: usize = 42;
-/// Packets of which each one must arrive.
+/// Number of packets of which each one must arrive.
 const CHECKED: u32 = 20_000;
 
-/// To another machine.
+/// Arguments for a run to another machine.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Far {
     /// pktgen: send on this interface, to another machine that runs sipnat
@@ -39,7 +39,7 @@ pub(crate) struct Far {
     /// The IPv4 address of that machine
     #[arg(long, value_name = "ADDRESS", requires = "iface")]
     dst: Option<Ipv4Addr>,
-    /// How many packets to send there
+    /// Number of packets to send there
     #[arg(
         long,
         value_name = "N",
@@ -47,10 +47,10 @@ pub(crate) struct Far {
         default_value_t = 10_000_000
     )]
     count: u32,
-    /// How many a second; as many as can be if not said
+    /// Packets per second; as many as possible if not given
     #[arg(long, value_name = "N", requires = "iface")]
     rate: Option<u32>,
-    /// On how many CPUs packets are made
+    /// Number of CPUs that make packets
     #[arg(long, value_name = "N", requires = "iface", default_value_t = 1)]
     threads: u32,
 }
@@ -77,7 +77,7 @@ fn mac(text: &str) -> Result<[u8; 6], &'static str> {
 /// Whether the kernel has pktgen.
 pub(crate) fn is_there() -> bool {
     let there = || Path::new(FILES).exists();
-    // If it is not there, neither as a module, this changes nothing.
+    // Without the module, this changes nothing.
     there()
         || (Command::new("modprobe")
             .args(["--quiet", "pktgen"])
@@ -97,20 +97,20 @@ pub(crate) fn bench(far: &Far, emulated: bool) -> Result<Part> {
     near(emulated)
 }
 
-/// INVITEs, each of them as long, and always from terminals never seen before.
+/// Returns INVITEs of one length, always from new terminals.
 fn templates() -> Vec<Template> {
     let shape = Shape {
-        // Some become a little longer than they were meant to.
+        // Some become a little longer than requested.
         length: LENGTH - 16,
         wanted_last: false,
     };
     program::mix(|random: &mut Random| {
-        let text = messages::request(random, "INVITE", Whose::New, shape);
-        messages::inbound(Whose::New, &messages::fill(text, LENGTH))
+        let text = messages::request(random, "INVITE", Terminal::New, shape);
+        messages::inbound(Terminal::New, &messages::fill(text, LENGTH))
     })
 }
 
-/// Over veth, to an empty program and to sipnat.
+/// Measures over veth, to an empty program and to sipnat.
 fn near(emulated: bool) -> Result<Part> {
     const BATCHES: usize = 5;
     let packets = if emulated { 20_000 } else { 500_000 };
@@ -127,7 +127,7 @@ fn near(emulated: bool) -> Result<Part> {
     let rig = Rig::new()?;
     rig.client.enter(|| feed.write_into_pktgen(CLIENT))??;
 
-    // Where packets are received between two that are sent, none is lost.
+    // If packets are received between two that are sent, none is lost.
     let link = rig.put(End::Server, path.ingress()?)?;
     let made = from_client(&rig, &mut feed, CHECKED)?;
     let one_by_one = Total {
@@ -146,7 +146,7 @@ fn near(emulated: bool) -> Result<Part> {
         "not all of {CHECKED} packets were learned: {one_by_one:?}"
     );
 
-    // In turn, so that what changes meanwhile changes both.
+    // In turn, so that a change of the machine's speed affects both.
     let (mut empty, mut sipnat) = (Vec::new(), Vec::new());
     let (mut to_empty, mut to_sipnat) = (Total::default(), Total::default());
     for _ in 0..BATCHES {
@@ -189,12 +189,12 @@ fn near(emulated: bool) -> Result<Part> {
     Ok(part)
 }
 
-/// What became of packets.
+/// Counts of packets.
 #[derive(Clone, Copy, Debug, Default)]
 struct Total {
     made: Made,
     arrived: u64,
-    /// An empty program learns nothing.
+    /// The empty program learns nothing.
     learned: Option<u64>,
 }
 
@@ -223,7 +223,7 @@ impl Total {
     }
 }
 
-/// Whatever sipnat made of it.
+/// Any verdict of sipnat.
 fn arrived(path: &DataPath) -> Result<u64> {
     let ingress = Counter::ALL
         .iter()
@@ -231,7 +231,7 @@ fn arrived(path: &DataPath) -> Result<u64> {
     ingress.map(|counter| path.tables.count(*counter)).sum()
 }
 
-/// Sends more than can be received, and gives the receiver time for the last of them.
+/// Sends more than can be received, and waits until the receiver has finished.
 fn flood(rig: &Rig, feed: &mut Feed, packets: u32) -> Result<(Made, Received)> {
     let busy = rig.busy(End::Server)?;
     let made = from_client(rig, feed, packets)?;
@@ -241,7 +241,7 @@ fn flood(rig: &Rig, feed: &mut Feed, packets: u32) -> Result<(Made, Received)> {
 }
 
 fn from_client(rig: &Rig, feed: &mut Feed, packets: u32) -> Result<Made> {
-    /// What lies in a ring of 256 packets is soon done, if slowly by an emulated CPU.
+    /// A ring of 256 packets is soon empty, even on an emulated CPU.
     const REST: Duration = Duration::from_millis(100);
     feed.order(Order::Random, 1, packets, 0)?;
     let made = rig.client.enter(|| {
@@ -252,9 +252,9 @@ fn from_client(rig: &Rig, feed: &mut Feed, packets: u32) -> Result<Made> {
     Ok(made)
 }
 
-/// To a machine of which nothing is known here.
+/// Sends to another machine, of which nothing is known here.
 fn send_far(far: &Far, interface: &str, mac: [u8; 6], to: Ipv4Addr) -> Result<Part> {
-    /// Preamble, checksum and gap.
+    /// Preamble, checksum and gap of a frame.
     const BETWEEN: usize = 24;
     let own = fs::read_to_string(format!("/sys/class/net/{interface}/address"))
         .with_context(|| format!("no interface {interface}"))?;
@@ -293,16 +293,16 @@ fn send_far(far: &Far, interface: &str, mac: [u8; 6], to: Ipv4Addr) -> Result<Pa
     Ok(part)
 }
 
-/// The generator's files in this thread's network namespace.
+/// Files of the generator in this thread's network namespace.
 const FILES: &str = "/proc/thread-self/net/pktgen";
 
-/// Devices of the generator, each with a thread and so a CPU of its own. Dropped, they are gone.
+/// Devices of the generator, each with a thread and so a CPU of its own. They are removed when dropped.
 struct Generator {
     first: u32,
     devices: Vec<String>,
 }
 
-/// What it says that it did.
+/// Result that the generator prints.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Made {
     packets: u64,
@@ -311,7 +311,7 @@ struct Made {
 }
 
 impl Generator {
-    /// On so many CPUs, beginning with that one.
+    /// Adds devices on this number of CPUs, beginning with `first`.
     fn new(interface: &str, first: u32, threads: u32) -> Result<Self> {
         let devices = (first..first + threads).map(|cpu| format!("{interface}@{cpu}"));
         let generator = Self {
@@ -331,19 +331,19 @@ impl Generator {
             .map(|(cpu, device)| (format!("kpktgend_{cpu}"), device))
     }
 
-    /// Sends packets of that size without their checksum, so many a second.
+    /// Sends packets of this size without their checksum, at this rate.
     fn send(&self, size: usize, packets: u32, per_second: Option<u32>) -> Result<Made> {
         let share = |all: u32| all.div_ceil(self.devices.len() as u32);
         for (_, device) in self.threads() {
             tell(device, &format!("count {}", share(packets)))?;
             tell(device, &format!("pkt_size {size}"))?;
-            // Anything else goes past the egress program.
+            // Any other mode bypasses the egress program.
             tell(device, "xmit_mode queue_xmit")?;
             if let Some(rate) = per_second {
                 tell(device, &format!("ratep {}", share(rate)))?;
             }
         }
-        // Until all are sent.
+        // Writing returns when all packets are sent.
         tell("pgctrl", "start")?;
         let mut all = Made::default();
         for (_, device) in self.threads() {
@@ -359,7 +359,7 @@ impl Generator {
 impl Drop for Generator {
     fn drop(&mut self) {
         for (thread, _) in self.threads() {
-            // It may not be one of this kernel's.
+            // This kernel may not have the setting.
             let _ = tell(&thread, "rem_device_all");
         }
     }
@@ -370,7 +370,7 @@ fn tell(file: &str, command: &str) -> Result<()> {
         .with_context(|| format!("pktgen's {file} does not take `{command}`"))
 }
 
-/// What stands in a device's file afterwards.
+/// Returns the result in a device's file.
 fn read(text: &str) -> Result<Made> {
     let number = |after: &str| -> Option<u64> {
         let (_, rest) = text.split_once(after)?;

@@ -1,4 +1,4 @@
-//! Figures, and the tables that they make.
+//! Figures and their tables.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::chart::Point;
 
-/// A median, and where four in five of the others lie.
+/// Median, and the range of four fifths of the measurements.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Spread {
     pub(crate) median: f64,
@@ -15,7 +15,7 @@ pub(crate) struct Spread {
 }
 
 impl Spread {
-    /// Of measurements, of which there is at least one.
+    /// Returns the spread of measurements, of which there must be at least one.
     pub(crate) fn of(mut all: Vec<f64>) -> Self {
         all.sort_by(f64::total_cmp);
         let at = |part: f64| all[((all.len() - 1) as f64 * part).round() as usize];
@@ -37,7 +37,7 @@ impl From<f64> for Spread {
     }
 }
 
-/// What a figure must reach, and should.
+/// Limit and target of a figure.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Goal {
     must: Option<f64>,
@@ -62,7 +62,7 @@ impl Goal {
         }
     }
 
-    /// Nothing that must be, but this at the most.
+    /// No limit, and a target: at most this.
     pub(crate) const fn aim_at_most(aim: f64) -> Self {
         Self {
             must: None,
@@ -71,7 +71,7 @@ impl Goal {
         }
     }
 
-    /// The same, at least.
+    /// No limit, and a target: at least this.
     pub(crate) const fn aim_at_least(aim: f64) -> Self {
         Self {
             more: true,
@@ -95,7 +95,7 @@ pub(crate) struct Figure {
     unit: &'static str,
     #[serde(flatten)]
     spread: Spread,
-    /// How many times as much as something else that was measured in the same run.
+    /// Adds the ratio to another figure of the same run.
     ratio: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     to: Option<&'static str>,
@@ -121,7 +121,7 @@ impl Figure {
         }
     }
 
-    /// It belongs on a chart.
+    /// Puts the figure on a chart.
     pub(crate) fn point(mut self, point: Point) -> Self {
         self.point = Some(point);
         self
@@ -142,7 +142,7 @@ impl Figure {
         self.spread.median
     }
 
-    /// What there is to say against it.
+    /// Returns a word on a figure that misses its limit or target.
     fn verdict(&self) -> &'static str {
         let Some(goal) = &self.goal else {
             return "";
@@ -166,10 +166,10 @@ impl Figure {
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Part {
     name: &'static str,
-    /// How it was measured.
+    /// Method of measurement.
     how: &'static str,
     figures: Vec<Figure>,
-    /// What should be known beside it.
+    /// Notes below the table.
     notes: Vec<String>,
 }
 
@@ -183,7 +183,7 @@ impl Part {
         }
     }
 
-    /// Keeps a figure, and says that it is there.
+    /// Adds a figure, and prints that it is measured.
     pub(crate) fn add(&mut self, figure: Figure) {
         eprintln!(
             "  {}: {} {}",
@@ -198,13 +198,13 @@ impl Part {
         self.notes.push(note.into());
     }
 
-    /// Of the figures that belong on charts.
+    /// Returns the points for charts.
     pub(crate) fn points(&self) -> impl Iterator<Item = (&Point, Spread)> {
         let points = self.figures.iter();
         points.filter_map(|figure| Some((figure.point.as_ref()?, figure.spread)))
     }
 
-    /// What misses what it must reach.
+    /// Returns the figures that miss their limit.
     pub(crate) fn missed(&self) -> impl Iterator<Item = &str> {
         let missed = self.figures.iter().filter(|figure| figure.is_missed());
         missed.map(|figure| figure.what.as_str())
@@ -247,7 +247,7 @@ impl fmt::Display for Part {
         for row in rows {
             let mut line = String::new();
             for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
-                // Text to the left, numbers to the right.
+                // Text on the left, numbers on the right.
                 if matches!(column, 0 | 4 | 6 | 9) {
                     line += &format!("{cell:<width$}  ");
                 } else {
@@ -263,7 +263,7 @@ impl fmt::Display for Part {
     }
 }
 
-/// With the digits that matter.
+/// Formats a number with its significant digits.
 pub(crate) fn number(value: f64) -> String {
     let size = value.abs();
     if size >= 10_000.0 {

@@ -1,5 +1,5 @@
-//! Two network namespaces and a wire: who sends, and the PBX. Packets are made by the kernel (XDP live frames) on one
-//! core; the other one has all that the PBX does with them.
+//! Two network namespaces and a wire between sender and PBX. The kernel makes packets (XDP live frames) on one core.
+//! The other core does all work of the PBX.
 
 use std::{
     fs,
@@ -23,23 +23,23 @@ use crate::{
     report::{Figure, Part, Spread},
 };
 
-/// Where packets are made, and answers counted.
+/// End that makes packets and counts answers.
 pub(crate) const CLIENT_CPU: usize = 0;
-/// Where the PBX receives them.
+/// End of the PBX, which receives them.
 pub(crate) const SERVER_CPU: usize = 1;
 
-/// The interface of each. Its threads are found by that name.
+/// Interface of each end. Its threads are found by this name.
 pub(crate) const CLIENT: &str = "bclient";
 pub(crate) const SERVER: &str = "bserver";
 
-/// What [`Rates::cpu`] is counted in.
+/// Unit of [`Rates::cpu`].
 pub(crate) const OF_CPU: &str = "packets/s of CPU";
 
-/// What the receiver had to do with packets that were sent.
+/// Receiver's work on packets.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Received {
     pub(crate) sent: Sent,
-    /// How long it worked.
+    /// Time of its work.
     pub(crate) busy: Duration,
 }
 
@@ -51,7 +51,7 @@ pub(crate) struct Rate {
 }
 
 impl Received {
-    /// Of `count` packets.
+    /// Returns the rates of `count` packets.
     pub(crate) fn of(&self, count: u64) -> Rate {
         Rate {
             wall: self.sent.rate(count),
@@ -60,7 +60,7 @@ impl Received {
     }
 }
 
-/// Many of them.
+/// Rates of several batches.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rates {
     pub(crate) wall: Spread,
@@ -75,7 +75,7 @@ impl Rates {
         }
     }
 
-    /// Shows what was learned, beside what an empty program counted.
+    /// Prints the learned packets beside those that an empty program has counted.
     pub(crate) fn show_learned(&self, part: &mut Part, empty: &Self) {
         for (unit, empty, learned) in [
             ("packets/s", empty.wall, self.wall),
@@ -94,14 +94,14 @@ pub(crate) struct Rig {
     pub(crate) server: Netns,
 }
 
-/// One of them.
+/// One host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
     Client,
     Server,
 }
 
-/// What became of packets that were sent.
+/// Counts of sent packets.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sent {
     pub(crate) time: Duration,
@@ -115,7 +115,7 @@ pub(crate) struct Counted {
 }
 
 impl Sent {
-    /// Of `count` packets, how many a second.
+    /// Returns the rate of `count` packets.
     pub(crate) fn rate(&self, count: u64) -> f64 {
         count as f64 / self.time.as_secs_f64()
     }
@@ -134,7 +134,7 @@ impl Rig {
             mac(1),
             server.name(),
         ))?;
-        // All the world is behind the client, and nobody asks for its MAC address.
+        // All other addresses are behind the client, without ARP.
         server.ip(&format!(
             "link set {SERVER} up\n\
              addr add 203.0.113.10/24 dev {SERVER}\n\
@@ -155,7 +155,7 @@ impl Rig {
         }
     }
 
-    /// Puts an XDP program on an end, in place of none. It works where the sender does, between two packets.
+    /// Attaches an XDP program to an end. It runs on the sender's core, between two packets.
     pub(crate) fn put(&self, end: End, program: &mut Xdp) -> Result<XdpLinkId> {
         let (netns, interface, _) = self.netns(end);
         netns.enter(|| {
@@ -166,7 +166,7 @@ impl Rig {
         })?
     }
 
-    /// The same, and lets it work on that end's core.
+    /// Attaches an XDP program that runs on the end's own core.
     pub(crate) fn attach(&self, end: End, program: &mut Xdp) -> Result<XdpLinkId> {
         let link = self.put(end, program)?;
         let (netns, interface, cpu) = self.netns(end);
@@ -182,13 +182,13 @@ impl Rig {
         Ok(link)
     }
 
-    /// Lets nothing else have the server's core while packets lie there.
+    /// Keeps other processes off the server's core while packets wait there.
     pub(crate) fn go_first(&self) -> Result<()> {
         let mut threads = threads(&format!("napi/{SERVER}-")).into_iter();
         threads.try_for_each(machine::go_first)
     }
 
-    /// Sends `frames` of the feed's messages, or fewer, so many a second; waits until all are worked on.
+    /// Sends at most `frames` of the feed's messages, at this rate, and waits until all are processed.
     pub(crate) fn send(
         &self,
         feed: &mut Feed,
@@ -203,7 +203,7 @@ impl Rig {
             let start = Instant::now();
             feed.send(index, order, per_second, frames)?;
             let time = start.elapsed();
-            // What lies in a ring of 256 packets is soon done.
+            // A ring of 256 packets is soon empty.
             thread::sleep(Duration::from_millis(5));
             Ok(Sent { time })
         })?
@@ -217,7 +217,7 @@ impl Rig {
         Ok(Received { sent, busy })
     }
 
-    /// How many packets the server has received and sent on an interface.
+    /// Returns the number of packets that the server has received and sent on an interface.
     pub(crate) fn counted(&self, interface: &str) -> Result<Counted> {
         let table = self
             .server
@@ -237,7 +237,7 @@ impl Rig {
         })
     }
 
-    /// Waits until `done`, or for so long that it will not come.
+    /// Waits until `done` returns true, up to a limit.
     pub(crate) fn wait(&self, interface: &str, done: impl Fn(Counted) -> bool) -> Result<()> {
         const PATIENCE: Duration = Duration::from_secs(2);
         let start = Instant::now();
@@ -247,7 +247,7 @@ impl Rig {
         Ok(())
     }
 
-    /// How long the core of an end has worked on what it received.
+    /// Returns the time that an end's core has worked on received packets.
     pub(crate) fn busy(&self, end: End) -> Result<Duration> {
         let (_, interface, _) = self.netns(end);
         let threads = threads(&format!("napi/{interface}-"));
@@ -255,7 +255,7 @@ impl Rig {
     }
 }
 
-/// The kernel's threads whose names begin so.
+/// Returns the kernel threads whose names begin with `name`.
 fn threads(name: &str) -> Vec<i32> {
     machine::processes(|pid| {
         fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.starts_with(name))

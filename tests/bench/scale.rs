@@ -1,4 +1,4 @@
-//! What it costs to have many bindings.
+//! Costs of many bindings.
 
 use std::{
     fs,
@@ -37,9 +37,9 @@ use crate::{
     report::{Figure, Goal, Part},
 };
 
-/// How many bindings there are.
+/// Number of bindings.
 const COUNTS: [u32; 4] = [1 << 10, 10_000, 100_000, 1 << 20];
-/// How many come and go in a second.
+/// Number of bindings that come and go in a second.
 const TURNOVER: u32 = 10_000;
 
 pub(crate) fn bench() -> Result<Part> {
@@ -64,7 +64,7 @@ fn with(part: &mut Part, feed: &mut Feed, netns: &Netns, count: u32) -> Result<(
     let many = format!("{count} bindings");
     let largest = count == COUNTS[COUNTS.len() - 1];
     let goal = |figure: Figure, goal: Goal| if largest { figure.goal(goal) } else { figure };
-    // Identities are picked among a power of two.
+    // Identities are picked from a power of two.
     let picks = 1 << count.ilog2();
     let sizes = Sizes {
         bindings: count + TURNOVER,
@@ -105,7 +105,7 @@ fn with(part: &mut Part, feed: &mut Feed, netns: &Netns, count: u32) -> Result<(
         part.add(case.measure(feed, &mut path, picks)?);
     }
     if largest {
-        // What touches no binding does not depend on how many there are.
+        // Cases without bindings do not depend on their number.
         for case in program::not_sip(&format!(", {many}")) {
             part.add(case.measure(feed, &mut path, picks)?);
         }
@@ -179,7 +179,7 @@ fn with(part: &mut Part, feed: &mut Feed, netns: &Netns, count: u32) -> Result<(
     Ok(())
 }
 
-/// An INVITE that comes in and a re-INVITE that goes out, with so many bindings, while something else goes on.
+/// Measures an INVITE on ingress and a re-INVITE on egress, with this number of bindings, while `other` runs.
 fn messages(count: u32, meanwhile: &str) -> [Case; 2] {
     let tables = format!("{count} bindings{meanwhile}");
     [
@@ -196,14 +196,14 @@ fn messages(count: u32, meanwhile: &str) -> [Case; 2] {
     })
 }
 
-/// What the kernel counts for `DIALOGS`.
+/// Returns the kernel's memory for `DIALOGS`.
 fn map_memory(path: &DataPath) -> Result<i64> {
     let fd = path.tables.dialogs.map().fd().as_fd().as_raw_fd();
     let text = fs::read_to_string(format!("/proc/self/fdinfo/{fd}"))?;
     number_after(&text, "memlock:")
 }
 
-/// What all slabs take.
+/// Returns the memory of all slabs.
 fn slab() -> Result<i64> {
     Ok(number_after(&fs::read_to_string("/proc/meminfo")?, "Slab:")? * 1024)
 }
@@ -233,7 +233,7 @@ impl Turnover {
         })
     }
 
-    /// On the other core, so many a second, while it should. How many it were.
+    /// Inserts and removes bindings on the other core, at this rate, while `going` is set. Returns their number.
     fn run(mut self, going: &AtomicBool) -> Result<f64> {
         const TURN: Duration = Duration::from_millis(10);
         let each = u64::from(TURNOVER) * TURN.as_millis() as u64 / 1000;
@@ -264,16 +264,16 @@ impl Turnover {
     }
 }
 
-/// What the command takes.
+/// Costs of the command.
 struct List {
     time: Duration,
     cpu: Duration,
-    /// The most that it had, in bytes.
+    /// Highest memory, in bytes.
     memory: i64,
     rows: usize,
 }
 
-/// Runs the real command, to which this process is the agent.
+/// Runs the real command. This process is its agent.
 fn list(netns: &Netns, path: &mut DataPath) -> Result<List> {
     netns.enter(|| -> Result<_> {
         pins::ensure_bpffs()?;
@@ -302,13 +302,13 @@ fn run_list() -> Result<List> {
         .args(["bindings", "list", "--json"])
         .stdout(Stdio::piped())
         .spawn()?;
-    // This one's is for reading what it prints.
+    // This process is busy reading its output.
     machine::pin(command.id() as i32, 1)?;
     let mut output = BufReader::with_capacity(1 << 16, command.stdout.take().context("no pipe")?);
     let (mut rows, mut line, mut memory) = (0, Vec::new(), 0);
     while output.read_until(b'\n', &mut line)? > 0 {
         let is_row = line.trim_ascii_start().starts_with(b"\"id\"");
-        // It has all rows before it prints the first, and its memory can be asked for only while it runs.
+        // The command has all rows before it prints the first, and its memory can be read only while it runs.
         if is_row && rows == 0 {
             memory = most_memory(command.id())?;
         }
@@ -325,14 +325,14 @@ fn run_list() -> Result<List> {
     })
 }
 
-/// CPU time of all processes that this one has started and that have ended.
+/// Returns the CPU time of all child processes that have ended.
 fn children() -> Result<Duration> {
     let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
     let cpu = (usage.user_time() + usage.system_time()).num_microseconds();
     Ok(Duration::from_micros(cpu.unsigned_abs()))
 }
 
-/// The most memory that a process had so far, in bytes (`proc_pid_status(5)`).
+/// Returns the highest memory of a process so far, in bytes (`proc_pid_status(5)`).
 fn most_memory(process: u32) -> Result<i64> {
     let status = fs::read_to_string(format!("/proc/{process}/status"))?;
     Ok(number_after(&status, "VmHWM:")? * 1024)

@@ -13,9 +13,9 @@ use nat_userspace::{
 };
 
 use crate::{
-    feed::{self, Feed, Order, Way},
+    feed::{self, Direction, Feed, Order},
     machine,
-    messages::{self, PBX, Random, Whose},
+    messages::{self, PBX, Random, Terminal},
     program::{self, Case},
     report::{Figure, Goal, Part},
     rig::{End, OF_CPU, Rate, Rates, Received, Rig, SERVER_CPU},
@@ -26,9 +26,9 @@ const COOKIE: u32 = 0x2112_a442;
 /// Packets of a batch.
 const PACKETS: u32 = 1_000_000;
 const BATCHES: usize = 9;
-/// Frames that the kernel makes while coturn is asked: most of them are not due, and not sent.
+/// Frames that the kernel makes while coturn is measured: most of them are not due, and not sent.
 const FRAMES: u32 = 6_000_000;
-/// Requests a second that coturn is offered, to find out with how many it does best.
+/// Rates of requests that are offered to coturn, to find its best one.
 const OFFERS: [u32; 6] = [60_000, 80_000, 100_000, 130_000, 180_000, 250_000];
 
 pub(crate) fn bench() -> Result<Part> {
@@ -92,7 +92,7 @@ pub(crate) fn bench() -> Result<Part> {
     for (what, rate) in [("without a limit", 0), ("20/s a source", 20)] {
         let case = Case {
             what: format!("in: Binding request, answered, {what}"),
-            way: Way::In,
+            direction: Direction::In,
             templates: requests.clone(),
             verdicts: &[Counter::StunAnswered],
             goal: Some(Goal::aim_at_most(100.0)),
@@ -103,7 +103,7 @@ pub(crate) fn bench() -> Result<Part> {
     Ok(part)
 }
 
-/// The programs, answering STUN: so many a second to each source.
+/// Loads the programs with STUN, at this rate for each source.
 fn load(rate: u32) -> Result<DataPath> {
     let host = Prefix::of(Ipv4Addr::from(PBX).into(), 32).context("no prefix")?;
     let stun = Stun {
@@ -125,7 +125,7 @@ fn load(rate: u32) -> Result<DataPath> {
         .load()
 }
 
-/// Binding requests as clients send them: most with nothing in them, some say by which software.
+/// Returns Binding requests as clients send them: most without attributes, some with SOFTWARE.
 fn requests() -> Vec<Template> {
     program::mix(|random: &mut Random| {
         let mut attributes = Vec::new();
@@ -145,8 +145,8 @@ fn requests() -> Vec<Template> {
                 .map(|byte| byte | 0x80),
         );
         request.extend(attributes);
-        let mut template = messages::from_terminal(Whose::New, PORT, &request);
-        // The transaction begins with the identity.
+        let mut template = messages::from_terminal(Terminal::New, PORT, &request);
+        // The transaction ID begins with the identity.
         let place = template
             .edits
             .iter()
@@ -160,7 +160,7 @@ fn requests() -> Vec<Template> {
     })
 }
 
-/// What is answered, or whatever else is counted, of more than can be.
+/// Measures a counter under more requests than can be answered.
 fn flood(rig: &Rig, feed: &mut Feed, counted: u32) -> Result<Rates> {
     let mut rates = Vec::new();
     for _ in 0..BATCHES {
@@ -171,9 +171,9 @@ fn flood(rig: &Rig, feed: &mut Feed, counted: u32) -> Result<Rates> {
     Ok(Rates::of(&rates))
 }
 
-/// What coturn answers.
+/// Measures coturn's answers.
 fn coturn(rig: &Rig, feed: &mut Feed, part: &mut Part) -> Result<Rates> {
-    // Packets reach it by the same path as they reach XDP.
+    // Packets reach coturn by the same path as they reach XDP.
     let link = feed.attach(rig, End::Server, "empty")?;
     let host = Ipv4Addr::from(PBX).to_string();
     let mut command = Command::new("taskset");
@@ -232,7 +232,7 @@ fn coturn(rig: &Rig, feed: &mut Feed, part: &mut Part) -> Result<Rates> {
     Ok(answered)
 }
 
-/// The threads of a process.
+/// Returns the threads of a process.
 fn tasks(pid: u32) -> Result<Vec<i32>> {
     let tasks = fs::read_dir(format!("/proc/{pid}/task"))?;
     let ids = tasks
@@ -241,7 +241,7 @@ fn tasks(pid: u32) -> Result<Vec<i32>> {
     Ok(ids.collect())
 }
 
-/// An answer says where it goes (RFC 8489 14.2).
+/// Reads the mapped address of an answer (RFC 8489 14.2).
 fn decode(frame: &[u8]) -> Result<()> {
     const XOR_MAPPED_ADDRESS: u16 = 0x0020;
     let message = frame.get(UDP + 8..).context("no answer was kept")?;

@@ -1,4 +1,4 @@
-//! Packets that really arrive.
+//! Packets that arrive over a wire.
 
 use std::{collections::HashSet, thread, time::Duration};
 
@@ -24,7 +24,7 @@ use crate::{
 /// Packets of a batch.
 const PACKETS: u32 = 500_000;
 const BATCHES: usize = 11;
-/// Of these each one is looked for.
+/// Number of packets of which each one is looked for.
 const CHECKED: u32 = 1000;
 
 pub(crate) fn bench() -> Result<Part> {
@@ -38,7 +38,7 @@ pub(crate) fn bench() -> Result<Part> {
     let rig = Rig::new()?;
     feed.load_templates(&program::invites("", 590, false).templates)?;
 
-    // In turn, so that what changes meanwhile changes both.
+    // In turn, so that a change of the machine's speed affects both.
     let object = feed::sipnat()?;
     let (mut empty, mut learned, mut offered) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..BATCHES {
@@ -58,7 +58,7 @@ pub(crate) fn bench() -> Result<Part> {
     let (empty, learned) = (Rates::of(&empty), Rates::of(&learned));
     part.add(Figure::new("sent", Spread::of(offered), "packets/s"));
     learned.show_learned(&mut part, &empty);
-    // By CPU time, so that neither the sender nor whatever else runs here decides it.
+    // By CPU time, so that neither the sender nor other processes affect it.
     part.add(
         Figure::new(
             "learned of what an empty program counts",
@@ -81,11 +81,11 @@ pub(crate) fn bench() -> Result<Part> {
     Ok(part)
 }
 
-/// Sends a few, slowly, and looks for each of their sources.
+/// Sends a few packets slowly, and looks for the binding of each source.
 fn check(rig: &Rig, feed: &mut Feed, object: &[u8]) -> Result<u32> {
-    /// No new transaction pushes out another.
+    /// No new transaction evicts another.
     const SETS: u32 = 1 << 18;
-    /// The number of the first of them.
+    /// Number of the first packet.
     const FIRST: u32 = 7_000_000;
     /// Fewer than the ring of veth holds.
     const AT_ONCE: u32 = 50;

@@ -1,15 +1,15 @@
-//! What the kernel programs of the benchmarks and their user space exchange through BPF maps, and the
-//! identities that both make from a number.
+//! Types that the kernel programs of the benchmarks and their user space exchange through BPF maps, and identities
+//! that both derive from a number.
 #![no_std]
 
-/// Room for one frame.
+/// Size of a frame's buffer.
 pub const FRAME: usize = 2048;
-/// Places of a frame that are written anew for each packet.
+/// Edits of a frame, at most.
 pub const EDITS: usize = 10;
-/// Frames that are sent in turn, at most.
+/// Templates, at most.
 pub const TEMPLATES: u32 = 1024;
 
-/// How many calls the program `calls` makes.
+/// Number of calls that the program `calls` makes.
 pub const CALLS: u32 = 16;
 
 /// Names of the maps.
@@ -24,95 +24,95 @@ pub mod map {
     pub const TC: &str = "TC";
     /// `PerCpuArray<u64>`, indexed by [`crate::seen`].
     pub const SEEN: &str = "SEEN";
-    /// `Array<Sample>`, one entry: an answer, now and then.
+    /// `Array<Sample>`, one entry: an answer, sampled.
     pub const SAMPLE: &str = "SAMPLE";
 }
 
-/// By what a packet of the kernel's pktgen is known.
+/// Marks of packets of the kernel's pktgen.
 pub mod pktgen {
-    /// It goes to this UDP port, unless told otherwise: discard.
+    /// UDP port, unless another is set: discard.
     pub const PORT: u16 = 9;
-    /// Its payload begins so.
+    /// First bytes of the payload.
     pub const MAGIC: u32 = 0xbe9b_e955;
 }
 
-/// What is counted.
+/// Indexes of counters.
 pub mod seen {
-    /// By `answers`: what was asked for.
+    /// `answers`: expected answers.
     pub const RIGHT: u32 = 0;
-    /// By `answers`: anything else.
+    /// `answers`: all other packets.
     pub const OTHER: u32 = 1;
-    /// By `count`: any packet.
+    /// `count`: all packets.
     pub const ANY: u32 = 2;
-    /// How many there are.
+    /// Number of counters.
     pub const COUNT: u32 = 3;
 }
 
-/// What to write next.
+/// Job of the program that writes messages.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Job {
-    /// The number of the next packet.
+    /// Number of the next packet.
     pub next: u64,
-    /// `send`: nanoseconds from one packet to the next; 0 is as fast as it goes.
+    /// `send`: nanoseconds between packets; 0 is without pause.
     pub interval: u64,
-    /// `send`: when the next is due, nanoseconds of `CLOCK_MONOTONIC`.
+    /// `send`: time of the next packet, nanoseconds of `CLOCK_MONOTONIC`.
     pub due: u64,
-    /// Packets are made from so many templates, less one; a power of two less one.
+    /// Number of templates, a power of two, less one.
     pub templates: u32,
-    /// Packets pick among so many identities, less one; a power of two less one.
+    /// Number of known identities, a power of two, less one.
     pub picks: u32,
-    /// Not 0: templates and picks in random order, else one after the other.
+    /// Not 0: templates and identities in random order, else consecutive.
     pub random: u32,
-    /// `send`: the interface on which to send.
+    /// `send`: interface for sending.
     pub ifindex: u32,
-    /// `feed`: bytes of the packet that was fed last.
+    /// `feed`: length of the packet that was fed last.
     pub last: u32,
     /// Unused, zero.
     pub reserved: u32,
 }
 
-/// What is written into a frame; [`PICKED`] says from which identity.
+/// Kinds of edits of a frame; [`PICKED`] chooses the identity.
 pub mod edit {
     /// Nothing.
     pub const NONE: u16 = 0;
-    /// The source address and port, at their places in IPv4 and UDP headers.
+    /// Source address and port, in the IPv4 and UDP headers.
     pub const SOURCE: u16 = 1;
-    /// The destination address.
+    /// Destination address.
     pub const DESTINATION: u16 = 2;
-    /// The identity in eight hexadecimal digits.
+    /// Identity in eight hexadecimal digits.
     pub const HEX: u16 = 3;
-    /// The identity in four bytes.
+    /// Identity in four bytes.
     pub const RAW: u16 = 4;
-    /// The last three numbers of the identity's address, three digits each: `101.202.103`.
+    /// Last three numbers of the identity's address, three digits each: `101.202.103`.
     pub const ADDRESS: u16 = 5;
-    /// The source address alone.
+    /// Source address alone.
     pub const SOURCE_ADDRESS: u16 = 6;
-    /// A port of RTP in five digits: another for each of so many packets that follow each other.
+    /// RTP port in five digits, which differs within this number of consecutive packets.
     pub const RTP: u16 = 7;
-    /// Added: of one of the identities that are picked from, and not of a new one.
+    /// Flag: of a known identity instead of a new one.
     pub const PICKED: u16 = 8;
 }
 
-/// One place of a frame.
+/// Edit of one place in a frame.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Edit {
-    /// Where in the frame.
+    /// Offset in the frame.
     pub at: u16,
     /// One of [`edit`].
     pub kind: u16,
 }
 
-/// A frame and what is changed in it.
+/// A frame and its edits.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Template {
-    /// Bytes of the frame.
+    /// Length of the frame.
     pub len: u32,
-    /// Sum of the IPv4 header's words but for the checksum and the address that is written.
+    /// Sum of the IPv4 header's words, without the checksum and the written address.
     pub sum: u32,
-    /// What is written.
+    /// Edits.
     pub edits: [Edit; EDITS],
     /// The frame.
     pub bytes: [u8; FRAME],
@@ -122,7 +122,7 @@ pub struct Template {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sample {
-    /// Bytes of the frame; what exceeds the room is left out.
+    /// Length of the frame; the part that exceeds the buffer is left out.
     pub len: u32,
     /// The frame.
     pub bytes: [u8; 256],
@@ -130,14 +130,14 @@ pub struct Sample {
 
 /// Ethernet and IPv4 without options.
 pub const UDP: usize = 14 + 20;
-/// Where the IPv4 header's checksum is.
+/// Offset of the IPv4 header's checksum.
 pub const CHECKSUM: usize = 14 + 10;
-/// Where the source address is.
+/// Offset of the source address.
 pub const SOURCE: usize = 14 + 12;
-/// Where the destination address is.
+/// Offset of the destination address.
 pub const DESTINATION: usize = 14 + 16;
 
-/// The identity of a number: another one for each.
+/// Returns the identity of a number. Numbers and identities are one to one.
 #[inline(always)]
 #[must_use]
 pub const fn identity(number: u32) -> u32 {
@@ -149,7 +149,7 @@ pub const fn identity(number: u32) -> u32 {
     x ^ x >> 16
 }
 
-/// The public address of an identity: three digits in each number, so that it is always as long as text.
+/// Returns the public address of an identity. Each number has three digits, so the text always has the same length.
 #[inline(always)]
 #[must_use]
 pub const fn address(identity: u32) -> [u8; 4] {
@@ -161,14 +161,14 @@ pub const fn address(identity: u32) -> [u8; 4] {
     ]
 }
 
-/// The port of an identity, never that of SIP.
+/// Returns the port of an identity, never that of SIP.
 #[inline(always)]
 #[must_use]
 pub const fn port(identity: u32) -> u16 {
     20_000 + (identity >> 21) as u16
 }
 
-/// The port at which the packet of a number asks for RTP, from 10000 on.
+/// Returns the RTP port of the packet with a number, from 10000 on.
 #[inline(always)]
 #[must_use]
 pub fn rtp_port(number: u32) -> [u8; 5] {
@@ -177,7 +177,7 @@ pub fn rtp_port(number: u32) -> [u8; 5] {
     [digit(10_000), digit(1000), digit(100), digit(10), digit(1)]
 }
 
-/// Eight hexadecimal digits.
+/// Returns eight hexadecimal digits.
 #[inline(always)]
 #[must_use]
 pub const fn hex(number: u32) -> [u8; 8] {
@@ -186,12 +186,12 @@ pub const fn hex(number: u32) -> [u8; 8] {
     let x = (x << 16 | x) & 0x0000_ffff_0000_ffff;
     let x = (x << 8 | x) & 0x00ff_00ff_00ff_00ff;
     let x = (x << 4 | x) & LOW;
-    // 1 where a digit is above nine.
+    // 1 for a digit above nine.
     let letters = (x + 0x0606_0606_0606_0606) >> 4 & 0x0101_0101_0101_0101;
     (x + 0x3030_3030_3030_3030 + letters * (b'a' - b'0' - 10) as u64).to_be_bytes()
 }
 
-/// A number in three digits.
+/// Returns a number in three digits.
 #[inline(always)]
 #[must_use]
 pub const fn digits(number: u8) -> [u8; 3] {

@@ -1,5 +1,6 @@
-//! Kernel programs of the benchmarks. `feed` and `feed_tc` write the next message into the packet and hand it to the
-//! program that is measured; `send` sends it; `pktgen` writes into packets of the kernel's generator; `count`, `bounce` and `answers` are at the other end.
+//! Kernel programs of the benchmarks. `feed` and `feed_tc` write the next message into the packet and tail-call the
+//! measured program. `send` sends it. `pktgen` writes into packets of the kernel's generator. `count`, `bounce` and
+//! `answers` are at the receiving end.
 #![no_std]
 #![no_main]
 
@@ -23,11 +24,11 @@ use nat_bench_ebpf::{
 };
 use nat_common::bpf::atomic::Word;
 
-/// What to write next.
+/// Job of the programs that write messages.
 #[map]
 static JOB: Array<Job> = Array::with_max_entries(1, 0);
 
-/// What is written.
+/// Templates of messages.
 #[map]
 static TEMPLATES: Array<Template> = Array::with_max_entries(MOST, 0);
 
@@ -39,15 +40,15 @@ static XDP: ProgramArray = ProgramArray::with_max_entries(1, 0);
 #[map]
 static TC: ProgramArray = ProgramArray::with_max_entries(1, 0);
 
-/// What came.
+/// Counters.
 #[map]
 static SEEN: PerCpuArray<u64> = PerCpuArray::with_max_entries(seen::COUNT, 0);
 
-/// An answer, now and then.
+/// An answer, sampled.
 #[map]
 static SAMPLE: Array<Sample> = Array::with_max_entries(1, 0);
 
-/// An empty program, but that it calls a function [`nat_bench_ebpf::CALLS`] times.
+/// An empty program that calls a function [`nat_bench_ebpf::CALLS`] times.
 #[xdp(frags)]
 pub(crate) fn calls(_ctx: XdpContext) -> u32 {
     let mut sum = 0;
@@ -63,13 +64,13 @@ fn called(number: u32) -> u32 {
     black_box(number)
 }
 
-/// Writes the next message into the packet, and hands it on.
+/// Writes the next message into the packet, and tail-calls the program.
 #[xdp(frags)]
 pub(crate) fn feed(ctx: XdpContext) -> u32 {
     let Some(job) = JOB.get_ptr_mut(0) else {
         return XDP_ABORTED;
     };
-    // The packet is the one of before, and may have grown at its head.
+    // The packet is that of the previous run, and may have grown at its head.
     //
     // SAFETY: a valid value; one CPU at a time feeds. A valid context.
     unsafe {
@@ -88,11 +89,11 @@ pub(crate) fn feed(ctx: XdpContext) -> u32 {
     XDP_ABORTED
 }
 
-/// The same for a packet that is sent. By itself it does what pktgen cannot: it writes the payload.
+/// Does the same on egress. Without a program to call, it writes the payload for pktgen.
 #[classifier]
 pub(crate) fn feed_tc(ctx: TcContext) -> i32 {
     for i in 0..5 {
-        // What is fed again was marked by the program that had it before.
+        // A repeated packet still has the mark of the previous program.
         // SAFETY: the kernel gives a valid context. Volatile, or they would be set all at once, which it refuses.
         unsafe { (&raw mut (*ctx.skb.skb).cb[i]).write_volatile(0) };
     }
@@ -103,10 +104,10 @@ pub(crate) fn feed_tc(ctx: TcContext) -> i32 {
     TC_ACT_UNSPEC
 }
 
-/// Writes the next message into a packet of the kernel's pktgen, which cannot bring a payload of its own.
+/// Writes the next message into a packet of the kernel's pktgen, which has no payload of its own.
 #[classifier]
 pub(crate) fn pktgen(ctx: TcContext) -> i32 {
-    // Whatever else the machine sends stays what it is.
+    // Other packets of the machine are not changed.
     let ours = ctx.load(UDP + 2) == Ok(pktgen::PORT.to_be())
         && ctx.load(UDP + 8) == Ok(pktgen::MAGIC.to_be())
         && ctx.len() == length();
@@ -116,13 +117,13 @@ pub(crate) fn pktgen(ctx: TcContext) -> i32 {
     TC_ACT_UNSPEC
 }
 
-/// Of the first template: those for pktgen are all as long.
+/// Length of the first template: those for pktgen all have the same length.
 #[inline(always)]
 fn length() -> u32 {
     TEMPLATES.get(0).map_or(0, |template| template.len)
 }
 
-/// Writes the next message into the packet, and sends it. Drops the packet if no message is due.
+/// Writes the next message into the packet, and sends it. Drops the packet if none is due.
 #[xdp]
 pub(crate) fn send(ctx: XdpContext) -> u32 {
     let Some(job) = JOB.get_ptr_mut(0) else {
@@ -143,7 +144,7 @@ pub(crate) fn send(ctx: XdpContext) -> u32 {
 
 #[inline(always)]
 fn is_due(job: &mut Job) -> bool {
-    /// What could not be sent in time is sent at once, but not more than so many packets.
+    /// Late packets are sent at once, at most this number of them.
     const LATE: u64 = 16;
     if job.interval == 0 {
         return true;
@@ -175,32 +176,32 @@ pub(crate) fn empty_tc(_ctx: TcContext) -> i32 {
     TC_ACT_UNSPEC
 }
 
-/// An empty program, but that it counts.
+/// An empty program that counts.
 #[xdp]
 pub(crate) fn count(_ctx: XdpContext) -> u32 {
     add(seen::ANY);
     XDP_PASS
 }
 
-/// Sends back what comes, as it is.
+/// Sends every packet back unchanged.
 #[xdp]
 pub(crate) fn bounce(_ctx: XdpContext) -> u32 {
     XDP_TX
 }
 
-/// Counts STUN success responses that belong to what was asked, and whatever else comes.
+/// Counts STUN success responses to requests of the benchmark, and all other packets.
 #[xdp]
 pub(crate) fn answers(ctx: XdpContext) -> u32 {
     let right = is_answer(&ctx).unwrap_or(false);
     let number = add(if right { seen::RIGHT } else { seen::OTHER });
-    // The first of each CPU, and then one of many.
+    // Samples the first of each CPU, and then one of many.
     if right && number & 0x3fff == 0 {
         keep(&ctx);
     }
     XDP_DROP
 }
 
-/// The transaction ID begins with the identity from whose address it was asked: it must be answered there.
+/// The transaction ID begins with the identity of the source: the answer must go to its address.
 #[inline(always)]
 fn is_answer(ctx: &XdpContext) -> Option<bool> {
     /// A success response to a Binding request (RFC 8489 5).
@@ -217,7 +218,7 @@ fn is_answer(ctx: &XdpContext) -> Option<bool> {
     )
 }
 
-/// Bytes of the frame.
+/// Length of the frame.
 #[inline(always)]
 fn read<T: Copy>(ctx: &XdpContext, at: usize) -> Option<T> {
     let place = ctx.data() + at;
@@ -244,7 +245,7 @@ fn keep(ctx: &XdpContext) {
     }
 }
 
-/// How many there were before.
+/// Increments a counter. Returns its previous value.
 #[inline(always)]
 fn add(what: u32) -> u64 {
     let Some(cell) = SEEN.get_ptr_mut(what) else {
@@ -258,9 +259,9 @@ fn add(what: u32) -> u64 {
     }
 }
 
-/// A packet that can be written to.
+/// A packet that can be changed.
 trait Packet {
-    /// Makes it so long.
+    /// Sets its length.
     fn resize(&self, len: u32);
     /// # Safety
     /// `from` must be valid for `len` bytes.
@@ -281,7 +282,8 @@ impl Packet for Xdp<'_> {
 
     #[inline(always)]
     unsafe fn store(&self, at: u32, from: *const c_void, len: u32) {
-        // SAFETY: as promised. One that does not fit is not written, and counted as what it then is.
+        // SAFETY: as promised. A message that does not fit is not written, and the packet is counted by its old
+        // contents.
         unsafe { bpf_xdp_store_bytes(self.0.ctx, at, from.cast_mut(), len) };
     }
 }
@@ -289,7 +291,7 @@ impl Packet for Xdp<'_> {
 struct Skb<'c>(&'c TcContext);
 
 impl Packet for Skb<'_> {
-    /// It keeps its length: what follows the datagram is padding.
+    /// Keeps its length: the rest behind the datagram is padding.
     #[inline(always)]
     fn resize(&self, _len: u32) {}
 
@@ -300,7 +302,7 @@ impl Packet for Skb<'_> {
     }
 }
 
-/// Writes the next message. Nothing if there is none.
+/// Writes the next message. Returns none if there is none.
 #[inline(always)]
 fn write(packet: &impl Packet) -> Option<()> {
     let job = JOB.get_ptr_mut(0)?;
@@ -312,7 +314,7 @@ fn write(packet: &impl Packet) -> Option<()> {
     let mut pick = number;
     let mut template = number;
     if job.random != 0 {
-        // Far from the numbers of those that are new.
+        // Known identities are numbered far from new ones.
         let random = identity(number ^ 0x9e37_79b9);
         pick = random;
         template = random >> 12;
@@ -375,7 +377,7 @@ fn change(packet: &impl Packet, sum: u32, at: u32, kind: u16, id: u32) {
     }
 }
 
-/// Sets an IPv4 address, and the header's checksum accordingly.
+/// Sets an IPv4 address, and updates the header's checksum.
 #[inline(always)]
 fn set_address(packet: &impl Packet, sum: u32, at: usize, address: [u8; 4]) {
     let [a, b, c, d] = address;
@@ -398,7 +400,7 @@ fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
     loop {}
 }
 
-/// As the programs that are measured.
+/// Licence of the programs that are measured.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "license")]
 static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

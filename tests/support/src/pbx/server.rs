@@ -1,82 +1,46 @@
-//! A user agent server and registrar that knows nothing about NAT.
-//!
-//! It sends requests where the Contact says (RFC 3261 12.2.1.1) and responses where the Via says (18.2.2),
-//! and knows no `rport`. Many a PBX sends responses to the source of the request nevertheless, and is as
-//! strict in all else: [`Answers::ToSource`].
+//! Socket, transactions and timers of the PBX, on a thread of their own.
 
 use std::{
     collections::HashMap,
     io::ErrorKind,
     net::{SocketAddr, SocketAddrV4, UdpSocket},
     sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
-    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, anyhow};
 
+use super::{Dialog, GIVE_UP, field};
 use crate::{
     lab::PBX,
-    netns::Netns,
     sip::{self, Answers, Message, address},
 };
 
 /// RFC 3261 timer T1.
 const T1: Duration = Duration::from_millis(500);
+
 /// RFC 3261 timer T2.
 const T2: Duration = Duration::from_secs(4);
-/// How long a request is sent again before it counts as unanswered: timer B or F, shortened for tests.
-const GIVE_UP: Duration = Duration::from_millis(1800);
-/// The expiry that the registrar grants.
-const GRANTED: &str = "60";
-/// What the PBX offers and answers: a held call, so that no media flows.
-const SDP: &str = "v=0\r\no=pbx 1 1 IN IP4 203.0.113.10\r\ns=-\r\nc=IN IP4 203.0.113.10\r\nt=0 0\r\n\
-                   m=audio 4000 RTP/AVP 0\r\na=inactive\r\n";
-const TICK: Duration = Duration::from_millis(5);
-
-/// A running PBX; it ends when dropped.
-#[derive(Debug)]
-pub struct StrictPbx {
-    shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
-}
-
-/// A call, as the PBX knows it.
-#[derive(Debug, Clone)]
-pub struct Dialog {
-    /// The Call-ID.
-    pub call_id: String,
-    local: String,
-    remote: String,
-    target: String,
-}
-
-/// An INVITE that the PBX has sent and that is not answered for good.
-#[derive(Debug)]
-pub struct Invitation {
-    request: Message,
-    destination: SocketAddrV4,
-}
 
 #[derive(Debug)]
-struct Shared {
-    socket: UdpSocket,
-    answers: Answers,
-    state: Mutex<State>,
-    changed: Condvar,
-    stop: AtomicBool,
-    counter: AtomicU32,
+pub(super) struct Shared {
+    pub(super) socket: UdpSocket,
+    pub(super) answers: Answers,
+    pub(super) state: Mutex<State>,
+    pub(super) changed: Condvar,
+    pub(super) stop: AtomicBool,
+    pub(super) counter: AtomicU32,
 }
 
 #[derive(Debug, Default)]
-struct State {
+pub(super) struct State {
     /// Contact URI of each address-of-record.
-    contacts: HashMap<String, String>,
+    pub(super) contacts: HashMap<String, String>,
     /// Calls that phones have set up, in order; with whether the ACK has arrived.
-    incoming: Vec<(Dialog, bool)>,
+    pub(super) incoming: Vec<(Dialog, bool)>,
     /// The last response to a request, by branch and method, for retransmissions of the request.
     sent: HashMap<(String, String), Vec<(String, SocketAddrV4)>>,
     received: Vec<Message>,
@@ -95,160 +59,16 @@ struct Retransmission {
     until: Instant,
 }
 
-impl StrictPbx {
-    /// Starts it on [`PBX`] in `netns`.
-    pub fn start(netns: &Netns, answers: Answers) -> Result<Self> {
-        let socket = netns.udp(PBX)?;
-        socket.set_read_timeout(Some(TICK))?;
-        let shared = Arc::new(Shared {
-            socket,
-            answers,
-            state: Mutex::default(),
-            changed: Condvar::new(),
-            stop: AtomicBool::new(false),
-            counter: AtomicU32::new(1),
-        });
-        let thread = thread::spawn({
-            let shared = Arc::clone(&shared);
-            move || shared.serve()
-        });
-        Ok(Self {
-            shared,
-            thread: Some(thread),
-        })
-    }
-
-    /// Waits until `aor` (`sip:user@host`) is registered; its Contact URI.
-    pub fn registered(&self, aor: &str, limit: Duration) -> Result<String> {
-        self.shared
-            .wait(limit, |state| state.contacts.get(aor).cloned())
-            .with_context(|| format!("the PBX got no REGISTER of {aor} within {limit:?}"))
-    }
-
-    /// Waits until `number` calls of phones are established, each with its ACK.
-    pub fn calls(&self, number: usize, limit: Duration) -> Result<Vec<Dialog>> {
-        self.shared
-            .wait(limit, |state| {
-                let confirmed = state.incoming.iter().filter(|(_, confirmed)| *confirmed);
-                let dialogs: Vec<_> = confirmed.map(|(dialog, _)| dialog.clone()).collect();
-                (dialogs.len() >= number).then_some(dialogs)
-            })
-            .with_context(|| format!("not {number} calls at the PBX within {limit:?}"))
-    }
-
-    /// Waits for the first call of a phone to be established.
-    pub fn call(&self, limit: Duration) -> Result<Dialog> {
-        Ok(self.calls(1, limit)?.swap_remove(0))
-    }
-
-    /// Sends a request inside `dialog`; its final response. A 2xx to INVITE is acknowledged.
-    pub fn request(&self, dialog: &Dialog, method: &str) -> Result<Message> {
-        let request = self.shared.new_request(
-            method,
-            &dialog.target,
-            &dialog.local,
-            &dialog.remote,
-            &dialog.call_id,
-        );
-        let destination = address(&dialog.target)?;
-        self.shared.send_request(&request, destination)?;
-        let response = self.shared.final_response(&request, destination)?;
-        if method == "INVITE" {
-            self.shared.acknowledge(&request, &response)?;
-        }
-        Ok(response)
-    }
-
-    /// Sends a request outside of any dialog to the contact of `aor`; its final response.
-    pub fn request_to(&self, aor: &str, method: &str) -> Result<Message> {
-        let invitation = self.start_request(aor, method)?;
-        self.shared
-            .final_response(&invitation.request, invitation.destination)
-    }
-
-    /// Calls the contact of `aor`.
-    pub fn invite(&self, aor: &str) -> Result<Invitation> {
-        self.start_request(aor, "INVITE")
-    }
-
-    /// Waits for the provisional response `status`.
-    pub fn provisional(&self, invitation: &Invitation, status: u16) -> Result<()> {
-        self.shared
-            .wait(GIVE_UP, |state| {
-                state
-                    .response_to(&invitation.request, |code| code == status)
-                    .map(drop)
-            })
-            .with_context(|| format!("no {status} for {}", invitation.request.start))
-    }
-
-    /// Waits for the call to be answered, and acknowledges it.
-    pub fn answered(&self, invitation: &Invitation) -> Result<Dialog> {
-        let request = &invitation.request;
-        let response = self
-            .shared
-            .final_response(request, invitation.destination)?;
-        self.shared.acknowledge(request, &response)?;
-        Ok(Dialog {
-            call_id: request.call_id().to_owned(),
-            local: field(request, "From")?,
-            remote: field(&response, "To")?,
-            target: response
-                .contact()
-                .context("2xx without Contact")?
-                .to_owned(),
-        })
-    }
-
-    /// Cancels the call; the response to CANCEL, and then the final one to INVITE.
-    pub fn cancel(&self, invitation: &Invitation) -> Result<(Message, Message)> {
-        let invite = &invitation.request;
-        let cancel = sip::of_same_transaction(invite, "CANCEL", &field(invite, "To")?)?;
-        self.shared.send_request(&cancel, invitation.destination)?;
-        let cancelled = self
-            .shared
-            .final_response(&cancel, invitation.destination)?;
-        let invited = self.shared.final_response(invite, invitation.destination)?;
-        Ok((cancelled, invited))
-    }
-
-    fn start_request(&self, aor: &str, method: &str) -> Result<Invitation> {
-        let contact = self.shared.state().contacts.get(aor).cloned();
-        let contact = contact.with_context(|| format!("{aor} is not registered"))?;
-        let number = self.shared.next();
-        let from = format!("<sip:pbx@{}>;tag=pbx{number}", PBX.ip());
-        let call_id = format!("pbx-{number}@{}", PBX.ip());
-        let request =
-            self.shared
-                .new_request(method, &contact, &from, &format!("<{aor}>"), &call_id);
-        let destination = address(&contact)?;
-        self.shared.send_request(&request, destination)?;
-        Ok(Invitation {
-            request,
-            destination,
-        })
-    }
-}
-
-impl Drop for StrictPbx {
-    fn drop(&mut self) {
-        self.shared.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
 impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn next(&self) -> u32 {
+    pub(super) fn next(&self) -> u32 {
         self.counter.fetch_add(1, Ordering::Relaxed)
     }
 
-    fn wait<T>(
+    pub(super) fn wait<T>(
         &self,
         limit: Duration,
         mut found: impl FnMut(&mut State) -> Option<T>,
@@ -273,7 +93,7 @@ impl Shared {
         let _ = self.socket.send_to(text.as_bytes(), destination);
     }
 
-    fn serve(&self) {
+    pub(super) fn serve(&self) {
         let mut buffer = [0; 65536];
         while !self.stop.load(Ordering::Relaxed) {
             match self.socket.recv_from(&mut buffer) {
@@ -402,7 +222,7 @@ impl Shared {
         vec![ringing, ok]
     }
 
-    fn new_request(
+    pub(super) fn new_request(
         &self,
         method: &str,
         target: &str,
@@ -429,7 +249,7 @@ impl Shared {
         }
     }
 
-    fn send_request(&self, request: &Message, destination: SocketAddrV4) -> Result<()> {
+    pub(super) fn send_request(&self, request: &Message, destination: SocketAddrV4) -> Result<()> {
         let text = request.to_string();
         self.state()
             .pending
@@ -440,7 +260,11 @@ impl Shared {
         Ok(())
     }
 
-    fn final_response(&self, request: &Message, destination: SocketAddrV4) -> Result<Message> {
+    pub(super) fn final_response(
+        &self,
+        request: &Message,
+        destination: SocketAddrV4,
+    ) -> Result<Message> {
         let response = self
             .wait(GIVE_UP, |state| {
                 state.response_to(request, |status| status >= 200)
@@ -455,7 +279,7 @@ impl Shared {
     }
 
     /// Sends the ACK to a 2xx: a request of its own, to the Contact of the 2xx.
-    fn acknowledge(&self, invite: &Message, ok: &Message) -> Result<()> {
+    pub(super) fn acknowledge(&self, invite: &Message, ok: &Message) -> Result<()> {
         let target = ok.contact().context("2xx without Contact")?;
         let (from, to) = (field(ok, "From")?, field(ok, "To")?);
         let mut ack = self.new_request("ACK", target, &from, &to, ok.call_id());
@@ -472,7 +296,11 @@ impl Shared {
 }
 
 impl State {
-    fn response_to(&self, request: &Message, status: impl Fn(u16) -> bool) -> Option<Message> {
+    pub(super) fn response_to(
+        &self,
+        request: &Message,
+        status: impl Fn(u16) -> bool,
+    ) -> Option<Message> {
         let mut received = self.received.iter();
         received
             .find(|response| {
@@ -520,14 +348,15 @@ fn register(state: &mut State, request: &Message) -> Message {
     }
 }
 
+/// The expiry that the registrar grants.
+const GRANTED: &str = "60";
+
+/// What the PBX offers and answers: a held call, so that no media flows.
+const SDP: &str = "v=0\r\no=pbx 1 1 IN IP4 203.0.113.10\r\ns=-\r\nc=IN IP4 203.0.113.10\r\nt=0 0\r\n\
+                   m=audio 4000 RTP/AVP 0\r\na=inactive\r\n";
+pub(super) const TICK: Duration = Duration::from_millis(5);
+
 /// What names a client transaction: CANCEL has the branch of its INVITE.
 fn key(message: &Message) -> String {
     format!("{} {}", message.branch(), message.method())
-}
-
-fn field(message: &Message, name: &str) -> Result<String> {
-    Ok(message
-        .field(name)
-        .with_context(|| format!("no {name} in {}", message.start))?
-        .to_owned())
 }

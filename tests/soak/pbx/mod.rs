@@ -1,0 +1,314 @@
+//! The PBX: registrar and user agent, which takes RFC 3261 at its word and knows neither NAT nor `rport`.
+
+mod client;
+mod server;
+
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, HashMap, HashSet},
+    net::{SocketAddr, SocketAddrV4, UdpSocket},
+    time::{Duration, Instant},
+};
+
+use anyhow::Result;
+use nat_test_support::{PBX, netns::Netns, sip::Message};
+use nix::sys::socket::{setsockopt, sockopt};
+
+use crate::{
+    shared::{Begun, Figure, Known, Random, Shared, Stage},
+    transactions::{GIVE_UP, Unanswered},
+};
+
+/// Named in To by requests that the PBX does not answer at all.
+pub(crate) const NOBODY: &str = "nobody";
+
+/// What the PBX takes for proof of who somebody is.
+pub(crate) const CREDENTIALS: &str = "Digest username=\"phone\", response=\"right\"";
+
+/// The header by which a request of the PBX says which phone it is for.
+pub(crate) const FOR: &str = "X-Phone";
+
+/// The header by which the PBX asks a phone to ring and not to answer.
+pub(crate) const RING: &str = "X-Ring";
+
+/// What a registration is granted, in seconds.
+const GRANTED: u32 = 60;
+
+const SDP: &str = "v=0\r\no=pbx 1 1 IN IP4 203.0.113.10\r\ns=-\r\nc=IN IP4 203.0.113.10\r\nt=0 0\r\n\
+                   m=audio 4000 RTP/AVP 0\r\na=inactive\r\n";
+
+const BUFFER: usize = 32 << 20;
+
+struct Registered {
+    contact: String,
+    source: SocketAddrV4,
+}
+
+struct Call {
+    begun: Begun,
+    phone: usize,
+    local: String,
+    remote: String,
+    target: String,
+    cseq: u32,
+    confirmed: bool,
+    ends: Instant,
+}
+
+/// What the PBX waits for an answer to.
+struct Request {
+    begun: Begun,
+    message: Message,
+    cancels: bool,
+}
+
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Job {
+    /// A request outside of a call.
+    Ask(usize),
+    Call(usize),
+    /// The next request within a call.
+    Next(String),
+    /// The call of a phone is answered.
+    Answer(String),
+}
+
+pub(crate) struct Pbx<'s> {
+    shared: &'s Shared,
+    socket: UdpSocket,
+    registered: Vec<Option<Registered>>,
+    calls: HashMap<String, Call>,
+    requests: Unanswered<Request>,
+    /// 2xx to INVITE, until their ACK comes.
+    accepted: Unanswered<Begun>,
+    /// INVITEs of phones that ring.
+    ringing: HashMap<String, Message>,
+    /// What to say to a request or response that comes again, by transaction.
+    said: HashMap<String, (Vec<u8>, SocketAddrV4, Instant)>,
+    agenda: BinaryHeap<Reverse<(Instant, Job)>>,
+    counter: u32,
+    random: Random,
+}
+
+impl<'s> Pbx<'s> {
+    pub(crate) fn new(shared: &'s Shared, netns: &Netns) -> Result<Self> {
+        let socket = netns.udp(PBX)?;
+        socket.set_read_timeout(Some(Duration::from_millis(10)))?;
+        // Nothing is to be lost but in the network.
+        setsockopt(&socket, sockopt::RcvBufForce, &BUFFER)?;
+        Ok(Self {
+            shared,
+            socket,
+            registered: (0..shared.phones()).map(|_| None).collect(),
+            calls: HashMap::new(),
+            requests: Unanswered::new(),
+            accepted: Unanswered::new(),
+            ringing: HashMap::new(),
+            said: HashMap::new(),
+            agenda: BinaryHeap::new(),
+            counter: 0,
+            random: Random::new(shared.run),
+        })
+    }
+
+    /// Serves until it is over.
+    pub(crate) fn serve(mut self) -> Result<()> {
+        let mut buffer = [0; 65536];
+        let mut turn = Instant::now();
+        let mut swept = Instant::now();
+        let mut stage = Stage::Load;
+        while stage != Stage::Over {
+            if let Ok((length, SocketAddr::V4(source))) = self.socket.recv_from(&mut buffer)
+                && let Some(message) = Message::parse(&buffer[..length])
+            {
+                if message.is_request() {
+                    self.request(message, source);
+                } else {
+                    self.response(&message);
+                }
+            }
+            if turn.elapsed() < Duration::from_millis(10) {
+                continue;
+            }
+            self.shared.paused(turn.elapsed());
+            turn = Instant::now();
+            self.turn();
+            if swept.elapsed() > Duration::from_secs(5) {
+                swept = turn;
+                self.said.retain(|_, (_, _, at)| at.elapsed() < GIVE_UP);
+            }
+            let now = self.shared.stage();
+            if now != stage {
+                stage = now;
+                if stage == Stage::Close {
+                    self.hang_up();
+                }
+            }
+            let idle = self.requests.is_empty()
+                && self.accepted.is_empty()
+                && self.calls.values().all(|call| call.confirmed);
+            if idle && stage != Stage::Load {
+                self.shared.set_idle(stage, || self.known());
+            }
+        }
+        Ok(())
+    }
+
+    fn known(&self) -> Vec<Known> {
+        let calling: HashSet<_> = self.calls.values().map(|call| call.phone).collect();
+        let all = self.registered.iter().enumerate();
+        all.filter_map(|(phone, registered)| {
+            Some(Known {
+                phone,
+                source: registered.as_ref()?.source,
+                in_call: calling.contains(&phone),
+            })
+        })
+        .collect()
+    }
+
+    fn next(&mut self) -> u32 {
+        self.counter += 1;
+        self.counter
+    }
+
+    fn plan(&mut self, low: u64, high: u64, job: Job) {
+        let at = Instant::now() + self.random.between(low, high);
+        self.agenda.push(Reverse((at, job)));
+    }
+
+    fn turn(&mut self) {
+        let (socket, shared) = (&self.socket, self.shared);
+        let lost = self.requests.turn(|text, to, _| {
+            shared.count(Figure::Resent);
+            let _ = socket.send_to(text, to);
+        });
+        for request in lost {
+            let changed = shared.changed_since(&request.begun);
+            let (figure, why) = if changed {
+                (Figure::LostInChange, ", in a change of mapping")
+            } else {
+                (Figure::Lost, "")
+            };
+            shared.count(figure);
+            eprintln!("the PBX got no answer{why}: {}", request.message);
+            if request.message.is_in_dialog() {
+                self.calls.remove(request.message.call_id());
+            }
+        }
+        let lost = self.accepted.turn(|text, to, _| {
+            let _ = socket.send_to(text, to);
+        });
+        for begun in lost {
+            // The phone has not got the 2xx.
+            shared.count(if shared.changed_since(&begun) {
+                Figure::PhonesLostInChange
+            } else {
+                eprintln!("lost: a 2xx to a call of phone {}", begun.phone);
+                Figure::PhonesLost
+            });
+            self.calls
+                .retain(|_, call| call.confirmed || call.phone != begun.phone);
+        }
+        let now = Instant::now();
+        while self
+            .agenda
+            .peek()
+            .is_some_and(|Reverse((at, _))| *at <= now)
+        {
+            if let Some(Reverse((_, job))) = self.agenda.pop() {
+                self.perform(job);
+            }
+        }
+    }
+
+    fn perform(&mut self, job: Job) {
+        match job {
+            Job::Answer(call_id) => self.answer(&call_id),
+            _ if self.shared.stage() != Stage::Load => {}
+            Job::Ask(phone) => {
+                let method = ["OPTIONS", "MESSAGE", "NOTIFY"][self.random.below(3) as usize];
+                self.begin(phone, method, false);
+                self.plan(10_000, 20_000, Job::Ask(phone));
+            }
+            Job::Call(phone) => {
+                if self.calls.values().all(|call| call.phone != phone) {
+                    let cancels = self.random.below(5) == 0;
+                    self.begin(phone, "INVITE", cancels);
+                }
+                self.plan(30_000, 90_000, Job::Call(phone));
+            }
+            Job::Next(call_id) => {
+                let Some(call) = self.calls.get(&call_id) else {
+                    return;
+                };
+                if call.ends <= Instant::now() {
+                    return self.within(&call_id, "BYE");
+                }
+                let methods = ["INVITE", "INVITE", "UPDATE", "INFO", "OPTIONS", "MESSAGE"];
+                let method = methods[self.random.below(methods.len() as u64) as usize];
+                self.within(&call_id, method);
+                self.plan(2_000, 6_000, Job::Next(call_id));
+            }
+        }
+    }
+
+    /// Ends all calls.
+    fn hang_up(&mut self) {
+        let calls: Vec<_> = self.calls.keys().cloned().collect();
+        for call_id in calls {
+            self.within(&call_id, "BYE");
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "a call has that many parts")]
+    fn call(
+        &mut self,
+        call_id: String,
+        phone: usize,
+        local: String,
+        remote: String,
+        target: String,
+        cseq: u32,
+        confirmed: bool,
+    ) {
+        let call = Call {
+            begun: self.shared.begin(phone),
+            phone,
+            local,
+            remote,
+            target,
+            cseq,
+            confirmed,
+            ends: Instant::now() + self.random.between(10_000, 40_000),
+        };
+        self.calls.insert(call_id.clone(), call);
+        if confirmed {
+            self.plan(500, 4_000, Job::Next(call_id));
+        }
+    }
+}
+
+/// What names a transaction here.
+fn key(message: &Message) -> String {
+    format!("{} {}", message.branch(), message.method())
+}
+
+fn phone(uri: &str) -> Option<usize> {
+    let user = uri.strip_prefix("sip:")?.split('@').next()?;
+    user.parse::<usize>()
+        .ok()?
+        .checked_sub(crate::shared::number(0))
+}
+
+/// A CANCEL of, or an ACK within, the transaction of `invite`.
+fn of_same_transaction(invite: &Message, method: &str, to: &str) -> Message {
+    let field = |name| invite.field(name).unwrap_or_default().to_owned();
+    Message::new(format!("{method} {} SIP/2.0", invite.request_uri()))
+        .with("Via", field("Via"))
+        .with("Max-Forwards", "70")
+        .with("From", field("From"))
+        .with("To", to)
+        .with("Call-ID", invite.call_id())
+        .with("CSeq", format!("{} {method}", invite.cseq().0))
+}

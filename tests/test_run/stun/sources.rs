@@ -1,0 +1,181 @@
+//! Sources: their rate limit, and the records of them.
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use aya::maps::{Array, MapData};
+use nat_common::abi::{Binding, Entry, Record, Set, flag};
+use nat_test_oracle::stun::message::request;
+use nat_userspace::settings::Stun;
+
+use super::messages::{answerable, unanswerable};
+use super::{PBX6, PHONE6, STUN, STUN6, UNLIMITED, answered, many, path};
+use crate::frames::{PBX, PHONE, udp};
+use crate::run::{Path, XDP_DROP, XDP_TX, endpoint};
+
+/// Sends `count` requests and returns the number of answers. All other requests must be dropped unchanged.
+fn ask(path: &mut Path, from: &str, to: &str, count: usize) -> usize {
+    let frame = udp(from, to, &request(&[]));
+    let outcomes = (0..count).map(|_| path.test(true, &frame));
+    outcomes
+        .filter(|(action, out)| {
+            let dropped = *action == XDP_DROP && *out == frame;
+            assert!(dropped || *action == XDP_TX, "{action}");
+            !dropped
+        })
+        .count()
+}
+
+#[test]
+fn a_burst_and_then_the_rate() {
+    let mut path = path(Stun {
+        answer: true,
+        ..Stun::default()
+    });
+    for (one, same, other, to) in [
+        (PHONE, "60.17.196.2:5", "60.17.196.3:49163", PBX),
+        (PHONE6, "[2001:db8:1::3]:5", "[2001:db8:1:1::2]:49163", PBX6),
+    ] {
+        let begin = Instant::now();
+        // Tokens that are earned while the test runs.
+        let grown = |since: Instant| (since.elapsed().as_secs_f64() * 20.0) as usize + 1;
+        let answered = ask(&mut path, one, to, 200);
+        assert!((50..=50 + grown(begin)).contains(&answered), "{answered}");
+        let frame = udp(same, to, &request(&[]));
+        let (action, out, verdict, _) = path.run(true, &frame);
+        if grown(begin) == 1 {
+            assert_eq!((action, verdict), (XDP_DROP, "stun_limited"));
+            assert_eq!(out, frame);
+        }
+        assert!(ask(&mut path, other, to, 50) == 50, "somebody else");
+        ask(&mut path, same, to, 100);
+        let empty = Instant::now();
+        sleep(Duration::from_secs(1));
+        let answered = ask(&mut path, one, to, 100);
+        assert!((18..=grown(empty) + 1).contains(&answered), "{answered}");
+    }
+}
+
+#[test]
+fn no_limit() {
+    let mut path = path(UNLIMITED);
+    assert_eq!(ask(&mut path, PHONE, PBX, 500), 500);
+}
+
+/// Returns the records of sources.
+pub(super) fn sources(path: &Path) -> Vec<Entry> {
+    sets(&path.0.tables.stun)
+        .iter()
+        .flat_map(Set::slots)
+        .filter(nat_common::abi::Slot::is_used)
+        .map(|slot| slot.entry)
+        .collect()
+}
+
+fn sets(table: &Array<MapData, Set>) -> Vec<Set> {
+    table.iter().map(|set| set.expect("a set")).collect()
+}
+
+#[test]
+fn a_sign_of_life() {
+    let mut path = path(UNLIMITED);
+    let pause = || sleep(Duration::from_millis(30));
+    answered(&mut path, PHONE, STUN, &[], &request(&[]));
+    let [first] = sources(&path)[..] else {
+        panic!("one source")
+    };
+    assert_eq!(first.peer(), endpoint(PHONE));
+    assert_eq!((first.flags, first.sent), (0, 1));
+    assert_eq!(first.contact, u64::from(first.at));
+    pause();
+    // A refused request counts, too. On a SIP port it is a keepalive, and the flag stays.
+    answered(&mut path, PHONE, PBX, &[], &request(&many(0x4000, 1)));
+    let [second] = sources(&path)[..] else {
+        panic!("one source")
+    };
+    assert_eq!(second.peer(), endpoint(PHONE));
+    assert_eq!((second.flags, second.sent), (flag::KEEPALIVE, 2));
+    assert_eq!(second.contact, first.contact);
+    let later = second.at - first.at;
+    assert!((20..2000).contains(&later), "{later} ticks");
+    pause();
+    answered(&mut path, PHONE, STUN, &[], &request(&[]));
+    let [third] = sources(&path)[..] else {
+        panic!("one source")
+    };
+    assert_eq!((third.flags, third.sent), (flag::KEEPALIVE, 3));
+    assert_eq!(third.contact, first.contact);
+    assert!(third.at > second.at);
+    // The count saturates.
+    ask(&mut path, PHONE, STUN, 300);
+    assert_eq!(sources(&path)[0].sent, u8::MAX);
+    // Another port is another source.
+    answered(&mut path, "60.17.196.2:49164", PBX, &[], &request(&[]));
+    answered(&mut path, PHONE6, PBX6, &[], &request(&[]));
+    let mut peers: Vec<_> = sources(&path)
+        .iter()
+        .map(|entry| (entry.peer().port, entry.sent))
+        .collect();
+    peers.sort_unstable();
+    assert_eq!(peers, [(49163, 1), (49163, 255), (49164, 1)]);
+}
+
+#[test]
+fn no_sign_of_life() {
+    let mut path = path(Stun {
+        rate: 1,
+        burst: 1,
+        ..UNLIMITED
+    });
+    answered(&mut path, PHONE, PBX, &[], &request(&[]));
+    let noted = sources(&path);
+    sleep(Duration::from_millis(10));
+    // Limited, for a known and for a new source; bad; meant for another host.
+    for (from, to, wanted) in [
+        (PHONE, PBX, "stun_limited"),
+        ("60.17.196.2:49164", PBX, "stun_limited"),
+        ("10.0.0.1:1", PBX, "stun_bad_source"),
+        ("60.17.196.3:1", "203.0.113.11:5060", "stun_not_here"),
+    ] {
+        let (_, _, verdict, _) = path.run(true, &udp(from, to, &request(&[])));
+        assert_eq!(verdict, wanted);
+    }
+    assert_eq!(sources(&path), noted);
+}
+
+/// Returns everything that sipnat knows of calls.
+fn everything(path: &Path) -> (Vec<Binding>, Vec<Vec<Set>>, Vec<Record>) {
+    let tables = &path.0.tables;
+    let sets = [
+        &tables.inbound,
+        &tables.outbound,
+        &tables.pending,
+        &tables.peers,
+        &tables.fragments,
+    ]
+    .map(sets);
+    let mut bindings = [path.dialogs(), path.contacts()].concat();
+    bindings.sort_by_key(|binding| binding.key);
+    let history = tables
+        .history
+        .iter()
+        .map(|record| record.expect("a record"));
+    (bindings, sets.into(), history.collect())
+}
+
+/// STUN is not authenticated, so it changes nothing that sipnat knows of calls.
+#[test]
+fn stun_changes_no_binding() {
+    let mut path = path(UNLIMITED);
+    path.call();
+    path.register();
+    let before = everything(&path);
+    assert_eq!(before.0.len(), 3);
+    for (message, _) in answerable().into_iter().chain(unanswerable()) {
+        for (from, to) in [(PHONE, PBX), ("60.17.196.2:49999", PBX), (PHONE6, STUN6)] {
+            path.test(true, &udp(from, to, &message));
+        }
+    }
+    assert_eq!(sources(&path).len(), 3);
+    assert!(everything(&path) == before);
+}
