@@ -1,4 +1,4 @@
-//! The demos: a re-INVITE that dies without sipnat, and the same one with it; or, as `stun`, a phone that uses STUN.
+//! Demos: a re-INVITE that is lost without sipnat and arrives with it, or, as `stun`, a phone that uses STUN.
 
 mod stun;
 
@@ -19,9 +19,9 @@ use nat_test_support::{
     sipp::{Scenario, Sipp},
 };
 
-/// How long anything may take that must happen.
+/// Longest time for anything that must happen.
 const SOON: Duration = Duration::from_secs(5);
-/// How long the capture waits for the last packet to get through the lab.
+/// Time for the last packet to get through the lab before the capture ends.
 const TRANSIT: Duration = Duration::from_millis(200);
 
 const INTRODUCTION: &str = "\
@@ -33,11 +33,11 @@ The lab, in network namespaces of this machine:
   PBX     203.0.113.10:5060 on eth0. It sends requests where the Contact says, as RFC 3261 has it.
 ";
 
-/// What became of the call.
+/// Outcome of the call.
 struct Outcome {
     /// Whether the PBX's re-INVITE reached the phone.
     arrived: bool,
-    /// Whether the phone played its part to the end: re-INVITE, ACK and BYE.
+    /// Whether the phone went through its scenario to the end: re-INVITE, ACK and BYE.
     completed: bool,
     dropped: Dropped,
 }
@@ -49,7 +49,7 @@ struct Cli {
     what: Option<What>,
 }
 
-/// What else there is to show.
+/// Other demos.
 #[derive(Clone, Copy, ValueEnum)]
 enum What {
     /// A phone that learns its address by STUN
@@ -127,7 +127,7 @@ fn demo(style: Style) -> Result<()> {
     Ok(())
 }
 
-/// The phone calls; the PBX sends a re-INVITE and, when that is answered, BYE.
+/// The phone calls. The PBX sends a re-INVITE and, once that is answered, a BYE.
 fn call(lab: &Lab, sipnat: Option<&Sipnat<'_>>, style: Style) -> Result<Outcome> {
     let capture = lab.capture()?;
     let pbx = StrictPbx::start(&lab.pbx, Answers::ToSource)?;

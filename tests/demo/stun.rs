@@ -26,7 +26,7 @@ const PLAN: Plan = Plan {
     ..Plan::PLAIN_NAT
 };
 
-/// The same phone, without a STUN server and with sipnat as its STUN server.
+/// Runs the same phone twice: without a STUN server, and with sipnat as its STUN server.
 pub(crate) fn demo(style: Style) -> Result<()> {
     let begin = Instant::now();
     println!("{INTRODUCTION}");
@@ -79,7 +79,8 @@ pub(crate) fn demo(style: Style) -> Result<()> {
     Ok(())
 }
 
-/// The phone registers and calls; the PBX sends a re-INVITE and, when that is answered, BYE. Whether both were.
+/// The phone registers and calls. The PBX sends a re-INVITE and, once that is answered, a BYE. Returns whether both
+/// were answered.
 fn call(
     lab: &Lab,
     server: Option<SocketAddrV4>,
@@ -90,7 +91,7 @@ fn call(
     let capture = lab.capture()?;
     let pbx = StrictPbx::start(&lab.pbx, Answers::ToSource)?;
     let mut twinkle = Twinkle::start(phone, "1000", server)?;
-    // It first finds out what kind of NAT it is behind.
+    // The phone first finds out the kind of its NAT.
     twinkle.wait_ready(3 * SOON)?;
     twinkle.call("sip:2000@203.0.113.10")?;
     let dialog = pbx.call(SOON).with_context(|| twinkle.output())?;
@@ -109,7 +110,7 @@ fn call(
         });
     }
 
-    // It also finds out what kind of NAT it is behind, from other ports.
+    // The phone also finds out the kind of its NAT, from other ports.
     let mut packets = capture.packets();
     packets.retain(|packet| {
         !stun::is_request(&packet.payload)

@@ -1,4 +1,4 @@
-//! A phone that people use.
+//! baresip as a phone.
 
 use anyhow::Result;
 use nat_test_support::{Answers, Plan, StrictPbx, baresip::Baresip};
@@ -7,7 +7,7 @@ use crate::scene::{Death, SOON, Scene, scenario};
 
 scenario!(outgoing, Plan::default(), without sipnat "INVITE" dies Death::Port5060);
 
-/// It calls; the PBX holds the call and hangs up.
+/// The phone calls. The PBX holds the call and hangs up.
 fn outgoing(scene: &Scene<'_>) -> Result<()> {
     let pbx = StrictPbx::start(&scene.lab.pbx, Answers::ToSource)?;
     let _phone = Baresip::start(scene.lab.phone(), "1000", Some("sip:2000@203.0.113.10"))?;
@@ -19,7 +19,7 @@ fn outgoing(scene: &Scene<'_>) -> Result<()> {
 
 scenario!(incoming, Plan::default(), without sipnat "INVITE" dies Death::Port5060);
 
-/// It registers and is called; the PBX holds the call and hangs up.
+/// The phone registers and is called. The PBX holds the call and hangs up.
 fn incoming(scene: &Scene<'_>) -> Result<()> {
     let pbx = StrictPbx::start(&scene.lab.pbx, Answers::ToSource)?;
     let _phone = Baresip::start(scene.lab.phone(), "1000", None)?;

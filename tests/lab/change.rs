@@ -1,4 +1,4 @@
-//! What was learned changes, runs out, or is taken away.
+//! Bindings that change, expire or are removed.
 
 use std::{
     net::{Ipv4Addr, SocketAddrV4},
@@ -29,8 +29,8 @@ fn another_address(scene: &Scene<'_>) -> Result<()> {
     mapping_changes(scene, NEW_ADDRESS)
 }
 
-/// After the phone's next message that the PBX accepts, the new mapping is used; a late message from the old one
-/// does not bring that back.
+/// The new mapping is used after the phone's next message that the PBX accepts. A late message from the old mapping
+/// does not bring the old one back.
 fn mapping_changes(scene: &Scene<'_>, new: SocketAddrV4) -> Result<()> {
     let (pbx, phone) = (scene.pbx()?, scene.terminal(0, 0, "1000")?);
     let site = &scene.lab.sites[0];
@@ -43,7 +43,7 @@ fn mapping_changes(scene: &Scene<'_>, new: SocketAddrV4) -> Result<()> {
     call.reaches_pbx("UPDATE")?;
     call.reaches_phone("INVITE")?;
 
-    // The router itself still has the old address.
+    // The router still has the old address.
     let old_mapping = Ua::start(&site.router, old, SOON)?;
     old_mapping.send(&late, PBX)?;
     let late = pbx.hear("INFO")?;
@@ -55,7 +55,7 @@ fn mapping_changes(scene: &Scene<'_>, new: SocketAddrV4) -> Result<()> {
         "the late one was not noticed"
     );
 
-    // A new message from there would.
+    // A new message from the old mapping would.
     old_mapping.send(&call.phone_request("INFO"), PBX)?;
     pbx.respond(&pbx.hear("INFO")?, "200 OK")?;
     scene.went_to(&call.pbx_sends("INVITE")?, old)
@@ -67,7 +67,8 @@ scenario!(
     without sipnat "INVITE" dies Death::PrivateAddress
 );
 
-/// The phone registers from elsewhere while a call is up: new calls go there; the call, once it has spoken in it.
+/// The phone registers from another address while a call is up. New calls go there, and the call follows with its
+/// next message.
 fn registration_moves_during_a_call(scene: &Scene<'_>) -> Result<()> {
     let (pbx, phone) = (scene.pbx()?, scene.terminal(0, 0, "1000")?);
     let old = scene.lab.phone().public;
@@ -83,7 +84,7 @@ fn registration_moves_during_a_call(scene: &Scene<'_>) -> Result<()> {
     call.reaches_phone("BYE")
 }
 
-/// A REGISTER of before, held up on its way, does not bring the old mapping back, though the PBX accepts it.
+/// A delayed REGISTER does not bring the old mapping back, even if the PBX accepts it.
 #[test]
 fn late_register() -> Result<()> {
     play(Plan::PLAIN_NAT, With::Sipnat, |scene| {
@@ -110,7 +111,7 @@ fn late_register() -> Result<()> {
             arrives(late)? == NEW_ADDRESS,
             "the late one moved the contact"
         );
-        // A new one from there does.
+        // A new REGISTER from the old mapping does.
         ensure!(
             arrives(phone.register())? == site.phones[0].public,
             "the new one did not"
@@ -119,7 +120,7 @@ fn late_register() -> Result<()> {
     })
 }
 
-/// A registration that runs out is forgotten, by the kernel programs at once and by the agent soon.
+/// An expired registration is not used any more by the kernel programs, and is removed soon by the agent.
 #[test]
 fn expiry() -> Result<()> {
     play(Plan::PLAIN_NAT, With::Sipnat, |scene| {
@@ -149,7 +150,7 @@ fn bye_of_the_phone() -> Result<()> {
     })
 }
 
-/// After BYE the dialog end is kept for what may be sent again, and not for long.
+/// After BYE the dialog end is kept for retransmissions, and only for a while.
 fn ended_by(scene: &Scene<'_>, bye: impl FnOnce(&Call<'_>) -> Result<()>) -> Result<()> {
     let (pbx, phone) = (scene.pbx()?, scene.terminal(0, 0, "1000")?);
     let call = Call::from(&phone, &pbx)?;
@@ -165,7 +166,7 @@ fn ended_by(scene: &Scene<'_>, bye: impl FnOnce(&Call<'_>) -> Result<()>) -> Res
     scene.went_to(&call.pbx_sends("BYE")?, scene.lab.phone().public)
 }
 
-/// What is removed by hand is gone.
+/// A binding that the operator removes is gone.
 #[test]
 fn by_hand() -> Result<()> {
     play(Plan::PLAIN_NAT, With::Sipnat, |scene| {
@@ -177,7 +178,7 @@ fn by_hand() -> Result<()> {
     })
 }
 
-/// The phone's own INVITE of a moment ago is not taken for a new one.
+/// The phone's own INVITE of a moment ago is not a new one.
 #[test]
 fn by_hand_soon_after_the_phone_called() -> Result<()> {
     play(Plan::PLAIN_NAT, With::Sipnat, |scene| {
@@ -187,7 +188,7 @@ fn by_hand_soon_after_the_phone_called() -> Result<()> {
     })
 }
 
-/// A request of the PBX follows the only binding of that kind, until that is removed.
+/// The only binding of a kind is used until it is removed.
 fn removed(scene: &Scene<'_>, kind: &str, send: impl Fn() -> Result<Message>) -> Result<()> {
     scene.went_to(&send()?, scene.lab.phone().public)?;
     let row = scene.binding(kind)?;
@@ -206,7 +207,7 @@ fn options(pbx: &ScriptedPbx, phone: &Terminal) -> Result<Message> {
     Ok(request)
 }
 
-/// Registers for so many seconds.
+/// Registers for this number of seconds.
 fn register(phone: &Terminal, pbx: &ScriptedPbx, seconds: u32) -> Result<()> {
     let request = phone.register().with("Expires", seconds.to_string());
     phone.ua.send(&request, PBX)?;

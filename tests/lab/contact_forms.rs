@@ -52,7 +52,7 @@ fn without_sipnat() -> Result<()> {
     })
 }
 
-/// A phone registers with each form, and as an owner of its own, so that none profits from another.
+/// A phone registers with each form, each time as another owner, so that no form uses the binding of another.
 fn each(
     scene: &Scene<'_>,
     test: impl Fn(&ScriptedPbx, &Terminal, &str) -> Result<()>,

@@ -1,4 +1,4 @@
-//! Who is who: phones whose Contacts say the same.
+//! Phones with the same Contact URI are told apart.
 
 use anyhow::{Result, ensure};
 use nat_test_support::{
@@ -19,7 +19,7 @@ scenario!(
     without sipnat "INVITE" dies Death::Port5060
 );
 
-/// Three phones behind one NAT have the very same Contact URI; each calls and is called at once.
+/// Three phones behind one NAT have the same Contact URI. Each calls and is called at once.
 fn one_contact_both_ways(scene: &Scene<'_>) -> Result<()> {
     let phones = ["1000", "1001", "1002"].iter().enumerate();
     let phones: Vec<_> = phones
@@ -39,11 +39,11 @@ fn one_contact_both_ways(scene: &Scene<'_>) -> Result<()> {
 
 scenario!(two_sites_both_ways, TWO_SITES, without sipnat "INVITE" dies Death::PrivateAddress);
 
-/// Two customers' phones are both `sip:1000@192.168.1.10:5060`; each calls and is called at once.
+/// Two customers' phones are both `sip:1000@192.168.1.10:5060`. Each calls and is called at once.
 fn two_sites_both_ways(scene: &Scene<'_>) -> Result<()> {
     let phones = [0, 1].map(|site| {
         let mut phone = scene.terminal(site, 0, "1000")?;
-        // Hosted PBX: one domain a customer.
+        // Hosted PBX: a domain for each customer.
         phone.aor = format!("sip:1000@customer{site}.example");
         Ok(phone)
     });
@@ -56,8 +56,8 @@ fn two_sites_both_ways(scene: &Scene<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Every phone calls and is called; then the PBX sends requests in all calls, last ones first. The Contacts
-/// as they were registered.
+/// Every phone calls and is called. Then the PBX sends requests in all calls, the last call first. Returns the
+/// Contacts as they were registered.
 fn calls_both_ways(scene: &Scene<'_>, phones: &[Terminal]) -> Result<Vec<String>> {
     let pbx = scene.pbx()?;
     let mut uris = Vec::new();
@@ -80,7 +80,7 @@ fn calls_both_ways(scene: &Scene<'_>, phones: &[Terminal]) -> Result<Vec<String>
 
 scenario!(contact_parameters, TWO_SITES, without sipnat "INVITE" dies Death::PrivateAddress);
 
-/// The PBX calls with a To that names no phone; what is behind the address in the Contact tells them apart.
+/// The PBX calls with a To that names no phone. The address-of-record of the Contact tells the phones apart.
 fn contact_parameters(scene: &Scene<'_>) -> Result<()> {
     let pbx = scene.pbx()?;
     for site in [0, 1] {
@@ -92,7 +92,7 @@ fn contact_parameters(scene: &Scene<'_>) -> Result<()> {
         phone.aor = "sip:hotline@203.0.113.10".into();
         Call::to(&phone, &pbx, &uri)?.reaches_phone("BYE")?;
     }
-    // The second one did not take the first one's place.
+    // The second phone has not replaced the first.
     let first = pbx.request(
         "OPTIONS",
         "sip:1000@192.168.1.10:5060;line=0",
@@ -102,7 +102,7 @@ fn contact_parameters(scene: &Scene<'_>) -> Result<()> {
     scene.went_to(&first, scene.lab.phone().public)
 }
 
-/// Two phones of different owners with one Contact URI: a call that names neither is for nobody.
+/// Two phones of different owners have one Contact URI. A call that names neither goes to none.
 #[test]
 fn ambiguous() -> Result<()> {
     play(TWO_SITES, With::Sipnat, |scene| {
@@ -137,7 +137,7 @@ fn ambiguous() -> Result<()> {
             "ambiguity is not shown:\n{listing}"
         );
 
-        // One signs off; the other is there as before.
+        // One phone unregisters; the other stays reachable.
         unregisters(&phones[0], &pbx)?;
         ensure!(
             options(&phones[0].aor)? != publics[0],
@@ -163,7 +163,8 @@ scenario!(
     without sipnat "INVITE" dies Death::PrivateAddress
 );
 
-/// The PBX forks a call to both phones of a user: one Call-ID, one From-tag. One answers, the other is cancelled.
+/// The PBX forks a call to both phones of a user, with one Call-ID and one From-tag. One phone answers, and the other
+/// is cancelled.
 fn two_phones_of_one_address_of_record(scene: &Scene<'_>) -> Result<()> {
     let pbx = scene.pbx()?;
     let phones = [scene.terminal(0, 0, "1000")?, scene.terminal(0, 1, "1000")?];

@@ -12,7 +12,7 @@ const AOR: &str = "sip:1000@203.0.113.10";
 
 scenario!(call, Plan::default(), without sipnat "INVITE" dies Death::Port5060);
 
-/// The phone is called.
+/// The PBX calls the phone.
 fn call(scene: &Scene<'_>) -> Result<()> {
     let pbx = registered(scene)?;
     let mut sipp = Sipp::start(scene.lab.phone(), "1000", Scenario::Answer)?;
@@ -42,7 +42,7 @@ fn cancelled_call(scene: &Scene<'_>) -> Result<()> {
 
 scenario!(options, Plan::default(), without sipnat "OPTIONS" dies Death::Port5060);
 
-/// The PBX asks whether the phone is still there.
+/// The PBX checks with OPTIONS that the phone is reachable.
 fn options(scene: &Scene<'_>) -> Result<()> {
     let pbx = registered(scene)?;
     let mut sipp = Sipp::start(scene.lab.phone(), "1000", Scenario::Options)?;

@@ -12,10 +12,10 @@ use nat_test_support::{
 
 use crate::scene::{Death, SOON, Scene, scenario};
 
-/// Without an ACK the callee gives up only after a long time: do not wait for that.
+/// Without an ACK the callee gives up only after a long time: the test does not wait for that.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// The Vias are right, so that the call is set up; the Contacts of the dialog are not.
+/// The Vias are right, so the call is set up. The Contacts of the dialog are wrong.
 const PLAN: Plan = Plan {
     sites: 2,
     alg: Alg::REGISTER_ONLY,
@@ -40,7 +40,7 @@ fn callee_hangs_up(scene: &Scene<'_>) -> Result<()> {
 
 scenario!(caller_hangs_up_without_record_route, PLAN, without sipnat "ACK" dies Death::Port5060);
 
-/// The caller changes the session and hangs up; no Route leads to the proxy or beyond.
+/// The caller changes the session and hangs up. No Route leads to the proxy or beyond.
 fn caller_hangs_up_without_record_route(scene: &Scene<'_>) -> Result<()> {
     let _kamailio = Kamailio::start(&scene.lab.pbx, RecordRoute::No)?;
     calls(scene, Scenario::CallAndHangUp, Scenario::Answer)
@@ -48,7 +48,7 @@ fn caller_hangs_up_without_record_route(scene: &Scene<'_>) -> Result<()> {
 
 scenario!(callee_hangs_up_without_record_route, PLAN, without sipnat "ACK" dies Death::Port5060);
 
-/// The callee changes the session and hangs up; no Route leads to the proxy or beyond.
+/// The callee changes the session and hangs up. No Route leads to the proxy or beyond.
 fn callee_hangs_up_without_record_route(scene: &Scene<'_>) -> Result<()> {
     let _kamailio = Kamailio::start(&scene.lab.pbx, RecordRoute::No)?;
     calls(scene, Scenario::Call, Scenario::AnswerAndHangUp)
@@ -72,7 +72,7 @@ scenario!(
     without sipnat "SIP/2.0 200" dies Death::Port5060
 );
 
-/// Nothing that the ALG wrote is right: not even the answer to REGISTER arrives.
+/// No address of the ALG is right: even the answer to REGISTER does not arrive.
 fn broken_vias(scene: &Scene<'_>) -> Result<()> {
     let _kamailio = Kamailio::start(&scene.lab.pbx, RecordRoute::Yes)?;
     calls(scene, Scenario::CallAndHangUp, Scenario::Answer)

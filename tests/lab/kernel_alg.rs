@@ -1,7 +1,7 @@
 //! The kernel's own SIP ALG, `nf_nat_sip`, and a phone that sends from one port and listens on another.
 //!
-//! The ALG writes what matches the phone's sending port, and the Contact of REGISTER. Via and Contact of all
-//! else name the listening port, and stay private. What comes back to the mapping it hands to the listening port.
+//! The ALG writes addresses with the phone's sending port, and the Contact of REGISTER. All other Vias and Contacts
+//! name the listening port, and stay private. The router forwards packets for the mapping to the listening port.
 
 use std::net::SocketAddrV4;
 
@@ -26,7 +26,7 @@ fn phone(scene: &Scene<'_>) -> Result<Terminal> {
 
 scenario!(outgoing, PLAN, without sipnat "INVITE" dies Death::PrivateAddress);
 
-/// It calls; the PBX changes the session and hangs up.
+/// The phone calls. The PBX changes the session and hangs up.
 fn outgoing(scene: &Scene<'_>) -> Result<()> {
     let (pbx, phone) = (scene.pbx()?, phone(scene)?);
     let call = Call::from(&phone, &pbx)?;
@@ -43,7 +43,7 @@ fn outgoing(scene: &Scene<'_>) -> Result<()> {
 
 scenario!(outgoing_by_via, PLAN, without sipnat "SIP/2.0 180" dies Death::Port5060);
 
-/// The PBX answers strictly by Via.
+/// The PBX responds by Via.
 fn outgoing_by_via(scene: &Scene<'_>) -> Result<()> {
     let pbx = ScriptedPbx::start(&scene.lab.pbx, Answers::ByVia, scene.patience())?;
     let phone = phone(scene)?;
@@ -53,7 +53,7 @@ fn outgoing_by_via(scene: &Scene<'_>) -> Result<()> {
 
 scenario!(incoming, PLAN, without sipnat "ACK" dies Death::PrivateAddress);
 
-/// It registers, under the right address thanks to the ALG; it is called, and never sees the ACK.
+/// The phone registers, under the right address because of the ALG. It is called, and never gets the ACK.
 fn incoming(scene: &Scene<'_>) -> Result<()> {
     let (pbx, phone) = (scene.pbx()?, phone(scene)?);
     let uri = phone.registers(&pbx)?;
@@ -75,7 +75,7 @@ fn symmetric_phone_with_sipnat() -> Result<()> {
     play(PLAN, With::Sipnat, symmetric_phone)
 }
 
-/// For a phone that listens where it sends from the ALG writes all addresses as they should be.
+/// For a phone that listens on its sending port the ALG writes all addresses right.
 fn symmetric_phone(scene: &Scene<'_>) -> Result<()> {
     let (pbx, phone) = (scene.pbx()?, scene.terminal(0, 0, "1000")?);
     let uri = phone.registers(&pbx)?;

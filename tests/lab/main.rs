@@ -1,7 +1,7 @@
 //! Tests of sipnat with real programs in a network of namespaces.
 //!
-//! Nearly every scenario is played twice: with sipnat it must succeed, and without it must fail in the way
-//! that is its point. What fails differently is not what sipnat is for.
+//! Nearly every scenario is played twice. With sipnat it must succeed. Without sipnat it must fail in the way that is
+//! the point of the test; any other failure fails the test.
 
 mod agent;
 mod baresip;

@@ -29,7 +29,7 @@ const BUSY: [&str; 4] = [
 
 scenario!(phone_called, Plan::PLAIN_NAT, without sipnat "INVITE" dies Death::PrivateAddress);
 
-/// In a call of the phone, all the requests of the PBX.
+/// The phone calls; the PBX sends every kind of request in the dialog.
 fn phone_called(scene: &Scene<'_>) -> Result<()> {
     let (pbx, phone) = (scene.pbx()?, scene.terminal(0, 0, "1000")?);
     let call = Call::from(&phone, &pbx)?;
@@ -41,7 +41,7 @@ fn phone_called(scene: &Scene<'_>) -> Result<()> {
 
 scenario!(pbx_called, Plan::PLAIN_NAT, without sipnat "INVITE" dies Death::PrivateAddress);
 
-/// In a call of the PBX, all the requests of both sides.
+/// The PBX calls; both sides send every kind of request in the dialog.
 fn pbx_called(scene: &Scene<'_>) -> Result<()> {
     let (pbx, phone) = (scene.pbx()?, scene.terminal(0, 0, "1000")?);
     let uri = phone.registers(&pbx)?;
@@ -55,7 +55,7 @@ fn pbx_called(scene: &Scene<'_>) -> Result<()> {
     phone.ua.heard_all()
 }
 
-/// Without sipnat each of them is lost, not only the first.
+/// Without sipnat each of these requests is lost, not only the first.
 #[test]
 fn each_is_lost_without_sipnat() -> Result<()> {
     play(Plan::PLAIN_NAT, With::Nothing, |scene| {
@@ -97,7 +97,7 @@ fn out_of_dialog(scene: &Scene<'_>) -> Result<()> {
 
 scenario!(answers_by_via, Plan::PLAIN_NAT, without sipnat "SIP/2.0 200" dies Death::Port5060);
 
-/// Requests of the phone, to a PBX that answers where the Via says.
+/// Requests of the phone, to a PBX that responds by Via.
 fn answers_by_via(scene: &Scene<'_>) -> Result<()> {
     let pbx = ScriptedPbx::start(&scene.lab.pbx, Answers::ByVia, scene.patience())?;
     let phone = scene.terminal(0, 0, "1000")?;
@@ -144,7 +144,7 @@ fn reliable_provisional(scene: &Scene<'_>) -> Result<()> {
 
 scenario!(early_media, Plan::PLAIN_NAT, without sipnat "UPDATE" dies Death::PrivateAddress);
 
-/// The PBX rings with several tags, as one that has forked the phone's INVITE, and updates each early dialog.
+/// The PBX answers with several tags, as after a fork of the phone's INVITE, and updates each early dialog.
 fn early_media(scene: &Scene<'_>) -> Result<()> {
     let (pbx, phone) = (scene.pbx()?, scene.terminal(0, 0, "1000")?);
     phone
@@ -181,7 +181,7 @@ fn early_media(scene: &Scene<'_>) -> Result<()> {
 
 scenario!(forking_phone, Plan::PLAIN_NAT, without sipnat "INVITE" dies Death::PrivateAddress);
 
-/// Behind the NAT is an exchange that forks: two tags ring, and both answer.
+/// A PBX behind the NAT forks a call: two tags ring, and both answer.
 fn forking_phone(scene: &Scene<'_>) -> Result<()> {
     let (pbx, phone) = (scene.pbx()?, scene.terminal(0, 0, "1000")?);
     let uri = phone.registers(&pbx)?;
@@ -223,7 +223,7 @@ fn rings<'a>(
 
 scenario!(refused_calls, Plan::PLAIN_NAT, without sipnat "INVITE" dies Death::PrivateAddress);
 
-/// The ACK to 4xx-6xx, and CANCEL, go where their INVITE went, though the phone has signed off meanwhile.
+/// CANCEL and the ACK to 4xx-6xx go to the destination of their INVITE, even after the phone has unregistered.
 fn refused_calls(scene: &Scene<'_>) -> Result<()> {
     let (pbx, phone) = (scene.pbx()?, scene.terminal(0, 0, "1000")?);
     for status in BUSY.into_iter().chain(["487 Request Terminated"]) {
@@ -252,7 +252,7 @@ fn refused_calls(scene: &Scene<'_>) -> Result<()> {
 
 scenario!(refused_by_the_pbx, Plan::PLAIN_NAT, without sipnat "SIP/2.0 404" dies Death::Port5060);
 
-/// The PBX refuses the phone's calls, where the Via says, and gets the ACKs.
+/// The PBX refuses the phone's calls by Via, and gets the ACKs.
 fn refused_by_the_pbx(scene: &Scene<'_>) -> Result<()> {
     let pbx = ScriptedPbx::start(&scene.lab.pbx, Answers::ByVia, scene.patience())?;
     let phone = scene.terminal(0, 0, "1000")?;
@@ -290,7 +290,7 @@ fn notify_ahead(scene: &Scene<'_>) -> Result<()> {
 
 scenario!(refer, Plan::PLAIN_NAT, without sipnat "NOTIFY" dies Death::PrivateAddress);
 
-/// A REFER outside of any dialog starts one, too: its NOTIFYs report.
+/// A REFER outside of a dialog starts one, too: its NOTIFYs report the progress.
 fn refer(scene: &Scene<'_>) -> Result<()> {
     let (pbx, phone) = (scene.pbx()?, scene.terminal(0, 0, "1000")?);
     let refer = phone.request("REFER", "sip:2000@203.0.113.10");

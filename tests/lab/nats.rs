@@ -1,4 +1,4 @@
-//! What NATs and their ALGs do beside the slide.
+//! Other faults of NATs and their ALGs than the slide.
 
 use anyhow::Result;
 use nat_test_support::{
@@ -16,7 +16,7 @@ scenario!(
     without sipnat "INVITE" dies Death::Port5060
 );
 
-/// The phone is registered under the right address, and its own call is lost all the same.
+/// The phone is registered under the right address, and its own call is still lost.
 fn register_only_outgoing(scene: &Scene<'_>) -> Result<()> {
     let pbx = StrictPbx::start(&scene.lab.pbx, Answers::ToSource)?;
     register(scene, &pbx)?;
@@ -29,7 +29,7 @@ scenario!(
     without sipnat "ACK" dies Death::Port5060
 );
 
-/// The phone rings and answers, and never sees the ACK.
+/// The phone rings and answers, and never gets the ACK.
 fn register_only_incoming(scene: &Scene<'_>) -> Result<()> {
     let pbx = StrictPbx::start(&scene.lab.pbx, Answers::ToSource)?;
     register(scene, &pbx)?;
@@ -67,7 +67,7 @@ scenario!(
     without sipnat "INVITE" dies Death::Port5060
 );
 
-/// Three phones behind one NAT call, all with the very same Contact URI.
+/// Three phones behind one NAT call, all with the same Contact URI.
 fn three_phones_outgoing(scene: &Scene<'_>) -> Result<()> {
     let pbx = StrictPbx::start(&scene.lab.pbx, Answers::ToSource)?;
     same_contact_calls(scene, &pbx)
@@ -87,7 +87,7 @@ fn three_phones_incoming(scene: &Scene<'_>) -> Result<()> {
     for (phone, user) in phones.iter().zip(users) {
         Sipp::start(phone, user, Scenario::Register)?.finish(SOON)?;
     }
-    // All of them wait; each must get its own.
+    // All of them wait, and each must get its own call.
     let mut waiting = Vec::new();
     for (phone, user) in phones.iter().zip(users) {
         waiting.push(Sipp::start(phone, user, Scenario::Answer)?);
@@ -119,7 +119,7 @@ scenario!(
     without sipnat "INVITE" dies Death::PrivateAddress
 );
 
-/// Two customers' phones registered the very same Contact URI, for different addresses-of-record.
+/// Two customers' phones have registered the same Contact URI, for different addresses-of-record.
 fn two_sites_incoming(scene: &Scene<'_>) -> Result<()> {
     let pbx = StrictPbx::start(&scene.lab.pbx, Answers::ToSource)?;
     let accounts = ["1000", "1001"].map(|user| Account {
@@ -139,7 +139,7 @@ fn two_sites_incoming(scene: &Scene<'_>) -> Result<()> {
     Ok(())
 }
 
-/// All phones of the lab call as the same user; the PBX changes all sessions and hangs up.
+/// All phones of the lab call as the same user. The PBX changes all sessions and hangs up.
 fn same_contact_calls(scene: &Scene<'_>, pbx: &StrictPbx) -> Result<()> {
     let phones: Vec<_> = scene
         .lab

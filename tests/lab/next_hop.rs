@@ -1,4 +1,4 @@
-//! The packet that leaves: its next hop, and its checksums.
+//! Next hop and checksums of a redirected packet.
 
 use anyhow::{Context as _, Result, ensure};
 use etherparse::{Ipv4Header, UdpHeader};

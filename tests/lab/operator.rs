@@ -1,4 +1,4 @@
-//! What the operator of a PBX is told: of one call, of a trial run, of terminals that cannot be helped.
+//! Output for the operator of a PBX: about one call, a trial run, and terminals that sipnat cannot help.
 
 use std::{
     process::Command,
@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use crate::scene::SOON;
 
-/// A phone that calls and is established.
+/// A phone calls, and the call is established.
 fn call(lab: &Lab) -> Result<(StrictPbx, Sipp, Dialog)> {
     let pbx = StrictPbx::start(&lab.pbx, Answers::ToSource)?;
     let sipp = Sipp::start(lab.phone(), "1000", Scenario::Call)?;
@@ -62,7 +62,7 @@ fn a_call_is_explained() -> Result<()> {
     assert_eq!(
         told,
         [
-            // To the source of the request, as the PBX does by itself.
+            // To the source of the request, as the PBX itself sends it.
             ("pbx", "INVITE", Some(180), "out_already_there"),
             ("pbx", "INVITE", Some(200), "out_already_there"),
             ("pbx", "INVITE", None, "out_redirected_dialog"),
@@ -137,7 +137,7 @@ fn shadow_says_what_would_be_done_and_does_nothing() -> Result<()> {
     agent.stop()
 }
 
-/// The PBX's own subnet has the address that a phone far away advertises.
+/// The PBX's own subnet contains the address that a remote phone advertises.
 #[test]
 fn a_contact_in_the_pbx_s_own_subnet_is_warned_of_and_the_remedy_works() -> Result<()> {
     let lab = Lab::new(Plan {
@@ -167,7 +167,7 @@ fn a_contact_in_the_pbx_s_own_subnet_is_warned_of_and_the_remedy_works() -> Resu
     pbx.request(&dialog, "INVITE")?;
     pbx.request(&dialog, "BYE")?;
     sipp.finish(SOON)?;
-    // A PBX that binds no address would else send from 192.168.1.5.
+    // A PBX that binds no address would send from 192.168.1.5.
     let route = lab.pbx.run(
         Command::new("ip").args(["route", "get", "192.168.1.10"]),
         "",
@@ -177,7 +177,7 @@ fn a_contact_in_the_pbx_s_own_subnet_is_warned_of_and_the_remedy_works() -> Resu
     agent.stop()
 }
 
-/// An address comes and goes while the agent runs, and the user's rules stay.
+/// An address comes and goes while the agent runs. The user's rules stay.
 #[test]
 fn the_policy_follows_the_addresses() -> Result<()> {
     let lab = Lab::new(Plan::default())?;
@@ -200,7 +200,7 @@ fn the_policy_follows_the_addresses() -> Result<()> {
     let off = Some(("off".to_owned(), "on-link".to_owned()));
     let users = Some(("force".to_owned(), "user".to_owned()));
 
-    // Some hosts have it off.
+    // Some hosts have it switched off.
     lab.pbx.sysctl("ipv6/conf/eth0/disable_ipv6", "0")?;
     lab.pbx.ip("addr add 10.9.0.1/16 dev eth0")?;
     until("10.9.0.0/16", true)?;
@@ -211,7 +211,7 @@ fn the_policy_follows_the_addresses() -> Result<()> {
     until("2001:db8:9::/64", false)?;
     assert_eq!(has("10.9.0.0/16")?, off);
 
-    // The user's rule for the very same subnet outlives the subnet, and is there when it comes back.
+    // The user's rule for the same subnet outlives the subnet, and applies when it comes back.
     agent.command(&["policy", "set", "10.9.0.0/16", "force"])?;
     for (change, mark) in [("del", "10.7.0.1/16"), ("add", "10.8.0.1/16")] {
         let marked = mark.replace(".1/", ".0/");

@@ -16,7 +16,7 @@ use nix::sys::socket::{ControlMessage, MsgFlags, SockaddrIn, sendmsg};
 
 use crate::scene::{SOON, Scene, With, play};
 
-/// A body that fills several packets.
+/// A body that needs several packets.
 fn long_sdp(bytes: usize) -> String {
     let mut sdp = String::from("v=0\r\n");
     for line in 0.. {
@@ -50,8 +50,8 @@ fn fragments_without_sipnat() -> Result<()> {
     })
 }
 
-/// The phone's INVITE comes in fragments, and the PBX's re-INVITE leaves in fragments, for a private address.
-/// Whether that arrives, whole.
+/// The phone's INVITE comes in fragments, and the PBX's re-INVITE leaves in fragments, for a private address. Returns
+/// whether it arrives as a whole.
 fn fragments(scene: &Scene<'_>) -> Result<bool> {
     let (pbx, phone) = (scene.pbx()?, scene.terminal(0, 0, "1000")?);
     let invite = phone
@@ -79,7 +79,7 @@ fn fragments(scene: &Scene<'_>) -> Result<bool> {
     Ok(true)
 }
 
-/// A PBX and a phone with IPv6 and nothing else, a router between them.
+/// A PBX and a phone with IPv6 only, and a router between them.
 struct Ipv6 {
     pbx: Netns,
     phone: Netns,
@@ -154,8 +154,8 @@ fn ipv6_without_sipnat() -> Result<()> {
     Ok(())
 }
 
-/// The phone calls from another port than its Contact says, and the PBX sends it a BYE of so many bytes more.
-/// Whether that arrives.
+/// The phone calls from another port than that of its Contact, and the PBX sends it a BYE with a filler of this size.
+/// Returns whether the BYE arrives.
 fn ipv6(lab: &Ipv6, contact: &str, length: usize) -> Result<bool> {
     let (pbx_address, phone_address): (SocketAddrV6, SocketAddrV6) =
         (PBX6.parse()?, PHONE6.parse()?);
@@ -188,7 +188,7 @@ fn ipv6(lab: &Ipv6, contact: &str, length: usize) -> Result<bool> {
     );
     phone.set_read_timeout(Some(SOON / 5))?;
     let target: SocketAddrV6 = contact.parse()?;
-    // A host that was told "no route" says so at the next call.
+    // A host that got "no route" reports it at the next call.
     let _ = pbx.send_to(bye.as_bytes(), target);
     match receive(&phone, &mut buffer) {
         Ok((length, _)) => {
@@ -199,7 +199,7 @@ fn ipv6(lab: &Ipv6, contact: &str, length: usize) -> Result<bool> {
     }
 }
 
-/// An interface whose frames do not fit into a page, on the PBX and on its neighbour.
+/// Interfaces whose frames do not fit into a page, on the PBX and on its neighbour.
 #[test]
 fn large_frames() -> Result<()> {
     let lab = Lab::new(Plan::PLAIN_NAT)?;
@@ -244,7 +244,7 @@ fn neighbours(lab: &Lab) -> Result<(ScriptedPbx, Terminal)> {
     ))
 }
 
-/// Two messages that the PBX's host hands over as one packet for the network card to cut: both pass as they are.
+/// Two messages in one packet that the network card cuts: both pass unchanged.
 #[test]
 fn segmented_by_the_network_card() -> Result<()> {
     play(Plan::PLAIN_NAT, With::Sipnat, |scene| {
@@ -273,7 +273,7 @@ fn segmented_by_the_network_card() -> Result<()> {
     })
 }
 
-/// Sends the parts as one UDP GSO packet of segments of that size.
+/// Sends the parts as one UDP GSO packet with segments of this size.
 fn send_in_segments(
     socket: &UdpSocket,
     parts: &[String],

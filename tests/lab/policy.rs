@@ -1,4 +1,4 @@
-//! What the operator wants, and what is aimed at others: packets that are left alone, on purpose.
+//! Packets that are left alone on purpose: by the operator's policy, or because they are for another hop.
 
 use anyhow::{Context as _, Result, ensure};
 use nat_test_support::{Call, PBX, Plan, ScriptedPbx, Terminal};
@@ -49,7 +49,7 @@ fn changed_during_a_call() -> Result<()> {
     })
 }
 
-/// A request with a Route is aimed at another hop, under any policy.
+/// A request with a Route is for another hop, under any policy.
 #[test]
 fn route() -> Result<()> {
     play(Plan::PLAIN_NAT, With::Sipnat, |scene| {
@@ -74,7 +74,7 @@ fn route() -> Result<()> {
     })
 }
 
-/// A call that came through another proxy is that proxy's matter, unless forced.
+/// A call through another proxy is left to that proxy, unless forced.
 #[test]
 fn through_a_proxy() -> Result<()> {
     play(Plan::PLAIN_NAT, With::Sipnat, |scene| {
@@ -105,7 +105,7 @@ fn through_a_proxy() -> Result<()> {
     })
 }
 
-/// A response with a Record-Route that the PBX did not put into its request comes through another proxy.
+/// A response with a Record-Route that the PBX did not write into its request comes through another proxy.
 #[test]
 fn answered_through_a_proxy() -> Result<()> {
     play(Plan::PLAIN_NAT, With::Sipnat, |scene| {
@@ -127,7 +127,7 @@ fn answered_through_a_proxy() -> Result<()> {
             }
             pbx.send(&invite)?;
             let mut invite = phone.ua.hear("INVITE")?.message;
-            // The proxy between them adds to what the phone repeats.
+            // The proxy adds to the header that the phone copies.
             for route in routes {
                 match invite.field_mut("Record-Route") {
                     Some(field) => (*route).clone_into(field),
@@ -139,7 +139,7 @@ fn answered_through_a_proxy() -> Result<()> {
                 .send(&phone.response(&invite, "200 OK", "phone"), PBX)?;
             let ok = pbx.hear("SIP/2.0 200")?.message;
             let call = Call::new(&pbx, &phone, &ok, ["From", "To"], &ok)?;
-            // The contact is that of a phone that registered directly, but this dialog is not.
+            // The contact belongs to a phone that registered directly; this dialog does not.
             is_redirected(scene, &call, redirected).with_context(|| format!("{routes:?}"))?;
             scene
                 .sipnat()?
@@ -150,7 +150,7 @@ fn answered_through_a_proxy() -> Result<()> {
     })
 }
 
-/// The phone calls, with one more header field that some proxy added.
+/// The phone calls, with one more header field, as a proxy adds it.
 fn incoming<'a>(
     pbx: &'a ScriptedPbx,
     phone: &'a Terminal,

@@ -1,11 +1,11 @@
-//! What a REGISTER is worth: what the PBX says that it is worth.
+//! REGISTER counts for as much as the PBX accepts.
 
 use anyhow::{Result, ensure};
 use nat_test_support::{PBX, Plan, ScriptedPbx, Terminal, sip::Message};
 
 use crate::scene::{Scene, With, play};
 
-/// A REGISTER that is unanswered or refused changes nothing, be there a binding or not.
+/// A REGISTER that is unanswered or refused changes nothing, with or without a binding.
 #[test]
 fn refused() -> Result<()> {
     play(Plan::PLAIN_NAT, With::Sipnat, |scene| {
@@ -50,7 +50,7 @@ fn refused() -> Result<()> {
     })
 }
 
-/// Accepted, it is worth what was granted: by the parameter of its own Contact, else by Expires, else an hour.
+/// An accepted REGISTER lasts as long as granted: by the parameter of its own Contact, else by Expires, else an hour.
 #[test]
 fn granted_expiry() -> Result<()> {
     play(Plan::PLAIN_NAT, With::Sipnat, |scene| {
@@ -74,7 +74,7 @@ fn granted_expiry() -> Result<()> {
                 180,
             ),
         ] {
-            // It asks for something else.
+            // The phone asks for another expiry.
             register(
                 &pbx,
                 &phone,
@@ -92,7 +92,7 @@ fn granted_expiry() -> Result<()> {
     })
 }
 
-/// The usual way: refused without credentials, accepted with them.
+/// Digest authentication: refused without credentials, accepted with them.
 #[test]
 fn challenged() -> Result<()> {
     play(Plan::PLAIN_NAT, With::Sipnat, |scene| {
@@ -114,7 +114,7 @@ fn challenged() -> Result<()> {
     })
 }
 
-/// Two ways to say goodbye.
+/// Two forms of unregistering.
 #[test]
 fn removed() -> Result<()> {
     play(Plan::PLAIN_NAT, With::Sipnat, |scene| {
@@ -144,7 +144,7 @@ fn removed() -> Result<()> {
                 &["Contact: CONTACT;expires=60"],
             )?;
             is_called(scene, &pbx, &phone, true)?;
-            // Made before the other one, sent after it.
+            // Created before the other one, sent after it.
             let cseq = phone.register().cseq().0;
             *goodbye.field_mut("CSeq").expect("there is one") = format!("{cseq} REGISTER");
             register(&pbx, &phone, goodbye, &[])?;
@@ -154,7 +154,7 @@ fn removed() -> Result<()> {
     })
 }
 
-/// Plays a REGISTER that the PBX accepts with these header fields.
+/// The phone sends a REGISTER, and the PBX accepts it with these header fields.
 fn register(
     pbx: &ScriptedPbx,
     phone: &Terminal,
@@ -172,7 +172,7 @@ fn register(
     phone.ua.hear("SIP/2.0 200").map(drop)
 }
 
-/// How long the registration still lasts, in seconds.
+/// Returns the remaining time of the registration, in seconds.
 fn granted(scene: &Scene<'_>) -> Result<u64> {
     let rows = scene.bindings("contact")?;
     let seconds = rows
@@ -181,7 +181,7 @@ fn granted(scene: &Scene<'_>) -> Result<u64> {
     Ok(seconds.max().unwrap_or_default())
 }
 
-/// Fails unless a call reaches the phone, or is left alone.
+/// Fails unless a call reaches the phone, or unless it is left alone.
 fn is_called(
     scene: &Scene<'_>,
     pbx: &ScriptedPbx,

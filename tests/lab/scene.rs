@@ -1,4 +1,4 @@
-//! What every test does: build a lab, with sipnat or without, and play.
+//! Frame of every test: builds a lab with sipnat or without, and plays a scenario.
 
 use std::{net::SocketAddrV4, time::Duration};
 
@@ -11,11 +11,11 @@ use nat_test_support::{
 };
 use serde_json::Value;
 
-/// How long a test waits for what must come.
+/// Time within which an expected message must come.
 pub(crate) const SOON: Duration = Duration::from_secs(5);
-/// How long scripted user agents wait without sipnat: most of what they wait for never comes, but some of it must.
+/// Patience of scripted user agents without sipnat: most messages never come, and some must.
 const SHORTLY: Duration = Duration::from_secs(2);
-/// How long a packet needs through the whole lab, with plenty to spare.
+/// Time of a packet through the whole lab, with a wide margin.
 const TRANSIT: Duration = Duration::from_millis(300);
 
 /// A lab with a capture, with or without sipnat at work in it.
@@ -25,7 +25,7 @@ pub(crate) struct Scene<'a> {
     pub(crate) capture: Capture,
 }
 
-/// Whether sipnat runs.
+/// sipnat in a lab.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum With {
     Sipnat,
@@ -34,18 +34,19 @@ pub(crate) enum With {
     Nothing,
 }
 
-/// Where a packet ends that nobody redirects.
+/// End of a packet that is not redirected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Death {
-    /// The ISP drops it for its port 5060.
+    /// The ISP drops it because of its port 5060.
     Port5060,
-    /// The ISP drops it for its private address.
+    /// The ISP drops it because of its private address.
     PrivateAddress,
     /// It goes to the other gateway of the PBX's subnet.
     OtherGateway,
 }
 
-/// Makes two tests of one scenario: with sipnat it succeeds; without, the message that starts so dies there.
+/// Makes two tests of one scenario: it succeeds with sipnat, and without it the message with this start line meets
+/// this death.
 macro_rules! scenario {
     ($name:ident, $plan:expr, without sipnat $start:literal dies $death:expr) => {
         mod $name {
@@ -69,7 +70,7 @@ macro_rules! scenario {
 }
 pub(crate) use scenario;
 
-/// Plays `scenario` in a fresh lab; its failure comes with the call ladder.
+/// Plays `scenario` in a new lab. An error contains the call ladder.
 pub(crate) fn play(
     plan: Plan,
     with: With,
@@ -136,14 +137,14 @@ impl Scene<'_> {
             && packet.payload.starts_with(start.as_bytes())
     }
 
-    /// The packets so far that the PBX has sent and that begin with `start`.
+    /// Returns the packets of the PBX so far that begin with `start`.
     pub(crate) fn sent_by_pbx(&self, start: &str) -> Vec<Packet> {
         let mut packets = self.capture.packets();
         packets.retain(|packet| self.left_pbx(packet, start));
         packets
     }
 
-    /// How long scripted user agents wait.
+    /// Returns the patience of scripted user agents.
     pub(crate) fn patience(&self) -> Duration {
         if self.sipnat.is_some() { SOON } else { SHORTLY }
     }
@@ -159,7 +160,7 @@ impl Scene<'_> {
         Terminal::start(&phone.netns, phone.private, user, self.patience())
     }
 
-    /// Where a message of the PBX really went.
+    /// Returns the final destination of a message of the PBX.
     pub(crate) fn destination(&self, sent: &Message) -> Result<SocketAddrV4> {
         let text = sent.to_string();
         let packet = self.capture.wait_for(SOON, |packet| {
@@ -169,19 +170,19 @@ impl Scene<'_> {
         Ok(packet.destination)
     }
 
-    /// Fails unless a message of the PBX went to `place`.
+    /// Fails unless a message of the PBX has gone to `place`.
     pub(crate) fn went_to(&self, sent: &Message, place: SocketAddrV4) -> Result<()> {
         let went = self.destination(sent)?;
         ensure!(went == place, "{} went to {went}, not {place}", sent.start);
         Ok(())
     }
 
-    /// The sipnat under test.
+    /// Returns the sipnat under test.
     pub(crate) fn sipnat(&self) -> Result<&Sipnat<'_>> {
         self.sipnat.as_ref().context("sipnat does not run")
     }
 
-    /// One of its counters.
+    /// Returns one of its counters.
     pub(crate) fn count(&self, counter: &str) -> Result<u64> {
         let stats = self.sipnat()?.json(&["stats"])?;
         stats[counter]
@@ -189,7 +190,7 @@ impl Scene<'_> {
             .with_context(|| format!("no counter {counter}"))
     }
 
-    /// What it knows of terminals of that kind (`dialog`, `contact`), pending ones aside.
+    /// Returns the bindings of a kind (`dialog`, `contact`), without pending ones.
     pub(crate) fn bindings(&self, kind: &str) -> Result<Vec<Value>> {
         let listing = self.sipnat()?.json(&["bindings", "list"])?;
         let rows = listing["bindings"].as_array().context("no bindings")?;
@@ -197,7 +198,7 @@ impl Scene<'_> {
         Ok(rows.iter().filter(of_kind).cloned().collect())
     }
 
-    /// The only one of that kind.
+    /// Returns the only binding of a kind.
     pub(crate) fn binding(&self, kind: &str) -> Result<Value> {
         let mut rows = self.bindings(kind)?;
         ensure!(rows.len() == 1, "not one {kind}: {rows:#?}");

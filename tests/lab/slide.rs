@@ -1,4 +1,4 @@
-//! The slide: an ALG that forgets the port, a re-INVITE that dies.
+//! The slide: the ALG removes the port, and the re-INVITE is lost.
 
 use anyhow::{Context as _, Result, ensure};
 use nat_test_support::{

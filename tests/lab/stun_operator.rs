@@ -1,4 +1,4 @@
-//! What the operator of a PBX sees of STUN: how it is answered, for whom, and who is alive by it.
+//! STUN for the operator of a PBX: status, diagnosis, and phones that are alive.
 
 use std::{
     net::SocketAddrV4,
@@ -16,13 +16,13 @@ const PLAN: Plan = Plan {
     ..Plan::PLAIN_NAT
 };
 
-/// What `stun-query` says, or why it fails.
+/// Returns the output of `stun-query`, or its error.
 fn query(from: &Netns, args: &[&str]) -> Result<Value> {
     let args = [&["stun-query", "--json", "--timeout", "1"], args].concat();
     Ok(serde_json::from_str(&sipnat::command(from, &args)?)?)
 }
 
-/// Waits until `stun-query` is answered, or is not.
+/// Waits until `stun-query` gets an answer, or none.
 fn until(answered: bool, from: &Netns, server: &str) -> Result<()> {
     let deadline = Instant::now() + SOON;
     while query(from, &[server]).is_ok() != answered {
@@ -99,13 +99,13 @@ fn status_says_how_stun_is_answered_and_what_is_in_its_way() -> Result<()> {
     agent.stop()
 }
 
-/// Whom STUN is answered follows the addresses of the host while the agent runs.
+/// The agent follows the addresses of the host while it runs.
 #[test]
 fn answers_follow_the_addresses() -> Result<()> {
     let lab = Lab::new(PLAN)?;
     let agent = Sipnat::start(&lab.pbx, &["--stun"])?;
     let public = &lab.public_phone;
-    // Of the interface, of another one, and one that only a route makes the host's own.
+    // Addresses of the interface, of another interface, and of a local route.
     lab.isp.ip("route add 198.18.0.0/15 via 203.0.113.10")?;
     for (add, remove, address) in [
         (
@@ -147,7 +147,7 @@ fn answers_follow_the_addresses() -> Result<()> {
     agent.stop()
 }
 
-/// What a phone at `mapped` does between its registrations.
+/// Keepalives of a phone at `mapped` between its registrations.
 fn keepalive(phone: &Netns, mapped: SocketAddrV4) -> Result<()> {
     let told = query(phone, &["203.0.113.10:5060", "--local-port", "5060"])?;
     ensure!(told["mapped"] == mapped.to_string(), "{told:#}");
@@ -178,12 +178,12 @@ fn keepalives_are_signs_of_life_and_show_who_has_moved() -> Result<()> {
     assert_eq!(row["seen_seconds_ago"], 0, "{row:#}");
     assert_eq!(row["stun_seen_seconds_ago"], 0, "{row:#}");
 
-    // Another phone behind the same NAT starts up, and this one goes on.
+    // Another phone behind the same NAT starts, and this one goes on.
     keepalive(&other.netns, other.public)?;
     keepalive(&phone.netns, phone.public)?;
     assert_eq!(contact()?["moved"], false);
 
-    // The binding stays as it is: whoever says so gives no proof.
+    // The binding does not change, because STUN proves no identity.
     let new = SocketAddrV4::new(*phone.public.ip(), NEW);
     lab.sites[0].remap(0, new)?;
     keepalive(&phone.netns, new)?;

@@ -1,6 +1,6 @@
-//! What a stranger can do from an address of its own: nothing that the PBX does not accept.
+//! Attacks by a stranger from its own address: the stranger gains nothing that the PBX does not accept.
 //!
-//! Each refusal has its counterpart, in which the PBX accepts and the packet does change its course.
+//! Each refusal has a counterpart in which the PBX accepts, and then the packet is redirected.
 
 use anyhow::{Context as _, Result, ensure};
 use nat_test_support::{
@@ -13,7 +13,7 @@ use nat_test_support::{
 
 use crate::scene::{SOON, Scene, With, play};
 
-/// What the PBX says to the stranger, if anything.
+/// Answer of the PBX to the stranger, if any.
 const REFUSALS: [Option<&str>; 5] = [
     None,
     Some("100 Trying"),
@@ -22,7 +22,7 @@ const REFUSALS: [Option<&str>; 5] = [
     Some("481 Call/Transaction Does Not Exist"),
 ];
 
-/// A registered phone in a call, and somebody who knows all about it.
+/// A registered phone in a call, and a stranger who knows its identifiers.
 struct Attack<'a> {
     scene: &'a Scene<'a>,
     pbx: &'a ScriptedPbx,
@@ -50,7 +50,7 @@ fn stranger(scene: &Scene<'_>) -> Result<Ua> {
 }
 
 impl Attack<'_> {
-    /// The stranger sends `message` with a transaction of its own, and the PBX answers so.
+    /// The stranger sends `message` in its own transaction, and the PBX gives this answer.
     fn says(&self, message: Message, answer: Option<&str>) -> Result<Heard> {
         self.stranger.send(&with_own_via(message), PBX)?;
         let heard = self.pbx.hear("")?;
@@ -71,7 +71,7 @@ impl Attack<'_> {
         invite
     }
 
-    /// Fails unless requests to the victim, in the call and outside of it, go to the victim.
+    /// Fails unless requests to the victim go to the victim, in the call and outside of it.
     fn changed_nothing(&self) -> Result<()> {
         let public = self.scene.lab.phone().public;
         for method in ["INVITE", "UPDATE", "BYE"] {
@@ -111,7 +111,7 @@ fn requests_in_the_dialog() -> Result<()> {
                     .context(format!("{answer:?}"))?;
             }
         }
-        // What the PBX accepts is the phone's, whose mapping may have changed.
+        // An accepted message is the phone's, whose mapping may have changed.
         attack.says(attack.call.phone_request("UPDATE"), Some("200 OK"))?;
         attack
             .scene
@@ -119,7 +119,7 @@ fn requests_in_the_dialog() -> Result<()> {
     })
 }
 
-/// A new dialog does not take over one that is up, even if the PBX accepts it.
+/// A new dialog does not replace an active one, even if the PBX accepts it.
 #[test]
 fn a_new_invite() -> Result<()> {
     attack(|attack| {
@@ -149,7 +149,7 @@ fn a_registration() -> Result<()> {
                     .with_context(|| format!("{answer:?}"))?;
             }
         }
-        // With the victim's Contact, or with all Contacts, but in another's name: the PBX may well accept that.
+        // With the victim's Contact, or with all Contacts, for another address-of-record: the PBX may accept that.
         let contact = attack.victim.contact.as_str();
         for (contact, expires) in [(contact, "60"), (contact, "0"), ("*", "0")] {
             let mut register = attack.victim.register().with("Expires", expires);
@@ -164,7 +164,7 @@ fn a_registration() -> Result<()> {
                 .with_context(|| format!("{contact}, {expires}"))?;
         }
 
-        // In the victim's own name, with its password.
+        // For the victim's address-of-record, with its password.
         attack.says(
             attack.victim.register().with("Expires", "60"),
             Some("200 OK"),
@@ -173,7 +173,7 @@ fn a_registration() -> Result<()> {
     })
 }
 
-/// Responses to what the PBX did not send, or not to the stranger.
+/// Responses to requests that the PBX did not send, or not to the stranger.
 #[test]
 fn responses() -> Result<()> {
     attack(|attack| {
@@ -192,7 +192,7 @@ fn responses() -> Result<()> {
             "they were asked for"
         );
 
-        // A request that the PBX did send to the stranger; the answer speaks of the victim's call.
+        // The PBX did send this request to the stranger. The answer names the victim's call.
         let uri = format!("sip:6666@{PUBLIC_PHONE}");
         let options = attack.pbx.request("OPTIONS", &uri, "sip:6666@203.0.113.10");
         attack.pbx.send(&options)?;
@@ -215,7 +215,7 @@ fn responses() -> Result<()> {
     })
 }
 
-/// A call that the PBX forks to the victim and to the stranger: one Call-ID, but each answers for itself.
+/// The PBX forks a call to the victim and to the stranger: one Call-ID, and each answers for itself.
 #[test]
 fn a_forked_call() -> Result<()> {
     attack(|attack| {
@@ -244,7 +244,7 @@ fn a_forked_call() -> Result<()> {
     })
 }
 
-/// The very packet of the victim again, from elsewhere: the answer is the victim's.
+/// The stranger repeats a packet of the victim. The answer goes to the victim.
 #[test]
 fn a_repeated_request() -> Result<()> {
     attack(|attack| {
@@ -268,7 +268,7 @@ fn a_repeated_request() -> Result<()> {
     })
 }
 
-/// Who subscribes in the victim's name before the PBX has answered gets no NOTIFY.
+/// A stranger who subscribes for the victim before the PBX has answered gets no NOTIFY.
 #[test]
 fn a_subscription() -> Result<()> {
     attack(|attack| {
@@ -287,7 +287,7 @@ fn a_subscription() -> Result<()> {
                 ["To", "From"],
                 &subscription.message,
             )?;
-            // The victim's registration would lead to it, too.
+            // The victim's registration would lead there, too.
             let mut notify = call.pbx_request("NOTIFY");
             notify.start = notify.start.replace("sip:1000@", "sip:presence@");
             attack.pbx.send(&notify)?;

@@ -14,9 +14,9 @@ use nat_test_support::{
 use crate::scene::{SOON, Scene, With, play};
 
 const SENDING: SocketAddrV4 = SocketAddrV4::new(*PUBLIC_PHONE.ip(), 40000);
-/// How long a message is waited for that may have gone to the other port.
+/// Time to wait for a message that may have gone to the other port.
 const MOMENT: Duration = Duration::from_millis(500);
-/// How often a message is sent at most: what RFC 3261 17.1 makes of an unanswered request.
+/// Highest number of transmissions of an unanswered request (RFC 3261 17.1).
 const TRANSMISSIONS: usize = 7;
 
 #[test]
@@ -39,7 +39,7 @@ fn policy_off() -> Result<()> {
     })
 }
 
-/// Under `auto` it is redirected to where it does not listen, and found nevertheless.
+/// Under `auto` the phone is redirected to a port on which it does not listen, and found in spite of that.
 #[test]
 fn policy_auto() -> Result<()> {
     play(Plan::PLAIN_NAT, With::Sipnat, |scene| {
@@ -50,8 +50,8 @@ fn policy_auto() -> Result<()> {
     })
 }
 
-/// Registers, is called and calls; how often the most stubborn message had to be sent. What is learned on the way
-/// must last: the same again needs one transmission each.
+/// Registers, is called and calls. Returns the highest number of transmissions of a message. The result must last: a
+/// second round needs one transmission for each message.
 fn slowest(scene: &Scene<'_>, patience: Duration) -> Result<usize> {
     let pbx = ScriptedPbx::start(&scene.lab.pbx, Answers::ByVia, scene.patience())?;
     let mut phone = Terminal::start(&scene.lab.public_phone, PUBLIC_PHONE, "1000", patience)?;
@@ -77,7 +77,7 @@ fn slowest(scene: &Scene<'_>, patience: Duration) -> Result<usize> {
     Ok(registering.max(inviting).max(acknowledging))
 }
 
-/// Sends a message again until the phone hears one.
+/// Sends a message again until the phone gets one.
 fn heard(phone: &Ua, mut send: impl FnMut() -> Result<()>) -> Result<(Heard, usize)> {
     for number in 1..=TRANSMISSIONS {
         send()?;
@@ -88,7 +88,7 @@ fn heard(phone: &Ua, mut send: impl FnMut() -> Result<()>) -> Result<(Heard, usi
     phone.hear("anything").map(|heard| (heard, 0))
 }
 
-/// The phone repeats a REGISTER until it hears an answer.
+/// The phone repeats a REGISTER until it gets an answer.
 fn answered(phone: &Terminal, pbx: &ScriptedPbx, register: &Message) -> Result<(Heard, usize)> {
     heard(&phone.ua, || {
         phone.ua.send(register, PBX)?;

@@ -1,4 +1,4 @@
-//! Those who need nothing get nothing.
+//! Phones that do not need sipnat are not affected by it.
 
 use std::{
     net::{SocketAddrV4, UdpSocket},
@@ -39,7 +39,7 @@ fn public_phone_with_sipnat_and_complete_checksums() -> Result<()> {
     )
 }
 
-/// A phone without a NAT gets and sends every packet byte for byte, but for the hop through the ISP.
+/// A phone without a NAT gets and sends every packet byte for byte, except for the hop count.
 fn public_phone(scene: &Scene<'_>) -> Result<()> {
     let pbx = StrictPbx::start(&scene.lab.pbx, Answers::ByVia)?;
     let netns = &scene.lab.public_phone;
@@ -88,7 +88,7 @@ fn public_phone(scene: &Scene<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The IPv4 packet without what every router changes: time to live, and so the header checksum.
+/// Returns the IPv4 packet without the fields that every router changes: time to live and header checksum.
 fn without_hop(packet: &Packet) -> Vec<u8> {
     const TTL: usize = 8;
     const CHECKSUM: usize = 10;
@@ -98,8 +98,8 @@ fn without_hop(packet: &Packet) -> Vec<u8> {
     ip
 }
 
-/// A host on the PBX's own subnet that sends from one port and listens on another looks like a phone
-/// behind a NAT. It is left alone, until a policy says otherwise.
+/// A host on the PBX's own subnet that sends from one port and listens on another looks like a phone behind a NAT. It
+/// is left alone unless a policy says otherwise.
 #[test]
 fn on_link_subnet() -> Result<()> {
     play(Plan::default(), With::Sipnat, |scene| {
@@ -152,7 +152,7 @@ fn register(socket: &UdpSocket, pbx: &StrictPbx, number: u32) -> Result<()> {
         .with("Expires", "60");
     socket.send_to(register.to_string().as_bytes(), PBX)?;
     pbx.registered("sip:1000@203.0.113.10", SOON)?;
-    // The answer, so that it is not taken for anything else later.
+    // The host answers, so that its answer is not taken for a later one.
     socket.set_read_timeout(Some(SOON))?;
     let mut buffer = [0; 2048];
     let (length, _) = receive(socket, &mut buffer)?;

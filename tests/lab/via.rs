@@ -1,4 +1,4 @@
-//! A PBX that sends its responses where the Via says, and so to the wrong port.
+//! A PBX that responds by Via, and so to the wrong port.
 
 use anyhow::Result;
 use nat_test_support::{
@@ -21,14 +21,14 @@ scenario!(
     without sipnat "SIP/2.0 180" dies Death::Port5060
 );
 
-/// The Via is private; `received` corrects its address, and nothing its port.
+/// The Via is private. `received` corrects its address; nothing corrects its port.
 fn private_via(scene: &Scene<'_>) -> Result<()> {
     call(scene)
 }
 
 scenario!(register, Plan::default(), without sipnat "SIP/2.0 200" dies Death::Port5060);
 
-/// Not even the answer to REGISTER reaches the phone.
+/// The answer to REGISTER does not reach the phone either.
 fn register(scene: &Scene<'_>) -> Result<()> {
     let _pbx = StrictPbx::start(&scene.lab.pbx, Answers::ByVia)?;
     Sipp::start(scene.lab.phone(), "1000", Scenario::Register)?.finish(SOON / 3)

@@ -1,4 +1,4 @@
-//! Junk, from sources that are not there.
+//! Junk packets from spoofed sources.
 
 use std::{
     net::{Ipv4Addr, SocketAddrV4},
@@ -20,7 +20,7 @@ use crate::{
     shared::{Figure, Random, Shared, Stage, aor, number},
 };
 
-/// Whoever sends it.
+/// Sender of junk.
 pub(crate) struct Flood<'s> {
     shared: &'s Shared,
     socket: OwnedFd,
@@ -29,7 +29,7 @@ pub(crate) struct Flood<'s> {
 }
 
 impl<'s> Flood<'s> {
-    /// From within the provider's network, at most so many packets a second.
+    /// Opens a socket in the provider's network, for at most this number of packets a second.
     pub(crate) fn new(shared: &'s Shared, isp: &Netns, per_second: u64) -> Result<Self> {
         let socket = isp.enter(|| -> Result<_> {
             // `IPPROTO_RAW`: the packets bring their own IP headers.
@@ -50,14 +50,14 @@ impl<'s> Flood<'s> {
         })
     }
 
-    /// Sends until all calls are to end.
+    /// Sends until the calls end.
     pub(crate) fn pour(mut self) -> Result<()> {
         let start = Instant::now();
         let mut sent = 0;
         let to = SockaddrIn::from(PBX);
         while self.shared.stage() < Stage::Close {
             let due = (start.elapsed().as_millis() as u64) * self.per_second / 1000;
-            // What could not be sent in time is not sent at once: the rate is a limit.
+            // Packets that are late are dropped: the rate is a limit.
             sent = sent.max(due.saturating_sub(self.per_second / 10));
             while sent < due {
                 let packet = self.packet()?;
@@ -112,7 +112,7 @@ impl<'s> Flood<'s> {
             )
         };
         match self.random.below(8) {
-            // Refused with 403, with 401; not answered at all.
+            // Refused with 403; challenged with 401; not answered.
             0 | 1 => message("INVITE", &format!("sip:echo@{}", PBX.ip())).into(),
             2 | 3 => message("REGISTER", &aor(victim)).into(),
             4 | 5 => message("INVITE", &format!("sip:{NOBODY}@{}", PBX.ip())).into(),

@@ -1,7 +1,7 @@
-//! The soak: thousands of phones behind many NATs, with calls, changes of mapping and a flood of junk beside
-//! them. Every request of the PBX must reach the phone that it is for, and no other.
+//! The soak: thousands of phones behind many NATs, with calls, changes of mapping and a flood of junk. Every request
+//! of the PBX must reach its own phone, and no other.
 //!
-//! Played first without sipnat, where nothing must arrive: else the network would prove nothing.
+//! The soak runs without sipnat first, and then nothing must arrive: otherwise the network would prove nothing.
 
 mod flood;
 mod network;
@@ -45,24 +45,24 @@ struct Plan {
     /// Sites, each with a NAT of its own
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=200))]
     nats: u16,
-    /// How long the load lasts
+    /// Duration of the load
     #[arg(long, default_value_t = 1.0)]
     minutes: f64,
     /// Junk packets a second
     #[arg(long, default_value_t = 2000)]
     junk: u64,
-    /// How often each site's mapping changes, in seconds
+    /// Interval of changes of each site's mapping, in seconds
     #[arg(long, default_value_t = 60)]
     change: u64,
 }
 
-/// How long it is played without sipnat.
+/// Time of the run without sipnat.
 const WITHOUT: Duration = Duration::from_secs(8);
-/// How long what was begun may take to end: longer than any timer of RFC 3261, even timer C.
+/// Time for pending requests to end: longer than any timer of RFC 3261, including timer C.
 const DRAIN: Duration = Duration::from_secs(240);
-/// How often there is a line about it.
+/// Interval of progress lines.
 const LINE: Duration = Duration::from_secs(15);
-/// From the start until everybody is registered: no mapping changes before.
+/// Time until all phones are registered. No mapping changes before.
 const SETTLE: Duration = Duration::from_secs(10);
 
 fn main() -> ExitCode {
@@ -177,7 +177,7 @@ fn soak(plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-/// Everybody plays until `conduct` returns.
+/// Runs PBX, phones and flood until `conduct` returns.
 fn play<T>(
     shared: &Shared,
     network: &mut Network,
@@ -203,7 +203,7 @@ fn play<T>(
     })
 }
 
-/// The load runs by itself; here the mappings are changed, one site after the other.
+/// The load runs by itself. This changes the mappings, one site after the other.
 fn load(
     plan: &Plan,
     shared: &Shared,
@@ -237,7 +237,7 @@ fn load(
     Ok(())
 }
 
-/// The registrations and calls that the PBX knows and sipnat does not, or not at their mapping.
+/// Returns registrations and calls that the PBX knows and sipnat does not know, or not at their mapping.
 fn missing_bindings(shared: &Shared, agent: &Sipnat<'_>) -> Result<Vec<String>> {
     let known = shared.known();
     ensure!(known.iter().any(|phone| phone.in_call), "no call is up");
@@ -283,7 +283,7 @@ fn missing_bindings(shared: &Shared, agent: &Sipnat<'_>) -> Result<Vec<String>> 
     Ok(missing)
 }
 
-/// What the agent says of itself and its kernel programs.
+/// Returns the agent's status and that of its kernel programs.
 fn report(agent: &Sipnat<'_>, memory: u64) -> Result<String> {
     let mut text = String::new();
     let stats = agent.json(&["stats"])?;

@@ -24,20 +24,20 @@ use nix::sys::socket::{
 };
 use std::os::fd::AsRawFd as _;
 
-/// Where spoofed packets say that they come from: a net for benchmarks (RFC 2544), with nobody there.
+/// Network of spoofed sources: a net for benchmarks (RFC 2544), without hosts.
 pub(crate) const NOBODY: [u8; 2] = [198, 18];
 
-/// The ports of a router's mapping are drawn from a range of this size. Each new mapping takes the next range,
-/// so that no phone gets the port that another had just before.
+/// Size of the range of ports of a router. Each new mapping takes the next range, so that no phone gets the port that
+/// another phone had just before.
 const RANGE: u16 = 1000;
 const RANGES: u32 = 40;
 const FIRST_PORT: u16 = 20_000;
 
-/// The host at each site that has all the phones' addresses. The router knows only this one by ARP, since the
+/// The host at each site that has the addresses of all phones. The router knows only this host by ARP, because the
 /// kernel keeps no more than about a thousand neighbours for all namespaces together (`gc_thresh3`).
 const LAN: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 2);
 
-/// The network; it is gone when dropped.
+/// The network, deleted when dropped.
 pub(crate) struct Network {
     pub(crate) sites: Vec<Site>,
     pub(crate) isp: Netns,
@@ -49,7 +49,7 @@ pub(crate) struct Site {
     number: usize,
     router: Netns,
     pub(crate) phones: Netns,
-    /// How often its mapping has changed.
+    /// Number of changes of its mapping.
     changes: u32,
 }
 
@@ -149,9 +149,9 @@ impl Site {
         Ok(site)
     }
 
-    /// Its router's address outside.
+    /// Returns the router's address on the outside.
     pub(crate) fn wan(&self) -> Ipv4Addr {
-        // Every second change brings another address, as a line that is dialled anew does.
+        // Every second change brings another address, as a dial-up line does.
         self.outside(2 + (self.changes / 2 % 250) as u8)
     }
 
@@ -159,10 +159,10 @@ impl Site {
         Ipv4Addr::new(60, 100, self.number as u8, host)
     }
 
-    /// The router begins anew: it forgets all its mappings, and makes new ones.
+    /// The router restarts: it loses all its mappings, and makes new ones.
     pub(crate) fn change(&mut self) -> Result<()> {
         let old = self.wan();
-        // Else a phone that sends meanwhile would get a new mapping, lose it, and another phone might get it.
+        // Otherwise a phone that sends meanwhile would get a mapping and lose it, and another phone might get it.
         self.postrouting("drop")?;
         self.changes += 1;
         if self.wan() != old {
@@ -172,7 +172,7 @@ impl Site {
         self.map()
     }
 
-    /// The address outside, in place of what was there.
+    /// Replaces the address on the outside.
     fn dial_in(&self) -> Result<()> {
         self.router.ip(&format!(
             "addr flush dev wan
@@ -191,7 +191,7 @@ impl Site {
         ))
     }
 
-    /// What happens to new flows to the outside.
+    /// Sets the action for new flows to the outside.
     fn postrouting(&self, rule: &str) -> Result<()> {
         self.router.run(
             Command::new("nft").args(["-f", "-"]),
@@ -204,12 +204,12 @@ impl Site {
     }
 }
 
-/// The address of the phone of that index, at any site.
+/// Returns the address of the phone with this index, at any site.
 pub(crate) fn private(phone: usize) -> SocketAddrV4 {
     SocketAddrV4::new(Ipv4Addr::new(192, 168, 1, 10 + phone as u8), 5060)
 }
 
-/// Flushes connection tracking of the namespace: what `conntrack -F` does.
+/// Flushes connection tracking of the namespace, as `conntrack -F` does.
 fn forget_connections() -> Result<()> {
     const IPCTNL_MSG_CT_DELETE: u16 = 1 << 8 | 2;
     const REQUEST_AND_ACK: u16 = 1 | 4;

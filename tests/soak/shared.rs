@@ -1,4 +1,4 @@
-//! What the PBX, the phones, the flood and the conductor know in common.
+//! State that the PBX, the phones, the flood and the conductor share.
 
 use std::{
     fmt,
@@ -14,20 +14,20 @@ use std::{
 use anyhow::{Result, ensure};
 use nat_test_support::PBX;
 
-/// What all do now.
+/// Stage of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd)]
 pub(crate) enum Stage {
-    /// Calls and all that comes with them.
+    /// Calls and the requests in them.
     Load,
-    /// Nothing new is begun; what has been sent is answered.
+    /// No new calls and requests; pending ones are answered.
     Quiet,
     /// The PBX ends all calls.
     Close,
-    /// Everybody stops at once.
+    /// All threads end.
     Over,
 }
 
-/// What is counted.
+/// Counter of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Figure {
     Registrations,
@@ -91,17 +91,16 @@ impl Figure {
 
 /// One run.
 pub(crate) struct Shared {
-    /// Tells this run's identifiers from another's.
+    /// Number that distinguishes this run's identifiers from those of another run.
     pub(crate) run: u64,
     stage: AtomicU32,
     figures: [AtomicU64; Figure::ALL.len()],
     mappings: Vec<Mapping>,
-    /// The longest that the PBX or the phones have kept others waiting, in milliseconds: on a machine that is
-    /// too busy, this is why something is lost.
+    /// The longest pause of the PBX or the phones, in milliseconds. On a busy machine this explains lost messages.
     longest_pause: AtomicU64,
-    /// The stage in which the PBX waits for nothing more.
+    /// Stage in which the PBX has nothing pending.
     idle: AtomicU32,
-    /// What the PBX knew when it last became idle.
+    /// Phones as the PBX knew them when it last became idle.
     known: Mutex<Vec<Known>>,
 }
 
@@ -109,7 +108,7 @@ pub(crate) struct Shared {
 #[derive(Debug, Clone)]
 pub(crate) struct Known {
     pub(crate) phone: usize,
-    /// Where its last accepted request came from: its mapping.
+    /// Source of its last accepted request: its mapping.
     pub(crate) source: SocketAddrV4,
     pub(crate) in_call: bool,
 }
@@ -118,11 +117,11 @@ pub(crate) struct Known {
 #[derive(Default)]
 struct Mapping {
     changes: AtomicU32,
-    /// Whether the PBX cannot know yet.
+    /// Whether the PBX cannot know the mapping yet.
     open: AtomicBool,
 }
 
-/// How things stood when a request was begun.
+/// State of a phone's mapping when a request begins.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Begun {
     pub(crate) phone: usize,
@@ -157,7 +156,7 @@ impl Shared {
         self.stage.store(stage as u32, SeqCst);
     }
 
-    /// The PBX waits for nothing in `stage`, or begins to.
+    /// The PBX has nothing pending in `stage`, or begins to.
     pub(crate) fn set_idle(&self, stage: Stage, known: impl FnOnce() -> Vec<Known>) {
         if self.idle.load(SeqCst) != stage as u32 {
             *self.known.lock().unwrap_or_else(PoisonError::into_inner) = known();
@@ -165,7 +164,7 @@ impl Shared {
         }
     }
 
-    /// Waits until nothing is under way.
+    /// Waits until nothing is pending.
     pub(crate) fn wait_idle(&self, limit: Duration) -> Result<()> {
         let start = Instant::now();
         while self.idle.load(SeqCst) != self.stage() as u32 || self.unsettled() > 0 {
@@ -189,7 +188,7 @@ impl Shared {
         self.figures[figure as usize].fetch_add(1, SeqCst);
     }
 
-    /// Somebody was busy, or not run, for so long.
+    /// Records a pause of the PBX or the phones.
     pub(crate) fn paused(&self, pause: Duration) {
         self.longest_pause
             .fetch_max(pause.as_millis() as u64, SeqCst);
@@ -199,7 +198,7 @@ impl Shared {
         self.figures[figure as usize].load(SeqCst)
     }
 
-    /// In short.
+    /// Returns the progress in one line.
     pub(crate) fn line(&self) -> String {
         format!(
             "{} sent, {} answered, {} lost, {} lost in changes, {} wrong, {} changes, {} junk, pause {} ms",
@@ -224,8 +223,8 @@ impl Shared {
         self.mappings[phone].changes.fetch_add(1, SeqCst);
     }
 
-    /// The PBX has accepted requests from the mapping after so many changes: in the phone's registration and in
-    /// its call.
+    /// The PBX has accepted requests from the mapping after this number of changes, in the phone's registration and
+    /// in its call.
     pub(crate) fn settled(&self, phone: usize, changes: u32) {
         let mapping = &self.mappings[phone];
         if mapping.changes.load(SeqCst) == changes {
@@ -241,7 +240,7 @@ impl Shared {
         open.count()
     }
 
-    /// A request from or to a phone is begun.
+    /// A request from or to a phone begins.
     pub(crate) fn begin(&self, phone: usize) -> Begun {
         let mapping = &self.mappings[phone];
         Begun {
@@ -251,7 +250,7 @@ impl Shared {
         }
     }
 
-    /// Whether the phone's mapping has changed meanwhile, or was being changed.
+    /// Whether the phone's mapping has changed since then, or was changing.
     pub(crate) fn changed_since(&self, begun: &Begun) -> bool {
         let now = self.begin(begun.phone);
         begun.open || now.open || now.changes != begun.changes
@@ -268,22 +267,22 @@ impl fmt::Display for Shared {
     }
 }
 
-/// A line of the table.
+/// Writes a line of the table.
 pub(crate) fn row(f: &mut impl fmt::Write, name: &str, value: impl fmt::Display) -> fmt::Result {
     writeln!(f, "{name:<48} {value:>12}")
 }
 
-/// The number under which the PBX knows a phone.
+/// Returns the number under which the PBX knows a phone.
 pub(crate) fn number(phone: usize) -> usize {
     10_000 + phone
 }
 
-/// The address-of-record of a phone.
+/// Returns the address-of-record of a phone.
 pub(crate) fn aor(phone: usize) -> String {
     format!("sip:{}@{}", number(phone), PBX.ip())
 }
 
-/// xorshift64: reproducible, and good enough to spread things in time.
+/// xorshift64: reproducible, and random enough to spread events in time.
 pub(crate) struct Random(u64);
 
 impl Random {
@@ -302,7 +301,7 @@ impl Random {
         self.next() % limit
     }
 
-    /// Between so many milliseconds.
+    /// Returns a time between two numbers of milliseconds.
     pub(crate) fn between(&mut self, low: u64, high: u64) -> Duration {
         Duration::from_millis(low + self.below(high - low))
     }

@@ -1,4 +1,4 @@
-//! Sending again by timer what is not answered, as RFC 3261 17.1 says.
+//! Retransmission of unanswered messages by timer (RFC 3261 17.1).
 
 use std::{
     cmp::Reverse,
@@ -13,13 +13,13 @@ const T1: Duration = Duration::from_millis(500);
 const T2: Duration = Duration::from_secs(4);
 /// Timers B, F and H: 64 * T1.
 pub(crate) const GIVE_UP: Duration = Duration::from_secs(32);
-/// Timer C, of a call that rings.
+/// Timer C, for a call that rings.
 const RINGING: Duration = Duration::from_secs(180);
 
-/// What is sent again until it is answered, each with a note of its sender's.
+/// Messages that are sent again until they are answered, each with a note of its sender.
 pub(crate) struct Unanswered<T> {
     all: HashMap<String, Sent<T>>,
-    /// When to look at which again.
+    /// Times of the next transmissions.
     next: BinaryHeap<Reverse<(Instant, String)>>,
 }
 
@@ -41,7 +41,7 @@ impl<T> Unanswered<T> {
         }
     }
 
-    /// It has been sent; `key` will name the answer.
+    /// Keeps a message that has been sent. `key` names the answer.
     pub(crate) fn sent(&mut self, key: &str, text: Vec<u8>, to: SocketAddrV4, note: T) {
         let now = Instant::now();
         let sent = Sent {
@@ -57,7 +57,7 @@ impl<T> Unanswered<T> {
         self.all.insert(key.to_owned(), sent);
     }
 
-    /// A provisional response: it is not sent again, but waited for.
+    /// A provisional response ends retransmissions, and the message still waits for its final response.
     pub(crate) fn rings(&mut self, key: &str) -> Option<&mut T> {
         let sent = self.all.get_mut(key)?;
         if !sent.rings {
@@ -67,12 +67,12 @@ impl<T> Unanswered<T> {
         Some(&mut sent.note)
     }
 
-    /// The final answer.
+    /// The final answer. Returns the sender's note.
     pub(crate) fn answered(&mut self, key: &str) -> Option<T> {
         self.all.remove(key).map(|sent| sent.note)
     }
 
-    /// Gives up those of which `which` holds.
+    /// Gives up the messages for which `which` returns true.
     pub(crate) fn forget(&mut self, which: impl Fn(&T) -> bool) {
         self.all.retain(|_, sent| !which(&sent.note));
     }
@@ -81,7 +81,7 @@ impl<T> Unanswered<T> {
         self.all.is_empty()
     }
 
-    /// Sends again what is due; what nobody has answered at all.
+    /// Sends the messages that are due. Returns the notes of messages that were never answered.
     pub(crate) fn turn(&mut self, send: impl Fn(&[u8], SocketAddrV4, &T)) -> Vec<T> {
         let now = Instant::now();
         let mut lost = Vec::new();

@@ -1,4 +1,4 @@
-//! Maps read many entries at a time.
+//! Reads of maps, many entries at a time.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -13,7 +13,7 @@ use nat_userspace::{agent::sweep::Sweeper, kernel::batch, kernel::tables, settin
 
 use crate::run::Path;
 
-/// Several batches, and not a whole number of them.
+/// Number of entries for several batches, the last of them incomplete.
 const MANY: u32 = 10_000;
 
 type Dialogs = HashMap<MapData, DialogKey, Binding>;
@@ -38,7 +38,7 @@ fn with_bindings(numbers: impl Iterator<Item = u32>) -> Path {
     path
 }
 
-/// It expires as late as its number says.
+/// Inserts a binding whose expiry is its number.
 fn insert(dialogs: &mut Dialogs, number: u32) {
     let binding = Binding {
         cseq: number,
@@ -48,7 +48,7 @@ fn insert(dialogs: &mut Dialogs, number: u32) {
     dialogs.insert(key(number), binding, 0).expect("a binding");
 }
 
-/// However many are asked for: with one at a time, there are buckets that hold more.
+/// A batch of any size reads all entries. With a size of one, some buckets hold more than a batch.
 #[test]
 fn batches_hold_what_is_there() {
     for count in [0, 1, MANY] {
@@ -96,7 +96,7 @@ fn an_array_comes_in_its_order() {
     }
 }
 
-/// Ends what goes on for as long as this is true.
+/// Clears a flag when it is dropped, so that a thread ends.
 struct Ending<'a>(&'a AtomicBool);
 
 impl Drop for Ending<'_> {
@@ -105,7 +105,7 @@ impl Drop for Ending<'_> {
     }
 }
 
-/// While others come and go, what stays is read once, and nothing twice.
+/// While other entries come and go, each entry that stays is read once.
 #[test]
 fn what_comes_and_goes_disturbs_nobody() {
     let path = with_bindings(0..MANY);
@@ -125,7 +125,7 @@ fn what_comes_and_goes_disturbs_nobody() {
                 }
             }
         });
-        // The other thread is not to go on when this one fails.
+        // The other thread must end if this one fails.
         let _end = Ending(&going);
         while turns.load(Relaxed) < 2 {
             thread::yield_now();
@@ -142,7 +142,7 @@ fn what_comes_and_goes_disturbs_nobody() {
     });
 }
 
-/// A slice at a time, each batch read before what is removed next.
+/// A sweep works in slices, and reads each batch before it removes entries of it.
 #[test]
 fn a_sweep_removes_what_has_expired_and_nothing_else() {
     const NOW: u32 = MANY / 3;
@@ -160,7 +160,7 @@ fn a_sweep_removes_what_has_expired_and_nothing_else() {
         .collect();
     assert_eq!(left.len() + removed, MANY as usize);
     assert!(left.iter().all(|expires| *expires > NOW.into()));
-    // And over again.
+    // The next round.
     let removed: usize = (0..slices)
         .map(|_| sweeper.sweep(u64::MAX, SLICE).expect("a slice"))
         .sum();

@@ -1,4 +1,4 @@
-//! Who floods pushes out nobody, and no two dialog ends are taken for one.
+//! A flood evicts no binding, and two dialog ends never share a key.
 
 use std::{collections::HashSet, env};
 
@@ -14,12 +14,13 @@ use crate::run::{Path, TC_ACT_UNSPEC, XDP_PASS, loops};
 
 const CALLS: u32 = 300;
 const CONTACTS: u32 = 200;
-/// How many sources a flood has.
+/// Number of sources in a flood.
 const FLOOD: u32 = 1_000_000;
-/// Says another number of them, for a kernel that is emulated. 300,000 still fill each set of the tables four times over.
+/// Environment variable with another number, for an emulated kernel. 300,000 still fill each set of the tables four
+/// times over.
 const FLOOD_VARIABLE: &str = "SIPNAT_FLOOD";
 
-/// With tables as large as the agent makes them.
+/// Loads the programs with tables of the agent's size.
 fn full_size() -> Path {
     let object = object::read(None).expect("the kernel programs; `cargo xtask test` builds them");
     let settings = Settings::default();
@@ -30,25 +31,25 @@ fn full_size() -> Path {
     )
 }
 
-/// A terminal's address: the `n`th of a router, beside [`ADVERTISED`], that no other terminal has.
+/// Returns the address of terminal `n`, all behind one router. It differs from [`ADVERTISED`].
 fn source(n: u32) -> String {
     format!("60.17.196.2:{}", 20_000 + n)
 }
 
-/// The frame arrives, and whatever is made of it, it passes.
+/// A frame arrives and passes, with any verdict.
 fn arrives(path: &mut Path, from: &str, message: &str) {
     let (action, _) = path.test(true, &inbound(from, message));
     assert_eq!(action, XDP_PASS);
 }
 
-/// The PBX sends it to `meant`; it must go to `to`.
+/// The PBX sends a message to `meant`, and it goes to `to`.
 fn goes_to(path: &mut Path, message: &str, meant: &str, to: &str) {
     let (action, out) = path.test(false, &outbound(meant, message));
     assert_eq!(out, outbound(to, message), "{message}");
     assert_eq!(action, TC_ACT_UNSPEC);
 }
 
-/// A million sources, each with an INVITE of its own that the PBX does not answer.
+/// A million sources send an INVITE each, which the PBX does not answer.
 #[test]
 fn a_million_spoofed_sources() {
     let mut path = full_size();
@@ -62,7 +63,7 @@ fn a_million_spoofed_sources() {
         arrives(&mut path, &source(n), &invite);
         path.test(false, &outbound(&source(n), &answer(&invite, "200 OK")));
     }
-    // All of them with one Contact, each for an address-of-record of its own.
+    // All have the same Contact, each for its own address-of-record.
     let owner = |text: &str, n: u32| text.replace("sip:1000@pbx", &format!("sip:{}@pbx", 1000 + n));
     for n in 0..CONTACTS {
         let register =
@@ -75,14 +76,14 @@ fn a_million_spoofed_sources() {
     }
     assert_eq!(path.dialogs().len(), CALLS as usize);
     assert_eq!(path.contacts().len(), CONTACTS as usize + 1);
-    // This one has been ringing since before the flood.
+    // This call rings since before the flood.
     let ringing = of(INVITE, CALLS + 1);
     arrives(&mut path, &source(0), &ringing);
     path.test(
         false,
         &outbound(&source(0), &answer(&ringing, "180 Ringing")),
     );
-    // What is not accepted yet must give way, or this is no flood.
+    // A request that is not accepted yet is evicted, or this is no flood.
     let waiting = of(INVITE, CALLS);
     arrives(&mut path, PHONE, &waiting);
 
@@ -112,7 +113,7 @@ fn a_million_spoofed_sources() {
     }
 }
 
-/// One frame, patched: checksums do not matter to the programs.
+/// Sends one frame many times, with other identities. The programs ignore checksums.
 fn flood(path: &mut Path) {
     let invite = INVITE
         .replace("call@192", "########@192")
@@ -127,7 +128,7 @@ fn flood(path: &mut Path) {
     println!("{count} spoofed sources");
     let before = requests(path);
     for n in 0..count {
-        // A bijection, so that addresses, too, look like anything.
+        // A bijection, so that the identities look random.
         let id = n.wrapping_mul(0x9e37_79b1);
         frame[27..30].copy_from_slice(&n.to_be_bytes()[1..]);
         let text = format!("{id:08x}");
@@ -149,24 +150,24 @@ fn requests(path: &Path) -> u64 {
     count.expect("a counter")
 }
 
-/// (Call-ID, tag) of a phone's dialog, in place of the usual ones.
+/// Call-ID and tag of a phone's dialog, instead of the usual ones.
 fn named(message: &str, (call, tag): &(String, String)) -> String {
     message
         .replace("call@192.168.1.10", call)
         .replace("tag=phone", &format!("tag={tag}"))
 }
 
-/// Identities that a hash which is cut short, reads too little, or joins its parts carelessly would mix up.
+/// Identities that a poor hash would mix up: one that is cut short, reads too little, or joins parts carelessly.
 fn similar_identities() -> Vec<(String, String)> {
     let a = |n: usize| "a".repeat(n);
     let mut pairs = HashSet::new();
-    // The same bytes, cut in two anywhere.
+    // The same bytes, split anywhere.
     for call in 1..=40 {
         for tag in 1..=40 {
             pairs.insert((a(call), a(tag)));
         }
     }
-    // One byte is another, at any place, around the ends of the eight-byte words.
+    // One byte differs, at the start, at the end and around the boundaries of eight-byte words.
     let mut ids = Vec::new();
     for length in [1, 7, 8, 9, 15, 16, 17, 24, 32, 33, 64, 65] {
         for at in 0..length {
@@ -185,14 +186,14 @@ fn similar_identities() -> Vec<(String, String)> {
     pairs.into_iter().collect()
 }
 
-/// Each of thousands of dialogs, whose identities differ by as little as can be, has its own binding.
+/// Thousands of dialogs whose identities hardly differ have a binding each.
 #[test]
 fn no_two_dialog_ends_share_a_binding() {
     let mut path = full_size();
     let pairs = similar_identities();
     assert!(pairs.len() > 10_000, "{}", pairs.len());
     for (n, pair) in (0..).zip(&pairs) {
-        // A transaction of its own, as the branch is unique in space and time (RFC 3261 8.1.1.7).
+        // Each request has its own branch, which is unique in space and time (RFC 3261 8.1.1.7).
         let invite = named(INVITE, pair).replace("z9hG4bK-phone", &format!("z9hG4bK-{n}"));
         arrives(&mut path, &source(n), &invite);
         path.test(false, &outbound(&source(n), &answer(&invite, "200 OK")));
@@ -203,7 +204,7 @@ fn no_two_dialog_ends_share_a_binding() {
         let bye = named(&in_dialog("BYE", &n.to_string()), pair);
         goes_to(&mut path, &bye, ADVERTISED, &source(n));
     }
-    // No bit is idle: both halves are as wide as they look.
+    // Every bit of both halves of the keys is used.
     let halves: HashSet<u64> = keys.iter().flat_map(|key| [key.call, key.tag]).collect();
     for bit in 0..64 {
         let ones = halves.iter().filter(|half| *half >> bit & 1 == 1).count();
@@ -212,7 +213,7 @@ fn no_two_dialog_ends_share_a_binding() {
     }
 }
 
-/// The same dialog has another key wherever the agent starts: nobody can work one out beforehand.
+/// The key of a dialog depends on the agent's secret, so that nobody can compute one beforehand.
 #[test]
 fn keys_depend_on_a_secret() {
     let [one, other] = [(), ()].map(|()| {

@@ -4,13 +4,13 @@ use std::net::SocketAddr;
 
 use etherparse::{NetSlice, PacketBuilder, SlicedPacket, TransportSlice};
 
-/// The PBX.
+/// Address of the PBX.
 pub(crate) const PBX: &str = "203.0.113.10:5060";
-/// Where the phone's packets come from.
+/// Source of the phone's packets.
 pub(crate) const PHONE: &str = "60.17.196.2:49163";
-/// Where the phone's Contact points.
+/// Address in the phone's Contact.
 pub(crate) const ADVERTISED: &str = "60.17.196.2:5060";
-/// Somebody else.
+/// Source of another host.
 pub(crate) const STRANGER: &str = "198.51.100.66:6666";
 
 /// Length of the headers before the payload.
@@ -20,7 +20,7 @@ fn address(text: &str) -> SocketAddr {
     text.parse().expect("an address")
 }
 
-/// A UDP datagram over IP and Ethernet, with right checksums.
+/// Returns a UDP datagram over IP and Ethernet, with right checksums.
 pub(crate) fn udp(from: &str, to: &str, payload: &[u8]) -> Vec<u8> {
     let ethernet = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]);
     let (from, to) = (address(from), address(to));
@@ -39,17 +39,17 @@ pub(crate) fn udp(from: &str, to: &str, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// From `from` to the PBX.
+/// Returns a frame from `from` to the PBX.
 pub(crate) fn inbound(from: &str, message: &str) -> Vec<u8> {
     udp(from, PBX, message.as_bytes())
 }
 
-/// From the PBX to `to`.
+/// Returns a frame from the PBX to `to`.
 pub(crate) fn outbound(to: &str, message: &str) -> Vec<u8> {
     udp(PBX, to, message.as_bytes())
 }
 
-/// Whether both checksums are what they should be.
+/// Whether both checksums are right.
 pub(crate) fn checksums_are_right(frame: &[u8]) -> bool {
     let packet = SlicedPacket::from_ethernet(frame).expect("a packet");
     let Some(TransportSlice::Udp(udp)) = &packet.transport else {
@@ -72,13 +72,13 @@ pub(crate) fn checksums_are_right(frame: &[u8]) -> bool {
     }
 }
 
-/// A frame with VLAN tags, the outermost first.
+/// Inserts VLAN tags, the outermost first.
 pub(crate) fn tagged(mut frame: Vec<u8>, tags: &[[u8; 4]]) -> Vec<u8> {
     frame.splice(12..12, tags.concat());
     frame
 }
 
-/// The phone's INVITE.
+/// INVITE of the phone.
 pub(crate) const INVITE: &str = "INVITE sip:1002@203.0.113.10 SIP/2.0\r\n\
     Via: SIP/2.0/UDP 60.17.196.2;branch=z9hG4bK-phone\r\n\
     From: <sip:1000@pbx>;tag=phone\r\n\
@@ -88,7 +88,7 @@ pub(crate) const INVITE: &str = "INVITE sip:1002@203.0.113.10 SIP/2.0\r\n\
     Contact: <sip:1000@60.17.196.2>\r\n\
     Content-Length: 0\r\n\r\n";
 
-/// The PBX's response to one of the phone's requests.
+/// Returns the PBX's response to a request of the phone.
 pub(crate) fn answer(request: &str, status: &str) -> String {
     let rest = request.split_once("\r\n").expect("a start line").1;
     let to = rest
@@ -110,7 +110,7 @@ pub(crate) fn answer(request: &str, status: &str) -> String {
     .replace(to, &tagged)
 }
 
-/// A request of the PBX within the phone's call.
+/// Returns a request of the PBX within the phone's call.
 pub(crate) fn in_dialog(method: &str, branch: &str) -> String {
     format!(
         "{method} sip:1000@60.17.196.2 SIP/2.0\r\n\
@@ -123,7 +123,7 @@ pub(crate) fn in_dialog(method: &str, branch: &str) -> String {
     )
 }
 
-/// The phone's REGISTER.
+/// REGISTER of the phone.
 pub(crate) const REGISTER: &str = "REGISTER sip:pbx SIP/2.0\r\n\
     Via: SIP/2.0/UDP 60.17.196.2;branch=z9hG4bK-reg\r\n\
     From: <sip:1000@pbx>;tag=phone\r\n\
@@ -133,7 +133,7 @@ pub(crate) const REGISTER: &str = "REGISTER sip:pbx SIP/2.0\r\n\
     Contact: <sip:1000@60.17.196.2>\r\n\
     Content-Length: 0\r\n\r\n";
 
-/// The PBX calls the phone at its contact.
+/// INVITE of the PBX to the phone's contact.
 pub(crate) const CALL: &str = "INVITE sip:1000@60.17.196.2 SIP/2.0\r\n\
     Via: SIP/2.0/UDP 203.0.113.10;branch=z9hG4bK-call\r\n\
     From: <sip:1002@pbx>;tag=pbx\r\n\

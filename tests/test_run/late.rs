@@ -3,12 +3,12 @@
 use crate::frames::{ADVERTISED, INVITE, answer, in_dialog, inbound, outbound};
 use crate::run::{Path, endpoint};
 
-/// Where the phone is once its NAT has made a new mapping.
+/// Source of the phone after its NAT has made a new mapping.
 const MOVED: &str = "60.17.196.2:50000";
 
-/// A request of the PBX is on its way when the mapping changes. The phone tells the PBX in a re-INVITE; then its
-/// response to that request comes, for the first time or again. It proves that the phone was at the old mapping,
-/// not that it is there.
+/// The mapping changes while a request of the PBX is on its way. The phone tells the PBX in a re-INVITE. Then its
+/// response to that request comes, for the first time or again. The response proves that the phone was at the old
+/// mapping, not that it still is.
 #[test]
 fn a_response_to_a_request_sent_before_the_move() {
     let mut path = Path::new();

@@ -1,5 +1,4 @@
-//! When what was learned counts. The rules are tested row by row on the host; here they are seen to hold in
-//! the kernel's maps.
+//! Evidence: the host tests check each rule, and these tests check that the rules hold with the kernel's maps.
 
 use nat_common::abi::{SECOND, flag};
 
@@ -138,7 +137,7 @@ fn a_stranger_with_the_call_id_and_tag() {
     assert_eq!(path.dialogs()[0].learned, endpoint(PHONE));
 }
 
-/// The phone's next request within its call.
+/// Returns the phone's next request within its call.
 fn next(method: &str, cseq: u32) -> String {
     INVITE
         .replace("INVITE", method)
@@ -190,7 +189,7 @@ fn a_bye() {
     assert_eq!(ended.expires - ended.seen, 32 * SECOND);
 }
 
-/// A response with a branch that no request had.
+/// The branch of the response is that of no request.
 #[test]
 fn an_answer_to_nothing() {
     let mut path = Path::new();
@@ -238,7 +237,7 @@ fn a_contact_that_two_claim() {
         path.events(STRANGER, &answer(&other, "200 OK")),
         ["contact_activated", "contact_ambiguous"]
     );
-    // To tells them apart; the Request-URI alone does not.
+    // To distinguishes them; the Request-URI does not.
     for (to, learned) in [("1000", PHONE), ("2000", STRANGER)] {
         let call = CALL
             .replace("To: <sip:1000", &format!("To: <sip:{to}"))

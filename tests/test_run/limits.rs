@@ -1,4 +1,4 @@
-//! What the verifier and the programs bear.
+//! Limits of the verifier and of the programs.
 
 use std::mem::offset_of;
 
@@ -11,7 +11,7 @@ use nat_userspace::kernel::loops::Loops;
 use crate::frames::{ADVERTISED, INVITE, PHONE, in_dialog, inbound, outbound};
 use crate::run::{Path, loops};
 
-/// The kernel's limit is a million, which another kernel may need more of.
+/// The verifier's limit is a million instructions; another kernel may need more of them.
 #[test]
 fn verified_instructions() {
     for loops in loops() {
@@ -19,7 +19,7 @@ fn verified_instructions() {
     }
 }
 
-/// What the loader finds out by asking the kernel.
+/// The loader asks the kernel which loop it takes.
 #[test]
 fn the_faster_loop_is_taken() {
     let kernel = Kernel::running().expect("a version");
@@ -32,7 +32,7 @@ fn the_faster_loop_is_taken() {
     }
 }
 
-/// What is asked of a set lies in one cache line only if the sets begin with one.
+/// The first lines of a set share a cache line only if the set begins with one.
 #[test]
 fn sets_begin_with_a_cache_line() {
     /// `BPF_F_MMAPABLE` of linux/bpf.h: the values of such an array begin at a page.
@@ -75,7 +75,7 @@ fn verified_with(loops: Loops) {
     }
 }
 
-/// Long headers, and those made to take many steps, are read to their end.
+/// Long and expensive headers are read to their end.
 #[test]
 fn long_messages() {
     let mut path = Path::new();

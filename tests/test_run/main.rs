@@ -1,5 +1,7 @@
-//! Both kernel programs on crafted frames, by `BPF_PROG_TEST_RUN`: verdict, bytes, checksums, maps and
-//! counters. Nothing is attached; it takes root to load a program.
+//! Tests of both kernel programs on crafted frames, by `BPF_PROG_TEST_RUN`: verdict, bytes, checksums, maps and
+//! counters. No program is attached; loading them needs root.
+//!
+//! A new case of a packet in and a packet out is one row of the table in `cases.rs`.
 
 mod batches;
 mod cases;

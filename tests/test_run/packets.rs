@@ -40,7 +40,7 @@ fn ipv6() {
             assert_eq!(out, udp(PBX6, PHONE6, info.as_bytes()), "{meant} {length}");
         }
     }
-    // Meant for an IPv4 address: no packet can be made another protocol's.
+    // The original destination is IPv4: a packet cannot become IPv6.
     let bye = outbound(ADVERTISED, &in_dialog("BYE", "v4"));
     assert_eq!(path.leaves(&bye), "out_other_family");
 }
@@ -59,7 +59,7 @@ fn ipv6_sources() {
     }
 }
 
-/// A frame with extension headers: each a type and its bytes, whose first is replaced by the type that follows.
+/// Returns a frame with extension headers, each a type and its bytes. The first byte is replaced by the next type.
 pub(crate) fn extended(mut frame: Vec<u8>, headers: &[(u8, Vec<u8>)]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for (index, (_, header)) in headers.iter().enumerate() {
@@ -74,7 +74,7 @@ pub(crate) fn extended(mut frame: Vec<u8>, headers: &[(u8, Vec<u8>)]) -> Vec<u8>
     frame
 }
 
-/// An options header of so many times eight bytes, filled with padding.
+/// Returns an options header of this number of eight-byte units, filled with padding.
 pub(crate) fn options(kind: u8, eights: u8) -> (u8, Vec<u8>) {
     let length = usize::from(eights) * 8 - 4;
     let mut bytes = vec![0, eights - 1, 1, length as u8];
@@ -113,7 +113,7 @@ fn ipv6_extension_headers() {
         }
     }
     let mut path = Path::new();
-    // Its destination is not the last.
+    // A routing header: this is not the last destination.
     let routed = extended(udp(PHONE6, PBX6, INVITE.as_bytes()), &[options(ROUTING, 1)]);
     assert_eq!(path.arrives(&routed), "in_not_udp");
     let many = extended(
@@ -137,7 +137,7 @@ fn vlan_tags() {
         let bye = in_dialog("BYE", "b");
         for meant in [ADVERTISED, "192.168.1.10:5060"] {
             let (action, out, verdict) = path.sends(&tagged(outbound(meant, &bye), tags));
-            // Never routed again: the routes of a VLAN lead through an interface of its own.
+            // A VLAN packet is never routed again: the routes of a VLAN use another interface.
             assert_eq!((action, verdict), (TC_ACT_UNSPEC, "out_redirected_dialog"));
             assert_eq!(out, tagged(outbound(PHONE, &bye), tags));
         }
@@ -147,7 +147,7 @@ fn vlan_tags() {
     }
 }
 
-/// On every local address, and on each of eight ports.
+/// Every local address and each of eight ports is served.
 #[test]
 fn ports_and_local_addresses() {
     let ports = [5060, 5061, 5062, 5070, 5080, 15060, 50600, 65535];
@@ -166,7 +166,7 @@ fn ports_and_local_addresses() {
     assert_eq!(path.arrives(&other), "in_other_port");
 }
 
-/// The fragments of a frame, each with at most `mtu` bytes of IP.
+/// Returns the fragments of a frame, each with at most `mtu` bytes of IP.
 pub(crate) fn fragments(frame: &[u8], mtu: usize, id: u8) -> Vec<Vec<u8>> {
     let is_v6 = frame[12..14] == [0x86, 0xdd];
     let header = if is_v6 { IPV6 } else { ETHERNET + 20 };
@@ -206,7 +206,7 @@ pub(crate) fn fragments(frame: &[u8], mtu: usize, id: u8) -> Vec<Vec<u8>> {
     parts.iter().enumerate().map(make).collect()
 }
 
-/// With a body that makes it too long for one packet.
+/// Returns a message with a body that needs more than one packet.
 fn long(text: &str) -> String {
     text.to_owned() + &"v=0 and more of it\r\n".repeat(200)
 }
@@ -224,7 +224,7 @@ fn a_fragmented_request_is_learned() {
         let answer = answer(INVITE, "200 OK");
         path.leaves(&udp(pbx, phone, answer.as_bytes()));
         assert_eq!(path.dialogs()[0].learned, endpoint(phone));
-        // Its headers are not all in the first fragment.
+        // The headers do not all fit into the first fragment.
         let mut path = Path::new();
         let parts = fragments(&udp(phone, pbx, long(INVITE).as_bytes()), 200, 1);
         let verdict = path.arrives(&parts[0]);
@@ -232,7 +232,7 @@ fn a_fragmented_request_is_learned() {
     }
 }
 
-/// Sends fragments; what became of each, and the verdicts.
+/// Sends fragments. Returns the outcome of each, and the verdicts.
 fn send(path: &mut Path, parts: &[Vec<u8>]) -> (Vec<Vec<u8>>, Vec<&'static str>) {
     parts
         .iter()
@@ -268,12 +268,12 @@ fn a_fragmented_request_is_redirected_in_all_its_fragments() {
         let (out, verdicts) = send(&mut path, &parts(other_address, 1));
         assert_eq!(verdicts, redirected[..verdicts.len()]);
         assert_eq!(out, parts(phone, 1));
-        // Another port is in the first fragment only.
+        // Only the first fragment has another port.
         let (out, verdicts) = send(&mut path, &parts(same_address, 2));
         assert_eq!(verdicts[..2], ["out_redirected_dialog", "out_fragment"]);
         assert_eq!(out, parts(phone, 2));
 
-        // A last fragment that is shorter than a UDP header.
+        // The last fragment is shorter than a UDP header.
         let headers = if pbx == PBX { ETHERNET + 20 } else { IPV6 + 8 };
         let short = |to, id: u8| {
             let mut text = long(&in_dialog("INVITE", &format!("f{id}")));
@@ -288,7 +288,7 @@ fn a_fragmented_request_is_redirected_in_all_its_fragments() {
         let (out, _) = send(&mut path, &short(other_address, 6));
         assert_eq!(out, short(phone, 6));
 
-        // Interleaved with those of another datagram that goes the same way, and is not known.
+        // Fragments of another, unknown datagram on the same path come in between.
         let (ours, mut other) = (parts(other_address, 3), parts(other_address, 4));
         let text = long(&in_dialog("INVITE", "x")).replace("tag=phone", "tag=unknown");
         let unknown = fragments(&udp(pbx, other_address, text.as_bytes()), 1400, 4);
@@ -311,7 +311,7 @@ fn a_fragmented_request_is_redirected_in_all_its_fragments() {
             ]
         );
 
-        // One of the later ones first: none is redirected.
+        // A later fragment comes first: none is redirected.
         let mut shuffled = parts(other_address, 5);
         shuffled.rotate_left(1);
         let (out, verdicts) = send(&mut path, &shuffled);
@@ -321,7 +321,7 @@ fn a_fragmented_request_is_redirected_in_all_its_fragments() {
     }
 }
 
-/// Where policy leaves the first fragment alone, the others are as well.
+/// If policy leaves the first fragment alone, it leaves the others alone as well.
 #[test]
 fn a_fragmented_request_is_left_alone_in_all_its_fragments() {
     let mut path = Path::new();
@@ -333,7 +333,7 @@ fn a_fragmented_request_is_left_alone_in_all_its_fragments() {
     }
 }
 
-/// A frame in several pieces of memory, as on an interface with a large MTU: what is needed must be in the first.
+/// A frame in several buffers, as with a large MTU: the headers must be in the first.
 #[test]
 fn a_large_frame() {
     let mut path = Path::new();
@@ -345,7 +345,7 @@ fn a_large_frame() {
         path.arrives(&inbound(PHONE, &message)),
         "in_doubt_truncated"
     );
-    // What is sent is brought into one piece. (The kernel's test runs take no more for a TC program.)
+    // On egress the program pulls the frame into one buffer. (Test runs of a TC program take no more.)
     let answer = answer(INVITE, "200 OK");
     path.leaves(&outbound(PHONE, &answer));
     let filler = format!("X: {}\r\nContent-Length", "x".repeat(2800));

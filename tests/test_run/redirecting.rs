@@ -1,4 +1,4 @@
-//! What was learned, the PBX's packets follow: only destination and checksums change.
+//! Packets of the PBX follow the learned address: only destination and checksums change.
 
 use nat_common::abi::Policy;
 
@@ -21,7 +21,7 @@ fn the_slide() {
             PHONE,
             "out_redirected_dialog",
         );
-        // No ALG: another address, so the kernel must route again.
+        // No ALG: another IP address, so the kernel must route again.
         path.goes_to(
             &in_dialog(method, method),
             "192.168.1.10:5060",
@@ -58,18 +58,18 @@ fn responses_contacts_cancel_and_ack() {
     );
 }
 
-/// Checksums in every case that the arithmetic knows.
+/// All cases of the checksum arithmetic.
 #[test]
 fn checksums() {
     let mut path = Path::new();
     path.call();
-    // Odd and even lengths, and bodies that bring the sum to any value, 0 among them.
+    // Odd and even lengths, and bodies that bring the sum to any value, including 0.
     for n in 0..=40_u32 {
         let info = in_dialog("INFO", &n.to_string());
         let message = format!("{info}{}", "x".repeat(n as usize));
         path.goes_to(&message, ADVERTISED, PHONE, "out_redirected_dialog");
     }
-    // A sum of 0 is sent as ffff, since 0 means "none" (RFC 768). One of these bodies makes it.
+    // A sum of 0 is sent as ffff, because 0 means "none" (RFC 768). One of these bodies has that sum.
     let info = in_dialog("INFO", "info");
     let payload = |body: u16| {
         [
@@ -88,7 +88,7 @@ fn checksums() {
         (verdict, out),
         ("out_redirected_dialog", udp(PBX, PHONE, &zero))
     );
-    // No checksum stays none.
+    // A packet without checksum stays without.
     let strip = |mut frame: Vec<u8>| {
         frame[40..42].fill(0);
         frame
@@ -100,7 +100,7 @@ fn checksums() {
     }
 }
 
-/// IP options move the UDP header; it is found, in and out.
+/// IP options move the UDP header. It is found, on ingress and on egress.
 #[test]
 fn ip_options() {
     let with_options = |from: &str, to: &str, message: &str| {
@@ -146,7 +146,7 @@ fn policy() {
     assert_eq!(path.leaves(&bye), "out_policy_off");
     path.policy("60.17.196.2/32", Policy::Auto);
     assert_eq!(path.sends(&bye).2, "out_redirected_dialog");
-    // A second Via: another proxy stands between.
+    // A second Via: another proxy is on the path.
     let mut path = Path::new();
     let proxied = INVITE.replace(
         "From:",
@@ -161,7 +161,7 @@ fn policy() {
     assert_eq!(path.leaves(&outbound(ADVERTISED, &routed)), "out_route");
 }
 
-/// A response goes to the first source of its request, whoever repeats it.
+/// A response goes to the first source of its request, even if another source repeats it.
 #[test]
 fn the_first_source_wins() {
     let mut path = Path::new();
@@ -177,7 +177,7 @@ fn the_first_source_wins() {
     assert_eq!(HEADERS, outbound(PHONE, "").len());
 }
 
-/// The kernel routes again only what got another address.
+/// The kernel routes a packet again only if its IP address has changed.
 #[test]
 fn next_hop() {
     let mut path = Path::new();

@@ -1,4 +1,4 @@
-//! A data path that is loaded, and not attached.
+//! A data path that is loaded and not attached.
 
 use std::{
     collections::BTreeMap,
@@ -30,11 +30,11 @@ use crate::frames;
 pub(crate) const XDP_DROP: u32 = 1;
 pub(crate) const XDP_PASS: u32 = 2;
 pub(crate) const XDP_TX: u32 = 3;
-/// -1: what comes next is left to other programs.
+/// -1: the next program decides.
 pub(crate) const TC_ACT_UNSPEC: u32 = u32::MAX;
 pub(crate) const TC_ACT_REDIRECT: u32 = 7;
 
-/// How the programs can loop on this kernel, the faster way first.
+/// Returns the loops that this kernel takes, the faster first.
 pub(crate) fn loops() -> &'static [Loops] {
     static LOOPS: OnceLock<&[Loops]> = OnceLock::new();
     LOOPS.get_or_init(|| {
@@ -55,7 +55,7 @@ pub(crate) fn loops() -> &'static [Loops] {
 const NO_OBJECT: &str = "the kernel programs; `cargo xtask test` builds them";
 const NO_PATH: &str = "it takes root, and a kernel of 6.1 or later";
 
-/// No larger than tests need it.
+/// Small tables, large enough for these tests.
 const SMALL: Sizes = Sizes {
     transactions: 64,
     pending: 64,
@@ -90,18 +90,18 @@ impl Setup {
 /// Both programs and their maps.
 pub(crate) struct Path(pub(crate) Lent);
 
-/// A data path. To verify one takes a second, on a kernel that is emulated several: those with the usual settings are kept
-/// for the next test, emptied.
+/// A data path on loan. Verification takes a second, and several on an emulated kernel. So a data path with the usual
+/// settings is emptied and kept for the next test.
 pub(crate) struct Lent {
     path: Option<DataPath>,
     usual: bool,
 }
 
-/// Nobody has them just now.
+/// Data paths that no test uses.
 static IDLE: Mutex<Vec<DataPath>> = Mutex::new(Vec::new());
 
 impl From<DataPath> for Lent {
-    /// One of its own settings, that nobody else gets.
+    /// Takes a data path with other settings, which is not kept.
     fn from(path: DataPath) -> Self {
         Self {
             path: Some(path),
@@ -126,7 +126,7 @@ impl DerefMut for Lent {
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        // After a test that failed, nobody knows what is in there.
+        // The state after a failed test is unknown.
         if !self.usual || thread::panicking() {
             return;
         }
@@ -137,7 +137,7 @@ impl Drop for Lent {
     }
 }
 
-/// All that was learned, and what tests say of policies.
+/// Removes everything that was learned, and the policies of a test.
 fn forget(path: &mut DataPath) -> anyhow::Result<()> {
     let Tables {
         config: _,
@@ -194,18 +194,18 @@ fn set(
 }
 
 impl Path {
-    /// Empty ones, policy `auto`.
+    /// Returns empty maps and policy `auto`.
     pub(crate) fn new() -> Self {
         let idle = IDLE.lock().expect("no test failed here").pop();
         let path = idle.or_else(|| Self::with(|_| ()).0.path.take());
         Self(Lent { path, usual: true })
     }
 
-    /// The same with other settings.
+    /// Returns a data path with other settings.
     pub(crate) fn with(change: impl FnOnce(&mut Setup)) -> Self {
         let object = object::read(None).expect(NO_OBJECT);
         let mut setup = Setup {
-            // What the kernel takes was asked once.
+            // The loops of this kernel are already known.
             loops: loops()[0],
             ..Setup::small()
         };
@@ -216,7 +216,7 @@ impl Path {
         Self(loader.load().expect(NO_PATH).into())
     }
 
-    /// The programs run on one frame: what they return, and the frame as it then is.
+    /// Runs a program on a frame. Returns its return value and the frame after it.
     pub(crate) fn test(&mut self, ingress: bool, frame: &[u8]) -> (u32, Vec<u8>) {
         let mut out = vec![0; frame.len() + 256];
         let options = TestRunOptions {
@@ -234,7 +234,7 @@ impl Path {
         (result.return_value, out)
     }
 
-    /// What was counted while `f` ran.
+    /// Calls `f`. Returns its result and the counters that have grown.
     fn counted<T>(&mut self, f: impl FnOnce(&mut Self) -> T) -> (T, BTreeMap<&'static str, u64>) {
         let read = |path: &Self| -> Vec<u64> {
             let count = |c: &Counter| path.0.tables.count(*c).expect("a counter");
@@ -250,8 +250,8 @@ impl Path {
         (result, counted.filter(|(_, n)| *n > 0).collect())
     }
 
-    /// Runs a program on a frame and checks that exactly one verdict was counted. The action, the frame, the
-    /// verdict and the events.
+    /// Runs a program on a frame, and checks that it has counted exactly one verdict. Returns action, frame, verdict
+    /// and events.
     pub(crate) fn run(
         &mut self,
         ingress: bool,
@@ -277,7 +277,7 @@ impl Path {
         (action, out, verdicts[0], of(false))
     }
 
-    /// A frame arrives: it passes as it is. The verdict.
+    /// A frame arrives and passes unchanged. Returns the verdict.
     pub(crate) fn arrives(&mut self, frame: &[u8]) -> &'static str {
         let (action, out, verdict, _) = self.run(true, frame);
         assert_eq!(action, XDP_PASS, "{verdict}");
@@ -285,7 +285,7 @@ impl Path {
         verdict
     }
 
-    /// The PBX sends a frame that is left alone. The verdict.
+    /// The PBX sends a frame that is not changed. Returns the verdict.
     pub(crate) fn leaves(&mut self, frame: &[u8]) -> &'static str {
         let (action, out, verdict, _) = self.run(false, frame);
         assert_eq!(action, TC_ACT_UNSPEC, "{verdict}");
@@ -293,18 +293,19 @@ impl Path {
         verdict
     }
 
-    /// The PBX sends a frame. The action, the frame as it is then, and the verdict.
+    /// The PBX sends a frame. Returns action, frame and verdict.
     pub(crate) fn sends(&mut self, frame: &[u8]) -> (u32, Vec<u8>, &'static str) {
         let (action, out, verdict, _) = self.run(false, frame);
         (action, out, verdict)
     }
 
-    /// The PBX sends a message to `meant`, and it goes to `to`: the frame is the one that the PBX would have sent there.
+    /// The PBX sends a message to `meant`, and it goes to `to`: the frame is the one that the PBX would have sent to
+    /// `to`.
     pub(crate) fn goes_to(&mut self, message: &str, meant: &str, to: &str, verdict: &str) {
         let (action, out, why) = self.sends(&frames::outbound(meant, message));
         assert_eq!(why, verdict, "{message}");
         assert!(frames::checksums_are_right(&out), "{message}");
-        // etherparse makes that frame anew.
+        // etherparse builds that frame anew.
         assert_eq!(out, frames::outbound(to, message), "{message}");
         let is_rerouted = meant.split(':').next() != to.split(':').next();
         assert_eq!(
@@ -317,19 +318,19 @@ impl Path {
         );
     }
 
-    /// What happened to bindings when the PBX sends a message.
+    /// The PBX sends a message. Returns the events that were counted.
     pub(crate) fn events(&mut self, to: &str, message: &str) -> Vec<&'static str> {
         self.run(false, &frames::outbound(to, message)).3
     }
 
-    /// The phone's call, accepted by the PBX.
+    /// The phone calls, and the PBX accepts.
     pub(crate) fn call(&mut self) {
         self.arrives(&frames::inbound(frames::PHONE, frames::INVITE));
         let answer = frames::answer(frames::INVITE, "200 OK");
         self.leaves(&frames::outbound(frames::PHONE, &answer));
     }
 
-    /// The phone's registration, accepted by the PBX.
+    /// The phone registers, and the PBX accepts.
     pub(crate) fn register(&mut self) {
         self.arrives(&frames::inbound(frames::PHONE, frames::REGISTER));
         let answer = frames::answer(frames::REGISTER, "200 OK");
@@ -341,14 +342,14 @@ impl Path {
         set(&mut self.0.tables.policy, prefix, policy).expect("a rule");
     }
 
-    /// The active dialog ends.
+    /// Returns the bindings of dialog ends.
     pub(crate) fn dialogs(&self) -> Vec<Binding> {
         batch::of_hash(&self.0.tables.dialogs)
             .map(|entry| entry.expect("a binding").1)
             .collect()
     }
 
-    /// The contacts, each under its two keys.
+    /// Returns the bindings of contacts, each under its two keys.
     pub(crate) fn contacts(&self) -> Vec<Binding> {
         batch::of_hash(&self.0.tables.contacts)
             .map(|entry| entry.expect("a binding").1)
@@ -356,7 +357,7 @@ impl Path {
     }
 }
 
-/// An endpoint in a map.
+/// Returns an endpoint as maps hold it.
 pub(crate) fn endpoint(text: &str) -> Endpoint {
     Endpoint::from(text.parse::<std::net::SocketAddr>().expect("an address"))
 }

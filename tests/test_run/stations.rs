@@ -1,4 +1,4 @@
-//! STUN requests in frames that an answer must not be made of.
+//! STUN requests in frames from which no answer may be made.
 
 use nat_common::abi::address;
 
@@ -15,7 +15,7 @@ fn path() -> Path {
     })
 }
 
-/// The kernel may drop a unicast datagram for a group of stations; its answer would come from a group.
+/// The kernel may drop a unicast datagram to a group of stations, and an answer would come from a group.
 #[test]
 fn groups_of_stations() {
     let mut path = path();
@@ -30,7 +30,7 @@ fn groups_of_stations() {
     }
 }
 
-/// Whoever it says it is from may be somebody else.
+/// The source address of a damaged header may be that of another host.
 #[test]
 fn a_damaged_ip_header() {
     let mut path = path();

@@ -1,5 +1,5 @@
-//! Any messages through the kernel program: it answers what the codec answers on the host, byte for byte, which is what
-//! another implementation says; all else passes as it is.
+//! Generated messages through the kernel program: its answers are those of the codec on the host, byte for byte, and
+//! those that the reference expects. All other messages pass unchanged.
 //!
 //! `PROPTEST_CASES=1000000` makes it a longer run.
 
@@ -15,10 +15,10 @@ use crate::frames::{PBX, udp};
 use crate::run::{Path, XDP_PASS, XDP_TX, loops};
 use crate::stun::{PBX6, UNLIMITED, turned, with};
 
-/// How many, if not told otherwise.
+/// Number of messages without `PROPTEST_CASES`.
 const CASES: u32 = 20_000;
 
-/// A message arrives. Whether it was answered.
+/// A message arrives. Returns whether it was answered.
 fn exchange(path: &mut Path, message: &[u8], from: &str, to: &str, software: bool) -> bool {
     let peer = from.parse().expect("an address");
     let answer = codec::answer(message, peer, software);
@@ -85,7 +85,7 @@ fn kernel_and_host_agree_on_older_kernels() {
     agree(Loops::BpfLoop, true);
 }
 
-/// What the fuzzer of the codec found worth keeping.
+/// Corpus of the fuzz target.
 #[test]
 fn kernel_and_host_agree_on_the_corpus() {
     let mut path = with(UNLIMITED, loops()[0]);

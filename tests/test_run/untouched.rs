@@ -1,17 +1,17 @@
-//! What is not understood passes as it is, with a counter that says why.
+//! Packets that sipnat does not understand pass unchanged, with a counter that gives the reason.
 
 use crate::frames::{
     ADVERTISED, HEADERS, INVITE, PBX, PHONE, in_dialog, inbound, outbound, tagged, udp,
 };
 use crate::run::Path;
 
-/// A frame with some bytes replaced, checksums left as they are.
+/// Replaces some bytes of a frame, and leaves the checksums.
 fn with(mut frame: Vec<u8>, at: usize, bytes: &[u8]) -> Vec<u8> {
     frame[at..at + bytes.len()].copy_from_slice(bytes);
     frame
 }
 
-/// Frames that are not SIP: name, frame, and the verdict without its direction.
+/// Returns frames that are not SIP: name, frame, and the verdict without its direction.
 fn not_sip(make: impl Fn(&[u8]) -> Vec<u8>) -> Vec<(String, Vec<u8>, &'static str)> {
     let sip = make(INVITE.as_bytes());
     let length = (sip.len() - 14) as u16;
@@ -139,7 +139,7 @@ fn egress() {
     assert_eq!(path.leaves(&other), "out_other_port");
 }
 
-/// Cut off at any byte, a frame passes.
+/// A frame that is cut off at any byte passes.
 #[test]
 fn cut_off_anywhere() {
     let mut path = Path::new();
@@ -149,13 +149,13 @@ fn cut_off_anywhere() {
     for n in 14..frame.len() {
         assert_eq!(path.arrives(&frame[..n]), "in_malformed", "{n}");
     }
-    // The kernel makes no test packet without a whole IP header.
+    // The kernel takes no test packet without a whole IP header.
     for n in 34..bye.len() {
         assert_eq!(path.leaves(&bye[..n]), "out_malformed", "{n}");
     }
 }
 
-/// A payload cut off at any byte, with lengths that say so, is in doubt or no SIP.
+/// A payload that is cut off at any byte, with matching lengths, is in doubt or no SIP.
 #[test]
 fn payload_of_any_length() {
     let mut path = Path::new();
@@ -171,12 +171,12 @@ fn payload_of_any_length() {
     }
 }
 
-/// What a message before left in memory is not read as the end of one that is cut off.
+/// The scratch memory may hold the previous message. It is not read as the end of a message that is cut off.
 #[test]
 fn what_was_there_before_is_not_read() {
     let mut path = Path::new();
     path.call();
-    // Of any length, since memory is written in pieces.
+    // Of several lengths, because memory is written in blocks.
     for longer in 1..=128 {
         let bye = in_dialog("BYE", &"b".repeat(longer));
         path.sends(&outbound(ADVERTISED, &bye));
@@ -190,7 +190,7 @@ fn what_was_there_before_is_not_read() {
     }
 }
 
-/// What follows the datagram in its frame is padding, and never read as SIP.
+/// Bytes behind the datagram are padding, and never read as SIP.
 #[test]
 fn padding_is_not_read() {
     let mut path = Path::new();
@@ -201,7 +201,7 @@ fn padding_is_not_read() {
     assert!(frame.len() > HEADERS + head.len());
 }
 
-/// Padding stays where it is when its datagram is redirected.
+/// Padding stays in place when its datagram is redirected.
 #[test]
 fn padding_stays() {
     let mut path = Path::new();

@@ -20,7 +20,7 @@ pub(crate) enum Target {
     Differential,
     /// SIP, STUN and the rest, told apart
     Demux,
-    /// Any messages through the decisions, watched by an onlooker
+    /// Any messages through the decisions, checked against the rules
     Decide,
     /// Any bytes through the STUN codec
     Stun,

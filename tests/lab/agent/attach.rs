@@ -90,7 +90,7 @@ fn the_clsact_qdisc_stays_for_others_filters() -> Result<()> {
         let host = Host::new()?;
         let agent = host.run(&["--iface", "eth0", "--clsact"])?;
         let tc = |args: &str| host.netns.run(Command::new("tc").args(args.split(' ')), "");
-        // In a batch, since the bytecode (classic BPF that matches nothing) has blanks.
+        // In a batch, because the bytecode (classic BPF that matches nothing) contains blanks.
         let add =
             format!("filter add dev eth0 {hook} prio 7 bpf bytecode '1,6 0 0 0' flowid 1:1\n");
         host.netns
@@ -107,7 +107,7 @@ fn the_clsact_qdisc_stays_for_others_filters() -> Result<()> {
 #[test]
 fn a_hang_up_ends_it_unless_that_is_ignored() -> Result<()> {
     let host = Host::new()?;
-    // The tests themselves may run under nohup.
+    // The tests may themselves run under nohup.
     for (launcher, ends) in [
         (&["env", "--default-signal=HUP"][..], true),
         (&["nohup"], false),
@@ -121,7 +121,7 @@ fn a_hang_up_ends_it_unless_that_is_ignored() -> Result<()> {
         let mut agent = host.start(&mut command)?;
         agent.signal(Signal::SIGHUP)?;
         if !ends {
-            // It would have ended before it has answered this.
+            // An agent that ends on the signal does not answer this.
             host.ask(&["status"])?;
             agent.signal(Signal::SIGTERM)?;
         }

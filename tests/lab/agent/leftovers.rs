@@ -15,7 +15,7 @@ fn what_an_agent_of_a_dead_namespace_left_is_not_ours() -> Result<()> {
     let args = ["--iface", "eth0", "--clsact"];
     let kept = host.run(&["--iface", "eth0", "--clsact", "--keep"])?;
     stop(kept, Signal::SIGTERM)?;
-    // As if this namespace had the inode of one that is gone: then the qdisc is somebody else's.
+    // The inode of a namespace that is gone may be given to a new one. Then the qdisc belongs to somebody else.
     let mut state: Value = serde_json::from_slice(&fs::read(host.state_file()?)?)?;
     let cookie = state["netns_cookie"].as_u64().context("no cookie")?;
     state["netns_cookie"] = (cookie + 1).into();

@@ -32,7 +32,7 @@ const START: Duration = Duration::from_secs(120);
 
 const STOP: Duration = Duration::from_secs(15);
 
-/// A host with `eth0`, and `eth1` beside it.
+/// A host with the interfaces `eth0` and `eth1`.
 struct Host {
     netns: Netns,
     _peer: Netns,
@@ -80,7 +80,7 @@ impl Host {
         Ok(self.netns.enter(|| command.args(args).output())??)
     }
 
-    /// Runs one that must succeed.
+    /// Runs a command that must succeed. Returns its output.
     fn ask(&self, args: &[&str]) -> Result<String> {
         let output = self.sipnat(args)?;
         ensure!(output.status.success(), "{args:?}: {}", stderr(&output));
@@ -91,7 +91,7 @@ impl Host {
         Ok(serde_json::from_str(&self.ask(args)?)?)
     }
 
-    /// Runs one that must fail with `code` and say all of `words`.
+    /// Runs a command that must fail with `code` and print all of `words`.
     fn refused(&self, args: &[&str], code: i32, words: &[&str]) -> Result<()> {
         let output = self.sipnat(args)?;
         let text = stderr(&output);
@@ -119,7 +119,7 @@ impl Host {
         Ok(format!("/run/sipnat/{}.json", self.inode()?).into())
     }
 
-    /// The ids of the programs in place.
+    /// Returns the ids of the attached programs.
     fn programs(&self) -> Result<Vec<u64>> {
         let status = self.json(&["status", "--json"])?;
         let programs = status["programs"].as_array().context("programs")?;
@@ -129,7 +129,7 @@ impl Host {
             .collect())
     }
 
-    /// Fails unless nothing is left: no pin, no state file, no qdisc, none of `programs`.
+    /// Fails unless everything is removed: pins, state file, qdisc, and `programs`.
     fn is_clean(&self, programs: &[u64]) -> Result<()> {
         ensure!(!self.pins()?.exists(), "pins are left");
         ensure!(!self.state_file()?.exists(), "a state file is left");
@@ -163,9 +163,9 @@ impl Host {
     }
 }
 
-/// How the egress program is attached on this kernel.
+/// Returns the attachment of the egress program on this kernel.
 fn tc() -> Result<&'static str> {
-    /// The first that has tcx.
+    /// First kernel with tcx.
     const TCX: Kernel = Kernel(6, 6);
     Ok(if Kernel::running()? < TCX {
         "clsact"
@@ -174,7 +174,7 @@ fn tc() -> Result<&'static str> {
     })
 }
 
-/// How the programs may loop on this kernel.
+/// Returns the loops of the programs on this kernel.
 fn loops() -> Result<&'static [&'static str]> {
     let kernel = Kernel::running()?;
     Ok(if kernel < HAS_MAY_GOTO {
@@ -186,7 +186,7 @@ fn loops() -> Result<&'static [&'static str]> {
     })
 }
 
-/// Ends an agent, which must end well.
+/// Ends an agent, which must exit with success.
 fn stop(mut agent: Process, signal: Signal) -> Result<String> {
     agent.signal(signal)?;
     let status = agent.wait(STOP)?;

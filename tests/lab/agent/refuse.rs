@@ -25,7 +25,7 @@ fn a_second_agent_is_refused() -> Result<()> {
         &pid,
     ];
     host.refused(&["run", "--iface", "eth1"], 1, &words)?;
-    // The first one noticed nothing.
+    // The first agent is not disturbed.
     host.ask(&["status"])?;
     stop(agent, Signal::SIGTERM)?;
     Ok(())
@@ -35,7 +35,7 @@ fn a_second_agent_is_refused() -> Result<()> {
 fn another_xdp_program_is_named_and_left_alone() -> Result<()> {
     let host = Host::new()?;
     stop(host.run(&["--iface", "eth0", "--keep"])?, Signal::SIGTERM)?;
-    // Without its state file, and elsewhere, the program on eth0 is not this agent's.
+    // Without its state file and its pins, the program on eth0 belongs to somebody else.
     let ids = {
         let status = host.sipnat(&["status", "--json"])?;
         let status: Value = serde_json::from_slice(&status.stdout)?;

@@ -11,7 +11,7 @@ use super::{FOR, Pbx, RING, Request, SDP, key, of_same_transaction};
 use crate::shared::{Figure, aor};
 
 impl<'s> Pbx<'s> {
-    /// A request outside of any dialog, to a phone's contact.
+    /// Sends a request outside of any dialog, to a phone's contact.
     pub(super) fn begin(&mut self, phone: usize, method: &str, cancels: bool) {
         let Some(registered) = &self.registered[phone] else {
             return;
@@ -34,7 +34,7 @@ impl<'s> Pbx<'s> {
         self.ask(phone, message, cancels);
     }
 
-    /// A request within a call.
+    /// Sends a request within a call.
     pub(super) fn within(&mut self, call_id: &str, method: &str) {
         let Some(call) = self.calls.get_mut(call_id) else {
             return;
@@ -110,7 +110,7 @@ impl<'s> Pbx<'s> {
             return;
         }
         let Some(request) = self.requests.answered(&key) else {
-            // A final response to INVITE that comes again has missed its ACK.
+            // A repeated final response to INVITE has missed its ACK.
             if let Some((ack, to, _)) = self.said.get(&key) {
                 let _ = self.socket.send_to(ack, *to);
             }
@@ -129,7 +129,7 @@ impl<'s> Pbx<'s> {
         }
     }
 
-    /// The final response to an INVITE: it is acknowledged, and a call if it is a 2xx.
+    /// The final response to an INVITE: it is acknowledged, and a 2xx makes a call.
     pub(super) fn invited(
         &mut self,
         phone: usize,

@@ -1,4 +1,4 @@
-//! The PBX: registrar and user agent, which takes RFC 3261 at its word and knows neither NAT nor `rport`.
+//! The PBX: a registrar and user agent that follows RFC 3261 strictly and knows neither NAT nor `rport`.
 
 mod client;
 mod server;
@@ -19,19 +19,19 @@ use crate::{
     transactions::{GIVE_UP, Unanswered},
 };
 
-/// Named in To by requests that the PBX does not answer at all.
+/// User in To of requests that the PBX does not answer.
 pub(crate) const NOBODY: &str = "nobody";
 
-/// What the PBX takes for proof of who somebody is.
+/// Credentials that the PBX accepts.
 pub(crate) const CREDENTIALS: &str = "Digest username=\"phone\", response=\"right\"";
 
-/// The header by which a request of the PBX says which phone it is for.
+/// Header with the phone for which a request of the PBX is.
 pub(crate) const FOR: &str = "X-Phone";
 
-/// The header by which the PBX asks a phone to ring and not to answer.
+/// Header by which the PBX asks a phone to ring and not to answer.
 pub(crate) const RING: &str = "X-Ring";
 
-/// What a registration is granted, in seconds.
+/// Granted expiry of a registration, in seconds.
 const GRANTED: u32 = 60;
 
 const SDP: &str = "v=0\r\no=pbx 1 1 IN IP4 203.0.113.10\r\ns=-\r\nc=IN IP4 203.0.113.10\r\nt=0 0\r\n\
@@ -55,7 +55,7 @@ struct Call {
     ends: Instant,
 }
 
-/// What the PBX waits for an answer to.
+/// A request of the PBX that is not answered yet.
 struct Request {
     begun: Begun,
     message: Message,
@@ -69,7 +69,7 @@ enum Job {
     Call(usize),
     /// The next request within a call.
     Next(String),
-    /// The call of a phone is answered.
+    /// Answer to the call of a phone.
     Answer(String),
 }
 
@@ -83,7 +83,7 @@ pub(crate) struct Pbx<'s> {
     accepted: Unanswered<Begun>,
     /// INVITEs of phones that ring.
     ringing: HashMap<String, Message>,
-    /// What to say to a request or response that comes again, by transaction.
+    /// Responses and ACKs to repeat, by transaction.
     said: HashMap<String, (Vec<u8>, SocketAddrV4, Instant)>,
     agenda: BinaryHeap<Reverse<(Instant, Job)>>,
     counter: u32,
@@ -94,7 +94,7 @@ impl<'s> Pbx<'s> {
     pub(crate) fn new(shared: &'s Shared, netns: &Netns) -> Result<Self> {
         let socket = netns.udp(PBX)?;
         socket.set_read_timeout(Some(Duration::from_millis(10)))?;
-        // Nothing is to be lost but in the network.
+        // Packets must be lost in the network only.
         setsockopt(&socket, sockopt::RcvBufForce, &BUFFER)?;
         Ok(Self {
             shared,
@@ -200,7 +200,7 @@ impl<'s> Pbx<'s> {
             let _ = socket.send_to(text, to);
         });
         for begun in lost {
-            // The phone has not got the 2xx.
+            // The phone did not get the 2xx.
             shared.count(if shared.changed_since(&begun) {
                 Figure::PhonesLostInChange
             } else {
@@ -289,7 +289,7 @@ impl<'s> Pbx<'s> {
     }
 }
 
-/// What names a transaction here.
+/// Key of a transaction.
 fn key(message: &Message) -> String {
     format!("{} {}", message.branch(), message.method())
 }
@@ -301,7 +301,7 @@ fn phone(uri: &str) -> Option<usize> {
         .checked_sub(crate::shared::number(0))
 }
 
-/// A CANCEL of, or an ACK within, the transaction of `invite`.
+/// Returns a CANCEL or ACK of the transaction of `invite`.
 fn of_same_transaction(invite: &Message, method: &str, to: &str) -> Message {
     let field = |name| invite.field(name).unwrap_or_default().to_owned();
     Message::new(format!("{method} {} SIP/2.0", invite.request_uri()))

@@ -35,7 +35,7 @@ impl<'s> Pbx<'s> {
             return;
         };
         match request.method() {
-            // Refusals are not remembered: a server may be stateless (RFC 3261 8.2.7).
+            // Refusals are not kept: a server may be stateless (RFC 3261 8.2.7).
             "REGISTER" if !known => {
                 let challenge = Message::response(&request, "401 Unauthorized")
                     .with("WWW-Authenticate", "Digest realm=\"pbx\", nonce=\"1\"");
@@ -119,7 +119,7 @@ impl<'s> Pbx<'s> {
         self.accept(call.begun, &invite, ok);
     }
 
-    /// A 2xx to INVITE, sent until the ACK comes (RFC 3261 13.3.1.4).
+    /// Accepts an INVITE: the 2xx is sent until the ACK comes (RFC 3261 13.3.1.4).
     pub(super) fn accept(&mut self, begun: Begun, invite: &Message, ok: Message) {
         let ok = ok.with("Contact", format!("<sip:pbx@{PBX}>")).with_sdp(SDP);
         self.respond(invite, &ok);

@@ -1,4 +1,4 @@
-//! Requests of the phones: REGISTER, and those that begin, change and end a call.
+//! Requests of the phones: REGISTER, and those that start, change and end a call.
 
 use nat_test_support::{PBX, sip::Message};
 
@@ -44,7 +44,7 @@ impl<'s> Phones<'s> {
         self.plan(15_000, 60_000, Job::HangUp(phone, id));
     }
 
-    /// A request within the phone's call, or the one that begins it.
+    /// Sends a request within the phone's call, or the one that starts it.
     pub(super) fn within(&mut self, phone: usize, method: &str) {
         let Some(call) = &mut self.all[phone].call else {
             return;
@@ -99,7 +99,7 @@ impl<'s> Phones<'s> {
             .with("Contact", this.contact(phone))
     }
 
-    /// How the branches of that phone begin.
+    /// Returns the prefix of the branches of a phone.
     pub(super) fn branch(&self, phone: usize) -> String {
         format!("z9hG4bK-{}-phone{phone}-", self.shared.run)
     }
@@ -126,7 +126,7 @@ impl<'s> Phones<'s> {
             return;
         }
         if !response.branch().starts_with(&self.branch(phone)) {
-            // What is left of the run before is nobody's fault.
+            // Responses of a previous run are ignored.
             if response.branch().contains(&self.shared.run.to_string()) {
                 eprintln!("phone {phone} got: {response}");
                 self.shared.count(Figure::WrongResponses);
@@ -203,7 +203,7 @@ impl<'s> Phones<'s> {
         }
     }
 
-    /// Whether the PBX knows by now where the phone is.
+    /// Marks the phone as settled once the PBX knows its mapping.
     pub(super) fn settle(&self, phone: usize) {
         let this = &self.all[phone];
         if !this.unregistered && !this.unconfirmed {

@@ -27,7 +27,7 @@ use crate::{
 const SDP: &str = "v=0\r\no=phone 1 1 IN IP4 192.168.1.10\r\ns=-\r\nc=IN IP4 192.168.1.10\r\nt=0 0\r\n\
                    m=audio 4000 RTP/AVP 0\r\na=inactive\r\n";
 
-/// The router of that site has made new mappings, and has this address now.
+/// A router has made new mappings, and has this address now.
 pub(crate) struct Moved {
     pub(crate) site: usize,
     pub(crate) wan: Ipv4Addr,
@@ -45,7 +45,7 @@ enum Job {
     Register(usize),
     Dial(usize),
     HangUp(usize, String),
-    /// A request, as text, is looked at.
+    /// Answers a request, given as text.
     Handle(usize, String),
 }
 
@@ -57,14 +57,14 @@ pub(crate) struct Phones<'s> {
     moves: Receiver<Moved>,
     asked: Unanswered<Asked>,
     agenda: BinaryHeap<Reverse<(Instant, Job)>>,
-    /// ACKs, for a 2xx that comes again.
+    /// ACKs for a 2xx that comes again.
     acks: VecDeque<(String, String)>,
     counter: u32,
     random: Random,
 }
 
 impl<'s> Phones<'s> {
-    /// Phones at every site, `per_site` of them.
+    /// Makes `per_site` phones at every site.
     pub(crate) fn new(
         shared: &'s Shared,
         sites: &[Site],
@@ -118,7 +118,7 @@ impl<'s> Phones<'s> {
         Ok(phones)
     }
 
-    /// Plays them until it is over.
+    /// Runs all phones until the end of the run.
     pub(crate) fn play(mut self) -> Result<()> {
         let mut events = vec![EpollEvent::empty(); 256];
         let mut turn = Instant::now();
@@ -174,7 +174,7 @@ impl<'s> Phones<'s> {
             let figure = match (asked.message.is_request(), changed) {
                 (true, true) => Figure::PhonesLostInChange,
                 (true, false) => Figure::PhonesLost,
-                // Its ACK, a request of the PBX, has not come.
+                // The ACK, a request of the PBX, did not arrive.
                 (false, true) => Figure::LostInChange,
                 (false, false) => Figure::Lost,
             };
@@ -201,7 +201,7 @@ impl<'s> Phones<'s> {
         let load = self.shared.stage() == Stage::Load;
         match job {
             Job::Register(phone) => {
-                // As often as keeps the mapping at the router, too.
+                // Often enough to keep the router's mapping, too.
                 self.plan(15_000, 25_000, Job::Register(phone));
                 self.register(phone);
             }
@@ -225,8 +225,8 @@ impl<'s> Phones<'s> {
         }
     }
 
-    /// The mapping has changed: what was asked from the old one is not answered to the new one. The phone
-    /// notices, and tells the PBX where it is, as one does whose address has changed.
+    /// The mapping has changed: answers to requests from the old mapping do not arrive. The phone notices, and tells
+    /// the PBX its new address.
     fn moved(&mut self, phone: usize, wan: Ipv4Addr) {
         let shared = self.shared;
         self.asked.forget(|asked| {
@@ -272,12 +272,12 @@ impl<'s> Phones<'s> {
     }
 }
 
-/// What names a transaction here.
+/// Key of a transaction.
 fn key(message: &Message) -> String {
     format!("{} {}", message.branch(), message.method())
 }
 
-/// What names the ACK to a final response to INVITE.
+/// Key of the ACK to a final response to INVITE.
 fn acknowledged_by(phone: usize, message: &Message) -> String {
     format!("ack {phone} {} {}", message.call_id(), message.cseq().0)
 }

@@ -9,7 +9,7 @@ use nat_test_support::{PBX, sip::Message};
 
 use crate::{network::private, shared::number};
 
-/// Responses kept for requests that come again.
+/// Number of responses that are kept for retransmissions.
 const REMEMBERED: usize = 16;
 
 pub(super) struct Phone {
@@ -18,16 +18,16 @@ pub(super) struct Phone {
     pub(super) socket: UdpSocket,
     /// CSeq of its registration.
     pub(super) cseq: u32,
-    /// It sends credentials only once it has been asked for them, and has not been yet.
+    /// Whether the phone waits for a challenge before it sends credentials, and has got none yet.
     pub(super) unchallenged: bool,
     pub(super) call: Option<Call>,
-    /// A call that it lets ring.
+    /// Call that the phone lets ring.
     pub(super) ringing: Option<Message>,
-    /// Since its mapping changed, the PBX has not accepted a REGISTER yet.
+    /// Whether the PBX has not accepted a REGISTER yet since the mapping changed.
     pub(super) unregistered: bool,
-    /// Since its mapping changed, the PBX has not accepted a request within its call yet.
+    /// Whether the PBX has not accepted a request within the call yet since the mapping changed.
     pub(super) unconfirmed: bool,
-    /// How many changes it has noticed.
+    /// Number of changes that the phone has noticed.
     pub(super) changes: u32,
     pub(super) said: VecDeque<(String, String)>,
 }
@@ -42,7 +42,8 @@ pub(super) struct Call {
 }
 
 impl Phone {
-    /// What it, or the ALG of its router, says that its address is: one's own, or the router's without port.
+    /// Returns the advertised address, as the phone or the ALG of its router writes it: the private one, or the
+    /// router's without port.
     pub(super) fn advertised(&self) -> String {
         match self.index % 4 {
             0 => private(self.index).to_string(),
@@ -51,7 +52,7 @@ impl Phone {
         }
     }
 
-    /// Every second phone has a user part that it shares: with its site, or with every site.
+    /// Returns the Contact. Every second phone shares its user part with its site or with all sites.
     pub(super) fn contact(&self, phone: usize) -> String {
         let user = match self.index % 4 {
             0 | 1 => number(phone).to_string(),
@@ -65,7 +66,7 @@ impl Phone {
     }
 
     pub(super) fn send(&self, text: &[u8]) {
-        // A router that begins anew may say "unreachable"; the timers decide.
+        // A router that restarts may answer "unreachable"; the timers decide.
         let _ = self.socket.send_to(text, PBX);
     }
 

@@ -19,7 +19,7 @@ impl<'s> Phones<'s> {
         if request.method() == "ACK" {
             self.asked.answered(&acknowledged_by(phone, request));
         } else if request.is_in_dialog() && self.random.below(3) == 0 {
-            // Phones take their time. Much may happen meanwhile, a change of mapping for one.
+            // A phone takes its time. Its mapping may change meanwhile.
             self.plan(50, 800, Job::Handle(phone, request.to_string()));
         } else {
             self.handle(phone, request);
@@ -73,7 +73,7 @@ impl<'s> Phones<'s> {
         }
     }
 
-    /// Somebody calls.
+    /// Answers an INVITE outside of a dialog.
     pub(super) fn invited(&mut self, phone: usize, invite: &Message) {
         let number = self.next();
         let this = &mut self.all[phone];
@@ -107,13 +107,13 @@ impl<'s> Phones<'s> {
         self.plan(15_000, 60_000, Job::HangUp(phone, id));
     }
 
-    /// A 2xx to INVITE.
+    /// Accepts an INVITE.
     pub(super) fn accept(&mut self, phone: usize, ok: Message) {
         let contact = self.all[phone].contact(phone);
         self.decide(phone, ok.with("Contact", contact).with_sdp(SDP));
     }
 
-    /// A final response to INVITE, sent until its ACK comes.
+    /// Sends a final response to INVITE until its ACK comes.
     pub(super) fn decide(&mut self, phone: usize, response: Message) {
         self.all[phone].remember(&key(&response), &response);
         let until = acknowledged_by(phone, &response);

@@ -1,7 +1,7 @@
-//! A SIP application level gateway as home routers have it: it means well.
+//! A SIP application level gateway as in home routers.
 //!
-//! It runs in user space, fed by an NFQUEUE rule in the router's forward path: before the source NAT on
-//! the way out, after the reversal of it on the way in, where the kernel's own ALG has its place too.
+//! It runs in user space, behind an NFQUEUE rule in the router's forward path: before the source NAT on the way out,
+//! and after its reversal on the way in, where the kernel's own ALG runs, too.
 
 use std::{
     borrow::Cow,
@@ -28,10 +28,10 @@ use crate::{
 
 const IDLE: Duration = Duration::from_millis(1);
 
-/// What an ALG writes in the place of a phone's private address.
+/// Address that an ALG writes instead of a phone's private address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rewrite {
-    /// Nothing: the private address stays.
+    /// The private address stays.
     Keep,
     /// The public address without a port, which means port 5060.
     Host,
@@ -39,7 +39,7 @@ pub enum Rewrite {
     HostPort,
 }
 
-/// How an ALG treats what phones send.
+/// Edits of an ALG to the messages of phones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Alg {
     /// Sent-by of the Via of requests.
@@ -51,14 +51,14 @@ pub struct Alg {
 }
 
 impl Alg {
-    /// None at all: Via and Contact carry private addresses.
+    /// No ALG: Via and Contact carry private addresses.
     pub const NONE: Self = Self {
         via: Rewrite::Keep,
         register_contact: Rewrite::Keep,
         contact: Rewrite::Keep,
     };
 
-    /// The public address everywhere, the mapped port nowhere.
+    /// The public address everywhere, without the mapped port.
     pub const WITHOUT_PORT: Self = Self {
         via: Rewrite::Host,
         register_contact: Rewrite::Host,
@@ -73,7 +73,7 @@ impl Alg {
     };
 }
 
-/// A running ALG; it ends when dropped.
+/// A running ALG, ended when dropped.
 #[derive(Debug)]
 pub(crate) struct RunningAlg {
     stop: Arc<AtomicBool>,
@@ -81,7 +81,7 @@ pub(crate) struct RunningAlg {
 }
 
 impl RunningAlg {
-    /// Puts `alg` into the path of `router`, which maps private to public addresses as `mapping` says.
+    /// Puts `alg` into the path of `router`, with `mapping` from private to public addresses.
     pub(crate) fn start(
         alg: Alg,
         router: &Netns,
@@ -144,7 +144,7 @@ impl Drop for RunningAlg {
 }
 
 impl Alg {
-    /// The IPv4 packet to send in the place of `packet`; none when it needs no change.
+    /// Returns the changed IPv4 packet; none if `packet` needs no change.
     fn translate_packet(
         self,
         mapping: &HashMap<Ipv4Addr, SocketAddrV4>,
@@ -179,7 +179,7 @@ impl Alg {
         Some([ip.to_bytes().as_slice(), &udp.to_bytes(), payload].concat())
     }
 
-    /// Puts the public address into what a phone sends.
+    /// Writes the public address into a message of a phone.
     fn outbound(self, text: &str, private: SocketAddrV4, public: SocketAddrV4) -> String {
         let register = text.starts_with("REGISTER ");
         let contact = if register {
@@ -211,7 +211,7 @@ impl Alg {
     }
 }
 
-/// Puts the private address back into what a phone is sent, so that it knows its own Via and URI again.
+/// Writes the private address into a message for a phone, so that it recognises its own Via and URI.
 fn inbound(text: &str, private: SocketAddrV4, public: SocketAddrV4) -> String {
     let mut first_via = text.starts_with("SIP/2.0 ");
     edit_lines(text, |line| {
@@ -244,7 +244,7 @@ fn replace(line: &str, old: HostPort, new: &str) -> Option<String> {
     line.contains(&old).then(|| line.replacen(&old, new, 1))
 }
 
-/// Rewrites lines of the head of a message; those for which `edit` gives nothing stay.
+/// Rewrites the lines of the head of a message for which `edit` returns another one.
 fn edit_lines(text: &str, mut edit: impl FnMut(&str) -> Option<String>) -> String {
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or((text, ""));
     let lines: Vec<Cow<'_, str>> = head

@@ -1,4 +1,4 @@
-//! baresip, a phone that people use.
+//! baresip, a phone.
 
 use std::{fs, process::Command, time::Duration};
 
@@ -11,7 +11,7 @@ use crate::{
 
 const START: Duration = Duration::from_secs(5);
 
-/// Without sound, and without whatever would help it through a NAT.
+/// Configuration without sound and without help for NAT.
 const CONFIG: &str = "\
 sip_listen LISTEN
 audio_player aubridge,none
@@ -30,13 +30,13 @@ module_app menu.so
 pub struct Baresip(Process);
 
 impl Baresip {
-    /// Starts it as `user` on `phone`: it registers, answers every call, and calls `dial` when there is one.
+    /// Starts it as `user` on `phone`. It registers, answers every call, and calls `dial` if there is one.
     pub fn start(phone: &Phone, user: &str, dial: Option<&str>) -> Result<Self> {
         Self::start_with(phone, user, "", dial)
     }
 
-    /// Starts it as `user` on `phone`. It wants to be reached by the flow of its registration (RFC 5626), which it
-    /// keeps alive by STUN requests from its SIP port to that of the PBX, if the registrar agrees.
+    /// Starts it as `user` on `phone`, with SIP outbound (RFC 5626). If the registrar agrees, it keeps its flow alive
+    /// by STUN requests from its SIP port to that of the PBX.
     pub fn start_outbound(phone: &Phone, user: &str) -> Result<Self> {
         let parameters = format!(";sipnat=outbound;outbound=\"sip:{}\"", PBX.ip());
         Self::start_with(phone, user, &parameters, None)
@@ -65,7 +65,7 @@ impl Baresip {
         Ok(Self(process))
     }
 
-    /// Waits until it has printed this.
+    /// Waits until it has printed this text.
     pub fn wait_for(&mut self, text: &str, limit: Duration) -> Result<()> {
         self.0
             .wait_until(&format!("line `{text}`"), limit, |process| {
@@ -73,7 +73,7 @@ impl Baresip {
             })
     }
 
-    /// What it has printed so far.
+    /// Returns its output so far.
     pub fn output(&self) -> String {
         self.0.output()
     }

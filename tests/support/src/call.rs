@@ -1,4 +1,4 @@
-//! A dialog between a scripted PBX and a scripted phone, of which both ends are in the test's hands.
+//! A dialog between a scripted PBX and a scripted phone, with both ends in the hands of a test.
 
 use std::cell::Cell;
 
@@ -11,7 +11,7 @@ use crate::{
     unique::unique,
 };
 
-/// A dialog, with what both ends know of it.
+/// A dialog, with the state of both ends.
 #[derive(Debug, Clone)]
 pub struct Call<'a> {
     /// One end.
@@ -24,7 +24,7 @@ pub struct Call<'a> {
     pub pbx_party: String,
     /// From or To of the phone, with its tag.
     pub phone_party: String,
-    /// Where the PBX sends requests to: the phone's Contact, as it arrived.
+    /// The PBX's target: the phone's Contact, as it arrived.
     pub target: String,
     pbx_cseq: Cell<u32>,
     phone_cseq: Cell<u32>,
@@ -64,8 +64,8 @@ impl<'a> Call<'a> {
         Ok(call)
     }
 
-    /// The dialog that `message` names, whose fields `pbx` and `phone` are theirs; the phone is where `from_phone`
-    /// says.
+    /// The dialog of `message`, whose fields `pbx_field` and `phone_field` are the two parties. The Contact in
+    /// `from_phone` is the target.
     pub fn new(
         pbx: &'a ScriptedPbx,
         terminal: &'a Terminal,
@@ -89,7 +89,7 @@ impl<'a> Call<'a> {
         })
     }
 
-    /// The PBX's next request.
+    /// Returns the PBX's next request.
     pub fn pbx_request(&self, method: &str) -> Message {
         self.pbx_cseq
             .set(self.pbx_cseq.get() + u32::from(method != "ACK"));
@@ -102,7 +102,7 @@ impl<'a> Call<'a> {
             .with("Contact", format!("<{}>", ScriptedPbx::URI))
     }
 
-    /// The phone's next request.
+    /// Returns the phone's next request.
     pub fn phone_request(&self, method: &str) -> Message {
         self.phone_cseq
             .set(self.phone_cseq.get() + u32::from(method != "ACK"));
@@ -115,14 +115,14 @@ impl<'a> Call<'a> {
             .with("Contact", &self.terminal.contact)
     }
 
-    /// The PBX sends its next request to the phone's Contact; what it sent.
+    /// The PBX sends its next request to the phone's Contact. Returns the request.
     pub fn pbx_sends(&self, method: &str) -> Result<Message> {
         let request = self.pbx_request(method);
         self.pbx.send(&request)?;
         Ok(request)
     }
 
-    /// The PBX sends a request, the phone answers 200, and the PBX hears that; then comes the ACK, if any.
+    /// The PBX sends a request, the phone answers 200, and the PBX gets that. An INVITE is then acknowledged.
     pub fn reaches_phone(&self, method: &str) -> Result<()> {
         let sent = self.pbx_sends(method)?;
         let request = self.terminal.ua.hear(method)?;
@@ -139,7 +139,7 @@ impl<'a> Call<'a> {
         Ok(())
     }
 
-    /// The phone sends a request, the PBX answers 200, and the phone hears that; then comes the ACK, if any.
+    /// The phone sends a request, the PBX answers 200, and the phone gets that. An INVITE is then acknowledged.
     pub fn reaches_pbx(&self, method: &str) -> Result<()> {
         self.terminal.ua.send(&self.phone_request(method), PBX)?;
         let request = self.pbx.hear(method)?;
@@ -151,7 +151,7 @@ impl<'a> Call<'a> {
         Ok(())
     }
 
-    /// The PBX sends the ACK to a 2xx, and the phone hears it.
+    /// The PBX sends the ACK to a 2xx, and the phone gets it.
     pub fn pbx_acknowledges(&self) -> Result<()> {
         self.pbx_sends("ACK")?;
         self.terminal.ua.hear("ACK").map(drop)

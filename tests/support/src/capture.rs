@@ -1,4 +1,4 @@
-//! Packet sockets at many places of the lab at once.
+//! Packet sockets on many interfaces of the lab.
 
 use std::{
     io::IoSliceMut,
@@ -33,7 +33,7 @@ const PACKET_OUTGOING: u8 = 4;
 const FRAME: usize = 65536;
 const POLL: u16 = 20;
 
-/// A place where packets are captured.
+/// An interface on which packets are captured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Tap {
     /// A phone's interface: site and number.
@@ -50,7 +50,7 @@ pub enum Tap {
     OtherGateway,
 }
 
-/// Which way a packet goes, seen from the captured interface's host.
+/// Direction of a packet, seen from the host of the interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
     /// The host receives it.
@@ -62,37 +62,37 @@ pub enum Direction {
 /// A captured UDP packet.
 #[derive(Debug, Clone)]
 pub struct Packet {
-    /// When the kernel saw it.
+    /// Time at which the kernel saw it.
     pub time: Duration,
-    /// Where it was captured.
+    /// Interface on which it was captured.
     pub tap: Tap,
-    /// Which way it goes.
+    /// Direction of the packet.
     pub direction: Direction,
-    /// From whom.
+    /// Its source.
     pub source: SocketAddrV4,
-    /// To whom.
+    /// Its destination.
     pub destination: SocketAddrV4,
-    /// The UDP checksum that it carries: with checksum offload the sum of the pseudo header only.
+    /// The UDP checksum in the packet: with checksum offload the sum of the pseudo header only.
     pub checksum: u16,
     /// The IPv4 packet, from the IP header on.
     pub ip: Vec<u8>,
-    /// What UDP carries.
+    /// The payload of UDP.
     pub payload: Vec<u8>,
 }
 
 impl Packet {
-    /// The SIP message that it carries.
+    /// Returns the SIP message in the packet.
     pub fn sip(&self) -> Option<Message> {
         Message::parse(&self.payload)
     }
 
-    /// The start line of the SIP message that it carries.
+    /// Returns the start line of the SIP message in the packet.
     pub fn start_line(&self) -> String {
         self.sip().map(|message| message.start).unwrap_or_default()
     }
 }
 
-/// A running capture; it ends when dropped.
+/// A running capture, ended when dropped.
 #[derive(Debug)]
 pub struct Capture {
     taps: Arc<Taps>,
@@ -141,21 +141,21 @@ impl Capture {
         })
     }
 
-    /// All packets so far, in order of time.
+    /// Returns all packets so far, in order of time.
     pub fn packets(&self) -> Vec<Packet> {
         let mut packets = self.taps.packets().clone();
         packets.sort_by_key(|packet| packet.time);
         packets
     }
 
-    /// The packets so far of one place and direction.
+    /// Returns the packets so far of one interface and direction.
     pub fn at(&self, tap: Tap, direction: Direction) -> Vec<Packet> {
         let mut packets = self.packets();
         packets.retain(|packet| packet.tap == tap && packet.direction == direction);
         packets
     }
 
-    /// Waits for a packet that `matches`; none when `limit` passes first.
+    /// Waits for a packet that `matches`; none if `limit` passes first.
     pub fn wait_for(&self, limit: Duration, matches: impl Fn(&Packet) -> bool) -> Option<Packet> {
         let deadline = Instant::now() + limit;
         loop {
@@ -183,7 +183,7 @@ impl Drop for Capture {
 }
 
 impl Taps {
-    /// Waits until something was captured, for a moment.
+    /// Waits a moment for the next packet.
     fn wait(&self) {
         let mut polled: Vec<_> = self
             .sockets
@@ -193,7 +193,7 @@ impl Taps {
         let _interrupted = poll(&mut polled, PollTimeout::from(POLL));
     }
 
-    /// All packets that were captured until now, by the kernel: whoever looks need not wait for the thread.
+    /// Returns all packets that the kernel has captured until now, so that a caller does not wait for the thread.
     fn packets(&self) -> MutexGuard<'_, Vec<Packet>> {
         let mut packets = self.packets.lock().unwrap_or_else(PoisonError::into_inner);
         let mut buffer = vec![0; FRAME];
@@ -223,7 +223,8 @@ impl Socket {
         Ok(Self { fd, tap, ifindex })
     }
 
-    /// The next frame: outer none when there is no more, inner none when it is of no interest.
+    /// Returns the next frame: the outer option is none without a frame, the inner one for a frame that is not UDP
+    /// over IPv4.
     fn receive(&self, buffer: &mut [u8]) -> Option<Option<Packet>> {
         let mut control = cmsg_space!(TimeSpec);
         let mut iov = [IoSliceMut::new(buffer)];

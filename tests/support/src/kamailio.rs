@@ -1,4 +1,4 @@
-//! Kamailio, with a configuration that knows nothing of NAT.
+//! Kamailio, with a configuration without any help for NAT.
 
 use std::{fs, net::SocketAddrV4, process::Command, time::Duration};
 
@@ -8,7 +8,7 @@ use crate::{lab::PBX, netns::Netns, process::Process, sip::Message};
 
 const START: Duration = Duration::from_secs(10);
 
-/// What every configuration has in place of `BASE`.
+/// Common part of every configuration, written for `BASE`.
 const BASE: &str = r#"
 log_stderror=yes
 disable_tcp=yes
@@ -70,12 +70,13 @@ request_route {
 }
 "#;
 
-/// Whether the proxy stays in the path of a call.
+/// Record-routing of the proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RecordRoute {
-    /// It puts itself into the route set.
+    /// The proxy adds itself to the route set.
     Yes,
-    /// Phones that use it as their outbound proxy send all requests there nevertheless, without a Route.
+    /// The proxy stays out of the route set. Phones with it as outbound proxy still send all requests there, without
+    /// a Route.
     No,
 }
 
@@ -93,8 +94,8 @@ impl Kamailio {
         Self::with(netns, &CONFIG.replace("RECORD_ROUTE", record_route), 32)
     }
 
-    /// The same with another configuration, which says `BASE` where its address and its modules belong and answers
-    /// OPTIONS, and so many megabytes of shared memory.
+    /// Starts it with another configuration and this number of megabytes of shared memory. The configuration says
+    /// `BASE` where its address and modules belong, and answers OPTIONS.
     pub fn with(netns: &Netns, config: &str, memory: u32) -> Result<Self> {
         let dir = tempfile::tempdir()?;
         let path = dir.path().join("kamailio.cfg");
@@ -139,12 +140,12 @@ impl Kamailio {
         Ok(Self(process))
     }
 
-    /// The first of its processes, of which the others are children.
+    /// Returns the id of the main process, the parent of the others.
     pub fn pid(&self) -> u32 {
         self.0.pid()
     }
 
-    /// What it has logged so far.
+    /// Returns its log so far.
     pub fn log(&self) -> String {
         self.0.output()
     }

@@ -1,4 +1,4 @@
-//! The topology.
+//! Topology of the lab.
 //!
 //! ```text
 //!  phones             router             ISP                                PBX
@@ -27,7 +27,7 @@ use crate::{
 
 /// The address of the PBX.
 pub const PBX: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(203, 0, 113, 10), 5060);
-/// The IPv6 address of the PBX, if the lab has any.
+/// The IPv6 address of the PBX, if the lab has IPv6.
 pub const PBX_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x113, 0, 0, 0, 0, 0x10);
 /// A host on the PBX's own subnet.
 pub const NEIGHBOUR: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 20);
@@ -42,7 +42,7 @@ const FIRST_MAPPED_PORT: u16 = 49163;
 const PROVIDER_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x113, 0, 0, 0, 0, 1);
 const GATEWAY_MAC: &str = "02:00:00:00:00:01";
 
-/// What lab to build.
+/// Plan of a lab.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan {
     /// The number of sites; each has its own router and uses the same private addresses.
@@ -55,16 +55,17 @@ pub struct Plan {
     pub checksum_offload: bool,
     /// Whether the PBX routes the private addresses to [`OTHER_GATEWAY`], as to a VPN.
     pub private_route: bool,
-    /// Whether routers have the kernel's own SIP ALG (`nf_nat_sip`) at work.
+    /// Whether the routers run the kernel's own SIP ALG (`nf_nat_sip`).
     pub kernel_alg: bool,
-    /// Whether what XDP sends back is received. On a veth it is not, unless the other end has an XDP program too.
+    /// Whether packets that XDP sends back are received. A veth receives them only if its other end has an XDP
+    /// program, too.
     pub xdp_replies: bool,
-    /// Whether there is IPv6 as well between the phones and the PBX, with a NAT in each router all the same.
+    /// Whether there is also IPv6 between the phones and the PBX, with a NAT in each router.
     pub ipv6: bool,
 }
 
 impl Plan {
-    /// The slide: one phone behind an ALG that forgets the port.
+    /// The slide: one phone behind an ALG that removes the port.
     pub const SLIDE: Self = Self {
         sites: 1,
         phones: 1,
@@ -76,7 +77,7 @@ impl Plan {
         ipv6: false,
     };
 
-    /// One phone behind a NAT that leaves SIP alone.
+    /// One phone behind a NAT without ALG.
     pub const PLAIN_NAT: Self = Self {
         alg: Alg::NONE,
         ..Self::SLIDE
@@ -89,7 +90,7 @@ impl Default for Plan {
     }
 }
 
-/// A built lab; it is gone when dropped.
+/// A lab, deleted when dropped.
 #[derive(Debug)]
 pub struct Lab {
     /// The sites behind NATs.
@@ -123,15 +124,15 @@ pub struct Site {
 pub struct Phone {
     /// Its namespace, with the interface `eth0`.
     pub netns: Netns,
-    /// The address that it has and knows of.
+    /// The address of its interface.
     pub private: SocketAddrV4,
-    /// The address that its router maps this to.
+    /// The address to which its router maps the private one.
     pub public: SocketAddrV4,
-    /// The address that its router maps that of IPv6 to, if the lab has any.
+    /// The IPv6 address to which its router maps the private one, if the lab has IPv6.
     pub public_v6: SocketAddrV6,
 }
 
-/// What the ISP has dropped, in packets.
+/// Packets that the ISP has dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Dropped {
     /// Towards a customer's UDP port 5060.
@@ -225,7 +226,7 @@ impl Lab {
         &self.sites[0].phones[0]
     }
 
-    /// What the ISP has dropped so far.
+    /// Returns the number of packets that the ISP has dropped so far.
     pub fn dropped(&self) -> Result<Dropped> {
         let json = self
             .isp
@@ -263,11 +264,11 @@ impl Lab {
 }
 
 impl Site {
-    /// The NAT gives a phone another mapping, as routers do after a pause, a restart or a call to the provider:
-    /// what the phone sends from now on comes from `public`. Only without an ALG, which would not know of it.
+    /// The NAT gives a phone another mapping, as routers do after a pause, a restart or a call to the provider. The
+    /// phone's next packets come from `public`. An ALG would not know the new mapping, so the lab must have none.
     pub fn remap(&self, phone: usize, public: SocketAddrV4) -> Result<()> {
         let private = self.phones[phone].private;
-        // An address of the router's own already: nothing changes.
+        // The router may already have the address: then nothing changes.
         self.router
             .ip(&format!("addr replace {}/24 dev wan", public.ip()))?;
         self.router.run(
@@ -355,7 +356,7 @@ fn site(family: &NetnsFamily, isp: &Netns, plan: Plan, number: u8) -> Result<Sit
             public_v6,
         });
     }
-    // What nobody behind the router asked for ends at the router: filtering by address and port.
+    // The router drops packets that no host behind it has asked for: it filters by address and port.
     router.run(
         Command::new("nft").args(["-f", "-"]),
         &format!(
@@ -422,7 +423,7 @@ fn host(netns: &Netns, address: Ipv4Addr, gateway: Ipv4Addr) -> Result<()> {
     ))
 }
 
-/// Switches IPv6 on for an interface, with this address and its length, and this gateway.
+/// Enables IPv6 on an interface, with this address, prefix length and gateway.
 fn ipv6(netns: &Netns, interface: &str, address: &str, gateway: Option<Ipv6Addr>) -> Result<()> {
     netns.sysctl(&format!("ipv6/conf/{interface}/disable_ipv6"), "0")?;
     netns.ip(&format!("addr add {address} dev {interface} nodad"))?;

@@ -18,35 +18,35 @@ use crate::{
     stun,
 };
 
-/// The longest time between two sightings of one packet.
+/// Longest time between two captures of one packet.
 const TRANSIT: Duration = Duration::from_millis(400);
 const ADDRESS: usize = 17;
 
-/// Whether to draw with terminal colours.
+/// Style of the drawing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Style {
     /// Text only.
     Plain,
-    /// Dead packets in red, redirected ones in green.
+    /// Lost packets in red, redirected ones in green.
     Colour,
 }
 
-/// The ways of all messages of a capture, ready to be drawn.
+/// Paths of all messages of a capture, ready to be drawn.
 #[derive(Debug)]
 pub struct Ladder {
     journeys: Vec<Journey>,
     style: Style,
 }
 
-/// The way of one message through the lab.
+/// Path of one message through the lab.
 #[derive(Debug, PartialEq)]
 struct Journey {
     from_pbx: bool,
-    /// The phone's own address, where the message left it or reached it.
+    /// The phone's own address, at which the message was sent or received.
     phone: Option<SocketAddrV4>,
-    /// The outer address at the router: where it came out, or where it was aimed at.
+    /// The outer address at the router: source of a message of the phone, destination of a message of the PBX.
     outer: Option<SocketAddrV4>,
-    /// Whether the router was passed; never where there is none.
+    /// Whether the message has passed the router; false without a router.
     routed: bool,
     pbx_port: Option<u16>,
     label: String,
@@ -55,7 +55,7 @@ struct Journey {
 }
 
 impl Ladder {
-    /// Follows every message of `packets`, which are in order of time.
+    /// Follows every message of `packets`, which must be in order of time.
     pub fn new(packets: &[Packet], style: Style) -> Self {
         let mut sightings: Vec<(&Packet, Message)> = packets
             .iter()
@@ -99,7 +99,7 @@ impl Ladder {
                 (tap, Direction::Out) if is_end(tap) => {
                     let router = follow(Direction::Out, |tap| matches!(tap, Tap::Router(_)));
                     let pbx = follow(Direction::In, |tap| tap == Tap::Pbx);
-                    // The last one to see it tells what the text has become.
+                    // The last capture has the final text.
                     let seen = pbx
                         .as_ref()
                         .or(router.as_ref())
@@ -115,7 +115,7 @@ impl Ladder {
                         times: 1,
                     }
                 }
-                // Its beginning was not seen.
+                // The start of its path was not captured.
                 _ => continue,
             };
             all.push((first.time, journey));
@@ -137,7 +137,7 @@ impl Ladder {
 }
 
 impl Journey {
-    /// Whether it is a retransmission with the same fate.
+    /// Whether it is a retransmission with the same path.
     fn repeats(&self, other: &Self) -> bool {
         Self {
             times: 0,
@@ -191,7 +191,7 @@ impl fmt::Display for Ladder {
                 (true, false, true) => "✗ ◀──",
                 (true, false, false) => "     ",
             };
-            // Without a router in between, the line goes through its column.
+            // Without a router, the line goes through its column.
             let middle = match (journey.routed, journey.arrived(), journey.outer) {
                 (false, true, _) => "─".repeat(ADDRESS),
                 (_, _, outer) => cell(outer),
@@ -227,8 +227,8 @@ impl fmt::Display for Ladder {
     }
 }
 
-/// The ways of STUN requests and their answers, each with its time. sipnat answers before a capture on its own
-/// interface sees anything: what is answered has arrived.
+/// Returns the paths of STUN requests and their answers, each with its time. sipnat answers before a capture on its
+/// own interface sees the request, so an answered request has arrived.
 fn stun_journeys(packets: &[Packet]) -> Vec<(Duration, Journey)> {
     let mut journeys = Vec::new();
     let requests = packets.iter().filter(|packet| {
@@ -284,7 +284,7 @@ fn is_end(tap: Tap) -> bool {
     matches!(tap, Tap::Phone(..) | Tap::Public | Tap::Neighbour)
 }
 
-/// What stays the same in a message from hop to hop, ALGs included.
+/// Returns the parts of a message that stay the same on every hop, ALGs included.
 fn identity(message: &Message) -> impl PartialEq {
     let (number, method) = message.cseq();
     let ids = [
@@ -296,7 +296,7 @@ fn identity(message: &Message) -> impl PartialEq {
     (ids.map(str::to_owned), number, message.status())
 }
 
-/// Whether a request of the PBX goes elsewhere than its Request-URI says.
+/// Whether a request of the PBX goes to another address than its Request-URI.
 fn is_redirected(message: &Message, destination: SocketAddrV4) -> bool {
     message.is_request()
         && uri_host_port(message.request_uri())

@@ -1,9 +1,10 @@
-//! The lab: phones, routers, an ISP and a PBX in network namespaces, with the faults of the real ones.
+//! The lab: phones, routers, an ISP and a PBX in network namespaces, with the faults of real ones.
 //!
-//! [`Lab`] builds the network. Into it go real programs ([`sipp`], [`baresip`], [`twinkle`], [`kamailio`], [`sipnat`])
-//! a PBX that takes RFC 3261 at its word ([`pbx`]), and user
-//! agents that a test plays itself ([`ua`], [`call`]). [`capture`] sees what happens on the wires, and
-//! [`ladder`] draws it.
+//! - [`lab`] builds the network, from [`netns`] (namespaces), [`alg`] (the router's SIP ALG) and [`xdp`].
+//! - [`process`] runs real programs in it: [`sipnat`], [`sipp`], [`baresip`], [`twinkle`], [`kamailio`].
+//! - [`pbx`] is a PBX that follows RFC 3261 strictly. [`ua`] and [`call`] are user agents in the hands of a test.
+//! - [`capture`] records packets on every interface, and [`ladder`] draws them.
+//! - [`sip`], [`stun`] and [`unique`] build and read messages. [`loops`] knows kernel versions.
 
 pub mod alg;
 pub mod baresip;

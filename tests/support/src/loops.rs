@@ -1,9 +1,9 @@
-//! Which kernels take which loop of the programs.
+//! Kernel versions that take the loops of the programs.
 
 use nat_userspace::checks::preflight::Kernel;
 
-/// The first that has `may_goto`.
+/// First kernel with `may_goto`.
 pub const HAS_MAY_GOTO: Kernel = Kernel(6, 9);
 
-/// The first whose verifier is known to get through the programs with it. Those between may get lost in it.
+/// First kernel whose verifier is known to accept the programs with `may_goto`. Versions between the two may not end.
 pub const TAKES_MAY_GOTO: Kernel = Kernel(6, 12);

@@ -36,7 +36,7 @@ pub struct Netns {
     name: String,
 }
 
-/// Waits for a datagram as long as the socket is told to; that the process is stopped meanwhile, and goes on, is no end.
+/// Waits for a datagram until the socket's timeout. A stopped and continued process goes on waiting.
 pub fn receive(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
     loop {
         match socket.recv_from(buffer) {
@@ -46,12 +46,12 @@ pub fn receive(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<(usize, Sock
     }
 }
 
-/// Names the namespaces of one lab: unique among the labs of this process and of all others.
+/// Names of the namespaces of one lab, unique among the labs of this process and of all others.
 #[derive(Debug)]
 pub struct NetnsFamily(String);
 
 impl NetnsFamily {
-    /// Draws the next unused name, after clearing away what labs of dead processes left.
+    /// Returns the next unused name. The first call removes namespaces of dead processes.
     pub fn next() -> Result<Self> {
         static COUNTER: AtomicU32 = AtomicU32::new(0);
         static SWEEP: Once = Once::new();
@@ -82,7 +82,7 @@ impl Netns {
                 ("ipv6/conf/all/disable_ipv6", "1"),
                 ("ipv6/conf/default/disable_ipv6", "1"),
                 ("ipv4/ip_forward", "0"),
-                // What a bridge forwards is no business of the rules for routers.
+                // Packets that a bridge forwards must not pass the rules for routers.
                 ("bridge/bridge-nf-call-iptables", "0"),
             ] {
                 let _ = fs::write(Path::new(SYSCTL).join(key), value);
@@ -118,8 +118,8 @@ impl Netns {
         })
     }
 
-    /// Binds a UDP socket inside this namespace. A socket that was closed here may be open a moment longer in a process
-    /// that another thread has just forked, until that runs its program.
+    /// Binds a UDP socket inside this namespace. It tries for a while: a socket that was closed here is still open in
+    /// a process that another thread has just forked, until that process runs its program.
     pub fn udp(&self, address: impl Into<SocketAddr>) -> Result<UdpSocket> {
         let address = address.into();
         let until = Instant::now() + Duration::from_secs(2);
@@ -150,12 +150,12 @@ impl Netns {
         Ok(())
     }
 
-    /// Runs `command` inside this namespace to its end; its standard output.
+    /// Runs `command` inside this namespace to its end. Returns its standard output.
     pub fn run(&self, command: &mut Command, stdin: &str) -> Result<String> {
         self.enter(|| run(command, stdin))?
     }
 
-    /// Runs `command` inside this namespace to its end, whatever comes of it.
+    /// Runs `command` inside this namespace to its end, with any exit status.
     pub fn output(&self, command: &mut Command) -> Result<Output> {
         self.enter(|| output(command, ""))?
     }
@@ -205,7 +205,8 @@ impl Drop for Netns {
 }
 
 fn delete(name: &str) {
-    // Its number is given to another one soon, which must not find what an agent left that was killed.
+    // The kernel soon gives its inode to another namespace, which must not find the files of an agent that was
+    // killed.
     if let Ok(file) = fs::metadata(Path::new(DIR).join(name)) {
         let _ = fs::remove_dir_all(format!("/sys/fs/bpf/sipnat/{}", file.ino()));
         let _ = fs::remove_file(format!("/run/sipnat/{}.json", file.ino()));
@@ -241,7 +242,7 @@ fn sweep() {
     }
 }
 
-/// Runs `command` to its end, and fails with what it said unless it exits 0.
+/// Runs `command` to its end. Fails with its output unless it exits 0.
 pub(crate) fn run(command: &mut Command, stdin: &str) -> Result<String> {
     let output = output(command, stdin)?;
     ensure!(

@@ -1,4 +1,4 @@
-//! Child processes that live no longer than their guard.
+//! Child processes that end when their guard is dropped.
 
 use std::{
     fs::{self, File},
@@ -18,7 +18,7 @@ use tempfile::TempDir;
 use crate::netns::Netns;
 
 const POLL: Duration = Duration::from_millis(10);
-/// How long a process may take to end when it is asked to.
+/// Time for a process to end after SIGTERM.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A process inside a network namespace, with a directory of its own for its files and its output.
@@ -36,7 +36,7 @@ impl Process {
         Self::spawn_reading(netns, command, dir, Stdio::null())
     }
 
-    /// The same, for a program that is told by its standard input what to do, and that ends when that does.
+    /// Starts a program that reads commands from its standard input, and ends with it.
     pub fn spawn_told(
         netns: &Netns,
         command: &mut Command,
@@ -66,23 +66,23 @@ impl Process {
         Ok(Self { name, child, dir })
     }
 
-    /// What it has printed so far.
+    /// Returns its output so far.
     pub fn output(&self) -> String {
         let bytes = fs::read(self.dir.path().join("output")).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// A file of its directory.
+    /// Returns the path of a file in its directory.
     pub fn file(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    /// Its process id.
+    /// Returns its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Waits until `done` holds; fails when the process ends before, or `limit` passes.
+    /// Waits until `done` returns true. Fails if the process ends first, or if `limit` passes.
     pub fn wait_until(
         &mut self,
         what: &str,
@@ -122,7 +122,7 @@ impl Process {
         })
     }
 
-    /// Waits for its end.
+    /// Waits for its end. Returns the exit status.
     pub fn wait(&mut self, limit: Duration) -> Result<ExitStatus> {
         let deadline = Instant::now() + limit;
         loop {
@@ -147,7 +147,7 @@ impl Process {
 }
 
 impl Drop for Process {
-    /// Asks it to end, and makes it end: a Kamailio that is killed at once leaves its workers behind.
+    /// Ends the process, first with SIGTERM: a Kamailio that is killed at once leaves its workers behind.
     fn drop(&mut self) {
         let asked = self.signal(Signal::SIGTERM);
         if asked.is_err() || self.wait(PATIENCE).is_err() {

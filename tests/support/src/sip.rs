@@ -1,7 +1,7 @@
-//! SIP messages as text: just what the lab's own PBX and its broken ALG need.
+//! SIP messages as text, with the functions that the lab's PBX and its ALG need.
 //!
-//! The lab takes no SIP crate for this. It has to do wrong things on purpose and byte by byte, and its
-//! readings of RFC 3261 must not depend on somebody else's notion of what is sensible.
+//! The lab uses no SIP crate. It has to write wrong messages on purpose, byte by byte, and its reading of RFC 3261
+//! must not depend on another parser.
 
 use std::{
     fmt,
@@ -45,9 +45,9 @@ pub struct HostPort {
 /// Destination of the responses of a PBX.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answers {
-    /// Where the Via says, as RFC 3261 18.2.2 has it.
+    /// The address in the Via (RFC 3261 18.2.2).
     ByVia,
-    /// To the source address and port of the request.
+    /// The source address and port of the request.
     ToSource,
 }
 
@@ -136,7 +136,7 @@ impl Message {
             .map(|field| &mut field.1)
     }
 
-    /// Whether it is a request.
+    /// Whether the message is a request.
     pub fn is_request(&self) -> bool {
         !self.start.starts_with("SIP/2.0")
     }
@@ -185,7 +185,7 @@ impl Message {
         parameter(self.field(name)?, "tag")
     }
 
-    /// Whether it starts or changes a session inside a dialog that exists already.
+    /// Whether the message has a To-tag, so belongs to an existing dialog.
     pub fn is_in_dialog(&self) -> bool {
         self.tag("To").is_some()
     }
@@ -195,7 +195,7 @@ impl Message {
         self.field("Contact").map(uri)
     }
 
-    /// Puts `received` into the topmost Via if its sent-by is not where the message came from, RFC 3261 18.2.1.
+    /// Writes `received` into the topmost Via if its sent-by differs from the source (RFC 3261 18.2.1).
     pub fn note_received(&mut self, source: Ipv4Addr) {
         if let Some(via) = self.field_mut("Via")
             && sent_by(via).is_none_or(|sent_by| sent_by.host != source)
@@ -204,8 +204,8 @@ impl Message {
         }
     }
 
-    /// Where the topmost Via sends a response over unreliable transport, RFC 3261 18.2.2: to `received` if
-    /// the Via has one, else to sent-by; the port is always that of sent-by.
+    /// Returns the address for a response by the topmost Via, over unreliable transport (RFC 3261 18.2.2): that of
+    /// `received` if the Via has one, else that of sent-by; the port is always that of sent-by.
     pub fn response_address(&self) -> Option<SocketAddrV4> {
         let via = self.field("Via")?;
         let sent_by = sent_by(via)?;
@@ -242,12 +242,12 @@ impl HostPort {
         })
     }
 
-    /// The port that is meant.
+    /// Returns the port, which is 5060 if none is given.
     pub fn port(self) -> u16 {
         self.port.unwrap_or(DEFAULT_PORT)
     }
 
-    /// The address that is meant.
+    /// Returns address and port.
     pub fn address(self) -> SocketAddrV4 {
         SocketAddrV4::new(self.host, self.port())
     }
@@ -282,7 +282,7 @@ pub fn uri(value: &str) -> &str {
     }
 }
 
-/// What follows a quoted display name.
+/// Returns the rest behind a quoted display name.
 fn after_display_name(value: &str) -> &str {
     let Some(quoted) = value.trim_start().strip_prefix('"') else {
         return value;
@@ -296,7 +296,7 @@ fn after_display_name(value: &str) -> &str {
     end.map_or(value, |end| &quoted[end + 1..])
 }
 
-/// A CANCEL of, or an ACK within, the transaction of `invite` (RFC 3261 9.1, 17.1.1.3).
+/// Returns a CANCEL or ACK of the transaction of `invite` (RFC 3261 9.1, 17.1.1.3).
 pub fn of_same_transaction(invite: &Message, method: &str, to: &str) -> Result<Message> {
     let field = |name| {
         let value = invite.field(name).map(str::to_owned);

@@ -1,4 +1,4 @@
-//! The program under test.
+//! sipnat, the program under test.
 
 use std::{env, ffi::OsString, path::PathBuf, process::Command, time::Duration};
 
@@ -36,24 +36,24 @@ impl<'a> Sipnat<'a> {
         Ok(Self { netns, process })
     }
 
-    /// Runs another of its commands in the same network namespace; the standard output.
+    /// Runs another command in the same network namespace. Returns its standard output.
     pub fn command(&self, args: &[&str]) -> Result<String> {
         command(self.netns, args)
     }
 
-    /// Runs a command with `--json`.
+    /// Runs a command with `--json`. Returns its output.
     pub fn json(&self, args: &[&str]) -> Result<Value> {
         let text = self.command(&[args, &["--json"]].concat())?;
         serde_json::from_str(&text)
             .with_context(|| format!("sipnat {args:?} --json printed {text}"))
     }
 
-    /// What the agent has printed so far.
+    /// Returns the agent's output so far.
     pub fn log(&self) -> String {
         self.process.output()
     }
 
-    /// Stops it, which it must do by itself and without complaint.
+    /// Stops the agent, which must exit with success.
     pub fn stop(mut self) -> Result<()> {
         self.process.signal(Signal::SIGTERM)?;
         let status = self.process.wait(STOP)?;
@@ -66,7 +66,7 @@ impl<'a> Sipnat<'a> {
     }
 }
 
-/// Runs a command of sipnat to its end; the standard output.
+/// Runs a command of sipnat to its end. Returns its standard output.
 pub fn command(netns: &Netns, args: &[&str]) -> Result<String> {
     let mut command = Command::new(binary()?);
     let output = netns.enter(|| output(command.args(args), ""))??;
@@ -79,7 +79,7 @@ pub fn command(netns: &Netns, args: &[&str]) -> Result<String> {
     Ok(String::from_utf8(output.stdout)?)
 }
 
-/// The `sipnat` to test.
+/// Returns the path of the `sipnat` to test.
 pub fn binary() -> Result<PathBuf> {
     let path = env::var_os("SIPNAT_BIN").unwrap_or_else(|| {
         OsString::from(concat!(

@@ -10,16 +10,16 @@ use crate::{
     process::Process,
 };
 
-/// Longer than any scenario takes; a phone never outlives its guard anyhow.
+/// Longer than any scenario takes. A phone never outlives its guard.
 const TIMEOUT: &str = "20s";
 const START: Duration = Duration::from_secs(5);
 
-/// What a phone does.
+/// Scenario of a phone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scenario {
     /// It registers.
     Register,
-    /// It signs off.
+    /// It unregisters.
     Unregister,
     /// It calls; the other end changes the session and hangs up.
     Call,
@@ -53,7 +53,7 @@ impl Scenario {
     }
 }
 
-/// Who a phone says that it is.
+/// Identity of a phone.
 #[derive(Debug, Clone, Copy)]
 pub struct Account<'a> {
     /// The user part of its address-of-record.
@@ -76,7 +76,7 @@ impl<'a> From<&'a str> for Account<'a> {
 pub struct Sipp(Process);
 
 impl Sipp {
-    /// Starts `scenario` on a phone behind a router; what it calls is `sip:2000@` the PBX.
+    /// Starts `scenario` on a phone behind a router. It calls `sip:2000@` the PBX.
     pub fn start<'a>(
         phone: &Phone,
         account: impl Into<Account<'a>>,
@@ -124,7 +124,7 @@ impl Sipp {
         Ok(Self(process))
     }
 
-    /// Waits until the scenario has gone through to its end.
+    /// Waits until the scenario has ended with success.
     pub fn finish(&mut self, limit: Duration) -> Result<()> {
         let status = self.0.wait(limit)?;
         let errors = fs::read_to_string(self.0.file("errors")).unwrap_or_default();

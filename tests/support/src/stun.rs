@@ -1,10 +1,10 @@
-//! STUN Binding requests and responses (RFC 8489, and RFC 3489 before it), as far as tests send them and look at them.
+//! STUN Binding requests and responses of RFC 8489 and RFC 3489, for the tests that send and read them.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::unique::unique;
 
-/// The port for STUN.
+/// Port of STUN.
 pub const PORT: u16 = 3478;
 
 const REQUEST: u16 = 0x0001;
@@ -28,12 +28,13 @@ pub fn is_request(datagram: &[u8]) -> bool {
     is(datagram, REQUEST)
 }
 
-/// The transaction ID of a message, with the four bytes before it, which are a part of it without magic cookie.
+/// Returns the transaction ID of a message, with the four bytes before it. Without magic cookie these are a part of
+/// it.
 pub fn transaction(message: &[u8]) -> Option<&[u8]> {
     message.get(4..HEADER)
 }
 
-/// The mapped address that a success response tells, first of all.
+/// Returns the mapped address of a success response, if that is its first attribute.
 pub fn mapped(response: &[u8]) -> Option<SocketAddr> {
     let attribute = response.get(HEADER..).filter(|_| is(response, SUCCESS))?;
     let mask = match u16_at(attribute, 0)? {
@@ -52,7 +53,7 @@ pub fn mapped(response: &[u8]) -> Option<SocketAddr> {
     Some(SocketAddr::new(ip, port))
 }
 
-/// Whether a datagram is a STUN message of that type: it says how long it is.
+/// Whether a datagram is a STUN message of this type, with the right length.
 fn is(datagram: &[u8], kind: u16) -> bool {
     let length = datagram.len().checked_sub(HEADER);
     u16_at(datagram, 0) == Some(kind) && u16_at(datagram, 2).map(usize::from) == length

@@ -1,5 +1,5 @@
-//! Twinkle, a phone that people use. It asks a STUN server for its address, from the port on which it speaks SIP, and
-//! puts the answer into Via and Contact. (baresip asks for the addresses of media only.)
+//! Twinkle, a phone with STUN: it asks for its address from its SIP port, and writes the answer into Via and Contact.
+//! (baresip asks for the addresses of media only.)
 
 use std::{
     fs, io::Write as _, net::SocketAddrV4, process::ChildStdin, process::Command, time::Duration,
@@ -18,7 +18,7 @@ const START: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Twinkle {
     process: Process,
-    // It ends when this is closed.
+    // Twinkle ends when this is closed.
     commands: ChildStdin,
 }
 
@@ -61,8 +61,8 @@ impl Twinkle {
         Ok(phone_process)
     }
 
-    /// Waits until the PBX has accepted its registration and it answers calls. Before, it turns a call down or lets it
-    /// ring for ever.
+    /// Waits until the PBX has accepted the registration and Twinkle answers calls. Before, it refuses a call or lets
+    /// it ring.
     pub fn wait_ready(&mut self, limit: Duration) -> Result<()> {
         let signs = ["registration succeeded", "Auto answer enabled."];
         self.process
@@ -77,7 +77,7 @@ impl Twinkle {
         self.tell(&format!("call {uri}"))
     }
 
-    /// Waits until it has printed this.
+    /// Waits until it has printed this text.
     pub fn wait_for(&mut self, text: &str, limit: Duration) -> Result<()> {
         self.process
             .wait_until(&format!("line `{text}`"), limit, |process| {
@@ -85,7 +85,7 @@ impl Twinkle {
             })
     }
 
-    /// What it has printed so far.
+    /// Returns its output so far.
     pub fn output(&self) -> String {
         self.process.output()
     }

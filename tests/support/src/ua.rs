@@ -1,5 +1,5 @@
-//! User agents of which a test speaks and hears every line: for what a real program would not do, or not at
-//! that moment. They know nothing of NAT either.
+//! User agents whose every message is in the hands of a test, for behaviour that a real program does not show, or not
+//! at that moment. They know nothing of NAT.
 
 use std::{
     cell::Cell,
@@ -25,7 +25,7 @@ pub struct Ua {
     patience: Duration,
 }
 
-/// A message, and where it came from.
+/// A message and its source.
 #[derive(Debug)]
 pub struct Heard {
     /// The message.
@@ -34,7 +34,7 @@ pub struct Heard {
     pub source: SocketAddrV4,
 }
 
-/// A PBX that says what a test makes it say, and routes as RFC 3261 has it.
+/// A PBX under the control of a test. It routes by RFC 3261.
 #[derive(Debug)]
 pub struct ScriptedPbx {
     /// Its socket.
@@ -42,7 +42,7 @@ pub struct ScriptedPbx {
     answers: Answers,
 }
 
-/// A phone that says what a test makes it say.
+/// A phone under the control of a test.
 #[derive(Debug)]
 pub struct Terminal {
     /// Its socket.
@@ -56,7 +56,7 @@ pub struct Terminal {
 }
 
 impl Ua {
-    /// Binds `local` in `netns`; what must come must come within `patience`.
+    /// Binds `local` in `netns`. An expected message must come within `patience`.
     pub fn start(netns: &Netns, local: SocketAddrV4, patience: Duration) -> Result<Self> {
         Ok(Self {
             socket: netns.udp(local)?,
@@ -66,7 +66,7 @@ impl Ua {
         })
     }
 
-    /// The same, but it sends from another port than the one on which it listens.
+    /// Sends from another port than the one on which it listens.
     pub fn sending_from(mut self, netns: &Netns, local: SocketAddrV4) -> Result<Self> {
         self.sending = Some(netns.udp(local)?);
         Ok(self)
@@ -81,7 +81,7 @@ impl Ua {
         Ok(())
     }
 
-    /// The next message, which must begin with `start`.
+    /// Returns the next message, which must begin with `start`.
     pub fn hear(&self, start: &str) -> Result<Heard> {
         self.socket.set_read_timeout(Some(self.patience))?;
         let heard = self
@@ -96,7 +96,7 @@ impl Ua {
         Ok(heard)
     }
 
-    /// Fails if there is a message that was not heard yet.
+    /// Fails if a message has come that was not read yet.
     pub fn heard_all(&self) -> Result<()> {
         self.socket.set_nonblocking(true)?;
         let more = self.receive();
@@ -116,7 +116,7 @@ impl Ua {
         Ok(Some(Heard { message, source }))
     }
 
-    /// A request with a branch of its own.
+    /// Returns a request with a branch of its own.
     pub fn request(&self, method: &str, uri: &str, cseq: u32) -> Message {
         Message::new(format!("{method} {uri} SIP/2.0"))
             .with(
@@ -140,7 +140,7 @@ impl ScriptedPbx {
         })
     }
 
-    /// The next message, which must begin with `start`; its Via says where it came from if that is elsewhere
+    /// Returns the next message, which must begin with `start`. Its Via gets `received` if the source differs from it
     /// (RFC 3261 18.2.1).
     pub fn hear(&self, start: &str) -> Result<Heard> {
         let mut heard = self.ua.hear(start)?;
@@ -148,7 +148,7 @@ impl ScriptedPbx {
         Ok(heard)
     }
 
-    /// A response as it should be: with a tag in To, and a Contact where one is wanted.
+    /// Returns a complete response: with a tag in To, and with a Contact for methods that need one.
     pub fn response(&self, request: &Heard, status: &str) -> Message {
         let request = &request.message;
         let mut response = Message::response(request, status);
@@ -175,12 +175,12 @@ impl ScriptedPbx {
         self.answer(request, &self.response(request, status))
     }
 
-    /// Sends a request to where its Request-URI points.
+    /// Sends a request to the address in its Request-URI.
     pub fn send(&self, request: &Message) -> Result<()> {
         self.ua.send(request, address(request.request_uri())?)
     }
 
-    /// A request outside of any dialog: to `uri`, in the name of nobody in particular, for `to`.
+    /// Returns a request outside of any dialog: to `uri`, for the address-of-record `to`.
     pub fn request(&self, method: &str, uri: &str, to: &str) -> Message {
         let number = unique();
         self.ua
@@ -216,7 +216,7 @@ impl Terminal {
         self
     }
 
-    /// A request outside of any dialog that is answered, if at all, from nowhere else.
+    /// Returns a request outside of any dialog.
     pub fn request(&self, method: &str, to: &str) -> Message {
         let number = unique();
         self.ua
@@ -227,7 +227,7 @@ impl Terminal {
             .with("Contact", &self.contact)
     }
 
-    /// Its next REGISTER: one Call-ID for all of them (RFC 3261 10.2.4).
+    /// Returns the next REGISTER: all have one Call-ID (RFC 3261 10.2.4).
     pub fn register(&self) -> Message {
         self.cseq.set(self.cseq.get() + 1);
         self.ua
@@ -238,7 +238,7 @@ impl Terminal {
             .with("Contact", &self.contact)
     }
 
-    /// Registers for a minute; the URI under which the PBX knows it then.
+    /// Registers for a minute. Returns the URI under which the PBX knows the phone.
     pub fn registers(&self, pbx: &ScriptedPbx) -> Result<String> {
         let request = self.register().with("Expires", "60");
         self.ua.send(&request, PBX)?;
@@ -258,7 +258,7 @@ impl Terminal {
             .send(&self.response(&request.message, status, tag), PBX)
     }
 
-    /// A response to a request of the PBX, with this tag in To if it has none.
+    /// Returns a response to a request of the PBX, with this tag in To if it has none.
     pub fn response(&self, request: &Message, status: &str, tag: &str) -> Message {
         let mut response = Message::response(request, status);
         if let Some(to) = response.field_mut("To").filter(|_| !request.is_in_dialog()) {

@@ -1,4 +1,4 @@
-//! An XDP program that passes all that it sees.
+//! An XDP program that passes every packet.
 
 use std::{
     ffi::c_long,
@@ -20,13 +20,13 @@ const XDP_FLAGS_DRV_MODE: u32 = 4;
 /// `r0 = XDP_PASS; exit`.
 const PROGRAM: [u64; 2] = [0x0000_0002_0000_00b7, 0x95];
 
-/// The attached program; it is detached when dropped.
+/// The attached program, detached when dropped.
 #[derive(Debug)]
 pub struct Passing {
     _link: OwnedFd,
 }
 
-/// The head of `union bpf_attr` for `BPF_PROG_LOAD`; the kernel takes the rest for zero.
+/// First fields of `union bpf_attr` for `BPF_PROG_LOAD`. The kernel takes the rest for zero.
 #[repr(C)]
 struct Load {
     kind: u32,
@@ -35,7 +35,7 @@ struct Load {
     license: u64,
 }
 
-/// The head of `union bpf_attr` for `BPF_LINK_CREATE`.
+/// First fields of `union bpf_attr` for `BPF_LINK_CREATE`.
 #[repr(C)]
 struct Link {
     program: u32,
@@ -45,7 +45,7 @@ struct Link {
 }
 
 impl Passing {
-    /// Attaches it in the driver.
+    /// Attaches the program in the driver.
     pub fn attach(netns: &Netns, interface: &str) -> Result<Self> {
         let load = Load {
             kind: BPF_PROG_TYPE_XDP,
@@ -67,7 +67,7 @@ impl Passing {
     }
 }
 
-/// A call of bpf(2) that makes a file descriptor.
+/// Calls bpf(2) for a new file descriptor.
 fn bpf<T>(command: c_long, attributes: &T) -> io::Result<OwnedFd> {
     // SAFETY: the attributes are those of the command, and what they point to outlives the call.
     let made = unsafe { libc::syscall(libc::SYS_bpf, command, attributes, size_of::<T>()) };

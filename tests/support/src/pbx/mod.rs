@@ -1,8 +1,7 @@
-//! A user agent server and registrar that knows nothing about NAT.
+//! A user agent and registrar that knows nothing about NAT.
 //!
-//! It sends requests where the Contact says (RFC 3261 12.2.1.1) and responses where the Via says (18.2.2),
-//! and knows no `rport`. Many a PBX sends responses to the source of the request nevertheless, and is as
-//! strict in all else: [`Answers::ToSource`].
+//! It sends requests to the Contact (RFC 3261 12.2.1.1) and responses by Via (18.2.2), and ignores `rport`. Many PBXs
+//! respond to the source of the request and are as strict in everything else: [`Answers::ToSource`].
 
 mod server;
 
@@ -25,17 +24,17 @@ use crate::{
     sip::{self, Answers, Message, address},
 };
 
-/// How long a request is sent again before it counts as unanswered: timer B or F, shortened for tests.
+/// Time after which a request counts as unanswered: timer B or F, shortened for tests.
 const GIVE_UP: Duration = Duration::from_millis(1800);
 
-/// A running PBX; it ends when dropped.
+/// A running PBX, ended when dropped.
 #[derive(Debug)]
 pub struct StrictPbx {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// A call, as the PBX knows it.
+/// A call at the PBX.
 #[derive(Debug, Clone)]
 pub struct Dialog {
     /// The Call-ID.
@@ -45,7 +44,7 @@ pub struct Dialog {
     target: String,
 }
 
-/// An INVITE that the PBX has sent and that is not answered for good.
+/// An INVITE of the PBX without a final response.
 #[derive(Debug)]
 pub struct Invitation {
     request: Message,
@@ -75,7 +74,7 @@ impl StrictPbx {
         })
     }
 
-    /// Waits until `aor` (`sip:user@host`) is registered; its Contact URI.
+    /// Waits until `aor` (`sip:user@host`) is registered. Returns its Contact URI.
     pub fn registered(&self, aor: &str, limit: Duration) -> Result<String> {
         self.shared
             .wait(limit, |state| state.contacts.get(aor).cloned())
@@ -98,7 +97,7 @@ impl StrictPbx {
         Ok(self.calls(1, limit)?.swap_remove(0))
     }
 
-    /// Sends a request inside `dialog`; its final response. A 2xx to INVITE is acknowledged.
+    /// Sends a request inside `dialog`. Returns its final response. A 2xx to INVITE is acknowledged.
     pub fn request(&self, dialog: &Dialog, method: &str) -> Result<Message> {
         let request = self.shared.new_request(
             method,
@@ -116,7 +115,7 @@ impl StrictPbx {
         Ok(response)
     }
 
-    /// Sends a request outside of any dialog to the contact of `aor`; its final response.
+    /// Sends a request outside of any dialog to the contact of `aor`. Returns its final response.
     pub fn request_to(&self, aor: &str, method: &str) -> Result<Message> {
         let invitation = self.start_request(aor, method)?;
         self.shared
@@ -157,7 +156,7 @@ impl StrictPbx {
         })
     }
 
-    /// Cancels the call; the response to CANCEL, and then the final one to INVITE.
+    /// Cancels the call. Returns the responses to CANCEL and to INVITE.
     pub fn cancel(&self, invitation: &Invitation) -> Result<(Message, Message)> {
         let invite = &invitation.request;
         let cancel = sip::of_same_transaction(invite, "CANCEL", &field(invite, "To")?)?;

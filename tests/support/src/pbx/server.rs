@@ -19,6 +19,14 @@ use crate::{
     sip::{self, Answers, Message, address},
 };
 
+/// Expiry that the registrar grants.
+const GRANTED: &str = "60";
+
+/// SDP of the PBX: a held call, so that no media flows.
+const SDP: &str = "v=0\r\no=pbx 1 1 IN IP4 203.0.113.10\r\ns=-\r\nc=IN IP4 203.0.113.10\r\nt=0 0\r\n\
+                   m=audio 4000 RTP/AVP 0\r\na=inactive\r\n";
+pub(super) const TICK: Duration = Duration::from_millis(5);
+
 /// RFC 3261 timer T1.
 const T1: Duration = Duration::from_millis(500);
 
@@ -39,7 +47,7 @@ pub(super) struct Shared {
 pub(super) struct State {
     /// Contact URI of each address-of-record.
     pub(super) contacts: HashMap<String, String>,
-    /// Calls that phones have set up, in order; with whether the ACK has arrived.
+    /// Calls of phones, in order, with whether the ACK has arrived.
     pub(super) incoming: Vec<(Dialog, bool)>,
     /// The last response to a request, by branch and method, for retransmissions of the request.
     sent: HashMap<(String, String), Vec<(String, SocketAddrV4)>>,
@@ -89,7 +97,7 @@ impl Shared {
     }
 
     fn send(&self, text: &str, destination: SocketAddrV4) {
-        // A network that says "unreachable" is the network's matter; the timers decide.
+        // An error "unreachable" is ignored; the timers decide.
         let _ = self.socket.send_to(text.as_bytes(), destination);
     }
 
@@ -104,7 +112,7 @@ impl Shared {
                 }
                 Err(error)
                     if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
-                // An ICMP error of an earlier send, or an IPv6 source that cannot be.
+                // An ICMP error of an earlier send. An IPv6 source is impossible.
                 _ => {}
             }
             self.retransmit();
@@ -138,7 +146,7 @@ impl Shared {
 
     fn receive_response(&self, state: &mut State, message: Message) {
         state.pending.retain(|pending| pending.key != key(&message));
-        // A 2xx that comes again has missed its ACK.
+        // A repeated 2xx has missed its ACK.
         if let Some((ack, destination)) = state.acks.get(message.branch()) {
             self.send(ack, *destination);
         }
@@ -189,7 +197,7 @@ impl Shared {
         state.sent.insert(transaction, sent);
     }
 
-    /// Answers an INVITE at once; one without To-tag makes a dialog.
+    /// Answers an INVITE at once. Without To-tag it makes a dialog.
     fn invited(&self, state: &mut State, request: &Message) -> Vec<Message> {
         let contact = format!("<sip:pbx@{PBX}>");
         if request.is_in_dialog() {
@@ -348,15 +356,7 @@ fn register(state: &mut State, request: &Message) -> Message {
     }
 }
 
-/// The expiry that the registrar grants.
-const GRANTED: &str = "60";
-
-/// What the PBX offers and answers: a held call, so that no media flows.
-const SDP: &str = "v=0\r\no=pbx 1 1 IN IP4 203.0.113.10\r\ns=-\r\nc=IN IP4 203.0.113.10\r\nt=0 0\r\n\
-                   m=audio 4000 RTP/AVP 0\r\na=inactive\r\n";
-pub(super) const TICK: Duration = Duration::from_millis(5);
-
-/// What names a client transaction: CANCEL has the branch of its INVITE.
+/// Key of a client transaction: CANCEL has the branch of its INVITE.
 fn key(message: &Message) -> String {
     format!("{} {}", message.branch(), message.method())
 }
