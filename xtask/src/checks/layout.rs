@@ -58,8 +58,13 @@ pub(super) const CRATES: &[Crate] = &[
         ],
     },
     Crate {
-        folders: &["tests/support/src", "tests/src"],
-        name: "nat_tests",
+        folders: &["tests/oracle/src"],
+        name: "nat_test_oracle",
+        floors: &[],
+    },
+    Crate {
+        folders: &["tests/support/src"],
+        name: "nat_test_support",
         floors: &[],
     },
 ];

@@ -3,6 +3,7 @@
 //! It sends requests to the Contact (RFC 3261 12.2.1.1) and responses by Via (18.2.2), and ignores `rport`. Many PBXs
 //! respond to the source of the request and are as strict in everything else: [`Answers::ToSource`].
 
+mod dialog;
 mod server;
 
 use std::{
@@ -16,7 +17,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use dialog::{GIVE_UP, field};
 use server::{Shared, TICK};
+
+pub use dialog::Dialog;
 
 use crate::{
     lab::PBX,
@@ -24,24 +28,11 @@ use crate::{
     sip::{self, Answers, Message, address},
 };
 
-/// Time after which a request counts as unanswered: timer B or F, shortened for tests.
-const GIVE_UP: Duration = Duration::from_millis(1800);
-
 /// A running PBX, ended when dropped.
 #[derive(Debug)]
 pub struct StrictPbx {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
-}
-
-/// A call at the PBX.
-#[derive(Debug, Clone)]
-pub struct Dialog {
-    /// The Call-ID.
-    pub call_id: String,
-    local: String,
-    remote: String,
-    target: String,
 }
 
 /// An INVITE of the PBX without a final response.
@@ -193,11 +184,4 @@ impl Drop for StrictPbx {
             let _ = thread.join();
         }
     }
-}
-
-fn field(message: &Message, name: &str) -> Result<String> {
-    Ok(message
-        .field(name)
-        .with_context(|| format!("no {name} in {}", message.start))?
-        .to_owned())
 }

@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow};
 
-use super::{Dialog, GIVE_UP, field};
+use super::dialog::{Dialog, GIVE_UP, field};
 use crate::{
     lab::PBX,
     sip::{self, Answers, Message, address},
