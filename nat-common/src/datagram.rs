@@ -9,7 +9,10 @@
 //! assert_eq!(classify(4, b"\r\n\r\n".word(0)), DatagramKind::Keepalive);
 //! ```
 
+use zerocopy::{FromZeros, Immutable, KnownLayout};
+
 use crate::bytes::swar;
+use crate::endpoint::Endpoint;
 
 /// Kind of a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +51,41 @@ pub const fn classify(len: u32, word: u64) -> DatagramKind {
         return DatagramKind::Stun;
     }
     DatagramKind::Other
+}
+
+/// Part of a datagram that a packet carries.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromZeros, Immutable, KnownLayout)]
+pub enum Part {
+    /// All of it.
+    #[default]
+    Whole = 0,
+    /// Its first fragment.
+    First,
+    /// A fragment after the first. It has no ports.
+    Later,
+}
+
+/// UDP datagram over IP and Ethernet, or a fragment of one.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromZeros, Immutable, KnownLayout)]
+pub struct Datagram {
+    /// Source.
+    pub source: Endpoint,
+    /// Destination, as the packet has it.
+    pub destination: Endpoint,
+    /// Offset of the IP header in the frame.
+    pub ip: u32,
+    /// Offset of the UDP header in the frame.
+    pub udp: u32,
+    /// Bytes of payload.
+    pub len: u32,
+    /// Part that this packet carries.
+    pub part: Part,
+    /// Identification that the fragments of a datagram share (RFC 791 3.2, RFC 8200 4.5).
+    pub id: u32,
+    /// Not 0: the frame has a VLAN tag.
+    pub tagged: u32,
 }
 
 #[cfg(test)]

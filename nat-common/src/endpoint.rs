@@ -14,13 +14,13 @@ use core::array;
 #[cfg(feature = "user")]
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use crate::bytes::words::Words;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// IP address and UDP port. An IPv4 address is IPv4-mapped (RFC 4291 2.5.5.2), so that one key serves both families.
 ///
 /// It holds words, not bytes: the BPF compiler calls a function to copy or compare anything but aligned words.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, Eq)]
+#[derive(Clone, Copy, Debug, Default, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Endpoint {
     /// The 16 bytes of the address, in network byte order.
     pub addr: [u64; 2],
@@ -91,6 +91,24 @@ impl Endpoint {
             || address >> 16 == 0xa9fe
     }
 
+    /// Whether a host may send from it: not port 0, and not unspecified, loopback or multicast (RFC 1122 3.2.1.3, RFC
+    /// 4291 2.4).
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_unicast(&self) -> bool {
+        if self.port == 0 {
+            return false;
+        }
+        if self.is_v4() {
+            let first = self.as_v4()[0];
+            return first != 0 && first != 127 && first < 224;
+        }
+        let multicast = self.addr[0] as u8 == 0xff;
+        // `::`, `::1` and the like.
+        let reserved = self.addr[0] == 0;
+        !multicast && !reserved
+    }
+
     /// Whether the endpoint is unknown.
     #[inline(always)]
     #[must_use]
@@ -133,7 +151,36 @@ pub fn mapped(ip: IpAddr) -> [u8; 16] {
     }
 }
 
-const _: () = assert!(size_of::<Endpoint>() == 24);
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-// SAFETY: repr(C), of aligned words (asserted where used), integers only.
-unsafe impl Words for Endpoint {}
+    #[test]
+    fn unicast_sources() {
+        for (addr, unicast) in [
+            ([192, 0, 2, 1], true),
+            ([1, 0, 0, 1], true),
+            ([126, 0, 0, 1], true),
+            ([128, 0, 0, 1], true),
+            ([223, 255, 255, 255], true),
+            ([0, 0, 0, 0], false),
+            ([0, 1, 2, 3], false),
+            ([127, 0, 0, 1], false),
+            ([224, 0, 0, 1], false),
+            ([255, 255, 255, 255], false),
+        ] {
+            assert_eq!(Endpoint::v4(addr, 5060).is_unicast(), unicast, "{addr:?}");
+            assert!(!Endpoint::v4(addr, 0).is_unicast(), "{addr:?}");
+        }
+        let v6 = |high: u64, low: u64| Endpoint {
+            addr: [high.to_be(), low.to_be()],
+            port: 5060,
+            reserved: 0,
+        };
+        assert!(v6(0x2001_0db8_0000_0000, 1).is_unicast());
+        assert!(v6(0xfe80_0000_0000_0000, 1).is_unicast());
+        for (high, low) in [(0, 0), (0, 1), (0xff02_0000_0000_0000, 1)] {
+            assert!(!v6(high, low).is_unicast(), "{high:x} {low:x}");
+        }
+    }
+}

@@ -247,7 +247,7 @@ fn methods() {
     ] {
         let text = INVITE.replace("INVITE", name);
         assert_eq!(sip::read(text.as_bytes()).unwrap().method, method, "{name}");
-        assert_eq!(Method::from_u8(method as u8), method);
+        assert_eq!(Method::from(method as u8), method);
         if method != Method::Other {
             assert_eq!(method.name(), name);
         }

@@ -5,10 +5,9 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
-use nat_common::abi::Counter;
 use nat_common::bpf::HostLoop;
 use nat_common::bytes::Source as _;
-use nat_common::stun::{Request, crc};
+use nat_common::stun::{Doubt, Request, crc};
 use nat_test_oracle::stun::{codec, expected, generate, input, message};
 use proptest::prelude::*;
 
@@ -66,9 +65,9 @@ fn addresses_of_the_rfc() {
 #[test]
 fn messages_of_the_rfc() {
     for (message, why) in [
-        (REQUEST, Counter::StunCredentials),
-        (RESPONSE, Counter::StunNotRequest),
-        (RESPONSE6, Counter::StunNotRequest),
+        (REQUEST, Doubt::Credentials),
+        (RESPONSE, Doubt::NotRequest),
+        (RESPONSE6, Doubt::NotRequest),
     ] {
         let read = Request::default().read::<_, HostLoop>(message);
         assert_eq!(read, Err(why));

@@ -1,8 +1,7 @@
 //! Limits of a STUN request do not depend on the loop that reads it.
 
-use nat_common::abi::Counter;
 use nat_common::bpf::{HostLoop, Repeat, Step};
-use nat_common::stun::{MAX_ATTRIBUTES, Request};
+use nat_common::stun::{Answer, Doubt, MAX_ATTRIBUTES, Request};
 
 /// A loop like the kernel's, which leaves the limit to the kernel.
 struct Endless;
@@ -24,10 +23,10 @@ fn request(attributes: u32) -> Vec<u8> {
 #[test]
 fn no_more_attributes_than_said_are_looked_at() {
     for (attributes, read) in [
-        (MAX_ATTRIBUTES, Ok(Counter::StunAnswered)),
-        (MAX_ATTRIBUTES + 1, Err(Counter::StunMalformed)),
-        (132, Err(Counter::StunMalformed)),
-        (133, Err(Counter::StunUnusual)),
+        (MAX_ATTRIBUTES, Ok(Answer::Address)),
+        (MAX_ATTRIBUTES + 1, Err(Doubt::Malformed)),
+        (132, Err(Doubt::Malformed)),
+        (133, Err(Doubt::TooLong)),
     ] {
         let message = &request(attributes)[..];
         let mut request = Request::default();

@@ -3,23 +3,24 @@
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::helpers::generated::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail};
 use aya_ebpf::programs::XdpContext;
+use nat_common::datagram::Datagram;
 use nat_common::endpoint::Endpoint;
 use nat_common::stun::reply::{Reply, checksum};
 use network_types::ip::IpProto;
 use network_types::udp::UdpHdr;
 
-use crate::packet::{Datagram, Frame};
+use crate::frame::Frame;
 
-/// Hops that the answer may go.
+/// Hop limit of answers.
 const TTL: u8 = 64;
 /// Version and length of an IPv4 header without options.
 const IPV4: u32 = 0x45 << 24;
-/// It is no fragment, and therefore needs no identification (RFC 6864 4.1).
+/// "Don't fragment": an answer therefore needs no identification (RFC 6864 4.1).
 const DONT_FRAGMENT: u32 = 0x4000;
 /// Version of an IPv6 header.
 const IPV6: u32 = 6 << 28;
 
-/// What came of it.
+/// Outcome of an answer.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Written {
     /// The frame is the answer.
@@ -30,12 +31,12 @@ pub(crate) enum Written {
     Broken,
 }
 
-/// Writes the answer from where the request was sent to, to where it came from. The tags of VLANs stay.
+/// Writes the answer, from the request's destination to its source. VLAN tags stay.
 #[inline(never)]
 pub(crate) fn write(ctx: &XdpContext, datagram: &Datagram, reply: &Reply) -> Written {
     let udp_len = UdpHdr::LEN as u32 + reply.len();
     let longer = (datagram.udp + udp_len).wrapping_sub(Frame::from(ctx).total()) as i32;
-    // It grows at its head, where drivers leave room: at the tail a veth may have none.
+    // The frame grows at its head, where drivers leave headroom: a veth may have no tailroom.
     //
     // SAFETY: the kernel gives a valid context.
     let refused = unsafe {
@@ -58,13 +59,13 @@ pub(crate) fn write(ctx: &XdpContext, datagram: &Datagram, reply: &Reply) -> Wri
     }
 }
 
-/// Swaps the addresses of the header that was `was` bytes from the beginning, and moves it there with its tags.
+/// Swaps the addresses of the Ethernet header at offset `was`, and moves it with its tags to the beginning.
 #[inline(always)]
 fn ethernet(frame: Frame<xdp_md>, was: u32) -> bool {
     let (Some(first), Some(second)) = (frame.load(was), frame.load(was + 4)) else {
         return false;
     };
-    // What it is, and two tags at most. The rest is overwritten by what follows.
+    // The type, and two tags at most. The next writes overwrite the rest.
     let (Some(third), Some(fourth)) = (frame.load(was + 12), frame.load(was + 16)) else {
         return false;
     };
@@ -124,7 +125,7 @@ fn address(frame: Frame<xdp_md>, at: u32, endpoint: &Endpoint) -> bool {
 fn udp(frame: Frame<xdp_md>, datagram: &Datagram, udp_len: u32, reply: &Reply) -> bool {
     let (from, to, at) = (&datagram.destination, &datagram.source, datagram.udp);
     let ports = (from.port << 16 | to.port).to_be();
-    // The prefix of IPv4-mapped addresses is no more than a zero to this sum.
+    // The prefix of IPv4-mapped addresses adds zero to this sum.
     let mut sum = u64::from(ports)
         + u64::from((IpProto::Udp as u32).to_be())
         // In the pseudo-header, and in the header.
@@ -154,7 +155,7 @@ fn udp(frame: Frame<xdp_md>, datagram: &Datagram, udp_len: u32, reply: &Reply) -
         if offset >= reply.len() {
             break;
         }
-        // Out at once: kernel 6.1 would follow every store that fails past all those after it.
+        // Return at once: kernel 6.1 would follow every failed store past all later ones.
         if !frame.store(start + offset, *word) {
             return false;
         }

@@ -1,73 +1,73 @@
-//! What the decisions need, from the maps and helpers of the kernel.
+//! The engine's environment, from the maps and helpers of the kernel.
 
 use core::marker::PhantomData;
 use core::ptr::NonNull;
 
 use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
 use aya_ebpf::maps::lpm_trie::Key;
-use nat_common::abi::Counter;
-use nat_common::abi::{Binding, Config, ContactKey, DialogKey, Entry, Policy, Record, TEXT_LEN};
-use nat_common::bpf::Repeat;
-use nat_common::bpf::bounded;
-use nat_common::bytes::swar;
-use nat_common::bytes::{Source as _, Span};
+use nat_common::abi::{
+    Binding, Config, ContactKey, Counter, DialogKey, Entry, Policy, Rate, Record, TEXT_LEN, Value,
+};
+use nat_common::bpf::{Repeat, bounded};
+use nat_common::bytes::{Source as _, Span, swar};
 use nat_common::endpoint::Endpoint;
-use nat_common::engine::{self, Env, Table};
+use nat_common::engine::env::{Bindings, Clock, Env, Hashes, Journal, Rules, Tables, Text};
+use nat_common::engine::stun::Server;
+use nat_common::engine::{self, Evidence};
 use nat_common::sip::{Message, SPANS};
+use nat_common::tables::buckets::{self, Buckets};
 use nat_common::tables::hash;
 use nat_common::tables::slots::{SlotKey, Slots};
 
-use crate::maps::{
-    self, CONTACTS, DIALOGS, FRAGMENTS, INBOUND, OUTBOUND, PEERS, PENDING, POLICY, Room, STUN,
-};
-use crate::text::Text;
+use crate::maps::{self, BUCKETS, CONTACTS, DIALOGS, POLICY};
+use crate::scratch::Scratch;
+use crate::text;
 
-/// The text of a message, and how it is gone over.
-pub(crate) struct Read<'r, L> {
-    text: &'r Text,
+/// The kernel, while one message is handled. `L` is the loop that reads the message's text; without it, there is none.
+pub(crate) struct Kernel<'s, L = ()> {
+    config: &'static Config,
+    scratch: &'s Scratch,
+    now: u64,
     repeat: PhantomData<L>,
 }
 
-/// The kernel, while one message is worked on. `R` is a [`Read`] where one is needed.
-pub(crate) struct Kernel<'r, R = ()> {
-    read: R,
-    config: &'static Config,
-    room: &'r Room,
-    now: u64,
-}
-
-impl<'r, L> Kernel<'r, Read<'r, L>> {
+impl<'s> Kernel<'s> {
+    /// An environment without the text of a message.
     #[inline(always)]
-    pub(crate) fn reading(text: &'r Text, config: &'static Config, room: &'r Room) -> Self {
-        let Kernel {
-            config, room, now, ..
-        } = Kernel::new(config, room);
-        Self {
-            read: Read {
-                text,
-                repeat: PhantomData,
-            },
+    pub(crate) fn new(config: &'static Config, scratch: &'s Scratch) -> Self {
+        // SAFETY: a helper without arguments. It reads no clock, only the time of the last tick.
+        Self::at(config, scratch, unsafe { bpf_ktime_get_coarse_ns() })
+    }
+
+    /// An environment with the text of the message in scratch.
+    #[inline(always)]
+    pub(crate) fn reading<L>(config: &'static Config, scratch: &'s Scratch) -> Kernel<'s, L> {
+        let Self {
             config,
-            room,
+            scratch,
             now,
-        }
-    }
-}
-
-impl<'r> Kernel<'r> {
-    #[inline(always)]
-    pub(crate) fn new(config: &'static Config, room: &'r Room) -> Self {
-        Self {
-            read: (),
+            ..
+        } = Self::new(config, scratch);
+        Kernel {
             config,
-            room,
-            // SAFETY: a helper without arguments. It reads no clock, only what the last tick left.
-            now: unsafe { bpf_ktime_get_coarse_ns() },
+            scratch,
+            now,
+            repeat: PhantomData,
+        }
+    }
+
+    #[inline(always)]
+    fn at(config: &'static Config, scratch: &'s Scratch, now: u64) -> Self {
+        Self {
+            config,
+            scratch,
+            now,
+            repeat: PhantomData,
         }
     }
 }
 
-/// Verified once, as those of `nat_common::tables::slots`; so are `place_dialog` and `place_contact`.
+/// Hashes three words. Verified once, as those of `nat_common::tables::slots`; so are the functions below.
 #[unsafe(no_mangle)]
 #[inline(never)]
 unsafe extern "C" fn mix(a: u64, b: u64, c: u64, secret: *const [u64; 2]) -> u64 {
@@ -78,52 +78,54 @@ unsafe extern "C" fn mix(a: u64, b: u64, c: u64, secret: *const [u64; 2]) -> u64
     hash::words(a, b, c, unsafe { &*secret })
 }
 
-/// Of the message in the room of a direction. Not 0: a new dialog end is in the draft.
+/// Places a dialog end of the message in the scratch of a direction. Not 0: a new dialog end is in the draft.
 #[unsafe(no_mangle)]
 #[inline(never)]
 unsafe extern "C" fn place_dialog(
     direction: u32,
     call: u64,
     tag: u64,
-    place: *const Entry,
+    evidence: *const Evidence,
     now: u64,
 ) -> u32 {
-    let (Some(room), Some(config)) = (Room::at(direction), maps::config()) else {
+    let (Some(scratch), Some(config)) = (Scratch::at(direction), maps::config()) else {
         return 0;
     };
-    if place.is_null() {
+    if evidence.is_null() {
         return 0;
     }
     // SAFETY: it comes from a reference.
-    let place = unsafe { &*place };
-    let env = Kernel {
-        read: (),
-        config,
-        room: &room,
-        now,
-    };
-    engine::place_dialog(&env, room.message(), call, tag, place).into()
+    let evidence = unsafe { &*evidence };
+    let env = Kernel::at(config, &scratch, now);
+    engine::place_dialog(&env, scratch.message(), call, tag, evidence).into()
 }
 
-/// Of the draft in the room of a direction. 0: the REGISTER is an old one.
+/// Places a contact of the draft in the scratch of a direction. 0: the REGISTER is an old one.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn place_contact(direction: u32, uri: u64, aor: u64, now: u64) -> u32 {
-    let (Some(room), Some(config)) = (Room::at(direction), maps::config()) else {
+    let (Some(scratch), Some(config)) = (Scratch::at(direction), maps::config()) else {
         return 0;
     };
-    let env = Kernel {
-        read: (),
-        config,
-        room: &room,
-        now,
-    };
+    let env = Kernel::at(config, &scratch, now);
     engine::place_contact(&env, &ContactKey { uri, aor }).into()
 }
 
-/// A function of its own: it is called for dialogs and for contacts, and there is little room on the stack.
+/// Takes one request from a line of token buckets. 0: none is left.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn copy(message: &Text, span: Span, draft: &mut Binding) {
+unsafe extern "C" fn take(line: *mut Buckets, hash: u64, now: u64, rate: *const Rate) -> u32 {
+    if line.is_null() || rate.is_null() {
+        return 0;
+    }
+    // SAFETY: by the caller's promise.
+    unsafe { buckets::take(line, hash, now, &*rate) }.into()
+}
+
+/// Copies part of a message into a draft. Its own function: it is called for dialogs and for contacts, and the stack is
+/// small.
+#[inline(never)]
+fn copy_name(message: &text::Text, span: Span, draft: &mut Binding) {
     let start = u32::from(span.start);
     let len = u32::from(span.len).min(TEXT_LEN as u32);
     let text = draft.text.as_mut_ptr().cast::<u64>();
@@ -136,45 +138,44 @@ fn copy(message: &Text, span: Span, draft: &mut Binding) {
     draft.text_len = len as u8;
 }
 
-impl<R> Env for Kernel<'_, R> {
+impl<L> Clock for Kernel<'_, L> {
     #[inline(always)]
     fn now(&self) -> u64 {
         self.now
     }
+}
 
+impl<L> Hashes for Kernel<'_, L> {
     #[inline(always)]
     fn hash(&self, part: usize) -> u64 {
+        let hashes = &self.scratch.digest().hashes;
         // SAFETY: the index is in bounds.
-        unsafe {
-            *self
-                .room
-                .digest()
-                .hashes
-                .get_unchecked(bounded::<SPANS>(part))
-        }
+        unsafe { *hashes.get_unchecked(bounded::<SPANS>(part)) }
     }
 
     #[inline(always)]
-    fn slots(&self, table: Table, key: &SlotKey) -> Option<Slots<'_>> {
-        let (map, mask) = match table {
-            Table::Inbound => (&INBOUND, self.config.transaction_mask),
-            Table::Outbound => (&OUTBOUND, self.config.transaction_mask),
-            Table::Pending => (&PENDING, self.config.pending_mask),
-            Table::Peers => (&PEERS, self.config.peer_mask),
-            Table::Fragments => (&FRAGMENTS, self.config.fragment_mask),
-            Table::Stun => (&STUN, self.config.stun_mask),
-        };
-        let set = map.get_ptr_mut(key.index & mask)?;
-        // SAFETY: an array map's value is always valid, aligned to eight, and only these programs
-        // write to it.
-        Some(unsafe { Slots::new(set, self.room.copy(table)) })
+    fn mix(&self, a: u64, b: u64, c: u64) -> u64 {
+        // SAFETY: a valid reference.
+        unsafe { mix(a, b, c, &self.config.secret) }
+    }
+}
+
+impl<L> Tables for Kernel<'_, L> {
+    #[inline(always)]
+    fn slots<V: Value>(&self, key: &SlotKey) -> Option<Slots<'_, V>> {
+        let mask = self.config.masks[V::TABLE as usize];
+        let set = maps::set(V::TABLE, key.index & mask)?;
+        // SAFETY: an array map's value is always valid, aligned to eight, and only these programs write to it.
+        Some(unsafe { Slots::new(set, self.scratch.copy()) })
     }
 
     #[inline(always)]
-    fn entry(&self) -> &mut Entry {
-        self.room.entry()
+    fn entry<V: Value>(&self) -> &mut Entry<V> {
+        self.scratch.entry()
     }
+}
 
+impl<L> Bindings for Kernel<'_, L> {
     #[inline(always)]
     fn dialog(&self, key: &DialogKey) -> Option<NonNull<Binding>> {
         DIALOGS.get_ptr_mut(key).and_then(NonNull::new)
@@ -187,7 +188,7 @@ impl<R> Env for Kernel<'_, R> {
 
     #[inline(always)]
     fn draft(&self) -> &mut Binding {
-        self.room.draft()
+        self.scratch.draft()
     }
 
     #[inline(always)]
@@ -202,32 +203,29 @@ impl<R> Env for Kernel<'_, R> {
 
     #[inline(always)]
     fn remove_contact(&self, key: &ContactKey) {
-        // That it was not there is no error.
+        // A missing contact is no error.
         let _ = CONTACTS.remove(key);
     }
+}
 
+impl<L> Rules for Kernel<'_, L> {
     #[inline(always)]
     fn policy(&self, learned: &Endpoint) -> Policy {
-        match POLICY.get(Key::new(128, learned.addr)) {
-            Some(rule) => Policy::from_u8(rule.policy),
-            None => Policy::Off,
-        }
-    }
-
-    #[inline(always)]
-    fn mix(&self, a: u64, b: u64, c: u64) -> u64 {
-        // SAFETY: a valid reference.
-        unsafe { mix(a, b, c, &self.config.secret) }
+        POLICY
+            .get(Key::new(128, learned.addr))
+            .map_or(Policy::Off, |rule| rule.policy.into())
     }
 
     #[inline(always)]
     fn shadow(&self) -> bool {
         self.config.shadow != 0
     }
+}
 
+impl<L> Journal for Kernel<'_, L> {
     #[inline(always)]
     fn record(&self) -> &mut Record {
-        self.room.record()
+        self.scratch.record()
     }
 
     #[inline(always)]
@@ -236,37 +234,57 @@ impl<R> Env for Kernel<'_, R> {
     }
 
     #[inline(always)]
-    fn count(&self, counter: Counter) {
-        self.room.record().events |= counter.event_bit();
-        maps::count(counter);
+    fn count(&self, event: Counter) {
+        self.scratch.record().events |= event.event_bit();
+        maps::count(event);
     }
+}
+
+impl<L> Env for Kernel<'_, L> {
     #[inline(always)]
-    fn place_dialog(&self, _: &Message, call: u64, tag: u64, place: &Entry) -> bool {
+    fn evidence(&self) -> &mut Evidence {
+        self.scratch.evidence()
+    }
+
+    #[inline(always)]
+    fn place_dialog(&self, _: &Message, call: u64, tag: u64, evidence: &Evidence) -> bool {
         // SAFETY: a valid reference.
-        unsafe { place_dialog(self.room.direction(), call, tag, place, self.now) != 0 }
+        unsafe { place_dialog(self.scratch.direction(), call, tag, evidence, self.now) != 0 }
     }
 
     #[inline(always)]
     fn place_contact(&self, key: &ContactKey) -> bool {
-        place_contact(self.room.direction(), key.uri, key.aor, self.now) != 0
+        place_contact(self.scratch.direction(), key.uri, key.aor, self.now) != 0
     }
 }
 
-impl<L: Repeat> engine::Text for Kernel<'_, Read<'_, L>> {
+impl<L: Repeat> Text for Kernel<'_, L> {
     #[inline(always)]
     fn digest(&self, m: &Message, parts: u32) {
-        self.room.digest().add::<L>(&m.spans, parts, |span| {
-            hash::span::<_, L>(
-                self.read.text,
-                span,
-                &self.config.secret,
-                self.room.cursor(),
-            )
+        let (text, cursor) = (self.scratch.text(), self.scratch.cursor());
+        self.scratch.digest().add::<L>(&m.spans, parts, |span| {
+            hash::span::<_, L>(text, span, &self.config.secret, cursor)
         });
     }
 
     #[inline(always)]
     fn name(&self, draft: &mut Binding, span: Span) {
-        copy(self.read.text, span, draft);
+        copy_name(self.scratch.text(), span, draft);
+    }
+}
+
+impl<L> Server for Kernel<'_, L> {
+    #[inline(always)]
+    fn kind_of(&self, endpoint: &Endpoint) -> Option<u32> {
+        maps::kind_of(endpoint)
+    }
+
+    #[inline(always)]
+    fn take(&self, hash: u64) -> bool {
+        let Some(line) = BUCKETS.get_ptr_mut(hash as u32 & self.config.bucket_mask) else {
+            return false;
+        };
+        // SAFETY: the value of an array map is always valid and aligned to eight; only these programs write to it, and so.
+        unsafe { take(line, hash, self.now, &self.config.stun_rate) != 0 }
     }
 }

@@ -1,13 +1,13 @@
-//! Gives a packet of the PBX another destination.
+//! Rewrites the destination of a packet that the PBX sends.
 
 use aya_ebpf::bindings::{BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR};
 use aya_ebpf::helpers::generated::{bpf_csum_diff, bpf_redirect_neigh};
 use aya_ebpf::programs::TcContext;
 use nat_common::abi::Counter;
+use nat_common::datagram::{Datagram, Part};
 use nat_common::endpoint::Endpoint;
 
 use crate::maps::count;
-use crate::packet::{Datagram, part};
 
 /// Offsets in the IPv4 header.
 const V4_CHECK: u32 = 10;
@@ -18,7 +18,7 @@ const V6_DESTINATION: u32 = 24;
 const UDP_DESTINATION: usize = 2;
 const UDP_CHECK: usize = 6;
 
-/// What came of it.
+/// Outcome of a redirect.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Redirected {
     /// It goes to the new destination, as it is.
@@ -31,11 +31,11 @@ pub(crate) enum Redirected {
     Broken,
 }
 
-/// Left in a packet's control block when it is routed again, since it then comes by once more. Whatever the
-/// kernel had in there before, it was not this.
+/// Mark in the control block of a packet that the kernel routes again, since it then passes the program once more. The
+/// kernel itself never writes this there.
 const REROUTED: [u32; 2] = [0x7369_706e, 0x6174_0001];
 
-/// Whether the packet comes by for the second time. Asking forgets it.
+/// Whether the packet passes for the second time. The call clears the mark.
 #[inline(always)]
 pub(crate) fn was_rerouted(ctx: &TcContext) -> bool {
     // SAFETY: as in `apply`.
@@ -47,18 +47,18 @@ pub(crate) fn was_rerouted(ctx: &TcContext) -> bool {
     true
 }
 
-/// Rewrites the destination. If the address changed, the next hop is chosen again: TC egress comes after
-/// routing. A function of its own in the kernel, whose stack is small.
+/// Rewrites the destination. If the address changed, the kernel chooses the next hop again, since TC egress comes after
+/// routing. Its own function, since the stack is small.
 #[inline(never)]
 pub(crate) fn apply(ctx: &TcContext, datagram: &Datagram, to: &Endpoint) -> Redirected {
     let old = &datagram.destination;
     let moved = old.addr[1] != to.addr[1] || old.addr[0] != to.addr[0];
-    let later = datagram.part == part::LATER;
+    let later = datagram.part == Part::Later;
     let other_port = !later && old.port != to.port;
     let difference = if moved { difference(old, to) } else { 0 };
 
-    // Whoever writes first makes the packet linear and its own up to there, and so all that is before that. Of what is written
-    // the UDP checksum comes last: once it is, nothing fails.
+    // The first write makes the packet linear and private up to its offset. The UDP checksum has the highest offset: once it
+    // is written, no other write fails.
     let mut failure = Redirected::Refused;
     if later {
         // It has no UDP header.
@@ -85,12 +85,12 @@ pub(crate) fn apply(ctx: &TcContext, datagram: &Datagram, to: &Endpoint) -> Redi
             return failure;
         }
     }
-    if moved && !address(ctx, datagram, to, difference) {
+    if moved && !store_address(ctx, datagram, to, difference) {
         return Redirected::Broken;
     }
     let port = (to.port as u16).to_be();
-    let place = datagram.udp as usize + UDP_DESTINATION;
-    if other_port && ctx.store(place, &port, 0).is_err() {
+    let offset = datagram.udp as usize + UDP_DESTINATION;
+    if other_port && ctx.store(offset, &port, 0).is_err() {
         return Redirected::Broken;
     }
     if !moved {
@@ -106,17 +106,17 @@ pub(crate) fn apply(ctx: &TcContext, datagram: &Datagram, to: &Endpoint) -> Redi
     count(Counter::NextHopChanged);
     skb.cb[3] = REROUTED[0];
     skb.cb[4] = REROUTED[1];
-    // Without a neighbour the kernel looks up route and neighbour of the packet as it now is, and sends it
-    // through this interface; without a route it drops it. `bpf_fib_lookup` would tell that before, but not
-    // on a host that does not forward, which a PBX seldom does.
+    // Without a neighbour the kernel looks up route and neighbour of the changed packet, and sends it through this
+    // interface; without a route it drops it. `bpf_fib_lookup` would tell that before, but refuses on a host that does not
+    // forward, as most PBXs do not.
     //
     // SAFETY: no parameters are given.
     unsafe { bpf_redirect_neigh(skb.ifindex, core::ptr::null_mut(), 0, 0) };
     Redirected::Rerouted
 }
 
-/// What changes in a checksum if the address does. An IPv4-mapped address and another differ by as much as the addresses
-/// themselves.
+/// Returns the difference that a change of address makes to a checksum. IPv4-mapped addresses differ by as much as the
+/// IPv4 addresses themselves.
 #[inline(always)]
 fn difference(old: &Endpoint, to: &Endpoint) -> u64 {
     const BYTES: u32 = size_of::<[u64; 2]>() as u32;
@@ -127,13 +127,13 @@ fn difference(old: &Endpoint, to: &Endpoint) -> u64 {
 
 /// Writes the address, and the checksum of the IPv4 header.
 #[inline(always)]
-fn address(ctx: &TcContext, datagram: &Datagram, to: &Endpoint, difference: u64) -> bool {
+fn store_address(ctx: &TcContext, datagram: &Datagram, to: &Endpoint, difference: u64) -> bool {
     if !to.is_v4() {
-        let place = (datagram.ip + V6_DESTINATION) as usize;
-        return ctx.store(place, &to.addr, 0).is_ok();
+        let offset = (datagram.ip + V6_DESTINATION) as usize;
+        return ctx.store(offset, &to.addr, 0).is_ok();
     }
     let check = (datagram.ip + V4_CHECK) as usize;
-    let place = (datagram.ip + V4_DESTINATION) as usize;
+    let offset = (datagram.ip + V4_DESTINATION) as usize;
     let address = u32::from_ne_bytes(to.as_v4());
-    ctx.l3_csum_replace(check, 0, difference, 0).is_ok() && ctx.store(place, &address, 0).is_ok()
+    ctx.l3_csum_replace(check, 0, difference, 0).is_ok() && ctx.store(offset, &address, 0).is_ok()
 }

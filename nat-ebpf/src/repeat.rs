@@ -1,4 +1,4 @@
-//! The loops of the kernel. Each program is there with either, and the agent loads that which the kernel takes.
+//! Loops of the kernel. Each program exists with either, and the agent loads the one that the kernel accepts.
 
 use core::ffi::c_void;
 use core::ptr;
@@ -6,19 +6,19 @@ use core::ptr;
 use aya_ebpf::helpers::generated::bpf_loop;
 use nat_common::bpf::{Repeat, Step};
 
-/// A loop that the verifier takes for one that may end at any round, so it looks at one round only.
-/// `may_goto` came with kernel 6.9; the kernel ends the loop by itself after eight million rounds.
+/// Loop that may end at any round for all the verifier knows, so it verifies one round only. `may_goto` came with
+/// kernel 6.9; the kernel ends the loop by itself after eight million rounds.
 pub(crate) struct MayGoto;
 
 impl Repeat for MayGoto {
     #[inline(always)]
     fn repeat(_limit: u32, mut step: impl Step) {
         loop {
-            // No step leaves anything in the registers that are emptied here, but the verifier of 6.12 would tell rounds apart by
-            // what happens to be there.
+            // No step leaves a value in these registers. They are emptied because the verifier of 6.12 would tell rounds apart
+            // by their old content.
             //
-            // SAFETY: jumps out of the loop or does nothing. It may be taken to touch memory, which
-            // keeps the state of a step in memory between rounds.
+            // SAFETY: jumps out of the loop or does nothing. The compiler must take it to touch memory, which keeps the state
+            // of a step in memory between rounds.
             unsafe {
                 core::arch::asm!(
                     "r0 = 0",
@@ -44,15 +44,15 @@ impl Repeat for MayGoto {
     }
 }
 
-/// The loop of older kernels: a helper that calls back, since 5.17, which costs some nanoseconds each time. No step may hold a
-/// loop: the verifier of 6.18 crashes on one in a callback.
+/// Loop of older kernels: a helper that calls back, since 5.17, at a cost of some nanoseconds each time. A step must not
+/// contain a loop: the verifier of 6.18 crashes on one in a callback.
 pub(crate) struct Callback;
 
 impl Repeat for Callback {
     #[inline(always)]
     fn repeat(limit: u32, mut step: impl Step) {
         extern "C" fn call<F: Step>(_round: u32, step: *mut c_void) -> i64 {
-            // SAFETY: what was given to the helper below, and nobody else has it meanwhile.
+            // SAFETY: the pointer that was given to the helper below; nobody else uses it meanwhile.
             let step = unsafe { &mut *step.cast::<F>() };
             let more = if F::TWO_PER_CALL {
                 step.step() && step.step()

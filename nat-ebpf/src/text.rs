@@ -1,5 +1,5 @@
-//! A copy of the message. In memory of our own a word is read without asking where the packet ends, and whoever reads it needs
-//! no packet pointers, which tell to the verifier one state from another.
+//! Copy of the message in a map. A read there needs no packet bounds, and no packet pointers, which tell one verifier state
+//! from another.
 
 use core::arch::asm;
 
@@ -8,39 +8,40 @@ use nat_common::bpf::bounded;
 use nat_common::bytes::Source;
 use nat_common::sip::MAX_SCAN;
 
-use crate::packet::{Context, Payload};
+use crate::datagram::Payload;
+use crate::frame::Context;
 
-/// Bytes that there is room for: a power of two, so that what is masked is in bounds.
-const ROOM: usize = 0x4000;
-/// Bytes that are copied at once.
+/// Capacity in bytes: a power of two, so that a masked offset is in bounds.
+const CAPACITY: usize = 0x4000;
+/// Number of bytes that are copied at once.
 const CHUNK: u32 = 256;
-/// Zeros after the message: more than any step looks ahead.
+/// Number of zeros after the message: more than any step of the scanner looks ahead.
 const AHEAD: u32 = 64;
 
-const _: () = assert!(MAX_SCAN + AHEAD < ROOM as u32);
+const _: () = assert!(MAX_SCAN + AHEAD < CAPACITY as u32);
 
-/// A message, and zeros after it. Beyond those is what was left by others: nobody may ask for a word there.
+/// A message, and zeros after it. Bytes of earlier messages follow: no reader may look there.
 #[repr(C, align(8))]
 pub(crate) struct Text {
     len: u32,
-    /// How much of it has been copied.
+    /// Number of bytes copied.
     at: u32,
-    /// The room, and what is too much of a chunk at its very end.
+    /// Capacity, and one chunk more for a copy at its very end.
     bytes: Bytes,
 }
 
-type Bytes = [u8; ROOM + CHUNK as usize];
+type Bytes = [u8; CAPACITY + CHUNK as usize];
 
-/// Where the byte at `at` is; there is room for a chunk.
+/// Returns the address of the byte at `at`; a chunk fits there.
 #[inline(always)]
-fn place(bytes: *const Bytes, at: u32) -> *const u8 {
+fn address(bytes: *const Bytes, at: u32) -> *const u8 {
     bytes
         .cast::<u8>()
-        .wrapping_add(bounded::<ROOM>(at as usize))
+        .wrapping_add(bounded::<CAPACITY>(at as usize))
 }
 
 impl Text {
-    /// Copies a message, or so much of it as is ever looked at.
+    /// Copies a message, up to the length that the scanner reads.
     #[inline(always)]
     pub(crate) fn copy<C: Context, L: Repeat>(&mut self, payload: &Payload<'_, C>) {
         self.len = payload.len();
@@ -62,7 +63,7 @@ impl Text {
                 self.store(word * 8, payload.word(word * 8));
             }
         } else if !self.copy_chunk(payload, end - CHUNK) {
-            // The rest, with what was copied before it, was found in the frame before. Else there is no message.
+            // The last chunk overlaps the one before. If it is not in the frame, there is no message.
             self.len = 0;
         }
         for word in 0..AHEAD / 8 {
@@ -73,10 +74,10 @@ impl Text {
     /// Copies the chunk at `at`. False if the message is shorter.
     #[inline(always)]
     fn copy_chunk<C: Context>(&mut self, payload: &Payload<'_, C>, at: u32) -> bool {
-        let Some(from) = payload.piece::<{ CHUNK as usize }>(at) else {
+        let Some(from) = payload.pointer::<{ CHUNK as usize }>(at) else {
             return false;
         };
-        let to = place(&raw mut self.bytes, at);
+        let to = address(&raw mut self.bytes, at);
         macro_rules! copy {
             ($($word:literal)*) => {
                 // SAFETY: both are `CHUNK` bytes. In assembly, since BPF may read and write at any alignment, and the
@@ -104,11 +105,11 @@ impl Text {
     /// Writes eight bytes at `at`.
     #[inline(always)]
     fn store(&mut self, at: u32, word: u64) {
-        // SAFETY: there is room for more. In assembly, as above.
+        // SAFETY: a chunk fits there. In assembly, as above.
         unsafe {
             asm!(
                 "*(u64 *)({to} + 0) = {word}",
-                to = in(reg) place(&raw mut self.bytes, at),
+                to = in(reg) address(&raw mut self.bytes, at),
                 word = in(reg) word,
                 options(nostack),
             );
@@ -120,11 +121,11 @@ impl Source for Text {
     #[inline(always)]
     fn word(&self, at: u32) -> u64 {
         let word;
-        // SAFETY: there is room for more. In assembly, as above.
+        // SAFETY: a chunk fits there. In assembly, as above.
         unsafe {
             asm!(
                 "{word} = *(u64 *)({from} + 0)",
-                from = in(reg) place(&raw const self.bytes, at),
+                from = in(reg) address(&raw const self.bytes, at),
                 word = out(reg) word,
                 options(readonly, pure, nostack),
             );
@@ -142,7 +143,7 @@ impl Source for Text {
                 "{second} = *(u64 *)({from} + 8)",
                 "{third} = *(u64 *)({from} + 16)",
                 "{fourth} = *(u64 *)({from} + 24)",
-                from = in(reg) place(&raw const self.bytes, at),
+                from = in(reg) address(&raw const self.bytes, at),
                 first = out(reg) first,
                 second = out(reg) second,
                 third = out(reg) third,

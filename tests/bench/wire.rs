@@ -5,12 +5,11 @@ use std::{collections::HashSet, thread, time::Duration};
 use anyhow::{Result, ensure};
 use nat_bench_ebpf::{address, identity, port, seen};
 use nat_common::{
-    abi::{Counter, Set, Slot},
+    abi::{Counter, Slot},
     endpoint::Endpoint,
 };
 use nat_userspace::{
     kernel::load::Loader,
-    kernel::tables,
     settings::{Settings, Sizes},
 };
 
@@ -104,11 +103,11 @@ fn check(rig: &Rig, feed: &mut Feed, object: &[u8]) -> Result<u32> {
         thread::sleep(Duration::from_millis(1));
     }
     path.ingress()?.detach(link)?;
-    let there: HashSet<_> = tables::slots(&path.tables.inbound)?
-        .iter()
-        .flat_map(Set::slots)
+    let inbound = path.tables.inbound.read()?;
+    let there: HashSet<_> = inbound
+        .slots()
         .filter(Slot::is_used)
-        .map(|slot| (slot.entry.peer_addr, slot.entry.peer_port))
+        .map(|slot| (slot.entry.value.source_addr, slot.entry.value.source_port))
         .collect();
     let found = (FIRST..FIRST + CHECKED).filter(|number| {
         let id = identity(*number);

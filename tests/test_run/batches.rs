@@ -9,7 +9,7 @@ use std::{
 
 use aya::maps::{HashMap, IterableMap as _, Map, MapData};
 use nat_common::abi::{Binding, DialogKey, Set};
-use nat_userspace::{agent::sweep::Sweeper, kernel::batch, kernel::tables, settings::Sizes};
+use nat_userspace::{agent::sweep::Sweeper, kernel::batch, settings::Sizes};
 
 use crate::run::Path;
 
@@ -87,9 +87,9 @@ fn an_array_comes_in_its_order() {
         set
     };
     for index in 0..4096 {
-        inbound.set(index, mark(index), 0).expect("a set");
+        inbound.write(index, mark(index)).expect("a set");
     }
-    let sets = tables::slots(inbound).expect("the sets");
+    let sets = inbound.read().expect("the sets").sets;
     assert_eq!(sets.len(), 4096);
     for (index, set) in (0..).zip(&sets) {
         assert_eq!(set, &mark(index));

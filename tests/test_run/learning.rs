@@ -1,6 +1,6 @@
 //! Evidence: the host tests check each rule, and these tests check that the rules hold with the kernel's maps.
 
-use nat_common::abi::{SECOND, flag};
+use nat_common::abi::{BindingFlags, SECOND};
 
 use crate::frames::{
     ADVERTISED, CALL, INVITE, PHONE, REGISTER, STRANGER, answer, in_dialog, inbound, outbound,
@@ -20,7 +20,11 @@ fn a_dialog_end() {
     let [early] = path.dialogs()[..] else {
         panic!("one dialog end")
     };
-    assert!(early.has(flag::EARLY | flag::DIRECT));
+    assert!(
+        early
+            .flags
+            .contains(BindingFlags::EARLY | BindingFlags::DIRECT)
+    );
     assert_eq!(early.learned, endpoint(PHONE));
     assert_eq!(early.advertised, endpoint(ADVERTISED));
     assert_eq!(&early.text[..usize::from(early.text_len)], b"1000@pbx");
@@ -32,7 +36,7 @@ fn a_dialog_end() {
     let [confirmed] = path.dialogs()[..] else {
         panic!("one dialog end")
     };
-    assert!(!confirmed.has(flag::EARLY));
+    assert!(!confirmed.flags.contains(BindingFlags::EARLY));
     assert_eq!((confirmed.created, confirmed.cseq), (early.created, 1));
     assert_eq!(confirmed.expires - confirmed.seen, 12 * 3600 * SECOND);
 }
@@ -185,7 +189,7 @@ fn a_bye() {
     let [ended] = path.dialogs()[..] else {
         panic!("one dialog end")
     };
-    assert!(ended.has(flag::ENDED));
+    assert!(ended.flags.contains(BindingFlags::ENDED));
     assert_eq!(ended.expires - ended.seen, 32 * SECOND);
 }
 

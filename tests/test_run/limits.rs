@@ -2,8 +2,7 @@
 
 use std::mem::offset_of;
 
-use aya::maps::IterableMap as _;
-use nat_common::abi::Set;
+use nat_common::abi::{Set, map};
 use nat_test_support::loops::{HAS_MAY_GOTO, TAKES_MAY_GOTO};
 use nat_userspace::checks::preflight::Kernel;
 use nat_userspace::kernel::loops::Loops;
@@ -39,21 +38,22 @@ fn sets_begin_with_a_cache_line() {
     const MMAPABLE: u32 = 1 << 10;
     const LINE: usize = 64;
     let path = Path::new();
-    let tables = &path.0.tables;
-    for table in [
-        &tables.inbound,
-        &tables.outbound,
-        &tables.pending,
-        &tables.peers,
-        &tables.fragments,
-        &tables.stun,
+    let tables = path.0.tables.maps();
+    for name in [
+        map::INBOUND,
+        map::OUTBOUND,
+        map::PENDING,
+        map::PEERS,
+        map::FRAGMENTS,
+        map::STUN,
+        map::BUCKETS,
     ] {
-        let info = table.map().info().expect("map info");
-        let name = info.name_as_str().unwrap_or_default().to_owned();
+        let table = tables.iter().find(|table| table.name == name);
+        let info = table.expect("a table").map.info().expect("map info");
         assert_ne!(info.map_flags() & MMAPABLE, 0, "{name}");
         assert_eq!(info.value_size() as usize % LINE, 0, "{name}");
     }
-    assert_eq!(offset_of!(Set, contents), LINE);
+    assert_eq!(offset_of!(Set, values), LINE);
 }
 
 fn verified_with(loops: Loops) {

@@ -12,7 +12,7 @@ use aya::{
     maps::{HashMap, LpmTrie, MapData},
     programs::{TestRun as _, TestRunOptions},
 };
-use nat_common::abi::{Binding, Policy, PolicyRule, Record, Set, origin};
+use nat_common::abi::{Binding, Policy, PolicyRule, Record, origin};
 use nat_common::abi::{Counter, CounterKind};
 use nat_common::endpoint::Endpoint;
 use nat_test_support::loops::TAKES_MAY_GOTO;
@@ -153,14 +153,16 @@ fn forget(path: &mut DataPath) -> anyhow::Result<()> {
         addresses: _,
         stun: _,
         counters: _,
+        written: _,
+        buckets: _,
     } = &mut path.tables;
     empty(dialogs)?;
     empty(contacts)?;
-    for table in [inbound, outbound, pending, peers, fragments] {
-        for i in 0..table.len() {
-            table.set(i, Set::default(), 0)?;
-        }
-    }
+    inbound.clear()?;
+    outbound.clear()?;
+    pending.clear()?;
+    peers.clear()?;
+    fragments.clear()?;
     for i in 0..history.len() {
         history.set(i, Record::default(), 0)?;
     }

@@ -2,11 +2,15 @@
 
 use core::fmt;
 
-/// What may be done with packets for a terminal.
+use num_enum::FromPrimitive;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// Permission to redirect packets to a terminal.
 #[repr(u8)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, FromPrimitive)]
 pub enum Policy {
-    /// Nothing.
+    /// Redirect nothing. A number in a map that is no policy counts as this one.
+    #[num_enum(default)]
     Off = 0,
     /// Redirect to terminals that came directly.
     Auto = 1,
@@ -15,18 +19,7 @@ pub enum Policy {
 }
 
 impl Policy {
-    /// From a map value; what is not known counts as [`Policy::Off`].
-    #[inline(always)]
-    #[must_use]
-    pub const fn from_u8(v: u8) -> Self {
-        match v {
-            1 => Self::Auto,
-            2 => Self::Force,
-            _ => Self::Off,
-        }
-    }
-
-    /// As the command line says it.
+    /// Name on the command line.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -43,10 +36,12 @@ impl fmt::Display for Policy {
     }
 }
 
-/// Value of `POLICY`. Its key is an LPM key over the IPv4-mapped address (so an IPv4 prefix of n
-/// bits has 96 + n there); the default is the entry of length 0.
+/// Value of `POLICY`. Its key is an LPM key over the IPv4-mapped address (an IPv4 prefix of n bits has 96 + n there);
+/// the default is the entry of length 0.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 pub struct PolicyRule {
     /// A [`Policy`] as u8.
     pub policy: u8,
@@ -56,14 +51,12 @@ pub struct PolicyRule {
     pub reserved: [u8; 2],
 }
 
-/// Who made a [`PolicyRule`].
+/// Authors of a [`PolicyRule`].
 pub mod origin {
     /// The rule for everything else.
     pub const DEFAULT: u8 = 0;
-    /// A subnet on the interface's own link.
+    /// The agent, for a subnet on the interface's own link.
     pub const ON_LINK: u8 = 1;
     /// The user.
     pub const USER: u8 = 2;
 }
-
-const _: () = assert!(size_of::<PolicyRule>() == 4);

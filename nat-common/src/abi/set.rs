@@ -1,152 +1,75 @@
-//! Sets of slots, and the values in them.
+//! Sets: the unit of a set-associative table.
 
 use core::array;
-use core::mem::offset_of;
 
-use crate::bytes::words::{self, Words};
-use crate::endpoint::Endpoint;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// What a slot of a set-associative table holds. See [`crate::tables::slots`].
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Entry {
-    /// `INBOUND`: hash of the Contact URI in a REGISTER. `OUTBOUND`: of a copy, the hash of the branch. `STUN`: when
-    /// its first request came, in ticks.
-    pub contact: u64,
-    /// See [`Self::peer`].
-    pub peer_addr: [u64; 2],
-    /// See [`Self::advertised`].
-    pub advertised_addr: [u64; 2],
-    /// See [`Self::peer`].
-    pub peer_port: u16,
-    /// See [`Self::advertised`].
-    pub advertised_port: u16,
-    /// Bits of [`flag`].
-    pub flags: u16,
-    /// `OUTBOUND`: Record-Route entries in the request.
-    pub record_routes: u8,
-    /// `OUTBOUND`: how often the request was sent before. `INBOUND`: responses sent, up to two.
-    pub sent: u8,
-    /// When it was written, in ticks (see [`ticks`]). In a set it is one of [`Set::ats`].
-    pub at: u32,
-    /// Unused, zero; not kept in a set.
-    pub reserved: u32,
-}
+use crate::abi::value::{Entry, Value, ValueWords};
 
-impl Entry {
-    /// `INBOUND`, `PENDING`, `STUN`: where the request came from. `OUTBOUND`, `FRAGMENTS`: where it was sent. `PEERS`:
-    /// the learned address.
-    #[inline(always)]
-    #[must_use]
-    pub const fn peer(&self) -> Endpoint {
-        Endpoint {
-            addr: self.peer_addr,
-            port: self.peer_port as u32,
-            reserved: 0,
-        }
-    }
-
-    /// Copies [`Self::peer`], without one on the kernel's small stack.
-    #[inline(always)]
-    pub const fn copy_peer(&self, to: &mut Endpoint) {
-        // One by one: the compiler would call a function to copy both.
-        to.addr[0] = self.peer_addr[0];
-        to.addr[1] = self.peer_addr[1];
-        to.port = self.peer_port as u32;
-    }
-
-    /// Sets [`Self::peer`].
-    #[inline(always)]
-    pub const fn set_peer(&mut self, peer: &Endpoint) {
-        self.peer_addr[0] = peer.addr[0];
-        self.peer_addr[1] = peer.addr[1];
-        self.peer_port = peer.port as u16;
-    }
-
-    /// What Contact said, where numeric. `PEERS`: where the PBX meant. `OUTBOUND`: see [`flag`].
-    #[inline(always)]
-    #[must_use]
-    pub const fn advertised(&self) -> Endpoint {
-        Endpoint {
-            addr: self.advertised_addr,
-            port: self.advertised_port as u32,
-            reserved: 0,
-        }
-    }
-
-    /// Copies [`Self::advertised`].
-    #[inline(always)]
-    pub const fn copy_advertised(&self, to: &mut Endpoint) {
-        to.addr[0] = self.advertised_addr[0];
-        to.addr[1] = self.advertised_addr[1];
-        to.port = self.advertised_port as u32;
-    }
-
-    /// Sets [`Self::advertised`].
-    #[inline(always)]
-    pub const fn set_advertised(&mut self, advertised: &Endpoint) {
-        self.advertised_addr[0] = advertised.addr[0];
-        self.advertised_addr[1] = advertised.addr[1];
-        self.advertised_port = advertised.port as u16;
-    }
-}
-
-/// Slots in a set.
+/// Number of slots in a set.
 pub const WAYS: usize = 4;
 
-/// Words of an [`Entry`] up to `at`.
-pub const CONTENT_WORDS: usize = offset_of!(Entry, at) / size_of::<u64>();
+/// Bits of the ticks beyond 32: together they last for 36 years.
+pub const EPOCH_BITS: u32 = 8;
 
-/// One set of a set-associative table: the value of `INBOUND`, `OUTBOUND`, `PENDING`, `PEERS`, `FRAGMENTS` and `STUN`.
-/// The head says all that is asked of it before it is known in which slot an entry is or should be. Where a set begins with
-/// a cache line, as the kernel's maps of sets are made to, the head is that line, and a content lies on one or two others.
+/// Mask of those bits in a check.
+pub const EPOCH: u32 = (1 << EPOCH_BITS) - 1;
+
+/// Set of slots, as it lies in a map; see [`slots`](crate::tables::slots) for its protocol.
+///
+/// The first 64 bytes hold what selects a slot: tags, checks, times. Values follow. Where a set begins on a cache
+/// line, as the kernel's maps have it, most lookups miss and read that one line.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 pub struct Set {
-    /// Of each slot: hash, generation, busy bit. See [`crate::tables::slots`]; 0 is a slot never used.
+    /// Tag of each slot: hash, generation, busy bit. 0 is a slot never used.
     pub tags: [u64; WAYS],
-    /// More bits of the keys than the tags hold.
+    /// Time of the last write to each slot: the low 32 bits of its ticks.
+    pub times: [u32; WAYS],
+    /// Check of each slot: key bits beyond those in its tag, and in the lowest [`EPOCH_BITS`] the ticks above 32 bits.
     pub checks: [u32; WAYS],
-    /// [`Entry::at`].
-    pub ats: [u32; WAYS],
-    /// The entries' first words.
-    pub contents: [[u64; CONTENT_WORDS]; WAYS],
+    /// Values.
+    pub values: [ValueWords; WAYS],
 }
 
-/// A slot of a copy of a set.
+const _: () = assert!(size_of::<Set>() == 256);
+
+/// Slot of a copy of a set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Slot {
-    /// See [`Set::tags`].
+pub struct Slot<V> {
+    /// Tag of the slot.
     pub tag: u64,
-    /// The content.
-    pub entry: Entry,
+    /// Its entry.
+    pub entry: Entry<V>,
 }
 
 impl Set {
-    /// The slots of a copy. One that was made while somebody wrote to a slot may mix two of its contents: it is for people.
+    /// Time of the last write to a slot, in ticks.
+    ///
+    /// # Panics
+    /// If `way` is not below [`WAYS`].
     #[must_use]
-    pub fn slots(&self) -> [Slot; WAYS] {
+    pub const fn at(&self, way: usize) -> u64 {
+        ((self.checks[way] & EPOCH) as u64) << 32 | self.times[way] as u64
+    }
+
+    /// Slots of a copy of a set. A copy made during a write may mix two values: it is for people.
+    #[must_use]
+    pub fn slots<V: Value>(&self) -> [Slot<V>; WAYS] {
         array::from_fn(|way| {
-            let mut entry = Entry {
-                at: self.ats[way],
-                ..Entry::default()
-            };
-            let content = &raw const self.contents[way];
-            // SAFETY: an entry begins with so many words, of which every pattern is one of an entry.
-            unsafe { words::copy_first::<CONTENT_WORDS, _, _>(content, &raw mut entry) };
+            let mut value = V::new_zeroed();
+            value
+                .as_mut_bytes()
+                .copy_from_slice(self.values[way].as_bytes());
             Slot {
                 tag: self.tags[way],
-                entry,
+                entry: Entry {
+                    value,
+                    at: self.at(way),
+                },
             }
         })
     }
 }
-
-const _: () = {
-    assert!(size_of::<Entry>() == 56);
-    assert!(CONTENT_WORDS * size_of::<u64>() == offset_of!(Entry, at));
-    assert!(size_of::<Set>() == 256);
-};
-
-// SAFETY: repr(C), of aligned words (asserted where used), integers only.
-unsafe impl Words for Entry {}

@@ -1,5 +1,7 @@
 //! Access to the bytes of a message, in words of eight bytes, and parts of it.
 
+use zerocopy::{FromZeros, Immutable, KnownLayout};
+
 /// Number of bytes in [`Source::wide_word`]: a step reads so many of an element that may be long.
 pub const WIDE: u32 = 32;
 
@@ -40,7 +42,7 @@ impl Source for [u8] {
 
 /// Position of a part of a message. Length 0 means that the part is absent.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromZeros, Immutable, KnownLayout)]
 pub struct Span {
     /// Index of the first byte.
     pub start: u16,

@@ -1,56 +1,46 @@
-//! Filling and copying memory word by word. The kernel has no `memset` and `memcpy` that a program
-//! could call, and the compiler's own go byte by byte; the writes are volatile so that it does not
-//! put them in.
+//! Memory, filled and copied word by word.
+//!
+//! The kernel has no `memset` and `memcpy` that a program could call, and the compiler's own go byte by byte. Writes here
+//! are volatile, so that the compiler does not put those calls in.
+//!
+//! ```
+//! use nat_common::bytes::words;
+//!
+//! let mut hash = [7_u64; 2];
+//! words::assign(&mut hash, &[1, 2]);
+//! assert_eq!(hash, [1, 2]);
+//! words::clear(&mut hash);
+//! assert_eq!(hash, [0, 0]);
+//! ```
 
-/// A type that is a whole number of aligned words, for which all zero is a value.
-///
-/// # Safety
-/// Only implement it for such types.
-pub unsafe trait Words: Copy {}
+use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
-// SAFETY: they are words.
-unsafe impl<const N: usize> Words for [u64; N] {}
-
-/// Makes all of it zero.
-///
-/// # Safety
-/// `to` must be valid for writes.
+/// Writes zeros to all of it.
 #[inline(always)]
-pub unsafe fn zero<T: Words>(to: *mut T) {
+pub fn clear<T: FromZeros>(to: &mut T) {
     const { assert!(size_of::<T>().is_multiple_of(8) && align_of::<T>() == 8) };
     for word in 0..size_of::<T>() / 8 {
-        // SAFETY: within the value, by the caller's promise and the assertion.
-        unsafe { to.cast::<u64>().add(word).write_volatile(0) };
+        // SAFETY: within the value, by the assertion; zeros are one of its values.
+        unsafe { (&raw mut *to).cast::<u64>().add(word).write_volatile(0) };
     }
 }
 
-/// Copies it.
+/// Copies a value.
+#[inline(always)]
+pub fn assign<T: FromBytes + IntoBytes>(to: &mut T, from: &T) {
+    // SAFETY: valid references.
+    unsafe { copy(from, to) };
+}
+
+/// Copies a value out of or into memory that other CPUs may write meanwhile; the copy may then mix two values.
 ///
 /// # Safety
-/// Both must be valid. If others write to `from` meanwhile, the copy may be of no use.
+/// Both pointers must be valid and aligned to eight bytes.
 #[inline(always)]
-pub unsafe fn copy<T: Words>(from: *const T, to: *mut T) {
+pub unsafe fn copy<T: FromBytes>(from: *const T, to: *mut T) {
     const { assert!(size_of::<T>().is_multiple_of(8)) };
-    // SAFETY: within both values, by the caller's promise and the assertion.
-    unsafe { copy_words(from, to, size_of::<T>() / 8) };
-}
-
-/// Copies the first words.
-///
-/// # Safety
-/// As for [`copy`], and every pattern of so many words must be one of `T`.
-#[inline(always)]
-pub unsafe fn copy_first<const WORDS: usize, F: Words, T: Words>(from: *const F, to: *mut T) {
-    const { assert!(size_of::<F>() >= WORDS * 8 && size_of::<T>() >= WORDS * 8) };
-    // SAFETY: as above.
-    unsafe { copy_words(from, to, WORDS) };
-}
-
-#[inline(always)]
-unsafe fn copy_words<F, T>(from: *const F, to: *mut T, words: usize) {
-    const { assert!(align_of::<F>() == 8 && align_of::<T>() == 8) };
-    for word in 0..words {
-        // SAFETY: by the caller's promise.
+    for word in 0..size_of::<T>() / 8 {
+        // SAFETY: within both values, by the caller's promise and the assertion; any bits make a value.
         unsafe {
             to.cast::<u64>()
                 .add(word)

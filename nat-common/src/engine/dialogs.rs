@@ -1,28 +1,37 @@
-//! Dialog ends.
+//! Dialog ends: how evidence activates, moves, confirms and ends them.
 
 use core::ptr::NonNull;
 
-use crate::abi::{Binding, Counter, DialogKey, Entry, flag, ticks};
+use crate::abi::{
+    Binding, BindingFlags, Counter, DialogKey, EvidenceFlags, InboundTransaction, PendingDialog,
+    PendingFlags, age, ticks,
+};
 use crate::bytes::words;
-use crate::engine::draft::copy;
-use crate::engine::env::{Env, Table, Text};
+use crate::engine::draft::copy_live;
+use crate::engine::env::{Bindings, Clock, Env, Journal, Tables, Text};
+use crate::engine::evidence::Evidence;
 use crate::engine::lifetimes::{DIALOG_LIFE, EARLY_LIFE, ENDED_LIFE, TRANSACTION_LIFE};
 use crate::sip::{Field, Message};
 use crate::tables::key;
-use crate::tables::slots::age;
 
-/// A dialog end is believed to be at `place`, whose flags say why: the PBX accepted its request `m`, or it
-/// answered a request of the PBX with `m`.
+/// Believes that a dialog end is where the evidence says: the PBX accepted the terminal's request, or the terminal
+/// answered the PBX, by `m`.
 #[inline(always)]
-pub(super) fn accept_dialog<E: Text>(env: &E, m: &Message, call: u64, tag: u64, place: &Entry) {
-    if !env.place_dialog(m, call, tag, place) {
+pub(super) fn accept_dialog<E: Text>(
+    env: &E,
+    m: &Message,
+    call: u64,
+    tag: u64,
+    evidence: &Evidence,
+) {
+    if !env.place_dialog(m, call, tag, evidence) {
         return;
     }
     let draft = env.draft();
-    let terminal = if place.flags & flag::PBX == 0 {
-        Field::FromUri
-    } else {
+    let terminal = if evidence.flags.contains(EvidenceFlags::BY_PBX) {
         Field::ToUri
+    } else {
+        Field::FromUri
     };
     env.name(draft, m.span(terminal));
     put_dialog(
@@ -33,187 +42,206 @@ pub(super) fn accept_dialog<E: Text>(env: &E, m: &Message, call: u64, tag: u64, 
     );
 }
 
-/// Moves, confirms or ends a dialog end, or leaves it as it is. If it is new, it is put into the draft, without a
-/// name: true.
+/// Moves, confirms or ends a dialog end, or leaves it as it is. Returns true for a new one: it lies in the draft,
+/// without a name.
 #[inline(always)]
-pub fn place_dialog<E: Env>(env: &E, m: &Message, call: u64, tag: u64, place: &Entry) -> bool {
+pub fn place_dialog<E: Env>(
+    env: &E,
+    m: &Message,
+    call: u64,
+    tag: u64,
+    evidence: &Evidence,
+) -> bool {
     let key = DialogKey { call, tag };
     let now = env.now();
     let known = live_dialog(env, &key);
     let draft = env.draft();
     let Some(known) = known.map(NonNull::as_ptr) else {
-        // SAFETY: a valid reference.
-        unsafe { words::zero(draft) };
+        words::clear(draft);
         draft.key = [call, tag];
-        draft.call = place.contact;
+        draft.call = evidence.branch;
         draft.created = now;
-        settle(draft, m, place, now);
-        if place.flags & (flag::PBX | flag::IN_DIALOG) == flag::IN_DIALOG && !draft.has(flag::ENDED)
-        {
-            // A dialog that was not seen to begin: one answer is not enough to keep it for long, or a PBX
-            // that answers anything would fill the table.
-            draft.flags |= flag::EARLY;
+        settle(draft, m, evidence, now);
+        let began_unseen = evidence
+            .flags
+            .intersection(EvidenceFlags::BY_PBX | EvidenceFlags::IN_DIALOG)
+            == EvidenceFlags::IN_DIALOG;
+        if began_unseen && !draft.flags.contains(BindingFlags::ENDED) {
+            // One answer is not enough to keep it for long, or a PBX that answers anything would fill the table.
+            draft.flags |= BindingFlags::EARLY;
             draft.expires = now + EARLY_LIFE;
         }
         return true;
     };
-    let event = renew_dialog(m, known, draft, place, now);
-    if event == Counter::DialogMoved {
-        put_dialog(env, &key, draft, event);
-    } else {
-        env.count(event);
+    match renew_dialog(m, known, draft, evidence, now) {
+        Renewal::Moved => put_dialog(env, &key, draft, Counter::DialogMoved),
+        Renewal::Refreshed => env.count(Counter::DialogRefreshed),
+        Renewal::Stale => env.count(Counter::DialogStale),
+        Renewal::Guarded => env.count(Counter::DialogGuarded),
+        Renewal::Ended => env.count(Counter::DialogEnded),
     }
     false
 }
 
-/// The same of one that is known, and copied to the draft. If it moved, the draft is what it becomes.
+/// Outcome of evidence for a dialog end that is known.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Renewal {
+    /// The dialog end moves: the draft holds its new state.
+    Moved,
+    /// The dialog end is confirmed.
+    Refreshed,
+    /// The message is older than what is known.
+    Stale,
+    /// A new dialog tried to take a live one over.
+    Guarded,
+    /// A BYE ended the dialog.
+    Ended,
+}
+
+/// Renews a dialog end that is known, and copied to the draft.
 #[inline(always)]
-pub(super) fn renew_dialog(
+fn renew_dialog(
     m: &Message,
     known: *mut Binding,
     draft: &mut Binding,
-    place: &Entry,
+    evidence: &Evidence,
     now: u64,
-) -> Counter {
-    let newest = if place.flags & flag::PBX == 0 {
-        draft.cseq
-    } else {
-        draft.peer_cseq
-    };
+) -> Renewal {
+    let by_pbx = evidence.flags.contains(EvidenceFlags::BY_PBX);
+    let newest = if by_pbx { draft.peer_cseq } else { draft.cseq };
     if m.cseq < newest {
-        return Counter::DialogStale;
+        return Renewal::Stale;
     }
-    let ended = draft.has(flag::ENDED);
-    if draft.learned != place.peer() {
-        let began_it =
-            place.flags & flag::PBX != 0 && place.contact != 0 && place.contact == draft.call;
-        if place.flags & flag::IN_DIALOG == 0 && !ended && !began_it {
+    let ended = draft.flags.contains(BindingFlags::ENDED);
+    if draft.learned != evidence.learned {
+        let in_dialog = evidence.flags.contains(EvidenceFlags::IN_DIALOG);
+        let began_it = by_pbx && evidence.branch != 0 && evidence.branch == draft.call;
+        if !in_dialog && !ended && !began_it {
             // A new dialog was accepted, not a message of this one.
-            return Counter::DialogGuarded;
+            return Renewal::Guarded;
         }
-        if place.flags & flag::PBX != 0 && !is_later(place.at, ticks(draft.seen)) {
+        if by_pbx && evidence.at <= ticks(draft.seen) {
             // The PBX asked before it heard where the terminal is now.
-            return Counter::DialogStale;
+            return Renewal::Stale;
         }
         let expires = draft.expires;
-        settle(draft, m, place, now);
-        if ended && place.flags & flag::IN_DIALOG != 0 {
-            draft.flags |= flag::ENDED;
+        settle(draft, m, evidence, now);
+        if ended && in_dialog {
+            draft.flags |= BindingFlags::ENDED;
             draft.expires = expires;
         }
-        return Counter::DialogMoved;
+        return Renewal::Moved;
     }
-    // SAFETY: `dialog` gives valid pointers. Others may write to the binding meanwhile: each field is
-    // written once.
+    let evident = BindingFlags::from_bits_truncate(evidence.flags.bits());
+    // SAFETY: `dialog` gives valid pointers. Others may write to the binding meanwhile: each field is written once.
     unsafe {
-        if place.flags & flag::PBX == 0 {
-            (*known).cseq = m.cseq;
-        } else {
+        if by_pbx {
             (*known).peer_cseq = m.cseq;
-            (*known).flags = draft.flags & !flag::LEFT_ALONE | place.flags & flag::LEFT_ALONE;
+            (*known).flags =
+                (draft.flags - BindingFlags::LEFT_ALONE) | (evident & BindingFlags::LEFT_ALONE);
+        } else {
+            (*known).cseq = m.cseq;
         }
         (*known).seen = now;
         if ended {
-            return Counter::DialogRefreshed;
+            return Renewal::Refreshed;
         }
-        if place.flags & flag::ENDED != 0 {
-            (*known).flags |= flag::ENDED;
+        if evident.contains(BindingFlags::ENDED) {
+            (*known).flags |= BindingFlags::ENDED;
             (*known).expires = now + ENDED_LIFE;
-            return Counter::DialogEnded;
+            return Renewal::Ended;
         }
-        if place.flags & flag::EARLY == 0 {
-            (*known).flags &= !flag::EARLY;
+        if !evident.contains(BindingFlags::EARLY) {
+            (*known).flags -= BindingFlags::EARLY;
         }
         (*known).expires = now + life((*known).flags);
     }
-    Counter::DialogRefreshed
+    Renewal::Refreshed
 }
 
-/// Whether a moment, in ticks, comes after another.
+/// Returns how long a dialog end lasts from now.
 #[inline(always)]
-const fn is_later(one: u32, other: u32) -> bool {
-    one.wrapping_sub(other).cast_signed() > 0
-}
-
-/// How long a dialog end lasts from now.
-#[inline(always)]
-const fn life(flags: u16) -> u64 {
-    if flags & flag::ENDED != 0 {
+const fn life(flags: BindingFlags) -> u64 {
+    if flags.contains(BindingFlags::ENDED) {
         ENDED_LIFE
-    } else if flags & flag::EARLY != 0 {
+    } else if flags.contains(BindingFlags::EARLY) {
         EARLY_LIFE
     } else {
         DIALOG_LIFE
     }
 }
 
-/// Puts into a draft what was accepted.
+/// Writes accepted evidence into a draft.
 #[inline(always)]
-fn settle(draft: &mut Binding, m: &Message, place: &Entry, now: u64) {
-    place.copy_peer(&mut draft.learned);
-    if place.advertised_port != 0 {
-        place.copy_advertised(&mut draft.advertised);
+fn settle(draft: &mut Binding, m: &Message, evidence: &Evidence, now: u64) {
+    words::assign(&mut draft.learned, &evidence.learned);
+    if !evidence.advertised.is_unknown() {
+        words::assign(&mut draft.advertised, &evidence.advertised);
     }
-    if place.flags & flag::PBX == 0 {
-        draft.cseq = m.cseq;
-    } else {
+    if evidence.flags.contains(EvidenceFlags::BY_PBX) {
         draft.peer_cseq = m.cseq;
+    } else {
+        draft.cseq = m.cseq;
     }
-    draft.flags = place.flags & (flag::DIRECT | flag::EARLY | flag::ENDED | flag::LEFT_ALONE);
+    draft.flags = BindingFlags::from_bits_truncate(evidence.flags.bits());
     draft.seen = now;
-    draft.expires = now + life(place.flags);
+    draft.expires = now + life(draft.flags);
 }
 
 #[inline(always)]
-pub(super) fn put_dialog<E: Env>(env: &E, key: &DialogKey, draft: &Binding, event: Counter) {
+fn put_dialog<E: Bindings + Journal>(env: &E, key: &DialogKey, draft: &Binding, event: Counter) {
     let stored = env.put_dialog(key, draft);
     env.count(if stored { event } else { Counter::TableFull });
 }
 
-/// A dialog end that has not expired, and a copy of it in the draft.
+/// Looks up a dialog end that has not expired, and copies it to the draft.
 #[inline(never)]
-pub(super) fn live_dialog<E: Env>(env: &E, key: &DialogKey) -> Option<NonNull<Binding>> {
+pub(super) fn live_dialog<E: Bindings + Clock>(
+    env: &E,
+    key: &DialogKey,
+) -> Option<NonNull<Binding>> {
     let found = env.dialog(key)?;
     // SAFETY: `dialog` gives valid pointers.
-    let live = unsafe { copy(env, found.as_ptr(), &[key.call, key.tag]) };
+    let live = unsafe { copy_live(env, found.as_ptr(), &[key.call, key.tag]) };
     live.then_some(found)
 }
 
-/// The PBX may send within a dialog before it accepts it: a NOTIFY may be ahead of the 2xx to its
-/// SUBSCRIBE (RFC 6665 4.4.1). If exactly one source is pending, it is that. Whether it is.
+/// Activates a dialog end that is pending: the PBX may send within a dialog before it accepts it, a NOTIFY ahead of
+/// the 2xx to its SUBSCRIBE (RFC 6665 4.4.1). Only one pending source will do. Returns whether it did.
 #[inline(never)]
-pub(super) fn from_pending<E: Text>(env: &E, m: &Message, call: u64, tag: u64) -> bool {
+pub(super) fn activate_pending<E: Text>(env: &E, m: &Message, call: u64, tag: u64) -> bool {
     let key = key::pending(call, tag);
-    let Some(pending) = env.slots(Table::Pending, &key).and_then(|s| s.find(&key)) else {
+    let Some(pending) = env.slots::<PendingDialog>(&key).and_then(|s| s.find(&key)) else {
         return false;
     };
-    if pending.flags & flag::AMBIGUOUS != 0 || age(ticks(env.now()), pending.at) >= TRANSACTION_LIFE
+    if pending.value.flags.contains(PendingFlags::AMBIGUOUS)
+        || age(ticks(env.now()), pending.at) >= TRANSACTION_LIFE
     {
         return false;
     }
     env.count(Counter::DialogFromPending);
-    // It is the PBX's request that is believed, not yet the terminal's.
-    pending.flags |= flag::PBX | flag::EARLY;
-    accept_dialog(env, m, call, tag, pending);
+    let evidence = env.evidence();
+    evidence.take_pending(pending);
+    accept_dialog(env, m, call, tag, evidence);
     true
 }
 
-/// The PBX has decided on a request that creates a dialog: what was pending is forgotten, if it came from there.
+/// Forgets a pending dialog end once the PBX has decided on its request. Returns whether one was pending from there.
 #[inline(never)]
-pub(super) fn forget_pending<E: Env>(
+pub(super) fn forget_pending<E: Tables>(
     env: &E,
     m: &Message,
     call: u64,
     tag: u64,
-    request: &Entry,
+    request: &InboundTransaction,
 ) -> bool {
     if !m.method.subscribes() {
         return false;
     }
     let key = key::pending(call, tag);
-    let pending = env.slots(Table::Pending, &key).and_then(|s| s.find(&key));
-    pending.is_some_and(|p| p.peer() == request.peer())
+    let pending = env.slots::<PendingDialog>(&key).and_then(|s| s.find(&key));
+    pending.is_some_and(|p| p.value.source() == request.source())
         && env
-            .slots(Table::Pending, &key)
-            .is_some_and(|mut s| s.amend(&key, 0))
+            .slots::<PendingDialog>(&key)
+            .is_some_and(|mut s| s.forget(&key))
 }

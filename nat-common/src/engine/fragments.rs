@@ -1,80 +1,83 @@
 //! IP fragments that the PBX sends: a datagram is redirected in all of them, or in none.
 //!
-//! Only the first has the SIP headers. Where it goes is noted, and the others follow. Should one of them come
-//! by before the first, it is left alone, and so is the first then.
+//! Only the first fragment has the SIP headers. Its destination is stored, and the others follow. A later fragment that
+//! comes before the first is left alone, and so is the first then.
 
-use crate::abi::Counter;
-use crate::abi::{SECOND, TICK_SHIFT, flag, ticks};
+use crate::abi::{Counter, FragmentFlags, FragmentedDatagram, age, ticks};
 use crate::bytes::words;
+use crate::datagram::Datagram;
 use crate::endpoint::Endpoint;
-use crate::engine::{Env, Table};
-use crate::tables::slots::{SlotKey, age};
+use crate::engine::env::{Clock, Hashes, Journal, Tables};
+use crate::engine::lifetimes::FRAGMENT_LIFE;
+use crate::engine::verdict::Decision;
+use crate::tables::slots::SlotKey;
 
-/// How long after one fragment another may come, in ticks. The kernel sends them in a row.
-pub const LIFE: u32 = (SECOND >> TICK_SHIFT) as u32;
-
-/// What names a datagram: its addresses and the identification that its fragments share (RFC 791 3.2, 8200 4.5).
+/// Returns the key of a datagram: its addresses and the identification that its fragments share (RFC 791 3.2, RFC 8200
+/// 4.5).
 #[inline(always)]
-fn key<E: Env>(env: &E, source: &Endpoint, destination: &Endpoint, id: u32) -> SlotKey {
-    let from = env.mix(source.addr[0], source.addr[1], u64::from(id));
+fn key<E: Hashes>(env: &E, datagram: &Datagram) -> SlotKey {
+    let (source, destination) = (&datagram.source, &datagram.destination);
+    let from = env.mix(source.addr[0], source.addr[1], u64::from(datagram.id));
     SlotKey::of(env.mix(destination.addr[0], destination.addr[1], from))
 }
 
-/// The first fragment of a datagram, which is to go to `to`. False if the others could not follow it there; it then
-/// goes where it was `meant` to.
+/// Stores where the first fragment of a datagram goes. Returns false if the others could not follow it there; `to` is
+/// then its original destination again.
 #[inline(never)]
-pub fn first<E: Env>(
-    env: &E,
-    source: &Endpoint,
-    meant: &Endpoint,
-    id: u32,
-    to: &mut Endpoint,
-) -> bool {
-    let stays = to == meant;
-    let key = key(env, source, meant, id);
+pub fn first<E: Tables + Hashes + Clock>(env: &E, datagram: &Datagram, to: &mut Endpoint) -> bool {
+    let stays = *to == datagram.destination;
+    let key = key(env, datagram);
     let now = ticks(env.now());
     let passed = env
-        .slots(Table::Fragments, &key)
+        .slots::<FragmentedDatagram>(&key)
         .and_then(|s| s.find(&key))
-        .is_some_and(|known| known.flags & flag::LEFT_ALONE != 0 && age(now, known.at) < LIFE);
-    let entry = env.entry();
+        .is_some_and(|known| {
+            known.value.flags.contains(FragmentFlags::PASSED) && age(now, known.at) < FRAGMENT_LIFE
+        });
+    let entry = env.entry::<FragmentedDatagram>();
     entry.at = now;
-    entry.set_peer(to);
+    entry.value.set_destination(to);
     let noted = !passed
         && env
-            .slots(Table::Fragments, &key)
+            .slots::<FragmentedDatagram>(&key)
             .is_some_and(|mut slots| slots.put(&key, entry));
     if !noted {
-        // SAFETY: valid references.
-        unsafe { words::copy(meant, to) };
+        words::assign(to, &datagram.destination);
     }
     noted || stays
 }
 
-/// A fragment after the first. `to` is where the packet is going, and changed if its first went elsewhere.
-#[inline(never)]
-pub fn later<E: Env>(env: &E, source: &Endpoint, id: u32, to: &mut Endpoint) -> Counter {
-    let key = key(env, source, to, id);
+/// Decides on a fragment after the first: it goes where the first went.
+#[inline(always)]
+pub fn later<E: Tables + Hashes + Clock + Journal>(
+    env: &E,
+    datagram: &Datagram,
+    to: &mut Endpoint,
+) -> Decision {
+    let key = key(env, datagram);
     let now = ticks(env.now());
-    if let Some(first) = env.slots(Table::Fragments, &key).and_then(|s| s.find(&key))
-        && age(now, first.at) < LIFE
+    if let Some(first) = env
+        .slots::<FragmentedDatagram>(&key)
+        .and_then(|s| s.find(&key))
+        && age(now, first.at) < FRAGMENT_LIFE
     {
-        if first.peer_addr == to.addr {
-            return Counter::OutFragment;
+        let address = first.value.destination_addr;
+        if address == to.addr {
+            return Decision::Fragment;
         }
-        to.addr[0] = first.peer_addr[0];
-        to.addr[1] = first.peer_addr[1];
-        return Counter::OutFragmentRedirected;
+        to.addr[0] = address[0];
+        to.addr[1] = address[1];
+        return Decision::FragmentRedirected;
     }
-    let entry = env.entry();
+    let entry = env.entry::<FragmentedDatagram>();
     entry.at = now;
-    entry.flags = flag::LEFT_ALONE;
-    entry.set_peer(to);
+    entry.value.flags = FragmentFlags::PASSED;
+    entry.value.set_destination(to);
     if env
-        .slots(Table::Fragments, &key)
+        .slots::<FragmentedDatagram>(&key)
         .is_none_or(|mut slots| !slots.put(&key, entry))
     {
         env.count(Counter::SlotBusy);
     }
-    Counter::OutFragment
+    Decision::Fragment
 }

@@ -1,63 +1,70 @@
 //! The decisions: what is learned from a message, when it counts, and where a packet of the PBX goes.
 //!
-//! Pure but for [`Env`]: the kernel programs give it their maps, tests give it tables of their own.
+//! Pure but for their environment ([`env`]): the kernel programs give it their maps, tests give it memory. A decision is
+//! a [`verdict`]; counters follow from it.
 
 mod contacts;
 mod dialogs;
 mod draft;
-mod env;
+pub mod env;
+mod evidence;
 pub mod fragments;
+mod history;
 mod identity;
 mod inbound;
-mod lifetimes;
+pub mod lifetimes;
 mod outbound;
 mod reach;
-mod record;
+pub mod stun;
+pub mod verdict;
 
 pub use contacts::place_contact;
 pub use dialogs::place_dialog;
-pub use env::{Env, TABLES, Table, Text};
-pub use lifetimes::*;
+pub use evidence::Evidence;
 
-use crate::abi::Counter;
+use crate::datagram::{Datagram, Part};
 use crate::endpoint::Endpoint;
+use crate::engine::env::Text;
 use crate::engine::identity::identify;
 use crate::engine::inbound::{request_in, response_in};
 use crate::engine::outbound::{request_out, response_out};
-use crate::engine::record::{begin_record, end_record};
+use crate::engine::verdict::{Decision, Heard};
 use crate::sip::{Direction, Message};
 
-/// A message arrived from `peer`. The packet goes to the PBX in any case; the counter says what was
-/// made of it.
+/// Learns from a message that arrived from `source`. The packet goes to the PBX in any case.
 #[inline(always)]
-pub fn ingress<E: Text>(env: &E, m: &Message, peer: &Endpoint) -> Counter {
+pub fn ingress<E: Text>(env: &E, m: &Message, source: &Endpoint) -> Heard {
     let call = identify(env, m, Direction::In);
     if m.status == 0 {
-        return request_in(env, m, call, peer);
+        return request_in(env, m, call, source);
     }
-    begin_record(env, m, call);
-    let counter = response_in(env, m, call, peer);
-    if counter == Counter::InResponse {
-        end_record(env, counter);
+    history::begin(env, m, call);
+    let heard = response_in(env, m, call, source);
+    if heard == Heard::Response {
+        history::end(env, heard.counter());
     }
-    counter
+    heard
 }
 
-/// The PBX sends a message. `to` is where the packet is going, and changed if it is to go elsewhere; the
-/// counter says why.
+/// Learns from a message that the PBX sends, and decides where its datagram goes. `to` is the datagram's destination, and
+/// changed if it is to go elsewhere.
 #[inline(always)]
-pub fn egress<E: Text>(env: &E, m: &Message, to: &mut Endpoint) -> Counter {
+pub fn egress<E: Text>(env: &E, m: &Message, datagram: &Datagram, to: &mut Endpoint) -> Decision {
     let call = identify(env, m, Direction::Out);
-    begin_record(env, m, call);
-    env.record().set_meant(to);
-    let counter = if m.status == 0 {
+    history::begin(env, m, call);
+    env.record().set_original(to);
+    let decision = if m.status == 0 {
         request_out(env, m, call, to)
     } else {
         response_out(env, m, call, to)
     };
     if env.shadow() {
-        env.record().copy_meant(to);
+        env.record().copy_original(to);
     }
-    end_record(env, counter);
-    counter
+    let decision = history::decided(env, decision);
+    history::end(env, decision.counter());
+    if datagram.part == Part::First && !fragments::first(env, datagram, to) {
+        return Decision::FragmentRefused;
+    }
+    decision
 }

@@ -1,154 +1,169 @@
-//! Which of two addresses answers.
+//! Reach: which of two addresses answers, the learned one or the original destination.
 
-use crate::abi::{Counter, Entry, Policy, SECOND, TICK_SHIFT, flag, ticks};
+use crate::abi::{
+    Counter, Entry, OutboundFlags, OutboundTransaction, Peer, PeerFlags, Policy, age, ticks,
+};
 use crate::bytes::words;
 use crate::endpoint::Endpoint;
-use crate::engine::env::{Env, Table};
-use crate::engine::lifetimes::PEER_LIFE;
-use crate::tables::slots::{SlotKey, age};
+use crate::engine::env::{Clock, Env, Hashes, Journal, Tables};
+use crate::engine::lifetimes::{PEER_LIFE, T1};
+use crate::engine::verdict::Decision;
+use crate::tables::slots::SlotKey;
 
-/// RFC 3261's estimate of a round trip, in ticks.
-pub(super) const T1: u32 = ((SECOND / 2) >> TICK_SHIFT) as u32;
+/// Transmissions of a request before every second one goes to the other destination.
+pub(super) const TRANSMISSIONS_BEFORE_FALLBACK: u8 = 4;
 
-/// How often a request is sent before every other transmission takes the other way.
-pub(super) const PATIENCE: u8 = 4;
+/// Responses sent to a terminal before its repeated request says that they do not arrive.
+pub(super) const RESPONSES_BEFORE_FALLBACK: u8 = 2;
 
-/// How many responses a terminal may be sent before its repeated request says that it does not get them.
-pub(super) const RESPONSES: u8 = 2;
-
-/// What a terminal is asked about by [`decide`].
-pub(super) struct Case {
-    /// The verdict if the packet is redirected.
-    pub(super) counter: Counter,
-    /// Nothing stands between this host and the terminal.
+/// Redirect that is considered.
+pub(super) struct Redirect {
+    /// Decision if the packet is redirected.
+    pub(super) decision: Decision,
+    /// No other proxy stands between this host and the terminal.
     pub(super) direct: bool,
-    /// What was sent before drew no answer.
-    pub(super) doubtful: bool,
+    /// Earlier transmissions drew no answer.
+    pub(super) unanswered: bool,
 }
 
-/// Whether a packet to `to` goes to `learned` instead.
+/// Decides whether a packet to `to` goes to `learned` instead.
 #[inline(always)]
 pub(super) fn decide<E: Env>(
     env: &E,
     learned: &Endpoint,
     to: &mut Endpoint,
-    case: &Case,
-) -> Counter {
+    redirect: &Redirect,
+) -> Decision {
     env.record().set_learned(learned);
     if learned == &*to {
-        return Counter::OutAlreadyThere;
+        return Decision::AlreadyThere;
     }
     if learned.is_v4() != to.is_v4() {
-        return Counter::OutOtherFamily;
+        return Decision::OtherFamily;
     }
-    let verdict = match env.policy(learned) {
-        Policy::Off => Counter::OutPolicyOff,
-        Policy::Auto if !case.direct => Counter::OutNotDirect,
-        Policy::Auto if !env.shadow() => choose(env, learned, to, case),
-        Policy::Auto | Policy::Force => case.counter,
+    let decision = match env.policy(learned) {
+        Policy::Off => Decision::PolicyOff,
+        Policy::Auto if !redirect.direct => Decision::NotDirect,
+        Policy::Auto if !env.shadow() => choose(env, learned, to, redirect),
+        Policy::Auto | Policy::Force => redirect.decision,
     };
-    if verdict == case.counter {
-        // SAFETY: valid references.
-        unsafe { words::copy(learned, to) };
+    if decision == redirect.decision {
+        words::assign(to, learned);
     }
-    verdict
+    decision
 }
 
-/// Of the learned address and the one that the PBX means: the learned, unless the terminal has answered only at
-/// the other. If what was sent before drew no answer, the one that is not usual. Both must be one host's: who
-/// answers at another address, a private one of the PBX's own network say, may be anybody.
+/// Chooses between the learned address and the original destination. Prefers the learned address, unless the terminal
+/// has answered only at the original one; after unanswered transmissions it takes the other one. Both must be one host's:
+/// a host that answers at another address, in the PBX's own network say, may be anybody.
 #[inline(always)]
-fn choose<E: Env>(env: &E, learned: &Endpoint, to: &Endpoint, case: &Case) -> Counter {
+fn choose<E: Tables + Hashes + Clock>(
+    env: &E,
+    learned: &Endpoint,
+    to: &Endpoint,
+    redirect: &Redirect,
+) -> Decision {
     if learned.addr != to.addr {
-        return case.counter;
+        return redirect.decision;
     }
     let key = peer_key(env, learned);
     let mut left_alone = false;
-    if let Some(known) = env.slots(Table::Peers, &key).and_then(|s| s.find(&key))
+    if let Some(known) = env.slots::<Peer>(&key).and_then(|s| s.find(&key))
         && age(ticks(env.now()), known.at) < PEER_LIFE
     {
-        if known.flags & flag::PROVEN != 0 {
-            return case.counter;
+        if known.value.flags.contains(PeerFlags::PROVEN) {
+            return redirect.decision;
         }
-        left_alone = known.advertised() == *to;
+        left_alone = known.value.original() == *to;
     }
-    match (left_alone, case.doubtful) {
-        (true, false) => Counter::OutLeftAlone,
-        (false, true) => Counter::OutUnanswered,
-        _ => case.counter,
+    match (left_alone, redirect.unanswered) {
+        (true, false) => Decision::LeftAlone,
+        (false, true) => Decision::Unanswered,
+        _ => redirect.decision,
     }
 }
 
-/// How often a request was sent, given its last transmission, while the terminal was where it is now.
+/// Counts the transmissions of a request before this one, since the terminal is at its learned address.
 #[inline(always)]
-pub(super) fn transmissions(before: &Entry, learned: &Endpoint) -> u8 {
-    let there = if before.flags & flag::REDIRECTED != 0 {
-        before.peer()
+pub(super) fn retransmissions(before: &OutboundTransaction, learned: &Endpoint) -> u8 {
+    let there = if before.flags.contains(OutboundFlags::REDIRECTED) {
+        before.destination()
     } else {
-        before.advertised()
+        before.alternative()
     };
     if there == *learned {
-        before.sent.saturating_add(1)
+        before.retransmissions.saturating_add(1)
     } else {
         0
     }
 }
 
-/// An answer shows where the terminal can be reached: that is remembered of its learned address. A refusal may be
-/// another terminal's, which a router has where the PBX means; and when both ways were tried, only an answer that
-/// comes at once tells which of them it was.
+/// Remembers of a learned address which destination was answered. A refusal may be another terminal's, which a router
+/// has at the original destination. If both destinations were tried, only an answer within T1 tells which of them it was.
 #[inline(always)]
-pub(super) fn answers_there<E: Env>(env: &E, request: &mut Entry, status: u16) {
-    let left_alone = request.flags & flag::LEFT_ALONE != 0;
-    if !left_alone && request.flags & flag::REDIRECTED == 0 {
+pub(super) fn note_answer<E: Tables + Hashes + Clock + Journal>(
+    env: &E,
+    request: &mut Entry<OutboundTransaction>,
+    status: u16,
+) {
+    let transaction = &mut request.value;
+    let left_alone = transaction.flags.contains(OutboundFlags::LEFT_ALONE);
+    if !left_alone && !transaction.flags.contains(OutboundFlags::REDIRECTED) {
         return;
     }
     let age = age(ticks(env.now()), request.at);
-    let clear = status > 100 && status < 300 && (request.sent < PATIENCE || age < T1);
-    let (there, other) = (request.peer(), request.advertised());
+    let proves = status > 100
+        && status < 300
+        && (transaction.retransmissions < TRANSMISSIONS_BEFORE_FALLBACK || age < T1);
+    let (there, other) = (transaction.destination(), transaction.alternative());
     if !left_alone {
-        if clear {
-            note_peer(env, &there, &other, flag::PROVEN);
+        if proves {
+            note_peer(env, &there, &other, PeerFlags::PROVEN);
         }
         return;
     }
-    // It was sent where it was meant to go. The terminal is still known by its learned address.
-    if clear {
-        note_peer(env, &other, &there, flag::LEFT_ALONE);
+    // The request went to its original destination. The terminal is still known by its learned address.
+    if proves {
+        note_peer(env, &other, &there, PeerFlags::LEFT_ALONE);
     } else {
-        request.flags &= !flag::LEFT_ALONE;
+        transaction.flags -= OutboundFlags::LEFT_ALONE;
     }
-    request.set_peer(&other);
+    transaction.set_destination(&other);
 }
 
-/// What names a learned address in `PEERS`.
+/// Returns the key of a learned address in `PEERS`.
 #[inline(always)]
-fn peer_key<E: Env>(env: &E, learned: &Endpoint) -> SlotKey {
+fn peer_key<E: Hashes>(env: &E, learned: &Endpoint) -> SlotKey {
     SlotKey::of(env.mix(learned.addr[0], learned.addr[1], u64::from(learned.port)))
 }
 
-/// Notes where the terminal at a learned address answers, unless that is known.
+/// Stores where the terminal at a learned address answers, unless that is known.
 #[inline(never)]
-fn note_peer<E: Env>(env: &E, learned: &Endpoint, meant: &Endpoint, state: u16) {
+fn note_peer<E: Tables + Hashes + Clock + Journal>(
+    env: &E,
+    learned: &Endpoint,
+    original: &Endpoint,
+    flags: PeerFlags,
+) {
     let key = peer_key(env, learned);
     let now = ticks(env.now());
-    if let Some(known) = env.slots(Table::Peers, &key).and_then(|s| s.find(&key))
-        && known.flags == state
-        && known.advertised() == *meant
+    if let Some(known) = env.slots::<Peer>(&key).and_then(|s| s.find(&key))
+        && known.value.flags == flags
+        && known.value.original() == *original
         && age(now, known.at) < PEER_LIFE / 2
     {
         return;
     }
-    let entry = env.entry();
+    let entry = env.entry::<Peer>();
     entry.at = now;
-    entry.flags = state;
-    entry.set_peer(learned);
-    entry.set_advertised(meant);
+    entry.value.flags = flags;
+    entry.value.set_learned(learned);
+    entry.value.set_original(original);
     if env
-        .slots(Table::Peers, &key)
+        .slots::<Peer>(&key)
         .is_some_and(|mut s| s.put(&key, entry))
     {
-        env.count(if state == flag::PROVEN {
+        env.count(if flags == PeerFlags::PROVEN {
             Counter::PeerProven
         } else {
             Counter::PeerLeftAlone

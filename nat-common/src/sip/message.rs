@@ -1,5 +1,7 @@
 //! Result of a scan.
 
+use zerocopy::{FromZeros, Immutable, KnownLayout};
+
 use super::field::{Field, MAX_CONTACTS, SPANS};
 use super::method::Method;
 use crate::bytes::Span;
@@ -9,7 +11,7 @@ use crate::endpoint::Endpoint;
 ///
 /// The all-zero value is a message of which nothing was read.
 #[repr(C, align(8))]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromZeros, Immutable, KnownLayout)]
 pub struct Message {
     /// Positions of the parts; see [`Field`].
     pub spans: [Span; SPANS],

@@ -1,12 +1,27 @@
 //! Methods of requests.
 
+use num_enum::FromPrimitive;
+use zerocopy::{FromZeros, Immutable, KnownLayout};
+
 /// Method of a request: those of RFC 3261, 3262, 3311, 3428, 3515, 3903, 6086 and 6665.
 ///
 /// [`Method::Other`] stands for all further methods, which therefore compare equal.
 #[repr(u8)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    Hash,
+    FromPrimitive,
+    FromZeros,
+    Immutable,
+    KnownLayout,
+)]
 pub enum Method {
-    /// A method that is none of the others.
+    /// A method that is none of the others. A number in a map that is no method counts as this one.
     #[default]
     Other = 0,
     /// INVITE
@@ -40,29 +55,6 @@ pub enum Method {
 }
 
 impl Method {
-    /// Returns the method that a map value stands for. An unknown value counts as [`Method::Other`].
-    #[inline(always)]
-    #[must_use]
-    pub const fn from_u8(v: u8) -> Self {
-        match v {
-            1 => Self::Invite,
-            2 => Self::Ack,
-            3 => Self::Bye,
-            4 => Self::Cancel,
-            5 => Self::Register,
-            6 => Self::Subscribe,
-            7 => Self::Notify,
-            8 => Self::Refer,
-            9 => Self::Update,
-            10 => Self::Info,
-            11 => Self::Prack,
-            12 => Self::Message,
-            13 => Self::Options,
-            14 => Self::Publish,
-            _ => Self::Other,
-        }
-    }
-
     /// Returns the name as a request line writes it; `other` for [`Method::Other`].
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -12,6 +12,8 @@
 //! assert_eq!(print, 0x9ae0_daaf ^ 0x5354_554e);
 //! ```
 
+use zerocopy::{FromZeros, Immutable, KnownLayout};
+
 use crate::bpf::Repeat;
 
 /// Value that makes a FINGERPRINT differ from a CRC of the application's own: "STUN".
@@ -54,7 +56,7 @@ const fn tables() -> [[u32; 256]; 4] {
 
 /// Progress of a CRC. In the kernel it lies in a map.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, FromZeros, Immutable, KnownLayout)]
 pub struct Cursor {
     at: u32,
     crc: u32,

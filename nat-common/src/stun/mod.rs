@@ -1,21 +1,51 @@
-//! STUN: whether a datagram is a Binding request that is answered here (RFC 8489 6.3, 7.3; RFC 3489 8.1).
+//! STUN codec: Binding requests (RFC 8489 6.3, 7.3; RFC 3489 8.1) and the answers to them.
 //!
-//! A request is read in one pass over its attributes, a step for each, whose state lies in memory as that of the SIP
-//! scanner does; [`reply`] then makes the answer.
+//! [`Request`] is read in one pass over its attributes, a step for each; its state lies in memory, as that of the SIP
+//! scanner does. [`reply`] then makes the answer.
+//!
+//! ```
+//! use nat_common::bpf::HostLoop;
+//! use nat_common::stun::{Answer, Doubt, Request};
+//!
+//! let binding = b"\x00\x01\x00\x00\x21\x12\xa4\x42abcdefghijkl";
+//! let mut request = Request::default();
+//! assert_eq!(request.read::<_, HostLoop>(&binding[..]), Ok(Answer::Address));
+//! let response = b"\x01\x01\x00\x00\x21\x12\xa4\x42abcdefghijkl";
+//! assert_eq!(request.read::<_, HostLoop>(&response[..]), Err(Doubt::NotRequest));
+//! ```
 
 pub mod crc;
 pub mod reply;
 
-use crate::abi::Counter;
-use crate::abi::{address, flag, ticks};
-use crate::bpf::Repeat;
-use crate::bpf::bounded;
-use crate::bytes::Source;
+use zerocopy::{FromZeros, Immutable, KnownLayout};
+
+use crate::bpf::{Repeat, bounded};
 use crate::bytes::swar::byte;
-use crate::bytes::words::{self, Words};
-use crate::endpoint::Endpoint;
-use crate::engine::{Env, Table};
-use crate::tables::slots::SlotKey;
+use crate::bytes::{Source, words};
+
+/// Answer that a Binding request gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Its source.
+    Address,
+    /// Error 420: it has unknown attributes that matter (RFC 8489 6.3.1).
+    UnknownAttributes,
+}
+
+/// Reason why a message is no Binding request that is answered here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doubt {
+    /// Another class or method.
+    NotRequest,
+    /// Longer than [`LONGEST`].
+    TooLong,
+    /// The attributes contradict the message, or are too many.
+    Malformed,
+    /// It has credentials: for the PBX to judge.
+    Credentials,
+    /// FINGERPRINT does not match the message.
+    BadFingerprint,
+}
 
 /// Bytes of the header.
 pub const HEADER: u32 = 20;
@@ -63,7 +93,7 @@ pub mod attribute {
 
 /// A Binding request; lives in memory between steps.
 #[repr(C, align(8))]
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, FromZeros, Immutable, KnownLayout)]
 pub struct Request {
     at: u32,
     end: u32,
@@ -81,43 +111,39 @@ pub struct Request {
     unknown: [u16; MAX_UNKNOWN],
 }
 
-// SAFETY: repr(C), aligned words (asserted where used); zero is a value of each field.
-unsafe impl Words for Request {}
-
 impl Request {
-    /// Reads a message whose length was checked (see [`crate::datagram`]). How it is to be answered:
-    /// [`Counter::StunAnswered`] or [`Counter::StunRefused`].
+    /// Reads a message whose length was checked (see [`crate::datagram`]). Returns the answer that it gets.
     ///
     /// # Errors
-    /// Why it is left alone.
+    /// A [`Doubt`] if it gets none.
     #[inline(always)]
-    pub fn read<S: Source + ?Sized, L: Repeat>(&mut self, source: &S) -> Result<Counter, Counter> {
-        // SAFETY: a valid reference. All zero is before the first byte.
-        unsafe { words::zero(self) };
+    pub fn read<S: Source + ?Sized, L: Repeat>(&mut self, source: &S) -> Result<Answer, Doubt> {
+        // All zero is before the first byte.
+        words::clear(self);
         let first = source.word(0);
         if u16::from_be_bytes([byte(first, 0), byte(first, 1)]) != message::REQUEST {
-            return Err(Counter::StunNotRequest);
+            return Err(Doubt::NotRequest);
         }
         if source.len() > LONGEST {
-            return Err(Counter::StunUnusual);
+            return Err(Doubt::TooLong);
         }
         self.classic = (first >> 32) as u32 != MAGIC_COOKIE.to_be();
         self.at = HEADER;
         self.end = source.len();
         L::repeat(MAX_ATTRIBUTES + 1, || self.step(source));
         if self.malformed || self.at != self.end {
-            return Err(Counter::StunMalformed);
+            return Err(Doubt::Malformed);
         }
         if self.credentials {
-            return Err(Counter::StunCredentials);
+            return Err(Doubt::Credentials);
         }
         if self.fingerprint != 0 && !self.matches::<S, L>(source) {
-            return Err(Counter::StunBadFingerprint);
+            return Err(Doubt::BadFingerprint);
         }
         Ok(if self.unknowns == 0 {
-            Counter::StunAnswered
+            Answer::Address
         } else {
-            Counter::StunRefused
+            Answer::UnknownAttributes
         })
     }
 
@@ -186,66 +212,5 @@ impl Request {
         let said = u32::from_be((source.word(fingerprint) >> 32) as u32);
         let word = |at| source.word(at) as u32;
         said == crc::fingerprint::<L>(word, fingerprint, &mut self.crc)
-    }
-}
-
-/// Whether a request may be answered that came by `interface`, by what `ADDRESSES` says of its source and of its
-/// destination.
-///
-/// # Errors
-/// Why it is left alone.
-#[inline(always)]
-pub fn may_answer(
-    source: &Endpoint,
-    of_source: Option<u32>,
-    of_destination: Option<u32>,
-    interface: u32,
-) -> Result<(), Counter> {
-    if of_destination != Some(address::LOCAL) {
-        return Err(Counter::StunNotHere);
-    }
-    match of_source {
-        Some(kind) if kind == address::on_link(interface) => Ok(()),
-        None if !source.is_private() => Ok(()),
-        _ => Err(Counter::StunBadSource),
-    }
-}
-
-/// The part of a source that has an allowance: an IPv4 address, or an IPv6 network of 64 bits, of which a host can
-/// have every address.
-#[inline(always)]
-#[must_use]
-pub fn payer(source: &Endpoint) -> [u64; 2] {
-    if source.is_v4() {
-        source.addr
-    } else {
-        [source.addr[0], 0]
-    }
-}
-
-/// Notes where a request came from. That proves nothing, but shows who is alive: sources are found again by the
-/// learned addresses of bindings, whoever lists them. `keepalive`: it came to a SIP port.
-#[inline(always)]
-pub fn note<E: Env>(env: &E, source: &Endpoint, keepalive: bool) {
-    let key = SlotKey::of(env.mix(source.addr[0], source.addr[1], u64::from(source.port)));
-    let now = ticks(env.now());
-    let entry = env.entry();
-    entry.at = now;
-    entry.contact = u64::from(now);
-    entry.set_peer(source);
-    if keepalive {
-        entry.flags = flag::KEEPALIVE;
-    }
-    if let Some(known) = env.slots(Table::Stun, &key).and_then(|s| s.find(&key)) {
-        entry.contact = known.contact;
-        entry.flags |= known.flags;
-        entry.sent = known.sent;
-    }
-    entry.sent = entry.sent.saturating_add(1);
-    if env
-        .slots(Table::Stun, &key)
-        .is_none_or(|mut slots| !slots.put(&key, entry))
-    {
-        env.count(Counter::SlotBusy);
     }
 }

@@ -19,11 +19,12 @@
 //! assert_eq!(reply.words()[0], u32::from_ne_bytes(*b"\x01\x01\x00\x0c"));
 //! ```
 
+use zerocopy::{FromZeros, Immutable, KnownLayout};
+
 use super::{MAGIC_COOKIE, MAX_UNKNOWN, Request, attribute, crc, message};
 use crate::bpf::Repeat;
 use crate::bpf::bounded;
-use crate::bytes::Source;
-use crate::bytes::words::{self, Words};
+use crate::bytes::{Source, words};
 use crate::endpoint::Endpoint;
 
 /// Capacity of a [`Reply`] in words of four bytes: a power of two, so that a masked index is in bounds.
@@ -45,7 +46,7 @@ const IPV6: u32 = 2;
 
 /// Response, built word by word. In the kernel it lies in a map.
 #[repr(C, align(8))]
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, FromZeros, Immutable, KnownLayout)]
 pub struct Reply {
     /// Number of words that are used.
     used: u32,
@@ -54,9 +55,6 @@ pub struct Reply {
     /// The message in the byte order of the packet, then zeros.
     words: [u32; CAPACITY],
 }
-
-// SAFETY: repr(C), aligned words (asserted where used), integers only.
-unsafe impl Words for Reply {}
 
 impl Reply {
     /// Builds the response to a `request` from `peer`. `source` is the text of the request.
@@ -68,8 +66,7 @@ impl Reply {
         peer: &Endpoint,
         software: bool,
     ) {
-        // SAFETY: a valid reference.
-        unsafe { words::zero(self) };
+        words::clear(self);
         let refused = request.unknowns != 0;
         // The first word holds the length and is written last. The transaction ID and the four bytes before it (the
         // magic cookie of RFC 8489) come from the request.

@@ -1,62 +1,79 @@
-//! A set-associative table in shared memory: what `INBOUND`, `OUTBOUND`, `PENDING`, `PEERS`, `FRAGMENTS` and
-//! `STUN` are made of.
+//! Set-associative tables in shared memory.
 //!
-//! An array of sets; a key's hash names the set, and in it the tag of one of [`WAYS`] slots. The
-//! oldest slot is replaced, so a flood can push out what is here, at a cost that does not grow.
+//! A table is an array of sets. A key's hash names the set, and in it the tag of one of [`WAYS`] slots. A new entry
+//! replaces the oldest slot, so a flood can push out what is here, at a cost that does not grow.
 //!
-//! Each slot is guarded by its tag word: hash, generation and a busy bit. A writer claims the slot by
-//! compare-and-swap, fills it, and releases it with the new tag. A reader copies the entry between two
-//! reads of the tag, which are barriers to reads. A claim that fails is skipped. All that decides which
-//! slot it is lies in one cache line: mostly a set is looked into in vain, or to replace what is old.
+//! The tag word guards its slot: hash, generation and a busy bit. A writer claims the slot by compare-and-swap, fills
+//! it, and releases it with the new tag. A reader copies the entry between two reads of the tag, which are barriers to
+//! reads. A failed claim is skipped.
+//!
+//! ```
+//! use nat_common::abi::{Entry, InboundTransaction, Set};
+//! use nat_common::tables::slots::{Noted, SlotKey, Slots};
+//!
+//! let (mut set, mut copy) = (Set::default(), Entry::<InboundTransaction>::default());
+//! let key = SlotKey::of(0x1234_5678_9abc_def0);
+//! // SAFETY: the set is valid, and nobody else uses it.
+//! let mut slots = unsafe { Slots::new(&raw mut set, &mut copy) };
+//! assert_eq!(slots.note(&key, &Entry::default(), 100), Noted::New);
+//! assert!(slots.find(&key).is_some());
+//! ```
 
-use crate::abi::{CONTENT_WORDS, Entry, Set, Slot, WAYS};
+use bitflags::Flags as _;
+
+use crate::abi::{
+    EPOCH, Entry, FIRST_PORT, FLAGS, Set, Slot, VALUE_WORDS, Value, ValueWords, WAYS, age,
+};
 use crate::bpf::atomic::Word;
 use crate::bpf::bounded;
 use crate::bytes::words;
 
 const BUSY: u64 = 1;
-const GENERATION: u64 = 0xfe;
-const HASH: u64 = !0xff;
+/// Bits of the generation: a reader that is stopped in the middle of a copy, a virtual CPU say, is not fooled before eight
+/// million writes to the slot.
+const GENERATION: u64 = 0xff_fffe;
+const HASH: u64 = !0xff_ffff;
 
-/// What names an entry: 56 bits in the tag, 32 beside it, 32 in the place of the set.
+/// Name of an entry: 40 bits in the tag, 24 in the check, and up to 32 in the number of the set.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SlotKey {
     tag: u64,
     check: u32,
-    /// Which set, before it is masked to the size of the table.
+    /// Number of the set, before it is masked to the size of the table.
     pub index: u32,
 }
 
 impl SlotKey {
-    /// A key of one hash.
+    /// Makes a key of one hash.
     #[inline(always)]
     #[must_use]
     pub const fn of(hash: u64) -> Self {
         Self::new(hash, hash.rotate_left(32))
     }
 
-    /// A key of 128 hashed bits.
+    /// Makes a key of 128 hashed bits.
     #[inline(always)]
     #[must_use]
     pub const fn new(a: u64, b: u64) -> Self {
         let tag = a & HASH;
         Self {
             // 0 is the tag of a slot never used.
-            tag: if tag == 0 { 1 << 8 } else { tag },
-            check: (b >> 32) as u32,
+            tag: if tag == 0 { !HASH + 1 } else { tag },
+            check: (b >> 32) as u32 & !EPOCH,
             index: b as u32,
         }
     }
 
     /// Whether it is the key of an entry with that tag and check.
+    #[inline(always)]
     #[must_use]
     pub const fn is_of(&self, tag: u64, check: u32) -> bool {
-        tag & (HASH | BUSY) == self.tag && check == self.check
+        tag & (HASH | BUSY) == self.tag && check & !EPOCH == self.check
     }
 }
 
-impl Slot {
+impl<V> Slot<V> {
     /// Whether a copy of it holds an entry: neither never used, nor forgotten, nor being written.
     #[must_use]
     pub const fn is_used(&self) -> bool {
@@ -64,77 +81,157 @@ impl Slot {
     }
 }
 
-/// What came of noting an entry.
+/// Outcome of noting an entry.
+#[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Noted {
-    /// It is in the table now.
+    /// The entry is in the table now.
     New,
-    /// There was one of that key with the same peer; it stays.
+    /// An entry of that key with the same first endpoint was there, and stays.
     Same,
-    /// There was one of that key with another peer; it stays.
+    /// An entry of that key with another first endpoint was there, and stays.
     Other,
-    /// Another CPU was writing where it should go; it was not noted.
+    /// Another CPU was writing to the slot: the entry was not noted.
     Busy,
 }
 
-/// The set's slots, which other CPUs read and write at the same time.
+/// Slots of a set, which other CPUs read and write at the same time.
 #[derive(Debug)]
-pub struct Slots<'c> {
+pub struct Slots<'c, V> {
     set: *mut Set,
-    /// Where entries are copied to: the kernel's stack is too small for many of them.
-    copy: &'c mut Entry,
+    /// Scratch for a copy of an entry: the kernel's stack is too small for several.
+    copy: &'c mut Entry<V>,
 }
 
-impl<'c> Slots<'c> {
-    /// Slots of a set, and room for a copy of an entry.
+impl<'c, V: Value> Slots<'c, V> {
+    /// Slots of a set, and scratch for a copy of an entry.
     ///
     /// # Safety
-    /// `set` must be valid for reads and writes while this is used, aligned to eight bytes, and only
-    /// ever be accessed through `Slots`.
+    /// `set` must be valid for reads and writes while this is used, aligned to eight bytes, belong to the table
+    /// [`Value::TABLE`], and only ever be accessed through `Slots`.
     #[inline(always)]
     #[must_use]
-    pub const unsafe fn new(set: *mut Set, copy: &'c mut Entry) -> Self {
+    pub const unsafe fn new(set: *mut Set, copy: &'c mut Entry<V>) -> Self {
         Self { set, copy }
     }
 
+    /// The slots without the type of their values.
     #[inline(always)]
-    fn tag(&self, way: usize) -> Word {
-        // SAFETY: `new` promises a valid set, `way` is below WAYS, and tags are only accessed so.
+    fn raw(&mut self) -> Raw {
+        Raw {
+            set: self.set,
+            copy: (&raw mut *self.copy).cast(),
+        }
+    }
+
+    /// Finds the entry of a key, and returns a copy.
+    #[inline(always)]
+    #[must_use]
+    pub fn find(mut self, key: &SlotKey) -> Option<&'c mut Entry<V>> {
+        let slots = self.raw();
+        let way = slots.way_of(key);
+        if way == WAYS {
+            return None;
+        }
+        slots.read(bounded::<WAYS>(way), key).map(|_| self.copy)
+    }
+
+    /// Entry that was last copied, by `find` or by a `note` that returned [`Noted::Same`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn found(&self) -> &Entry<V> {
+        self.copy
+    }
+
+    /// Writes an entry over that of the same key, or over the oldest. Returns whether it was written.
+    #[inline(always)]
+    pub fn put(&mut self, key: &SlotKey, entry: &Entry<V>) -> bool {
+        self.note(key, entry, 0) == Noted::New
+    }
+
+    /// Notes an entry. One of the same key that is younger than `life` ticks stays.
+    #[inline(always)]
+    pub fn note(&mut self, key: &SlotKey, entry: &Entry<V>, life: u64) -> Noted {
+        let Raw { set, copy } = self.raw();
+        let entry = (&raw const *entry).cast();
+        // SAFETY: `new` promises a valid set; the others are references, of values made of words.
+        match unsafe { global::slots_note(set, copy, key, entry, life) } {
+            global::NEW => Noted::New,
+            global::SAME => Noted::Same,
+            global::OTHER => Noted::Other,
+            _ => Noted::Busy,
+        }
+    }
+
+    /// Sets flags on the entry of a key. Returns whether that was done.
+    #[inline(always)]
+    pub fn add_flags(&mut self, key: &SlotKey, flags: V::Flags) -> bool {
+        self.amend(key, flags.bits())
+    }
+
+    /// Forgets the entry of a key. Returns whether that was done.
+    #[inline(always)]
+    pub fn forget(&mut self, key: &SlotKey) -> bool {
+        self.amend(key, 0)
+    }
+
+    #[inline(always)]
+    fn amend(&mut self, key: &SlotKey, flags: u16) -> bool {
+        let Raw { set, copy } = self.raw();
+        // SAFETY: as for `note`.
+        unsafe { global::slots_amend(set, copy, key, flags) != 0 }
+    }
+}
+
+/// Slots of any table: the algorithms, which see a value as words.
+#[derive(Clone, Copy)]
+struct Raw {
+    set: *mut Set,
+    copy: *mut Entry<ValueWords>,
+}
+
+impl Raw {
+    #[inline(always)]
+    fn tag(self, way: usize) -> Word {
+        // SAFETY: `Slots::new` promises a valid set, `way` is below WAYS, and tags are only accessed so.
         unsafe { Word::new((&raw mut (*self.set).tags).cast::<u64>().add(way)) }
     }
 
     #[inline(always)]
-    fn check(&self, way: usize) -> *mut u32 {
+    fn check(self, way: usize) -> *mut u32 {
         // SAFETY: as for `tag`; no reference is made.
         unsafe { (&raw mut (*self.set).checks).cast::<u32>().add(way) }
     }
 
     #[inline(always)]
-    fn at(&self, way: usize) -> *mut u32 {
+    fn time(self, way: usize) -> *mut u32 {
         // SAFETY: as for `check`.
-        unsafe { (&raw mut (*self.set).ats).cast::<u32>().add(way) }
+        unsafe { (&raw mut (*self.set).times).cast::<u32>().add(way) }
     }
 
     #[inline(always)]
-    fn content(&self, way: usize) -> *mut [u64; CONTENT_WORDS] {
+    fn value(self, way: usize) -> *mut ValueWords {
         // SAFETY: as for `check`.
-        unsafe {
-            (&raw mut (*self.set).contents)
-                .cast::<[u64; CONTENT_WORDS]>()
-                .add(way)
-        }
+        unsafe { (&raw mut (*self.set).values).cast::<ValueWords>().add(way) }
     }
 
+    /// Reads the check and the time of a slot. During a write the time may be neither the old nor the new one.
     #[inline(always)]
-    fn age(&self, way: usize, now: u32) -> u32 {
-        // SAFETY: as for `check`. A stale value only makes another slot the oldest.
-        age(now, unsafe { self.at(way).read_volatile() })
+    fn check_and_time(self, way: usize) -> (u32, u64) {
+        // SAFETY: as for `check`.
+        let (check, time) = unsafe {
+            (
+                self.check(way).read_volatile(),
+                self.time(way).read_volatile(),
+            )
+        };
+        (check, u64::from(check & EPOCH) << 32 | u64::from(time))
     }
 
-    /// The first way with the tag of a key: [`WAYS`] if there is none. There are two while, and after, two CPUs put the same
+    /// Finds the first way with the tag of a key: [`WAYS`] if there is none. Two ways have it after two CPUs put the same
     /// new key into the set at once.
     #[inline(always)]
-    fn way_of(&self, key: &SlotKey) -> usize {
+    fn way_of(self, key: &SlotKey) -> usize {
         let mut found = WAYS;
         for way in (0..WAYS).rev() {
             if self.tag(way).peek() & (HASH | BUSY) == key.tag {
@@ -144,59 +241,23 @@ impl<'c> Slots<'c> {
         found
     }
 
-    /// Makes a consistent copy of the entry, if this way holds that key. Its tag.
+    /// Makes a consistent copy of the entry, if this way holds that key. Returns its tag.
     #[inline(always)]
-    fn read(&mut self, way: usize, key: &SlotKey) -> Option<u64> {
+    fn read(self, way: usize, key: &SlotKey) -> Option<u64> {
         let before = self.tag(way).load();
-        // SAFETY: as for `check`; an entry begins with its content. If a writer tears the copy, the tags differ and it is
-        // not used.
+        // SAFETY: as for `check`. If a writer tears the copy, the tags differ and it is not used.
         let check = unsafe {
-            words::copy_first::<CONTENT_WORDS, _, _>(self.content(way), &raw mut *self.copy);
-            self.copy.at = self.at(way).read_volatile();
-            self.check(way).read_volatile()
+            words::copy(self.value(way), &raw mut (*self.copy).value);
+            let (check, at) = self.check_and_time(way);
+            (*self.copy).at = at;
+            check
         };
         let after = self.tag(way).load();
         (before == after && key.is_of(before, check)).then_some(before)
     }
 
-    /// A copy of the entry of a key.
     #[inline(always)]
-    #[must_use]
-    pub fn find(mut self, key: &SlotKey) -> Option<&'c mut Entry> {
-        let way = self.way_of(key);
-        if way == WAYS {
-            return None;
-        }
-        self.read(bounded::<WAYS>(way), key).map(|_| self.copy)
-    }
-
-    /// What was last found, here or by `note` when it says [`Noted::Same`].
-    #[inline(always)]
-    #[must_use]
-    pub const fn found(&self) -> &Entry {
-        self.copy
-    }
-
-    /// Puts an entry in the place of that of the same key, or of the oldest. Whether that was done.
-    #[inline(always)]
-    pub fn put(&mut self, key: &SlotKey, entry: &Entry) -> bool {
-        self.note(key, entry, 0) == Noted::New
-    }
-
-    /// Notes an entry. One of the same key that is younger than `life` ticks stays.
-    #[inline(always)]
-    pub fn note(&mut self, key: &SlotKey, entry: &Entry, life: u32) -> Noted {
-        // SAFETY: `new` promises a valid set; the others are references.
-        match unsafe { global::slots_note(self.set, self.copy, key, entry, life) } {
-            global::NEW => Noted::New,
-            global::SAME => Noted::Same,
-            global::OTHER => Noted::Other,
-            _ => Noted::Busy,
-        }
-    }
-
-    #[inline(always)]
-    fn note_here(&mut self, key: &SlotKey, entry: &Entry, life: u32) -> Noted {
+    fn note(self, key: &SlotKey, entry: &Entry<ValueWords>, life: u64) -> Noted {
         let mut victim = WAYS;
         let mut oldest = 0;
         let mut victim_tag = 0;
@@ -207,8 +268,10 @@ impl<'c> Slots<'c> {
                     // Being written, and probably with this very key.
                     return Noted::Busy;
                 };
-                if age(entry.at, self.copy.at) < life {
-                    return if self.copy.peer() == entry.peer() {
+                // SAFETY: as for `check`.
+                let known = unsafe { &*self.copy };
+                if age(entry.at, known.at) < life {
+                    return if first_endpoint(&known.value) == first_endpoint(&entry.value) {
                         Noted::Same
                     } else {
                         Noted::Other
@@ -217,9 +280,10 @@ impl<'c> Slots<'c> {
                 return self.write(way, tag, key, entry);
             }
             let age = if tag & HASH == 0 {
-                u32::MAX
+                u64::MAX
             } else {
-                self.age(way, entry.at)
+                // A torn time only makes another slot the oldest.
+                age(entry.at, self.check_and_time(way).1)
             };
             if tag & BUSY == 0 && age >= oldest {
                 victim = way;
@@ -234,15 +298,9 @@ impl<'c> Slots<'c> {
         self.write(bounded::<WAYS>(victim), victim_tag, key, entry)
     }
 
-    /// Sets flags on the entry of a key, or forgets it (`flags` 0). Whether that was done.
+    /// Sets flags on the entry of a key, or forgets it (`flags` 0). Returns whether that was done.
     #[inline(always)]
-    pub fn amend(&mut self, key: &SlotKey, flags: u16) -> bool {
-        // SAFETY: as for `note`.
-        unsafe { global::slots_amend(self.set, self.copy, key, flags) != 0 }
-    }
-
-    #[inline(always)]
-    fn amend_here(&mut self, key: &SlotKey, flags: u16) -> bool {
+    fn amend(self, key: &SlotKey, flags: u16) -> bool {
         let way = self.way_of(key);
         if way == WAYS {
             return false;
@@ -252,8 +310,12 @@ impl<'c> Slots<'c> {
             return false;
         };
         if flags != 0 {
-            self.copy.flags |= flags;
-            return self.write(way, tag, key, self.copy) == Noted::New;
+            // SAFETY: as for `check`; the flags lie within the value.
+            let known = unsafe {
+                *(&raw mut (*self.copy).value).cast::<u16>().add(FLAGS / 2) |= flags;
+                &*self.copy
+            };
+            return self.write(way, tag, key, known) == Noted::New;
         }
         let claimed = self.claim(way, tag);
         if claimed {
@@ -263,15 +325,16 @@ impl<'c> Slots<'c> {
     }
 
     #[inline(always)]
-    fn write(&self, way: usize, tag: u64, key: &SlotKey, entry: &Entry) -> Noted {
+    fn write(self, way: usize, tag: u64, key: &SlotKey, entry: &Entry<ValueWords>) -> Noted {
         if !self.claim(way, tag) {
             return Noted::Busy;
         }
         // SAFETY: as for `check`; the slot is claimed, so this is its only writer.
         unsafe {
-            words::copy_first::<CONTENT_WORDS, _, _>(&raw const *entry, self.content(way));
-            self.at(way).write_volatile(entry.at);
-            self.check(way).write_volatile(key.check);
+            words::copy(&raw const entry.value, self.value(way));
+            self.time(way).write_volatile(entry.at as u32);
+            let epoch = (entry.at >> 32) as u32 & EPOCH;
+            self.check(way).write_volatile(key.check | epoch);
         }
         let generation = tag.wrapping_add(2) & GENERATION;
         self.release(way, key.tag | generation);
@@ -279,50 +342,61 @@ impl<'c> Slots<'c> {
     }
 
     #[inline(always)]
-    fn claim(&self, way: usize, tag: u64) -> bool {
+    fn claim(self, way: usize, tag: u64) -> bool {
         self.tag(way).replace(tag, tag | BUSY)
     }
 
     #[inline(always)]
-    fn release(&self, way: usize, tag: u64) {
+    fn release(self, way: usize, tag: u64) {
         self.tag(way).store(tag);
     }
 }
 
-/// What the kernel's verifier checks once, and not wherever it is called: functions that can be called by their
-/// names, of numbers and of pointers to whole types, which for all that it knows may be null.
+/// First endpoint of a value: its address, and its port.
+#[inline(always)]
+fn first_endpoint(value: &ValueWords) -> (u64, u64, u16) {
+    const {
+        assert!(FIRST_PORT.is_multiple_of(8) && FIRST_PORT / 8 < VALUE_WORDS);
+        assert!(cfg!(target_endian = "little"));
+    };
+    (value[0], value[1], value[FIRST_PORT / 8] as u16)
+}
+
+/// Functions that the kernel's verifier checks once, and not wherever they are called.
+///
+/// They have names, and take numbers and pointers to whole types, which may be null for all that the verifier knows.
 mod global {
-    use super::{Entry, Noted, Set, SlotKey, Slots};
+    use super::{Entry, Noted, Raw, Set, SlotKey, ValueWords};
 
     pub(super) const NEW: u32 = Noted::New as u32;
     pub(super) const SAME: u32 = Noted::Same as u32;
     pub(super) const OTHER: u32 = Noted::Other as u32;
     const BUSY: u32 = Noted::Busy as u32;
 
-    /// See [`Slots::note`]. A [`Noted`].
+    /// See [`Slots::note`](super::Slots::note). Returns a [`Noted`].
     #[cfg_attr(target_arch = "bpf", unsafe(no_mangle))]
     #[inline(never)]
     pub(super) unsafe extern "C" fn slots_note(
         set: *mut Set,
-        copy: *mut Entry,
+        copy: *mut Entry<ValueWords>,
         key: *const SlotKey,
-        entry: *const Entry,
-        life: u32,
+        entry: *const Entry<ValueWords>,
+        life: u64,
     ) -> u32 {
         if set.is_null() || copy.is_null() || key.is_null() || entry.is_null() {
             return BUSY;
         }
         // SAFETY: they come from a `Slots` and two references.
-        let (mut slots, key, entry) = unsafe { (Slots::new(set, &mut *copy), &*key, &*entry) };
-        slots.note_here(key, entry, life) as u32
+        let (key, entry) = unsafe { (&*key, &*entry) };
+        Raw { set, copy }.note(key, entry, life) as u32
     }
 
-    /// See [`Slots::amend`]. Not 0: it was done.
+    /// See [`Slots::amend`](super::Slots::amend). Returns 0 if it was not done.
     #[cfg_attr(target_arch = "bpf", unsafe(no_mangle))]
     #[inline(never)]
     pub(super) unsafe extern "C" fn slots_amend(
         set: *mut Set,
-        copy: *mut Entry,
+        copy: *mut Entry<ValueWords>,
         key: *const SlotKey,
         flags: u16,
     ) -> u32 {
@@ -330,38 +404,33 @@ mod global {
             return 0;
         }
         // SAFETY: they come from a `Slots` and a reference.
-        let (mut slots, key) = unsafe { (Slots::new(set, &mut *copy), &*key) };
-        slots.amend_here(key, flags).into()
+        let key = unsafe { &*key };
+        Raw { set, copy }.amend(key, flags).into()
     }
-}
-
-/// Ticks since `then`. Another CPU's clock may be a tick ahead: that is no age.
-#[inline(always)]
-#[must_use]
-pub const fn age(now: u32, then: u32) -> u32 {
-    let age = now.wrapping_sub(then);
-    if age > u32::MAX / 2 { 0 } else { age }
 }
 
 #[cfg(test)]
 mod tests {
     extern crate std;
     use super::*;
+    use crate::abi::{InboundFlags, InboundTransaction};
     use crate::endpoint::Endpoint;
     use core::cell::UnsafeCell;
     use std::vec::Vec;
 
-    fn entry(port: u16, at: u32) -> Entry {
-        let mut entry = Entry {
+    type TestEntry = Entry<InboundTransaction>;
+
+    fn entry(port: u16, at: u64) -> TestEntry {
+        let mut entry = TestEntry {
             at,
             ..Entry::default()
         };
-        entry.set_peer(&Endpoint::v4([1, 2, 3, 4], port));
+        entry.value.set_source(&Endpoint::v4([1, 2, 3, 4], port));
         entry
     }
 
     fn key(n: u64) -> SlotKey {
-        SlotKey::new(n << 8, n << 32)
+        SlotKey::new(n << 24, n << 40)
     }
 
     /// A table of one set.
@@ -375,21 +444,25 @@ mod tests {
             Self(UnsafeCell::new(Set::default()))
         }
 
-        fn slots<'c>(&self, copy: &'c mut Entry) -> Slots<'c> {
+        fn slots<'c>(&self, copy: &'c mut TestEntry) -> Slots<'c, InboundTransaction> {
             // SAFETY: the cell is valid, and only accessed so.
             unsafe { Slots::new(self.0.get(), copy) }
         }
 
-        fn note(&self, key: &SlotKey, entry: Entry, life: u32) -> Noted {
+        fn note(&self, key: &SlotKey, entry: TestEntry, life: u64) -> Noted {
             self.slots(&mut Entry::default()).note(key, &entry, life)
         }
 
-        fn find(&self, key: &SlotKey) -> Option<Entry> {
+        fn find(&self, key: &SlotKey) -> Option<TestEntry> {
             self.slots(&mut Entry::default()).find(key).map(|e| *e)
         }
 
-        fn amend(&self, key: &SlotKey, flags: u16) -> bool {
-            self.slots(&mut Entry::default()).amend(key, flags)
+        fn add_flags(&self, key: &SlotKey, flags: InboundFlags) -> bool {
+            self.slots(&mut Entry::default()).add_flags(key, flags)
+        }
+
+        fn forget(&self, key: &SlotKey) -> bool {
+            self.slots(&mut Entry::default()).forget(key)
         }
     }
 
@@ -399,23 +472,38 @@ mod tests {
         assert_eq!(s.note(&key(1), entry(1, 10), 100), Noted::New);
         assert_eq!(s.note(&key(1), entry(1, 20), 100), Noted::Same);
         assert_eq!(s.note(&key(1), entry(2, 20), 100), Noted::Other);
-        assert_eq!(s.find(&key(1)).unwrap().peer().port, 1);
+        assert_eq!(s.find(&key(1)).unwrap().value.source().port, 1);
         assert_eq!(s.note(&key(1), entry(2, 20), 0), Noted::New);
-        assert_eq!(s.find(&key(1)).unwrap().peer().port, 2);
+        assert_eq!(s.find(&key(1)).unwrap().value.source().port, 2);
         assert_eq!(s.note(&key(1), entry(3, 120), 100), Noted::New);
-        assert_eq!(s.find(&key(1)).unwrap().peer().port, 3);
+        assert_eq!(s.find(&key(1)).unwrap().value.source().port, 3);
+    }
+
+    /// An entry of 27 days once had age 0, and stayed.
+    #[test]
+    fn an_entry_of_a_month_is_old() {
+        const MONTH: u64 = 30 * 24 * 3600 * 1000;
+        let s = One::new();
+        s.note(&key(1), entry(1, 10), 100);
+        assert_eq!(s.note(&key(1), entry(2, 10 + MONTH), 100), Noted::New);
+        for n in 2..=4 {
+            s.note(&key(n), entry(n as u16, 2 * MONTH + n), 100);
+        }
+        s.note(&key(5), entry(5, 3 * MONTH), 100);
+        assert!(s.find(&key(1)).is_none());
+        assert_eq!(s.find(&key(5)).unwrap().at, 3 * MONTH);
     }
 
     #[test]
     fn oldest_is_replaced() {
         let s = One::new();
         for n in 1..=4 {
-            s.note(&key(n), entry(n as u16, n as u32), 100);
+            s.note(&key(n), entry(n as u16, n), 100);
         }
         s.note(&key(5), entry(5, 50), 100);
         assert!(s.find(&key(1)).is_none());
         for n in 2..=5 {
-            assert_eq!(u64::from(s.find(&key(n)).unwrap().peer().port), n);
+            assert_eq!(u64::from(s.find(&key(n)).unwrap().value.source().port), n);
         }
     }
 
@@ -424,7 +512,7 @@ mod tests {
     fn a_clock_ahead_is_not_an_old_one() {
         let s = One::new();
         for n in 1..=4 {
-            s.note(&key(n), entry(n as u16, 99 + n as u32), 100);
+            s.note(&key(n), entry(n as u16, 99 + n), 100);
         }
         assert_eq!(s.note(&key(4), entry(9, 102), 100), Noted::Other);
         s.note(&key(5), entry(5, 101), 100);
@@ -434,19 +522,19 @@ mod tests {
     #[test]
     fn same_tag_with_another_check_is_another_key() {
         let s = One::new();
-        s.note(&SlotKey::new(256, 1 << 32), entry(1, 1), 100);
-        assert!(s.find(&SlotKey::new(256, 2 << 32)).is_none());
+        s.note(&SlotKey::new(1 << 24, 1 << 40), entry(1, 1), 100);
+        assert!(s.find(&SlotKey::new(1 << 24, 2 << 40)).is_none());
     }
 
     #[test]
     fn flags_are_added_and_entries_forgotten() {
         let s = One::new();
         s.note(&key(1), entry(1, 1), 100);
-        assert!(s.amend(&key(1), 2));
-        assert_eq!(s.find(&key(1)).unwrap().flags, 2);
-        assert!(s.amend(&key(1), 0));
+        assert!(s.add_flags(&key(1), InboundFlags::REPEATED));
+        assert_eq!(s.find(&key(1)).unwrap().value.flags, InboundFlags::REPEATED);
+        assert!(s.forget(&key(1)));
         assert!(s.find(&key(1)).is_none());
-        assert!(!s.amend(&key(1), 0));
+        assert!(!s.forget(&key(1)));
     }
 
     /// Two CPUs that note a new key at once may both find room for it: then all agree on one of the two.
@@ -463,19 +551,26 @@ mod tests {
             let other = set_with(way as u16 + 2);
             set.tags[way] = other.tags[3];
             set.checks[way] = other.checks[3];
-            set.ats[way] = other.ats[3];
-            set.contents[way] = other.contents[3];
+            set.times[way] = other.times[3];
+            set.values[way] = other.values[3];
         }
         let s = One(UnsafeCell::new(set));
-        assert_eq!(set.slots().map(|slot| slot.entry.peer().port), [2, 0, 4, 1]);
-        assert_eq!(s.find(&key(1)).unwrap().peer().port, 2);
+        assert_eq!(
+            set.slots::<InboundTransaction>()
+                .map(|slot| slot.entry.value.source().port),
+            [2, 0, 4, 1]
+        );
+        assert_eq!(s.find(&key(1)).unwrap().value.source().port, 2);
         assert_eq!(s.note(&key(1), entry(2, 2), 100), Noted::Same);
-        assert!(s.amend(&key(1), 8));
-        assert_eq!(s.find(&key(1)).unwrap().flags, 8);
+        assert!(s.add_flags(&key(1), InboundFlags::REMOVE_ALL));
+        assert_eq!(
+            s.find(&key(1)).unwrap().value.flags,
+            InboundFlags::REMOVE_ALL
+        );
         assert_eq!(s.note(&key(1), entry(9, 2), 0), Noted::New);
-        assert_eq!(s.find(&key(1)).unwrap().peer().port, 9);
-        assert!(s.amend(&key(1), 0));
-        assert_eq!(s.find(&key(1)).unwrap().peer().port, 4);
+        assert_eq!(s.find(&key(1)).unwrap().value.source().port, 9);
+        assert!(s.forget(&key(1)));
+        assert_eq!(s.find(&key(1)).unwrap().value.source().port, 4);
     }
 
     /// Writers of many keys fight for one set; each entry says in all its fields whose it is. A torn
@@ -493,22 +588,27 @@ mod tests {
                             // Each write differs in all fields, also among writes of one key.
                             let stamp = (i * 4 + t) as u16;
                             let mut e = Entry {
-                                contact: u64::from(stamp),
-                                at: i as u32,
-                                flags: stamp,
-                                ..Entry::default()
+                                value: InboundTransaction {
+                                    contact: u64::from(stamp),
+                                    flags: InboundFlags::from_bits_retain(stamp),
+                                    ..InboundTransaction::default()
+                                },
+                                // The low half and the high half of the time lie apart.
+                                at: (i & 0xff) << 32 | i,
                             };
-                            e.set_peer(&Endpoint::v4([0; 4], stamp));
-                            e.set_advertised(&Endpoint::v4([n as u8; 4], stamp));
+                            e.value.set_source(&Endpoint::v4([0; 4], stamp));
+                            e.value.set_advertised(&Endpoint::v4([n as u8; 4], stamp));
                             shared.note(&key(n), e, 0);
                             if let Some(e) = shared.find(&key(i % 6 + 1)) {
                                 found += 1;
                                 let owner = (i % 6 + 1) as u8;
-                                assert_eq!(e.advertised().as_v4(), [owner; 4]);
-                                assert_eq!(e.contact, u64::from(e.flags));
-                                assert_eq!(e.peer().port, u32::from(e.flags));
-                                assert_eq!(e.advertised().port, u32::from(e.flags));
-                                assert_eq!((e.at << 2) as u16, e.flags & !3);
+                                let stamp = e.value.flags.bits();
+                                assert_eq!(e.value.advertised().as_v4(), [owner; 4]);
+                                assert_eq!(e.value.contact, u64::from(stamp));
+                                assert_eq!(e.value.source().port, u32::from(stamp));
+                                assert_eq!(e.value.advertised().port, u32::from(stamp));
+                                assert_eq!((e.at << 2) as u16, stamp & !3);
+                                assert_eq!((e.at >> 32) as u8, e.at as u8);
                             }
                         }
                         found

@@ -1,6 +1,6 @@
 //! Dialog ends: made, moved and ended by the PBX's answers to requests of the phone.
 
-use nat_common::abi::{Counter, flag};
+use nat_common::abi::{BindingFlags, Counter};
 use nat_common::endpoint::Endpoint;
 
 use crate::{ADVERTISED, MOVED, Network, PHONE, STRANGER, call_phone, from_pbx, from_phone};
@@ -30,7 +30,10 @@ fn only_101_to_299_activates_a_new_dialog_end() {
                 event,
                 "{method} {status}"
             );
-            let early = net.active().first().map(|b| b.has(flag::EARLY));
+            let early = net
+                .active()
+                .first()
+                .map(|b| b.flags.contains(BindingFlags::EARLY));
             let active = event == Some(Counter::DialogActivated);
             assert_eq!(early, active.then_some(status < 200), "{method} {status}");
         }
@@ -56,7 +59,7 @@ fn a_dialog_end_says_whose_it_is() {
     assert_eq!(&b.text[..usize::from(b.text_len)], b"1000@pbx");
     assert_eq!(b.learned, Endpoint::v4(PHONE.0, PHONE.1));
     assert_eq!(b.advertised, Endpoint::v4(ADVERTISED.0, ADVERTISED.1));
-    assert!(b.has(flag::DIRECT));
+    assert!(b.flags.contains(BindingFlags::DIRECT));
 }
 
 #[test]
@@ -224,11 +227,11 @@ fn a_dialog_not_seen_to_begin_is_kept_shortly_at_first() {
     let options = from_phone("OPTIONS", 1, "o").tagged("pbx");
     net.arrives(PHONE, &options);
     net.sends(PHONE, &options.answer(200));
-    assert!(net.active()[0].has(flag::EARLY));
+    assert!(net.active()[0].flags.contains(BindingFlags::EARLY));
     let again = from_phone("OPTIONS", 2, "p").tagged("pbx");
     net.arrives(PHONE, &again);
     net.sends(PHONE, &again.answer(200));
-    assert!(!net.active()[0].has(flag::EARLY));
+    assert!(!net.active()[0].flags.contains(BindingFlags::EARLY));
     net.wait(3600);
     assert_eq!(net.active().len(), 1);
 }

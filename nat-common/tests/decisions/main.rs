@@ -16,6 +16,7 @@ mod transactions;
 use std::ops::Deref;
 
 use nat_common::abi::{Binding, Counter, SECOND};
+use nat_common::datagram::Datagram;
 use nat_common::endpoint::Endpoint;
 use nat_common::engine;
 use nat_common::sip::{Direction, Message};
@@ -61,18 +62,22 @@ impl Network {
     /// A message arrives. Returns the counters, the verdict last.
     fn arrives(&self, from: Address, m: &Sip) -> Vec<Counter> {
         let message = self.scan(m, Direction::In);
-        let verdict = engine::ingress(&self.0, &message, &Endpoint::v4(from.0, from.1));
-        self.counted(verdict)
+        let heard = engine::ingress(&self.0, &message, &Endpoint::v4(from.0, from.1));
+        self.counted(heard.counter())
     }
 
     /// The PBX sends a message. Returns its destination and the counters, the verdict last.
     fn sends(&self, to: Address, m: &Sip) -> (Address, Vec<Counter>) {
         let message = self.scan(m, Direction::Out);
-        let mut destination = Endpoint::v4(to.0, to.1);
-        let verdict = engine::egress(&self.0, &message, &mut destination);
+        let datagram = Datagram {
+            destination: Endpoint::v4(to.0, to.1),
+            ..Datagram::default()
+        };
+        let mut destination = datagram.destination;
+        let decision = engine::egress(&self.0, &message, &datagram, &mut destination);
         (
             (destination.as_v4(), destination.port as u16),
-            self.counted(verdict),
+            self.counted(decision.counter()),
         )
     }
 

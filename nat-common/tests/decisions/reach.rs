@@ -1,6 +1,6 @@
 //! Reach: the learned and the original address of a terminal, and which of them answers.
 
-use nat_common::abi::{Counter, Policy, flag};
+use nat_common::abi::{BindingFlags, Counter, Policy};
 use nat_common::endpoint::Endpoint;
 
 use crate::{
@@ -50,7 +50,7 @@ fn a_terminal_that_answers_there_is_left_alone() {
         ]
     );
     let binding = net.active()[0];
-    assert!(binding.has(flag::LEFT_ALONE));
+    assert!(binding.flags.contains(BindingFlags::LEFT_ALONE));
     assert_eq!(binding.learned, Endpoint::v4(PHONE.0, PHONE.1));
     // This holds in other dialogs and for the registration, too.
     let m = from_pbx("BYE", 103, "bye");
@@ -59,7 +59,7 @@ fn a_terminal_that_answers_there_is_left_alone() {
     assert_eq!(transmissions(&net, &m, 1), [REDIRECTED]);
     assert_eq!(net.arrives(PHONE, &m.answer(200))[0], Counter::PeerProven);
     assert_eq!(net.reinvite("again"), (PHONE, vec![REDIRECTED.1]));
-    assert!(!net.active()[0].has(flag::LEFT_ALONE));
+    assert!(!net.active()[0].flags.contains(BindingFlags::LEFT_ALONE));
 }
 
 #[test]
@@ -72,7 +72,11 @@ fn a_terminal_is_left_alone_in_all_its_dialogs_and_contacts() {
     net.arrives(PHONE, &m.answer(200));
     let (to, counted) = net.sends(ADVERTISED, &call_phone("incoming"));
     assert_eq!((to, counted), (ADVERTISED, vec![Counter::OutLeftAlone]));
-    assert!(net.contacts().values().any(|c| c.has(flag::LEFT_ALONE)));
+    assert!(
+        net.contacts()
+            .values()
+            .any(|c| c.flags.contains(BindingFlags::LEFT_ALONE))
+    );
     // Another original destination has not answered.
     let elsewhere = ([192, 168, 1, 10], 5060);
     let (to, _) = net.sends(elsewhere, &from_pbx("INFO", 104, "info"));
@@ -177,6 +181,6 @@ fn a_refusal_from_where_the_pbx_means_is_not_believed() {
     transmissions(&net, &m, 5);
     let counted = net.arrives(ADVERTISED, &m.answer(481));
     assert!(!counted.contains(&Counter::PeerLeftAlone), "{counted:?}");
-    assert!(!net.active()[0].has(flag::LEFT_ALONE));
+    assert!(!net.active()[0].flags.contains(BindingFlags::LEFT_ALONE));
     assert_eq!(net.reinvite("again"), (PHONE, vec![REDIRECTED.1]));
 }

@@ -40,7 +40,7 @@ fn history_tells_what_was_learned_and_why_a_packet_went_where() {
                 r.status,
                 r.cseq,
                 Counter::ALL[usize::from(r.verdict)],
-                r.meant().port,
+                r.original().port,
                 r.learned().port,
                 r.events,
             )

@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::Result;
-use nat_common::abi::{Policy, flag};
+use nat_common::abi::{BindingFlags, Policy};
 use serde::Serialize;
 
 use crate::{
@@ -73,7 +73,7 @@ pub async fn find(
         };
         let would_redirect = match policy::lookup(rules, row.learned.ip()) {
             Policy::Off => false,
-            Policy::Auto => row.flags & flag::DIRECT != 0,
+            Policy::Auto => row.flags.contains(BindingFlags::DIRECT),
             Policy::Force => true,
         };
         if !would_redirect || !seen.insert(advertised.ip()) {

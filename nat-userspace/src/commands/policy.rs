@@ -87,7 +87,7 @@ impl Row {
     fn new(prefix: Prefix, rule: PolicyRule) -> Self {
         Self {
             prefix: prefix.to_string(),
-            policy: Policy::from_u8(rule.policy).name(),
+            policy: Policy::from(rule.policy).name(),
             origin: match rule.origin {
                 origin::DEFAULT => "default",
                 origin::ON_LINK => "on-link",

@@ -173,7 +173,7 @@ impl Status {
             uptime_seconds: agent.uptime().as_secs(),
             interfaces: agent.interfaces.clone(),
             ports: used(config.ports),
-            policy: Policy::from_u8(default).name(),
+            policy: Policy::from(default).name(),
             shadow: config.shadow != 0,
             stun: Stun::from_config(&config),
             programs: programs.into_iter().collect::<Result<_>>()?,

@@ -6,7 +6,10 @@ use nat_common::{
     tables::buckets,
 };
 
-use crate::settings::{Settings, Sizes};
+use crate::{
+    kernel::tables::masks,
+    settings::{Settings, Sizes},
+};
 
 /// Derives the programs' configuration, with a fresh secret.
 ///
@@ -34,13 +37,9 @@ pub fn config(settings: &Settings) -> Result<Config> {
     let mut config = Config {
         secret: [getrandom::u64()?, getrandom::u64()?],
         abi: ABI,
-        transaction_mask: sizes.transactions - 1,
-        pending_mask: sizes.pending - 1,
-        peer_mask: sizes.peers - 1,
-        fragment_mask: sizes.fragments - 1,
+        masks: masks(&sizes),
         history_mask: sizes.history - 1,
         bucket_mask: sizes.buckets - 1,
-        stun_mask: sizes.stun - 1,
         shadow: (*shadow).into(),
         ..Config::default()
     };
@@ -100,6 +99,8 @@ pub(super) fn sizes(settings: &Settings) -> Result<Sizes> {
 
 #[cfg(test)]
 mod tests {
+    use nat_common::abi::Table;
+
     use super::*;
     use crate::settings::Stun;
 
@@ -130,8 +131,10 @@ mod tests {
         let config = with(|s| s.ports = vec![5060, 5080]).unwrap();
         assert_eq!(config.abi, ABI);
         assert_eq!(config.ports, [5060, 5080, 0, 0, 0, 0, 0, 0]);
-        assert_eq!(config.transaction_mask, 16383);
-        assert_eq!((config.bucket_mask, config.stun_mask), (0, 0));
+        assert_eq!(config.masks[Table::Inbound as usize], 16383);
+        assert_eq!(config.masks[Table::Outbound as usize], 16383);
+        let stun = config.masks[Table::Stun as usize];
+        assert_eq!((config.bucket_mask, stun), (0, 0));
         assert_eq!(config.shadow, 0);
         assert_ne!(with(|s| s.shadow = true).unwrap().shadow, 0);
         let other = with(|_| ()).unwrap();

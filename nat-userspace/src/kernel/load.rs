@@ -7,7 +7,7 @@ use aya::{
     programs::{Program, ProgramError, SchedClassifier, Xdp},
 };
 use log::{LevelFilter, debug};
-use nat_common::abi::{PolicyRule, map, origin};
+use nat_common::abi::{PolicyRule, origin};
 
 use crate::{
     host::prefix::Prefix,
@@ -119,7 +119,6 @@ impl<'a> Loader<'a> {
             loader.map_max_entries(name, entries);
         }
         loader
-            .map_max_entries(map::BUCKETS, sizes.buckets)
             // The object has no such global when the programs log nothing.
             .override_global(aya_log::LEVEL, &log, false)
             .verifier_log_level(if self.settings.verifier_log {

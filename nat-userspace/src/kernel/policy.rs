@@ -47,7 +47,7 @@ pub fn read(rules: &Rules) -> Result<BTreeMap<Prefix, PolicyRule>> {
 #[must_use]
 pub fn lookup(rules: &Rules, addr: IpAddr) -> Policy {
     let rule = rules.get(&Key::new(128, mapped(addr)), 0);
-    Policy::from_u8(rule.map_or(0, |rule| rule.policy))
+    rule.map_or(Policy::Off, |rule| rule.policy.into())
 }
 
 /// Writes a rule in place of that for the same prefix.

@@ -1,26 +1,27 @@
-//! The maps that kernel programs and user space share, typed. Everything about a table stands in one entry of the list.
+//! The maps that kernel programs and user space share, typed, from the list in `nat_common::tables`.
 
-use std::{io, path::Path};
+use std::{io, marker::PhantomData, path::Path};
 
 use anyhow::{Context as _, Result, bail};
 use aya::{
     Ebpf,
-    maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray},
+    maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, MapType, PerCpuArray},
 };
 use nat_common::{
     abi::{
-        ABI, Binding, Config, ContactKey, Counter, DialogKey, PolicyRule, Record, Set, Slot, WAYS,
-        map, ticks,
+        ABI, Binding, Config, ContactKey, Counter, DialogKey, FragmentedDatagram,
+        InboundTransaction, OutboundTransaction, Peer, PendingDialog, PolicyRule, Record, Set,
+        Slot, StunSource, Value, WAYS, age, map, ticks,
     },
-    engine::{PEER_LIFE, TRANSACTION_LIFE, fragments},
-    tables::slots::age,
+    engine::lifetimes::{FOREVER, FRAGMENT_LIFE, PEER_LIFE, TRANSACTION_LIFE},
+    tables::buckets::Buckets,
 };
 
 use crate::{
     host::clock,
     kernel::{
         batch,
-        layout::{Foreign, Layout, MISSING, Typed as _},
+        layout::{Foreign, Layout, MISSING, Typed},
     },
     settings::Sizes,
 };
@@ -44,51 +45,198 @@ enum Contents {
     Other,
     /// Entries that are there or not.
     Entries(fn(&Tables) -> Result<usize>),
-    /// Sets of slots, which live for some ticks after they were written.
-    Slots(fn(&Tables) -> Result<Vec<Set>>, u32),
+    /// Entries of sets, by the time now in ticks.
+    Sets(fn(&Tables, u64) -> Result<usize>),
 }
 
-/// Makes [`Tables`] and what is known of each table from one list. An entry has: documentation; field; type; name of the
-/// map; number of entries (`object`: as in the object, `exactly` a number, or `sized` by a setting); contents (`other`,
-/// `entries`, or `slots` with their life in ticks).
-macro_rules! tables {
-    ($(
-        $(#[$doc:meta])*
-        $field:ident: $type:ty = $name:ident, $size:ident $(($entries:expr))?, $contents:ident $(($life:expr))?;
-    )*) => {
+/// Table of sets, with the type of its values.
+pub struct Sets<V> {
+    map: Array<MapData, Set>,
+    value: PhantomData<V>,
+}
+
+impl<V: Value> Sets<V> {
+    /// Reads all sets.
+    ///
+    /// # Errors
+    /// If the map cannot be read.
+    pub fn read(&self) -> Result<SetsCopy<V>> {
+        let sets = batch::values(&self.map).context("cannot read a table of sets")?;
+        Ok(SetsCopy {
+            sets,
+            value: PhantomData,
+        })
+    }
+
+    /// Overwrites a set, whatever the programs do with it meanwhile.
+    ///
+    /// # Errors
+    /// If there is no set of that number.
+    pub fn write(&mut self, index: u32, set: Set) -> Result<()> {
+        self.map
+            .set(index, set, 0)
+            .context("cannot write a table of sets")
+    }
+
+    /// Forgets all entries.
+    ///
+    /// # Errors
+    /// If the map cannot be written.
+    pub fn clear(&mut self) -> Result<()> {
+        (0..self.map.len()).try_for_each(|index| self.write(index, Set::default()))
+    }
+}
+
+impl<V> TryFrom<Map> for Sets<V> {
+    type Error = MapError;
+
+    fn try_from(map: Map) -> Result<Self, MapError> {
+        Ok(Self {
+            map: map.try_into()?,
+            value: PhantomData,
+        })
+    }
+}
+
+impl<V: Value> Typed for Sets<V> {
+    const MAP_TYPE: MapType = <Array<MapData, Set>>::MAP_TYPE;
+    const KEY: usize = <Array<MapData, Set>>::KEY;
+    const VALUE: usize = <Array<MapData, Set>>::VALUE;
+
+    fn data(&self) -> &MapData {
+        self.map.data()
+    }
+}
+
+/// Copy of a table of sets.
+#[derive(Clone, Debug)]
+pub struct SetsCopy<V> {
+    /// The sets.
+    pub sets: Vec<Set>,
+    value: PhantomData<V>,
+}
+
+impl<V: Value> SetsCopy<V> {
+    /// Returns all slots.
+    pub fn slots(&self) -> impl Iterator<Item = Slot<V>> {
+        self.sets.iter().flat_map(Set::slots)
+    }
+
+    /// Returns the used slots that were written less than `life` ticks before `now`. A slot that was written after the
+    /// clock was read is new, not old.
+    pub fn live(&self, now: u64, life: u64) -> impl Iterator<Item = Slot<V>> {
+        self.slots()
+            .filter(move |slot| slot.is_used() && age(now, slot.entry.at) < life)
+    }
+}
+
+impl<V> From<Vec<Set>> for SetsCopy<V> {
+    fn from(sets: Vec<Set>) -> Self {
+        Self {
+            sets,
+            value: PhantomData,
+        }
+    }
+}
+
+/// Type of a map, by its kind in the list.
+macro_rules! map_type {
+    (array($value:ty)) => { Array<MapData, $value> };
+    (lines($value:ty)) => { Array<MapData, $value> };
+    (hash($key:ty, $value:ty)) => { HashMap<MapData, $key, $value> };
+    (trie($value:ty)) => { LpmTrie<MapData, Address, $value> };
+    (percpu($value:ty)) => { PerCpuArray<MapData, $value> };
+}
+
+/// Number of entries of a map, if fixed.
+macro_rules! fixed {
+    ([$setting:ident]) => {
+        None
+    };
+    ($number:tt) => {
+        Some($number)
+    };
+}
+
+/// Setting of a map's number of entries, if it has one.
+macro_rules! setting {
+    ([$setting:ident]) => {
+        Some(|sizes| sizes.$setting)
+    };
+    ($number:tt) => {
+        None
+    };
+}
+
+/// Contents of a map, by its kind in the list.
+macro_rules! contents {
+    (hash $field:ident) => {
+        Contents::Entries(|tables| batch::of_hash(&tables.$field).count_all())
+    };
+    ($kind:ident $field:ident) => {
+        Contents::Other
+    };
+}
+
+/// Makes [`Tables`] and what is known of each table from the list in `nat_common::tables`.
+macro_rules! all {
+    (
+        sets { $($(#[$doc:meta])* $set:ident $field:ident $table:ident($value:ident) [$setting:ident] $life:ident;)* }
+        maps { $($(#[$map_doc:meta])* $map:ident $map_field:ident $kind:ident($($type:ty),*) $n:tt;)* }
+    ) => {
         /// The maps that kernel programs and user space share.
         pub struct Tables {
-            $($(#[$doc])* pub $field: $type,)*
+            $($(#[$doc])* pub $field: Sets<$value>,)*
+            $($(#[$map_doc])* pub $map_field: map_type!($kind($($type),*)),)*
         }
 
         /// Number of tables.
-        const COUNT: usize = [$(stringify!($field)),*].len();
+        const COUNT: usize = [$(stringify!($set),)* $(stringify!($map)),*].len();
 
         /// Layouts of the tables, in the order of the list.
-        const LAYOUTS: [Layout; COUNT] = [$(
-            Layout::of::<$type>(map::$name, tables!(@exactly $size $($entries)?))
-        ),*];
+        const LAYOUTS: [Layout; COUNT] = [
+            $(Layout::of::<Sets<$value>>(map::$set, None),)*
+            $(Layout::of::<map_type!($kind($($type),*))>(map::$map, fixed!($n)),)*
+        ];
 
         /// Lists the maps whose number of entries is a setting.
         pub(super) fn sized(sizes: &Sizes) -> Vec<(&'static str, u32)> {
-            let all: [(&'static str, Option<fn(&Sizes) -> u32>); COUNT] = [$(
-                (map::$name, tables!(@sized $size $($entries)?))
-            ),*];
+            let all: [(&'static str, Option<fn(&Sizes) -> u32>); COUNT] = [
+                $((map::$set, setting!([$setting])),)*
+                $((map::$map, setting!($n)),)*
+            ];
             all.into_iter()
                 .filter_map(|(name, size)| Some((name, size?(sizes))))
                 .collect()
+        }
+
+        /// Returns the masks of the tables of sets, as the programs read them.
+        pub(super) fn masks(sizes: &Sizes) -> [u32; nat_common::abi::Table::COUNT] {
+            let mut masks = [0; nat_common::abi::Table::COUNT];
+            $(masks[nat_common::abi::Table::$table as usize] = sizes.$setting - 1;)*
+            masks
         }
 
         impl Tables {
             /// Lists every map.
             #[must_use]
             pub fn maps(&self) -> [Table<'_>; COUNT] {
-                [$(Table {
-                    name: map::$name,
-                    map: self.$field.data(),
-                    tables: self,
-                    contents: tables!(@contents $field $contents $($life)?),
-                }),*]
+                [
+                    $(Table {
+                        name: map::$set,
+                        map: self.$field.data(),
+                        tables: self,
+                        contents: Contents::Sets(|tables, now| {
+                            Ok(tables.$field.read()?.live(now, $life).count())
+                        }),
+                    },)*
+                    $(Table {
+                        name: map::$map,
+                        map: self.$map_field.data(),
+                        tables: self,
+                        contents: contents!($kind $map_field),
+                    },)*
+                ]
             }
 
             /// Makes them of maps in the order of the list, whose layouts are right.
@@ -96,51 +244,13 @@ macro_rules! tables {
                 let mut maps = maps.into_iter();
                 Ok(Self {
                     $($field: Map::from_map_data(maps.next().context("too few maps")?)?.try_into()?,)*
+                    $($map_field: Map::from_map_data(maps.next().context("too few maps")?)?.try_into()?,)*
                 })
             }
         }
     };
-    (@exactly exactly $entries:expr) => { Some($entries) };
-    (@exactly $size:ident $($entries:expr)?) => { None };
-    (@sized sized $entries:expr) => { Some($entries) };
-    (@sized $size:ident $($entries:expr)?) => { None };
-    (@contents $field:ident other) => { Contents::Other };
-    (@contents $field:ident entries) => {
-        Contents::Entries(|tables| batch::of_hash(&tables.$field).count_all())
-    };
-    (@contents $field:ident slots $life:expr) => {
-        Contents::Slots(|tables| slots(&tables.$field), $life)
-    };
 }
-
-tables! {
-    /// Settings of the programs.
-    config: Array<MapData, Config> = CONFIG, exactly(1), other;
-    /// Rules by learned address.
-    policy: LpmTrie<MapData, Address, PolicyRule> = POLICY, object, other;
-    /// Active dialog ends.
-    dialogs: HashMap<MapData, DialogKey, Binding> = DIALOGS, sized(|sizes| sizes.bindings), entries;
-    /// Active contacts.
-    contacts: HashMap<MapData, ContactKey, Binding> = CONTACTS, sized(|sizes| sizes.bindings), entries;
-    /// Transactions that terminals opened.
-    inbound: Array<MapData, Set> = INBOUND, sized(|sizes| sizes.transactions), slots(TRANSACTION_LIFE);
-    /// Transactions that the PBX opened.
-    outbound: Array<MapData, Set> = OUTBOUND, sized(|sizes| sizes.transactions), slots(TRANSACTION_LIFE);
-    /// Dialog ends not yet accepted by the PBX.
-    pending: Array<MapData, Set> = PENDING, sized(|sizes| sizes.pending), slots(TRANSACTION_LIFE);
-    /// Learned addresses, and whether they answer.
-    peers: Array<MapData, Set> = PEERS, sized(|sizes| sizes.peers), slots(PEER_LIFE);
-    /// Datagrams that the PBX sends in fragments.
-    fragments: Array<MapData, Set> = FRAGMENTS, sized(|sizes| sizes.fragments), slots(fragments::LIFE);
-    /// Decisions; a new one overwrites the oldest.
-    history: Array<MapData, Record> = HISTORY, sized(|sizes| sizes.history), other;
-    /// Addresses of this host and of its neighbours: one of [`nat_common::abi::address`] each.
-    addresses: LpmTrie<MapData, Address, u32> = ADDRESSES, object, other;
-    /// Sources of STUN requests. They stay until others replace them.
-    stun: Array<MapData, Set> = STUN, sized(|sizes| sizes.stun), slots(u32::MAX);
-    /// Counters, indexed by [`Counter`].
-    counters: PerCpuArray<MapData, u64> = COUNTERS, exactly(Counter::COUNT), other;
-}
+nat_common::tables!(all);
 
 impl Table<'_> {
     /// Returns how many entries the table can hold.
@@ -150,7 +260,7 @@ impl Table<'_> {
     pub fn size(&self) -> Result<u64> {
         let entries = u64::from(self.map.info()?.max_entries());
         Ok(match self.contents {
-            Contents::Slots(..) => entries * WAYS as u64,
+            Contents::Sets(_) => entries * WAYS as u64,
             Contents::Entries(_) | Contents::Other => entries,
         })
     }
@@ -163,10 +273,7 @@ impl Table<'_> {
         match self.contents {
             Contents::Other => Ok(None),
             Contents::Entries(count) => count(self.tables).map(Some),
-            Contents::Slots(read, life) => {
-                let sets = read(self.tables)?;
-                Ok(Some(live(&sets, ticks(clock::now()), life).count()))
-            }
+            Contents::Sets(count) => count(self.tables, ticks(clock::now())).map(Some),
         }
     }
 }
@@ -281,22 +388,6 @@ impl Tables {
     }
 }
 
-/// Reads every set of a table of slots.
-///
-/// # Errors
-/// If the map cannot be read.
-pub fn slots(table: &Array<MapData, Set>) -> Result<Vec<Set>> {
-    batch::values(table).context("cannot read a table of slots")
-}
-
-/// Returns the slots that were written at most `life` ticks before `now`. A slot that was written after the clock was
-/// read is new, not old.
-pub fn live(sets: &[Set], now: u32, life: u32) -> impl Iterator<Item = Slot> {
-    sets.iter()
-        .flat_map(Set::slots)
-        .filter(move |slot| slot.is_used() && age(now, slot.entry.at) < life)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -329,10 +420,11 @@ mod tests {
     fn a_slot_written_after_the_clock_was_read_is_new() {
         let now = ticks(1_000_000_000_000);
         let set = Set {
-            tags: [1 << 8; WAYS],
-            ats: [now, now + 1, now - TRANSACTION_LIFE, now - 1],
+            tags: [1 << 24; WAYS],
+            times: [now, now + 1, now - TRANSACTION_LIFE, now - 1].map(|at| at as u32),
             ..Set::default()
         };
-        assert_eq!(live(&[set], now, TRANSACTION_LIFE).count(), 3);
+        let sets = SetsCopy::<InboundTransaction>::from(vec![set]);
+        assert_eq!(sets.live(now, TRANSACTION_LIFE).count(), 3);
     }
 }

@@ -19,10 +19,7 @@ use std::{
     time::Duration,
 };
 
-use nat_common::{
-    abi::{Entry, TICK_SHIFT, flag},
-    tables::slots::age,
-};
+use nat_common::abi::{Entry, StunFlags, StunSource, TICK_SHIFT, age};
 
 /// A source of STUN keepalives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,13 +52,14 @@ const LONGEST: Duration = Duration::from_secs(300);
 
 impl Source {
     /// Reads an entry of `STUN`; none if the source has sent no keepalive.
-    pub(crate) fn of(entry: &Entry, now: u32) -> Option<Self> {
-        let ago = |at: u32| Duration::from_nanos(u64::from(age(now, at)) << TICK_SHIFT);
-        (entry.flags & flag::KEEPALIVE != 0).then(|| Self {
-            addr: entry.peer().into(),
+    pub(crate) fn of(entry: &Entry<StunSource>, now: u64) -> Option<Self> {
+        let ago = |at: u64| Duration::from_nanos(age(now, at) << TICK_SHIFT);
+        let source = &entry.value;
+        source.flags.contains(StunFlags::KEEPALIVE).then(|| Self {
+            addr: source.source().into(),
             silent: ago(entry.at),
-            known: ago(entry.contact as u32),
-            count: entry.sent,
+            known: ago(source.first),
+            count: source.requests,
         })
     }
 
@@ -236,14 +234,7 @@ mod tests {
     #[test]
     fn a_keepalive_that_came_after_the_clock_was_read_is_new() {
         let now = ticks(100 * SECOND);
-        let mut entry = Entry {
-            at: now + 1,
-            contact: u64::from(now - ticks(50 * SECOND)),
-            flags: flag::KEEPALIVE,
-            sent: 3,
-            ..Entry::default()
-        };
-        entry.set_peer(&Endpoint::v4([60, 17, 196, 2], 1));
+        let entry = keepalives(now - ticks(50 * SECOND), now + 1);
         let source = Source::of(&entry, now).unwrap();
         assert_eq!(source.silent, Duration::ZERO);
         let others = [source, self::source(9, 35, 10, 2)];
@@ -258,21 +249,29 @@ mod tests {
         assert!(moved(&[source(1, 560, 60, 21), new], &learned).is_empty());
     }
 
-    #[test]
-    fn the_kernel_s_notes_are_read_across_the_end_of_its_clock() {
-        let mut entry = Entry {
-            at: u32::MAX,
-            contact: u64::from(u32::MAX - ticks(SECOND)),
-            flags: flag::KEEPALIVE,
-            sent: 7,
-            ..Entry::default()
+    fn keepalives(first: u64, last: u64) -> Entry<StunSource> {
+        let mut source = StunSource {
+            first,
+            flags: StunFlags::KEEPALIVE,
+            requests: 7,
+            ..StunSource::default()
         };
-        entry.set_peer(&Endpoint::v4([60, 17, 196, 2], 1));
-        let source = Source::of(&entry, ticks(3 * SECOND)).unwrap();
+        source.set_source(&Endpoint::v4([60, 17, 196, 2], 1));
+        Entry {
+            value: source,
+            at: last,
+        }
+    }
+
+    #[test]
+    fn the_kernel_s_notes_are_read_beyond_32_bits_of_its_clock() {
+        let last = u64::from(u32::MAX);
+        let mut entry = keepalives(last - ticks(SECOND), last);
+        let source = Source::of(&entry, last + ticks(3 * SECOND)).unwrap();
         assert_eq!((source.addr, source.count), (at(1), 7));
         assert_eq!(source.silent.as_secs_f64().round(), 3.0);
         assert_eq!(source.known.as_secs_f64().round(), 4.0);
-        entry.flags = 0;
-        assert_eq!(Source::of(&entry, 0), None);
+        entry.value.flags = StunFlags::empty();
+        assert_eq!(Source::of(&entry, last), None);
     }
 }

@@ -8,16 +8,13 @@ use std::{
 use anyhow::{Result, bail};
 use nat_common::{
     abi::{Binding, ContactKey, map, ticks},
-    engine::TRANSACTION_LIFE,
+    engine::lifetimes::{FOREVER, TRANSACTION_LIFE},
 };
 use serde::Serialize;
 
 use crate::{
     host::clock,
-    kernel::{
-        batch,
-        tables::{Tables, live, slots},
-    },
+    kernel::{batch, tables::Tables},
     view::{
         keepalive::{self, Moved, Source},
         pending::{asks_for_a_contact, forget_settled, settled_contacts},
@@ -60,34 +57,35 @@ impl Listing {
         used.insert(map::DIALOGS, dialogs);
 
         let tick = ticks(now);
-        let count = |sets: &[_]| live(sets, tick, TRANSACTION_LIFE).count();
-        let mut pending = slots(&tables.pending)?;
-        used.insert(map::PENDING, count(&pending));
+        let mut pending = tables.pending.read()?;
+        used.insert(map::PENDING, pending.live(tick, TRANSACTION_LIFE).count());
         forget_settled(
             &mut pending,
             bindings.iter().filter_map(|row| row.key.dialog()),
         );
-        bindings.extend(live(&pending, tick, TRANSACTION_LIFE).map(|slot| {
+        bindings.extend(pending.live(tick, TRANSACTION_LIFE).map(|slot| {
             let key = RowKey::Slot(slot.tag);
-            Row::pending(key, BindingKind::Dialog, &slot.entry, tick)
+            Row::pending(key, BindingKind::Dialog, &(&slot.entry).into(), tick)
         }));
-        let inbound = slots(&tables.inbound)?;
+        let inbound = tables.inbound.read()?;
         let settled = settled_contacts(&contacts, &inbound);
         bindings.extend(
-            live(&inbound, tick, TRANSACTION_LIFE)
-                .filter(|slot| asks_for_a_contact(&slot.entry))
-                .filter(|slot| !settled.contains(&slot.entry.contact))
+            inbound
+                .live(tick, TRANSACTION_LIFE)
+                .filter(|slot| asks_for_a_contact(&slot.entry.value))
+                .filter(|slot| !settled.contains(&slot.entry.value.contact))
                 .map(|slot| {
                     let key = RowKey::Slot(slot.tag);
-                    Row::pending(key, BindingKind::Contact, &slot.entry, tick)
+                    Row::pending(key, BindingKind::Contact, &(&slot.entry).into(), tick)
                 }),
         );
-        used.insert(map::INBOUND, count(&inbound));
-        used.insert(map::OUTBOUND, count(&slots(&tables.outbound)?));
+        let outbound = tables.outbound.read()?;
+        used.insert(map::INBOUND, inbound.live(tick, TRANSACTION_LIFE).count());
+        used.insert(map::OUTBOUND, outbound.live(tick, TRANSACTION_LIFE).count());
         let transactions = used[map::INBOUND] + used[map::OUTBOUND];
 
-        let sources = slots(&tables.stun)?;
-        let sources: Vec<_> = live(&sources, tick, u32::MAX).collect();
+        let sources = tables.stun.read()?;
+        let sources: Vec<_> = sources.live(tick, FOREVER).collect();
         used.insert(map::STUN, sources.len());
         let keepalives: Vec<Source> = sources
             .iter()
@@ -209,7 +207,10 @@ fn contact_rows(contacts: &HashMap<ContactKey, Binding>, now: u64) -> Vec<Row> {
 #[cfg(test)]
 mod tests {
     use nat_common::{
-        abi::{DialogKey, Entry, SECOND, flag},
+        abi::{
+            BindingFlags, DialogKey, Entry, PendingDialog, PendingFlags, SECOND, StunFlags,
+            StunSource,
+        },
         endpoint::Endpoint,
     };
 
@@ -240,17 +241,19 @@ mod tests {
     fn a_keepalive_is_a_sign_of_life_and_shows_who_moved() {
         let entry = |port, first: u64, last: u64| {
             let ago = |seconds: u64| ticks(NOW - seconds * SECOND);
-            let mut entry = Entry {
-                at: ago(last),
-                contact: ago(first).into(),
-                flags: flag::KEEPALIVE,
-                sent: 4,
-                ..Entry::default()
+            let mut value = StunSource {
+                first: ago(first),
+                flags: StunFlags::KEEPALIVE,
+                requests: 4,
+                ..StunSource::default()
             };
-            entry.set_peer(&Endpoint::v4([60, 17, 196, 2], port));
-            entry
+            value.set_source(&Endpoint::v4([60, 17, 196, 2], port));
+            Entry {
+                value,
+                at: ago(last),
+            }
         };
-        let merged = |seen: u64, entries: &[Entry]| {
+        let merged = |seen: u64, entries: &[Entry<StunSource>]| {
             let mut b = binding("1000@60.17.196.2");
             b.seen = NOW - seen * SECOND;
             let mut rows = rows(&[(key(7, 9), b)]);
@@ -317,7 +320,7 @@ mod tests {
             tag: 1,
         };
         let early = Binding {
-            flags: flag::DIRECT | flag::EARLY,
+            flags: BindingFlags::DIRECT | BindingFlags::EARLY,
             ..binding("1000@60.17.196.2")
         };
         let text = listing(vec![Row::new(
@@ -374,16 +377,19 @@ mod tests {
 
     #[test]
     fn pending_is_counted_apart() {
-        let mut entry = Entry {
-            at: ticks(NOW - 2 * SECOND),
-            flags: flag::DIRECT,
-            ..Entry::default()
+        let mut value = PendingDialog {
+            flags: PendingFlags::DIRECT,
+            ..PendingDialog::default()
         };
-        entry.set_peer(&Endpoint::v4([60, 17, 196, 2], 49163));
+        value.set_source(&Endpoint::v4([60, 17, 196, 2], 49163));
+        let entry = Entry {
+            value,
+            at: ticks(NOW - 2 * SECOND),
+        };
         let row = Row::pending(
-            RowKey::Slot(0xabc << 8),
+            RowKey::Slot(0xabc << 24),
             BindingKind::Dialog,
-            &entry,
+            &(&entry).into(),
             ticks(NOW),
         );
         assert_eq!((row.age_seconds, row.expires_in_seconds), (2, 30));

@@ -3,10 +3,12 @@
 use std::{net::SocketAddr, time::Duration};
 
 use nat_common::{
-    abi::{Binding, ContactKey, DialogKey, Entry, SECOND, flag, ticks},
+    abi::{
+        Binding, BindingFlags, ContactKey, DialogKey, Entry, InboundTransaction, PendingDialog,
+        PendingFlags, SECOND, age, ticks,
+    },
     endpoint::Endpoint,
-    engine::TRANSACTION_LIFE,
-    tables::slots::age,
+    engine::lifetimes::TRANSACTION_LIFE,
 };
 use serde::Serialize;
 
@@ -56,7 +58,7 @@ impl RowKey {
         match self {
             Self::Dialog(key) => joined(key.call, key.tag),
             Self::Contact(key) => joined(key.uri, key.aor),
-            Self::Slot(tag) => format!("{:014x}", tag >> 8),
+            Self::Slot(tag) => format!("{:010x}", tag >> 24),
         }
     }
 
@@ -85,9 +87,9 @@ pub struct Row {
     pub state: BindingState,
     /// Details of the state: early, ended, through a proxy.
     pub notes: Vec<&'static str>,
-    /// Bits of [`flag`].
+    /// Flags of the binding.
     #[serde(skip)]
-    pub flags: u16,
+    pub flags: BindingFlags,
     /// Advertised address.
     pub advertised: Option<SocketAddr>,
     /// Learned address.
@@ -108,6 +110,39 @@ pub struct Row {
     pub redirected: u64,
 }
 
+/// Claim to a binding that the PBX has not accepted yet.
+pub(crate) struct Claim {
+    source: Endpoint,
+    advertised: Endpoint,
+    flags: BindingFlags,
+    ambiguous: bool,
+    at: u64,
+}
+
+impl From<&Entry<PendingDialog>> for Claim {
+    fn from(entry: &Entry<PendingDialog>) -> Self {
+        Self {
+            source: entry.value.source(),
+            advertised: entry.value.advertised(),
+            flags: BindingFlags::from_bits_truncate(entry.value.flags.bits()),
+            ambiguous: entry.value.flags.contains(PendingFlags::AMBIGUOUS),
+            at: entry.at,
+        }
+    }
+}
+
+impl From<&Entry<InboundTransaction>> for Claim {
+    fn from(entry: &Entry<InboundTransaction>) -> Self {
+        Self {
+            source: entry.value.source(),
+            advertised: entry.value.advertised(),
+            flags: BindingFlags::from_bits_truncate(entry.value.flags.bits()),
+            ambiguous: false,
+            at: entry.at,
+        }
+    }
+}
+
 impl Row {
     pub(crate) fn new(key: RowKey, kind: BindingKind, binding: &Binding, now: u64) -> Self {
         let seconds = |from: u64, to: u64| to.saturating_sub(from) / SECOND;
@@ -119,7 +154,7 @@ impl Row {
             kind,
             state: if binding.is_ambiguous(now) {
                 BindingState::Ambiguous
-            } else if binding.has(flag::LEFT_ALONE) {
+            } else if binding.flags.contains(BindingFlags::LEFT_ALONE) {
                 BindingState::LeftAlone
             } else {
                 BindingState::Active
@@ -143,23 +178,23 @@ impl Row {
         (self.state, self.kind, &self.terminal, &self.id)
     }
 
-    pub(crate) fn pending(key: RowKey, kind: BindingKind, entry: &Entry, now: u32) -> Self {
-        let seconds = |age: u32| u64::from(age) / u64::from(ticks(SECOND));
-        let age = age(now, entry.at);
+    pub(crate) fn pending(key: RowKey, kind: BindingKind, claim: &Claim, now: u64) -> Self {
+        let seconds = |age: u64| age / ticks(SECOND);
+        let age = age(now, claim.at);
         Self {
             id: key.id(),
             key,
             terminal: None,
             kind,
-            state: if entry.flags & flag::AMBIGUOUS == 0 {
-                BindingState::Pending
-            } else {
+            state: if claim.ambiguous {
                 BindingState::Ambiguous
+            } else {
+                BindingState::Pending
             },
-            notes: notes(entry.flags),
-            flags: entry.flags,
-            advertised: known(entry.advertised()),
-            learned: entry.peer().into(),
+            notes: notes(claim.flags),
+            flags: claim.flags,
+            advertised: known(claim.advertised),
+            learned: claim.source.into(),
             age_seconds: seconds(age),
             seen_seconds_ago: seconds(age),
             stun_seen_seconds_ago: None,
@@ -218,14 +253,17 @@ impl Row {
     }
 }
 
-fn notes(flags: u16) -> Vec<&'static str> {
+fn notes(flags: BindingFlags) -> Vec<&'static str> {
     let mut notes = Vec::new();
-    for (bit, note) in [(flag::EARLY, "early"), (flag::ENDED, "ended")] {
-        if flags & bit != 0 {
+    for (bit, note) in [
+        (BindingFlags::EARLY, "early"),
+        (BindingFlags::ENDED, "ended"),
+    ] {
+        if flags.contains(bit) {
             notes.push(note);
         }
     }
-    if flags & flag::DIRECT == 0 {
+    if !flags.contains(BindingFlags::DIRECT) {
         notes.push("through a proxy");
     }
     notes
@@ -286,7 +324,7 @@ pub(crate) mod tests {
             redirected: 3,
             learned: Endpoint::v4([60, 17, 196, 2], 49163),
             advertised: Endpoint::v4([60, 17, 196, 2], 5060),
-            flags: flag::DIRECT,
+            flags: BindingFlags::DIRECT,
             text_len: u8::try_from(text.len()).unwrap(),
             ..Binding::EMPTY
         };
@@ -298,7 +336,7 @@ pub(crate) mod tests {
     fn who_has_moved_is_shown_and_where_to_if_that_is_known() {
         let dialog = DialogKey { call: 1, tag: 2 };
         let early = Binding {
-            flags: flag::DIRECT | flag::EARLY,
+            flags: BindingFlags::DIRECT | BindingFlags::EARLY,
             ..binding("1000@a")
         };
         let mut row = Row::new(RowKey::Dialog(dialog), BindingKind::Dialog, &early, NOW);
@@ -311,7 +349,7 @@ pub(crate) mod tests {
     #[test]
     fn a_terminal_that_answers_where_the_pbx_means_is_left_alone() {
         let alone = Binding {
-            flags: flag::DIRECT | flag::LEFT_ALONE,
+            flags: BindingFlags::DIRECT | BindingFlags::LEFT_ALONE,
             ..binding("1000@a")
         };
         let dialog = DialogKey { call: 1, tag: 2 };
@@ -324,10 +362,15 @@ pub(crate) mod tests {
     fn an_entry_written_after_the_clock_was_read_is_new() {
         let now = ticks(NOW);
         let entry = Entry {
+            value: PendingDialog::default(),
             at: now + 1,
-            ..Entry::default()
         };
-        let row = Row::pending(RowKey::Slot(1 << 8), BindingKind::Dialog, &entry, now);
+        let row = Row::pending(
+            RowKey::Slot(1 << 24),
+            BindingKind::Dialog,
+            &(&entry).into(),
+            now,
+        );
         assert_eq!((row.age_seconds, row.expires_in_seconds), (0, 32));
     }
 }

@@ -163,10 +163,10 @@ impl Packet {
                 _ => Side::Pbx,
             },
             binding: (record.tag != 0).then(|| RowKey::Dialog(key).id()),
-            method: Method::from_u8(record.method).name(),
+            method: Method::from(record.method).name(),
             status: (record.status != 0).then_some(record.status),
             cseq: record.cseq,
-            meant: rows::known(record.meant()),
+            meant: rows::known(record.original()),
             learned: rows::known(record.learned()),
             verdict: verdict.map_or("unknown", Counter::name),
             why: verdict.map_or("unknown", Counter::help),
@@ -242,7 +242,7 @@ mod tests {
             verdict: verdict as u8,
             ..Record::default()
         };
-        record.set_meant(&Endpoint::v4([60, 17, 196, 2], 5060));
+        record.set_original(&Endpoint::v4([60, 17, 196, 2], 5060));
         record.set_learned(&Endpoint::v4([60, 17, 196, 2], 49163));
         record
     }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use nat_common::abi::{Binding, DialogKey, SECOND, flag};
+use nat_common::abi::{Binding, BindingFlags, DialogKey, SECOND};
 use nat_common::endpoint::Endpoint;
 use nat_userspace::{host::clock, kernel::tables::Tables};
 use nix::sys::signal::Signal;
@@ -101,7 +101,7 @@ fn expired_bindings_go_and_others_are_shown() -> Result<()> {
         redirected: 7,
         learned: Endpoint::v4([60, 17, 196, 2], 49163),
         advertised: Endpoint::v4([60, 17, 196, 2], 5060),
-        flags: flag::DIRECT,
+        flags: BindingFlags::DIRECT,
         text_len: u8::try_from(text.len())?,
         ..Binding::EMPTY
     };

@@ -4,14 +4,15 @@ use std::cell::{Cell, RefCell, UnsafeCell};
 use std::collections::HashMap;
 use std::ptr::NonNull;
 
-use nat_common::abi::Counter;
 use nat_common::abi::{
-    Binding, ContactKey, DialogKey, Entry, Policy, Record, SECOND, Set, TEXT_LEN,
+    Binding, ContactKey, Counter, DialogKey, Entry, Policy, Record, SECOND, Set, TEXT_LEN, Table,
+    Value, ValueWords,
 };
 use nat_common::bpf::HostLoop;
 use nat_common::bytes::Span;
 use nat_common::endpoint::Endpoint;
-use nat_common::engine::{Env, TABLES, Table, Text};
+use nat_common::engine::env::{Bindings, Clock, Env, Hashes, Journal, Rules, Tables, Text};
+use nat_common::engine::{self, Evidence};
 use nat_common::sip::{Direction, Doubt, Message};
 use nat_common::tables::hash::{self, Cursor, Digest};
 use nat_common::tables::slots::{SlotKey, Slots};
@@ -33,9 +34,10 @@ pub struct MemoryEnv {
     pub history: RefCell<Vec<Record>>,
     text: RefCell<Vec<u8>>,
     digest: RefCell<Digest>,
-    tables: [Vec<UnsafeCell<Set>>; TABLES],
-    copies: [UnsafeCell<Entry>; TABLES],
-    entry: UnsafeCell<Entry>,
+    tables: [Vec<UnsafeCell<Set>>; Table::COUNT],
+    copies: [UnsafeCell<Entry<ValueWords>>; Table::COUNT],
+    entry: UnsafeCell<Entry<ValueWords>>,
+    evidence: UnsafeCell<Evidence>,
     draft: UnsafeCell<Binding>,
     record: UnsafeCell<Record>,
     dialogs: UnsafeCell<HashMap<DialogKey, Box<Binding>>>,
@@ -66,6 +68,7 @@ impl MemoryEnv {
             tables: std::array::from_fn(|_| table()),
             copies: Default::default(),
             entry: UnsafeCell::default(),
+            evidence: UnsafeCell::default(),
             draft: UnsafeCell::new(Binding::EMPTY),
             record: UnsafeCell::default(),
             dialogs: UnsafeCell::default(),
@@ -102,28 +105,40 @@ impl MemoryEnv {
     }
 }
 
-impl Env for MemoryEnv {
+impl Clock for MemoryEnv {
     fn now(&self) -> u64 {
         self.now.get()
     }
+}
 
+impl Hashes for MemoryEnv {
     fn hash(&self, part: usize) -> u64 {
         self.digest.borrow().hashes[part]
     }
 
-    fn slots(&self, table: Table, key: &SlotKey) -> Option<Slots<'_>> {
-        let set = &self.tables[table as usize][key.index as usize % SETS];
-        // SAFETY: one thread; copies are used as `Env` says.
-        Some(unsafe { Slots::new(set.get(), &mut *self.copies[table as usize].get()) })
+    fn mix(&self, a: u64, b: u64, c: u64) -> u64 {
+        hash::words(a, b, c, &SECRET)
+    }
+}
+
+impl Tables for MemoryEnv {
+    fn slots<V: Value>(&self, key: &SlotKey) -> Option<Slots<'_, V>> {
+        let table = V::TABLE as usize;
+        let set = &self.tables[table][key.index as usize % SETS];
+        // SAFETY: one thread; copies are used as `Tables` says. A value is made of words, of which any bits are one.
+        Some(unsafe { Slots::new(set.get(), &mut *self.copies[table].get().cast()) })
     }
 
-    fn entry(&self) -> &mut Entry {
-        // SAFETY: one thread; no other reference is in use.
-        let entry = unsafe { &mut *self.entry.get() };
-        *entry = Entry::default();
-        entry
+    fn entry<V: Value>(&self) -> &mut Entry<V> {
+        // SAFETY: one thread; no other reference is in use. A value is made of words, of which any bits are one.
+        unsafe {
+            *self.entry.get() = Entry::default();
+            &mut *self.entry.get().cast()
+        }
     }
+}
 
+impl Bindings for MemoryEnv {
     fn dialog(&self, key: &DialogKey) -> Option<NonNull<Binding>> {
         self.dialogs().get_mut(key).map(|b| NonNull::from(&mut **b))
     }
@@ -152,19 +167,19 @@ impl Env for MemoryEnv {
     fn remove_contact(&self, key: &ContactKey) {
         self.contacts().remove(key);
     }
+}
 
+impl Rules for MemoryEnv {
     fn policy(&self, _learned: &Endpoint) -> Policy {
         self.policy.get()
-    }
-
-    fn mix(&self, a: u64, b: u64, c: u64) -> u64 {
-        hash::words(a, b, c, &SECRET)
     }
 
     fn shadow(&self) -> bool {
         self.shadow.get()
     }
+}
 
+impl Journal for MemoryEnv {
     fn record(&self) -> &mut Record {
         // SAFETY: one thread; no other reference is in use.
         unsafe { &mut *self.record.get() }
@@ -174,9 +189,24 @@ impl Env for MemoryEnv {
         self.history.borrow_mut().push(*record);
     }
 
-    fn count(&self, counter: Counter) {
-        self.record().events |= counter.event_bit();
-        self.events.borrow_mut().push(counter);
+    fn count(&self, event: Counter) {
+        self.record().events |= event.event_bit();
+        self.events.borrow_mut().push(event);
+    }
+}
+
+impl Env for MemoryEnv {
+    fn evidence(&self) -> &mut Evidence {
+        // SAFETY: one thread; no other reference is in use.
+        unsafe { &mut *self.evidence.get() }
+    }
+
+    fn place_dialog(&self, m: &Message, call: u64, tag: u64, evidence: &Evidence) -> bool {
+        engine::place_dialog(self, m, call, tag, evidence)
+    }
+
+    fn place_contact(&self, key: &ContactKey) -> bool {
+        engine::place_contact(self, key)
     }
 }
 

@@ -3,8 +3,7 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use aya::maps::{Array, MapData};
-use nat_common::abi::{Binding, Entry, Record, Set, flag};
+use nat_common::abi::{Binding, Entry, Record, Set, StunFlags, StunSource};
 use nat_test_oracle::stun::message::request;
 use nat_userspace::settings::Stun;
 
@@ -62,18 +61,13 @@ fn no_limit() {
     assert_eq!(ask(&mut path, PHONE, PBX, 500), 500);
 }
 
-/// Returns the records of sources.
-pub(super) fn sources(path: &Path) -> Vec<Entry> {
-    sets(&path.0.tables.stun)
-        .iter()
-        .flat_map(Set::slots)
+/// Returns the entries of sources.
+pub(super) fn sources(path: &Path) -> Vec<Entry<StunSource>> {
+    let sets = path.0.tables.stun.read().expect("the sets");
+    sets.slots()
         .filter(nat_common::abi::Slot::is_used)
         .map(|slot| slot.entry)
         .collect()
-}
-
-fn sets(table: &Array<MapData, Set>) -> Vec<Set> {
-    table.iter().map(|set| set.expect("a set")).collect()
 }
 
 #[test]
@@ -84,18 +78,24 @@ fn a_sign_of_life() {
     let [first] = sources(&path)[..] else {
         panic!("one source")
     };
-    assert_eq!(first.peer(), endpoint(PHONE));
-    assert_eq!((first.flags, first.sent), (0, 1));
-    assert_eq!(first.contact, u64::from(first.at));
+    assert_eq!(first.value.source(), endpoint(PHONE));
+    assert_eq!(
+        (first.value.flags, first.value.requests),
+        (StunFlags::empty(), 1)
+    );
+    assert_eq!(first.value.first, first.at);
     pause();
     // A refused request counts, too. On a SIP port it is a keepalive, and the flag stays.
     answered(&mut path, PHONE, PBX, &[], &request(&many(0x4000, 1)));
     let [second] = sources(&path)[..] else {
         panic!("one source")
     };
-    assert_eq!(second.peer(), endpoint(PHONE));
-    assert_eq!((second.flags, second.sent), (flag::KEEPALIVE, 2));
-    assert_eq!(second.contact, first.contact);
+    assert_eq!(second.value.source(), endpoint(PHONE));
+    assert_eq!(
+        (second.value.flags, second.value.requests),
+        (StunFlags::KEEPALIVE, 2)
+    );
+    assert_eq!(second.value.first, first.value.first);
     let later = second.at - first.at;
     assert!((20..2000).contains(&later), "{later} ticks");
     pause();
@@ -103,18 +103,21 @@ fn a_sign_of_life() {
     let [third] = sources(&path)[..] else {
         panic!("one source")
     };
-    assert_eq!((third.flags, third.sent), (flag::KEEPALIVE, 3));
-    assert_eq!(third.contact, first.contact);
+    assert_eq!(
+        (third.value.flags, third.value.requests),
+        (StunFlags::KEEPALIVE, 3)
+    );
+    assert_eq!(third.value.first, first.value.first);
     assert!(third.at > second.at);
     // The count saturates.
     ask(&mut path, PHONE, STUN, 300);
-    assert_eq!(sources(&path)[0].sent, u8::MAX);
+    assert_eq!(sources(&path)[0].value.requests, u8::MAX);
     // Another port is another source.
     answered(&mut path, "60.17.196.2:49164", PBX, &[], &request(&[]));
     answered(&mut path, PHONE6, PBX6, &[], &request(&[]));
     let mut peers: Vec<_> = sources(&path)
         .iter()
-        .map(|entry| (entry.peer().port, entry.sent))
+        .map(|entry| (entry.value.source().port, entry.value.requests))
         .collect();
     peers.sort_unstable();
     assert_eq!(peers, [(49163, 1), (49163, 255), (49164, 1)]);
@@ -147,13 +150,13 @@ fn no_sign_of_life() {
 fn everything(path: &Path) -> (Vec<Binding>, Vec<Vec<Set>>, Vec<Record>) {
     let tables = &path.0.tables;
     let sets = [
-        &tables.inbound,
-        &tables.outbound,
-        &tables.pending,
-        &tables.peers,
-        &tables.fragments,
+        tables.inbound.read().map(|copy| copy.sets),
+        tables.outbound.read().map(|copy| copy.sets),
+        tables.pending.read().map(|copy| copy.sets),
+        tables.peers.read().map(|copy| copy.sets),
+        tables.fragments.read().map(|copy| copy.sets),
     ]
-    .map(sets);
+    .map(|sets| sets.expect("the sets"));
     let mut bindings = [path.dialogs(), path.contacts()].concat();
     bindings.sort_by_key(|binding| binding.key);
     let history = tables

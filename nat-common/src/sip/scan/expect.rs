@@ -1,8 +1,10 @@
 //! States of the scanner.
 
+use zerocopy::{FromZeros, Immutable, KnownLayout};
+
 /// Element that the scanner expects at its position.
 #[repr(u8)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromZeros, Immutable, KnownLayout)]
 pub(super) enum Expect {
     /// The start of the message.
     #[default]

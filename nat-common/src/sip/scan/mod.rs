@@ -65,9 +65,9 @@ impl Scan {
         source: &S,
         direction: Option<Direction>,
     ) -> Result<(), Doubt> {
-        // SAFETY: a valid reference. The all-zero state is the one before the first byte.
-        unsafe { words::zero(self) };
-        self.direction = direction;
+        // The all-zero state is the one before the first byte.
+        words::clear(self);
+        self.needed = direction.into();
         self.end = if source.len() > MAX_SCAN {
             MAX_SCAN
         } else {

@@ -3,10 +3,9 @@
 use super::expect::Expect;
 use super::grammar::{brackets, method, scheme};
 use super::state::Scan;
-use super::table::ignored;
+use super::table::{Needed, ignored};
 use crate::bytes::swar::{below, byte, digits, first, head, literal};
 use crate::bytes::{Source, Span};
-use crate::sip::direction::Direction;
 use crate::sip::doubt::Doubt;
 use crate::sip::field::Field;
 
@@ -21,7 +20,7 @@ impl Scan {
                 return self.give_up(Doubt::Syntax);
             }
             self.message.status = status as u16;
-            self.ignored = ignored(self.direction, None);
+            self.ignored = ignored(self.needed, None);
             return self.go(at + 12, Expect::Skip);
         }
         let next = source.word(at + 8);
@@ -32,9 +31,9 @@ impl Scan {
             return self.give_up(Doubt::Syntax);
         }
         self.message.method = method;
-        self.ignored = ignored(self.direction, Some(method));
+        self.ignored = ignored(self.needed, Some(method));
         let uri = at + n + 1;
-        if self.direction == Some(Direction::In) {
+        if self.needed == Needed::In {
             // Only the PBX needs the Request-URI of a terminal's request.
             return self.go(uri, Expect::Skip);
         }

@@ -1,18 +1,18 @@
 //! Memory of the scanner between steps.
 
+use zerocopy::{FromZeros, Immutable, KnownLayout};
+
 use super::expect::Expect;
-use super::table::Header;
+use super::table::{Header, Needed};
 use crate::bpf::bounded;
 use crate::bytes::Span;
-use crate::bytes::words::Words;
-use crate::sip::direction::Direction;
+use crate::sip::Message;
 use crate::sip::doubt::Doubt;
 use crate::sip::field::SPANS;
-use crate::sip::message::Message;
 
 /// State of a scan. It lies in memory between steps.
 #[repr(C, align(8))]
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, FromZeros, Immutable, KnownLayout)]
 pub struct Scan {
     /// Position of the scanner.
     pub(super) at: u32,
@@ -43,8 +43,8 @@ pub struct Scan {
     pub(super) doubt: u8,
     /// The empty line was read.
     pub(super) done: bool,
-    /// Direction of the message, if only that direction's headers are needed.
-    pub(super) direction: Option<Direction>,
+    /// Headers that are needed.
+    pub(super) needed: Needed,
     /// Headers that are not needed in this direction, a bit for each (see [`Header::bit`]).
     pub(super) ignored: u16,
     /// Number of groups of the IPv6 address that were read.
@@ -58,9 +58,6 @@ pub struct Scan {
     /// Result of the scan.
     pub message: Message,
 }
-
-// SAFETY: repr(C), aligned words (asserted where used); zero is a value of each field.
-unsafe impl Words for Scan {}
 
 impl Scan {
     /// Ends the scan with a doubt.

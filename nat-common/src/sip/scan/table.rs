@@ -1,5 +1,7 @@
 //! The headers that matter, found by name.
 
+use zerocopy::{FromZeros, Immutable, KnownLayout};
+
 use super::expect::Expect;
 use crate::bytes::swar::literal;
 use crate::sip::direction::Direction;
@@ -8,7 +10,7 @@ use crate::sip::method::Method;
 
 /// Header that matters.
 #[repr(u8)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromZeros, Immutable, KnownLayout)]
 pub(super) enum Header {
     #[default]
     Via = 0,
@@ -117,11 +119,35 @@ pub(super) const fn folded_name(w: u64, stops: u64) -> u64 {
 /// - From of a PBX's request, and of a terminal's response to it, names the PBX (RFC 3261 8.1.1.3).
 /// - Contact of a PBX's request is the PBX's own. In a response to REGISTER the PBX lists the terminal's Contacts.
 #[inline(always)]
-pub(super) const fn ignored(direction: Option<Direction>, method: Option<Method>) -> u16 {
-    match (direction, method) {
-        (Some(Direction::In), Some(method)) if method.subscribes() => 0,
-        (Some(Direction::In), _) => Header::From.bit(),
-        (Some(Direction::Out), Some(_)) => Header::From.bit() | Header::Contact.bit(),
+pub(super) const fn ignored(needed: Needed, method: Option<Method>) -> u16 {
+    match (needed, method) {
+        (Needed::In, Some(method)) if method.subscribes() => 0,
+        (Needed::In, _) => Header::From.bit(),
+        (Needed::Out, Some(_)) => Header::From.bit() | Header::Contact.bit(),
         _ => 0,
+    }
+}
+
+/// Headers that a scan needs: a direction, or all, in a form whose all-zero value is valid.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromZeros, Immutable, KnownLayout)]
+pub(super) enum Needed {
+    /// All headers, whatever the direction.
+    #[default]
+    All = 0,
+    /// Headers that matter in a message to the PBX.
+    In,
+    /// Headers that matter in a message from the PBX.
+    Out,
+}
+
+impl From<Option<Direction>> for Needed {
+    #[inline(always)]
+    fn from(direction: Option<Direction>) -> Self {
+        match direction {
+            None => Self::All,
+            Some(Direction::In) => Self::In,
+            Some(Direction::Out) => Self::Out,
+        }
     }
 }

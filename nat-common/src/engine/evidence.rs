@@ -1,0 +1,68 @@
+//! Evidence of where a terminal is: an accepted request of its own, or its answer to the PBX.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::abi::{Entry, EvidenceFlags, InboundTransaction, OutboundTransaction, PendingDialog};
+use crate::endpoint::Endpoint;
+
+/// Evidence for a dialog end. It lies in scratch memory between the stages of a message.
+#[repr(C)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+pub struct Evidence {
+    /// Address at which the terminal is.
+    pub learned: Endpoint,
+    /// Address in its Contact, where numeric; else unknown.
+    pub advertised: Endpoint,
+    /// Hash of the branch of the PBX's request, or 0.
+    pub branch: u64,
+    /// Time of the request, in ticks.
+    pub at: u64,
+    /// Kind of the evidence.
+    pub flags: EvidenceFlags,
+    /// Unused, zero.
+    pub reserved: [u8; 6],
+}
+
+impl Evidence {
+    /// Takes it from a request of the terminal, which the PBX accepted.
+    #[inline(always)]
+    pub(super) fn take_request(&mut self, request: &Entry<InboundTransaction>) {
+        request.value.copy_source(&mut self.learned);
+        request.value.copy_advertised(&mut self.advertised);
+        self.branch = 0;
+        self.at = request.at;
+        self.flags = EvidenceFlags::from_bits_truncate(request.value.flags.bits());
+    }
+
+    /// Takes it from a request of the PBX, which the terminal answered.
+    #[inline(always)]
+    pub(super) fn take_answer(
+        &mut self,
+        request: &Entry<OutboundTransaction>,
+        branch: u64,
+        advertised: &Endpoint,
+    ) {
+        request.value.copy_destination(&mut self.learned);
+        self.advertised.addr[0] = advertised.addr[0];
+        self.advertised.addr[1] = advertised.addr[1];
+        self.advertised.port = advertised.port;
+        self.branch = branch;
+        self.at = request.at;
+        self.flags =
+            EvidenceFlags::from_bits_truncate(request.value.flags.bits()) | EvidenceFlags::BY_PBX;
+    }
+
+    /// Takes it from a request that the PBX has not answered yet, but believes, since it sends within the dialog.
+    #[inline(always)]
+    pub(super) fn take_pending(&mut self, pending: &Entry<PendingDialog>) {
+        pending.value.copy_source(&mut self.learned);
+        pending.value.copy_advertised(&mut self.advertised);
+        self.branch = 0;
+        self.at = pending.at;
+        self.flags = EvidenceFlags::from_bits_truncate(pending.value.flags.bits())
+            | EvidenceFlags::BY_PBX
+            | EvidenceFlags::EARLY;
+    }
+}

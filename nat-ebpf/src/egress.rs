@@ -1,0 +1,122 @@
+//! Packets that the PBX sends: the stages of TC `egress`, in order.
+//!
+//! Each stage is its own function, so that their stack frames do not add up (512 bytes). Stages pass data through the
+//! scratch map.
+
+use aya_ebpf::bindings::{TC_ACT_REDIRECT, TC_ACT_SHOT, TC_ACT_UNSPEC};
+use aya_ebpf::programs::TcContext;
+use aya_log_ebpf::debug;
+use nat_common::abi::Config;
+use nat_common::bpf::Repeat;
+use nat_common::endpoint::Endpoint;
+use nat_common::engine::verdict::{Decision, Sent, Skip};
+use nat_common::engine::{self, fragments};
+
+use crate::env::Kernel;
+use crate::fast_reject::fast_reject;
+use crate::frame::Egress;
+use crate::maps::{config, count};
+use crate::redirect::{self, Redirected};
+use crate::scratch::Scratch;
+use crate::stages::{Found, find, read};
+
+/// Action that leaves the packet to the programs that come after this one.
+const NEXT: i32 = TC_ACT_UNSPEC;
+
+/// Runs the program: one verdict, one counter, one action. A packet that was routed again passes here twice; the second
+/// time does not count.
+#[inline(always)]
+pub(crate) fn run<L: Repeat>(ctx: &TcContext) -> i32 {
+    if redirect::was_rerouted(ctx) {
+        return NEXT;
+    }
+    let (verdict, action) = send::<L>(ctx);
+    count(verdict.counter());
+    action
+}
+
+#[inline(always)]
+fn send<L: Repeat>(ctx: &TcContext) -> (Sent, i32) {
+    let Some(config) = config() else {
+        return (Sent::Skipped(Skip::NoTables), NEXT);
+    };
+    if let Some(skip) = fast_reject::<Egress>(ctx.into(), config) {
+        return (Sent::Skipped(skip), NEXT);
+    }
+    // SAFETY: the kernel gives a valid context.
+    let skb = unsafe { &*ctx.skb.skb };
+    let len = skb.len;
+    if skb.gso_size != 0 {
+        return (Sent::Segmented, NEXT);
+    }
+    let Some(scratch) = Scratch::of::<Egress>() else {
+        return (Sent::Skipped(Skip::NoTables), NEXT);
+    };
+    // The payload may lie outside the linear part. If this fails, less is seen, and nothing is lost.
+    if ctx.data_end() - ctx.data() < len as usize {
+        let _ = ctx.pull_data(len);
+    }
+    let decision = match find::<Egress>(ctx.into(), &scratch, config) {
+        Found::Sip => match read::<Egress, L>(ctx.into(), &scratch) {
+            Ok(()) => decide::<L>(&scratch, config),
+            Err(doubt) => return (Sent::Skipped(doubt.into()), NEXT),
+        },
+        Found::LaterFragment => follow(&scratch, config),
+        Found::Stun => return (Sent::Stun, NEXT),
+        Found::Skipped(skip) => return (Sent::Skipped(skip), NEXT),
+    };
+    let (datagram, to) = (scratch.datagram(), scratch.destination());
+    if *to == datagram.destination {
+        return (Sent::Decided(decision), NEXT);
+    }
+    let action = match redirect::apply(ctx, datagram, to) {
+        Redirected::Done => NEXT,
+        Redirected::Rerouted => TC_ACT_REDIRECT,
+        Redirected::Refused => return (Sent::Refused, NEXT),
+        Redirected::Broken => return (Sent::Failed, TC_ACT_SHOT),
+    };
+    log(ctx, &datagram.destination, to);
+    (Sent::Decided(decision), action)
+}
+
+/// Third stage: learns from the message, and decides where it goes.
+#[inline(never)]
+fn decide<L: Repeat>(scratch: &Scratch, config: &'static Config) -> Decision {
+    let env = Kernel::reading::<L>(config, scratch);
+    engine::egress(
+        &env,
+        scratch.message(),
+        scratch.datagram(),
+        scratch.destination(),
+    )
+}
+
+/// Third stage of a fragment after the first, which goes where that went.
+#[inline(never)]
+fn follow(scratch: &Scratch, config: &'static Config) -> Decision {
+    let env = Kernel::new(config, scratch);
+    fragments::later(&env, scratch.datagram(), scratch.destination())
+}
+
+/// Logs a redirect. Its own function, since the stack has no space for it further down (6.1).
+#[inline(never)]
+fn log(ctx: &TcContext, from: &Endpoint, to: &Endpoint) {
+    debug!(
+        ctx,
+        "{:i}:{} -> {:i}:{}",
+        address(from),
+        from.port,
+        address(to),
+        to.port
+    );
+}
+
+/// Address for the log, which shows IPv4 as IPv4-mapped.
+#[inline(always)]
+fn address(endpoint: &Endpoint) -> [u8; 16] {
+    let [high, low] = endpoint.addr.map(u64::to_ne_bytes);
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&high);
+    bytes[8..].copy_from_slice(&low);
+    bytes
+}

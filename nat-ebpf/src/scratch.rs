@@ -1,0 +1,177 @@
+//! Scratch memory for one packet: data that is too large for the stack, or must lie in memory so that the verifier
+//! forgets its values (see [`crate::repeat`]).
+
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::PerCpuArray;
+use nat_common::abi::{Binding, Entry, Record, Table, Value, ValueWords};
+use nat_common::bpf::Repeat;
+use nat_common::bytes::words;
+use nat_common::datagram::Datagram;
+use nat_common::endpoint::Endpoint;
+use nat_common::engine::Evidence;
+use nat_common::sip::Scan;
+use nat_common::sip::{Direction, Doubt, Message};
+use nat_common::stun::{Request, reply::Reply};
+use nat_common::tables::hash::{Cursor, Digest};
+
+use crate::frame::Hook;
+use crate::text::Text;
+
+/// Scratch of each CPU, by direction.
+#[map]
+static SCRATCH: PerCpuArray<Contents> = PerCpuArray::with_max_entries(2, 0);
+
+#[repr(C)]
+struct Contents {
+    scan: Scan,
+    datagram: Datagram,
+    destination: Endpoint,
+    draft: Binding,
+    evidence: Evidence,
+    entry: Entry<ValueWords>,
+    copies: [Entry<ValueWords>; Table::COUNT],
+    record: Record,
+    cursor: Cursor,
+    digest: Digest,
+    request: Request,
+    reply: Reply,
+    text: Text,
+}
+
+/// Scratch of this CPU for one packet of a direction. A packet may be sent while the arrival of another is handled, but
+/// this CPU handles no second packet of the same direction before the first is done. No part is asked for again while a
+/// reference to it is in use. Both make the references below sound.
+pub(crate) struct Scratch {
+    contents: *mut Contents,
+    direction: u32,
+}
+
+/// Defines a method that returns a reference to a part.
+macro_rules! part {
+    ($(#[$doc:meta])* $name:ident: $type:ty = $($field:ident).+) => {
+        $(#[$doc])*
+        #[inline(always)]
+        pub(crate) fn $name(&self) -> &mut $type {
+            // SAFETY: see `Scratch`.
+            unsafe { &mut (*self.contents).$($field).+ }
+        }
+    };
+}
+
+#[expect(clippy::mut_from_ref, reason = "see `Scratch`")]
+impl Scratch {
+    /// Returns the scratch of a hook's direction.
+    #[inline(always)]
+    pub(crate) fn of<H: Hook>() -> Option<Self> {
+        Self::at(H::DIRECTION as u32)
+    }
+
+    /// Returns the scratch of a [`Direction`], as a number.
+    #[inline(always)]
+    pub(crate) fn at(direction: u32) -> Option<Self> {
+        let contents = SCRATCH.get_ptr_mut(direction)?;
+        Some(Self {
+            contents,
+            direction,
+        })
+    }
+
+    /// Returns its [`Direction`], as a number.
+    #[inline(always)]
+    pub(crate) fn direction(&self) -> u32 {
+        self.direction
+    }
+
+    /// The datagram.
+    #[inline(always)]
+    pub(crate) fn datagram(&self) -> &Datagram {
+        // SAFETY: see `Scratch`.
+        unsafe { &(*self.contents).datagram }
+    }
+
+    /// The message.
+    #[inline(always)]
+    pub(crate) fn text(&self) -> &Text {
+        // SAFETY: see `Scratch`.
+        unsafe { &(*self.contents).text }
+    }
+
+    /// The message, scanned.
+    #[inline(always)]
+    pub(crate) fn message(&self) -> &Message {
+        // SAFETY: see `Scratch`.
+        unsafe { &(*self.contents).scan.message }
+    }
+
+    part! {
+        /// The datagram, to be filled in before it is asked for.
+        new_datagram: Datagram = datagram
+    }
+    part! {
+        /// The message, to be filled in before it is asked for.
+        new_text: Text = text
+    }
+    part! {
+        /// Destination that the datagram is to have.
+        destination: Endpoint = destination
+    }
+    part! {
+        /// Scratch for a binding.
+        draft: Binding = draft
+    }
+    part! {
+        /// Scratch for evidence.
+        evidence: Evidence = evidence
+    }
+    part! {
+        /// Record of this message.
+        record: Record = record
+    }
+    part! {
+        /// Position of a hash in the text.
+        cursor: Cursor = cursor
+    }
+    part! {
+        /// Hashes of parts of the message.
+        digest: Digest = digest
+    }
+    part! {
+        /// A Binding request.
+        request: Request = request
+    }
+    part! {
+        /// Answer to it.
+        reply: Reply = reply
+    }
+
+    /// Sets the destination to that of the datagram.
+    #[inline(always)]
+    pub(crate) fn reset_destination(&self) {
+        words::assign(self.destination(), &self.datagram().destination);
+    }
+
+    /// Scans the message for what matters in a direction.
+    #[inline(always)]
+    pub(crate) fn scan<L: Repeat>(&self, direction: Direction) -> Result<(), Doubt> {
+        // SAFETY: see `Scratch`.
+        unsafe { &mut (*self.contents).scan }.run::<_, L>(self.text(), Some(direction))
+    }
+
+    /// Returns an entry to fill in, zeroed.
+    #[inline(always)]
+    pub(crate) fn entry<V: Value>(&self) -> &mut Entry<V> {
+        // SAFETY: see `Scratch`. A value is made of so many words, of which any bits are one.
+        unsafe {
+            let entry = &raw mut (*self.contents).entry;
+            words::clear(&mut *entry);
+            &mut *entry.cast()
+        }
+    }
+
+    /// Returns scratch for a copy of an entry of a table.
+    #[inline(always)]
+    pub(crate) fn copy<V: Value>(&self) -> &mut Entry<V> {
+        // SAFETY: as above.
+        unsafe { &mut *(&raw mut (*self.contents).copies[V::TABLE as usize]).cast() }
+    }
+}
