@@ -17,11 +17,21 @@ use crate::{
 
 /// Makes this process the agent of its network namespace, and writes its record. Removes first what a dead agent left.
 pub(super) async fn claim(net: &Net, links: &[Link], ports: &[u16]) -> Result<AgentRecord> {
+    preflight::writable(
+        Path::new(record::DIR),
+        Path::new("/run"),
+        "RuntimeDirectory=sipnat in its unit",
+    )?;
     let _lock = record::lock()?;
     if let Some(other) = AgentRecord::find()? {
         ensure!(!other.is_alive(), already_running(&other, links));
     }
     pins::ensure_bpffs()?;
+    preflight::writable(
+        &pins::parent(),
+        Path::new(pins::BPFFS),
+        "CAP_DAC_OVERRIDE for sipnat",
+    )?;
     let record = AgentRecord::new(pins::dir(network_inode()?), ports)?;
     replace_dead(net, &record.pins).await?;
     for link in net.links().await? {

@@ -1,8 +1,15 @@
 //! Conditions for starting, checked before anything is changed. Each has its own message.
 
+use std::path::Path;
+
 use anyhow::{Context as _, Result, bail, ensure};
 use aya::programs::loaded_programs;
 use caps::{CapSet, Capability};
+use nix::{
+    errno::Errno,
+    fcntl::{AT_FDCWD, AtFlags},
+    unistd::{AccessFlags, faccessat},
+};
 
 use crate::host::net::Link;
 
@@ -80,6 +87,46 @@ fn missing(has: impl Fn(Capability) -> bool) -> Vec<&'static str> {
         missing.push("CAP_PERFMON (or CAP_SYS_ADMIN)");
     }
     missing
+}
+
+/// Checks that this process can write to `directory`, or make it where it is not there yet. `parent` is the directory that
+/// the system has, and `unit` the setting of a systemd unit that helps.
+///
+/// # Errors
+/// If it cannot; the error says what would help.
+pub fn writable(directory: &Path, parent: &Path, unit: &str) -> Result<()> {
+    let Err((at, error)) = access(directory) else {
+        return Ok(());
+    };
+    let uid = nix::unistd::geteuid();
+    let (at, directory, parent) = (at.display(), directory.display(), parent.display());
+    bail!(
+        "{at} is not writable for uid {uid} ({}): as root, `install -d -o {uid} {directory}` and `chmod o+x {parent}`, \
+         or {unit}",
+        error.desc()
+    )
+}
+
+/// Finds the directory on the path to `directory` that keeps this process from writing to it, or from making it.
+fn access(directory: &Path) -> Result<(), (&Path, Errno)> {
+    // Not `eaccess`, for which glibc reads modes and owners only: a capability may allow more.
+    let check = |path: &Path, mode| faccessat(AT_FDCWD, path, mode, AtFlags::AT_EACCESS);
+    let mut at = directory;
+    loop {
+        match check(at, AccessFlags::W_OK | AccessFlags::X_OK) {
+            Ok(()) => return Ok(()),
+            Err(Errno::ENOENT) => match at.parent() {
+                Some(parent) => at = parent,
+                None => return Err((at, Errno::ENOENT)),
+            },
+            Err(error) => {
+                // A parent that may not be searched hides what is in it.
+                let hidden = check(at, AccessFlags::F_OK).is_err();
+                let at = at.parent().filter(|_| hidden).unwrap_or(at);
+                return Err((at, error));
+            }
+        }
+    }
 }
 
 /// Picks the interfaces called `names` out of `links`.
@@ -212,5 +259,21 @@ mod tests {
         let names = ["eth1", "eth0", "eth1"].map(String::from);
         let picked = interfaces(&links, &names).unwrap();
         assert_eq!(picked, [link("eth1"), link("eth0")]);
+    }
+
+    #[test]
+    fn a_directory_that_can_be_made_is_writable() {
+        let directory = tempfile::tempdir().unwrap();
+        assert_eq!(access(directory.path()), Ok(()));
+        assert_eq!(access(&directory.path().join("a/b")), Ok(()));
+        let file = directory.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let inside = file.join("a");
+        assert_eq!(access(&inside), Err((&*file, Errno::ENOTDIR)));
+        let error = writable(&inside, directory.path(), "Setting=").unwrap_err();
+        let error = error.to_string();
+        assert!(error.contains("file is not writable for uid "), "{error}");
+        assert!(error.contains("install -d -o "), "{error}");
+        assert!(error.ends_with("or Setting="), "{error}");
     }
 }

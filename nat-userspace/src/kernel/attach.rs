@@ -156,7 +156,9 @@ fn attach_xdp(
                         "another XDP program took {name} this very moment; see `bpftool net show`"
                     )
                 }
-                Some(Errno::EPERM | Errno::ENODEV) => {
+                Some(
+                    Errno::EPERM | Errno::ENODEV | Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM,
+                ) => {
                     return Err(error).with_context(|| format!("cannot attach XDP to {name}"));
                 }
                 // The driver has no XDP, or not with this MTU or these queues.

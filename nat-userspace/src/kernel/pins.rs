@@ -23,7 +23,13 @@ pub const BPFFS: &str = "/sys/fs/bpf";
 /// Returns the directory of the agent of network namespace `netns`.
 #[must_use]
 pub fn dir(netns: u64) -> PathBuf {
-    Path::new(BPFFS).join("sipnat").join(netns.to_string())
+    parent().join(netns.to_string())
+}
+
+/// Returns the directory of all agents of this host.
+#[must_use]
+pub fn parent() -> PathBuf {
+    Path::new(BPFFS).join("sipnat")
 }
 
 /// Returns the pin of the link that holds the XDP program on an interface. It has the interface's index, since bpffs
@@ -56,7 +62,7 @@ pub fn ensure_bpffs() -> Result<()> {
         Some("mode=0700"),
     )
     .with_context(|| {
-        format!("{BPFFS} is no bpffs, and none can be mounted there (that needs CAP_SYS_ADMIN)")
+        format!("{BPFFS} is no bpffs, and none can be mounted there: as root, `mount -t bpf bpf {BPFFS}`, or CAP_SYS_ADMIN for sipnat")
     })?;
     info!("mounted a bpffs on {BPFFS}, which had none");
     Ok(())

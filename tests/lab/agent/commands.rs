@@ -12,7 +12,7 @@ use nat_userspace::{host::clock, kernel::tables::Tables};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use super::{Host, ON_ETH0, STOP, stop};
+use super::{Host, ON_ETH0, STOP, stderr, stop};
 
 #[test]
 fn without_an_agent_the_commands_say_so() -> Result<()> {
@@ -150,6 +150,55 @@ fn expired_bindings_go_and_others_are_shown() -> Result<()> {
         1,
         &["there is no binding `1000`"],
     )?;
+    stop(agent, Signal::SIGTERM)?;
+    Ok(())
+}
+
+#[test]
+fn an_interface_that_was_renamed_is_shown_by_its_present_name() -> Result<()> {
+    let host = Host::new()?;
+    let agent = host.run(&ON_ETH0)?;
+    host.netns
+        .ip("link set eth0 down\nlink set eth0 name wan0\nlink set wan0 up\n")?;
+    let status = host.ask(&["status"])?;
+    assert!(
+        status.contains("on         wan0 (") && !status.contains("eth0"),
+        "{status}"
+    );
+    let status = host.json(&["status", "--json"])?;
+    assert_eq!(status["interfaces"][0]["name"], "wan0");
+    host.refused(
+        &["run", "--iface", "eth1"],
+        1,
+        &["already has a sipnat agent, on wan0", "--iface wan0"],
+    )?;
+    assert!(host.ask(&["detach"])?.contains("detached from wan0"));
+    drop(agent);
+    Ok(())
+}
+
+#[test]
+fn what_an_argument_holds_does_not_reach_the_terminal() -> Result<()> {
+    let host = Host::new()?;
+    let agent = host.run(&ON_ETH0)?;
+    let evil = "\x1b[31m\u{202e}evil";
+    for (args, code) in [
+        (&["run", "--iface", evil][..], 1),
+        (&["run", "--iface", "eth0", "--bpf-object", evil], 1),
+        (&["run", "--iface", "eth0", "--port", evil], 2),
+        (&["explain", evil], 1),
+        (&["bindings", "show", evil], 1),
+        (&["policy", "set", evil, "off"], 2),
+        (&["stun-query", &format!("{evil}:x")], 2),
+        (&[evil], 2),
+    ] {
+        let output = host.sipnat(args)?;
+        assert_eq!(output.status.code(), Some(code), "{args:?}");
+        let text = stderr(&output);
+        assert!(text.contains("evil"), "{args:?}: {text:?}");
+        let is_raw = text.contains('\x1b') || text.contains('\u{202e}');
+        assert!(!is_raw, "{args:?}: {text:?}");
+    }
     stop(agent, Signal::SIGTERM)?;
     Ok(())
 }

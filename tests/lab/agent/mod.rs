@@ -6,6 +6,7 @@ mod attach;
 mod commands;
 mod leftovers;
 mod refuse;
+mod user;
 
 use std::{
     fs,

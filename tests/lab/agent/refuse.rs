@@ -137,6 +137,8 @@ fn a_wrong_object_is_refused_and_nothing_is_left() -> Result<()> {
     let host = Host::new()?;
     let args = ["run", "--iface", "eth0", "--bpf-object", "/proc/version"];
     host.refused(&args, 1, &["/proc/version is not an ELF object"])?;
+    let endless = ["run", "--iface", "eth0", "--bpf-object", "/dev/zero"];
+    host.refused(&endless, 1, &["/dev/zero is not a regular file"])?;
     assert!(!host.pins()?.exists() && !host.state_file()?.exists());
     Ok(())
 }

@@ -1,0 +1,111 @@
+//! An agent of a user who is not root: it runs with what is documented, and says what is missing.
+
+use std::process::Command;
+
+use anyhow::Result;
+use nat_test_support::sipnat;
+use nix::sys::signal::Signal;
+
+use super::{Host, stderr, stop, tc};
+
+/// A user without any privilege of his own.
+const USER: &str = "65534";
+/// The documented capabilities.
+const CAPABILITIES: &str = "-all,+bpf,+net_admin,+perfmon";
+/// The documented preparations, by root.
+const RUN_DIRECTORY: &str = "install -d -o 65534 /run/sipnat";
+const BPF_DIRECTORY: &str = "install -d -o 65534 /sys/fs/bpf/sipnat; chmod o+x /sys/fs/bpf";
+
+/// The agent on `eth0`, run by [`USER`] after `prepare` in a mount namespace of its own, with /run and /sys/fs/bpf as a
+/// system makes them.
+fn as_user(prepare: &str, capabilities: &str) -> Result<Command> {
+    let script = format!(
+        "set -e
+         mount -t tmpfs -o mode=755 run /run
+         install -m 755 \"$0\" /run/under-test
+         mount -t bpf -o mode=700 bpf /sys/fs/bpf
+         {prepare}
+         exec setpriv --reuid {USER} --regid {USER} --clear-groups --inh-caps {capabilities} \
+             --ambient-caps {capabilities} --bounding-set {capabilities} /run/under-test run --iface eth0"
+    );
+    let mut command = Command::new("unshare");
+    command
+        .args(["--mount", "sh", "-c", &script])
+        .arg(sipnat::binary()?);
+    Ok(command)
+}
+
+#[test]
+fn a_user_runs_the_agent_with_what_is_documented() -> Result<()> {
+    let host = Host::new()?;
+    let both = format!("{RUN_DIRECTORY}; {BPF_DIRECTORY}");
+    let overriding = format!("{CAPABILITIES},+dac_override");
+    let mounting = format!("{CAPABILITIES},+sys_admin");
+    let no_bpffs = format!("{RUN_DIRECTORY}; mount -t tmpfs none /sys/fs/bpf");
+    for (prepare, capabilities) in [
+        (both.as_str(), CAPABILITIES),
+        ("", overriding.as_str()),
+        (no_bpffs.as_str(), mounting.as_str()),
+    ] {
+        let agent = host.start(&mut as_user(prepare, capabilities)?)?;
+        let output = stop(agent, Signal::SIGTERM)?;
+        let ready = format!("sipnat: ready on eth0 (xdp native, {})\n", tc()?);
+        assert_eq!(output, ready, "{prepare}; {capabilities}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_user_is_told_what_is_missing() -> Result<()> {
+    let host = Host::new()?;
+    let both = format!("{RUN_DIRECTORY}; {BPF_DIRECTORY}");
+    let no_bpffs = format!("{RUN_DIRECTORY}; mount -t tmpfs none /sys/fs/bpf");
+    let hidden = format!("{RUN_DIRECTORY}; install -d -o 65534 /sys/fs/bpf/sipnat");
+    let few_files = format!("{both}; ulimit -n 24");
+    let run = "/run is not writable for uid 65534";
+    let bpf = "/sys/fs/bpf is not writable for uid 65534";
+    for (prepare, capabilities, words) in [
+        (BPF_DIRECTORY, CAPABILITIES, [run, RUN_DIRECTORY]),
+        (
+            RUN_DIRECTORY,
+            CAPABILITIES,
+            [bpf, "install -d -o 65534 /sys/fs/bpf/sipnat"],
+        ),
+        (&hidden, CAPABILITIES, [bpf, "chmod o+x /sys/fs/bpf"]),
+        (
+            &no_bpffs,
+            CAPABILITIES,
+            ["no bpffs", "mount -t bpf bpf /sys/fs/bpf"],
+        ),
+        (
+            &few_files,
+            CAPABILITIES,
+            ["Too many open files", "raise `ulimit -n`"],
+        ),
+        (
+            &both,
+            "-all,+net_admin,+perfmon",
+            ["not permitted", "CAP_BPF"],
+        ),
+        (
+            &both,
+            "-all,+bpf,+perfmon",
+            ["not permitted", "CAP_NET_ADMIN"],
+        ),
+        (
+            &both,
+            "-all,+bpf,+net_admin",
+            ["not permitted", "CAP_PERFMON"],
+        ),
+    ] {
+        let mut command = as_user(prepare, capabilities)?;
+        let output = host.netns.enter(|| command.output())??;
+        let text = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{prepare}: {text}");
+        for word in words {
+            assert!(text.contains(word), "{prepare}: no `{word}` in: {text}");
+        }
+        assert!(!text.contains("verifier"), "{prepare}: {text}");
+    }
+    Ok(())
+}
