@@ -59,8 +59,8 @@ pub enum Command {
     Stats(Stats),
     /// Show for one call what was learned when, and why each packet was redirected or left alone
     ///
-    /// What the PBX sent is shown, and the answers to it; what a terminal sent shows by the PBX's answer. The
-    /// newest messages of all calls are kept.
+    /// Shows messages of the PBX, and answers to them. A message of a terminal shows by the PBX's answer. sipnat keeps the
+    /// newest messages of all calls.
     #[command(
         after_help = "Examples:\n  sipnat explain 1-4711@192.168.1.10\n  sipnat explain 1-4711@192.168.1.10 --json"
     )]

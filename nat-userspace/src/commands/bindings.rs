@@ -21,7 +21,7 @@ use crate::{
 pub struct Bindings {
     /// Subcommand; `list` by default.
     #[command(subcommand)]
-    command: Option<Command>,
+    command: Option<BindingsCommand>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -29,7 +29,7 @@ pub struct Bindings {
 
 /// Subcommands of `sipnat bindings`.
 #[derive(Debug, Subcommand)]
-enum Command {
+enum BindingsCommand {
     /// List all
     #[command(after_help = "Example:\n  sipnat bindings list --json")]
     List {
@@ -66,13 +66,13 @@ impl Bindings {
     /// If there is no agent, no such binding, or the maps cannot be read or written.
     pub fn run(self) -> Result<()> {
         let Session { mut tables, .. } = Session::open()?;
-        let list = Command::List { json: self.json };
+        let list = BindingsCommand::List { json: self.json };
         match self.command.unwrap_or(list) {
-            Command::List { json: true } => output::json(&Listing::read(&tables)?),
-            Command::List { json: false } => output::print(&rendered(&tables)?),
-            Command::Show { binding, json } => show(&tables, &binding, json),
-            Command::Watch => watch(&tables),
-            Command::Remove { binding } => remove(&mut tables, &binding),
+            BindingsCommand::List { json: true } => output::json(&Listing::read(&tables)?),
+            BindingsCommand::List { json: false } => output::print(&rendered(&tables)?),
+            BindingsCommand::Show { binding, json } => show(&tables, &binding, json),
+            BindingsCommand::Watch => watch(&tables),
+            BindingsCommand::Remove { binding } => remove(&mut tables, &binding),
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::{
 pub struct PolicyArgs {
     /// Subcommand; `list` by default.
     #[command(subcommand)]
-    command: Option<Command>,
+    command: Option<PolicyCommand>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -26,7 +26,7 @@ pub struct PolicyArgs {
 
 /// Subcommands of `sipnat policy`.
 #[derive(Debug, Subcommand)]
-enum Command {
+enum PolicyCommand {
     /// List all rules; the longest prefix decides
     #[command(after_help = "Example:\n  sipnat policy list --json")]
     List {
@@ -66,24 +66,26 @@ impl PolicyArgs {
     /// If there is no agent, no such rule, or the map cannot be read or written.
     pub fn run(self) -> Result<()> {
         let Session { mut tables, .. } = Session::open()?;
-        let list = Command::List { json: self.json };
+        let list = PolicyCommand::List { json: self.json };
         match self.command.unwrap_or(list) {
-            Command::List { json } => self::list(&tables, json),
-            Command::Set { prefix, policy } => policy::set(&mut tables.policy, prefix, policy),
-            Command::Remove { prefix } => policy::remove(&mut tables.policy, prefix),
+            PolicyCommand::List { json } => self::list(&tables, json),
+            PolicyCommand::Set { prefix, policy } => {
+                policy::set(&mut tables.policy, prefix, policy)
+            }
+            PolicyCommand::Remove { prefix } => policy::remove(&mut tables.policy, prefix),
         }
     }
 }
 
 /// A line of `sipnat policy list`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-struct Row {
+struct RuleRow {
     prefix: String,
     policy: &'static str,
     origin: &'static str,
 }
 
-impl Row {
+impl RuleRow {
     fn new(prefix: Prefix, rule: PolicyRule) -> Self {
         Self {
             prefix: prefix.to_string(),
@@ -101,7 +103,7 @@ impl Row {
 fn list(tables: &Tables, json: bool) -> Result<()> {
     let rows = policy::read(&tables.policy)?
         .into_iter()
-        .map(|(prefix, rule)| Row::new(prefix, rule));
+        .map(|(prefix, rule)| RuleRow::new(prefix, rule));
     if json {
         return output::json(&rows.collect::<Vec<_>>());
     }

@@ -69,7 +69,7 @@ struct Status {
     /// Set if nothing is redirected.
     shadow: bool,
     /// Answers to STUN, if there are any.
-    stun: Option<Stun>,
+    stun: Option<StunStatus>,
     programs: Vec<Program>,
     tables: Vec<Fill>,
     pins: String,
@@ -77,7 +77,7 @@ struct Status {
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize)]
-struct Stun {
+struct StunStatus {
     ports: Vec<u16>,
     /// Answers to one address in a second; none: no limit.
     rate: Option<u64>,
@@ -87,7 +87,7 @@ struct Stun {
     software: bool,
 }
 
-impl Stun {
+impl StunStatus {
     fn from_config(config: &Config) -> Option<Self> {
         let port = u16::try_from(config.stun_port).unwrap_or_default();
         let limit = buckets::limit(&config.stun_rate);
@@ -175,7 +175,7 @@ impl Status {
             ports: used(config.ports),
             policy: Policy::from(default).name(),
             shadow: config.shadow != 0,
-            stun: Stun::from_config(&config),
+            stun: StunStatus::from_config(&config),
             programs: programs.into_iter().collect::<Result<_>>()?,
             tables: fill::read(tables, &listing.used)?,
             pins: pins.display().to_string(),
@@ -198,7 +198,7 @@ impl Status {
                 "stun       {}",
                 self.stun
                     .as_ref()
-                    .map_or("not answered".into(), Stun::render)
+                    .map_or("not answered".into(), StunStatus::render)
             ),
             format!("pins       {}", self.pins),
         ];
@@ -245,10 +245,10 @@ mod tests {
             ports: [5060, 5080, 0, 0, 0, 0, 0, 0],
             ..Config::default()
         };
-        assert_eq!(Stun::from_config(&config), None);
+        assert_eq!(StunStatus::from_config(&config), None);
         config.stun = stun::ANSWER;
         config.stun_rate = buckets::rate(20, 50);
-        let text = |config: &Config| Stun::from_config(config).unwrap().render();
+        let text = |config: &Config| StunStatus::from_config(config).unwrap().render();
         assert_eq!(
             text(&config),
             "on 5060, 5080: 20 a second to one address, 50 at once"

@@ -4,17 +4,17 @@ use jiff::Timestamp;
 use nat_common::abi::SECOND;
 use nix::time::{ClockId, clock_gettime};
 
-/// Now, in nanoseconds of `CLOCK_MONOTONIC_COARSE`, as map values count it.
+/// Returns the time in nanoseconds of `CLOCK_MONOTONIC_COARSE`, as map values count it.
 #[must_use]
 pub fn now() -> u64 {
-    // Fails only for a clock that the kernel does not have; this one is there since 2.6.32.
+    // Linux has this clock since 2.6.32.
     let t = clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).expect("CLOCK_MONOTONIC_COARSE");
     u64::try_from(t.tv_sec()).unwrap_or_default() * SECOND
         + u64::try_from(t.tv_nsec()).unwrap_or_default()
 }
 
-/// Tells when, by the calendar, something happened that map values date. As the clock is set now: where it was
-/// set since, or the machine slept, it is off by as much.
+/// A conversion from the programs' clock to the calendar. It is wrong by as much as the host's clock was set, or the host
+/// slept, since the time that is converted.
 #[derive(Clone, Copy, Debug)]
 pub struct Calendar {
     /// Nanoseconds since 1970 at which the clock of the kernel programs began.
@@ -22,7 +22,7 @@ pub struct Calendar {
 }
 
 impl Calendar {
-    /// As the clocks stand now.
+    /// Compares the clocks as they are now.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -37,7 +37,7 @@ impl Calendar {
         }
     }
 
-    /// The moment `at` nanoseconds of the programs' clock, to the millisecond.
+    /// Converts `at` nanoseconds of the programs' clock, to the millisecond.
     #[must_use]
     pub fn at(self, at: u64) -> Timestamp {
         const MILLI: i128 = 1_000_000;

@@ -1,4 +1,4 @@
-//! What a driver does to packets before the XDP program sees them.
+//! Offloads: changes that a driver makes to packets before the XDP program sees them.
 
 use std::{
     io,
@@ -7,8 +7,9 @@ use std::{
     os::fd::AsRawFd as _,
 };
 
-/// Of linux/ethtool.h: gets a number of flags, and the flag for VLAN tags.
+/// `ETHTOOL_GFLAGS` of linux/ethtool.h: gets flags.
 const GET_FLAGS: u32 = 0x25;
+/// `ETH_FLAG_RXVLAN` of linux/ethtool.h.
 const RX_VLAN: u32 = 1 << 8;
 
 /// `struct ethtool_value`.
@@ -31,9 +32,12 @@ pub(crate) fn strips_vlan_tags(interface: &str) -> io::Result<bool> {
     };
     // SAFETY: it is made of numbers and a pointer, for all of which zero is a value.
     let mut request: libc::ifreq = unsafe { zeroed() };
-    // The last one stays 0.
-    let room = request.ifr_name.len() - 1;
-    for (to, from) in request.ifr_name[..room].iter_mut().zip(interface.bytes()) {
+    // The last byte stays 0.
+    let capacity = request.ifr_name.len() - 1;
+    for (to, from) in request.ifr_name[..capacity]
+        .iter_mut()
+        .zip(interface.bytes())
+    {
         *to = from.cast_signed();
     }
     request.ifr_ifru.ifru_data = (&raw mut value).cast();

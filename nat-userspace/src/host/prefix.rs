@@ -13,7 +13,7 @@ use nat_common::endpoint::mapped;
 /// Bits before the IPv4 address in an IPv4-mapped one.
 const MAPPED_BITS: u8 = 96;
 
-/// What a rule of the policy applies to.
+/// The addresses that a rule of the policy applies to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Prefix {
     /// Every address that no other rule names.
@@ -23,7 +23,7 @@ pub enum Prefix {
 }
 
 impl Prefix {
-    /// The network of `bits` that `addr` is in.
+    /// Returns the network of `bits` that `addr` is in.
     #[must_use]
     pub fn of(addr: IpAddr, bits: u8) -> Option<Self> {
         IpNet::new(addr, bits)
@@ -41,7 +41,7 @@ impl Prefix {
         }
     }
 
-    /// The key in `POLICY`.
+    /// Returns the key in `POLICY`.
     #[must_use]
     pub fn key(self) -> Key<[u8; 16]> {
         match self {
@@ -67,7 +67,7 @@ impl From<Key<[u8; 16]>> for Prefix {
     }
 }
 
-/// Why a text is no [`Prefix`].
+/// Error of a text that is no [`Prefix`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("neither an address, nor a prefix such as 10.0.0.0/8, nor the word `default`")]
 pub struct NotAPrefix;
@@ -75,7 +75,7 @@ pub struct NotAPrefix;
 impl FromStr for Prefix {
     type Err = NotAPrefix;
 
-    /// `default`, a network (bits beyond its length are ignored), or one address.
+    /// Parses `default`, a network (bits beyond its length are ignored), or one address.
     fn from_str(s: &str) -> Result<Self, NotAPrefix> {
         if s.eq_ignore_ascii_case("default") {
             return Ok(Self::Default);
@@ -85,7 +85,7 @@ impl FromStr for Prefix {
             Err(_) => IpNet::from(s.parse::<IpAddr>().map_err(|_| NotAPrefix)?),
         };
         match net.trunc() {
-            // The kernel keeps this under the same key as the default.
+            // It has the same key as the default.
             IpNet::V6(all) if all.prefix_len() == 0 => Ok(Self::Default),
             net => Ok(Self::Net(net)),
         }

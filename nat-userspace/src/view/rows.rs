@@ -102,7 +102,7 @@ pub struct Row {
     pub stun_seen_seconds_ago: Option<u64>,
     /// Set if the terminal's STUN keepalives come from another address now.
     pub moved: bool,
-    /// That address, if there is only one that it can be.
+    /// The other address, if there is only one that it can be.
     pub moved_to: Option<SocketAddr>,
     /// Time until it expires.
     pub expires_in_seconds: u64,

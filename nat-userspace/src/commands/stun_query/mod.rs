@@ -51,7 +51,7 @@ pub struct StunQuery {
 
 /// A query.
 #[derive(Clone, Debug)]
-struct Options {
+struct Query {
     server: Server,
     /// Family of the address; none: the first that the server has.
     family: Option<Family>,
@@ -65,7 +65,7 @@ struct Options {
     json: bool,
 }
 
-impl From<StunQuery> for Options {
+impl From<StunQuery> for Query {
     fn from(query: StunQuery) -> Self {
         Self {
             server: query.server,
@@ -178,7 +178,7 @@ struct Report {
 }
 
 /// Asks, and prints the answer.
-fn ask(options: &Options) -> Result<()> {
+fn ask(options: &Query) -> Result<()> {
     let server = options.server.resolve(options.family)?;
     let socket = open(server, options.local_port)?;
     let style = if options.rfc3489 {
@@ -296,7 +296,7 @@ mod tests {
     use super::*;
 
     #[derive(Debug, Parser)]
-    struct Query {
+    struct Parsed {
         #[command(flatten)]
         query: StunQuery,
     }
@@ -378,7 +378,7 @@ mod tests {
     #[test]
     fn an_error_is_shown_and_is_a_failure() {
         let (server, _thread) = servers::server([servers::unknown_attribute as fn(&_, _) -> _]);
-        let options = Options {
+        let options = Query {
             server: server.to_string().parse().unwrap(),
             family: None,
             local_port: 0,
@@ -419,8 +419,8 @@ mod tests {
     fn a_stun_query_has_defaults_and_bounds() {
         let query = |line: &str| {
             let args = line.split(' ').skip(1);
-            Query::try_parse_from(args)
-                .map(|query| Options::from(query.query))
+            Parsed::try_parse_from(args)
+                .map(|query| Query::from(query.query))
                 .map_err(|error| error.to_string())
         };
         let plain = query("sipnat stun-query a").unwrap();
