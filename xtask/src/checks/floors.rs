@@ -13,7 +13,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
-use proc_macro2::{TokenStream, TokenTree};
+use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
 use syn::{
     Item, ItemMacro, ItemMod, ItemUse, UseTree, Visibility,
     spanned::Spanned as _,
@@ -497,7 +497,9 @@ impl Collector<'_, '_> {
             |at: usize| is_punct(tokens.get(at), ':') && is_punct(tokens.get(at + 1), ':');
         let mut at = 0;
         while at < tokens.len() {
-            if let TokenTree::Group(group) = &tokens[at] {
+            if let TokenTree::Group(group) = &tokens[at]
+                && !is_visibility(&tokens[..at], group)
+            {
                 self.tokens(group.stream());
             }
             let TokenTree::Ident(first) = &tokens[at] else {
@@ -609,6 +611,12 @@ impl<'ast> Visit<'ast> for Collector<'_, '_> {
 
     /// Skips `pub(crate)` and `pub(in path)`.
     fn visit_visibility(&mut self, _: &'ast Visibility) {}
+}
+
+/// Whether a group is that of `pub(crate)`, given the tokens before it.
+fn is_visibility(before: &[TokenTree], group: &Group) -> bool {
+    group.delimiter() == Delimiter::Parenthesis
+        && matches!(before.last(), Some(TokenTree::Ident(word)) if word == "pub")
 }
 
 /// Names of the items among some tokens.
@@ -840,6 +848,13 @@ mod tests {
             ]),
             ["a/src/kernel.rs:1 uses agent::State (a/src/agent.rs): kernel is below agent"]
         );
+    }
+
+    #[test]
+    fn a_visibility_in_a_macro_is_no_path() {
+        let text = "macro_rules! m { ($name:ident) => { pub(crate) static $name: u8 = 0; } }";
+        let files = [("a/src/main.rs", "mod kernel;"), ("a/src/kernel.rs", text)];
+        assert_eq!(errors(&files), [""; 0]);
     }
 
     #[test]
