@@ -4,9 +4,8 @@ use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::lpm_trie::Key;
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, PerCpuArray};
-use nat_common::abi::{
-    Binding, Config, ContactKey, Counter, DialogKey, PolicyRule, Record, Set, Table,
-};
+// The list of maps names types of `abi`.
+use nat_common::abi::*;
 use nat_common::bpf::atomic::Word;
 use nat_common::bytes::words;
 use nat_common::endpoint::Endpoint;
@@ -59,7 +58,7 @@ macro_rules! declare {
 
 macro_rules! all {
     (
-        sets { $($(#[$doc:meta])* $set:ident $_f:ident $table:ident($_v:ident) [$_s:ident] $_l:ident;)* }
+        sets { $($(#[$doc:meta])* $set:ident $_f:ident $table:ident($_v:ty) [$_s:ident] $_l:ident;)* }
         maps { $($(#[$map_doc:meta])* $map:ident $_g:ident $kind:ident($($type:ty),*) $n:tt;)* }
     ) => {
         $(

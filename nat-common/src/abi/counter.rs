@@ -1,11 +1,20 @@
-//! A counter for every reason why a packet was passed, learned from, redirected or left alone.
+//! Counters: one for every verdict on a packet, and one for every event beside it.
 //!
-//! A packet ends in exactly one *verdict*. *Events* are what happened beside it.
+//! A packet ends in exactly one verdict; see [`verdict`](crate::engine::verdict). Events happen beside it. A new counter
+//! is a line at the end of the list: `cargo xtask check abi` holds the order, since an index keeps its meaning.
+//!
+//! ```
+//! use nat_common::abi::{Counter, CounterKind};
+//!
+//! assert_eq!(Counter::ALL[Counter::InRequest as usize].name(), "in_request");
+//! assert_eq!(Counter::InRequest.kind(), CounterKind::Ingress);
+//! assert_eq!(Counter::InRequest.event_bit(), 0);
+//! assert_eq!(Counter::DialogMoved.event_bit().count_ones(), 1);
+//! ```
 
 macro_rules! counters {
     ($($(#[$group:meta])* $variant:ident = $name:literal, $kind:ident, $help:literal;)*) => {
-        /// Why, and what. The discriminant is the index in the `COUNTERS` map: a new one in between, or one
-        /// less, is another [`ABI`](crate::abi::ABI).
+        /// Verdict or event. The discriminant is the index in the `COUNTERS` map.
         #[repr(u32)]
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Counter {
@@ -16,22 +25,22 @@ macro_rules! counters {
             /// All of them, in the order of the map.
             pub const ALL: &'static [Self] = &[$(Self::$variant),*];
 
-            /// How many there are.
+            /// Number of counters.
             pub const COUNT: u32 = Self::ALL.len() as u32;
 
-            /// Its name in `sipnat stats` and its JSON.
+            /// Name in `sipnat stats` and its JSON.
             #[must_use]
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$variant => $name,)* }
             }
 
-            /// A line for people.
+            /// Explanation in one line.
             #[must_use]
             pub const fn help(self) -> &'static str {
                 match self { $(Self::$variant => $help,)* }
             }
 
-            /// Whether it is the end of a packet's way in, of its way out, or an event beside it.
+            /// Kind of the counter.
             #[must_use]
             pub const fn kind(self) -> CounterKind {
                 match self { $(Self::$variant => CounterKind::$kind,)* }
@@ -40,36 +49,50 @@ macro_rules! counters {
     };
 }
 
-/// The first of the events.
-const FIRST_EVENT: u32 = Counter::DialogActivated as u32;
-
-const _: () = assert!(Counter::COUNT - FIRST_EVENT <= u32::BITS && Counter::COUNT <= 256);
-
-impl Counter {
-    /// The bit of an event in [`Record::events`](crate::abi::Record::events); of any other counter 0.
-    #[inline(always)]
-    #[must_use]
-    pub const fn event_bit(self) -> u32 {
-        match (self as u32).checked_sub(FIRST_EVENT) {
-            Some(event) => 1 << event,
-            None => 0,
-        }
-    }
-}
-
-/// What a [`Counter`] counts.
+/// Kind of a [`Counter`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CounterKind {
-    /// Packets at ingress; each is counted by exactly one of this kind.
+    /// Verdict on a packet at ingress: each packet is counted by exactly one.
     Ingress,
-    /// Packets at egress; each is counted by exactly one of this kind.
+    /// Verdict on a packet at egress: each packet is counted by exactly one.
     Egress,
-    /// Things that happened to bindings and tables.
+    /// Event: a change of a binding or a table.
     Event,
 }
 
+/// Entry of [`EVENT_BITS`] for a counter that is no event.
+const NO_EVENT: u32 = 0;
+
+/// Bit of each event, by the index of its counter. Events have bits in the order of the list.
+const EVENT_BITS: [u32; Counter::COUNT as usize] = {
+    let mut bits = [NO_EVENT; Counter::COUNT as usize];
+    let mut next = 0;
+    let mut index = 0;
+    while index < bits.len() {
+        if matches!(Counter::ALL[index].kind(), CounterKind::Event) {
+            assert!(next < u32::BITS, "a record has 32 bits for events");
+            bits[index] = 1 << next;
+            next += 1;
+        }
+        index += 1;
+    }
+    bits
+};
+
+// A record keeps the verdict in a byte.
+const _: () = assert!(Counter::COUNT <= 256);
+
+impl Counter {
+    /// Bit of an event in [`Record::events`](crate::abi::Record::events); 0 for a verdict.
+    #[inline(always)]
+    #[must_use]
+    pub const fn event_bit(self) -> u32 {
+        EVENT_BITS[self as usize]
+    }
+}
+
 counters! {
-    // Packets that are none of our business.
+    // Packets that are not SIP for the PBX.
     InNotIp = "in_not_ip", Ingress, "neither IPv4 nor IPv6 (ARP, more than two VLAN tags)";
     InNotUdp = "in_not_udp", Ingress, "IP, but not UDP";
     InOtherPort = "in_other_port", Ingress, "UDP to a port that is not SIP";
@@ -79,7 +102,7 @@ counters! {
     InKeepalive = "in_keepalive", Ingress, "keepalive (CRLF, zero bytes, empty)";
     InStun = "in_stun", Ingress, "STUN, and sipnat does not answer it: passed to the PBX";
     InNotSip = "in_not_sip", Ingress, "on a SIP port, but not SIP";
-    // Messages that the scanner will not vouch for.
+    // Messages that the scanner refuses to read.
     InDoubtTruncated = "in_doubt_truncated", Ingress, "SIP: headers end with the packet, or are too long to follow";
     InDoubtSyntax = "in_doubt_syntax", Ingress, "SIP: a header that matters breaks the grammar";
     InDoubtMissing = "in_doubt_missing", Ingress, "SIP: Call-ID, From, To, CSeq or Via is missing";

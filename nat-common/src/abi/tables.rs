@@ -12,7 +12,7 @@
 /// ```
 /// macro_rules! names {
 ///     (
-///         sets { $($(#[$_d:meta])* $set:ident $_f:ident $_t:ident($_v:ident) [$_s:ident] $_l:ident;)* }
+///         sets { $($(#[$_d:meta])* $set:ident $_f:ident $_t:ident($_v:ty) [$_s:ident] $_l:ident;)* }
 ///         maps { $($(#[$_e:meta])* $map:ident $_g:ident $_k:ident($($_u:ty),*) $_n:tt;)* }
 ///     ) => {
 ///         [$(stringify!($set),)* $(stringify!($map),)*]
@@ -64,7 +64,7 @@ macro_rules! tables {
 
 macro_rules! define {
     (
-        sets { $($(#[$doc:meta])* $set:ident $_:ident $table:ident($_v:ident) [$_s:ident] $_l:ident;)* }
+        sets { $($(#[$doc:meta])* $set:ident $_:ident $table:ident($_v:ty) [$_s:ident] $_l:ident;)* }
         maps { $($(#[$map_doc:meta])* $map:ident $_f:ident $_k:ident($($_t:ty),*) $_n:tt;)* }
     ) => {
         /// Tables of sets.

@@ -1,6 +1,21 @@
 //! Environment of the decisions, in small traits: a function asks for no more than it needs.
 //!
 //! The kernel programs implement them with BPF maps, host tests with memory.
+//!
+//! ```
+//! use nat_common::engine::env::Clock;
+//!
+//! /// A clock that stands still.
+//! struct Stopped(u64);
+//!
+//! impl Clock for Stopped {
+//!     fn now(&self) -> u64 {
+//!         self.0
+//!     }
+//! }
+//!
+//! assert_eq!(Stopped(7).now(), 7);
+//! ```
 
 use core::ptr::NonNull;
 

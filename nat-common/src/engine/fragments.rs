@@ -2,6 +2,29 @@
 //!
 //! Only the first fragment has the SIP headers. Its destination is stored, and the others follow. A later fragment that
 //! comes before the first is left alone, and so is the first then.
+//!
+//! ```
+//! use nat_common::datagram::{Datagram, Part};
+//! use nat_common::endpoint::Endpoint;
+//! use nat_common::engine::{fragments, verdict::Decision};
+//! use nat_test_oracle::env::MemoryEnv;
+//!
+//! let (env, learned) = (MemoryEnv::new(), Endpoint::v4([60, 17, 196, 2], 49163));
+//! let mut datagram = Datagram {
+//!     source: Endpoint::v4([203, 0, 113, 10], 5060),
+//!     destination: Endpoint::v4([192, 168, 1, 10], 5060),
+//!     part: Part::First,
+//!     id: 7,
+//!     ..Datagram::default()
+//! };
+//! let mut to = learned;
+//! assert!(fragments::first(&env, &datagram, &mut to));
+//!
+//! datagram.part = Part::Later;
+//! let mut to = datagram.destination;
+//! assert_eq!(fragments::later(&env, &datagram, &mut to), Decision::FragmentRedirected);
+//! assert_eq!(to.addr, learned.addr);
+//! ```
 
 use crate::abi::{Counter, FragmentFlags, FragmentedDatagram, age, ticks};
 use crate::bytes::words;

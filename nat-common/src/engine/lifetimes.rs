@@ -1,4 +1,12 @@
 //! Lifetimes of what is known, in nanoseconds, or in ticks where a table of sets keeps it.
+//!
+//! ```
+//! use nat_common::abi::{SECOND, ticks};
+//! use nat_common::engine::lifetimes::{DIALOG_LIFE, TRANSACTION_LIFE};
+//!
+//! assert_eq!(TRANSACTION_LIFE, ticks(32 * SECOND));
+//! assert_eq!(DIALOG_LIFE, 12 * 3600 * SECOND);
+//! ```
 
 use crate::abi::{SECOND, ticks};
 

@@ -1,7 +1,15 @@
 //! The decisions: what is learned from a message, when it counts, and where a packet of the PBX goes.
 //!
 //! Pure but for their environment ([`env`]): the kernel programs give it their maps, tests give it memory. A decision is
-//! a [`verdict`]; counters follow from it.
+//! a [`verdict`]; counters follow from it. `nat-common/tests/decisions/` plays them row by row, on memory.
+//!
+//! ```
+//! use nat_common::engine::verdict::{Decision, Sent};
+//!
+//! let decision = Decision::RedirectedDialog;
+//! assert!(decision.is_choice());
+//! assert_eq!(Sent::Decided(decision).counter().name(), "out_redirected_dialog");
+//! ```
 
 mod contacts;
 mod dialogs;

@@ -1,4 +1,16 @@
-//! Decisions on STUN: who is answered, how often, and what is remembered of it.
+//! Decisions on STUN: sources that are answered, how often, and the record of them.
+//!
+//! ```
+//! use nat_common::abi::address;
+//! use nat_common::endpoint::Endpoint;
+//! use nat_common::engine::{stun::may_answer, verdict::Stun};
+//!
+//! let (here, phone) = (Some(address::LOCAL), Endpoint::v4([60, 17, 196, 2], 49163));
+//! assert_eq!(may_answer(&phone, None, here, 2), Ok(()));
+//! let neighbour = Endpoint::v4([192, 168, 1, 10], 5060);
+//! assert_eq!(may_answer(&neighbour, Some(address::on_link(2)), here, 2), Ok(()));
+//! assert_eq!(may_answer(&neighbour, None, here, 2), Err(Stun::BadSource));
+//! ```
 
 use crate::abi::{Counter, StunFlags, StunSource, address, stun as bits, ticks};
 use crate::bpf::Repeat;

@@ -1,31 +1,43 @@
-//! How often one source may ask: a token bucket in one word, so that taking from it is one
-//! compare-and-swap, and eight of them in one cache line.
+//! Token buckets: a rate limit for each source. A bucket is one word, so that taking a token is one compare-and-swap;
+//! eight of them share a cache line.
 //!
-//! It is the generic cell rate algorithm: what is kept is the time at which the source, asking at its rate,
-//! would have asked for the next time. It may be ahead of that by a burst.
+//! The algorithm is the generic cell rate algorithm. A bucket stores the time at which a source that asks at its rate
+//! would ask next. A source may be ahead of that time by a burst.
+//!
+//! ```
+//! use nat_common::tables::buckets::{Buckets, limit, rate, take};
+//!
+//! let (mut line, rate) = (Buckets::default(), rate(20, 2));
+//! assert_eq!(limit(&rate), Some((20, 2)));
+//! // SAFETY: the line is valid, and nobody else uses it.
+//! let mut ask = |now| unsafe { take(&raw mut line, 0x1234 << 48, now, &rate) };
+//! assert!(ask(1_000_000_000) && ask(1_000_000_000));
+//! assert!(!ask(1_000_000_000), "the burst is used up");
+//! assert!(ask(1_050_000_000), "20 a second are one in 50 ms");
+//! ```
 
 use crate::abi::Rate;
 use crate::bpf::atomic::Word;
 
-/// Buckets of one line.
+/// Number of buckets in a line.
 pub const WAYS: usize = 8;
 
-/// The value of `BUCKETS`. Each word is a tag, from the hash of the source, and the time; 0 was never used.
+/// Line of buckets: the value of `BUCKETS`. Each word is a tag, from the hash of the source, and a time; 0: never used.
 pub type Buckets = [u64; WAYS];
 
-/// A tick of a bucket is `1 << TICK_SHIFT` nanoseconds, about a microsecond.
+/// Nanoseconds of a bucket's tick, as a shift: about a microsecond.
 const TICK_SHIFT: u32 = 10;
-/// Bits of the time, which therefore goes round in thirteen days.
+/// Bits of the time, which therefore wraps in thirteen days.
 const TIME_BITS: u32 = 40;
 const TIME: u64 = (1 << TIME_BITS) - 1;
-/// A longer burst could not be told from a time long past.
+/// Longest burst: a longer one could not be told from a time long past.
 const LONGEST: u64 = TIME / 4;
-/// How far behind the clock of another CPU may be, which read it just before the kernel moved it on: some jiffies.
+/// Ticks by which the clock of another CPU may be behind: it may have read it just before the kernel moved it on.
 const SKEW: u64 = 1 << 16;
-/// How often a source is tried again that another CPU asks about at the same time.
+/// Number of tries for a bucket that other CPUs change at the same time.
 const TRIES: usize = 4;
 
-/// So many in a second, and so many at once.
+/// Makes a rate limit of so many in a second, and so many at once.
 #[must_use]
 pub const fn rate(per_second: u32, burst: u32) -> Rate {
     if per_second == 0 {
@@ -43,8 +55,8 @@ pub const fn rate(per_second: u32, burst: u32) -> Rate {
     }
 }
 
-/// How many in a second and how many at once a rate allows; none if any number. The inverse of [`rate`], but for what
-/// the length of a tick takes from rates of many hundreds.
+/// Returns how many in a second and how many at once a rate limit allows; none if there is no limit. The inverse of
+/// [`rate`], except for rounding to ticks at rates of many hundreds.
 #[must_use]
 pub const fn limit(rate: &Rate) -> Option<(u64, u64)> {
     if rate.interval == 0 {
@@ -57,11 +69,11 @@ pub const fn limit(rate: &Rate) -> Option<(u64, u64)> {
     ))
 }
 
-/// How far a time is ahead of `now`; 0 if it is past.
+/// Returns by how much a time is ahead of `now`; 0 if it is past.
 #[inline(always)]
 const fn ahead(time: u64, now: u64, rate: &Rate) -> u64 {
     let ahead = time.wrapping_sub(now) & TIME;
-    // No bucket is ever further ahead, but for a clock that is behind.
+    // No bucket is further ahead than this; a time beyond it is past.
     if ahead > rate.burst + rate.interval + SKEW {
         0
     } else {
@@ -69,10 +81,10 @@ const fn ahead(time: u64, now: u64, rate: &Rate) -> u64 {
     }
 }
 
-/// Takes one from the bucket of the source with that hash. False if there is none to take.
+/// Takes a token from the bucket of a source, by its hash. False if none is left.
 ///
-/// A source that has no bucket gets that of whoever could ask the most: a flood from many sources makes others be
-/// forgotten, who then may have their burst again. That costs no more than having no limit would.
+/// A source without a bucket gets the fullest one of its line. A flood from many sources so makes the line forget others,
+/// which then have their burst again. That costs no more than having no limit.
 ///
 /// # Safety
 /// `line` must be valid, aligned to eight bytes, and only ever be accessed so.
@@ -87,17 +99,17 @@ pub unsafe fn take(line: *mut Buckets, hash: u64, now: u64, rate: &Rate) -> bool
     // 0 was never used.
     let tag = if tag == 0 { 1 << TIME_BITS } else { tag };
     for _ in 0..TRIES {
-        let (mut place, mut old, mut least) = (0, 0, u64::MAX);
+        let (mut slot, mut old, mut least) = (0, 0, u64::MAX);
         for way in 0..WAYS {
             // SAFETY: by the caller's promise, and `way` is within.
             let word = unsafe { Word::new(line.cast::<u64>().add(way)) }.peek();
             let used = ahead(word, now, rate);
             if word & !TIME == tag {
-                (place, old, least) = (way, word, used);
+                (slot, old, least) = (way, word, used);
                 break;
             }
             if used < least {
-                (place, old, least) = (way, word, used);
+                (slot, old, least) = (way, word, used);
             }
         }
         let mine = old & !TIME == tag;
@@ -107,11 +119,11 @@ pub unsafe fn take(line: *mut Buckets, hash: u64, now: u64, rate: &Rate) -> bool
         }
         let next = tag | (now.wrapping_add(used + rate.interval) & TIME);
         // SAFETY: as above.
-        if unsafe { Word::new(line.cast::<u64>().add(place)) }.replace(old, next) {
+        if unsafe { Word::new(line.cast::<u64>().add(slot)) }.replace(old, next) {
             return true;
         }
     }
-    // So many CPUs at once answer this source or its neighbours: it can wait.
+    // Many CPUs change this line at the same time: the source can wait.
     false
 }
 

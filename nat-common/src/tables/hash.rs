@@ -1,7 +1,20 @@
-//! SipHash-1-3 over part of a message, keyed with a secret, so that nobody who does not know the
-//! secret can make two identities collide or aim at a set of a table.
+//! SipHash-1-3 over part of a message, keyed with a secret. Without the secret nobody can make two identities collide, or
+//! choose the set of a key.
 //!
 //! Aumasson and Bernstein, "SipHash: a fast short-input PRF", 2012; rounds 1 and 3.
+//!
+//! ```
+//! use nat_common::bpf::HostLoop;
+//! use nat_common::bytes::Span;
+//! use nat_common::tables::hash::{Cursor, span};
+//!
+//! let text = &b"a84b4c76e66710 and a84b4c76e66710"[..];
+//! let hash = |start, end, secret| {
+//!     span::<_, HostLoop>(text, Span::between(start, end), &secret, &mut Cursor::default())
+//! };
+//! assert_eq!(hash(0, 14, [1, 2]), hash(19, 33, [1, 2]));
+//! assert_ne!(hash(0, 14, [1, 2]), hash(0, 14, [3, 4]));
+//! ```
 
 use crate::bpf::Repeat;
 use crate::bpf::bounded;
@@ -58,8 +71,8 @@ impl State {
     }
 }
 
-/// How far a hash has come. In the kernel it lies in a map, so that the verifier takes it for unknown
-/// at each round: what it knows of a round would else tell rounds apart, without end.
+/// Position of a hash in the text. In the kernel it lies in a map, so that the verifier takes it for unknown at each
+/// round. A known position would tell rounds apart, and the verification would not end.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Cursor {
@@ -82,7 +95,7 @@ impl Cursor {
     }
 }
 
-/// The hash of a span's bytes. Never 0, which stands for absence.
+/// Returns the hash of a span's bytes. It is never 0, which stands for absence.
 #[inline(always)]
 pub fn span<S: Source + ?Sized, L: Repeat>(
     source: &S,
@@ -105,7 +118,7 @@ pub fn span<S: Source + ?Sized, L: Repeat>(
             left -= 8;
             true
         };
-        // Most parts of a message have no more. Not in a loop: one round may not hold any.
+        // Most parts of a message have no more words. Four calls instead of a loop: a round must not contain one.
         if !(absorb() && absorb() && absorb() && absorb()) {
             return false;
         }
@@ -122,13 +135,13 @@ pub fn span<S: Source + ?Sized, L: Repeat>(
 pub struct Digest {
     /// By index of the part; see [`Field`](crate::sip::Field).
     pub hashes: [u64; SPANS],
-    /// Parts still to be hashed, a bit for each, and the first of them.
+    /// Parts still to be hashed, a bit for each, and the index of the lowest bit.
     left: u32,
     next: u32,
 }
 
 impl Digest {
-    /// Hashes parts of a message, a bit for each, by `hash`. One loop, so that the verifier sees `hash` once.
+    /// Hashes parts of a message, a bit for each, by `hash`. One loop for all, so that the verifier sees `hash` once.
     #[inline(always)]
     pub fn add<L: Repeat>(
         &mut self,
@@ -170,7 +183,7 @@ impl Digest {
     }
 }
 
-/// The hash of three words. Never 0.
+/// Returns the hash of three words. It is never 0.
 #[inline(always)]
 #[must_use]
 pub fn words(a: u64, b: u64, c: u64, secret: &[u64; 2]) -> u64 {

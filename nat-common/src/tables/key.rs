@@ -1,10 +1,21 @@
-//! How identities become keys of tables. All parts are hashes keyed with the secret, so xor and
-//! rotation are enough to join them.
+//! Keys of identities in the tables of sets. All parts are hashes keyed with the secret, so xor and rotation are enough
+//! to join them.
+//!
+//! ```
+//! use nat_common::sip::Method;
+//! use nat_common::tables::key;
+//!
+//! let (call, branch) = (0x1111, 0x2222);
+//! let invite = key::transaction(call, branch, 1, Method::Invite);
+//! assert_eq!(invite, key::transaction(call, branch, 1, Method::Invite));
+//! assert_ne!(invite, key::transaction(call, branch, 2, Method::Invite));
+//! assert_ne!(invite, key::transaction(call, branch, 1, Method::Cancel));
+//! ```
 
 use crate::sip::Method;
 use crate::tables::slots::SlotKey;
 
-/// A transaction: Call-ID, topmost Via branch, CSeq number and method.
+/// Makes the key of a transaction: Call-ID, topmost Via branch, CSeq number and method.
 #[inline(always)]
 #[must_use]
 pub const fn transaction(call: u64, branch: u64, cseq: u32, method: Method) -> SlotKey {
@@ -16,7 +27,7 @@ pub const fn transaction(call: u64, branch: u64, cseq: u32, method: Method) -> S
     )
 }
 
-/// A dialog end that is pending: Call-ID and the terminal's own tag.
+/// Makes the key of a pending dialog end: Call-ID and the terminal's own tag.
 #[inline(always)]
 #[must_use]
 pub const fn pending(call: u64, tag: u64) -> SlotKey {

@@ -7,10 +7,12 @@
 mod answers;
 mod contacts;
 mod dialogs;
+mod fragments;
 mod pending;
 mod policy;
 mod reach;
 mod records;
+mod stun;
 mod transactions;
 
 use std::ops::Deref;

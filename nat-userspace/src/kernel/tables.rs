@@ -7,15 +7,8 @@ use aya::{
     Ebpf,
     maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, MapType, PerCpuArray},
 };
-use nat_common::{
-    abi::{
-        ABI, Binding, Config, ContactKey, Counter, DialogKey, FragmentedDatagram,
-        InboundTransaction, OutboundTransaction, Peer, PendingDialog, PolicyRule, Record, Set,
-        Slot, StunSource, Value, WAYS, age, map, ticks,
-    },
-    engine::lifetimes::{FOREVER, FRAGMENT_LIFE, PEER_LIFE, TRANSACTION_LIFE},
-    tables::buckets::Buckets,
-};
+// The list of maps names types of `abi`, and lifetimes.
+use nat_common::{abi::*, engine::lifetimes::*, tables::buckets::Buckets};
 
 use crate::{
     host::clock,
@@ -181,7 +174,7 @@ macro_rules! contents {
 /// Makes [`Tables`] and what is known of each table from the list in `nat_common::tables`.
 macro_rules! all {
     (
-        sets { $($(#[$doc:meta])* $set:ident $field:ident $table:ident($value:ident) [$setting:ident] $life:ident;)* }
+        sets { $($(#[$doc:meta])* $set:ident $field:ident $table:ident($value:ty) [$setting:ident] $life:ident;)* }
         maps { $($(#[$map_doc:meta])* $map:ident $map_field:ident $kind:ident($($type:ty),*) $n:tt;)* }
     ) => {
         /// The maps that kernel programs and user space share.

@@ -12,6 +12,7 @@ use nat_common::bpf::HostLoop;
 use nat_common::bytes::Span;
 use nat_common::endpoint::Endpoint;
 use nat_common::engine::env::{Bindings, Clock, Env, Hashes, Journal, Rules, Tables, Text};
+use nat_common::engine::stun::Server;
 use nat_common::engine::{self, Evidence};
 use nat_common::sip::{Direction, Doubt, Message};
 use nat_common::tables::hash::{self, Cursor, Digest};
@@ -46,6 +47,10 @@ pub struct MemoryEnv {
     pub events: RefCell<Vec<Counter>>,
     /// Full tables: insertions of dialogs and contacts fail.
     pub full: Cell<bool>,
+    /// Kinds of addresses, as `ADDRESSES` has them.
+    pub kinds: RefCell<Vec<(Endpoint, u32)>>,
+    /// Tokens left in the one bucket of all sources of STUN requests.
+    pub tokens: Cell<u32>,
 }
 
 impl Default for MemoryEnv {
@@ -75,6 +80,8 @@ impl MemoryEnv {
             contacts: UnsafeCell::default(),
             events: RefCell::default(),
             full: Cell::new(false),
+            kinds: RefCell::default(),
+            tokens: Cell::new(u32::MAX),
         }
     }
 
@@ -207,6 +214,20 @@ impl Env for MemoryEnv {
 
     fn place_contact(&self, key: &ContactKey) -> bool {
         engine::place_contact(self, key)
+    }
+}
+
+impl Server for MemoryEnv {
+    fn kind_of(&self, endpoint: &Endpoint) -> Option<u32> {
+        let kinds = self.kinds.borrow();
+        let found = kinds.iter().find(|(known, _)| known.addr == endpoint.addr);
+        found.map(|(_, kind)| *kind)
+    }
+
+    fn take(&self, _hash: u64) -> bool {
+        let left = self.tokens.get().checked_sub(1);
+        self.tokens.set(left.unwrap_or(0));
+        left.is_some()
     }
 }
 
