@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: what sipnat costs.
+//! `cargo xtask bench`: the cost of sipnat.
 
 use std::{
     ffi::OsString,
@@ -15,29 +15,29 @@ use crate::{
     workspace::Workspace,
 };
 
-/// The kernel programs of the benchmarks.
+/// Environment variable with the path of the benchmarks' kernel programs.
 const OBJECT: &str = "SIPNAT_BENCH_OBJECT";
-/// The part that takes a kernel of its own where this one has no pktgen.
+/// Part of the benchmarks that runs in a virtual machine if this kernel has no pktgen.
 const PKTGEN: &str = "pktgen";
 
-/// Builds everything and runs the benchmarks, whose exit code is ours.
+/// Builds everything, runs the benchmarks and returns their exit code.
 pub(crate) fn bench(
     workspace: &Workspace,
     install: Install,
     arguments: &[OsString],
 ) -> Result<ExitCode> {
-    let elsewhere = is_wanted(arguments) && !has_pktgen();
+    let in_vm = is_pktgen_selected(arguments) && !has_pktgen();
     let mut here = arguments.to_vec();
-    if elsewhere {
+    if in_vm {
         here.retain(|argument| argument != PKTGEN);
     }
     let mut code = ExitCode::SUCCESS;
-    // Nothing named is all.
+    // Without a name, all parts run.
     if names(&here).next().is_some() || names(arguments).next().is_none() {
         code = measure(workspace, install, &here)?;
     }
-    if elsewhere {
-        eprintln!("this kernel has no pktgen: on one that has, in a virtual machine");
+    if in_vm {
+        eprintln!("this kernel has no pktgen: running it on another kernel, in a virtual machine");
         let json = arguments.iter().any(|argument| argument == "--json");
         if !vm::bench_pktgen(workspace, install, json)? {
             code = ExitCode::FAILURE;
@@ -46,33 +46,33 @@ pub(crate) fn bench(
     Ok(code)
 }
 
-/// The parts that are named.
+/// Names of parts among the arguments.
 fn names(arguments: &[OsString]) -> impl Iterator<Item = &OsString> {
     let mut is_value = false;
     arguments.iter().filter(move |argument| {
         let was_value = is_value;
-        // The others that take one come with --iface, and are not looked at.
+        // The other options with a value need --iface, and then no part runs in a virtual machine.
         is_value = *argument == "--chart";
         !was_value && !argument.to_string_lossy().starts_with('-')
     })
 }
 
-/// Whether packets of pktgen are to stay on this machine.
-fn is_wanted(arguments: &[OsString]) -> bool {
-    const OTHERWISE: [&str; 3] = ["--iface", "--help", "-h"];
-    let otherwise = |argument: &OsString| {
+/// Whether the arguments select the pktgen part without a real interface.
+fn is_pktgen_selected(arguments: &[OsString]) -> bool {
+    const EXCLUDING: [&str; 3] = ["--iface", "--help", "-h"];
+    let excludes = |argument: &OsString| {
         let argument = argument.to_string_lossy();
-        OTHERWISE.iter().any(|other| argument.starts_with(other))
+        EXCLUDING.iter().any(|option| argument.starts_with(option))
     };
     let mut named = names(arguments).peekable();
-    !arguments.iter().any(otherwise) && (named.peek().is_none() || named.any(|name| name == PKTGEN))
+    !arguments.iter().any(excludes) && (named.peek().is_none() || named.any(|name| name == PKTGEN))
 }
 
 fn has_pktgen() -> bool {
-    let there = || Path::new("/proc/net/pktgen").exists();
-    // A module, if not a part of the kernel.
+    let is_loaded = || Path::new("/proc/net/pktgen").exists();
+    // pktgen is a module, or built into the kernel.
     let load = || Command::new("modprobe").args(["--quiet", PKTGEN]).status();
-    there() || (load().is_ok() && there())
+    is_loaded() || (load().is_ok() && is_loaded())
 }
 
 fn measure(workspace: &Workspace, install: Install, arguments: &[OsString]) -> Result<ExitCode> {
@@ -101,8 +101,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pktgen_is_wanted_when_named_or_nothing_is() {
-        for (arguments, wanted) in [
+    fn pktgen_is_selected_by_name_or_when_no_part_is_named() {
+        for (arguments, selected) in [
             (&[][..], true),
             (&["--json", "--no-check"], true),
             (&["pktgen", "--json"], true),
@@ -115,7 +115,11 @@ mod tests {
             (&["--iface=eth1"], false),
         ] {
             let arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
-            assert_eq!(is_wanted(&arguments), wanted, "{arguments:?}");
+            assert_eq!(
+                is_pktgen_selected(&arguments),
+                selected,
+                "{arguments:?}"
+            );
         }
     }
 }

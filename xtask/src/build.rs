@@ -1,4 +1,4 @@
-//! Building the kernel programs, and the agent that carries them.
+//! Builds of the kernel programs, of the agent that embeds them, and of the benchmarks.
 
 use std::{
     env, fs,
@@ -16,46 +16,46 @@ use crate::{
     workspace::Workspace,
 };
 
-/// Tells the build script of nat-userspace which object to embed.
+/// Environment variable that tells the build script of nat-userspace which object to embed.
 pub(crate) const OBJECT: &str = "SIPNAT_BPF_OBJECT";
-/// Tells tests and demo which binary to run.
+/// Environment variable that tells tests and demo which agent to run.
 pub(crate) const AGENT: &str = "SIPNAT_BIN";
 
-/// Instruction set version 3: 32-bit jumps and atomics that return a value, in every kernel since 5.12.
+/// BPF instruction set version 3, in every kernel since 5.12: 32-bit jumps, and atomics that return a value.
 const CPU: &str = "v3";
 
-/// Kernel programs: a package, and what its object is called.
+/// A package of kernel programs and the name of its object.
 #[derive(Clone, Copy)]
 pub(crate) struct Programs {
     package: &'static str,
     binary: &'static str,
     object: &'static str,
-    /// Whether there is anything that `bpf_loop` calls back.
-    calls_back: bool,
+    /// Whether `bpf_loop` calls back any of its functions.
+    has_callbacks: bool,
 }
 
-/// Those of sipnat.
+/// Kernel programs of sipnat.
 pub(crate) const SIPNAT: Programs = Programs {
     package: "nat-ebpf",
     binary: "sipnat-bpf",
     object: "sipnat.bpf.o",
-    calls_back: true,
+    has_callbacks: true,
 };
 
-/// Those of the benchmarks.
+/// Kernel programs of the benchmarks.
 pub(crate) const BENCH: Programs = Programs {
     package: "nat-bench-ebpf",
     binary: "bench-bpf",
     object: "bench.bpf.o",
-    calls_back: false,
+    has_callbacks: false,
 };
 
-/// Builds the kernel programs of sipnat and returns the object that holds them.
+/// Builds the kernel programs of sipnat and returns the path of their object.
 pub(crate) fn kernel_programs(workspace: &Workspace, install: Install) -> Result<PathBuf> {
     programs(workspace, install, SIPNAT)
 }
 
-/// Builds kernel programs and returns the object that holds them.
+/// Builds kernel programs and returns the path of their object.
 pub(crate) fn programs(
     workspace: &Workspace,
     install: Install,
@@ -74,17 +74,17 @@ pub(crate) fn programs(
     let new = fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
     let found = callbacks::check(&new)
         .with_context(|| format!("{} must not be loaded", built.display()))?;
-    // Or what was looked for is not what the compiler makes of it any more.
+    // A wrong number means that the compiler encodes callbacks differently, so that the check misses them.
     ensure!(
-        (found > 0) == programs.calls_back,
-        "{}: {found} functions that bpf_loop calls back",
+        (found > 0) == programs.has_callbacks,
+        "{}: found {found} functions that bpf_loop calls back",
         built.display()
     );
     replace_if_changed(&new, &object)?;
     Ok(object)
 }
 
-/// Builds the agent around the kernel programs and returns its path.
+/// Builds the agent with the kernel programs inside, and returns its path.
 pub(crate) fn agent(workspace: &Workspace, object: &Path) -> Result<PathBuf> {
     let mut cargo = workspace.cargo("build");
     cargo
@@ -94,7 +94,7 @@ pub(crate) fn agent(workspace: &Workspace, object: &Path) -> Result<PathBuf> {
     Ok(workspace.target.join("release/sipnat"))
 }
 
-/// Builds the program of the benchmarks and returns its path.
+/// Builds the benchmark program and returns its path.
 pub(crate) fn bench(workspace: &Workspace, object: &Path) -> Result<PathBuf> {
     let mut cargo = workspace.cargo("build");
     cargo
@@ -104,7 +104,7 @@ pub(crate) fn bench(workspace: &Workspace, object: &Path) -> Result<PathBuf> {
     Ok(workspace.target.join("release/sipnat-bench"))
 }
 
-/// The eBPF toolchain's own cargo, set up for the kernel programs.
+/// Returns a cargo command of the eBPF toolchain for a package of kernel programs.
 pub(crate) fn cargo(
     workspace: &Workspace,
     toolchain: &Toolchain,
@@ -114,7 +114,7 @@ pub(crate) fn cargo(
 ) -> Result<Command> {
     let mut cargo = Command::new(toolchain.cargo());
     for (name, _) in env::vars_os() {
-        if name.to_str().is_some_and(steers_the_host_build) {
+        if name.to_str().is_some_and(is_for_host_build) {
             cargo.env_remove(name);
         }
     }
@@ -126,11 +126,11 @@ pub(crate) fn cargo(
         .arg("--target-dir")
         .arg(directory(workspace))
         .env("RUSTC", toolchain.rustc())
-        // Overrules a wrapper named in a configuration file.
+        // Overrides a wrapper from a configuration file.
         .env("RUSTC_WRAPPER", "")
-        // -Zbuild-std is unstable; everything else is not.
+        // -Zbuild-std is unstable. It is the only unstable feature.
         .env("RUSTC_BOOTSTRAP", "1")
-        .env("LD_LIBRARY_PATH", lend_llvm(workspace, toolchain)?)
+        .env("LD_LIBRARY_PATH", llvm_directory(workspace, toolchain)?)
         .env("CARGO_ENCODED_RUSTFLAGS", rustflags(linker)?);
     Ok(cargo)
 }
@@ -142,7 +142,7 @@ fn rustflags(linker: &Path) -> Result<String> {
     let flags = [
         format!("--cfg=bpf_target_arch=\"{}\"", env::consts::ARCH),
         format!("-Ctarget-cpu={CPU}"),
-        // BTF is made from it.
+        // bpf-linker makes BTF from debug info.
         "-Cdebuginfo=2".into(),
         format!("-Clinker={linker}"),
         "-Clink-arg=--btf".into(),
@@ -158,20 +158,22 @@ fn target() -> &'static str {
     }
 }
 
-/// Away from the host's artifacts: another compiler locks and fills it.
+/// Target directory of the kernel programs, apart from the host's, because another compiler locks and fills it.
 fn directory(workspace: &Workspace) -> PathBuf {
     workspace.target.join("ebpf")
 }
 
-/// bpf-linker opens the first file named libLLVM* on LD_LIBRARY_PATH. The system's library directory may hold
-/// several versions, so there is a directory with nothing in it but the right one.
-fn lend_llvm(workspace: &Workspace, toolchain: &Toolchain) -> Result<PathBuf> {
+/// Returns a directory that holds only a link to the toolchain's LLVM.
+///
+/// bpf-linker opens the first file named libLLVM* on LD_LIBRARY_PATH, and the system's library directory may hold several
+/// versions.
+fn llvm_directory(workspace: &Workspace, toolchain: &Toolchain) -> Result<PathBuf> {
     let llvm = toolchain.llvm().context("no shared LLVM")?;
     let directory = directory(workspace).join("llvm");
     let link = directory.join("libLLVM.so");
     if fs::read_link(&link).ok().as_deref() != Some(llvm) {
         fs::create_dir_all(&directory)?;
-        // Not there is as good as removed.
+        // An error means that there is nothing to remove.
         let _ = fs::remove_file(&link);
         std::os::unix::fs::symlink(llvm, &link)
             .with_context(|| format!("cannot make {}", link.display()))?;
@@ -179,9 +181,9 @@ fn lend_llvm(workspace: &Workspace, toolchain: &Toolchain) -> Result<PathBuf> {
     Ok(directory)
 }
 
-/// Variables that are meant for the host's cargo and rustc, and would lead another toolchain astray.
-fn steers_the_host_build(name: &str) -> bool {
-    const FOR_ALL: [&str; 5] = [
+/// Whether an environment variable is for the host's cargo and rustc. It could change the eBPF toolchain's build.
+fn is_for_host_build(name: &str) -> bool {
+    const FOR_BOTH: [&str; 5] = [
         "CARGO_HOME",
         "CARGO_HTTP_",
         "CARGO_NET_",
@@ -191,10 +193,10 @@ fn steers_the_host_build(name: &str) -> bool {
     let cargo = name == "CARGO" || name.starts_with("CARGO_");
     let rustc = name.starts_with("RUSTC") || name.starts_with("RUSTDOC");
     let named = matches!(name, "RUSTFLAGS" | "RUSTUP_TOOLCHAIN" | "OUT_DIR");
-    (cargo || rustc || named) && !FOR_ALL.iter().any(|prefix| name.starts_with(prefix))
+    (cargo || rustc || named) && !FOR_BOTH.iter().any(|prefix| name.starts_with(prefix))
 }
 
-/// Keeps the old file when the new one is the same, so that nothing that embeds it is built again.
+/// Writes a file only if its contents change. Otherwise cargo would rebuild the crate that embeds it.
 fn replace_if_changed(new: &[u8], to: &Path) -> Result<()> {
     if fs::read(to).is_ok_and(|old| old == new) {
         return Ok(());
@@ -218,7 +220,7 @@ mod tests {
             "RUSTFLAGS",
             "RUSTUP_TOOLCHAIN",
         ] {
-            assert!(steers_the_host_build(name), "{name}");
+            assert!(is_for_host_build(name), "{name}");
         }
         for name in [
             "CARGO_HOME",
@@ -227,7 +229,7 @@ mod tests {
             "PATH",
             "RUSTUP_HOME",
         ] {
-            assert!(!steers_the_host_build(name), "{name}");
+            assert!(!is_for_host_build(name), "{name}");
         }
     }
 }

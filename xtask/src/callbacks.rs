@@ -1,5 +1,7 @@
-//! What `bpf_loop` calls back may not hold a loop: the verifier of kernel 6.18 crashes on one, and takes the machine with
-//! it. The sources hold none there, but a compiler may make one, so each object is looked through before anybody loads it.
+//! Check that no callback of `bpf_loop` contains a loop.
+//!
+//! The verifier of kernel 6.18 crashes on such a loop, and the machine with it. The sources contain none, but the compiler
+//! may create one. So every object is checked before anything loads it.
 
 use std::collections::{HashMap, HashSet};
 
@@ -8,7 +10,7 @@ use object::{
     Object as _, ObjectSection as _, ObjectSymbol as _, RelocationTarget, SectionIndex, SectionKind,
 };
 
-/// An instruction (RFC 9669 3).
+/// A BPF instruction (RFC 9669 3).
 #[derive(Clone, Copy, Debug)]
 struct Instruction {
     code: u8,
@@ -17,32 +19,39 @@ struct Instruction {
     immediate: i32,
 }
 
-/// Opcodes.
+/// BPF opcodes (RFC 9669 4 and 5).
 mod code {
-    /// Loads 64 bits, and takes two places.
+    /// Load of 64 bits, which takes two instructions.
     pub(super) const LOAD: u8 = 0x18;
+    /// Jump by the offset.
     pub(super) const GOTO: u8 = 0x05;
-    /// The same, by its immediate.
+    /// Jump by the immediate.
     pub(super) const GOTO_FAR: u8 = 0x06;
     pub(super) const CALL: u8 = 0x85;
     pub(super) const EXIT: u8 = 0x95;
-    /// The last three bits of all jumps, of 64 and of 32 bits.
+    /// Classes of all jumps, with 64-bit and 32-bit operands: the last three bits of an opcode.
     pub(super) const JUMPS: [u8; 2] = [5, 6];
 }
 
-/// A call of another function of the object.
+/// Source register of a call to another function of the object.
 const LOCAL: u8 = 1;
 
-/// Where an instruction is: its section, and its number there.
-type Place = (SectionIndex, usize);
+/// Position of an instruction: its section, and its number within the section.
+type Position = (SectionIndex, usize);
 
-/// Fails if a function that is called back, or one that it calls, holds a loop. How many are called back.
+/// Instructions of an object, with the targets of its relocated calls.
+#[derive(Default)]
+struct Code {
+    sections: HashMap<SectionIndex, Vec<Instruction>>,
+    /// First instruction of the called function, by position of the call.
+    calls: HashMap<Position, Position>,
+}
+
+/// Returns the number of callbacks. Fails if a callback, or a function that it calls, contains a loop.
 pub(crate) fn check(object: &[u8]) -> Result<usize> {
     let elf = object::File::parse(object)?;
-    let mut code = HashMap::new();
-    // The function that an instruction means.
-    let mut meant = HashMap::new();
-    let mut called_back = HashSet::new();
+    let mut code = Code::default();
+    let mut callbacks = HashSet::new();
     for section in elf.sections().filter(|s| s.kind() == SectionKind::Text) {
         let instructions = read(section.data()?);
         for (at, relocation) in section.relocations() {
@@ -57,33 +66,38 @@ pub(crate) fn check(object: &[u8]) -> Result<usize> {
                 continue;
             }
             let at = at as usize / 8;
-            let instruction = instructions.get(at).context("a relocation of nothing")?;
+            let instruction = instructions
+                .get(at)
+                .context("a relocation without an instruction")?;
             let start = symbol.address() as i64 / 8;
             if instruction.code == code::LOAD {
-                let place = start + i64::from(instruction.immediate) / 8;
-                called_back.insert((target, place as usize));
+                // The address of a function is loaded only for bpf_loop, which calls it back.
+                let first = start + i64::from(instruction.immediate) / 8;
+                callbacks.insert((target, first as usize));
             } else {
-                let place = start + i64::from(instruction.immediate) + 1;
-                meant.insert((section.index(), at), (target, place as usize));
+                let first = start + i64::from(instruction.immediate) + 1;
+                let call = (section.index(), at);
+                code.calls.insert(call, (target, first as usize));
             }
         }
-        code.insert(section.index(), instructions);
+        code.sections.insert(section.index(), instructions);
     }
-    for place in &called_back {
-        if holds_loop(&code, &meant, *place) {
+    for &(section, at) in &callbacks {
+        if code.has_loop((section, at)) {
             let mut symbols = elf.symbols();
-            let named = symbols
-                .find(|s| (s.section_index(), s.address()) == (Some(place.0), place.1 as u64 * 8));
-            let name = named.and_then(|s| s.name().ok()).unwrap_or("a function");
+            let symbol = symbols
+                .find(|s| (s.section_index(), s.address()) == (Some(section), at as u64 * 8));
+            let name = symbol.and_then(|s| s.name().ok()).unwrap_or("a function");
             bail!(
-                "{name} is called back by bpf_loop and holds a loop, on which some kernels crash: write out what the \
-                 compiler did not unroll"
+                "bpf_loop calls {name} back, which contains a loop: some kernels crash on it, so unroll the loop in the \
+                 source"
             );
         }
     }
-    Ok(called_back.len())
+    Ok(callbacks.len())
 }
 
+/// Decodes the instructions of a section.
 fn read(code: &[u8]) -> Vec<Instruction> {
     let (instructions, _) = code.as_chunks();
     let read = |[code, registers, o0, o1, i0, i1, i2, i3]: &[u8; 8]| Instruction {
@@ -95,67 +109,71 @@ fn read(code: &[u8]) -> Vec<Instruction> {
     instructions.iter().map(read).collect()
 }
 
-/// Whether a way leads from an instruction that can be reached from `start` back to it.
-fn holds_loop(
-    code: &HashMap<SectionIndex, Vec<Instruction>>,
-    meant: &HashMap<Place, Place>,
-    start: Place,
-) -> bool {
-    // Depth first: what is open leads to where we are.
-    let mut open = HashSet::new();
-    let mut done = HashSet::new();
-    let mut way = vec![(start, false)];
-    while let Some((place, left)) = way.pop() {
-        if left {
-            open.remove(&place);
-            done.insert(place);
-            continue;
-        }
-        if done.contains(&place) {
-            continue;
-        }
-        if !open.insert(place) {
-            return true;
-        }
-        way.push((place, true));
-        for next in after(code, meant, place) {
-            if open.contains(&next) {
+impl Code {
+    /// Whether some path from `start` returns to an instruction that it has passed.
+    fn has_loop(&self, start: Position) -> bool {
+        // Depth-first search: `path` holds the instructions that lead to the current one.
+        let mut path = HashSet::new();
+        let mut done = HashSet::new();
+        let mut stack = vec![(start, Step::Enter)];
+        while let Some((position, step)) = stack.pop() {
+            if step == Step::Leave {
+                path.remove(&position);
+                done.insert(position);
+                continue;
+            }
+            if done.contains(&position) {
+                continue;
+            }
+            if !path.insert(position) {
                 return true;
             }
-            if !done.contains(&next) {
-                way.push((next, false));
+            stack.push((position, Step::Leave));
+            for next in self.successors(position) {
+                if path.contains(&next) {
+                    return true;
+                }
+                if !done.contains(&next) {
+                    stack.push((next, Step::Enter));
+                }
             }
         }
+        false
     }
-    false
+
+    /// Positions that can follow an instruction. A call has two: the next instruction, and the first of the called function.
+    fn successors(&self, position: Position) -> Vec<Position> {
+        let (section, at) = position;
+        let instructions = self.sections.get(&section);
+        let Some(instruction) = instructions.and_then(|instructions| instructions.get(at)) else {
+            return Vec::new();
+        };
+        let to = |offset: i64| (section, (at as i64 + 1 + offset) as usize);
+        let offset = i64::from(instruction.offset);
+        let immediate = i64::from(instruction.immediate);
+        match instruction.code {
+            code::EXIT => vec![],
+            code::LOAD => vec![to(1)],
+            code::GOTO => vec![to(offset)],
+            code::GOTO_FAR => vec![to(immediate)],
+            code::CALL if instruction.source == LOCAL => {
+                let called = self.calls.get(&position).copied();
+                vec![to(0), called.unwrap_or_else(|| to(immediate))]
+            }
+            code::CALL => vec![to(0)],
+            other if code::JUMPS.contains(&(other & 7)) => vec![to(0), to(offset)],
+            _ => vec![to(0)],
+        }
+    }
 }
 
-/// Where an instruction leads, the first instruction of a function that it calls included.
-fn after(
-    code: &HashMap<SectionIndex, Vec<Instruction>>,
-    meant: &HashMap<Place, Place>,
-    place: Place,
-) -> Vec<Place> {
-    let (section, at) = place;
-    let Some(instruction) = code.get(&section).and_then(|code| code.get(at)) else {
-        return Vec::new();
-    };
-    let to = |offset: i64| (section, (at as i64 + 1 + offset) as usize);
-    let offset = i64::from(instruction.offset);
-    let immediate = i64::from(instruction.immediate);
-    match instruction.code {
-        code::EXIT => vec![],
-        code::LOAD => vec![to(1)],
-        code::GOTO => vec![to(offset)],
-        code::GOTO_FAR => vec![to(immediate)],
-        code::CALL if instruction.source == LOCAL => {
-            let called = meant.get(&place).copied();
-            vec![to(0), called.unwrap_or_else(|| to(immediate))]
-        }
-        code::CALL => vec![to(0)],
-        other if code::JUMPS.contains(&(other & 7)) => vec![to(0), to(offset)],
-        _ => vec![to(0)],
-    }
+/// Step of the depth-first search at one instruction.
+#[derive(Clone, Copy, PartialEq)]
+enum Step {
+    /// Search its successors.
+    Enter,
+    /// All of its successors were searched.
+    Leave,
 }
 
 #[cfg(test)]
@@ -166,7 +184,7 @@ mod tests {
     const MOVE: u8 = 0xb7;
     const IF: u8 = 0x15;
 
-    fn holds_loop_in(code: &[(u8, u8, i16, i32)]) -> bool {
+    fn has_loop(code: &[(u8, u8, i16, i32)]) -> bool {
         let instructions = code
             .iter()
             .map(|(code, source, offset, immediate)| Instruction {
@@ -175,35 +193,38 @@ mod tests {
                 offset: *offset,
                 immediate: *immediate,
             });
-        let code = HashMap::from([(SECTION, instructions.collect())]);
-        holds_loop(&code, &HashMap::new(), (SECTION, 0))
+        let code = Code {
+            sections: HashMap::from([(SECTION, instructions.collect())]),
+            calls: HashMap::new(),
+        };
+        code.has_loop((SECTION, 0))
     }
 
     #[test]
-    fn jumps_forth_and_back_are_no_loop_unless_they_meet() {
-        assert!(!holds_loop_in(&[(MOVE, 0, 0, 0), (code::EXIT, 0, 0, 0)]));
-        // Two ways that meet again.
-        assert!(!holds_loop_in(&[
+    fn only_a_path_back_to_a_passed_instruction_is_a_loop() {
+        assert!(!has_loop(&[(MOVE, 0, 0, 0), (code::EXIT, 0, 0, 0)]));
+        // Two paths that meet again.
+        assert!(!has_loop(&[
             (IF, 0, 1, 0),
             (MOVE, 0, 0, 0),
             (code::EXIT, 0, 0, 0)
         ]));
-        // What comes later stands before.
-        assert!(!holds_loop_in(&[
+        // A jump back to an instruction that was not passed.
+        assert!(!has_loop(&[
             (code::GOTO, 0, 1, 0),
             (code::EXIT, 0, 0, 0),
             (code::GOTO, 0, -2, 0)
         ]));
-        assert!(holds_loop_in(&[
+        assert!(has_loop(&[
             (MOVE, 0, 0, 0),
             (IF, 0, -2, 0),
             (code::EXIT, 0, 0, 0)
         ]));
-        assert!(holds_loop_in(&[(code::GOTO_FAR, 0, 0, -1)]));
+        assert!(has_loop(&[(code::GOTO_FAR, 0, 0, -1)]));
     }
 
     #[test]
-    fn a_loop_of_what_is_called_counts() {
+    fn a_loop_in_a_called_function_counts() {
         let called = |back| {
             [
                 (code::CALL, LOCAL, 0, 3),
@@ -215,12 +236,12 @@ mod tests {
                 (code::EXIT, 0, 0, 0),
             ]
         };
-        // The third is the second half of the load.
-        assert!(!holds_loop_in(&called(0)));
-        let mut called_with = called(-2);
-        assert!(holds_loop_in(&called_with));
-        // A helper is no function of the object.
-        called_with[0].1 = 0;
-        assert!(!holds_loop_in(&called_with));
+        // The third instruction is the second half of the load, not a jump back.
+        assert!(!has_loop(&called(0)));
+        let mut looping = called(-2);
+        assert!(has_loop(&looping));
+        // A call of a helper leads to no function of the object.
+        looping[0].1 = 0;
+        assert!(!has_loop(&looping));
     }
 }

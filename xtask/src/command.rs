@@ -1,4 +1,4 @@
-//! Running other programs, visibly.
+//! Child processes. Their command lines are printed, so that a reader can repeat them.
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -7,14 +7,14 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-/// What a reader would type to get the same, without the environment.
+/// Command line that a reader can type, without the environment.
 pub(crate) fn line(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     let words: Vec<_> = words.map(|word| word.to_string_lossy()).collect();
     words.join(" ")
 }
 
-/// Says what is run, runs it, and fails if it fails.
+/// Prints the command line and runs the command. Fails if the command fails.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let line = line(command);
     eprintln!("$ {line}");
@@ -25,7 +25,7 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Runs it quietly and returns what it printed.
+/// Runs the command without printing its command line, and returns its standard output.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
     let line = line(command);
     let output = command
@@ -40,7 +40,7 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     String::from_utf8(output.stdout).with_context(|| format!("`{line}` printed no text"))
 }
 
-/// Says what is run, runs it, and lets every line be read that it prints.
+/// Prints the command line, runs the command, and passes each line of its standard output to `read`.
 pub(crate) fn follow(command: &mut Command, mut read: impl FnMut(&str)) -> Result<()> {
     let line = line(command);
     eprintln!("$ {line}");
@@ -49,7 +49,7 @@ pub(crate) fn follow(command: &mut Command, mut read: impl FnMut(&str)) -> Resul
         .spawn()
         .with_context(|| format!("cannot run `{line}`"))?;
     let stdout = child.stdout.take().context("stdout is not piped")?;
-    // Tests print what they like, also what is not UTF-8. A serial line ends with a carriage return, too.
+    // Tests may print bytes that are not UTF-8. On a serial console, lines end with a carriage return too.
     for line in BufReader::new(stdout).split(b'\n') {
         let line = line?;
         let line = String::from_utf8_lossy(&line);

@@ -1,4 +1,4 @@
-//! Packages of Debian, whichever release this machine has: fetched and unpacked, never installed.
+//! Packages of any Debian release, fetched and unpacked, never installed.
 
 use std::{
     fs,
@@ -10,16 +10,16 @@ use anyhow::{Context as _, Result};
 
 use crate::command;
 
-/// One release of Debian, as apt sees it that knows nothing else.
+/// One release of Debian, with apt lists apart from the system's.
 pub(crate) struct Archive {
-    /// Apt's lists of packages, away from those of the system.
+    /// Directory of the lists and of fetched packages.
     directory: PathBuf,
 }
 
 impl Archive {
-    /// Asks the mirror that this machine uses for a release.
+    /// Fetches the package lists of a release from this machine's mirror.
     pub(crate) fn open(suite: &str, directory: &Path) -> Result<Self> {
-        /// Holds the keys of every release that is still supported.
+        /// Keys of every supported release.
         const KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
         fs::create_dir_all(directory.join("lists/partial"))?;
         fs::create_dir_all(directory.join("archives/partial"))?;
@@ -32,15 +32,15 @@ impl Archive {
         Ok(archive)
     }
 
-    /// The package that a package is there to bring, which has a version in its name.
-    pub(crate) fn brought_by(&self, package: &str) -> Result<String> {
+    /// Returns the package that a metapackage depends on, whose name contains a version.
+    pub(crate) fn dependency(&self, package: &str) -> Result<String> {
         let depends = command::output(self.apt("apt-cache").args(["depends", package]))?;
         first_dependency(&depends)
             .map(str::to_owned)
             .with_context(|| format!("{package} depends on nothing:\n{depends}"))
     }
 
-    /// Fetches a package and puts its files into a directory.
+    /// Fetches a package and unpacks it into a directory.
     pub(crate) fn unpack(&self, package: &str, into: &Path) -> Result<()> {
         let fetched = self.directory.join(package);
         fs::create_dir_all(&fetched)?;
@@ -49,11 +49,12 @@ impl Archive {
         command::run(download.current_dir(&fetched))?;
         let file = fs::read_dir(&fetched)?
             .next()
-            .with_context(|| format!("apt-get did not bring {package}"))??;
+            .with_context(|| format!("apt-get did not download {package}"))??;
         let mut unpack = Command::new("dpkg-deb");
         command::run(unpack.arg("--extract").arg(file.path()).arg(into))
     }
 
+    /// Returns an apt command that uses only the lists of this archive.
     fn apt(&self, program: &str) -> Command {
         let mut apt = Command::new(program);
         for (option, value) in [
@@ -66,7 +67,7 @@ impl Archive {
                 "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled",
                 "false".into(),
             ),
-            // The user that apt would become may not write here.
+            // apt drops its rights to the user _apt, which may not write here.
             ("APT::Sandbox::User", "root".into()),
         ] {
             apt.arg("-o").arg(format!("{option}={}", value.display()));
@@ -75,7 +76,7 @@ impl Archive {
     }
 }
 
-/// Where this machine's apt gets Debian from.
+/// Returns the URI of the Debian mirror that this machine's apt uses.
 fn mirror() -> Result<String> {
     let mut targets = Command::new("apt-get");
     targets.args([
@@ -91,13 +92,13 @@ fn mirror() -> Result<String> {
         .to_owned())
 }
 
-/// Mirrors have Debian in a directory of that name; that of its security updates is another.
+/// Finds the mirror among repository URIs. Its path ends with `/debian`; that of security updates does not.
 fn debian_mirror(repositories: &str) -> Option<&str> {
     let mut mirrors = repositories.lines().map(str::trim);
     mirrors.find(|uri| uri.trim_end_matches('/').ends_with("/debian"))
 }
 
-/// In the output of `apt-cache depends`.
+/// First dependency in the output of `apt-cache depends`.
 fn first_dependency(depends: &str) -> Option<&str> {
     let mut lines = depends.lines();
     lines.find_map(|line| line.trim().strip_prefix("Depends: "))
@@ -119,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn the_package_behind_a_name_is_found() {
+    fn the_first_dependency_is_found() {
         let depends = "linux-image-cloud-amd64\n  Depends: linux-image-6.1.0-56-cloud-amd64\n";
         assert_eq!(
             first_dependency(depends),

@@ -1,4 +1,4 @@
-//! `cargo xtask demo`: the re-INVITE that dies without sipnat and arrives with it; and `demo stun`.
+//! `cargo xtask demo`: a re-INVITE that dies without sipnat and arrives with it. `demo stun` shows STUN.
 
 use std::process::{Command, ExitCode};
 
@@ -11,18 +11,18 @@ use crate::{
     workspace::Workspace,
 };
 
-/// What to show instead of the re-INVITE.
+/// A scenario other than the re-INVITE.
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
-pub(crate) enum What {
+pub(crate) enum Scenario {
     /// A phone that learns its address from sipnat by STUN, and needs no redirect
     Stun,
 }
 
-/// Builds everything and runs the demo, whose exit code is ours.
+/// Builds everything, runs the demo and returns its exit code.
 pub(crate) fn demo(
     workspace: &Workspace,
     install: Install,
-    what: Option<What>,
+    scenario: Option<Scenario>,
 ) -> Result<ExitCode> {
     let gaps = kernel::gaps();
     if !gaps.is_empty() {
@@ -32,7 +32,7 @@ pub(crate) fn demo(
     let object = build::kernel_programs(workspace, install)?;
     let agent = build::agent(workspace, &object)?;
     let mut cargo = workspace.cargo("build");
-    // In release, because that shares the agent's dependencies.
+    // A release build shares the dependencies that were built for the agent.
     cargo
         .args(["--release", "--package=nat-tests", "--bin=sipnat-demo"])
         .env(build::OBJECT, &object);
@@ -40,7 +40,7 @@ pub(crate) fn demo(
 
     let demo = workspace.target.join("release/sipnat-demo");
     let status = Command::new(&demo)
-        .args(what.map(|What::Stun| "stun"))
+        .args(scenario.map(|Scenario::Stun| "stun"))
         .env(build::OBJECT, object)
         .env(build::AGENT, agent)
         .status()

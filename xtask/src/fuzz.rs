@@ -1,4 +1,4 @@
-//! Fuzzing of nat-common: the targets in fuzz/, which are a workspace of their own.
+//! `cargo xtask fuzz`: fuzzing of nat-common. The targets are a separate workspace in fuzz/.
 
 use std::process::ExitCode;
 
@@ -12,22 +12,24 @@ use crate::{
     workspace::Workspace,
 };
 
+/// A fuzz target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Target {
-    /// Any bytes through the SIP scanner
+    /// Random bytes through the SIP scanner
     Scan,
     /// The scanner against another SIP parser
     Differential,
-    /// SIP, STUN and the rest, told apart
+    /// Classification of SIP, STUN and other packets
     Demux,
-    /// Any messages through the decisions, checked against the rules
+    /// Random messages through the decisions, checked against the rules
     Decide,
-    /// Any bytes through the STUN codec
+    /// Random bytes through the STUN codec
     Stun,
 }
 
-/// Runs the targets one after the other, for so many minutes each; for none, only over what is known. What is found lies in fuzz/artifacts; what is
-/// new to the coverage is kept beside the build, so that fuzz/corpus stays small.
+/// Runs each target for some minutes. With 0 minutes, it only replays the stored inputs.
+///
+/// Failing inputs go to fuzz/artifacts. Inputs with new coverage go to the target directory, so that fuzz/corpus stays small.
 pub(crate) fn fuzz(
     workspace: &Workspace,
     install: Install,
@@ -47,7 +49,7 @@ pub(crate) fn fuzz(
         std::fs::create_dir_all(&corpus)?;
         let mut run = workspace.program(&cargo_fuzz);
         run.args(["fuzz", "run", "--fuzz-dir", "fuzz"])
-            // A sanitizer needs a nightly toolchain, and would watch little: nearly all of the code is safe.
+            // No sanitizer: it needs a nightly toolchain, and nearly all of the code is safe.
             .args(["--sanitizer", "none", "--target-dir"])
             .arg(workspace.target.join("fuzz"))
             .arg(name)

@@ -1,4 +1,4 @@
-//! Kernels of Debian to test on, unpacked and kept in the cache.
+//! Debian's kernels to test on, unpacked and kept in the cache.
 
 use std::{
     collections::BTreeMap,
@@ -15,10 +15,10 @@ use crate::{debian::Archive, tools};
 /// A series of kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Series {
-    /// The oldest that sipnat supports: no may_goto, no tcx
+    /// Oldest kernel that sipnat supports: no may_goto, no tcx
     #[value(name = "6.1")]
     V6_1,
-    /// Both may_goto and tcx
+    /// Kernel with both may_goto and tcx
     #[value(name = "6.12")]
     V6_12,
 }
@@ -31,7 +31,7 @@ impl Series {
         }
     }
 
-    /// The release of Debian that has it.
+    /// Debian release with this kernel.
     const fn suite(self) -> &'static str {
         match self {
             Self::V6_1 => "bookworm",
@@ -39,61 +39,61 @@ impl Series {
         }
     }
 
-    /// Modules that other kernels do not have, or not as modules.
+    /// Modules that only this series needs.
     const fn modules(self) -> &'static [&'static str] {
         match self {
-            // Named counters of nft, later a part of nf_tables.
+            // nft's named counters; later kernels have them in nf_tables.
             Self::V6_1 => &["nft_objref"],
             Self::V6_12 => &[],
         }
     }
 }
 
-/// For virtual machines, and therefore small; with BTF, JIT and pktgen.
+/// Kernel for virtual machines: small, with BTF, JIT and pktgen.
 const PACKAGE: &str = "linux-image-cloud-amd64";
-/// The first process is a shell script.
+/// Shell for the init process, which is a script.
 const SHELL: &str = "busybox-static";
 
-/// What the tests need of a kernel, and what is not in the kernel itself. No module is loaded by need: nobody in there
-/// knows which file it is.
+/// Modules that the tests need. The init script loads all of them, because the virtual machine has no list of module files
+/// from which it could load one on demand.
 const MODULES: [&str; 16] = [
     "veth",
     "bridge",
-    // Kernels before 6.6 attach by these.
+    // Without tcx, so before 6.6, TC programs attach with these.
     "sch_ingress",
     "cls_bpf",
     "pktgen",
-    // The lab's routers and ISP.
+    // NAT routers and ISP of the lab.
     "nf_tables",
     "nft_chain_nat",
     "nft_ct",
     "nft_masq",
     "nft_nat",
     "nf_conntrack_netlink",
-    // The lab's ALG.
+    // ALG of the lab.
     "nft_compat",
     "xt_NFQUEUE",
     "xt_tcpudp",
     "nfnetlink_queue",
-    // `tc filter ... bpf` of others, in the tests of the agent.
+    // `tc filter ... bpf` of other programs than sipnat, in the agent's tests.
     "act_bpf",
 ];
 
-/// A kernel and what it takes to boot it.
+/// Directory of an unpacked kernel, its modules and a shell.
 pub(crate) struct Image(PathBuf);
 
 impl Image {
-    /// The kernel of that series: from the cache, or else from Debian.
+    /// Returns the kernel of a series from the cache, or else fetches it from Debian.
     pub(crate) fn of(series: Series) -> Result<Self> {
         ensure!(
             cfg!(target_arch = "x86_64"),
-            "kernels to test on are x86-64, and this machine is not"
+            "tests on another kernel need an x86-64 machine"
         );
         let cache = tools::cache()?;
         let directory = cache.join(format!("kernel-{}", series.name()));
         if !directory.exists() {
             let partial = cache.join(format!("kernel-{}.partial", series.name()));
-            // Not there is as good as removed.
+            // An error means that there is nothing to remove.
             let _ = fs::remove_dir_all(&partial);
             fetch(series, &partial)?;
             fs::rename(&partial, &directory)?;
@@ -101,31 +101,32 @@ impl Image {
         Ok(Self(directory))
     }
 
-    /// The kernel itself.
+    /// Path of the kernel.
     pub(crate) fn kernel(&self) -> PathBuf {
         self.0.join("vmlinuz")
     }
 
-    /// A shell that needs no library.
+    /// Path of a static shell.
     pub(crate) fn shell(&self) -> PathBuf {
         self.0.join("busybox")
     }
 
-    /// The modules, in an order in which they can be loaded.
+    /// Paths of the modules, each after those that it depends on.
     pub(crate) fn modules(&self) -> Result<Vec<PathBuf>> {
         let order = fs::read_to_string(self.0.join("modules"))?;
         Ok(order.lines().map(|name| self.0.join(name)).collect())
     }
 }
 
+/// Fetches a kernel and a shell from Debian into a directory.
 fn fetch(series: Series, into: &Path) -> Result<()> {
     eprintln!(
-        "kernel {} is fetched from Debian, once: {}",
+        "fetching kernel {} from Debian, once: {}",
         series.name(),
         into.with_extension("").display()
     );
     let archive = Archive::open(series.suite(), &into.join("apt"))?;
-    let package = archive.brought_by(PACKAGE)?;
+    let package = archive.dependency(PACKAGE)?;
     let unpacked = into.join("unpacked");
     archive.unpack(&package, &unpacked)?;
     archive.unpack(SHELL, &unpacked)?;
@@ -133,7 +134,7 @@ fn fetch(series: Series, into: &Path) -> Result<()> {
     let kernel = unpacked.join(format!("boot/vmlinuz-{release}"));
     let shell = ["bin/busybox", "usr/bin/busybox"].map(|path| unpacked.join(path));
     let shell = shell.iter().find(|path| path.exists());
-    let shell = shell.with_context(|| format!("no program in {SHELL}"))?;
+    let shell = shell.with_context(|| format!("no busybox in {SHELL}"))?;
     fs::copy(&kernel, into.join("vmlinuz")).with_context(|| format!("no {}", kernel.display()))?;
     fs::copy(shell, into.join("busybox"))?;
     modules(series, &unpacked, into).with_context(|| format!("modules of {package}"))?;
@@ -142,7 +143,7 @@ fn fetch(series: Series, into: &Path) -> Result<()> {
     Ok(())
 }
 
-/// All files below a directory, through no link.
+/// Returns all files below a directory. Does not follow links.
 fn files(directory: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(directory)? {
@@ -156,7 +157,7 @@ fn files(directory: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Copies what is needed of the modules, and writes down in which order it is loaded.
+/// Copies the needed modules, and writes their load order to the file `modules`.
 fn modules(series: Series, unpacked: &Path, into: &Path) -> Result<()> {
     let files = files(unpacked)?;
     let all = files.iter().filter_map(|path| {
@@ -167,15 +168,15 @@ fn modules(series: Series, unpacked: &Path, into: &Path) -> Result<()> {
     let all: BTreeMap<String, &Path> = all.collect();
     let mut order = Vec::new();
     for name in MODULES.iter().chain(series.modules()) {
-        load(name, &all, into, &mut order)?;
+        add(name, &all, into, &mut order)?;
     }
     let order: String = order.iter().map(|name| format!("{name}.ko\n")).collect();
     fs::write(into.join("modules"), order)?;
     Ok(())
 }
 
-/// Those that it depends on come first.
-fn load(
+/// Copies a module after its dependencies, and appends their names to the load order.
+fn add(
     name: &str,
     all: &BTreeMap<String, &Path>,
     into: &Path,
@@ -193,14 +194,14 @@ fn load(
         fs::read(path)?
     };
     for needed in dependencies(&module) {
-        load(&needed, all, into, order)?;
+        add(&needed, all, into, order)?;
     }
     fs::write(into.join(format!("{name}.ko")), module)?;
     order.push(name.to_owned());
     Ok(())
 }
 
-/// A module says in its section .modinfo what it depends on, and the package has no list of that.
+/// Names of modules that a module depends on, from its section .modinfo. The package has no list of dependencies.
 fn dependencies(module: &[u8]) -> Vec<String> {
     const FIELD: &[u8] = b"\0depends=";
     let Some(at) = module

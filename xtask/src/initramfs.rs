@@ -1,4 +1,4 @@
-//! The files that a kernel finds when it boots: an archive of the kind that `cpio --format=newc` makes.
+//! Initial file system of a kernel: an archive in the format of `cpio --format=newc`.
 
 use std::{
     collections::BTreeSet,
@@ -11,10 +11,12 @@ use anyhow::{Context as _, Result};
 
 use crate::command;
 
+/// Mode of a directory.
 const DIRECTORY: u32 = 0o040_755;
+/// Mode of an executable file.
 const PROGRAM: u32 = 0o100_755;
 
-/// An archive, as it grows.
+/// An archive under construction.
 #[derive(Default)]
 pub(crate) struct Initramfs {
     bytes: Vec<u8>,
@@ -22,7 +24,7 @@ pub(crate) struct Initramfs {
 }
 
 impl Initramfs {
-    /// Adds a directory, and those above it.
+    /// Adds a directory and its parents.
     pub(crate) fn directory(&mut self, path: &Path) {
         if path == Path::new("/") || !self.paths.insert(path.to_owned()) {
             return;
@@ -33,7 +35,7 @@ impl Initramfs {
         self.entry(path, DIRECTORY, &[]);
     }
 
-    /// Adds a file that may be run. What is there already stays.
+    /// Adds an executable file, unless the archive has a file at this path.
     pub(crate) fn file(&mut self, path: &Path, contents: &[u8]) {
         if let Some(parent) = path.parent() {
             self.directory(parent);
@@ -43,18 +45,18 @@ impl Initramfs {
         }
     }
 
-    /// Adds a file of this machine.
+    /// Adds a copy of a file of this machine.
     pub(crate) fn copy(&mut self, path: &Path, from: &Path) -> Result<()> {
         let contents = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
         self.file(path, &contents);
         Ok(())
     }
 
-    /// Adds a program of this machine, and the libraries that it needs where they are here.
+    /// Adds a program of this machine, with its libraries at the same paths as here.
     pub(crate) fn program(&mut self, path: &Path, from: &Path) -> Result<()> {
         self.copy(path, from)?;
         if from.extension().is_some_and(|extension| extension == "o") {
-            // For the kernel.
+            // Kernel programs have no libraries.
             return Ok(());
         }
         let needed = command::output(Command::new("ldd").arg(from))?;
@@ -64,17 +66,18 @@ impl Initramfs {
         Ok(())
     }
 
-    /// The whole archive.
+    /// Ends the archive and returns its bytes.
     pub(crate) fn finish(mut self) -> Vec<u8> {
         self.entry(Path::new("TRAILER!!!"), 0, &[]);
         self.bytes
     }
 
+    /// Appends a header (`man 5 cpio`, new ASCII format), the path and the contents.
     fn entry(&mut self, path: &Path, mode: u32, contents: &[u8]) {
         let name = path.to_string_lossy();
         let name = name.trim_start_matches('/');
         let fields = [
-            self.paths.len(), // any number that no other file has
+            self.paths.len(), // inode: any number that no other file has
             mode as usize,
             0, // owner
             0, // group
@@ -99,13 +102,14 @@ impl Initramfs {
         self.pad();
     }
 
+    /// Pads with zeros to a multiple of four bytes.
     fn pad(&mut self) {
         let length = self.bytes.len().next_multiple_of(4);
         self.bytes.resize(length, 0);
     }
 }
 
-/// Paths in the output of `ldd`.
+/// Paths of libraries in the output of `ldd`.
 fn libraries(needed: &str) -> impl Iterator<Item = &Path> {
     needed.lines().filter_map(|line| {
         let path = line.split(" => ").last()?.trim();

@@ -1,10 +1,10 @@
-//! What this kernel, and this process in it, can do for the tests that need it.
+//! Requirements on the kernel and the privileges of this process.
 
 use std::{fs, path::Path};
 
 use aya::{programs::ProgramType, sys::is_program_supported};
 
-/// The oldest kernel that sipnat supports.
+/// Oldest kernel that sipnat supports.
 const OLDEST: (u32, u32) = (6, 1);
 
 /// Capabilities by number, from linux/capability.h.
@@ -15,7 +15,7 @@ const CAPABILITIES: [(&str, u32); 4] = [
     ("CAP_BPF", 39),
 ];
 
-/// What is missing for programs in the kernel and for network namespaces, each with the reason why it matters.
+/// Returns the missing requirements for kernel programs and network namespaces, with reasons.
 pub(crate) fn gaps() -> Vec<String> {
     let status = status();
     let mut gaps = Vec::new();
@@ -36,7 +36,7 @@ pub(crate) fn gaps() -> Vec<String> {
             release.trim()
         ));
     }
-    for (path, what) in [
+    for (path, feature) in [
         (
             "/sys/kernel/btf/vmlinux",
             "BTF of the kernel (CONFIG_DEBUG_INFO_BTF)",
@@ -44,26 +44,26 @@ pub(crate) fn gaps() -> Vec<String> {
         ("/proc/self/ns/net", "network namespaces (CONFIG_NET_NS)"),
     ] {
         if !Path::new(path).exists() {
-            gaps.push(format!("{what}: no {path}"));
+            gaps.push(format!("{feature}: no {path}"));
         }
     }
-    // The kernel answers these only to the privileged.
+    // These queries need privileges, so they come last.
     if gaps.is_empty() {
-        for (program, what) in [
+        for (program, kind) in [
             (ProgramType::Xdp, "XDP"),
             (ProgramType::SchedClassifier, "TC"),
         ] {
             match is_program_supported(program) {
                 Ok(true) => {}
-                Ok(false) => gaps.push(format!("eBPF programs for {what}")),
-                Err(error) => gaps.push(format!("eBPF programs for {what}: {error}")),
+                Ok(false) => gaps.push(format!("eBPF programs for {kind}")),
+                Err(error) => gaps.push(format!("eBPF programs for {kind}: {error}")),
             }
         }
     }
     gaps
 }
 
-/// Is the effective user root?
+/// Whether the effective user is root.
 pub(crate) fn is_root() -> bool {
     let status = status();
     let users = status_field(&status, "Uid").unwrap_or_default();
@@ -84,7 +84,7 @@ fn missing_capabilities(held: u64) -> Vec<&'static str> {
     missing.map(|(name, _)| *name).collect()
 }
 
-/// Major and minor number of a kernel.
+/// Major and minor number of a kernel release.
 fn parse_release(text: &str) -> Option<(u32, u32)> {
     let mut numbers = text
         .split(|c: char| !c.is_ascii_digit())
@@ -109,7 +109,7 @@ mod tests {
     fn missing_capabilities_are_named() {
         assert!(missing_capabilities(u64::MAX).is_empty());
         assert_eq!(missing_capabilities(!(1 << 39)), ["CAP_BPF"]);
-        // What a container's root holds by default.
+        // The default capabilities of root in a container.
         assert_eq!(missing_capabilities(0xa804_25fb).len(), 4);
     }
 

@@ -1,4 +1,4 @@
-//! Checks of the code that plain cargo cannot do alone.
+//! Lints that plain cargo cannot run: clippy on the kernel programs, and cargo-deny.
 
 use std::process::{Command, ExitCode};
 
@@ -6,8 +6,10 @@ use anyhow::Result;
 
 use crate::{build, command, packages::Install, toolchain, tools, workspace::Workspace};
 
-/// Clippy on the kernel programs. `cargo clippy` would ask rustup's clippy for another toolchain's crates, so this does
-/// what it does, with the eBPF toolchain's own.
+/// Runs clippy on the kernel programs.
+///
+/// `cargo clippy` would run the clippy of rustup's toolchain on crates that another toolchain built. So this sets the same
+/// variables as `cargo clippy`, with the clippy of the eBPF toolchain.
 pub(crate) fn clippy_ebpf(workspace: &Workspace, install: Install) -> Result<ExitCode> {
     let toolchain = toolchain::find_or_prepare(install)?;
     let clippy = toolchain.clippy(install)?;
@@ -16,14 +18,14 @@ pub(crate) fn clippy_ebpf(workspace: &Workspace, install: Install) -> Result<Exi
         let mut cargo = build::cargo(workspace, &toolchain, "check", programs, &linker)?;
         cargo
             .env("RUSTC_WORKSPACE_WRAPPER", &clippy)
-            // The separator of cargo clippy's own arguments.
+            // `cargo clippy` separates its arguments with this word.
             .env("CLIPPY_ARGS", "-Dwarnings__CLIPPY_HACKERY__");
         command::run(&mut cargo)?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// cargo-deny by deny.toml, without the advisories, whose database is a git repository elsewhere.
+/// Runs cargo-deny with deny.toml, except for advisories: their database is a remote git repository.
 pub(crate) fn deny(workspace: &Workspace) -> Result<ExitCode> {
     let mut deny = Command::new(tools::cargo_deny(workspace)?);
     deny.current_dir(&workspace.root)

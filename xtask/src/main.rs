@@ -1,4 +1,4 @@
-//! `cargo xtask`: everything that is done with this repository, by one command each.
+//! `cargo xtask`: one command for each task in this repository.
 
 mod bench;
 mod build;
@@ -27,33 +27,33 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::{
-    demo::What, fuzz::Target, image::Series, packages::Install, test::Layer, workspace::Workspace,
+    demo::Scenario, fuzz::Target, image::Series, packages::Install, test::Layer, workspace::Workspace,
 };
 
 const EXAMPLES: &str = "\
 Examples:
-  cargo xtask demo                         a dead re-INVITE, and the same one alive with sipnat
-  cargo xtask demo stun                    a phone that learns its address by STUN, and needs no redirect
-  cargo xtask build                        target/release/sipnat, with the kernel programs inside
+  cargo xtask demo                         a re-INVITE dies without sipnat, and arrives with it
+  cargo xtask demo stun                    a phone learns its address by STUN, and needs no redirect
+  cargo xtask build                        target/release/sipnat, which contains the kernel programs
   cargo xtask run --iface eth0             build, then run the agent on a real interface
   cargo xtask test                         all tests, one summary
   cargo xtask test host                    only the tests that need neither root nor eBPF
-  cargo xtask test lab -- three_phones     only the lab tests with that in their name
-  cargo xtask test --kernel 6.1            the tests on another kernel, in a virtual machine; or 6.12, or both
-  cargo xtask test soak                    200 phones behind 10 NATs for a minute, and junk beside them
+  cargo xtask test lab -- three_phones     only the lab tests whose name contains three_phones
+  cargo xtask test --kernel 6.1            the tests on kernel 6.1 in a virtual machine; 6.12 works too
+  cargo xtask test soak                    200 phones behind 10 NATs for a minute, with junk packets
   cargo xtask test soak -- --phones 2000 --nats 50 --minutes 10
-  cargo xtask bench                        what it costs, as tables
-  cargo xtask bench program --json         only the kernel programs, for machines to read
-  cargo xtask bench pktgen                 packets of the kernel's generator; see docs/benchmarks.md for two machines
-  cargo xtask fuzz decide --minutes 60     an hour of any messages through the decisions
-  cargo xtask check                        arrows between modules, the ABI's number, words of comments
-  cargo xtask --no-install demo            install nothing, say what is missing";
+  cargo xtask bench                        all benchmarks, as tables
+  cargo xtask bench program --json         only the kernel programs, as JSON
+  cargo xtask bench pktgen                 the kernel's packet generator; docs/benchmarks.md has two machines
+  cargo xtask fuzz decide --minutes 60     an hour of random messages through the decisions
+  cargo xtask check                        module order, ABI number, first words of comments
+  cargo xtask --no-install demo            install nothing, name what is missing";
 
 /// Builds, runs, demonstrates and tests sipnat.
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", after_help = EXAMPLES)]
 struct Cli {
-    /// Install no system package and no Rust component: say what is missing, and how to get it.
+    /// Install no system package and no Rust component, but name each missing one and its install command.
     #[arg(long, global = true)]
     no_install: bool,
     #[command(subcommand)]
@@ -64,48 +64,48 @@ struct Cli {
 enum Task {
     /// Build the kernel programs and the agent: target/release/sipnat
     Build,
-    /// Build, then become `sipnat run` with these arguments
+    /// Build, then exec `sipnat run` with these arguments
     Run {
         /// Arguments of `sipnat run`
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
         args: Vec<OsString>,
     },
-    /// Build, then show the re-INVITE that dies without sipnat and arrives with it
+    /// Build, then show a re-INVITE that dies without sipnat and arrives with it
     Demo {
-        /// Something else than the re-INVITE
-        what: Option<What>,
+        /// Another scenario than the re-INVITE
+        scenario: Option<Scenario>,
     },
     /// Run the tests and print one summary
     Test {
-        /// The layers to run; when none is named, all but the soak
+        /// Layers to run; without any, all except the soak
         layers: Vec<Layer>,
-        /// A kernel to test on, in a virtual machine; only those when no layer is named
+        /// Kernel to test on, in a virtual machine; repeatable; without a layer, no test runs on the host's own kernel
         #[arg(long = "kernel", value_name = "SERIES")]
         kernels: Vec<Series>,
-        /// Arguments of the test binaries, such as part of a test's name; for the soak --phones, --nats, --minutes
+        /// Arguments of the test binaries, such as part of a test's name; the soak takes --phones, --nats, --minutes
         #[arg(last = true)]
         args: Vec<OsString>,
     },
-    /// Fuzz what nat-common decides and reads, with cargo-fuzz
+    /// Fuzz the parsers and decisions of nat-common with cargo-fuzz
     Fuzz {
-        /// The targets to run, one after the other; all of them when none is named
+        /// Targets to run, one after the other; without any, all
         targets: Vec<Target>,
-        /// How long each is run; 0 tries only what was found before
+        /// Minutes for each target; 0 replays only the stored inputs
         #[arg(long, value_name = "N", default_value_t = 10)]
         minutes: u64,
     },
-    /// Measure what sipnat costs; fails when a figure misses what it must reach
+    /// Measure the cost of sipnat; fails if a figure misses its requirement
     Bench {
-        /// Arguments of the benchmarks: the parts to run, --json, --no-check; see --help
+        /// Arguments of the benchmarks: parts to run, --json, --no-check; see --help
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
-    /// Check what compilers do not: the order of modules, the ABI's number, the words of comments
+    /// Check module order, the ABI number and the first words of comments
     #[command(after_help = checks::EXAMPLES)]
     Check(checks::Arguments),
-    /// Lint the kernel programs, which the workspace's own `cargo clippy` cannot build
+    /// Lint the kernel programs, which plain `cargo clippy` cannot build
     ClippyEbpf,
-    /// Check licences, duplicates and origins of the dependencies with cargo-deny
+    /// Check licences, duplicates and sources of the dependencies with cargo-deny
     Deny,
 }
 
@@ -135,7 +135,7 @@ fn perform(task: &Task, install: Install) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Task::Run { args } => run::run(&workspace, install, args),
-        Task::Demo { what } => demo::demo(&workspace, install, *what),
+        Task::Demo { scenario } => demo::demo(&workspace, install, *scenario),
         Task::Test {
             layers,
             kernels,
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn run_passes_everything_on() {
+    fn run_passes_all_arguments_on() {
         let cli = Cli::try_parse_from(["xtask", "run", "--iface", "eth0", "--port", "5060"]);
         let Task::Run { args } = cli.unwrap().task else {
             panic!("not parsed as run");
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn test_takes_layers_and_arguments_apart() {
+    fn test_separates_layers_from_arguments() {
         let cli = Cli::try_parse_from(["xtask", "test", "host", "test-run", "--", "scan"]);
         let Task::Test { layers, args, .. } = cli.unwrap().task else {
             panic!("not parsed as test");

@@ -1,4 +1,4 @@
-//! Programs of the system: looked for, and on Debian and Ubuntu installed.
+//! Programs of the system. Missing ones are installed on Debian and Ubuntu.
 
 use std::{
     collections::BTreeSet,
@@ -11,19 +11,19 @@ use anyhow::{Result, bail};
 
 use crate::{command, kernel};
 
-/// May missing things be installed?
+/// Permission to install missing packages.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Install {
-    /// Yes, where that is possible.
+    /// Install missing packages if possible.
     Missing,
-    /// No, only say so.
+    /// Only name missing packages.
     Never,
 }
 
-/// Something that a Debian package brings.
+/// A program or file, and the Debian package that contains it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Program {
-    /// A name to look for on PATH, or the absolute path of a file.
+    /// Name of a program on PATH, or absolute path of a file.
     name: &'static str,
     package: &'static str,
     why: &'static str,
@@ -39,7 +39,7 @@ impl Program {
     }
 }
 
-/// What lab tests and demo run.
+/// Programs that lab tests and demo run.
 pub(crate) const LAB: [Program; 15] = [
     Program::new("ip", "iproute2", "makes the lab's network namespaces"),
     Program::new("tc", "iproute2", "shows what the agent attached"),
@@ -57,16 +57,16 @@ pub(crate) const LAB: [Program; 15] = [
         "twinkle-console",
         "is a phone that uses STUN",
     ),
-    Program::new("turnutils_stunclient", "coturn", "asks by STUN"),
-    Program::new("stun", "stun-client", "asks by STUN as RFC 3489 has it"),
+    Program::new("turnutils_stunclient", "coturn", "sends STUN requests"),
+    Program::new("stun", "stun-client", "sends STUN requests of RFC 3489"),
     Program::new(
         "/usr/lib/python3/dist-packages/aioice/__init__.py",
         "python3-aioice",
-        "asks by STUN with a fingerprint",
+        "sends STUN requests with a fingerprint",
     ),
 ];
 
-/// What the benchmarks run.
+/// Programs that the benchmarks run.
 pub(crate) const BENCH: [Program; 4] = [
     Program::new("ip", "iproute2", "makes the network namespaces"),
     Program::new("nft", "nftables", "sets up the kernel's NAT and SIP ALG"),
@@ -74,24 +74,24 @@ pub(crate) const BENCH: [Program; 4] = [
     Program::new("turnserver", "coturn", "is the STUN server to compare with"),
 ];
 
-/// Sees to it that all of them are there: installs what is missing if allowed and possible, and says so first.
+/// Ensures that all programs are installed. Names the missing ones first, then installs them if allowed and possible.
 pub(crate) fn ensure(programs: &[Program], install: Install) -> Result<()> {
     let missing = missing(programs, |name| find(name).is_some());
     if missing.is_empty() {
         return Ok(());
     }
     for Program { name, package, why } in &missing {
-        eprintln!("missing: {name}, of package {package}: {why}");
+        eprintln!("missing: {name} of package {package}, which {why}");
     }
     let by_hand = command_line(&missing);
     if install == Install::Never {
-        bail!("nothing is installed with --no-install; as root: {by_hand}");
+        bail!("--no-install forbids to install them; as root: {by_hand}");
     }
     if !is_debian() {
-        bail!("this is neither Debian nor Ubuntu: install what Debian gets by `{by_hand}`");
+        bail!("this is neither Debian nor Ubuntu: install the equivalent of `{by_hand}`");
     }
     if !kernel::is_root() {
-        bail!("it takes root to install them: sudo {by_hand}");
+        bail!("only root can install them: sudo {by_hand}");
     }
     eprintln!("installing: {by_hand}");
     let mut shell = Command::new("sh");
@@ -105,12 +105,12 @@ pub(crate) fn ensure(programs: &[Program], install: Install) -> Result<()> {
     let missing = self::missing(&missing, |name| find(name).is_some());
     if !missing.is_empty() {
         let names: Vec<_> = missing.iter().map(|program| program.name).collect();
-        bail!("`{by_hand}` did not bring {}", names.join(", "));
+        bail!("`{by_hand}` did not install {}", names.join(", "));
     }
     Ok(())
 }
 
-/// The command that installs them.
+/// Command line that installs the packages of some programs.
 pub(crate) fn command_line(programs: &[Program]) -> String {
     let mut apt = Command::new("apt-get");
     apt.args(["install", "--no-install-recommends"])
@@ -118,7 +118,7 @@ pub(crate) fn command_line(programs: &[Program]) -> String {
     command::line(&apt)
 }
 
-/// Where a program is, if anywhere. The directories of the administrator's programs are often not on a user's PATH.
+/// Path of a program, if it is installed. A user's PATH often lacks /usr/sbin and /sbin, so they are searched too.
 pub(crate) fn find(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path)
@@ -131,8 +131,8 @@ fn is_file(path: &Path) -> bool {
     path.metadata().is_ok_and(|metadata| metadata.is_file())
 }
 
-fn missing(programs: &[Program], is_there: impl Fn(&str) -> bool) -> Vec<Program> {
-    let absent = programs.iter().filter(|program| !is_there(program.name));
+fn missing(programs: &[Program], is_installed: impl Fn(&str) -> bool) -> Vec<Program> {
+    let absent = programs.iter().filter(|program| !is_installed(program.name));
     absent.copied().collect()
 }
 
@@ -145,7 +145,7 @@ fn is_debian() -> bool {
         && fs::read_to_string("/etc/os-release").is_ok_and(|text| is_debian_release(&text))
 }
 
-/// Is this the /etc/os-release of Debian, or of something made from it?
+/// Whether this text of /etc/os-release is of Debian or of a distribution derived from it.
 fn is_debian_release(text: &str) -> bool {
     text.lines()
         .filter_map(|line| line.strip_prefix("ID=").or(line.strip_prefix("ID_LIKE=")))
@@ -158,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_missing_is_installed() {
+    fn only_missing_packages_are_installed() {
         let missing = missing(&LAB, |name| !matches!(name, "sipp" | "nft"));
         assert_eq!(
             command_line(&missing),
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn debian_and_its_kin_are_known() {
+    fn debian_and_its_derivatives_are_known() {
         assert!(is_debian_release("NAME=x\nID=debian\n"));
         assert!(is_debian_release(
             "ID=linuxmint\nID_LIKE=\"ubuntu debian\"\n"

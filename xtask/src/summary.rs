@@ -1,4 +1,4 @@
-//! What the test binaries say, counted.
+//! Counts of passed, failed and skipped tests, read from the output of test binaries.
 
 use std::{
     fmt::{self, Display},
@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-/// How many tests went how.
+/// Numbers of tests by result.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Counts {
     pub(crate) passed: u64,
@@ -22,7 +22,7 @@ impl AddAssign for Counts {
     }
 }
 
-/// What came of one layer.
+/// Result of one layer.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Outcome {
     pub(crate) counts: Counts,
@@ -32,7 +32,7 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    /// A layer that cannot run and need not.
+    /// Result of a layer that this machine cannot run.
     pub(crate) fn skipped(reason: &str) -> Self {
         Self {
             counts: Counts {
@@ -44,14 +44,14 @@ impl Outcome {
         }
     }
 
-    /// A layer that should have run and could not.
+    /// Result of a layer that did not start.
     pub(crate) fn failed(reason: &str) -> Self {
         let mut outcome = Self::default();
         outcome.fail(reason);
         outcome
     }
 
-    /// Takes in a line that a test binary printed.
+    /// Counts the results in a line that a test binary printed.
     pub(crate) fn read(&mut self, line: &str) {
         if let Some(counts) = parse_result(line) {
             self.counts += counts;
@@ -60,13 +60,14 @@ impl Outcome {
         }
     }
 
-    /// Counts a failure that is not that of a single test.
+    /// Counts a failure outside of the tests, such as a failed build.
     pub(crate) fn fail(&mut self, reason: &str) {
         self.counts.failed += 1;
         self.notes.push(format!("failed: {reason}"));
     }
 }
 
+/// Counts in a line such as
 /// `test result: ok. 5 passed; 0 failed; 1 ignored; 0 measured; 2 filtered out; finished in 0.00s`
 fn parse_result(line: &str) -> Option<Counts> {
     let (_, numbers) = line.strip_prefix("test result: ")?.split_once(". ")?;
@@ -82,16 +83,17 @@ fn parse_result(line: &str) -> Option<Counts> {
     Some(counts)
 }
 
-/// `test scanner::compact_forms ... FAILED`
+/// Name of the test in a line such as `test scanner::compact_forms ... FAILED`.
 fn parse_failure(line: &str) -> Option<&str> {
     line.strip_prefix("test ")?.strip_suffix(" ... FAILED")
 }
 
-/// The table of all layers; its last line is for machines.
+/// Table of all layers. Its last line has a fixed form for scripts.
 #[derive(Default)]
 pub(crate) struct Summary(pub(crate) Vec<(&'static str, Outcome)>);
 
 impl Summary {
+    /// Sum over all layers.
     pub(crate) fn total(&self) -> Counts {
         let mut total = Counts::default();
         for (_, outcome) in &self.0 {
@@ -167,7 +169,7 @@ test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; fini
     }
 
     #[test]
-    fn other_lines_are_nothing() {
+    fn other_lines_are_ignored() {
         assert_eq!(
             outcome("test result: what\ntest x ... ok\n"),
             Outcome::default()
@@ -175,7 +177,7 @@ test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; fini
     }
 
     #[test]
-    fn last_line_is_plain() {
+    fn last_line_has_a_fixed_form() {
         let layers = vec![
             ("host", outcome(OUTPUT)),
             ("lab", Outcome::skipped("not root")),

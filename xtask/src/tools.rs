@@ -1,4 +1,4 @@
-//! Tools that are crates themselves, built once and kept in a cache of our own.
+//! Tools from crates.io, built once and kept in sipnat's own cache.
 
 use std::{
     env,
@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::{command, packages, workspace::Workspace};
 
+/// A crate that installs a program of the same name.
 struct Tool {
     name: &'static str,
     version: &'static str,
@@ -34,21 +35,22 @@ const CARGO_FUZZ: Tool = Tool {
     why: "runs the fuzz targets",
 };
 
-/// Always ours: one on PATH may have been built with any LLVM.
+/// Returns the cached bpf-linker. One on PATH may have been built with another LLVM.
 pub(crate) fn bpf_linker(workspace: &Workspace) -> Result<PathBuf> {
     cached(workspace, &BPF_LINKER)
 }
 
-/// Whichever cargo-deny is on PATH, or else ours.
+/// Returns the cargo-deny on PATH, or else the cached one.
 pub(crate) fn cargo_deny(workspace: &Workspace) -> Result<PathBuf> {
     packages::find(CARGO_DENY.name).map_or_else(|| cached(workspace, &CARGO_DENY), Ok)
 }
 
-/// Whichever cargo-fuzz is on PATH, or else ours.
+/// Returns the cargo-fuzz on PATH, or else the cached one.
 pub(crate) fn cargo_fuzz(workspace: &Workspace) -> Result<PathBuf> {
     packages::find(CARGO_FUZZ.name).map_or_else(|| cached(workspace, &CARGO_FUZZ), Ok)
 }
 
+/// Returns the cached program of a tool. Builds it if the cache has none that runs.
 fn cached(workspace: &Workspace, tool: &Tool) -> Result<PathBuf> {
     let Tool { name, version, why } = tool;
     let root = cache()?.join(format!("{name}-{version}"));
@@ -57,14 +59,14 @@ fn cached(workspace: &Workspace, tool: &Tool) -> Result<PathBuf> {
         return Ok(program);
     }
     eprintln!(
-        "{name} {version} {why}; building it, which takes a few minutes, once: {}",
+        "building {name} {version}, which {why}, once, in a few minutes: {}",
         root.display()
     );
     let mut install = workspace.cargo("install");
     install
         .args(["--force", "--version", version, "--root"])
         .args([root.as_os_str(), name.as_ref()])
-        // Its intermediate files are of no use to this workspace, nor are our flags to it.
+        // The workspace's target directory and flags are not for tools.
         .env_remove("CARGO_TARGET_DIR")
         .env_remove("RUSTFLAGS")
         .env_remove("CARGO_ENCODED_RUSTFLAGS");
@@ -77,12 +79,12 @@ fn cached(workspace: &Workspace, tool: &Tool) -> Result<PathBuf> {
     Ok(program)
 }
 
-/// A cache may come from another machine, whose C library is newer.
+/// Whether the program runs here. A cache may come from a machine with a newer C library.
 fn works(program: &Path) -> bool {
     command::output(Command::new(program).arg("--version")).is_ok()
 }
 
-/// Where things are kept that are made or fetched once.
+/// Directory for tools and kernels, which are built or fetched once.
 pub(crate) fn cache() -> Result<PathBuf> {
     let cache = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")));
     Ok(cache
@@ -90,6 +92,7 @@ pub(crate) fn cache() -> Result<PathBuf> {
         .join("sipnat"))
 }
 
+/// Path in an environment variable. The XDG specification says to ignore a relative one.
 fn absolute(variable: &str) -> Option<PathBuf> {
     let path = PathBuf::from(env::var_os(variable)?);
     path.is_absolute().then_some(path)

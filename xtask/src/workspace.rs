@@ -1,4 +1,4 @@
-//! Where things are, and the cargo that builds the host's crates.
+//! Paths of the workspace, and the cargo that builds the host's crates.
 
 use std::{
     env,
@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use crate::command;
 
-/// The workspace as cargo sees it.
+/// Workspace as `cargo metadata` reports it.
 #[derive(Deserialize)]
 pub(crate) struct Workspace {
     #[serde(rename = "workspace_root")]
@@ -21,24 +21,25 @@ pub(crate) struct Workspace {
 }
 
 impl Workspace {
-    /// Asks cargo, so that CARGO_TARGET_DIR and configuration files count.
+    /// Asks cargo, which respects CARGO_TARGET_DIR and configuration files.
     pub(crate) fn find() -> Result<Self> {
         let mut metadata = Command::new(program());
         metadata.args(["metadata", "--no-deps", "--format-version=1", "--locked"]);
         metadata.current_dir(env!("CARGO_MANIFEST_DIR"));
         serde_json::from_str(&command::output(&mut metadata)?)
-            .context("cargo metadata is not what it was")
+            .context("cannot read the output of cargo metadata")
     }
 
-    /// The cargo that runs this program, without what it told this program about itself:
-    /// build scripts that watch such a variable would run again.
+    /// Returns a command of the cargo that runs this program.
     pub(crate) fn cargo(&self, subcommand: &str) -> Command {
         let mut cargo = self.program(program().as_ref());
         cargo.args([subcommand, "--locked"]);
         cargo
     }
 
-    /// A program run at the root, without what cargo told this one about itself.
+    /// Returns a command that runs a program at the root of the workspace.
+    ///
+    /// The variables that describe this program are removed. Otherwise build scripts that watch them would run again.
     pub(crate) fn program(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
         command.current_dir(&self.root);
@@ -51,11 +52,12 @@ impl Workspace {
     }
 }
 
+/// Path of the cargo that runs this program.
 fn program() -> std::ffi::OsString {
     env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
 }
 
-/// Is this a variable that `cargo run` sets for the program that it runs?
+/// Whether `cargo run` sets this variable to describe the program that it runs.
 fn describes_this_program(name: &str) -> bool {
     [
         "CARGO_PKG_",
@@ -73,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_own_description_is_dropped() {
+    fn only_the_description_of_this_program_is_removed() {
         assert!(describes_this_program("CARGO_PKG_VERSION"));
         assert!(describes_this_program("CARGO_MANIFEST_DIR"));
         assert!(!describes_this_program("CARGO_TARGET_DIR"));
