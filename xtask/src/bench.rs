@@ -115,11 +115,7 @@ mod tests {
             (&["--iface=eth1"], false),
         ] {
             let arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
-            assert_eq!(
-                is_pktgen_selected(&arguments),
-                selected,
-                "{arguments:?}"
-            );
+            assert_eq!(is_pktgen_selected(&arguments), selected, "{arguments:?}");
         }
     }
 }

@@ -5,11 +5,8 @@ mod build;
 mod callbacks;
 mod checks;
 mod command;
-mod debian;
 mod demo;
 mod fuzz;
-mod image;
-mod initramfs;
 mod kernel;
 mod lint;
 mod packages;
@@ -27,7 +24,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::{
-    demo::Scenario, fuzz::Target, image::Series, packages::Install, test::Layer, workspace::Workspace,
+    demo::Scenario, fuzz::Target, packages::Install, test::Layer, vm::Series, workspace::Workspace,
 };
 
 const EXAMPLES: &str = "\

@@ -132,7 +132,9 @@ fn is_file(path: &Path) -> bool {
 }
 
 fn missing(programs: &[Program], is_installed: impl Fn(&str) -> bool) -> Vec<Program> {
-    let absent = programs.iter().filter(|program| !is_installed(program.name));
+    let absent = programs
+        .iter()
+        .filter(|program| !is_installed(program.name));
     absent.copied().collect()
 }
 

@@ -1,4 +1,4 @@
-//! `cargo xtask test`: the layers, one after the other, and one summary.
+//! `cargo xtask test`: runs the layers one after the other, and prints one summary.
 
 use std::{
     env,
@@ -12,32 +12,30 @@ use anyhow::Result;
 use clap::ValueEnum;
 
 use crate::{
-    build, command,
-    image::Series,
-    kernel,
+    build, command, kernel,
     packages::{self, Install},
     summary::{Outcome, Summary},
-    vm,
+    vm::{self, Series},
     workspace::Workspace,
 };
 
-/// Lab tests wait for timers more than they compute, but each brings several processes.
+/// Number of lab tests at a time. They mostly wait for timers, but each runs several processes.
 const LAB_THREADS: &str = "2";
 
-/// Where a test runs.
+/// A group of tests with the same requirements.
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
 pub(crate) enum Layer {
-    /// Everything that needs neither root nor an eBPF toolchain
+    /// Tests that need neither root nor an eBPF toolchain
     Host,
-    /// The kernel programs on crafted frames; needs root
+    /// Kernel programs on crafted frames; needs root
     TestRun,
     /// Network namespaces with real SIP software; needs root
     Lab,
-    /// Many phones for a minute, or as long as its arguments say; only when it is named; needs root
+    /// Many phones for a minute or for --minutes; runs only if it is named; needs root
     Soak,
 }
 
-/// What runs when no layer is named.
+/// Layers that run if none is named.
 const DEFAULT: [Layer; 3] = [Layer::Host, Layer::TestRun, Layer::Lab];
 
 impl Layer {
@@ -50,12 +48,12 @@ impl Layer {
         }
     }
 
-    /// Cargo's subcommand that runs it: the soak is a program.
+    /// Cargo subcommand that runs this layer. The soak is a program, the others are test binaries.
     fn subcommand(self) -> &'static str {
         if self == Self::Soak { "run" } else { "test" }
     }
 
-    /// The arguments of each run of cargo that makes up this layer.
+    /// Arguments of each cargo run of this layer.
     fn commands(self) -> &'static [&'static [&'static str]] {
         match self {
             Self::Host => &[
@@ -68,7 +66,7 @@ impl Layer {
                     "--package=xtask",
                 ],
                 &["--no-fail-fast", "--package=nat-tests", "--bins"],
-                // Its binary is for the kernel.
+                // The binary of this package is for the kernel.
                 &["--no-fail-fast", "--package=nat-bench-ebpf", "--lib"],
             ],
             Self::TestRun => &[&["--no-fail-fast", "--package=nat-tests", "--test=test_run"]],
@@ -78,7 +76,9 @@ impl Layer {
     }
 }
 
-/// Runs the layers, the usual ones if neither layer nor kernel is named, and fails if one test failed.
+/// Runs the layers and the tests on other kernels. Fails if a test failed.
+///
+/// Without a layer and a kernel, it runs the default layers.
 pub(crate) fn test(
     workspace: &Workspace,
     install: Install,
@@ -120,14 +120,15 @@ pub(crate) fn test(
     })
 }
 
-/// Can a layer run?
+/// Readiness of a layer.
 enum Ready {
-    /// Yes, in this environment.
+    /// The layer can run with these environment variables.
     Run(Vec<(&'static str, PathBuf)>),
-    /// No: this is missing.
+    /// The layer cannot run: these requirements are missing.
     Gaps(Vec<String>),
 }
 
+/// Installs and builds what a layer needs, if this machine can run it.
 fn prepare(workspace: &Workspace, install: Install, layer: Layer) -> Result<Ready> {
     if layer == Layer::Host {
         return Ok(Ready::Run(Vec::new()));
@@ -147,7 +148,7 @@ fn prepare(workspace: &Workspace, install: Install, layer: Layer) -> Result<Read
     ]))
 }
 
-/// Runs the layer's tests, shows what they print, and counts.
+/// Runs the tests of a layer, prints their output, and counts their results.
 fn run(
     workspace: &Workspace,
     layer: Layer,
@@ -171,7 +172,7 @@ fn run(
             println!("{line}");
             outcome.read(line);
         }) {
-            // It may be a build that failed, or a test binary that crashed: both without a result line.
+            // A failed build and a crashed test binary print no result line.
             if outcome.counts.failed == failed_before {
                 outcome.fail(&format!("{error:#}"));
             }
@@ -180,6 +181,7 @@ fn run(
     outcome
 }
 
+/// Whether this is a CI run. Many CI systems set the variable CI.
 fn is_ci() -> bool {
     env::var("CI").is_ok_and(|value| !matches!(value.as_str(), "" | "0" | "false"))
 }

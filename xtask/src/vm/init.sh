@@ -1,7 +1,7 @@
 #!/bin/busybox sh
-# The first process of a kernel that is tested: runs the lines of /steps, each a name and a command.
+# Init process of the virtual machine: runs the steps in /steps. Each line is a name and a command.
 export PATH=/usr/sbin:/usr/bin:/bin HOME=/tmp CI=true SIPNAT_BIN=/usr/bin/sipnat SIPNAT_BENCH_OBJECT=/usr/lib/bench.bpf.o
-# What is tried at random, and how much a flood brings, is tried in full elsewhere, and faster.
+# Fewer random cases and flood packets: emulation is slow, and the tests on the host run all of them.
 export PROPTEST_CASES=500 SIPNAT_FLOOD=300000
 /bin/busybox --install -s /bin
 mount -t proc proc /proc

@@ -10,7 +10,9 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use clap::ValueEnum;
 
-use crate::{debian::Archive, tools};
+use crate::tools;
+
+use super::debian::Archive;
 
 /// A series of kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

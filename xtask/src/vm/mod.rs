@@ -1,0 +1,102 @@
+//! Tests and benchmarks on another kernel, in a virtual machine.
+//!
+//! qemu emulates every instruction, so that neither hardware support nor access to /dev/kvm is needed.
+
+mod debian;
+mod image;
+mod initramfs;
+mod machine;
+mod programs;
+
+use std::{thread, time::Instant};
+
+use anyhow::Result;
+
+pub(crate) use self::image::Series;
+
+use self::machine::Programs;
+use crate::{packages::Install, summary::Outcome, workspace::Workspace};
+
+/// Steps of the tests: names and commands.
+const STEPS: &str = "\
+test-run /usr/bin/test_run --show-output
+agent /usr/bin/lab agent::attach::ready agent::attach::one_agent agent::attach::a_driver agent::attach::the_clsact agent::leftovers::what_was_kept agent::leftovers::a_new agent::leftovers::detach
+slide /usr/bin/lab slide::
+pktgen /usr/bin/sipnat-bench pktgen --emulated
+";
+/// Name of the benchmark step. It is no test binary, so it prints no number of passed tests.
+const PKTGEN: &str = "pktgen";
+/// Line of the init script after that step succeeded.
+const PKTGEN_PASSED: &str = "vm: passed pktgen";
+
+/// Builds everything, and runs the tests on each kernel.
+pub(crate) fn test(
+    workspace: &Workspace,
+    install: Install,
+    kernels: &[Series],
+) -> Vec<(&'static str, Outcome)> {
+    let start = Instant::now();
+    let built = programs::for_tests(workspace, install).map_err(|error| format!("{error:#}"));
+    let build_time = start.elapsed();
+    let test = &|series: Series| {
+        let start = Instant::now();
+        let mut outcome = match &built {
+            Ok(programs) => test_on(workspace, series, programs),
+            Err(error) => Outcome::failed(error),
+        };
+        outcome.time = build_time + start.elapsed();
+        (series.name(), outcome)
+    };
+    // The kernels run at the same time, since their tests wait as much as they compute.
+    thread::scope(|scope| {
+        let threads: Vec<_> = kernels
+            .iter()
+            .map(|&series| scope.spawn(move || test(series)))
+            .collect();
+        let ended = threads.into_iter().map(|thread| {
+            thread
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        });
+        ended.collect()
+    })
+}
+
+/// Runs the tests on one kernel, and counts their results.
+fn test_on(workspace: &Workspace, series: Series, programs: &Programs) -> Outcome {
+    let mut outcome = Outcome::default();
+    let done = machine::run(workspace, series, programs, STEPS, |line| {
+        println!("{}: {line}", series.name());
+        outcome.read(line);
+        if let Some(name) = line.strip_prefix("vm: failed ") {
+            outcome.fail(name);
+        }
+        outcome.counts.passed += u64::from(line == PKTGEN_PASSED);
+    });
+    match done {
+        Ok(true) => {}
+        Ok(false) => outcome.fail("the kernel did not run all steps"),
+        Err(error) => outcome.fail(&format!("{error:#}")),
+    }
+    outcome
+}
+
+/// Runs the pktgen benchmark on a kernel that has pktgen. Returns whether it passed.
+pub(crate) fn bench_pktgen(workspace: &Workspace, install: Install, json: bool) -> Result<bool> {
+    let programs = programs::for_benchmarks(workspace, install)?;
+    let json = if json { " --json" } else { "" };
+    let steps = format!("{PKTGEN} /usr/bin/sipnat-bench pktgen --emulated{json}\n");
+    // With --json, only the JSON object goes to standard output.
+    let (mut passed, mut within) = (false, json.is_empty());
+    let done = machine::run(workspace, Series::V6_12, &programs, &steps, |line| {
+        passed |= line == PKTGEN_PASSED;
+        within |= line == "{";
+        if within && !line.starts_with("vm: ") {
+            println!("{line}");
+        } else {
+            eprintln!("{line}");
+        }
+        within &= json.is_empty() || line != "}";
+    })?;
+    Ok(done && passed)
+}
