@@ -1,8 +1,4 @@
-//! The Rust that builds the kernel programs: found, or prepared.
-//!
-//! `core` for the BPF target must be built from source, so it takes a Rust that has its sources:
-//! rustup's component `rust-src`, or a distribution's package of them. And bpf-linker must read the
-//! bitcode that this very Rust writes, so it borrows that Rust's LLVM.
+//! Installed Rusts, and whether each can build the kernel programs.
 
 use std::{
     env,
@@ -18,55 +14,35 @@ use crate::{
     packages::{self, Install, Program},
 };
 
-/// What bpf-linker is built for.
-const LLVM: u32 = 22;
-/// The workspace's `rust-version`.
+/// LLVM version that bpf-linker is built for.
+pub(super) const LLVM: u32 = 22;
+/// Oldest Rust that builds the workspace: its `rust-version`.
 const RUST: (u32, u32) = (1, 95);
-/// What rustup is asked for if it has nothing that fits: the first Rust that does.
-const RUSTUP_VERSION: &str = "1.95.0";
 
-/// Debian's compiler for its browsers, which is far newer than the release's own.
-const DEBIAN: [Program; 3] = [
-    Program::new(
-        "/usr/bin/rustc",
-        "rustc-web",
-        "compiles the kernel programs",
-    ),
-    Program::new(
-        "/usr/bin/cargo",
-        "cargo-web",
-        "compiles the kernel programs",
-    ),
-    Program::new(
-        "/usr/lib/rustlib/src/rust/library/Cargo.lock",
-        "rust-web-src",
-        "has the sources of core, which the BPF target needs",
-    ),
-];
 const DEBIAN_CLIPPY: Program = Program::new(
     "/usr/bin/clippy-driver",
     "rust-web-clippy",
     "lints the kernel programs",
 );
 
-/// Who installed a Rust, and so how to add to it.
+/// Installer of a Rust, which says how to add components.
 #[derive(Clone, Debug, PartialEq)]
-enum Origin {
-    /// rustup, under this name.
+pub(super) enum Origin {
+    /// rustup, with the name of the toolchain.
     Rustup(String),
-    /// A distribution, or somebody's own hands.
+    /// A distribution or a manual installation.
     System,
 }
 
-/// One installed Rust.
+/// An installed Rust.
 #[derive(Clone, Debug)]
 pub(crate) struct Toolchain {
-    origin: Origin,
+    pub(super) origin: Origin,
     sysroot: PathBuf,
     version: Version,
-    /// Are the sources of `core` there?
-    sources: bool,
-    /// The shared LLVM that rustc uses.
+    /// Whether the sources of `core` are installed.
+    has_sources: bool,
+    /// Path of the shared LLVM that rustc uses.
     llvm: Option<PathBuf>,
 }
 
@@ -79,12 +55,12 @@ impl Toolchain {
         self.sysroot.join("bin/cargo")
     }
 
-    /// The LLVM to lend to bpf-linker.
+    /// Path of the shared LLVM, which bpf-linker uses too.
     pub(crate) fn llvm(&self) -> Option<&Path> {
         self.llvm.as_deref()
     }
 
-    /// Clippy's compiler, installed if it can be.
+    /// Returns the path of `clippy-driver`. Installs it if it is missing, except with rustup.
     pub(crate) fn clippy(&self, install: Install) -> Result<PathBuf> {
         let driver = self.sysroot.join("bin/clippy-driver");
         if driver.exists() {
@@ -99,16 +75,16 @@ impl Toolchain {
         Ok(driver)
     }
 
-    /// Looks at the Rust under `sysroot`, if there is one.
+    /// Reads versions and libraries of the Rust under `sysroot`, if there is one.
     fn inspect(origin: Origin, sysroot: PathBuf) -> Option<Self> {
         let rustc = sysroot.join("bin/rustc");
         let version = command::output(Command::new(&rustc).arg("-vV")).ok()?;
-        // Who else but the loader knows which library it will be?
+        // Only the loader knows which library rustc will use.
         let libraries = command::output(Command::new("ldd").arg(&rustc)).unwrap_or_default();
         Some(Self {
             origin,
             version: Version::parse(&version)?,
-            sources: sysroot
+            has_sources: sysroot
                 .join("lib/rustlib/src/rust/library/Cargo.lock")
                 .exists(),
             llvm: shared_llvm(&libraries),
@@ -116,8 +92,8 @@ impl Toolchain {
         })
     }
 
-    /// Why it cannot build the kernel programs.
-    fn objection(&self) -> Option<String> {
+    /// Reason why this Rust cannot build the kernel programs.
+    pub(super) fn objection(&self) -> Option<String> {
         let Version { rust, llvm, .. } = &self.version;
         if *rust < RUST {
             Some(format!("older than {}.{}", RUST.0, RUST.1))
@@ -125,10 +101,22 @@ impl Toolchain {
             Some(format!("its LLVM is {llvm}, bpf-linker's is {LLVM}"))
         } else if self.llvm.is_none() {
             Some("no shared LLVM that bpf-linker could use".into())
-        } else if !self.sources {
+        } else if !self.has_sources {
             Some("no rust-src".into())
         } else {
             None
+        }
+    }
+
+    /// Name of this toolchain, if the component `rust-src` of rustup is all that it can lack.
+    pub(super) fn lacks_only_sources(&self) -> Option<&str> {
+        let complete = Self {
+            has_sources: true,
+            ..self.clone()
+        };
+        match &self.origin {
+            Origin::Rustup(name) if complete.objection().is_none() => Some(name),
+            _ => None,
         }
     }
 }
@@ -150,15 +138,17 @@ impl Display for Toolchain {
     }
 }
 
-/// What `rustc -vV` says.
+/// Versions in the output of `rustc -vV`.
 #[derive(Clone, Debug, PartialEq)]
 struct Version {
     rust: (u32, u32),
     llvm: u32,
+    /// Both versions, for messages.
     text: String,
 }
 
 impl Version {
+    /// Reads the output of `rustc -vV`.
     fn parse(output: &str) -> Option<Self> {
         let field = |name| {
             let mut lines = output.lines();
@@ -174,63 +164,11 @@ impl Version {
     }
 }
 
-/// Finds a Rust that can build the kernel programs, or prepares one; says which, and why that one.
-pub(crate) fn find_or_prepare(install: Install) -> Result<Toolchain> {
-    let mut installed = survey();
-    if let Some(toolchain) = choose(&installed) {
-        explain(toolchain, &installed);
-        return Ok(toolchain.clone());
-    }
-    let rustup = rustup_command(&installed);
-    let mut failures = Vec::new();
-    if install == Install::Missing {
-        eprintln!(
-            "no Rust here can build the kernel programs yet:\n{}",
-            objections(&installed)
-        );
-        // The distribution's first: that changes none of the toolchains that the user chose.
-        failures.extend(packages::ensure(&DEBIAN, install).err());
-        installed = survey();
-        if let (None, Some(arguments)) = (choose(&installed), &rustup) {
-            failures.extend(command::run(Command::new("rustup").args(arguments)).err());
-            installed = survey();
-        }
-        if let Some(toolchain) = choose(&installed) {
-            explain(toolchain, &installed);
-            return Ok(toolchain.clone());
-        }
-    }
-    bail!(no_toolchain(&installed, rustup.as_deref(), &failures));
-}
-
-/// The first that nothing speaks against: the active one is the first of all.
-fn choose(installed: &[Toolchain]) -> Option<&Toolchain> {
-    installed
-        .iter()
-        .find(|toolchain| toolchain.objection().is_none())
-}
-
-fn explain(chosen: &Toolchain, installed: &[Toolchain]) {
-    eprintln!("eBPF toolchain: {chosen}, because it has rust-src and LLVM {LLVM}");
-    let objections = objections(installed);
-    if !objections.is_empty() {
-        eprintln!("passed over:\n{objections}");
-    }
-}
-
-fn objections(installed: &[Toolchain]) -> String {
-    let lines = installed.iter().filter_map(|toolchain| {
-        let objection = toolchain.objection()?;
-        Some(format!("  {toolchain}: {objection}"))
-    });
-    lines.collect::<Vec<_>>().join("\n")
-}
-
-/// Every Rust of this machine, the active one first, each once.
-fn survey() -> Vec<Toolchain> {
+/// Returns every Rust of this machine once, the active one first.
+pub(super) fn survey() -> Vec<Toolchain> {
     let listed = command::output(Command::new("rustup").args(["toolchain", "list", "-v"]));
     let mut candidates = rustup_toolchains(&listed.unwrap_or_default());
-    // rustup's proxies say by this variable which of the toolchains is in use.
+    // rustup's proxies set this variable to the active toolchain.
     let active = env::var("RUSTUP_TOOLCHAIN").unwrap_or_default();
     candidates.sort_by_key(|(name, _)| *name != active);
     let mut candidates: Vec<_> = candidates
@@ -260,7 +198,7 @@ fn rustup_toolchains(list: &str) -> Vec<(String, PathBuf)> {
     list.lines().filter_map(toolchain).collect()
 }
 
-/// The path of libLLVM in the output of `ldd`.
+/// Path of libLLVM in the output of `ldd`.
 fn shared_llvm(libraries: &str) -> Option<PathBuf> {
     let line = libraries
         .lines()
@@ -269,67 +207,16 @@ fn shared_llvm(libraries: &str) -> Option<PathBuf> {
     Some(path.split(" (0x").next()?.into())
 }
 
-/// What rustup has to do: add the sources to a toolchain that lacks nothing else, or get another.
-/// Nothing if there is no rustup.
-fn rustup_command(installed: &[Toolchain]) -> Option<Vec<String>> {
-    packages::find("rustup")?;
-    let lacks_sources = installed.iter().find_map(|toolchain| {
-        let complete = Toolchain {
-            sources: true,
-            ..toolchain.clone()
-        };
-        match &toolchain.origin {
-            Origin::Rustup(name) if complete.objection().is_none() => Some(name.as_str()),
-            _ => None,
-        }
-    });
-    let words = match lacks_sources {
-        Some(name) => vec!["component", "add", "rust-src", "--toolchain", name],
-        None => vec![
-            "toolchain",
-            "install",
-            RUSTUP_VERSION,
-            "--profile=minimal",
-            "--component=rust-src",
-        ],
-    };
-    Some(words.into_iter().map(str::to_owned).collect())
-}
-
-fn no_toolchain(
-    installed: &[Toolchain],
-    rustup: Option<&[String]>,
-    failures: &[anyhow::Error],
-) -> String {
-    let mut text = String::from("no Rust here can build the kernel programs\n");
-    for line in [objections(installed)]
-        .into_iter()
-        .chain(failures.iter().map(|failure| format!("  {failure:#}")))
-        .filter(|line| !line.is_empty())
-    {
-        text += &line;
-        text.push('\n');
-    }
-    text += "Do one of these, then try again:\n";
-    match rustup {
-        Some(words) => text += &format!("  rustup {}\n", words.join(" ")),
-        None => {
-            text += &format!(
-                "  install rustup, then: rustup toolchain install {RUSTUP_VERSION} --component=rust-src\n"
-            );
-        }
-    }
-    text + &format!(
-        "  on Debian 12, as root: {}",
-        packages::command_line(&DEBIAN)
-    )
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn toolchain(origin: Origin, rust: (u32, u32), llvm: u32, sources: bool) -> Toolchain {
+    pub(in super::super) fn toolchain(
+        origin: Origin,
+        rust: (u32, u32),
+        llvm: u32,
+        has_sources: bool,
+    ) -> Toolchain {
         Toolchain {
             origin,
             sysroot: "/opt/rust".into(),
@@ -338,12 +225,12 @@ mod tests {
                 llvm,
                 text: format!("{}.{}.0, LLVM {llvm}", rust.0, rust.1),
             },
-            sources,
+            has_sources,
             llvm: Some("/opt/rust/lib/libLLVM.so".into()),
         }
     }
 
-    fn rustup(name: &str) -> Origin {
+    pub(in super::super) fn rustup(name: &str) -> Origin {
         Origin::Rustup(name.into())
     }
 
@@ -391,34 +278,10 @@ mod tests {
     }
 
     #[test]
-    fn first_that_fits_is_chosen() {
-        let installed = [
-            toolchain(rustup("stable"), (1, 95), 22, false),
-            toolchain(rustup("old"), (1, 90), 20, true),
-            toolchain(rustup("new"), (1, 99), 23, true),
-            toolchain(Origin::System, (1, 96), 22, true),
-            toolchain(rustup("nightly"), (1, 97), 22, true),
-        ];
-        assert_eq!(choose(&installed).unwrap().origin, Origin::System);
-        let objections = objections(&installed);
-        assert_eq!(objections.lines().count(), 3, "{objections}");
-        assert!(choose(&installed[..3]).is_none());
-    }
-
-    #[test]
     fn linker_needs_the_llvm_of_the_compiler() {
         let mut alone = toolchain(rustup("stable"), (1, 95), 22, true);
         assert_eq!(alone.objection(), None);
         alone.llvm = None;
         assert!(alone.objection().unwrap().contains("no shared LLVM"));
-    }
-
-    #[test]
-    fn failure_names_the_commands() {
-        let installed = [toolchain(rustup("stable"), (1, 95), 22, false)];
-        let words = ["component", "add", "rust-src"].map(str::to_owned);
-        let text = no_toolchain(&installed, Some(&words), &[]);
-        assert!(text.contains("rustup component add rust-src"), "{text}");
-        assert!(text.contains("cargo-web rust-web-src rustc-web"), "{text}");
     }
 }
