@@ -141,7 +141,7 @@ impl Code {
         false
     }
 
-    /// Positions that can follow an instruction. A call has two: the next instruction, and the first of the called function.
+    /// Positions that can follow an instruction. After a call, that is also the first instruction of the called function.
     fn successors(&self, position: Position) -> Vec<Position> {
         let (section, at) = position;
         let instructions = self.sections.get(&section);

@@ -29,7 +29,7 @@ pub(crate) enum Target {
 
 /// Runs each target for some minutes. With 0 minutes, it only replays the stored inputs.
 ///
-/// Failing inputs go to fuzz/artifacts. Inputs with new coverage go to the target directory, so that fuzz/corpus stays small.
+/// Failing inputs go to fuzz/artifacts. Inputs with new coverage go to the target directory: fuzz/corpus stays small.
 pub(crate) fn fuzz(
     workspace: &Workspace,
     install: Install,

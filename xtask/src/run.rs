@@ -10,7 +10,7 @@ use anyhow::{Result, anyhow};
 
 use crate::{build, packages::Install, workspace::Workspace};
 
-/// Builds the agent, then replaces this process with `sipnat run`. So signals reach the agent, and its exit code is returned.
+/// Builds the agent, then replaces this process with `sipnat run`. So signals and exit code are the agent's own.
 pub(crate) fn run(workspace: &Workspace, install: Install, args: &[OsString]) -> Result<ExitCode> {
     let object = build::kernel_programs(workspace, install)?;
     let agent = build::agent(workspace, &object)?;

@@ -1,8 +1,8 @@
-//! `abi`: the layout of what crosses a map changes only together with [`ABI`](NUMBER), and counters are only appended.
+//! `abi`: the layout of the maps changes only together with [`ABI`](NUMBER), and counters are only appended.
 //!
 //! nat-common/abi.lock keeps the number, a hash of the layout, and the names of the counters in order. The hash covers
-//! types, constants, enums and calls of macros, with their attributes `repr` and `cfg`. It leaves out comments, functions,
-//! visibility, assertions (`const _`), tests, and the order of items and files: none of these changes what lies in a map.
+//! types, constants, enums and calls of macros, with their attributes `repr` and `cfg`. It leaves out what does not change
+//! the bytes in a map: comments, functions, visibility, assertions (`const _`), tests, and the order of items and files.
 
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 use quote::ToTokens as _;
@@ -13,11 +13,11 @@ use super::{
     syntax::{attribute, attributes, is_for_tests, is_punct, is_word, parse},
 };
 
-/// Files and folders whose types cross a map; what does not exist is left out.
+/// Files and folders of the types in maps. A path that does not exist is left out.
 pub(super) const SOURCES: &[&str] = &[
     "nat-common/src/abi.rs",
     "nat-common/src/abi",
-    // Part of bindings and keys.
+    // Endpoints are part of bindings and keys.
     "nat-common/src/endpoint.rs",
 ];
 
@@ -164,7 +164,7 @@ impl Abi {
         text
     }
 
-    /// Changes since an earlier state that need a higher number than they have.
+    /// Changes since an earlier state that need a higher number.
     fn contradictions(&self, before: &Self) -> Vec<String> {
         let mut errors = Vec::new();
         if self.number < before.number {
@@ -201,12 +201,12 @@ impl Abi {
 struct Reader {
     number: Option<u32>,
     counters: Vec<String>,
-    /// Each item that counts, as text.
+    /// Text of each item that is part of the layout.
     layout: Vec<String>,
 }
 
 impl Reader {
-    /// Reads the items of a module that lies in its file at `path`.
+    /// Reads the items of a module whose path within its file is `path`.
     fn items(&mut self, path: &str, items: Vec<Item>) {
         for mut item in items {
             if is_for_tests(attributes(&item)) {
@@ -264,7 +264,7 @@ impl Reader {
     }
 }
 
-/// Remover of what does not change the layout: attributes but `repr` and `cfg`, and visibility.
+/// Remover of visibility and of attributes other than `repr` and `cfg`, which do not change the layout.
 struct Bare;
 
 impl VisitMut for Bare {
@@ -279,8 +279,10 @@ impl VisitMut for Bare {
     }
 }
 
-/// Writes tokens with one space between them, whatever the spaces and trailing commas of the source are. Leaves out what
-/// macros may hold and does not change the layout: attributes but `repr` and `cfg`, functions, and blocks of `impl`.
+/// Writes tokens with one space between them, so that spaces and trailing commas of the source do not matter.
+///
+/// Macros may contain more than layout, so this leaves out functions, `impl` blocks, and attributes other than `repr` and
+/// `cfg`.
 fn write(tokens: TokenStream, text: &mut String) {
     let tokens: Vec<_> = tokens.into_iter().collect();
     let mut at = 0;
@@ -345,7 +347,7 @@ fn counter_names(tokens: &[TokenTree]) -> Vec<String> {
                     names.push(name.value());
                 }
             }
-            // Not an attribute's.
+            // Brackets are those of an attribute.
             (TokenTree::Group(group), ..) if group.delimiter() != Delimiter::Bracket => {
                 let inside: Vec<_> = group.stream().into_iter().collect();
                 names.extend(counter_names(&inside));
@@ -356,7 +358,7 @@ fn counter_names(tokens: &[TokenTree]) -> Vec<String> {
     names
 }
 
-/// Number that an expression is, if it is one.
+/// Value of an expression that is a number.
 fn number(expression: &syn::Expr) -> Option<u32> {
     let syn::Expr::Lit(literal) = expression else {
         return None;
@@ -367,7 +369,7 @@ fn number(expression: &syn::Expr) -> Option<u32> {
     number.base10_parse().ok()
 }
 
-/// FNV-1a: a hash that every version of Rust computes alike.
+/// FNV-1a hash. Unlike the hash of `std`, it is the same in every version of Rust.
 fn fnv(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
@@ -443,7 +445,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_layout_may_change() {
+    fn other_parts_than_layout_may_change() {
         for (from, to) in [
             ("/// Hash.", "/// Hash of it."),
             ("#[derive(Clone, Copy)]", "#[derive(Clone)] #[must_use]"),
@@ -548,7 +550,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_said() {
+    fn missing_parts_are_errors() {
         assert_eq!(
             check(&abi(GOOD), None).errors,
             ["nat-common/abi.lock is missing: `cargo xtask check abi --write` makes it"]

@@ -1,12 +1,12 @@
-//! The floors of each crate, as data: the layout of DESIGN and ARCHITECTURE that `floors` holds.
+//! Floors of each crate, as data for the check `floors`.
 //!
 //! A floor is one line of names, and the top floor is the first. A name is the first part of a module's path below the
 //! crate: `engine` stands for `engine.rs` and for all files in `engine/`. A module may use the floors below its own.
-//! On one floor, one module may use another as long as no circle comes of it. `lib.rs` stands above all floors.
+//! On one floor, one module may use another without a circle. `lib.rs` stands above all floors.
 //!
 //! To add a module, write its name on the lowest floor that is above all it uses. A name without a file does no harm.
 
-/// A crate whose modules are held to an order.
+/// A crate whose modules have an order.
 pub(super) struct Crate {
     /// Folders that may hold its sources; the first that has files counts.
     pub(super) folders: &'static [&'static str],

@@ -1,7 +1,7 @@
-//! `cargo xtask check`: rules of the source code that neither the compiler nor clippy knows.
+//! `cargo xtask check`: rules for the source code that neither the compiler nor clippy checks.
 //!
 //! A check is a function over the texts of files, so that its tests feed it small trees. It parses Rust with `syn` and
-//! `proc-macro2`. This file reads the tree and prints what a check says.
+//! `proc-macro2`. This file reads the tree and prints the reports.
 
 mod abi;
 mod floors;
@@ -19,8 +19,8 @@ use crate::workspace::Workspace;
 pub(crate) const EXAMPLES: &str = "\
 Examples:
   cargo xtask check                all checks, as .ci/run does
-  cargo xtask check floors         only the arrows between modules
-  cargo xtask check words --list   every doc comment that begins with a word to avoid
+  cargo xtask check floors         only the order of modules
+  cargo xtask check words --list   every doc comment that begins with an avoided word
   cargo xtask check abi --write    lock the layout anew, after ABI was raised or counters were appended";
 
 /// A rule of the source code.
@@ -37,7 +37,7 @@ pub(crate) enum Check {
 /// Arguments of `cargo xtask check`.
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// The checks to run; all of them when none is named
+    /// Checks to run; without any, all
     checks: Vec<Check>,
     /// Write nat-common/abi.lock anew; only with `abi`
     #[arg(long)]
@@ -56,7 +56,7 @@ struct Source {
 /// Result of one check.
 #[derive(Default)]
 struct Report {
-    /// Errors; the check passes without any.
+    /// Errors. Without any, the check passes.
     errors: Vec<String>,
     /// Figures for people, printed beside `ok`.
     summary: String,
@@ -147,7 +147,7 @@ fn committed(workspace: &Workspace, path: &str) -> Result<Option<String>> {
     let output = git
         .args(["show", &format!("HEAD:./{path}")])
         .output()
-        .context("cannot run git, which knows the last lock file")?;
+        .context("cannot run git, which has the last lock file")?;
     if !output.status.success() {
         return Ok(None);
     }
@@ -191,7 +191,7 @@ fn read_below(root: &Path, path: &str, sources: &mut Vec<Source>) -> Result<()> 
 mod tests {
     use super::*;
 
-    /// Returns a tree of these paths and texts.
+    /// Returns a tree with these paths and texts.
     pub(super) fn tree(files: &[(&str, &str)]) -> Vec<Source> {
         files
             .iter()

@@ -3,7 +3,7 @@
 use proc_macro2::{Delimiter, Group, TokenTree};
 use syn::{Attribute, Item, Meta, Token, punctuated::Punctuated};
 
-/// Parses a file, or says where it is no Rust.
+/// Parses a file. An error names the line.
 pub(super) fn parse(path: &str, text: &str) -> Result<syn::File, String> {
     syn::parse_file(text).map_err(|error| {
         let line = error.span().start().line;

@@ -96,7 +96,7 @@ pub(super) fn check(sources: &[Source], list: bool) -> Report {
     report
 }
 
-/// Whether a comment begins with an avoided word. "Whether" is right for what is or returns a `bool`.
+/// Whether a comment begins with an avoided word. "Whether" is allowed on a `bool` and on a function that returns one.
 fn is_avoided(comment: &Comment) -> bool {
     let word = comment.text.split(|c: char| !c.is_alphanumeric()).next();
     word.is_some_and(|word| AVOIDED.contains(&word) && !(word == "Whether" && comment.on_bool))
