@@ -36,12 +36,12 @@ Examples:
   cargo xtask test                         all tests, one summary
   cargo xtask test host                    only the tests that need neither root nor eBPF
   cargo xtask test lab -- three_phones     only the lab tests whose name contains three_phones
-  cargo xtask test --kernel 6.1            the tests on kernel 6.1 in a virtual machine; 6.12 works too
+  cargo xtask test --kernel 6.1            the tests on kernel 6.1 (or 6.12), in a virtual machine
   cargo xtask test soak                    200 phones behind 10 NATs for a minute, with junk packets
   cargo xtask test soak -- --phones 2000 --nats 50 --minutes 10
   cargo xtask bench                        all benchmarks, as tables
   cargo xtask bench program --json         only the kernel programs, as JSON
-  cargo xtask bench pktgen                 the kernel's packet generator; docs/benchmarks.md has two machines
+  cargo xtask bench pktgen                 the kernel's packet generator; see docs/benchmarks.md
   cargo xtask fuzz decide --minutes 60     an hour of random messages through the decisions
   cargo xtask check                        module order, ABI number, first words of comments
   cargo xtask --no-install demo            install nothing, name what is missing";
@@ -93,7 +93,7 @@ enum Task {
     },
     /// Measure the cost of sipnat; fails if a figure misses its requirement
     Bench {
-        /// Arguments of the benchmarks: parts to run, --json, --no-check; see --help
+        /// Arguments of the benchmarks: parts to run, --json, --no-check; see `cargo xtask bench -- --help`
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
@@ -164,6 +164,15 @@ mod tests {
             panic!("not parsed as run");
         };
         assert_eq!(args, ["--iface", "eth0", "--port", "5060"]);
+    }
+
+    #[test]
+    fn bench_passes_help_on() {
+        let cli = Cli::try_parse_from(["xtask", "bench", "--", "--help"]);
+        let Task::Bench { args } = cli.unwrap().task else {
+            panic!("not parsed as bench");
+        };
+        assert_eq!(args, ["--help"]);
     }
 
     #[test]

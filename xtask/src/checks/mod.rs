@@ -21,7 +21,7 @@ Examples:
   cargo xtask check                all checks, as .ci/run does
   cargo xtask check floors         only the order of modules
   cargo xtask check words --list   every doc comment that begins with an avoided word
-  cargo xtask check abi --write    lock the layout anew, after ABI was raised or counters were appended";
+  cargo xtask check abi --write    lock the layout anew, after a new ABI number or a new counter";
 
 /// A rule of the source code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
