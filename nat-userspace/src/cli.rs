@@ -12,16 +12,16 @@ use crate::commands::{
 
 const AFTER_HELP: &str = "\
 Examples:
-  sipnat run --iface eth0                     redirect for terminals behind NAT, port 5060
+  sipnat run --iface eth0                     redirect packets for terminals behind NAT; port 5060
   sipnat run --iface eth0 --iface eth1 --port 5060 --port 5080
-  sipnat bindings list                        the known terminals, and where they really are
-  sipnat policy set 198.51.100.0/24 off       leave packets for these alone
+  sipnat bindings list                        the known terminals, with the addresses that their packets come from
+  sipnat policy set 198.51.100.0/24 off       do not redirect packets for these learned addresses
   sipnat stats                                why packets were redirected or left alone
   sipnat explain 1-4711@192.168.1.10          the same for one call, packet by packet
-  sipnat stun-query pbx.example.com           which address our packets come from
+  sipnat stun-query pbx.example.com           the address that NAT gives to packets from here
 
-Commands other than `run`, `detach` and `stun-query` ask the agent of the network namespace they run in.
-RUST_LOG=info|debug|trace makes the agent and the kernel programs say what they do.
+Every command except `stun-query` serves its own network namespace. There is one agent in each.
+RUST_LOG=info|debug|trace makes the agent and the kernel programs log their work.
 
 Exit status: 0 success, 1 failure, 2 wrong usage, 3 no agent is running.";
 
@@ -37,45 +37,45 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run the agent in the foreground: attach, and detach when it ends
+    /// Run the agent in the foreground; it attaches the programs, and detaches them when it ends
     #[command(
-        after_help = "Examples:\n  sipnat run --iface eth0\n  sipnat run --iface eth0 --port 5060 --port 5080 --policy off\n  sipnat run --iface eth0 --stun        tell phones that ask by STUN their public address\n  sipnat run --iface eth0 --shadow      see first what it would do, with `sipnat stats` and `sipnat explain`"
+        after_help = "Examples:\n  sipnat run --iface eth0\n  sipnat run --iface eth0 --port 5060 --port 5080 --policy off\n  sipnat run --iface eth0 --stun        answer STUN requests of phones as well\n  sipnat run --iface eth0 --shadow      redirect nothing; see the decisions in `sipnat stats` and `sipnat explain`"
     )]
     Run(run::Run),
-    /// Show what is known of terminals: `list` unless said otherwise
+    /// Show the known terminals; the default subcommand is `list`
     #[command(
         args_conflicts_with_subcommands = true,
         after_help = "Examples:\n  sipnat bindings\n  sipnat bindings show 1000@pbx.example.com\n  sipnat bindings list --json"
     )]
     Bindings(Bindings),
-    /// Show or change what may be done with packets for a terminal: `list` unless said otherwise
+    /// Show or change the rules for packets to terminals; the default subcommand is `list`
     #[command(
         args_conflicts_with_subcommands = true,
         after_help = "Examples:\n  sipnat policy\n  sipnat policy set 198.51.100.0/24 off\n  sipnat policy remove 198.51.100.0/24"
     )]
     Policy(PolicyArgs),
-    /// Show how often packets were passed, learned from, redirected or left alone, and why
+    /// Show how many packets were passed, learned from, redirected or left alone, with the reasons
     #[command(after_help = "Examples:\n  sipnat stats\n  sipnat stats --all --json")]
     Stats(Stats),
-    /// Show for one call what was learned when, and why each packet was redirected or left alone
+    /// Show one call, packet by packet, with the reason for each decision
     ///
-    /// Shows messages of the PBX, and answers to them. A message of a terminal shows by the PBX's answer. sipnat keeps the
-    /// newest messages of all calls.
+    /// Shows messages of the PBX, and answers to them. A request of a terminal shows only by the PBX's answer. sipnat
+    /// keeps the newest messages of all calls.
     #[command(
         after_help = "Examples:\n  sipnat explain 1-4711@192.168.1.10\n  sipnat explain 1-4711@192.168.1.10 --json"
     )]
     Explain(Explain),
-    /// Show the agent, its programs and how full its tables are
+    /// Show the agent, its programs, the fill of its tables, and warnings
     #[command(after_help = "Example:\n  sipnat status --json")]
     Status(StatusArgs),
-    /// Ask a STUN server which address and port our packets come from
+    /// Ask a STUN server for the address and port that NAT gives to packets from here
     ///
-    /// Needs no agent and no root: run it in a phone's network to see what NAT makes of its packets.
+    /// Needs neither agent nor root. Run it in a phone's network to see the phone's mapping.
     #[command(
-        after_help = "Examples:\n  sipnat stun-query pbx.example.com\n  sipnat stun-query pbx.example.com:5060 --local-port 5060   as a phone that is switched off would\n  sipnat stun-query [2001:db8::1]:3478 --json\n\nExit status: 0 answered, 1 no answer or an error, 2 wrong usage."
+        after_help = "Examples:\n  sipnat stun-query pbx.example.com\n  sipnat stun-query pbx.example.com:5060 --local-port 5060   from the port of a phone that is switched off\n  sipnat stun-query [2001:db8::1]:3478 --json\n\nExit status: 0 answered, 1 no answer or an error, 2 wrong usage."
     )]
     StunQuery(StunQuery),
-    /// End the agent, and remove all that it or an earlier one left: programs, pins, qdiscs
+    /// End the agent, and remove the programs, pins and qdiscs of this and earlier agents
     #[command(after_help = "Example:\n  sipnat detach")]
     Detach,
 }

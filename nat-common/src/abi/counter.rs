@@ -1,7 +1,7 @@
 //! Counters: one for every verdict on a packet, and one for every event beside it.
 //!
 //! A packet ends in exactly one verdict; see [`verdict`](crate::engine::verdict). Events happen beside it. A new counter
-//! is a line at the end of the list: `cargo xtask check abi` holds the order, since an index keeps its meaning.
+//! is a line at the end of the list: `cargo xtask check abi` guards the order, because an index keeps its meaning.
 //!
 //! ```
 //! use nat_common::abi::{Counter, CounterKind};
@@ -95,95 +95,95 @@ counters! {
     // Packets that are not SIP for the PBX.
     InNotIp = "in_not_ip", Ingress, "neither IPv4 nor IPv6 (ARP, more than two VLAN tags)";
     InNotUdp = "in_not_udp", Ingress, "IP, but not UDP";
-    InOtherPort = "in_other_port", Ingress, "UDP to a port that is not SIP";
-    InFragment = "in_fragment", Ingress, "an IP fragment after the first: nothing to learn from";
-    InMalformed = "in_malformed", Ingress, "may be for a SIP port, and lengths in its headers contradict the packet";
-    InBadSource = "in_bad_source", Ingress, "source is zero, loopback, multicast or port 0";
+    InOtherPort = "in_other_port", Ingress, "UDP to a port that is not a SIP port";
+    InFragment = "in_fragment", Ingress, "IP fragment after the first: it has no SIP headers";
+    InMalformed = "in_malformed", Ingress, "lengths in the headers contradict the packet; it may be for a SIP port";
+    InBadSource = "in_bad_source", Ingress, "source is zero, loopback, multicast, IPv4-mapped or port 0";
     InKeepalive = "in_keepalive", Ingress, "keepalive (CRLF, zero bytes, empty)";
-    InStun = "in_stun", Ingress, "STUN, and sipnat does not answer it: passed to the PBX";
+    InStun = "in_stun", Ingress, "STUN, passed to the PBX: sipnat runs without --stun";
     InNotSip = "in_not_sip", Ingress, "on a SIP port, but not SIP";
     // Messages that the scanner refuses to read.
-    InDoubtTruncated = "in_doubt_truncated", Ingress, "SIP: headers end with the packet, or are too long to follow";
+    InDoubtTruncated = "in_doubt_truncated", Ingress, "SIP: the headers do not end in the packet, or are too long to read";
     InDoubtSyntax = "in_doubt_syntax", Ingress, "SIP: a header that matters breaks the grammar";
     InDoubtMissing = "in_doubt_missing", Ingress, "SIP: Call-ID, From, To, CSeq or Via is missing";
-    InDoubtDuplicate = "in_doubt_duplicate", Ingress, "SIP: a header or tag that must be unique is there twice";
-    InNoTables = "in_no_tables", Ingress, "a map entry of sipnat's own could not be had";
+    InDoubtDuplicate = "in_doubt_duplicate", Ingress, "SIP: a header or tag that must be unique occurs twice";
+    InNoTables = "in_no_tables", Ingress, "an entry of sipnat's own maps is missing";
     // Requests in.
-    InRequest = "in_request", Ingress, "request: its source is noted with its transaction";
-    InRepeat = "in_repeat", Ingress, "request again: the first source of the transaction stays";
-    InOtherSource = "in_other_source", Ingress, "request again, from another source: not believed";
+    InRequest = "in_request", Ingress, "request: its source is stored with its transaction";
+    InRepeat = "in_repeat", Ingress, "request repeated by the same source";
+    InOtherSource = "in_other_source", Ingress, "request repeated by another source: ignored, the first source stays";
     InAck = "in_ack", Ingress, "ACK: opens no transaction";
-    InBusy = "in_busy", Ingress, "another CPU was writing to the same slot: not noted";
+    InBusy = "in_busy", Ingress, "message not stored: another CPU was writing to the slot";
     // Responses in.
     InResponse = "in_response", Ingress, "response to a request of the PBX";
-    InResponseUnasked = "in_response_unasked", Ingress, "response to nothing that the PBX sent: nothing learned";
+    InResponseUnasked = "in_response_unasked", Ingress, "response without a request of the PBX: nothing is learned";
 
-    // STUN, where sipnat answers it. What is neither answered nor dropped is passed to the PBX.
+    // STUN with `--stun`. A packet that is neither answered nor dropped is passed to the PBX.
     StunAnswered = "stun_answered", Ingress, "Binding request: answered with its source";
-    StunRefused = "stun_refused", Ingress, "Binding request with an attribute that is unknown and matters: answered with 420";
-    StunLimited = "stun_limited", Ingress, "Binding request, more than its address may send: dropped";
+    StunRefused = "stun_refused", Ingress, "Binding request with an unknown comprehension-required attribute: answered with 420";
+    StunLimited = "stun_limited", Ingress, "Binding request above the rate limit of its address: dropped";
     StunNotRequest = "stun_not_request", Ingress, "STUN, but not a Binding request";
-    StunCredentials = "stun_credentials", Ingress, "Binding request with credentials: for the PBX to judge";
-    StunMalformed = "stun_malformed", Ingress, "STUN attributes contradict the message, or are more than are looked at";
+    StunCredentials = "stun_credentials", Ingress, "Binding request with credentials: passed to the PBX";
+    StunMalformed = "stun_malformed", Ingress, "STUN attributes contradict the message, or are too many to read";
     StunBadFingerprint = "stun_bad_fingerprint", Ingress, "FINGERPRINT does not match the message";
-    StunBadSource = "stun_bad_source", Ingress, "Binding request from an address that must not be answered: private and not on this link, broadcast, this host's own";
-    StunNotHere = "stun_not_here", Ingress, "STUN on its way through this host, or to all of a subnet";
-    StunUnusual = "stun_unusual", Ingress, "STUN that is long, or with IP options or a damaged IP header, in fragments, in a frame of several pieces, or in one from or for a group of stations";
-    StunNotWritten = "stun_not_written", Ingress, "Binding request, but its packet cannot take the answer";
-    StunFailed = "stun_failed", Ingress, "Binding request, half overwritten by its answer when the kernel refused more: dropped";
+    StunBadSource = "stun_bad_source", Ingress, "STUN from a source that gets no answer: broadcast or multicast, this host's own, or private and not on this link";
+    StunNotHere = "stun_not_here", Ingress, "STUN to another host, or to a broadcast address";
+    StunUnusual = "stun_unusual", Ingress, "STUN in an unusual packet: long, in fragments or pieces, with IP options, with a damaged IP header, or with a group MAC address";
+    StunNotWritten = "stun_not_written", Ingress, "Binding request whose packet cannot take the answer: passed to the PBX";
+    StunFailed = "stun_failed", Ingress, "Binding request whose answer the kernel refused to finish: dropped";
 
     OutNotIp = "out_not_ip", Egress, "neither IPv4 nor IPv6 (ARP, more than two VLAN tags)";
     OutNotUdp = "out_not_udp", Egress, "IP, but not UDP";
-    OutOtherPort = "out_other_port", Egress, "UDP from a port that is not SIP";
-    OutFragment = "out_fragment", Egress, "an IP fragment after the first: left alone, as the first was";
-    OutFragmentRedirected = "out_fragment_redirected", Egress, "an IP fragment, sent after its redirected first";
-    OutFragmentRefused = "out_fragment_refused", Egress, "first fragment, to be redirected, but a later one was seen before it: left alone";
-    OutSegmented = "out_segmented", Egress, "a GSO super-packet that may be of a SIP port: left alone";
-    OutMalformed = "out_malformed", Egress, "may be from a SIP port, and lengths in its headers contradict the packet";
+    OutOtherPort = "out_other_port", Egress, "UDP from a port that is not a SIP port";
+    OutFragment = "out_fragment", Egress, "IP fragment after the first: left alone, like the first";
+    OutFragmentRedirected = "out_fragment_redirected", Egress, "IP fragment after the first: redirected, like the first";
+    OutFragmentRefused = "out_fragment_refused", Egress, "first fragment: left alone, because a later one was sent before it";
+    OutSegmented = "out_segmented", Egress, "GSO super-packet, perhaps from a SIP port: left alone";
+    OutMalformed = "out_malformed", Egress, "lengths in the headers contradict the packet; it may be from a SIP port";
     OutKeepalive = "out_keepalive", Egress, "keepalive or STUN of the PBX";
     OutNotSip = "out_not_sip", Egress, "from a SIP port, but not SIP";
-    OutDoubtTruncated = "out_doubt_truncated", Egress, "SIP: headers end with the packet, or are too long to follow";
+    OutDoubtTruncated = "out_doubt_truncated", Egress, "SIP: the headers do not end in the packet, or are too long to read";
     OutDoubtSyntax = "out_doubt_syntax", Egress, "SIP: a header that matters breaks the grammar";
     OutDoubtMissing = "out_doubt_missing", Egress, "SIP: Call-ID, From, To, CSeq or Via is missing";
-    OutDoubtDuplicate = "out_doubt_duplicate", Egress, "SIP: a header or tag that must be unique is there twice";
-    OutNoTables = "out_no_tables", Egress, "a map entry of sipnat's own could not be had";
-    OutUnknownRequest = "out_unknown_request", Egress, "request to whom nothing was learned of";
-    OutUnknownResponse = "out_unknown_response", Egress, "response to a request that was not seen, or too long ago";
-    OutRoute = "out_route", Egress, "request with a Route: aimed at another hop";
-    OutAmbiguous = "out_ambiguous", Egress, "two live terminals claim that contact: left alone";
-    OutForeignContact = "out_foreign_contact", Egress, "found by Request-URI alone, and not what NAT does to an address: left alone";
-    OutOtherFamily = "out_other_family", Egress, "meant for IPv4 and learned by IPv6, or the reverse: left alone";
-    OutLeftAlone = "out_left_alone", Egress, "the terminal has answered where the PBX means, and not where it was learned";
-    OutUnanswered = "out_unanswered", Egress, "redirects of this message drew no answer: this one goes where the PBX means";
+    OutDoubtDuplicate = "out_doubt_duplicate", Egress, "SIP: a header or tag that must be unique occurs twice";
+    OutNoTables = "out_no_tables", Egress, "an entry of sipnat's own maps is missing";
+    OutUnknownRequest = "out_unknown_request", Egress, "request whose terminal is unknown";
+    OutUnknownResponse = "out_unknown_response", Egress, "response to a request that is unknown or too old";
+    OutRoute = "out_route", Egress, "request with a Route: meant for another hop";
+    OutAmbiguous = "out_ambiguous", Egress, "two live terminals claim the contact: left alone";
+    OutForeignContact = "out_foreign_contact", Egress, "contact found by Request-URI alone, and its address shows no NAT: left alone";
+    OutOtherFamily = "out_other_family", Egress, "original destination and learned address differ in IP version: left alone";
+    OutLeftAlone = "out_left_alone", Egress, "terminal answers at the original destination, not at the learned address: left alone";
+    OutUnanswered = "out_unanswered", Egress, "redirects of this message drew no answer: sent to the original destination";
     OutPolicyOff = "out_policy_off", Egress, "policy for the learned address is off";
     OutNotDirect = "out_not_direct", Egress, "policy is auto, and the terminal came through another proxy";
-    OutAlreadyThere = "out_already_there", Egress, "goes to the learned address by itself";
+    OutAlreadyThere = "out_already_there", Egress, "original destination is the learned address";
     OutRedirectedResponse = "out_redirected_response", Egress, "response, redirected to the source of its request";
     OutRedirectedDialog = "out_redirected_dialog", Egress, "in-dialog request, redirected by dialog end";
     OutRedirectedContact = "out_redirected_contact", Egress, "request, redirected by contact";
     OutRedirectedInvite = "out_redirected_invite", Egress, "CANCEL or ACK, redirected to where its INVITE went";
-    OutRewriteRefused = "out_rewrite_refused", Egress, "to be redirected, but the packet cannot be written to: left alone";
-    OutRewriteFailed = "out_rewrite_failed", Egress, "to be redirected, but the kernel refused the change: dropped, since half changed";
+    OutRewriteRefused = "out_rewrite_refused", Egress, "redirect not possible, because the packet cannot be written: left alone";
+    OutRewriteFailed = "out_rewrite_failed", Egress, "redirect half done, because the kernel refused to finish it: dropped";
 
     DialogActivated = "dialog_activated", Event, "dialog end: became active";
     DialogMoved = "dialog_moved", Event, "dialog end: moved to another address by an accepted message";
     DialogRefreshed = "dialog_refreshed", Event, "dialog end: confirmed";
-    DialogStale = "dialog_stale", Event, "dialog end: a message older than what is known; not moved";
-    DialogGuarded = "dialog_guarded", Event, "dialog end: a new dialog's request tried to take a live one over; not moved";
+    DialogStale = "dialog_stale", Event, "dialog end: not moved, because the message is older than the known state";
+    DialogGuarded = "dialog_guarded", Event, "dialog end: not moved, because a new dialog must not take over a live one";
     DialogEnded = "dialog_ended", Event, "dialog end: ended by BYE";
-    DialogFromPending = "dialog_from_pending", Event, "dialog end: the PBX sent to it before its own 2xx, and one source was pending";
+    DialogFromPending = "dialog_from_pending", Event, "dialog end: activated by a request of the PBX that overtook its 2xx; one source was pending";
     ContactActivated = "contact_activated", Event, "contact: became active";
     ContactMoved = "contact_moved", Event, "contact: moved to another address by an accepted REGISTER";
     ContactRefreshed = "contact_refreshed", Event, "contact: confirmed";
     ContactRemoved = "contact_removed", Event, "contact: removed by an accepted REGISTER";
     ContactAmbiguous = "contact_ambiguous", Event, "contact: claimed by two live terminals";
-    PendingNoted = "pending_noted", Event, "dialog end: noted as pending";
+    PendingNoted = "pending_noted", Event, "dialog end: stored as pending";
     PendingAmbiguous = "pending_ambiguous", Event, "dialog end: pending from two sources";
-    PendingDropped = "pending_dropped", Event, "dialog end: dropped while pending, since the PBX refused the request";
-    TableFull = "table_full", Event, "binding not stored: its table is full, or for a moment locked";
-    SlotBusy = "slot_busy", Event, "a slot was being written by another CPU: skipped";
-    PeerProven = "peer_proven", Event, "learned address: answered a redirected request";
-    PeerLeftAlone = "peer_left_alone", Event, "learned address: does not answer, the one that the PBX means does; now left alone";
-    NextHopKept = "next_hop_kept", Event, "a redirected packet with a VLAN tag got another address, and the next hop that it had";
-    NextHopChanged = "next_hop_changed", Event, "a redirected packet got another address, so the kernel routed it again";
+    PendingDropped = "pending_dropped", Event, "dialog end: no longer pending, because the PBX refused the request";
+    TableFull = "table_full", Event, "binding not stored: its table is full, or locked for a moment";
+    SlotBusy = "slot_busy", Event, "slot skipped: another CPU was writing to it";
+    PeerProven = "peer_proven", Event, "learned address: proven, because it answered a redirected request";
+    PeerLeftAlone = "peer_left_alone", Event, "learned address: left alone from now on, because only the original destination answers";
+    NextHopKept = "next_hop_kept", Event, "redirect to another address: a frame with a VLAN tag keeps its next hop";
+    NextHopChanged = "next_hop_changed", Event, "redirect to another address: the kernel routed the packet again";
 }

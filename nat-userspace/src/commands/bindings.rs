@@ -30,31 +30,31 @@ pub struct Bindings {
 /// Subcommands of `sipnat bindings`.
 #[derive(Debug, Subcommand)]
 enum BindingsCommand {
-    /// List all
+    /// List all bindings
     #[command(after_help = "Example:\n  sipnat bindings list --json")]
     List {
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Show one in full
+    /// Show one binding in full
     #[command(
         after_help = "Examples:\n  sipnat bindings show 7fc59d9c\n  sipnat bindings show 60.17.196.2"
     )]
     Show {
-        /// The start of its id, user@host, user, host, or an address
+        /// Start of its id, user@host, user, host, or an address
         binding: String,
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// List all, again each second
+    /// List all bindings, again each second
     #[command(after_help = "Example:\n  sipnat bindings watch")]
     Watch,
-    /// Forget one
+    /// Forget one binding
     #[command(after_help = "Example:\n  sipnat bindings remove 7fc59d9c")]
     Remove {
-        /// As for `show`
+        /// As in `show`
         binding: String,
     },
 }

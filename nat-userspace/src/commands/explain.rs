@@ -12,7 +12,7 @@ use crate::{
 /// Arguments of `sipnat explain`.
 #[derive(Debug, Args)]
 pub struct Explain {
-    /// The Call-ID, as in the SIP messages
+    /// Call-ID, as in the SIP messages
     #[arg(allow_hyphen_values = true)]
     pub(crate) call_id: String,
     /// Print JSON

@@ -27,7 +27,7 @@ pub struct PolicyArgs {
 /// Subcommands of `sipnat policy`.
 #[derive(Debug, Subcommand)]
 enum PolicyCommand {
-    /// List all rules; the longest prefix decides
+    /// List all rules; the longest matching prefix decides
     #[command(after_help = "Example:\n  sipnat policy list --json")]
     List {
         /// Print JSON
@@ -39,7 +39,7 @@ enum PolicyCommand {
         after_help = "Examples:\n  sipnat policy set 198.51.100.0/24 off\n  sipnat policy set default force"
     )]
     Set {
-        /// A network such as 10.0.0.0/8, an address, or `default`
+        /// Network such as 10.0.0.0/8, address, or `default`
         #[arg(value_parser = prefix)]
         prefix: Prefix,
         /// auto, force or off
@@ -49,7 +49,7 @@ enum PolicyCommand {
     /// Remove a rule
     #[command(after_help = "Example:\n  sipnat policy remove 198.51.100.0/24")]
     Remove {
-        /// As in `list`
+        /// Prefix of the rule, as `list` shows it
         #[arg(value_parser = prefix)]
         prefix: Prefix,
     },

@@ -15,22 +15,22 @@ use crate::{
 /// Arguments of `sipnat run`. Each overrides a setting.
 #[derive(Debug, Args)]
 pub struct Run {
-    /// Interface on which the PBX meets its terminals; may be given several times
+    /// Interface that faces the terminals; may be repeated
     #[arg(long = "iface", value_name = "INTERFACE", required = true)]
     interfaces: Vec<String>,
-    /// UDP port of the PBX; may be given several times [default: 5060]
+    /// UDP port of the PBX; may be repeated [default: 5060]
     #[arg(long = "port", value_name = "PORT", value_parser = port)]
     ports: Vec<u16>,
-    /// Policy for terminals that no other rule names: auto, force or off [default: auto]
+    /// Policy for terminals without a rule of their own: auto, force or off [default: auto]
     #[arg(long, value_name = "POLICY", value_parser = policy_named)]
     policy: Option<Policy>,
     /// Learn, decide and count, but redirect nothing
     #[arg(long, conflicts_with = "stun")]
     shadow: bool,
-    /// Answer STUN Binding requests, on the SIP ports and on that of --stun-port
+    /// Answer STUN Binding requests on the SIP ports and on the port of --stun-port
     #[arg(long)]
     stun: bool,
-    /// UDP port on which STUN is answered beside the SIP ports; 0: none [default: 3478]
+    /// UDP port for STUN beside the SIP ports; 0: none [default: 3478]
     #[arg(
         long,
         value_name = "PORT",
@@ -38,10 +38,10 @@ pub struct Run {
         value_parser = port_or_none
     )]
     stun_port: Option<u16>,
-    /// Number of STUN requests of one address that are answered in a second; 0: all [default: 20]
+    /// STUN answers a second to one address; 0: no limit [default: 20]
     #[arg(long, value_name = "NUMBER", requires = "stun")]
     stun_rate: Option<u32>,
-    /// Number of them that may come at once [default: 50]
+    /// STUN answers at once to one address [default: 50]
     #[arg(
         long,
         value_name = "NUMBER",
@@ -49,29 +49,29 @@ pub struct Run {
         value_parser = clap::value_parser!(u32).range(1..)
     )]
     stun_burst: Option<u32>,
-    /// Say in STUN answers that they are sipnat's; makes them longer
+    /// Name sipnat in each STUN answer, which makes it longer
     #[arg(long, requires = "stun")]
     stun_software: bool,
     /// Leave the programs in place when the agent ends
     #[arg(long)]
     keep: bool,
-    /// Take the kernel programs from this file
+    /// Load the kernel programs from this file
     #[arg(long, value_name = "FILE")]
     bpf_object: Option<PathBuf>,
-    /// Print the whole log of the verifier when it refuses the programs
+    /// Print the verifier's whole log if it refuses the programs
     #[arg(long, hide = true)]
     verifier_log: bool,
-    /// Mode of the XDP program: auto is native where the driver can, and generic elsewhere, and on a veth with --stun
+    /// Mode of the XDP program. `auto` takes native if the driver supports it, and generic on a veth with --stun
     /// [default: auto]
     #[arg(long, value_name = "MODE")]
     xdp: Option<Xdp>,
-    /// Attach to the clsact qdisc even where there is tcx
+    /// Attach to the clsact qdisc, even if the kernel has tcx
     #[arg(long, hide = true)]
     clsact: bool,
 }
 
 impl Run {
-    /// Writes the arguments that were given into `settings`.
+    /// Overrides `settings` with the arguments that were given.
     pub fn fill(self, settings: &mut Settings) {
         fn set<T>(setting: &mut T, given: Option<T>) {
             if let Some(given) = given {

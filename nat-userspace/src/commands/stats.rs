@@ -16,10 +16,10 @@ const GROUPS: [(CounterKind, &str); 3] = [
 /// Arguments of `sipnat stats`.
 #[derive(Debug, Args)]
 pub struct Stats {
-    /// Show also those that are zero
+    /// Show counters that are zero too
     #[arg(long)]
     all: bool,
-    /// Print JSON: an object of all counters
+    /// Print JSON: an object with all counters
     #[arg(long)]
     json: bool,
 }
@@ -48,7 +48,7 @@ impl Stats {
     }
 }
 
-/// Renders the counters by direction; those that are zero only if `all`.
+/// Renders the counters by direction. Counters that are zero appear only with `all`.
 fn render(counts: &[(Counter, u64)], all: bool) -> String {
     let mut rows = Vec::new();
     for (kind, title) in GROUPS {

@@ -21,7 +21,7 @@ mod client;
 /// Arguments of `sipnat stun-query`.
 #[derive(Debug, Args)]
 pub struct StunQuery {
-    /// The server; port 3478 unless given
+    /// STUN server; the default port is 3478
     #[arg(value_name = "HOST[:PORT]", value_parser = server)]
     server: Server,
     /// Ask by IPv4 only
@@ -33,10 +33,10 @@ pub struct StunQuery {
     /// Ask from this UDP port
     #[arg(long, value_name = "PORT", value_parser = port)]
     local_port: Option<u16>,
-    /// Ask as RFC 3489 has it, as old phones do
+    /// Ask by RFC 3489, like old phones
     #[arg(long)]
     rfc3489: bool,
-    /// How long to wait for an answer; requests are repeated meanwhile (RFC 8489 6.2.1)
+    /// Time to wait for an answer; requests are repeated meanwhile (RFC 8489 6.2.1)
     #[arg(
         long,
         value_name = "SECONDS",
