@@ -14,13 +14,13 @@ const AFTER_HELP: &str = "\
 Examples:
   sipnat run --iface eth0                     redirect packets for terminals behind NAT; port 5060
   sipnat run --iface eth0 --iface eth1 --port 5060 --port 5080
-  sipnat bindings list                        the known terminals, with the addresses that their packets come from
-  sipnat policy set 198.51.100.0/24 off       do not redirect packets for these learned addresses
+  sipnat bindings list                        the known terminals, and their learned addresses
+  sipnat policy set 198.51.100.0/24 off       do not redirect to these learned addresses
   sipnat stats                                why packets were redirected or left alone
   sipnat explain 1-4711@192.168.1.10          the same for one call, packet by packet
   sipnat stun-query pbx.example.com           the address that NAT gives to packets from here
 
-Every command except `stun-query` serves its own network namespace. There is one agent in each.
+Every command except `stun-query` is for its own network namespace, which has at most one agent.
 RUST_LOG=info|debug|trace makes the agent and the kernel programs log their work.
 
 Exit status: 0 success, 1 failure, 2 wrong usage, 3 no agent is running.";
@@ -39,7 +39,7 @@ pub struct Cli {
 pub enum Command {
     /// Run the agent in the foreground; it attaches the programs, and detaches them when it ends
     #[command(
-        after_help = "Examples:\n  sipnat run --iface eth0\n  sipnat run --iface eth0 --port 5060 --port 5080 --policy off\n  sipnat run --iface eth0 --stun        answer STUN requests of phones as well\n  sipnat run --iface eth0 --shadow      redirect nothing; see the decisions in `sipnat stats` and `sipnat explain`"
+        after_help = "Examples:\n  sipnat run --iface eth0\n  sipnat run --iface eth0 --port 5060 --port 5080 --policy off\n  sipnat run --iface eth0 --stun        answer STUN requests of phones as well\n  sipnat run --iface eth0 --shadow      decide and count, but redirect nothing"
     )]
     Run(run::Run),
     /// Show the known terminals; the default subcommand is `list`

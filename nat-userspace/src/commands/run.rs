@@ -61,7 +61,7 @@ pub struct Run {
     /// Print the verifier's whole log if it refuses the programs
     #[arg(long, hide = true)]
     verifier_log: bool,
-    /// Mode of the XDP program. `auto` takes native if the driver supports it, and generic on a veth with --stun
+    /// Mode of the XDP program: auto is native if the driver supports it, else generic; on a veth with --stun, generic
     /// [default: auto]
     #[arg(long, value_name = "MODE")]
     xdp: Option<Xdp>,
