@@ -24,7 +24,11 @@ pub const FIRST_PORT: usize = 32;
 pub const FLAGS: usize = 36;
 
 /// Value of a table of sets.
-pub trait Value: Copy + FromBytes + IntoBytes + Immutable + KnownLayout {
+///
+/// # Safety
+/// It must have the size and alignment of [`ValueWords`], its flags at [`FLAGS`], and an endpoint's address first, with the
+/// port at [`FIRST_PORT`].
+pub unsafe trait Value: Copy + FromBytes + IntoBytes + Immutable + KnownLayout {
     /// Table whose value it is.
     const TABLE: Table;
     /// Its flags.
@@ -88,7 +92,8 @@ pub(super) use endpoint;
 /// Declares a type as the value of a table, and asserts the offsets that the table's algorithms use.
 macro_rules! value {
     ($value:ident, $flags:ident, $table:ident, $addr:ident, $port:ident) => {
-        impl Value for $value {
+        // SAFETY: asserted below.
+        unsafe impl Value for $value {
             const TABLE: Table = Table::$table;
             type Flags = $flags;
         }

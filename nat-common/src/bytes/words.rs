@@ -12,6 +12,12 @@
 //! words::clear(&mut hash);
 //! assert_eq!(hash, [0, 0]);
 //! ```
+//!
+//! A type that is not made of aligned words does not compile:
+//!
+//! ```compile_fail
+//! nat_common::bytes::words::assign(&mut [0_u32; 2], &[1, 2]);
+//! ```
 
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
@@ -35,10 +41,10 @@ pub fn assign<T: FromBytes + IntoBytes>(to: &mut T, from: &T) {
 /// Copies a value out of or into memory that other CPUs may write meanwhile; the copy may then mix two values.
 ///
 /// # Safety
-/// Both pointers must be valid and aligned to eight bytes.
+/// Both pointers must be valid and aligned.
 #[inline(always)]
 pub unsafe fn copy<T: FromBytes>(from: *const T, to: *mut T) {
-    const { assert!(size_of::<T>().is_multiple_of(8)) };
+    const { assert!(size_of::<T>().is_multiple_of(8) && align_of::<T>() == 8) };
     for word in 0..size_of::<T>() / 8 {
         // SAFETY: within both values, by the caller's promise and the assertion; any bits make a value.
         unsafe {

@@ -29,12 +29,15 @@ use crate::bpf::bounded;
 use crate::bytes::words;
 
 const BUSY: u64 = 1;
-/// Bits of the generation: a reader that is stopped in the middle of a copy, a virtual CPU say, is not fooled before eight
-/// million writes to the slot.
-const GENERATION: u64 = 0xff_fffe;
-const HASH: u64 = !0xff_ffff;
+/// Bits of the generation: a reader that is stopped in the middle of a copy, a virtual CPU say, is not fooled before
+/// 32,768 writes to the slot.
+const GENERATION: u64 = 0xfffe;
+const HASH: u64 = !0xffff;
 
-/// Name of an entry: 40 bits in the tag, 24 in the check, and up to 32 in the number of the set.
+/// Name of an entry: 48 bits in the tag, 24 in the check, and up to 32 in the number of the set.
+///
+/// A lookup compares tags first. Two keys of one set with the same tag, once in 2^48 pairs, hide each other: one of them is
+/// then not noted.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SlotKey {
@@ -45,11 +48,11 @@ pub struct SlotKey {
 }
 
 impl SlotKey {
-    /// Makes a key of one hash.
+    /// Makes a key of one hash. Tag and check hold all of its bits; the number of the set comes from those of the check.
     #[inline(always)]
     #[must_use]
     pub const fn of(hash: u64) -> Self {
-        Self::new(hash, hash.rotate_left(32))
+        Self::new(hash, hash << 40 | hash & 0xffff_ffff)
     }
 
     /// Makes a key of 128 hashed bits.
@@ -166,6 +169,7 @@ impl<'c, V: Value> Slots<'c, V> {
     /// Sets flags on the entry of a key. Returns whether that was done.
     #[inline(always)]
     pub fn add_flags(&mut self, key: &SlotKey, flags: V::Flags) -> bool {
+        debug_assert!(!flags.is_empty(), "no flags would forget the entry");
         self.amend(key, flags.bits())
     }
 
@@ -517,6 +521,15 @@ mod tests {
         assert_eq!(s.note(&key(4), entry(9, 102), 100), Noted::Other);
         s.note(&key(5), entry(5, 101), 100);
         assert!(s.find(&key(4)).is_some() && s.find(&key(1)).is_none());
+    }
+
+    #[test]
+    fn every_bit_of_a_hash_names_a_key() {
+        let hash = 0x0123_4567_89ab_cdef;
+        for bit in 0..64 {
+            let (one, other) = (SlotKey::of(hash), SlotKey::of(hash ^ 1 << bit));
+            assert_ne!((one.tag, one.check), (other.tag, other.check), "bit {bit}");
+        }
     }
 
     #[test]

@@ -157,6 +157,20 @@ fn a_slow_answer_tells_nothing_of_the_way() {
     assert_eq!(net.sends(ADVERTISED, &ack).0, PHONE);
 }
 
+/// The answer's own Contact, if it was its new address, once made transmissions to the old mapping count against the new.
+#[test]
+fn a_terminal_that_moved_is_not_doubted_for_its_contact() {
+    let net = Network::new();
+    net.call();
+    let m = from_pbx("INVITE", 102, "reinvite");
+    transmissions(&net, &m, 4);
+    net.wait(1);
+    let answer = m.answer(183).with("Contact: <sip:1000@60.17.196.2:51000>");
+    net.arrives(MOVED, &answer);
+    let again = transmissions(&net, &m, 1);
+    assert_eq!(again, [(MOVED, Counter::OutRedirectedDialog)]);
+}
+
 /// Transmissions to the old address of a terminal do not count against its new address.
 #[test]
 fn a_terminal_that_moved_is_not_doubted() {

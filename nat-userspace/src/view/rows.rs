@@ -58,7 +58,7 @@ impl RowKey {
         match self {
             Self::Dialog(key) => joined(key.call, key.tag),
             Self::Contact(key) => joined(key.uri, key.aor),
-            Self::Slot(tag) => format!("{:010x}", tag >> 24),
+            Self::Slot(tag) => format!("{:012x}", tag >> 16),
         }
     }
 
