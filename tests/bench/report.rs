@@ -41,41 +41,41 @@ impl From<f64> for Spread {
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Goal {
     must: Option<f64>,
-    aim: f64,
+    target: f64,
     /// More is better.
     more: bool,
 }
 
 impl Goal {
-    pub(crate) const fn at_most(must: f64, aim: f64) -> Self {
+    pub(crate) const fn at_most(must: f64, target: f64) -> Self {
         Self {
             must: Some(must),
-            aim,
+            target,
             more: false,
         }
     }
 
-    pub(crate) const fn at_least(must: f64, aim: f64) -> Self {
+    pub(crate) const fn at_least(must: f64, target: f64) -> Self {
         Self {
             more: true,
-            ..Self::at_most(must, aim)
+            ..Self::at_most(must, target)
         }
     }
 
     /// No limit, and a target: at most this.
-    pub(crate) const fn aim_at_most(aim: f64) -> Self {
+    pub(crate) const fn target_at_most(target: f64) -> Self {
         Self {
             must: None,
-            aim,
+            target,
             more: false,
         }
     }
 
     /// No limit, and a target: at least this.
-    pub(crate) const fn aim_at_least(aim: f64) -> Self {
+    pub(crate) const fn target_at_least(target: f64) -> Self {
         Self {
             more: true,
-            ..Self::aim_at_most(aim)
+            ..Self::target_at_most(target)
         }
     }
 
@@ -150,10 +150,10 @@ impl Figure {
         let value = self.spread.median;
         if goal.must.is_some_and(|must| !goal.reached(must, value)) {
             "MISSED"
-        } else if goal.reached(goal.aim, value) {
-            "aim reached"
+        } else if goal.reached(goal.target, value) {
+            "target reached"
         } else {
-            "below aim"
+            "below target"
         }
     }
 
@@ -214,7 +214,7 @@ impl Part {
 impl fmt::Display for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let headings = [
-            "", "median", "p10", "p90", "unit", "ratio", "to", "must", "aim", "",
+            "", "median", "p10", "p90", "unit", "ratio", "to", "must", "target", "",
         ];
         let mut rows = vec![headings.map(str::to_owned)];
         for figure in &self.figures {
@@ -236,7 +236,7 @@ impl fmt::Display for Part {
                     .and_then(|goal| goal.must)
                     .map(number)
                     .unwrap_or_default(),
-                figure.goal.map(|goal| number(goal.aim)).unwrap_or_default(),
+                figure.goal.map(|goal| number(goal.target)).unwrap_or_default(),
                 figure.verdict().into(),
             ]);
         }

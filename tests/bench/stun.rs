@@ -80,7 +80,7 @@ pub(crate) fn bench() -> Result<Part> {
                 "times coturn",
             );
             part.add(match goal {
-                Some(aim) if rate == 0 => times.goal(Goal::aim_at_least(aim)),
+                Some(target) if rate == 0 => times.goal(Goal::target_at_least(target)),
                 _ => times,
             });
         }
@@ -95,7 +95,7 @@ pub(crate) fn bench() -> Result<Part> {
             direction: Direction::In,
             templates: requests.clone(),
             verdicts: &[Counter::StunAnswered],
-            goal: Some(Goal::aim_at_most(100.0)),
+            goal: Some(Goal::target_at_most(100.0)),
             point: None,
         };
         part.add(case.measure(&mut feed, &mut load(rate)?, 1)?);
