@@ -236,7 +236,10 @@ impl fmt::Display for Part {
                     .and_then(|goal| goal.must)
                     .map(number)
                     .unwrap_or_default(),
-                figure.goal.map(|goal| number(goal.target)).unwrap_or_default(),
+                figure
+                    .goal
+                    .map(|goal| number(goal.target))
+                    .unwrap_or_default(),
                 figure.verdict().into(),
             ]);
         }

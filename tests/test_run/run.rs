@@ -139,30 +139,16 @@ impl Drop for Lent {
 
 /// Removes everything that was learned, and the policies of a test.
 fn forget(path: &mut DataPath) -> anyhow::Result<()> {
+    path.tables.clear_sets()?;
     let Tables {
-        config: _,
         policy,
         dialogs,
         contacts,
-        inbound,
-        outbound,
-        pending,
-        peers,
-        fragments,
         history,
-        addresses: _,
-        stun: _,
-        counters: _,
-        written: _,
-        buckets: _,
+        ..
     } = &mut path.tables;
     empty(dialogs)?;
     empty(contacts)?;
-    inbound.clear()?;
-    outbound.clear()?;
-    pending.clear()?;
-    peers.clear()?;
-    fragments.clear()?;
     for i in 0..history.len() {
         history.set(i, Record::default(), 0)?;
     }

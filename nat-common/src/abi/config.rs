@@ -4,6 +4,9 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::abi::tables::Table;
 
+/// Number of masks: one for each table, and one more if that is odd, so that [`Config`] has no padding.
+const MASKS: usize = Table::COUNT.next_multiple_of(2);
+
 /// Number of UDP ports that one data path serves.
 pub const MAX_PORTS: usize = 8;
 
@@ -36,7 +39,7 @@ pub struct Config {
     /// Bits of [`stun`].
     pub stun: u32,
     /// Sets of each [`Table`], less one; powers of two less one.
-    pub masks: [u32; Table::COUNT],
+    pub masks: [u32; MASKS],
     /// Lines in `BUCKETS`, less one; a power of two less one.
     pub bucket_mask: u32,
     /// Port on which STUN is answered beside the SIP ports, host byte order; 0: none.

@@ -42,7 +42,7 @@ pub use value::{
 };
 
 /// Number of the layout of everything in this folder.
-pub const ABI: u32 = 8;
+pub const ABI: u32 = 9;
 
 #[cfg(feature = "user")]
 mod pod {

@@ -55,7 +55,7 @@ macro_rules! tables {
                 ADDRESSES addresses trie(u32) 4096;
                 /// Token buckets of sources of STUN requests.
                 BUCKETS buckets lines(Buckets) [buckets];
-                /// Packets and events, by [`Counter`](crate::abi::Counter).
+                /// Packets and events, by the index of their counter.
                 COUNTERS counters percpu(u64) (Counter::COUNT);
             }
         }

@@ -1,6 +1,6 @@
 //! The decisions: what is learned from a message, when it counts, and where a packet of the PBX goes.
 //!
-//! Pure but for their environment ([`env`]): the kernel programs give it their maps, tests give it memory. A decision is
+//! Pure but for their environment ([`mod@env`]): the kernel programs give it their maps, tests give it memory. A decision is
 //! a [`verdict`]; counters follow from it. `nat-common/tests/decisions/` plays them row by row, on memory.
 //!
 //! ```

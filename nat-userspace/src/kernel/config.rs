@@ -2,12 +2,12 @@
 
 use anyhow::{Result, ensure};
 use nat_common::{
-    abi::{self, ABI, Config, MAX_PORTS},
+    abi::{self, ABI, Config, MAX_PORTS, map},
     tables::buckets,
 };
 
 use crate::{
-    kernel::tables::masks,
+    kernel::tables::{sized, write_masks},
     settings::{Settings, Sizes},
 };
 
@@ -37,12 +37,12 @@ pub fn config(settings: &Settings) -> Result<Config> {
     let mut config = Config {
         secret: [getrandom::u64()?, getrandom::u64()?],
         abi: ABI,
-        masks: masks(&sizes),
         history_mask: sizes.history - 1,
         bucket_mask: sizes.buckets - 1,
         shadow: (*shadow).into(),
         ..Config::default()
     };
+    write_masks(&sizes, &mut config);
     config.ports[..ports.len()].copy_from_slice(ports);
     if stun.answer {
         ensure!(stun.burst > 0, "a STUN burst of 0 would answer nothing");
@@ -65,31 +65,14 @@ pub fn config(settings: &Settings) -> Result<Config> {
 /// If a size is out of range.
 pub(super) fn sizes(settings: &Settings) -> Result<Sizes> {
     let mut sizes = settings.sizes;
-    let Sizes {
-        transactions,
-        pending,
-        peers,
-        fragments,
-        history,
-        buckets,
-        stun,
-        bindings,
-    } = sizes;
-    ensure!(
-        [
-            transactions,
-            pending,
-            peers,
-            fragments,
-            history,
-            buckets,
-            stun,
-        ]
-        .into_iter()
-        .all(u32::is_power_of_two)
-            && bindings > 0,
-        "sizes of tables other than those of bindings must be powers of two: {sizes:?}"
-    );
+    for (name, size) in sized(&sizes) {
+        // The kernel takes memory for these only as they fill, and does not mask their index.
+        let any = name == map::DIALOGS || name == map::CONTACTS;
+        ensure!(
+            size.is_power_of_two() || any && size > 0,
+            "the size of {name} must be a power of two, not {size}"
+        );
+    }
     if !settings.stun.answer {
         sizes.buckets = 1;
         sizes.stun = 1;

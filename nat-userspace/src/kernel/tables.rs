@@ -203,11 +203,9 @@ macro_rules! all {
                 .collect()
         }
 
-        /// Returns the masks of the tables of sets, as the programs read them.
-        pub(super) fn masks(sizes: &Sizes) -> [u32; nat_common::abi::Table::COUNT] {
-            let mut masks = [0; nat_common::abi::Table::COUNT];
-            $(masks[nat_common::abi::Table::$table as usize] = sizes.$setting - 1;)*
-            masks
+        /// Writes the masks of the tables of sets into the programs' configuration.
+        pub(super) fn write_masks(sizes: &Sizes, config: &mut Config) {
+            $(config.masks[nat_common::abi::Table::$table as usize] = sizes.$setting - 1;)*
         }
 
         impl Tables {
@@ -230,6 +228,15 @@ macro_rules! all {
                         contents: contents!($kind $map_field),
                     },)*
                 ]
+            }
+
+            /// Forgets all entries of the tables of sets.
+            ///
+            /// # Errors
+            /// If a map cannot be written.
+            pub fn clear_sets(&mut self) -> Result<()> {
+                $(self.$field.clear()?;)*
+                Ok(())
             }
 
             /// Makes them of maps in the order of the list, whose layouts are right.

@@ -46,7 +46,14 @@ impl Scan {
                 self.message.expires = self.number;
                 self.tail(at + n, source.word(at + n))
             }
-            _ => {
+            // The parameter `expires` of a Contact. No other value begins with a number.
+            Header::Contact
+            | Header::Via
+            | Header::From
+            | Header::To
+            | Header::CallId
+            | Header::RecordRoute
+            | Header::Route => {
                 if !is_address_end(byte(w, n)) {
                     return self.give_up(Doubt::Syntax);
                 }

@@ -96,7 +96,8 @@ pub(super) static HEADERS: [Entry; 16] = {
     table
 };
 
-/// Returns the index of a name in [`HEADERS`]. The factor was found by trying: it gives each name an index of its own.
+/// Returns the index of a name in [`HEADERS`]. The factor gives each name an index of its own. For another list of names
+/// the ignored test `prints_a_factor` finds one.
 #[inline(always)]
 pub(super) const fn index(name: u64) -> usize {
     (name.wrapping_mul(0x98dbc89d108eb699) >> 60) as usize
@@ -148,6 +149,35 @@ impl From<Option<Direction>> for Needed {
             None => Self::All,
             Some(Direction::In) => Self::In,
             Some(Direction::Out) => Self::Out,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use std::{collections::HashSet, println, vec::Vec};
+
+    /// `cargo test -p nat-common prints_a_factor -- --ignored --nocapture`, with the names of the new list.
+    #[test]
+    #[ignore = "a tool for whoever adds a header"]
+    fn prints_a_factor() {
+        let names: Vec<u64> = ["via", "v", "from", "f", "to", "t", "call-id", "i", "cseq"]
+            .into_iter()
+            .chain(["contact", "m", "expires", "record-r", "route"])
+            .map(|name| literal(name.as_bytes()))
+            .collect();
+        let mut factor = 0x9e37_79b9_7f4a_7c15_u64;
+        loop {
+            let index = |name: &u64| name.wrapping_mul(factor) >> 60;
+            if names.iter().map(index).collect::<HashSet<_>>().len() == names.len() {
+                return println!("{factor:#x}");
+            }
+            factor = factor
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1)
+                | 1;
         }
     }
 }
