@@ -1,6 +1,6 @@
 //! Expected results for tests of nat-common, shared by its host tests, the fuzz targets and the test runs in the kernel.
 //!
-//! [`reference`] and [`stun`] ask independent crates (`rsip`, `stun-types`) for their reading of a message.
+//! [`mod@reference`] and [`stun`] ask independent crates (`rsip`, `stun-types`) for their reading of a message.
 //! [`direction`] derives from a full scan what a scan for one direction must find. [`mod@env`] runs the engine on maps in
 //! memory. Nothing here needs a kernel.
 
