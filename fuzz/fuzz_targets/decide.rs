@@ -6,9 +6,12 @@ use std::fmt::Write as _;
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
-use nat_common::abi::{Binding, Counter, DialogKey, Policy, SECOND, flag};
+use nat_common::abi::{Binding, BindingFlags, DialogKey, Policy, SECOND};
+use nat_common::datagram::Datagram;
 use nat_common::endpoint::Endpoint;
-use nat_common::engine::{self, Env as _, Text as _};
+use nat_common::engine;
+use nat_common::engine::env::{Hashes as _, Journal as _, Text as _};
+use nat_common::engine::verdict::{Decision, Heard};
 use nat_common::sip::{Direction, Field, Message, Method, header};
 use nat_test_oracle::env::MemoryEnv;
 
@@ -147,7 +150,7 @@ fn place(e: &Endpoint) -> ([u64; 2], u32) {
 fn bindings(env: &MemoryEnv) -> (HashMap<DialogKey, Binding>, HashMap<(u64, u64), Binding>) {
     let plain = |b: &Binding| Binding {
         redirected: 0,
-        flags: b.flags & !flag::LEFT_ALONE,
+        flags: b.flags - BindingFlags::LEFT_ALONE,
         ..*b
     };
     (
@@ -204,7 +207,7 @@ impl Observer {
                 .insert(place(peer));
         }
         let before = bindings(env);
-        if engine::ingress(env, m, peer) == Counter::InResponse {
+        if engine::ingress(env, m, peer) == Heard::Response {
             // The terminal may have moved since the request was sent.
             self.sent
                 .entry(transaction)
@@ -234,8 +237,12 @@ impl Observer {
         };
         let m = &message;
         let before = bindings(env);
+        let datagram = Datagram {
+            destination: *to,
+            ..Datagram::default()
+        };
         let mut destination = *to;
-        let verdict = engine::egress(env, m, &mut destination);
+        let decision = engine::egress(env, m, &datagram, &mut destination);
         assert!(
             destination == *to || !env.shadow.get(),
             "redirected in the shadow"
@@ -253,7 +260,7 @@ impl Observer {
             check_moved(&before.0, &after.0, &end, sources);
         }
         if destination != *to {
-            self.check_redirect(env, m, sip, &destination, verdict);
+            self.check_redirect(env, m, sip, &destination, decision);
         }
         self.real.insert(place(&destination));
         if m.status == 0 {
@@ -261,7 +268,7 @@ impl Observer {
                 .entry(sip.transaction())
                 .or_default()
                 .insert(place(&destination));
-            if matches!(verdict, Counter::OutLeftAlone | Counter::OutUnanswered) {
+            if matches!(decision, Decision::LeftAlone | Decision::Unanswered) {
                 // A terminal that answers at the original destination is still known by its learned address.
                 let learned = env.record().learned();
                 self.sent
@@ -283,7 +290,7 @@ impl Observer {
         m: &Message,
         sip: &Sip,
         destination: &Endpoint,
-        verdict: Counter,
+        decision: Decision,
     ) {
         let now = env.now.get();
         let live = |b: &Binding| b.expires > now && b.contested <= now && b.learned == *destination;
@@ -292,8 +299,8 @@ impl Observer {
             0,
             "the request is for another hop"
         );
-        match verdict {
-            Counter::OutRedirectedResponse => {
+        match decision {
+            Decision::RedirectedResponse => {
                 assert!(m.status != 0);
                 let sources = self.sources.get(&sip.transaction());
                 let asked = sources.is_some_and(|s| s.contains(&place(destination)));
@@ -302,7 +309,7 @@ impl Observer {
                 let known = env.dialogs().get(&key).is_some_and(|b| live(b));
                 assert!(asked || known, "no request came from there");
             }
-            Counter::OutRedirectedInvite => {
+            Decision::RedirectedInvite => {
                 assert!(matches!(m.method, Method::Ack | Method::Cancel));
                 let (call, branch, cseq, _) = sip.transaction();
                 let sent = self.sent.get(&(call, branch, cseq, "INVITE"));
@@ -311,14 +318,14 @@ impl Observer {
                     "the INVITE went elsewhere"
                 );
             }
-            Counter::OutRedirectedDialog => {
+            Decision::RedirectedDialog => {
                 let key = dialog_end(env, m, Field::ToTag);
                 assert!(
                     env.dialogs().get(&key).is_some_and(|b| live(b)),
                     "no such dialog end"
                 );
             }
-            Counter::OutRedirectedContact => {
+            Decision::RedirectedContact => {
                 let uri = hash(env, m, Field::RequestUri);
                 let mut contacts = env.contacts().iter();
                 assert!(
@@ -326,9 +333,9 @@ impl Observer {
                     "no such contact"
                 );
             }
-            other => panic!("redirected, and counted as {other:?}"),
+            other => panic!("redirected, and decided as {other:?}"),
         }
-        if verdict != Counter::OutRedirectedInvite {
+        if verdict != Decision::RedirectedInvite {
             assert_ne!(env.policy.get(), Policy::Off);
         }
     }
