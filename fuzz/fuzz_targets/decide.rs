@@ -335,7 +335,7 @@ impl Observer {
             }
             other => panic!("redirected, and decided as {other:?}"),
         }
-        if verdict != Decision::RedirectedInvite {
+        if decision != Decision::RedirectedInvite {
             assert_ne!(env.policy.get(), Policy::Off);
         }
     }
