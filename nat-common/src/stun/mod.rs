@@ -71,7 +71,7 @@ pub mod message {
     pub const ERROR: u16 = 0x0111;
 }
 
-/// Types of attributes (RFC 8489 18.3). Below [`attribute::OPTIONAL`], whoever does not know one may not ignore it.
+/// Types of attributes (RFC 8489 18.3). A receiver must understand those below [`attribute::OPTIONAL`].
 pub mod attribute {
     #![expect(missing_docs, reason = "the names are those of the RFC")]
     pub const MAPPED_ADDRESS: u16 = 0x0001;

@@ -161,7 +161,7 @@ mod tests {
 
     /// `cargo test -p nat-common prints_a_factor -- --ignored --nocapture`, with the names of the new list.
     #[test]
-    #[ignore = "a tool for whoever adds a header"]
+    #[ignore = "a tool for a new header, not a test"]
     fn prints_a_factor() {
         let names: Vec<u64> = ["via", "v", "from", "f", "to", "t", "call-id", "i", "cseq"]
             .into_iter()
