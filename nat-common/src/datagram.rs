@@ -86,6 +86,55 @@ pub struct Datagram {
     pub id: u32,
     /// Not 0: the frame has a VLAN tag.
     pub tagged: u32,
+    /// UDP checksum as the packet has it, read as a native word; 0: none.
+    pub checksum: u32,
+    /// Not 0: the end of the payload is not at hand, since the frame lies in several pieces.
+    pub cut: u32,
+}
+
+impl Datagram {
+    /// Whether the UDP checksum is right (RFC 768, RFC 8200 8.1). `payload` is the sum of the payload's words. With
+    /// `partial`, a checksum that the sender left to its NIC counts as right: that of the pseudo-header alone.
+    #[inline(always)]
+    #[must_use]
+    pub const fn has_right_checksum(&self, payload: u32, partial: bool) -> bool {
+        const UDP: u16 = 17;
+        if self.checksum == 0 {
+            return self.destination.is_v4();
+        }
+        let length = (self.len as u16 + 8).to_be() as u64;
+        let pseudo = address_sum(&self.source)
+            + address_sum(&self.destination)
+            + UDP.to_be() as u64
+            + length;
+        if partial && fold(pseudo) == self.checksum as u16 {
+            return true;
+        }
+        let header = (self.source.port as u16).to_be() as u64
+            + (self.destination.port as u16).to_be() as u64
+            + length
+            + self.checksum as u64;
+        fold(pseudo + header + payload as u64) == 0xffff
+    }
+}
+
+/// Sum of the words of an address. The prefix of an IPv4-mapped one does not belong to the packet.
+#[inline(always)]
+const fn address_sum(endpoint: &Endpoint) -> u64 {
+    let low = (endpoint.addr[1] as u32) as u64 + (endpoint.addr[1] >> 32);
+    if endpoint.is_v4() {
+        return u32::from_ne_bytes(endpoint.as_v4()) as u64;
+    }
+    low + (endpoint.addr[0] as u32) as u64 + (endpoint.addr[0] >> 32)
+}
+
+/// Folds a sum to 16 bits, with end-around carry.
+#[inline(always)]
+const fn fold(sum: u64) -> u16 {
+    let sum = (sum >> 32) + (sum & 0xffff_ffff);
+    let sum = (sum >> 16) + (sum & 0xffff);
+    let sum = (sum >> 16) + (sum & 0xffff);
+    ((sum >> 16) + (sum & 0xffff)) as u16
 }
 
 #[cfg(test)]

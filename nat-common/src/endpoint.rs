@@ -16,6 +16,28 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+/// Network in which an address has its meaning.
+#[repr(u8)]
+#[derive(Clone, Copy)]
+enum Network {
+    Internet = 0,
+    /// This host, this link, a translation, a benchmark: RFC 1122 3.2.1.3, RFC 3927, RFC 7335, RFC 2544.
+    Nowhere,
+    /// RFC 1918.
+    Ten,
+    OneSevenTwo,
+    OneNineTwo,
+    /// RFC 6598.
+    Shared,
+    /// RFC 4193.
+    UniqueLocal,
+}
+
+impl Network {
+    /// Least number of a network that an organisation uses for itself.
+    const FIRST_OWN: u8 = Self::Ten as u8;
+}
+
 /// IP address and UDP port. An IPv4 address is IPv4-mapped (RFC 4291 2.5.5.2), so that one key serves both families.
 ///
 /// It holds words, not bytes: the BPF compiler calls a function to copy or compare anything but aligned words.
@@ -74,21 +96,54 @@ impl Endpoint {
         self.addr[0] == 0 && u32::from_ne_bytes([a, b, c, d]) == PREFIX
     }
 
-    /// Whether the Internet does not route the address: RFC 1918, RFC 6598, RFC 3927, RFC 4193, RFC 4291 2.5.6.
+    /// Whether the Internet does not route the address: RFC 6890, RFC 4193, RFC 4291 2.5.6. Documentation prefixes count as
+    /// routed.
     #[inline(always)]
     #[must_use]
     pub const fn is_private(&self) -> bool {
+        !matches!(self.network(), Network::Internet)
+    }
+
+    /// Whether both lie in one of the networks that organisations use for themselves: then one may reach the other.
+    #[inline(always)]
+    #[must_use]
+    pub const fn shares_private_network(&self, other: &Self) -> bool {
+        let (ours, theirs) = (self.network() as u8, other.network() as u8);
+        ours == theirs && ours >= Network::FIRST_OWN
+    }
+
+    #[inline(always)]
+    const fn network(&self) -> Network {
         if !self.is_v4() {
             let [a, b, ..] = self.addr[0].to_ne_bytes();
             let first = u16::from_be_bytes([a, b]);
-            return first & 0xfe00 == 0xfc00 || first & 0xffc0 == 0xfe80;
+            return if first & 0xfe00 == 0xfc00 {
+                Network::UniqueLocal
+            } else if first & 0xffc0 == 0xfe80 || self.addr[0] == 0 {
+                Network::Nowhere
+            } else {
+                Network::Internet
+            };
         }
         let address = u32::from_be_bytes(self.as_v4());
-        address >> 24 == 10
-            || address >> 20 == 0xac1
-            || address >> 16 == 0xc0a8
-            || address >> 22 == 0x6440 >> 6
+        if address >> 24 == 10 {
+            Network::Ten
+        } else if address >> 20 == 0xac1 {
+            Network::OneSevenTwo
+        } else if address >> 16 == 0xc0a8 {
+            Network::OneNineTwo
+        } else if address >> 22 == 0x6440 >> 6 {
+            Network::Shared
+        } else if address >> 24 == 0
+            || address >> 24 == 127
             || address >> 16 == 0xa9fe
+            || address >> 8 == 0x00c0_0000
+            || address >> 17 == 0xc612 >> 1
+        {
+            Network::Nowhere
+        } else {
+            Network::Internet
+        }
     }
 
     /// Whether a host may send from it: not port 0, and not unspecified, loopback or multicast (RFC 1122 3.2.1.3, RFC
@@ -154,6 +209,56 @@ pub fn mapped(ip: IpAddr) -> [u8; 16] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn private_networks() {
+        let v4 = |addr| Endpoint::v4(addr, 5060);
+        for (addr, private) in [
+            ([0, 0, 0, 0], true),
+            ([9, 255, 255, 255], false),
+            ([10, 0, 0, 0], true),
+            ([11, 0, 0, 0], false),
+            ([100, 63, 255, 255], false),
+            ([100, 64, 0, 0], true),
+            ([100, 127, 255, 255], true),
+            ([100, 128, 0, 0], false),
+            ([127, 0, 0, 1], true),
+            ([169, 254, 0, 1], true),
+            ([172, 15, 255, 255], false),
+            ([172, 16, 0, 0], true),
+            ([172, 31, 255, 255], true),
+            ([172, 32, 0, 0], false),
+            ([192, 0, 0, 4], true),
+            ([192, 0, 1, 0], false),
+            ([192, 168, 0, 0], true),
+            ([192, 169, 0, 0], false),
+            ([198, 17, 255, 255], false),
+            ([198, 18, 0, 0], true),
+            ([198, 19, 255, 255], true),
+            ([198, 20, 0, 0], false),
+        ] {
+            assert_eq!(v4(addr).is_private(), private, "{addr:?}");
+        }
+        let v6 = |high: u64, low: u64| Endpoint {
+            addr: [high.to_be(), low.to_be()],
+            port: 5060,
+            reserved: 0,
+        };
+        for (high, private) in [
+            (0x2001_0db8_0000_0000, false),
+            (0xfbff_0000_0000_0000, false),
+            (0xfc00_0000_0000_0000, true),
+            (0xfdff_0000_0000_0000, true),
+            (0xfe80_0000_0000_0000, true),
+            (0, true),
+        ] {
+            assert_eq!(v6(high, 1).is_private(), private, "{high:x}");
+        }
+        assert!(v4([10, 1, 2, 3]).shares_private_network(&v4([10, 9, 9, 9])));
+        assert!(!v4([10, 1, 2, 3]).shares_private_network(&v4([192, 168, 1, 1])));
+        assert!(!v4([169, 254, 1, 1]).shares_private_network(&v4([169, 254, 1, 2])));
+        assert!(!v4([8, 8, 8, 8]).shares_private_network(&v4([8, 8, 4, 4])));
+    }
 
     #[test]
     fn unicast_sources() {

@@ -43,9 +43,10 @@ pub(crate) fn parse<C: Context>(frame: Frame<C>, datagram: &mut Datagram) -> Res
         return Ok(());
     }
     let udp = datagram.udp;
-    let [s0, s1, d0, d1, l0, l1, _, _] = load(udp)?.to_le_bytes();
+    let [s0, s1, d0, d1, l0, l1, c0, c1] = load(udp)?.to_le_bytes();
     datagram.source.port = u32::from(u16::from_be_bytes([s0, s1]));
     datagram.destination.port = u32::from(u16::from_be_bytes([d0, d1]));
+    datagram.checksum = u32::from(u16::from_ne_bytes([c0, c1]));
     let mut length = u32::from(u16::from_be_bytes([l0, l1]));
     if datagram.part == Part::First && length > rest {
         length = rest;
@@ -61,6 +62,7 @@ pub(crate) fn parse<C: Context>(frame: Frame<C>, datagram: &mut Datagram) -> Res
             return Err(Skip::Malformed);
         }
         length = here - udp;
+        datagram.cut = 1;
     }
     datagram.len = length - UdpHdr::LEN as u32;
     // The last eight bytes are there, so all are.

@@ -9,15 +9,18 @@ use nat_common::abi::{
     Binding, Config, ContactKey, Counter, DialogKey, Entry, Policy, Rate, Record, TEXT_LEN, Value,
 };
 use nat_common::bpf::{Repeat, bounded};
-use nat_common::bytes::{Source as _, Span, swar};
+use nat_common::bytes::{Source as _, Span, swar, users};
+use nat_common::datagram::Part;
 use nat_common::endpoint::Endpoint;
-use nat_common::engine::env::{Bindings, Clock, Env, Hashes, Journal, Rules, Tables, Text};
+use nat_common::engine::env::{
+    Bindings, Checksum, Clock, Env, Hashes, Journal, Rules, Tables, Text,
+};
 use nat_common::engine::stun::Server;
 use nat_common::engine::{self, Evidence};
 use nat_common::sip::{Message, SPANS};
 use nat_common::tables::buckets::{self, Buckets};
-use nat_common::tables::hash;
 use nat_common::tables::slots::{SlotKey, Slots};
+use nat_common::tables::{hash, key};
 
 use crate::maps::{self, BUCKETS, CONTACTS, DIALOGS, POLICY};
 use crate::scratch::Scratch;
@@ -28,6 +31,7 @@ pub(crate) struct Kernel<'s, L = ()> {
     config: &'static Config,
     scratch: &'s Scratch,
     now: u64,
+    pbx: u64,
     repeat: PhantomData<L>,
 }
 
@@ -48,10 +52,12 @@ impl<'s> Kernel<'s> {
             now,
             ..
         } = Self::new(config, scratch);
+        let ours = scratch.socket();
         Kernel {
             config,
             scratch,
             now,
+            pbx: key::pbx(ours, config.is_wildcard(ours.port)),
             repeat: PhantomData,
         }
     }
@@ -62,6 +68,7 @@ impl<'s> Kernel<'s> {
             config,
             scratch,
             now,
+            pbx: 0,
             repeat: PhantomData,
         }
     }
@@ -97,7 +104,7 @@ unsafe extern "C" fn place_dialog(
     // SAFETY: it comes from a reference.
     let evidence = unsafe { &*evidence };
     let env = Kernel::at(config, &scratch, now);
-    engine::place_dialog(&env, scratch.message(), call, tag, evidence).into()
+    engine::place_dialog(&env, &DialogKey { call, tag }, evidence).into()
 }
 
 /// Places a contact of the draft in the scratch of a direction. 0: the REGISTER is an old one.
@@ -138,6 +145,29 @@ fn copy_name(message: &text::Text, span: Span, draft: &mut Binding) {
     draft.text_len = len as u8;
 }
 
+/// Whether two URIs have the same user. Its own function, as above.
+#[inline(never)]
+fn same_user(text: &text::Text, a: Span, b: Span) -> bool {
+    users::same(text, a, b)
+}
+
+/// Checks the UDP checksum of the message in scratch.
+#[inline(never)]
+fn checksum<L: Repeat>(scratch: &Scratch, partial: bool) -> Checksum {
+    let datagram = scratch.datagram();
+    if datagram.part != Part::Whole || datagram.cut != 0 {
+        return Checksum::Unknown;
+    }
+    let Some(sum) = scratch.new_text().sum::<L>() else {
+        return Checksum::Unknown;
+    };
+    if datagram.has_right_checksum(sum, partial) {
+        Checksum::Right
+    } else {
+        Checksum::Wrong
+    }
+}
+
 impl<L> Clock for Kernel<'_, L> {
     #[inline(always)]
     fn now(&self) -> u64 {
@@ -157,6 +187,11 @@ impl<L> Hashes for Kernel<'_, L> {
     fn mix(&self, a: u64, b: u64, c: u64) -> u64 {
         // SAFETY: a valid reference.
         unsafe { mix(a, b, c, &self.config.secret) }
+    }
+
+    #[inline(always)]
+    fn pbx(&self) -> u64 {
+        self.pbx
     }
 }
 
@@ -220,6 +255,16 @@ impl<L> Rules for Kernel<'_, L> {
     fn shadow(&self) -> bool {
         self.config.shadow != 0
     }
+
+    #[inline(always)]
+    fn kind_of(&self, endpoint: &Endpoint) -> u32 {
+        maps::kind_of(endpoint)
+    }
+
+    #[inline(always)]
+    fn settled(&self) -> bool {
+        self.now >= self.config.settled
+    }
 }
 
 impl<L> Journal for Kernel<'_, L> {
@@ -247,9 +292,10 @@ impl<L> Env for Kernel<'_, L> {
     }
 
     #[inline(always)]
-    fn place_dialog(&self, _: &Message, call: u64, tag: u64, evidence: &Evidence) -> bool {
+    fn place_dialog(&self, key: &DialogKey, evidence: &Evidence) -> bool {
+        let direction = self.scratch.direction();
         // SAFETY: a valid reference.
-        unsafe { place_dialog(self.scratch.direction(), call, tag, evidence, self.now) != 0 }
+        unsafe { place_dialog(direction, key.call, key.tag, evidence, self.now) != 0 }
     }
 
     #[inline(always)]
@@ -271,14 +317,19 @@ impl<L: Repeat> Text for Kernel<'_, L> {
     fn name(&self, draft: &mut Binding, span: Span) {
         copy_name(self.scratch.text(), span, draft);
     }
+
+    #[inline(always)]
+    fn same_user(&self, a: Span, b: Span) -> bool {
+        same_user(self.scratch.text(), a, b)
+    }
+
+    #[inline(always)]
+    fn checksum(&self) -> Checksum {
+        checksum::<L>(self.scratch, self.config.partial_checksums != 0)
+    }
 }
 
 impl<L> Server for Kernel<'_, L> {
-    #[inline(always)]
-    fn kind_of(&self, endpoint: &Endpoint) -> Option<u32> {
-        maps::kind_of(endpoint)
-    }
-
     #[inline(always)]
     fn take(&self, hash: u64) -> bool {
         let Some(line) = BUCKETS.get_ptr_mut(hash as u32 & self.config.bucket_mask) else {

@@ -85,10 +85,13 @@ pub(crate) fn config() -> Option<&'static Config> {
     CONFIG.get(0)
 }
 
-/// Returns the kind of an address, by the longest prefix.
+/// Returns the kind of an address, by the longest prefix; 0 if no prefix holds it.
 #[inline(always)]
-pub(crate) fn kind_of(endpoint: &Endpoint) -> Option<u32> {
-    ADDRESSES.get(Key::new(128, endpoint.addr)).copied()
+pub(crate) fn kind_of(endpoint: &Endpoint) -> u32 {
+    ADDRESSES
+        .get(Key::new(128, endpoint.addr))
+        .copied()
+        .unwrap_or(0)
 }
 
 /// Stores a record over the oldest.

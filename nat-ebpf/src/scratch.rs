@@ -82,6 +82,17 @@ impl Scratch {
         self.direction
     }
 
+    /// Socket of the PBX that the datagram comes to, or from.
+    #[inline(always)]
+    pub(crate) fn socket(&self) -> &Endpoint {
+        let datagram = self.datagram();
+        if self.direction == Direction::In as u32 {
+            &datagram.destination
+        } else {
+            &datagram.source
+        }
+    }
+
     /// The datagram.
     #[inline(always)]
     pub(crate) fn datagram(&self) -> &Datagram {

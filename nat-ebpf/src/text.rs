@@ -3,8 +3,8 @@
 
 use core::arch::asm;
 
-use nat_common::bpf::Repeat;
-use nat_common::bpf::bounded;
+use aya_ebpf::helpers::generated::bpf_csum_diff;
+use nat_common::bpf::{Repeat, bounded};
 use nat_common::bytes::Source;
 use nat_common::sip::MAX_SCAN;
 
@@ -24,13 +24,17 @@ const _: () = assert!(MAX_SCAN + AHEAD < CAPACITY as u32);
 #[repr(C, align(8))]
 pub(crate) struct Text {
     len: u32,
-    /// Number of bytes copied.
+    /// Number of bytes copied, or summed.
     at: u32,
-    /// Capacity, and one chunk more for a copy at its very end.
+    /// Sum of the bytes before `at`.
+    sum: u32,
+    /// Unused.
+    reserved: u32,
+    /// Capacity, and two chunks more for a copy or a sum at its very end.
     bytes: Bytes,
 }
 
-type Bytes = [u8; CAPACITY + CHUNK as usize];
+type Bytes = [u8; CAPACITY + 2 * CHUNK as usize];
 
 /// Returns the address of the byte at `at`; a chunk fits there.
 #[inline(always)]
@@ -69,6 +73,49 @@ impl Text {
         for word in 0..AHEAD / 8 {
             self.store(end + word * 8, 0);
         }
+    }
+
+    /// Returns the sum of the message's words, for a checksum. None if it is longer than what was copied.
+    #[inline(always)]
+    pub(crate) fn sum<L: Repeat>(&mut self) -> Option<u32> {
+        if self.len > MAX_SCAN {
+            return None;
+        }
+        let end = self.len;
+        // SAFETY: a valid reference. Volatile, so that both stay in memory (see `crate::repeat`).
+        unsafe {
+            (&raw mut self.at).write_volatile(0);
+            (&raw mut self.sum).write_volatile(0);
+        }
+        L::repeat(end / CHUNK + 1, || {
+            // SAFETY: as above.
+            let (at, sum) = unsafe {
+                (
+                    (&raw const self.at).read_volatile(),
+                    (&raw const self.sum).read_volatile(),
+                )
+            };
+            if at >= end {
+                return false;
+            }
+            let left = end - at;
+            // The helper takes multiples of four. Zeros follow the message.
+            let bytes = if left > CHUNK { CHUNK } else { (left + 3) & !3 };
+            let bytes = bounded::<{ 2 * CHUNK as usize }>(bytes as usize) as u32;
+            let from = address(&raw const self.bytes, at);
+            // SAFETY: a chunk, and another one, fit there.
+            let sum = unsafe {
+                bpf_csum_diff(core::ptr::null_mut(), 0, from.cast_mut().cast(), bytes, sum)
+            };
+            // SAFETY: as above.
+            unsafe {
+                (&raw mut self.at).write_volatile(at + CHUNK);
+                (&raw mut self.sum).write_volatile(sum as u32);
+            }
+            true
+        });
+        // SAFETY: as above.
+        Some(unsafe { (&raw const self.sum).read_volatile() })
     }
 
     /// Copies the chunk at `at`. False if the message is shorter.

@@ -5,28 +5,29 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use crate::abi::flags::BindingFlags;
 use crate::endpoint::Endpoint;
 
-/// Name of one party of one call: the Call-ID and the terminal's own tag, hashed with the secret.
+/// Name of one party of one call at one socket of the PBX: the Call-ID, the terminal's own tag, and the other tag, hashed
+/// with the secret.
 #[repr(C)]
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
 pub struct DialogKey {
-    /// Hash of the Call-ID.
+    /// Hash of the Call-ID, and the PBX's socket ([`pbx`](crate::tables::key::pbx)).
     pub call: u64,
-    /// Hash of the tag.
+    /// Hashes of both tags, joined ([`tags`](crate::tables::key::tags)).
     pub tag: u64,
 }
 
 /// Name of a contact: the URI under which a terminal registered, and its address-of-record.
 ///
 /// Each contact is stored twice: with the address-of-record, and with `aor` 0 for requests whose To names somebody
-/// else. The entry with `uri` 0 is left by `Contact: *`: contacts of that address-of-record older than it are void.
+/// else (weak evidence). The entry with `uri` 0 is left by `Contact: *`: contacts of that address-of-record older than it are void.
 #[repr(C)]
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
 pub struct ContactKey {
-    /// Hash of the Contact URI as the terminal wrote it.
+    /// Hash of the Contact URI as the terminal wrote it, and the PBX's socket.
     pub uri: u64,
     /// Hash of the address-of-record (To of the REGISTER) without parameters, or 0.
     pub aor: u64,
@@ -53,15 +54,13 @@ pub struct Binding {
     pub contested: u64,
     /// Number of packets that it redirected.
     pub redirected: u64,
-    /// Hash of a contact's address-of-record; 0 for a dialog end.
+    /// Owner: the hash of the terminal's address-of-record. For a dialog end, that of its URI in the dialog.
     pub aor: u64,
     /// Contact: hash of the REGISTER's Call-ID. Dialog end: hash of the branch of the PBX's request that it began with,
     /// or 0.
     pub call: u64,
-    /// CSeq of the newest accepted request from this terminal.
-    pub cseq: u32,
-    /// CSeq of the newest request of the PBX that this terminal answered.
-    pub peer_cseq: u32,
+    /// Arrival of the newest accepted request of the terminal, or of the newest request that it answered, in ticks.
+    pub arrived: u64,
     /// Source of the terminal's packets.
     pub learned: Endpoint,
     /// Address in its Contact, where numeric; else unknown.
@@ -89,8 +88,7 @@ impl Binding {
         redirected: 0,
         aor: 0,
         call: 0,
-        cseq: 0,
-        peer_cseq: 0,
+        arrived: 0,
         learned: Endpoint::UNKNOWN,
         advertised: Endpoint::UNKNOWN,
         flags: BindingFlags::empty(),
@@ -106,12 +104,10 @@ impl Binding {
         self.contested > now
     }
 
-    /// Whether a contact is older than `removal`, the entry of `Contact: *`, and so void. Where the clock cannot tell,
-    /// the CSeq of the same registration can; else it is void.
+    /// Whether a contact is older than `removal`, the entry of `Contact: *`, and so void: its REGISTER arrived earlier.
     #[inline(always)]
     #[must_use]
     pub const fn is_voided_by(&self, removal: &Self) -> bool {
-        let newer = self.call == removal.call && self.cseq > removal.cseq;
-        self.seen < removal.created || (self.seen == removal.created && !newer)
+        self.arrived < removal.arrived
     }
 }

@@ -48,6 +48,30 @@ pub struct Config {
     pub ports: [u16; MAX_PORTS],
     /// Rate limit of STUN requests of one address.
     pub stun_rate: Rate,
+    /// Time from which on a contact counts whose user is not its owner's, where only its URI names it; nanoseconds of
+    /// `CLOCK_MONOTONIC`.
+    pub settled: u64,
+    /// SIP ports whose socket is bound to no address: a bit for each of `ports`. The PBX may then answer from another
+    /// address than it was asked at.
+    pub wildcards: u32,
+    /// Not 0: an interface is virtual, and may receive packets whose UDP checksum is partial.
+    pub partial_checksums: u32,
+}
+
+impl Config {
+    /// Whether the PBX's socket on a port is bound to no address.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_wildcard(&self, port: u32) -> bool {
+        let mut index = 0;
+        while index < MAX_PORTS {
+            if u32::from(self.ports[index]) == port {
+                return self.wildcards >> index & 1 != 0;
+            }
+            index += 1;
+        }
+        false
+    }
 }
 
 /// Bits of [`Config::stun`].

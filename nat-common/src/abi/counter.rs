@@ -111,7 +111,7 @@ counters! {
     // Requests in.
     InRequest = "in_request", Ingress, "request: its source is stored with its transaction";
     InRepeat = "in_repeat", Ingress, "request repeated by the same source";
-    InOtherSource = "in_other_source", Ingress, "request repeated by another source: ignored, the first source stays";
+    InOtherSource = "in_other_source", Ingress, "request repeated by another source: neither is believed";
     InAck = "in_ack", Ingress, "ACK: opens no transaction";
     InBusy = "in_busy", Ingress, "message not stored: another CPU was writing to the slot";
     // Responses in.
@@ -151,10 +151,10 @@ counters! {
     OutUnknownResponse = "out_unknown_response", Egress, "response to a request that is unknown or too old";
     OutRoute = "out_route", Egress, "request with a Route: meant for another hop";
     OutAmbiguous = "out_ambiguous", Egress, "two live terminals claim the contact: left alone";
-    OutForeignContact = "out_foreign_contact", Egress, "contact found by Request-URI alone, and its address shows no NAT: left alone";
+    OutForeignContact = "out_foreign_contact", Egress, "only the Contact URI names the terminal, and other evidence speaks against it: left alone";
     OutOtherFamily = "out_other_family", Egress, "original destination and learned address differ in IP version: left alone";
-    OutLeftAlone = "out_left_alone", Egress, "terminal answers at the original destination, not at the learned address: left alone";
-    OutUnanswered = "out_unanswered", Egress, "redirects of this message drew no answer: sent to the original destination";
+    OutLeftAlone = "out_left_alone", Egress, "terminal answers at the original destination: left alone";
+    OutUnanswered = "out_unanswered", Egress, "transmissions to the learned address drew no answer: sent to the original destination";
     OutPolicyOff = "out_policy_off", Egress, "policy for the learned address is off";
     OutNotDirect = "out_not_direct", Egress, "policy is auto, and the terminal came through another proxy";
     OutAlreadyThere = "out_already_there", Egress, "original destination is the learned address";
@@ -183,7 +183,17 @@ counters! {
     TableFull = "table_full", Event, "binding not stored: its table is full, or locked for a moment";
     SlotBusy = "slot_busy", Event, "slot skipped: another CPU was writing to it";
     PeerProven = "peer_proven", Event, "learned address: proven, because it answered a redirected request";
-    PeerLeftAlone = "peer_left_alone", Event, "learned address: left alone from now on, because only the original destination answers";
+    PeerLeftAlone = "peer_left_alone", Event, "original destination: proven, because it answered a request that was left alone";
     NextHopKept = "next_hop_kept", Event, "redirect to another address: a frame with a VLAN tag keeps its next hop";
     NextHopChanged = "next_hop_changed", Event, "redirect to another address: the kernel routed the packet again";
+    InResponseElsewhere = "in_response_elsewhere", Ingress, "response from another host than the request was sent to: nothing is learned";
+    InChecksum = "in_checksum", Ingress, "response whose UDP checksum is wrong: nothing is learned";
+    OutOriginalFirst = "out_original_first", Egress, "nothing is proven of the two addresses yet: the original destination comes first";
+    OutDisputed = "out_disputed", Egress, "response to a request that several sources sent: left alone";
+    RegisterSentOn = "register_sent_on", Event, "REGISTER sent on to a host that --registrar does not name: its 2xx moves no contact";
+    RegisterNotOwn = "register_not_own", Event, "2xx to REGISTER: not the PBX's own, so it moves no contact";
+    ContactOutranked = "contact_outranked", Event, "contact: its URI belongs to another owner, whose user it has";
+    WeakProven = "weak_proven", Event, "contact: proven for requests that only its URI names";
+    DialogProven = "dialog_proven", Event, "dialog end: proven, because the terminal got what was sent to its learned address";
+    PendingChecksum = "pending_checksum", Event, "dialog end: not stored as pending, because the UDP checksum is wrong";
 }

@@ -1,4 +1,5 @@
-//! Flags of bindings and of the values of tables. A bit has one meaning in all of them.
+//! Flags of bindings and of the values of tables. A flag that goes from one kind of value to another has the same bit in
+//! both.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -37,6 +38,15 @@ mod bit {
     pub(super) const REPEATED: u16 = 1 << 12;
     pub(super) const KEEPALIVE: u16 = 1 << 13;
     pub(super) const PASSED: u16 = 1 << 14;
+    pub(super) const WEAK: u16 = 1 << 15;
+    // Flags that stay with one kind of value share bits with those of others.
+    pub(super) const TOLD: u16 = REPEATED;
+    pub(super) const OWN_USER: u16 = KEEPALIVE;
+    pub(super) const SENT_ON: u16 = REDIRECTED;
+    pub(super) const CHALLENGED: u16 = PROVEN;
+    pub(super) const ANSWERED: u16 = BY_PBX;
+    pub(super) const LEARNED: u16 = REGISTER;
+    pub(super) const AT_LEARNED: u16 = REGISTER;
 }
 
 flags! {
@@ -48,8 +58,17 @@ flags! {
         EARLY;
         /// A BYE has ended the dialog. The dialog end is kept for retransmissions.
         ENDED;
-        /// The terminal answers at the original destination. Packets to it are left alone.
+        /// The last packet to the terminal was left alone, at its original destination.
         LEFT_ALONE;
+        /// Dialog end: the packet with the PBX's tag went to the learned address.
+        TOLD;
+        /// Dialog end: the terminal has shown that it gets what is sent to its learned address.
+        PROVEN;
+        /// Contact: the user of its URI is that of its address-of-record.
+        OWN_USER;
+        /// Contact: a request that only the URI named went unanswered at its original destination, and was answered at
+        /// the learned address.
+        WEAK;
     }
 
     /// Flags of an [`InboundTransaction`](crate::abi::InboundTransaction).
@@ -64,8 +83,16 @@ flags! {
         REMOVE;
         /// The REGISTER has `Contact: *`.
         REMOVE_ALL;
-        /// The request was repeated although responses had been sent.
-        REPEATED;
+        /// A response has been sent since the request last came.
+        ANSWERED;
+        /// The PBX challenged the REGISTER, and that was redirected.
+        CHALLENGED;
+        /// Several sources sent the request, so none is believed.
+        AMBIGUOUS;
+        /// The PBX sent the REGISTER on to another host.
+        SENT_ON;
+        /// The user of the Contact URI is that of the address-of-record.
+        OWN_USER;
     }
 
     /// Flags of an [`OutboundTransaction`](crate::abi::OutboundTransaction).
@@ -78,6 +105,10 @@ flags! {
         REDIRECTED;
         /// The last transmission went to its original destination; the alternative is the learned address.
         LEFT_ALONE;
+        /// Only the Contact URI names the terminal.
+        WEAK;
+        /// The original destination is the learned address.
+        AT_LEARNED;
     }
 
     /// Flags of a [`PendingDialog`](crate::abi::PendingDialog).
@@ -90,10 +121,12 @@ flags! {
 
     /// Flags of a [`Peer`](crate::abi::Peer).
     PeerFlags {
-        /// The terminal answers at the original destination. Packets to it are left alone.
-        LEFT_ALONE;
-        /// The terminal answers at the learned address.
+        /// Of a pair: the terminal answers at the learned address.
         PROVEN;
+        /// Of an address: it answered a request that the PBX sent there, and that sipnat left alone.
+        ANSWERED;
+        /// Of an address: it is the learned address of a terminal.
+        LEARNED;
     }
 
     /// Flags of a [`FragmentedDatagram`](crate::abi::FragmentedDatagram).
@@ -118,9 +151,13 @@ flags! {
         EARLY;
         /// The message ends the dialog.
         ENDED;
-        /// The request was the PBX's; else the terminal's. The two count their CSeqs apart (RFC 3261 12.2.1.1).
+        /// The request was the PBX's; else the terminal's.
         BY_PBX;
         /// The terminal answered at the original destination.
         LEFT_ALONE;
+        /// The PBX's answer went to the learned address.
+        TOLD;
+        /// The terminal answered at the learned address.
+        PROVEN;
     }
 }

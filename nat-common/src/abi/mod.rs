@@ -17,6 +17,7 @@ pub mod counter;
 mod binding;
 mod config;
 mod flags;
+mod ground;
 mod policy;
 mod record;
 mod set;
@@ -31,6 +32,7 @@ pub use flags::{
     BindingFlags, EvidenceFlags, FragmentFlags, InboundFlags, OutboundFlags, PeerFlags,
     PendingFlags, StunFlags,
 };
+pub use ground::Ground;
 pub use policy::{Policy, PolicyRule, origin};
 pub use record::Record;
 pub use set::{EPOCH, EPOCH_BITS, Set, Slot, WAYS};
@@ -42,7 +44,7 @@ pub use value::{
 };
 
 /// Number of the layout of everything in this folder.
-pub const ABI: u32 = 9;
+pub const ABI: u32 = 10;
 
 #[cfg(feature = "user")]
 mod pod {

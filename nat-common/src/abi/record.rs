@@ -15,7 +15,9 @@ pub struct Record {
     pub at: u64,
     /// Hash of the Call-ID.
     pub call: u64,
-    /// Hash of the terminal's tag, or 0.
+    /// The PBX's socket, as it goes into keys ([`pbx`](crate::tables::key::pbx)).
+    pub pbx: u64,
+    /// Hashes of both tags, the terminal's first ([`tags`](crate::tables::key::tags)), or 0.
     pub tag: u64,
     /// Address of [`Self::original`].
     pub original_addr: [u64; 2],
@@ -35,6 +37,14 @@ pub struct Record {
     pub method: u8,
     /// Counter of the verdict, a [`Counter`](crate::abi::Counter) as u8.
     pub verdict: u8,
+    /// Evidence that chose between the two addresses, a [`Ground`](crate::abi::Ground) as u8.
+    pub ground: u8,
+    /// Number of the transmission, from 1; 0 if it was not counted.
+    pub transmission: u8,
+    /// Not 0: only its Contact URI named the terminal.
+    pub weak: u8,
+    /// Unused, zero.
+    pub reserved: [u8; 5],
 }
 
 impl Record {

@@ -124,8 +124,8 @@ pub struct InboundTransaction {
     pub advertised_port: u16,
     /// State of the transaction.
     pub flags: InboundFlags,
-    /// Number of responses sent, up to the few that matter.
-    pub responses: u8,
+    /// Number of repetitions of the request after an answer.
+    pub repetitions: u8,
     /// Unused, zero.
     pub reserved: u8,
     /// Hash of the Contact URI of a REGISTER, or 0.
@@ -171,8 +171,8 @@ pub struct OutboundTransaction {
     pub record_routes: u8,
     /// Number of transmissions before the last.
     pub retransmissions: u8,
-    /// Unused, zero.
-    pub reserved: u64,
+    /// Owner of the terminal: the hash of its address-of-record. With [`OutboundFlags::WEAK`], the hash of its Contact URI.
+    pub subject: u64,
 }
 
 impl OutboundTransaction {
@@ -233,7 +233,7 @@ value!(
     source_port
 );
 
-/// Learned address: where its terminal answers.
+/// What is proven of an address, or of a pair of addresses: learned and original.
 #[repr(C)]
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
@@ -247,19 +247,23 @@ pub struct Peer {
     pub learned_port: u16,
     /// Port of [`Self::original`].
     pub original_port: u16,
-    /// Which of the two answered.
+    /// What is proven.
     pub flags: PeerFlags,
-    /// Unused, zero.
-    pub reserved: [u8; 10],
+    /// Transmissions to the pair since its last answer.
+    pub unanswered: u8,
+    /// Answers at the original destination since the last one at the learned address.
+    pub strikes: u8,
+    /// Hash of the address-of-record of the terminal at the address; 0 if unknown.
+    pub owner: u64,
 }
 
 impl Peer {
     endpoint! {
-        /// The learned address.
+        /// The learned address, or the only one.
         learned_addr, learned_port: learned, copy_learned, set_learned
     }
     endpoint! {
-        /// Original destination of the PBX's packets to it.
+        /// Original destination of the PBX's packets; unknown where there is only one address.
         original_addr, original_port: original, copy_original, set_original
     }
 }

@@ -14,6 +14,7 @@
 
 mod source;
 pub mod swar;
+pub mod users;
 pub mod words;
 
 pub use source::{Source, Span, WIDE};

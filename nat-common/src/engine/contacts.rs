@@ -3,14 +3,18 @@
 use core::ptr::NonNull;
 
 use crate::abi::{
-    Binding, BindingFlags, ContactKey, Counter, InboundFlags, InboundTransaction, SECOND,
+    Binding, BindingFlags, ContactKey, Counter, Entry, InboundFlags, InboundTransaction,
+    OutboundTransaction, SECOND, address,
 };
 use crate::bytes::words;
 use crate::endpoint::Endpoint;
 use crate::engine::draft::copy_live;
-use crate::engine::env::{Bindings, Clock, Env, Hashes, Text};
+use crate::engine::env::{Bindings, Clock, Env, Hashes, Tables, Text};
+use crate::engine::identity::contact_uri;
 use crate::engine::lifetimes::{DEFAULT_EXPIRES, REMOVED_LIFE};
+use crate::engine::proof::note_resident;
 use crate::sip::{Field, MAX_CONTACTS, Message, header};
+use crate::tables::key;
 
 /// Returns the seconds granted to, or asked for, the Contact at `index` (RFC 3261 10.2.1.1).
 #[inline(always)]
@@ -22,23 +26,35 @@ pub(super) fn granted(m: &Message, index: usize) -> Option<u32> {
 }
 
 /// Takes a 2xx to a REGISTER: its contact is active for as long as granted. The draft is made once, and stored under the
-/// contact's two keys.
+/// contact's two keys. `own`: the PBX gave the 2xx itself (see [`is_own_answer`]).
 #[inline(never)]
-pub(super) fn registered<E: Text>(env: &E, m: &Message, call: u64, request: &InboundTransaction) {
+pub(super) fn registered<E: Text>(
+    env: &E,
+    m: &Message,
+    request: &Entry<InboundTransaction>,
+    own: bool,
+) {
+    let transaction = &request.value;
+    if transaction.flags.contains(InboundFlags::IN_DIALOG) || !own {
+        env.count(Counter::RegisterNotOwn);
+        return;
+    }
     let aor = env.hash(Field::ToUri as usize);
     let now = env.now();
     let draft = env.draft();
     words::clear(draft);
     draft.created = now;
-    if request.flags.contains(InboundFlags::REMOVE_ALL) {
-        return remove_all(env, m, call, aor);
+    draft.arrived = request.at;
+    draft.aor = aor;
+    if transaction.flags.contains(InboundFlags::REMOVE_ALL) {
+        return remove_all(env, aor);
     }
-    if request.contact == 0 {
+    if transaction.contact == 0 {
         return;
     }
     // The response lists every contact of the address-of-record (RFC 3261 10.3, 8): find this one. A PBX that lists
     // none, or writes this one otherwise, still granted what its Expires says.
-    let mut seconds = if request.flags.contains(InboundFlags::REMOVE) {
+    let mut seconds = if transaction.flags.contains(InboundFlags::REMOVE) {
         0
     } else if m.headers & header::EXPIRES != 0 {
         m.expires
@@ -46,42 +62,98 @@ pub(super) fn registered<E: Text>(env: &E, m: &Message, call: u64, request: &Inb
         DEFAULT_EXPIRES
     };
     for index in 0..MAX_CONTACTS {
-        if env.hash(Field::Contact as usize + index) == request.contact {
+        if contact_uri(env, Field::Contact as usize + index) == transaction.contact {
             seconds = granted(m, index).unwrap_or(DEFAULT_EXPIRES);
             break;
         }
     }
-    request.copy_source(&mut draft.learned);
-    request.copy_advertised(&mut draft.advertised);
-    draft.aor = aor;
-    draft.call = call;
-    draft.cseq = m.cseq;
+    transaction.copy_source(&mut draft.learned);
+    transaction.copy_advertised(&mut draft.advertised);
     draft.seen = now;
     draft.expires = now + u64::from(seconds) * SECOND;
-    draft.flags = BindingFlags::from_bits_truncate(request.flags.bits()) & BindingFlags::DIRECT;
+    draft.flags = BindingFlags::from_bits_truncate(transaction.flags.bits())
+        & (BindingFlags::DIRECT | BindingFlags::OWN_USER);
     env.name(draft, m.span(Field::ToUri));
-    let uri = request.contact;
+    let uri = transaction.contact;
     if env.place_contact(&ContactKey { uri, aor }) {
         env.place_contact(&ContactKey { uri, aor: 0 });
     }
+    if seconds != 0 {
+        note_resident(env, &transaction.source(), aor);
+    }
 }
 
-/// Takes a 2xx to a REGISTER with `Contact: *`: stores the moment before which every contact is void.
+/// Whether the PBX gave the 2xx to a REGISTER itself: it has not sent the REGISTER on to another host, whose 2xx it would
+/// relay. Without the entry of the REGISTER it is not known.
 #[inline(always)]
-fn remove_all<E: Text>(env: &E, m: &Message, call: u64, aor: u64) {
+pub(super) fn is_own_answer<E: Tables + Hashes>(env: &E, m: &Message, call: u64) -> bool {
+    let key = key::registration(call, env.hash(Field::FromTag as usize), m.cseq);
+    env.slots::<InboundTransaction>(&key)
+        .and_then(|s| s.find(&key))
+        .is_some_and(|known| !known.value.flags.contains(InboundFlags::SENT_ON))
+}
+
+/// Notes that the PBX sends a terminal's REGISTER on to another host. A registrar that the user named is as good as the
+/// PBX.
+#[inline(never)]
+pub(super) fn note_sent_on<E: Env>(env: &E, m: &Message, call: u64, to: &Endpoint) {
+    let key = key::registration(call, env.hash(Field::FromTag as usize), m.cseq);
+    let Some(known) = env
+        .slots::<InboundTransaction>(&key)
+        .and_then(|s| s.find(&key))
+    else {
+        return;
+    };
+    if env.kind_of(to) & address::REGISTRAR != 0 {
+        return;
+    }
+    env.count(Counter::RegisterSentOn);
+    let entry = env.entry::<InboundTransaction>();
+    entry.assign(known);
+    entry.value.flags |= InboundFlags::SENT_ON;
+    entry.value.set_advertised(to);
+    if let Some(mut slots) = env.slots::<InboundTransaction>(&key) {
+        slots.put(&key, entry);
+    }
+}
+
+/// Notes that the challenge to a REGISTER was redirected to its source. If the terminal gets it, it sends the next
+/// REGISTER at once.
+#[inline(never)]
+pub(super) fn note_challenge<E: Env>(env: &E, m: &Message, call: u64, original: &Endpoint) {
+    let key = key::registration(call, env.hash(Field::FromTag as usize), m.cseq);
+    let Some(known) = env
+        .slots::<InboundTransaction>(&key)
+        .and_then(|s| s.find(&key))
+    else {
+        return;
+    };
+    if known.value.flags.contains(InboundFlags::SENT_ON) {
+        return;
+    }
+    let entry = env.entry::<InboundTransaction>();
+    entry.assign(known);
+    entry.value.flags |= InboundFlags::CHALLENGED;
+    entry.value.set_advertised(original);
+    if let Some(mut slots) = env.slots::<InboundTransaction>(&key) {
+        slots.put(&key, entry);
+    }
+}
+
+/// Takes a 2xx to a REGISTER with `Contact: *`, as the draft has it: every contact that arrived before is void.
+#[inline(always)]
+fn remove_all<E: Text>(env: &E, aor: u64) {
     let removal = ContactKey { uri: 0, aor };
     let draft = env.draft();
     // SAFETY: `contact` gives valid pointers.
     let known = env
         .contact(&removal)
-        .map(|b| unsafe { ((*b.as_ptr()).call, (*b.as_ptr()).cseq) });
-    if known.is_some_and(|(of, cseq)| of == call && m.cseq <= cseq) {
-        // The response again: contacts registered since stay.
+        .map(|b| unsafe { (*b.as_ptr()).arrived });
+    if known.is_some_and(|arrived| draft.arrived <= arrived) {
+        // The response again.
         return;
     }
     draft.key = [0, aor];
-    draft.call = call;
-    draft.cseq = m.cseq;
     draft.expires = env.now() + REMOVED_LIFE;
     env.put_contact(&removal, draft);
     env.count(Counter::ContactRemoved);
@@ -94,6 +166,8 @@ enum Change {
     Refreshed,
     Moved,
     Removed,
+    /// The URI belongs to another owner, who has a better claim.
+    Outranked,
     /// The table has no space.
     Refused,
 }
@@ -105,6 +179,7 @@ impl Change {
             Self::Refreshed => Counter::ContactRefreshed,
             Self::Moved => Counter::ContactMoved,
             Self::Removed => Counter::ContactRemoved,
+            Self::Outranked => Counter::ContactOutranked,
             Self::Refused => Counter::TableFull,
         }
     }
@@ -112,6 +187,8 @@ impl Change {
 
 /// Stores, moves or removes one entry of a contact, as the draft says; one that expires at once is removed. Returns
 /// false if the REGISTER is older than what is known. Counts events once for the two entries.
+///
+/// Where the entry is that of the URI alone, owners compete for it. One whose user is the URI's outranks one whose is not.
 #[inline(always)]
 pub fn place_contact<E: Env>(env: &E, key: &ContactKey) -> bool {
     let now = env.now();
@@ -126,7 +203,7 @@ pub fn place_contact<E: Env>(env: &E, key: &ContactKey) -> bool {
             && is_live(env, known, now)
         {
             let same_owner = (*known).aor == draft.aor;
-            if same_owner && (*known).call == draft.call && draft.cseq < (*known).cseq {
+            if same_owner && draft.arrived < (*known).arrived {
                 return false;
             }
             if removes && !same_owner {
@@ -136,11 +213,23 @@ pub fn place_contact<E: Env>(env: &E, key: &ContactKey) -> bool {
             draft.created = (*known).created;
             draft.redirected = (*known).redirected;
             draft.contested = (*known).contested;
+            let [ours, theirs] =
+                [draft.flags, (*known).flags].map(|flags| flags & BindingFlags::OWN_USER);
+            if same_owner {
+                // The proof moves with its owner.
+                draft.flags |= (*known).flags & BindingFlags::WEAK;
+            }
             if (*known).learned == draft.learned {
                 change = Change::Refreshed;
             } else if same_owner {
                 // The PBX keeps one contact of that URI and owner, the newest; so does sipnat.
                 change = Change::Moved;
+            } else if ours.bits() < theirs.bits() {
+                change = Change::Outranked;
+            } else if ours.bits() > theirs.bits() {
+                draft.created = now;
+                draft.redirected = 0;
+                draft.contested = 0;
             } else {
                 if draft.contested < (*known).expires {
                     draft.contested = (*known).expires;
@@ -148,6 +237,10 @@ pub fn place_contact<E: Env>(env: &E, key: &ContactKey) -> bool {
                 env.count(Counter::ContactAmbiguous);
             }
         }
+    }
+    if change == Change::Outranked {
+        env.count(change.counter());
+        return true;
     }
     if removes {
         env.remove_contact(key);
@@ -180,31 +273,53 @@ unsafe fn is_live<E: Bindings>(env: &E, known: *const Binding, now: u64) -> bool
     }
 }
 
+/// Looks up a contact that counts, and copies it to the draft.
+#[inline(always)]
+pub(super) fn load_contact<E: Bindings + Clock>(
+    env: &E,
+    key: &ContactKey,
+) -> Option<NonNull<Binding>> {
+    let found = env.contact(key)?;
+    // SAFETY: `contact` gives valid pointers, and the draft is one.
+    unsafe {
+        copy_live(env, found.as_ptr(), &[key.uri, key.aor]) && is_live(env, env.draft(), env.now())
+    }
+    .then_some(found)
+}
+
 /// Looks up a contact by Request-URI and the address-of-record in To, else by Request-URI alone, and copies it to the
-/// draft.
+/// draft. Found in the second way, its [`Binding::aor`] is not that in To.
 #[inline(never)]
 pub(super) fn live_contact<E: Bindings + Clock + Hashes>(env: &E) -> Option<NonNull<Binding>> {
-    let uri = env.hash(Field::RequestUri as usize);
+    let uri = contact_uri(env, Field::RequestUri as usize);
     let aor = env.hash(Field::ToUri as usize);
     for key in [ContactKey { uri, aor }, ContactKey { uri, aor: 0 }] {
-        if let Some(found) = env.contact(&key)
-            // SAFETY: `contact` gives valid pointers, and the draft is one.
-            && unsafe {
-                copy_live(env, found.as_ptr(), &[key.uri, key.aor])
-                    && is_live(env, env.draft(), env.now())
-            }
-        {
+        if let Some(found) = load_contact(env, &key) {
             return Some(found);
         }
     }
     None
 }
 
-/// Whether a contact that is found by Request-URI alone shows what NAT does: the packet goes to the advertised address,
-/// and that is the learned one with another port, or one that is not routed on the Internet. Otherwise an account could
-/// register somebody else's public address, and get the calls to it.
-#[inline(always)]
-pub(super) fn shows_nat(learned: &Endpoint, advertised: &Endpoint, to: &Endpoint) -> bool {
-    to == advertised
-        && (to.addr[1] == learned.addr[1] && to.addr[0] == learned.addr[0] || to.is_private())
+/// Notes with a contact that a request which only its URI named was answered at the learned address, after the original
+/// destination had not answered.
+#[inline(never)]
+pub(super) fn prove_weak<E: Env>(env: &E, transaction: &OutboundTransaction) {
+    if transaction.retransmissions == 0 {
+        return;
+    }
+    let key = ContactKey {
+        uri: transaction.subject,
+        aor: 0,
+    };
+    let Some(binding) = load_contact(env, &key) else {
+        return;
+    };
+    let draft = env.draft();
+    if draft.learned != transaction.destination() || draft.flags.contains(BindingFlags::WEAK) {
+        return;
+    }
+    // SAFETY: `load_contact` gives valid pointers. A lost flag is set again by the next answer.
+    unsafe { (*binding.as_ptr()).flags = draft.flags | BindingFlags::WEAK };
+    env.count(Counter::WeakProven);
 }

@@ -10,21 +10,17 @@ use crate::bytes::words;
 use crate::engine::draft::copy_live;
 use crate::engine::env::{Bindings, Clock, Env, Journal, Tables, Text};
 use crate::engine::evidence::Evidence;
+use crate::engine::identity::digest;
 use crate::engine::lifetimes::{DIALOG_LIFE, EARLY_LIFE, ENDED_LIFE, TRANSACTION_LIFE};
-use crate::sip::{Field, Message};
+use crate::engine::proof::note_resident;
+use crate::sip::{Field, Message, Method};
 use crate::tables::key;
 
 /// Believes that a dialog end is where the evidence says: the PBX accepted the terminal's request, or the terminal
 /// answered the PBX, by `m`.
 #[inline(always)]
-pub(super) fn accept_dialog<E: Text>(
-    env: &E,
-    m: &Message,
-    call: u64,
-    tag: u64,
-    evidence: &Evidence,
-) {
-    if !env.place_dialog(m, call, tag, evidence) {
+pub(super) fn accept_dialog<E: Text>(env: &E, m: &Message, key: &DialogKey, evidence: &Evidence) {
+    if !env.place_dialog(key, evidence) {
         return;
     }
     let draft = env.draft();
@@ -34,34 +30,28 @@ pub(super) fn accept_dialog<E: Text>(
         Field::FromUri
     };
     env.name(draft, m.span(terminal));
-    put_dialog(
-        env,
-        &DialogKey { call, tag },
-        draft,
-        Counter::DialogActivated,
-    );
+    if draft.aor == 0 {
+        digest(env, m, terminal.bit());
+        draft.aor = env.hash(terminal as usize);
+    }
+    put_dialog(env, key, draft, Counter::DialogActivated);
+    note_resident(env, &evidence.learned, draft.aor);
 }
 
 /// Moves, confirms or ends a dialog end, or leaves it as it is. Returns true for a new one: it lies in the draft,
 /// without a name.
 #[inline(always)]
-pub fn place_dialog<E: Env>(
-    env: &E,
-    m: &Message,
-    call: u64,
-    tag: u64,
-    evidence: &Evidence,
-) -> bool {
-    let key = DialogKey { call, tag };
+pub fn place_dialog<E: Env>(env: &E, key: &DialogKey, evidence: &Evidence) -> bool {
     let now = env.now();
-    let known = live_dialog(env, &key);
+    let known = live_dialog(env, key);
     let draft = env.draft();
     let Some(known) = known.map(NonNull::as_ptr) else {
         words::clear(draft);
-        draft.key = [call, tag];
+        draft.key = [key.call, key.tag];
         draft.call = evidence.branch;
         draft.created = now;
-        settle(draft, m, evidence, now);
+        draft.aor = evidence.owner;
+        settle(draft, evidence, now);
         let began_unseen = evidence
             .flags
             .intersection(EvidenceFlags::BY_PBX | EvidenceFlags::IN_DIALOG)
@@ -73,8 +63,8 @@ pub fn place_dialog<E: Env>(
         }
         return true;
     };
-    match renew_dialog(m, known, draft, evidence, now) {
-        Renewal::Moved => put_dialog(env, &key, draft, Counter::DialogMoved),
+    match renew_dialog(known, draft, evidence, now) {
+        Renewal::Moved => put_dialog(env, key, draft, Counter::DialogMoved),
         Renewal::Refreshed => env.count(Counter::DialogRefreshed),
         Renewal::Stale => env.count(Counter::DialogStale),
         Renewal::Guarded => env.count(Counter::DialogGuarded),
@@ -98,18 +88,17 @@ enum Renewal {
     Ended,
 }
 
-/// Renews a dialog end that is known, and copied to the draft.
+/// Renews a dialog end that is known, and copied to the draft. What the PBX accepted in an order of its own is what it
+/// believes now; only evidence that arrived before the known one is late.
 #[inline(always)]
 fn renew_dialog(
-    m: &Message,
     known: *mut Binding,
     draft: &mut Binding,
     evidence: &Evidence,
     now: u64,
 ) -> Renewal {
     let by_pbx = evidence.flags.contains(EvidenceFlags::BY_PBX);
-    let newest = if by_pbx { draft.peer_cseq } else { draft.cseq };
-    if m.cseq < newest {
+    if evidence.at < draft.arrived {
         return Renewal::Stale;
     }
     let ended = draft.flags.contains(BindingFlags::ENDED);
@@ -125,7 +114,7 @@ fn renew_dialog(
             return Renewal::Stale;
         }
         let expires = draft.expires;
-        settle(draft, m, evidence, now);
+        settle(draft, evidence, now);
         if ended && in_dialog {
             draft.flags |= BindingFlags::ENDED;
             draft.expires = expires;
@@ -133,30 +122,32 @@ fn renew_dialog(
         return Renewal::Moved;
     }
     let evident = BindingFlags::from_bits_truncate(evidence.flags.bits());
+    let mut flags = draft.flags | (evident & BindingFlags::PROVEN);
+    if by_pbx {
+        flags = (flags - BindingFlags::LEFT_ALONE) | (evident & BindingFlags::LEFT_ALONE);
+    } else {
+        // The last answer of the PBX tells where its tag went.
+        flags = (flags - BindingFlags::TOLD) | (evident & BindingFlags::TOLD);
+    }
+    let mut renewal = Renewal::Refreshed;
+    let mut expires = draft.expires;
+    if !ended {
+        if evident.contains(BindingFlags::ENDED) {
+            flags |= BindingFlags::ENDED;
+            renewal = Renewal::Ended;
+        } else if !evident.contains(BindingFlags::EARLY) {
+            flags -= BindingFlags::EARLY;
+        }
+        expires = now + life(flags);
+    }
     // SAFETY: `dialog` gives valid pointers. Others may write to the binding meanwhile: each field is written once.
     unsafe {
-        if by_pbx {
-            (*known).peer_cseq = m.cseq;
-            (*known).flags =
-                (draft.flags - BindingFlags::LEFT_ALONE) | (evident & BindingFlags::LEFT_ALONE);
-        } else {
-            (*known).cseq = m.cseq;
-        }
+        (*known).flags = flags;
+        (*known).arrived = evidence.at;
         (*known).seen = now;
-        if ended {
-            return Renewal::Refreshed;
-        }
-        if evident.contains(BindingFlags::ENDED) {
-            (*known).flags |= BindingFlags::ENDED;
-            (*known).expires = now + ENDED_LIFE;
-            return Renewal::Ended;
-        }
-        if !evident.contains(BindingFlags::EARLY) {
-            (*known).flags -= BindingFlags::EARLY;
-        }
-        (*known).expires = now + life((*known).flags);
+        (*known).expires = expires;
     }
-    Renewal::Refreshed
+    renewal
 }
 
 /// Returns how long a dialog end lasts from now.
@@ -173,16 +164,12 @@ const fn life(flags: BindingFlags) -> u64 {
 
 /// Writes accepted evidence into a draft.
 #[inline(always)]
-fn settle(draft: &mut Binding, m: &Message, evidence: &Evidence, now: u64) {
+fn settle(draft: &mut Binding, evidence: &Evidence, now: u64) {
     words::assign(&mut draft.learned, &evidence.learned);
     if !evidence.advertised.is_unknown() {
         words::assign(&mut draft.advertised, &evidence.advertised);
     }
-    if evidence.flags.contains(EvidenceFlags::BY_PBX) {
-        draft.peer_cseq = m.cseq;
-    } else {
-        draft.cseq = m.cseq;
-    }
+    draft.arrived = evidence.at;
     draft.flags = BindingFlags::from_bits_truncate(evidence.flags.bits());
     draft.seen = now;
     draft.expires = now + life(draft.flags);
@@ -206,12 +193,18 @@ pub(super) fn live_dialog<E: Bindings + Clock>(
     live.then_some(found)
 }
 
-/// Activates a dialog end that is pending: the PBX may send within a dialog before it accepts it, a NOTIFY ahead of
-/// the 2xx to its SUBSCRIBE (RFC 6665 4.4.1). Only one pending source will do. Returns whether it did.
+/// Activates a dialog end that is pending: the PBX may send a NOTIFY ahead of the 2xx to its SUBSCRIBE (RFC 6665 4.4.1).
+/// Only one pending source will do. Returns whether it did. `tag` is the hash of the terminal's own tag.
 #[inline(never)]
-pub(super) fn activate_pending<E: Text>(env: &E, m: &Message, call: u64, tag: u64) -> bool {
-    let key = key::pending(call, tag);
-    let Some(pending) = env.slots::<PendingDialog>(&key).and_then(|s| s.find(&key)) else {
+pub(super) fn activate_pending<E: Text>(env: &E, m: &Message, key: &DialogKey, tag: u64) -> bool {
+    if m.method != Method::Notify {
+        return false;
+    }
+    let slot = key::pending(key.call, tag);
+    let Some(pending) = env
+        .slots::<PendingDialog>(&slot)
+        .and_then(|s| s.find(&slot))
+    else {
         return false;
     };
     if pending.value.flags.contains(PendingFlags::AMBIGUOUS)
@@ -222,7 +215,7 @@ pub(super) fn activate_pending<E: Text>(env: &E, m: &Message, call: u64, tag: u6
     env.count(Counter::DialogFromPending);
     let evidence = env.evidence();
     evidence.take_pending(pending);
-    accept_dialog(env, m, call, tag, evidence);
+    accept_dialog(env, m, key, evidence);
     true
 }
 

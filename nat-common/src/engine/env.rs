@@ -38,6 +38,8 @@ pub trait Hashes {
     fn hash(&self, part: usize) -> u64;
     /// Hashes three words.
     fn mix(&self, a: u64, b: u64, c: u64) -> u64;
+    /// Returns the PBX's socket of this message, as it goes into keys (see [`key::pbx`](crate::tables::key::pbx)).
+    fn pbx(&self) -> u64;
 }
 
 /// Tables of sets.
@@ -70,12 +72,17 @@ pub trait Bindings {
     fn remove_contact(&self, key: &ContactKey);
 }
 
-/// Rules that the user set.
+/// Rules that the user set, and what the agent knows of the network.
 pub trait Rules {
     /// Returns the policy for a learned address.
     fn policy(&self, learned: &Endpoint) -> Policy;
     /// Whether nothing is to be redirected.
     fn shadow(&self) -> bool;
+    /// Returns the kind of an address, as `ADDRESSES` has it; 0 if nothing is known of it.
+    fn kind_of(&self, endpoint: &Endpoint) -> u32;
+    /// Whether sipnat has run so long that each terminal has registered since (see
+    /// [`Config::settled`](crate::abi::Config::settled)).
+    fn settled(&self) -> bool;
 }
 
 /// Counters and history.
@@ -95,7 +102,7 @@ pub trait Env: Clock + Hashes + Tables + Bindings + Rules + Journal {
     #[expect(clippy::mut_from_ref, reason = "scratch memory of one message")]
     fn evidence(&self) -> &mut Evidence;
     /// Calls [`place_dialog`](crate::engine::place_dialog). A kernel calls it by name, so that it is verified once.
-    fn place_dialog(&self, m: &Message, call: u64, tag: u64, evidence: &Evidence) -> bool;
+    fn place_dialog(&self, key: &DialogKey, evidence: &Evidence) -> bool;
     /// Calls [`place_contact`](crate::engine::place_contact), likewise.
     fn place_contact(&self, key: &ContactKey) -> bool;
 }
@@ -107,4 +114,21 @@ pub trait Text: Env {
     fn digest(&self, m: &Message, parts: u32);
     /// Copies part of the message into a draft's text.
     fn name(&self, draft: &mut Binding, span: Span);
+    /// Whether two URIs in the message have the same user.
+    fn same_user(&self, a: Span, b: Span) -> bool;
+    /// Checks the UDP checksum of the datagram with the message.
+    fn checksum(&self) -> Checksum;
+}
+
+/// Result of a check of a UDP checksum.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Checksum {
+    /// The kernel will take the datagram.
+    #[default]
+    Right,
+    /// The kernel will drop the datagram: the PBX never sees it.
+    Wrong,
+    /// Only part of the datagram is here.
+    Unknown,
 }

@@ -2,7 +2,9 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::abi::{Entry, EvidenceFlags, InboundTransaction, OutboundTransaction, PendingDialog};
+use crate::abi::{
+    Entry, EvidenceFlags, InboundTransaction, OutboundFlags, OutboundTransaction, PendingDialog,
+};
 use crate::endpoint::Endpoint;
 
 /// Evidence for a dialog end. It lies in scratch memory between the stages of a message.
@@ -19,6 +21,8 @@ pub struct Evidence {
     pub branch: u64,
     /// Time of the request, in ticks.
     pub at: u64,
+    /// Hash of the terminal's address-of-record; 0 if the dialog's own URI must stand for it.
+    pub owner: u64,
     /// Kind of the evidence.
     pub flags: EvidenceFlags,
     /// Unused, zero.
@@ -33,7 +37,9 @@ impl Evidence {
         request.value.copy_advertised(&mut self.advertised);
         self.branch = 0;
         self.at = request.at;
-        self.flags = EvidenceFlags::from_bits_truncate(request.value.flags.bits());
+        self.owner = 0;
+        self.flags = EvidenceFlags::from_bits_truncate(request.value.flags.bits())
+            & (EvidenceFlags::DIRECT | EvidenceFlags::IN_DIALOG);
     }
 
     /// Takes it from a request of the PBX, which the terminal answered.
@@ -50,8 +56,14 @@ impl Evidence {
         self.advertised.port = advertised.port;
         self.branch = branch;
         self.at = request.at;
-        self.flags =
-            EvidenceFlags::from_bits_truncate(request.value.flags.bits()) | EvidenceFlags::BY_PBX;
+        self.owner = if request.value.flags.contains(OutboundFlags::WEAK) {
+            0
+        } else {
+            request.value.subject
+        };
+        self.flags = (EvidenceFlags::from_bits_truncate(request.value.flags.bits())
+            & (EvidenceFlags::DIRECT | EvidenceFlags::IN_DIALOG | EvidenceFlags::LEFT_ALONE))
+            | EvidenceFlags::BY_PBX;
     }
 
     /// Takes it from a request that the PBX has not answered yet, but believes, since it sends within the dialog.
@@ -61,7 +73,9 @@ impl Evidence {
         pending.value.copy_advertised(&mut self.advertised);
         self.branch = 0;
         self.at = pending.at;
-        self.flags = EvidenceFlags::from_bits_truncate(pending.value.flags.bits())
+        self.owner = 0;
+        self.flags = (EvidenceFlags::from_bits_truncate(pending.value.flags.bits())
+            & EvidenceFlags::DIRECT)
             | EvidenceFlags::BY_PBX
             | EvidenceFlags::EARLY;
     }

@@ -2,17 +2,18 @@
 
 use crate::abi::Counter;
 use crate::bytes::words;
-use crate::engine::env::{Clock, Journal};
+use crate::engine::env::{Clock, Hashes, Journal};
 use crate::engine::verdict::Decision;
-use crate::sip::Message;
+use crate::sip::{Field, Message};
 
 /// Begins the record of a message.
 #[inline(always)]
-pub(super) fn begin<E: Journal + Clock>(env: &E, m: &Message, call: u64) {
+pub(super) fn begin<E: Journal + Clock + Hashes>(env: &E, m: &Message) {
     let record = env.record();
     words::clear(record);
     record.at = env.now();
-    record.call = call;
+    record.call = env.hash(Field::CallId as usize);
+    record.pbx = env.pbx();
     record.cseq = m.cseq;
     record.status = m.status;
     record.method = m.method as u8;

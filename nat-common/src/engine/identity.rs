@@ -1,35 +1,58 @@
 //! Hashes of the parts that name a message.
 
-use crate::engine::env::Text;
+use crate::abi::DialogKey;
+use crate::engine::env::{Hashes, Text};
 use crate::sip::{CONTACTS, Direction, Field, Message, Method};
+use crate::tables::key;
 
 /// Hashes all parts that are looked up or stored, but for those of a contact, which few messages need. Returns the hash
-/// of the Call-ID.
+/// of the Call-ID, joined with the PBX's socket.
 #[inline(always)]
 pub(super) fn identify<E: Text>(env: &E, m: &Message, direction: Direction) -> u64 {
     let request = m.status == 0;
-    // From names the sender of a request (RFC 3261 8.1.1.3); the terminal's tag counts.
+    let tags = Field::FromTag.bit() | Field::ToTag.bit();
+    // A part that is not hashed here keeps the hash of another message, and must not be asked for.
     let more = match (direction, request) {
-        (Direction::In, true) if m.method == Method::Register => Field::Contact.bit(),
-        (Direction::In, true) if m.method.subscribes() => Field::FromTag.bit(),
-        (Direction::In, true) => 0,
-        (Direction::In, false) | (Direction::Out, true) => Field::ToTag.bit(),
+        (Direction::In, true) if m.method == Method::Register => {
+            Field::Contact.bit() | Field::FromTag.bit()
+        }
         (Direction::Out, false) if m.method == Method::Register => {
             Field::FromTag.bit() | Field::ToUri.bit() | CONTACTS
         }
-        (Direction::Out, false) => Field::FromTag.bit(),
+        (_, false) => tags,
+        _ if m.has(Field::ToTag) => tags,
+        // A pending dialog end, or a REGISTER that the PBX sends on.
+        _ if m.method.subscribes() || m.method == Method::Register => Field::FromTag.bit(),
+        _ => 0,
     };
-    let parts = Field::CallId.bit() | Field::Branch.bit() | more;
-    match direction {
-        Direction::In => env.digest(m, parts),
-        Direction::Out => digest(env, m, parts),
-    }
-    env.hash(Field::CallId as usize)
+    digest(env, m, Field::CallId.bit() | Field::Branch.bit() | more);
+    env.hash(Field::CallId as usize) ^ env.pbx()
 }
 
-/// Calls [`Text::digest`] in a function of its own. Messages of the PBX pass here up to twice, and need most of the
-/// stack that kernels before 6.9 have.
+/// Calls [`Text::digest`] in a function of its own: what comes after it needs most of the stack.
 #[inline(never)]
 pub(super) fn digest<E: Text>(env: &E, m: &Message, parts: u32) {
     env.digest(m, parts);
+}
+
+/// Returns the key of the dialog end whose own tag is that of a field, and whose other tag is that of the other field.
+#[inline(always)]
+pub(super) fn dialog_key<E: Hashes>(env: &E, call: u64, own: Field) -> DialogKey {
+    let other = match own {
+        Field::FromTag => Field::ToTag,
+        _ => Field::FromTag,
+    };
+    DialogKey {
+        call,
+        tag: key::tags(env.hash(own as usize), env.hash(other as usize)),
+    }
+}
+
+/// Returns the hash of a part that is a Contact URI, joined with the PBX's socket.
+#[inline(always)]
+pub(super) fn contact_uri<E: Hashes>(env: &E, part: usize) -> u64 {
+    match env.hash(part) {
+        0 => 0,
+        hash => hash ^ env.pbx(),
+    }
 }

@@ -1,24 +1,30 @@
 //! Messages that terminals send.
 
+use core::ptr::NonNull;
+
 use crate::abi::{
-    Counter, EvidenceFlags, InboundFlags, InboundTransaction, OutboundFlags, OutboundTransaction,
-    PendingDialog, PendingFlags, age, ticks,
+    BindingFlags, Counter, Entry, EvidenceFlags, InboundFlags, InboundTransaction, OutboundFlags,
+    OutboundTransaction, PendingDialog, PendingFlags, age, ticks,
 };
 use crate::endpoint::Endpoint;
-use crate::engine::contacts::granted;
-use crate::engine::dialogs::accept_dialog;
-use crate::engine::env::{Env, Text};
+use crate::engine::contacts::{granted, prove_weak};
+use crate::engine::dialogs::{accept_dialog, live_dialog};
+use crate::engine::env::{Checksum, Env, Text};
+use crate::engine::identity::{contact_uri, dialog_key};
 use crate::engine::lifetimes::{ANSWER_LIFE, TRANSACTION_LIFE};
-use crate::engine::reach::{RESPONSES_BEFORE_FALLBACK, note_answer};
+use crate::engine::proof::{describe_pair, note_answer, prove_pair};
 use crate::engine::verdict::Heard;
 use crate::sip::{Field, Message, Method};
 use crate::tables::key;
-use crate::tables::slots::Noted;
+use crate::tables::slots::{Noted, SlotKey};
 
 /// Stores a request's source with its transaction, and with the dialog end if the PBX may send to that before it
 /// answers. It does not count until the PBX accepts the request.
-#[inline(always)]
-pub(super) fn request_in<E: Env>(env: &E, m: &Message, call: u64, source: &Endpoint) -> Heard {
+#[inline(never)]
+pub(super) fn request_in<E: Text>(env: &E, m: &Message, call: u64, source: &Endpoint) -> Heard {
+    if m.has(Field::ToTag) && m.has(Field::FromTag) {
+        note_progress(env, call, source);
+    }
     if m.method == Method::Ack {
         return Heard::Ack;
     }
@@ -37,14 +43,7 @@ pub(super) fn request_in<E: Env>(env: &E, m: &Message, call: u64, source: &Endpo
         transaction.flags |= InboundFlags::IN_DIALOG;
     }
     if m.method == Method::Register {
-        transaction.flags |= InboundFlags::REGISTER;
-        if m.star != 0 {
-            transaction.flags |= InboundFlags::REMOVE_ALL;
-        }
-        if granted(m, 0) == Some(0) {
-            transaction.flags |= InboundFlags::REMOVE;
-        }
-        transaction.contact = env.hash(Field::Contact as usize);
+        describe_registration(env, m, transaction);
     }
     let Some(mut slots) = env.slots::<InboundTransaction>(&key) else {
         return Heard::NoTables;
@@ -52,24 +51,92 @@ pub(super) fn request_in<E: Env>(env: &E, m: &Message, call: u64, source: &Endpo
     match slots.note(&key, entry, TRANSACTION_LIFE) {
         Noted::New => {}
         Noted::Same => {
-            if slots.found().value.responses >= RESPONSES_BEFORE_FALLBACK {
-                // The responses do not seem to arrive.
-                slots.add_flags(&key, InboundFlags::REPEATED);
+            if slots.found().value.flags.contains(InboundFlags::ANSWERED) {
+                count_repetition(env, &key, slots.found());
             }
             return Heard::Repeat;
         }
-        Noted::Other => return Heard::OtherSource,
+        Noted::Other => {
+            // One of the two is not the terminal, and sipnat cannot tell which.
+            slots.add_flags(&key, InboundFlags::AMBIGUOUS);
+            return Heard::OtherSource;
+        }
         Noted::Busy => return Heard::Busy,
     }
-    if m.method.subscribes() && !m.has(Field::ToTag) && m.has(Field::FromTag) {
+    if m.method == Method::Register {
+        note_registration(env, m, call, source);
+    } else if m.method.subscribes() && !m.has(Field::ToTag) && m.has(Field::FromTag) {
         note_pending(env, m, call, source, direct);
     }
     Heard::Request
 }
 
-/// Stores the source of a SUBSCRIBE or REFER with the dialog end: a NOTIFY may come ahead of the PBX's answer.
+/// Stores what a REGISTER asks for.
 #[inline(always)]
-fn note_pending<E: Env>(env: &E, m: &Message, call: u64, source: &Endpoint, direct: bool) {
+fn describe_registration<E: Text>(env: &E, m: &Message, transaction: &mut InboundTransaction) {
+    transaction.flags |= InboundFlags::REGISTER;
+    if m.star != 0 {
+        transaction.flags |= InboundFlags::REMOVE_ALL;
+    }
+    if granted(m, 0) == Some(0) {
+        transaction.flags |= InboundFlags::REMOVE;
+    }
+    if env.same_user(m.span(Field::Contact), m.span(Field::ToUri)) {
+        transaction.flags |= InboundFlags::OWN_USER;
+    }
+    transaction.contact = contact_uri(env, Field::Contact as usize);
+}
+
+/// Counts a repetition of a request that the PBX has answered: the answer did not arrive.
+#[inline(never)]
+fn count_repetition<E: Env>(env: &E, key: &SlotKey, known: &Entry<InboundTransaction>) {
+    let entry = env.entry::<InboundTransaction>();
+    entry.assign(known);
+    entry.value.flags -= InboundFlags::ANSWERED;
+    entry.value.repetitions = entry.value.repetitions.saturating_add(1);
+    if let Some(mut slots) = env.slots::<InboundTransaction>(key)
+        && !slots.put(key, entry)
+    {
+        env.count(Counter::SlotBusy);
+    }
+}
+
+/// Stores a REGISTER without its branch, so that the PBX's copy of it is recognised if the PBX sends it on. If it follows
+/// a challenge that was redirected, the terminal has shown that it got that.
+#[inline(never)]
+fn note_registration<E: Env>(env: &E, m: &Message, call: u64, source: &Endpoint) {
+    let tag = env.hash(Field::FromTag as usize);
+    let key = key::registration(call, tag, m.cseq);
+    let entry = env.entry::<InboundTransaction>();
+    entry.at = ticks(env.now());
+    entry.value.set_source(source);
+    entry.value.flags = InboundFlags::REGISTER;
+    if let Some(mut slots) = env.slots::<InboundTransaction>(&key) {
+        slots.note(&key, entry, TRANSACTION_LIFE);
+    }
+    let before = key::registration(call, tag, m.cseq.wrapping_sub(1));
+    if let Some(challenged) = env
+        .slots::<InboundTransaction>(&before)
+        .and_then(|s| s.find(&before))
+        && challenged.value.flags.contains(InboundFlags::CHALLENGED)
+        && challenged.value.source() == *source
+        && age(ticks(env.now()), challenged.at) < TRANSACTION_LIFE
+    {
+        prove_pair(
+            env,
+            describe_pair(env, source, &challenged.value.advertised()),
+        );
+    }
+}
+
+/// Stores the source of a SUBSCRIBE or REFER with the dialog end: a NOTIFY may come ahead of the PBX's answer.
+#[inline(never)]
+fn note_pending<E: Text>(env: &E, m: &Message, call: u64, source: &Endpoint, direct: bool) {
+    if env.checksum() != Checksum::Right {
+        // The PBX never sees it, and so never refuses it.
+        env.count(Counter::PendingChecksum);
+        return;
+    }
     let tag = env.hash(Field::FromTag as usize);
     let key = key::pending(call, tag);
     let entry = env.entry::<PendingDialog>();
@@ -97,11 +164,32 @@ fn note_pending<E: Env>(env: &E, m: &Message, call: u64, source: &Endpoint, dire
     }
 }
 
-/// Takes a response as evidence if the PBX sent its request: only its receiver knows the branch. It proves that the
-/// terminal can be reached at the request's destination. If that was the learned address, and the response comes from
-/// elsewhere, the terminal's mapping has changed.
-#[inline(always)]
-pub(super) fn response_in<E: Text>(env: &E, m: &Message, call: u64, source: &Endpoint) -> Heard {
+/// Notes progress: the message holds both tags of a dialog end. If the packet that told the terminal the PBX's tag went
+/// to its learned address, it arrived there.
+#[inline(never)]
+fn note_progress<E: Env>(env: &E, call: u64, source: &Endpoint) {
+    let key = dialog_key(env, call, Field::FromTag);
+    let Some(known) = live_dialog(env, &key).map(NonNull::as_ptr) else {
+        return;
+    };
+    let draft = env.draft();
+    let told = draft.flags & (BindingFlags::TOLD | BindingFlags::PROVEN) == BindingFlags::TOLD;
+    if !told || draft.learned.addr != source.addr {
+        return;
+    }
+    // SAFETY: `live_dialog` gives valid pointers. Others may write to the binding meanwhile: a lost flag is set again by
+    // the next message.
+    unsafe { (*known).flags = draft.flags | BindingFlags::PROVEN };
+    env.count(Counter::DialogProven);
+}
+
+/// Takes a response as evidence if the PBX sent its request: only its receiver knows the branch. It must come from the
+/// host to which the request was sent, and the kernel must take it. It proves that the terminal can be reached at the
+/// request's destination. If that was the learned address, and the response comes from another port, the terminal's
+/// mapping has changed. The record holds the response's source, as the learned address.
+#[inline(never)]
+pub(super) fn response_in<E: Text>(env: &E, m: &Message, call: u64) -> Heard {
+    let source = &env.record().learned();
     let branch = env.hash(Field::Branch as usize);
     let key = key::transaction(call, branch, m.cseq, m.method);
     let now = ticks(env.now());
@@ -112,22 +200,41 @@ pub(super) fn response_in<E: Text>(env: &E, m: &Message, call: u64, source: &End
     else {
         return Heard::Unasked;
     };
-    let record = env.record();
-    record.set_original(&request.value.destination());
-    record.set_learned(source);
-    let elsewhere = request.value.flags.contains(OutboundFlags::REDIRECTED)
-        && *source != request.value.destination();
-    if elsewhere {
-        request.value.set_destination(source);
+    let transaction = &mut request.value;
+    let other_host = source.addr != transaction.destination_addr;
+    if other_host && !take_alternative(transaction, source) {
+        return Heard::Elsewhere;
+    }
+    env.record().set_original(&transaction.destination());
+    let exact = *source == transaction.destination();
+    match env.checksum() {
+        Checksum::Right => {}
+        // A fragment: it may be one that never becomes a whole datagram.
+        Checksum::Unknown if exact => {}
+        Checksum::Unknown | Checksum::Wrong => return Heard::BadChecksum,
+    }
+    let moves = !exact && m.status > 100 && transaction.flags.contains(OutboundFlags::REDIRECTED);
+    let mut proven = false;
+    if moves {
+        transaction.set_destination(source);
         request.at = now;
     } else {
-        note_answer(env, request, m.status);
+        let weak = OutboundFlags::WEAK | OutboundFlags::REDIRECTED;
+        let first_unanswered =
+            request.value.flags.contains(weak) && request.value.retransmissions != 0;
+        proven = note_answer(env, request, m.status);
+        if proven && first_unanswered {
+            prove_weak(env, &request.value);
+        }
     }
     let in_dialog = request.value.flags.contains(OutboundFlags::IN_DIALOG);
     let accepted = in_dialog || (m.method.creates_dialog() && m.status < 300);
     if m.status > 100 && accepted && m.has(Field::ToTag) {
         let evidence = env.evidence();
         evidence.take_answer(request, branch, &m.advertised);
+        if proven {
+            evidence.flags |= EvidenceFlags::PROVEN;
+        }
         if m.record_routes > request.value.record_routes {
             evidence.flags -= EvidenceFlags::DIRECT;
         }
@@ -138,13 +245,15 @@ pub(super) fn response_in<E: Text>(env: &E, m: &Message, call: u64, source: &End
         if m.method == Method::Bye && (m.status / 100 == 2 || m.status == 481 || m.status == 408) {
             evidence.flags |= EvidenceFlags::ENDED;
         }
-        let tag = env.hash(Field::ToTag as usize);
-        env.record().tag = tag;
-        accept_dialog(env, m, call, tag, evidence);
+        let key = dialog_key(env, call, Field::ToTag);
+        env.record().tag = key.tag;
+        accept_dialog(env, m, &key, evidence);
     }
-    if elsewhere {
-        // The same answer again, or an older one that is late, is then one to a request that was sent there.
-        request.value.flags -= OutboundFlags::REDIRECTED;
+    if moves || other_host {
+        if moves {
+            // The same answer again, or an older one that is late, is then one to a request that was sent there.
+            request.value.flags -= OutboundFlags::REDIRECTED;
+        }
         let entry = env.entry::<OutboundTransaction>();
         entry.assign(request);
         if let Some(mut slots) = env.slots::<OutboundTransaction>(&key) {
@@ -152,4 +261,23 @@ pub(super) fn response_in<E: Text>(env: &E, m: &Message, call: u64, source: &End
         }
     }
     Heard::Response
+}
+
+/// If a response comes from the other of two hosts to which the request was sent in turn, makes the transaction say that
+/// it went there last. Returns whether it does.
+#[inline(always)]
+fn take_alternative(transaction: &mut OutboundTransaction, source: &Endpoint) -> bool {
+    let both = OutboundFlags::REDIRECTED | OutboundFlags::LEFT_ALONE;
+    if transaction.retransmissions == 0
+        || !transaction.flags.intersects(both)
+        || source.addr != transaction.alternative_addr
+    {
+        return false;
+    }
+    let (destination, alternative) = (transaction.destination(), transaction.alternative());
+    transaction.set_destination(&alternative);
+    transaction.set_alternative(&destination);
+    transaction.flags ^= both;
+    transaction.retransmissions = 0;
+    true
 }

@@ -31,8 +31,11 @@ pub const DEFAULT_EXPIRES: u32 = 3600;
 /// Life of the entry that `Contact: *` leaves: longer than registrars grant.
 pub const REMOVED_LIFE: u64 = 7 * 24 * 3600 * SECOND;
 
-/// Ticks for which it is remembered where a terminal answers.
+/// Ticks for which it is remembered what is proven of a pair of addresses, and whose learned address one is.
 pub const PEER_LIFE: u64 = ticks(12 * 3600 * SECOND);
+
+/// Ticks for which it is remembered that an address answered by itself.
+pub const ANSWERED_LIFE: u64 = ticks(24 * 3600 * SECOND);
 
 /// Ticks within which the fragments of a datagram follow one another: the kernel sends them in a row.
 pub const FRAGMENT_LIFE: u64 = ticks(SECOND);

@@ -22,6 +22,7 @@ mod identity;
 mod inbound;
 pub mod lifetimes;
 mod outbound;
+mod proof;
 mod reach;
 pub mod stun;
 pub mod verdict;
@@ -46,9 +47,10 @@ pub fn ingress<E: Text>(env: &E, m: &Message, source: &Endpoint) -> Heard {
     if m.status == 0 {
         return request_in(env, m, call, source);
     }
-    history::begin(env, m, call);
-    let heard = response_in(env, m, call, source);
-    if heard == Heard::Response {
+    history::begin(env, m);
+    env.record().set_learned(source);
+    let heard = response_in(env, m, call);
+    if heard != Heard::Unasked {
         history::end(env, heard.counter());
     }
     heard
@@ -59,7 +61,7 @@ pub fn ingress<E: Text>(env: &E, m: &Message, source: &Endpoint) -> Heard {
 #[inline(always)]
 pub fn egress<E: Text>(env: &E, m: &Message, datagram: &Datagram, to: &mut Endpoint) -> Decision {
     let call = identify(env, m, Direction::Out);
-    history::begin(env, m, call);
+    history::begin(env, m);
     env.record().set_original(to);
     let decision = if m.status == 0 {
         request_out(env, m, call, to)

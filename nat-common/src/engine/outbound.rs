@@ -3,20 +3,22 @@
 use core::ptr::NonNull;
 
 use crate::abi::{
-    Binding, BindingFlags, Counter, DialogKey, Entry, EvidenceFlags, InboundFlags,
-    InboundTransaction, OutboundFlags, OutboundTransaction, age, ticks,
+    Binding, BindingFlags, Counter, DialogKey, Entry, EvidenceFlags, Ground, InboundFlags,
+    InboundTransaction, OutboundFlags, OutboundTransaction, Policy, age, ticks,
 };
 use crate::bpf::atomic::Word;
+use crate::bytes::words;
 use crate::endpoint::Endpoint;
-use crate::engine::contacts::{live_contact, registered, shows_nat};
+use crate::engine::contacts::{
+    is_own_answer, live_contact, note_challenge, note_sent_on, registered,
+};
 use crate::engine::dialogs::{accept_dialog, activate_pending, forget_pending, live_dialog};
 use crate::engine::env::{Env, Text};
 use crate::engine::history;
-use crate::engine::identity::digest;
+use crate::engine::identity::{contact_uri, dialog_key, digest};
 use crate::engine::lifetimes::TRANSACTION_LIFE;
-use crate::engine::reach::{
-    RESPONSES_BEFORE_FALLBACK, Redirect, TRANSMISSIONS_BEFORE_FALLBACK, decide, retransmissions,
-};
+use crate::engine::proof::{describe_pair, note_transmission};
+use crate::engine::reach::{Redirect, decide, may_follow_uri, permit, take_turns};
 use crate::engine::verdict::Decision;
 use crate::sip::{Field, Message, Method, header};
 use crate::tables::key;
@@ -32,13 +34,17 @@ pub(super) fn response_out<E: Text>(
 ) -> Decision {
     let branch = env.hash(Field::Branch as usize);
     let key = key::transaction(call, branch, m.cseq, m.method);
+    // Before the transaction is looked up, which lies in the same table.
+    let own = m.method == Method::Register && m.status / 100 == 2 && is_own_answer(env, m, call);
     let Some(request) = env
         .slots::<InboundTransaction>(&key)
         .and_then(|s| s.find(&key))
     else {
         return late_response_out(env, m, call, to);
     };
-    answered(env, m, call, request);
+    if request.value.flags.contains(InboundFlags::AMBIGUOUS) {
+        return Decision::Disputed;
+    }
     let decision = decide(
         env,
         &request.value.source(),
@@ -46,34 +52,40 @@ pub(super) fn response_out<E: Text>(
         &Redirect {
             decision: Decision::RedirectedResponse,
             direct: request.value.flags.contains(InboundFlags::DIRECT),
-            unanswered: request.value.flags.contains(InboundFlags::REPEATED),
+            proven: false,
+            owner: 0,
+            transmissions: request.value.repetitions,
         },
     );
+    let decision = history::decided(env, decision);
+    if m.method != Method::Register {
+        answered(env, m, call, request, *to == request.value.source());
+    } else if m.status / 100 == 2 {
+        registered(env, m, request, own);
+    }
     if decision.is_choice() {
-        count_response(env, &key, request);
+        note_response(env, &key, request);
+        if decision == Decision::RedirectedResponse && is_challenge(m) {
+            note_challenge(env, m, call, &env.record().original());
+        }
     }
     decision
 }
 
-/// Counts the responses to a terminal's request, as far as it matters when the request is repeated: after two
-/// responses, the next one goes to the other destination, once.
+/// Whether a response challenges a REGISTER (RFC 3261 22.2, 22.3).
+#[inline(always)]
+const fn is_challenge(m: &Message) -> bool {
+    matches!(m.method, Method::Register) && (m.status == 401 || m.status == 407)
+}
+
+/// Notes that a response was sent: if the request is repeated, the response did not arrive.
 #[inline(never)]
-fn count_response<E: Env>(env: &E, key: &SlotKey, request: &mut Entry<InboundTransaction>) {
-    if env.shadow() {
+fn note_response<E: Env>(env: &E, key: &SlotKey, request: &Entry<InboundTransaction>) {
+    if env.shadow() || request.value.flags.contains(InboundFlags::ANSWERED) {
         return;
     }
-    if request.value.flags.contains(InboundFlags::REPEATED) {
-        request.value.flags -= InboundFlags::REPEATED;
-        request.value.responses = 0;
-    } else if request.value.responses < RESPONSES_BEFORE_FALLBACK {
-        request.value.responses += 1;
-    } else {
-        return;
-    }
-    let entry = env.entry::<InboundTransaction>();
-    entry.assign(request);
     if let Some(mut slots) = env.slots::<InboundTransaction>(key)
-        && !slots.put(key, entry)
+        && !slots.add_flags(key, InboundFlags::ANSWERED)
     {
         env.count(Counter::SlotBusy);
     }
@@ -85,9 +97,9 @@ fn late_response_out<E: Env>(env: &E, m: &Message, call: u64, to: &mut Endpoint)
     if !m.has(Field::FromTag) {
         return Decision::UnknownResponse;
     }
-    let tag = env.hash(Field::FromTag as usize);
-    env.record().tag = tag;
-    if live_dialog(env, &DialogKey { call, tag }).is_none() {
+    let key = dialog_key(env, call, Field::FromTag);
+    env.record().tag = key.tag;
+    if live_dialog(env, &key).is_none() {
         return Decision::UnknownResponse;
     }
     let known = env.draft();
@@ -102,36 +114,38 @@ fn late_response_out<E: Env>(env: &E, m: &Message, call: u64, to: &mut Endpoint)
         &Redirect {
             decision: Decision::RedirectedResponse,
             direct: known.flags.contains(BindingFlags::DIRECT),
-            unanswered: false,
+            proven: known.flags.contains(BindingFlags::PROVEN),
+            owner: known.aor,
+            transmissions: 0,
         },
     )
 }
 
-/// Applies the PBX's response to a terminal's request.
-#[inline(always)]
-fn answered<E: Text>(env: &E, m: &Message, call: u64, request: &Entry<InboundTransaction>) {
+/// Applies the PBX's response to a terminal's request other than REGISTER. `to_source`: it goes to the request's source.
+#[inline(never)]
+fn answered<E: Text>(
+    env: &E,
+    m: &Message,
+    call: u64,
+    request: &Entry<InboundTransaction>,
+    to_source: bool,
+) {
     if m.status <= 100 {
-        return;
-    }
-    if m.method == Method::Register {
-        if m.status / 100 == 2 {
-            registered(env, m, call, &request.value);
-        }
         return;
     }
     let in_dialog = request.value.flags.contains(InboundFlags::IN_DIALOG);
     if !m.has(Field::FromTag) || !(in_dialog || m.method.creates_dialog()) {
         return;
     }
-    let tag = env.hash(Field::FromTag as usize);
-    env.record().tag = tag;
-    if m.status >= 300 {
-        if !in_dialog && forget_pending(env, m, call, tag, &request.value) {
+    let key = dialog_key(env, call, Field::FromTag);
+    env.record().tag = key.tag;
+    if !in_dialog {
+        let tag = env.hash(Field::FromTag as usize);
+        if forget_pending(env, m, call, tag, &request.value) && m.status >= 300 {
             env.count(Counter::PendingDropped);
         }
-        return;
     }
-    if in_dialog && m.status < 200 {
+    if m.status >= 300 || (in_dialog && m.status < 200) {
         return;
     }
     let evidence = env.evidence();
@@ -142,10 +156,10 @@ fn answered<E: Text>(env: &E, m: &Message, call: u64, request: &Entry<InboundTra
     if m.method == Method::Bye {
         evidence.flags |= EvidenceFlags::ENDED;
     }
-    if !in_dialog {
-        forget_pending(env, m, call, tag, &request.value);
+    if to_source {
+        evidence.flags |= EvidenceFlags::TOLD;
     }
-    accept_dialog(env, m, call, tag, evidence);
+    accept_dialog(env, m, &key, evidence);
 }
 
 /// Decides where a request of the PBX goes, and stores that with its transaction.
@@ -154,6 +168,9 @@ pub(super) fn request_out<E: Text>(env: &E, m: &Message, call: u64, to: &mut End
     let branch = env.hash(Field::Branch as usize);
     let follows = m.method == Method::Ack || m.method == Method::Cancel;
     let routed = m.headers & header::ROUTE != 0;
+    if m.method == Method::Register {
+        note_sent_on(env, m, call, to);
+    }
     let key = key::transaction(call, branch, m.cseq, m.method);
     let now = ticks(env.now());
     let mut before = None;
@@ -163,31 +180,48 @@ pub(super) fn request_out<E: Text>(env: &E, m: &Message, call: u64, to: &mut End
             .and_then(|s| s.find(&key));
         before = before.filter(|before| age(now, before.at) < TRANSACTION_LIFE);
     }
-    let (decision, retransmissions) = if routed {
-        (Decision::Route, 0)
+    let mut route = Route::UNKNOWN;
+    if routed {
+        route.decision = Decision::Route;
     } else {
-        route(env, m, call, branch, before, to)
-    };
-    let decision = history::decided(env, decision);
+        find_terminal(env, m, call, branch, before, to, &mut route);
+    }
+    let decision = history::decided(env, route.decision);
     if follows {
         return decision;
     }
-    let entry = env.entry::<OutboundTransaction>();
     let record = env.record();
+    let chosen = decision.is_choice() && !env.shadow();
+    if chosen && !route.weak && is_open(record.ground, route.retransmissions) {
+        note_transmission(
+            env,
+            describe_pair(env, &record.learned(), &record.original()),
+        );
+    }
+    let entry = env.entry::<OutboundTransaction>();
     entry.at = now;
     let transaction = &mut entry.value;
     transaction.record_routes = m.record_routes;
-    transaction.retransmissions = retransmissions;
+    transaction.retransmissions = route.retransmissions;
+    transaction.subject = route.subject;
     if !routed {
         transaction.flags |= OutboundFlags::DIRECT;
+    }
+    if route.weak {
+        transaction.flags |= OutboundFlags::WEAK;
     }
     if m.has(Field::ToTag) {
         transaction.flags |= OutboundFlags::IN_DIALOG;
     }
-    transaction.set_destination(to);
     if env.shadow() {
         transaction.set_destination(&record.original());
-    } else if decision.is_choice() {
+    } else {
+        transaction.set_destination(to);
+    }
+    if decision == Decision::AlreadyThere {
+        transaction.flags |= OutboundFlags::AT_LEARNED;
+    }
+    if chosen {
         if *to == record.original() {
             transaction.flags |= OutboundFlags::LEFT_ALONE;
             transaction.set_alternative(&record.learned());
@@ -204,76 +238,170 @@ pub(super) fn request_out<E: Text>(env: &E, m: &Message, call: u64, to: &mut End
     decision
 }
 
-/// Looks up the terminal that a request is meant for: its dialog end, else, for an ACK or a CANCEL, its INVITE's
-/// destination, else its contact. `before` is the transmission before, if there was one. Returns the decision, and the
-/// transmissions since the terminal is where it is.
+/// Whether it is open which of two addresses answers: the transmissions to both are counted. Those to a proven one are
+/// counted from the second on.
 #[inline(always)]
-fn route<E: Text>(
+const fn is_open(ground: u8, retransmissions: u8) -> bool {
+    const FIRST: u8 = Ground::First as u8;
+    const TURN: u8 = Ground::Turn as u8;
+    const PROVEN: u8 = Ground::Proven as u8;
+    const ANSWERS: u8 = Ground::Answers as u8;
+    const PROGRESS: u8 = Ground::Progress as u8;
+    matches!(ground, FIRST | TURN)
+        || retransmissions != 0 && matches!(ground, PROVEN | ANSWERS | PROGRESS)
+}
+
+/// Route of a request.
+struct Route {
+    decision: Decision,
+    /// Transmissions before this one, since the terminal is where it is.
+    retransmissions: u8,
+    /// Only its Contact URI names the terminal.
+    weak: bool,
+    /// Hash of the terminal's address-of-record; if `weak`, of its Contact URI.
+    subject: u64,
+}
+
+impl Route {
+    const UNKNOWN: Self = Self {
+        decision: Decision::UnknownRequest,
+        retransmissions: 0,
+        weak: false,
+        subject: 0,
+    };
+}
+
+/// Looks up the terminal that a request is meant for: its dialog end, else, for an ACK or a CANCEL, its INVITE's
+/// destination, else its contact. `before` is the transmission before, if there was one.
+#[inline(always)]
+fn find_terminal<E: Text>(
     env: &E,
     m: &Message,
     call: u64,
     branch: u64,
     before: Option<&mut Entry<OutboundTransaction>>,
     to: &mut Endpoint,
-) -> (Decision, u8) {
+    route: &mut Route,
+) {
     let mut found = None;
     if m.has(Field::ToTag) {
         found = dialog_end(env, m, call);
     }
+    let is_dialog = found.is_some();
     if found.is_none() {
         if (m.method == Method::Ack || m.method == Method::Cancel)
             && let Some(decision) = after_invite(env, m, call, branch, to)
         {
-            return (decision, 0);
+            route.decision = decision;
+            return;
         }
         digest(env, m, Field::RequestUri.bit() | Field::ToUri.bit());
         found = live_contact(env);
     }
     let Some(found) = found else {
-        return (Decision::UnknownRequest, 0);
+        return;
     };
     let known = env.draft();
     if known.is_ambiguous(env.now()) {
-        return (Decision::Ambiguous, 0);
-    }
-    let is_dialog = known.aor == 0;
-    if !is_dialog
-        && known.aor != env.hash(Field::ToUri as usize)
-        && !shows_nat(&known.learned, &known.advertised, to)
-    {
-        return (Decision::ForeignContact, 0);
+        route.decision = Decision::Ambiguous;
+        return;
     }
     let redirected = if is_dialog {
         Decision::RedirectedDialog
     } else {
         Decision::RedirectedContact
     };
-    let sent = before.map_or(0, |before| retransmissions(&before.value, &known.learned));
-    let decision = decide(
-        env,
-        &known.learned,
-        to,
-        &Redirect {
-            decision: redirected,
-            direct: known.flags.contains(BindingFlags::DIRECT),
-            unanswered: sent >= TRANSMISSIONS_BEFORE_FALLBACK
-                && sent % 2 == TRANSMISSIONS_BEFORE_FALLBACK % 2,
-        },
-    );
+    route.subject = known.aor;
+    route.weak = !is_dialog && known.aor != env.hash(Field::ToUri as usize);
+    route.retransmissions =
+        before.map_or(0, |before| retransmissions(&before.value, &known.learned));
+    route.decision = if route.weak {
+        route.subject = contact_uri(env, Field::RequestUri as usize);
+        follow_uri(env, known, to, route.retransmissions)
+    } else {
+        decide(
+            env,
+            &known.learned,
+            to,
+            &Redirect {
+                decision: redirected,
+                direct: known.flags.contains(BindingFlags::DIRECT),
+                proven: is_dialog && known.flags.contains(BindingFlags::PROVEN),
+                owner: known.aor,
+                transmissions: route.retransmissions,
+            },
+        )
+    };
+    note_route(known, found, route.decision == redirected, route.decision);
+}
+
+/// Decides on a request that only a Contact URI names (weak evidence). The original destination has the first
+/// transmission, until one that it did not answer was answered at the learned address.
+#[inline(never)]
+fn follow_uri<E: Env>(env: &E, known: &Binding, to: &mut Endpoint, transmissions: u8) -> Decision {
+    env.record().weak = 1;
+    let direct = known.flags.contains(BindingFlags::DIRECT);
+    let policy = match permit(env, &known.learned, to, direct) {
+        Ok(policy) => policy,
+        Err(decision) => return decision,
+    };
+    if *to != known.advertised || !may_follow_uri(env, known, to) {
+        return Decision::ForeignContact;
+    }
+    let proven = known.flags.contains(BindingFlags::WEAK);
+    let decision = if env.shadow() || policy == Policy::Force {
+        Decision::RedirectedContact
+    } else {
+        let ground = if proven {
+            Ground::Proven
+        } else {
+            Ground::First
+        };
+        take_turns(
+            env,
+            ground,
+            proven,
+            transmissions,
+            Decision::RedirectedContact,
+        )
+    };
+    if decision == Decision::RedirectedContact {
+        words::assign(to, &known.learned);
+    }
+    decision
+}
+
+/// Notes with a binding what became of a packet.
+#[inline(always)]
+fn note_route(draft: &Binding, found: NonNull<Binding>, redirected: bool, decision: Decision) {
     let found = found.as_ptr();
     // SAFETY: `dialog` and `contact` give valid pointers; the programs change `redirected` only so, and a lost flag is
     // only not shown.
     unsafe {
-        if decision == redirected {
+        if redirected {
             Word::new(&raw mut (*found).redirected).add(1);
-            if known.flags.contains(BindingFlags::LEFT_ALONE) {
+            if draft.flags.contains(BindingFlags::LEFT_ALONE) {
                 (*found).flags -= BindingFlags::LEFT_ALONE;
             }
         } else if decision == Decision::LeftAlone {
             (*found).flags |= BindingFlags::LEFT_ALONE;
         }
     }
-    (decision, sent)
+}
+
+/// Counts the transmissions of a request before this one, since the terminal is at its learned address.
+#[inline(always)]
+fn retransmissions(before: &OutboundTransaction, learned: &Endpoint) -> u8 {
+    let there = if before.flags.contains(OutboundFlags::REDIRECTED) {
+        before.destination()
+    } else {
+        before.alternative()
+    };
+    if there == *learned {
+        before.retransmissions.saturating_add(1)
+    } else {
+        0
+    }
 }
 
 /// Sends a CANCEL, or an ACK to a response other than 2xx, where its INVITE went: they have its branch (RFC 3261 9.1,
@@ -299,6 +427,7 @@ fn after_invite<E: Env>(
     if invite == *to {
         return Some(Decision::AlreadyThere);
     }
+    env.record().ground = Ground::Rung as u8;
     *to = invite;
     Some(Decision::RedirectedInvite)
 }
@@ -306,11 +435,10 @@ fn after_invite<E: Env>(
 /// Looks up the dialog end that a request is meant for, and copies it to the draft.
 #[inline(always)]
 fn dialog_end<E: Text>(env: &E, m: &Message, call: u64) -> Option<NonNull<Binding>> {
-    let tag = env.hash(Field::ToTag as usize);
-    env.record().tag = tag;
-    let key = DialogKey { call, tag };
+    let key: DialogKey = dialog_key(env, call, Field::ToTag);
+    env.record().tag = key.tag;
     let found = live_dialog(env, &key);
-    if found.is_none() && activate_pending(env, m, call, tag) {
+    if found.is_none() && activate_pending(env, m, &key, env.hash(Field::ToTag as usize)) {
         return live_dialog(env, &key);
     }
     found

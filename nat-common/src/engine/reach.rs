@@ -1,20 +1,17 @@
-//! Reach: which of two addresses answers, the learned one or the original destination.
+//! Reach: which of two addresses a packet goes to, the learned one or the original destination.
+//!
+//! Where they differ, proof decides ([`proof`](super::proof)). Without proof, the original destination comes first, unless
+//! it cannot be reached from here, or the terminal is known to get what is sent to its learned address.
 
-use crate::abi::{
-    Counter, Entry, OutboundFlags, OutboundTransaction, Peer, PeerFlags, Policy, age, ticks,
-};
+use crate::abi::{Binding, BindingFlags, Ground, Policy};
 use crate::bytes::words;
 use crate::endpoint::Endpoint;
-use crate::engine::env::{Clock, Env, Hashes, Journal, Tables};
-use crate::engine::lifetimes::{PEER_LIFE, T1};
+use crate::engine::env::Env;
+use crate::engine::proof::{answerer, is_proven, pair, resident};
 use crate::engine::verdict::Decision;
-use crate::tables::slots::SlotKey;
 
-/// Transmissions of a request before every second one goes to the other destination.
-pub(super) const TRANSMISSIONS_BEFORE_FALLBACK: u8 = 4;
-
-/// Responses sent to a terminal before its repeated request says that they do not arrive.
-pub(super) const RESPONSES_BEFORE_FALLBACK: u8 = 2;
+/// Transmissions to a proven destination before the other one is tried. A PBX that gives up after three reaches both.
+const PATIENCE: u8 = 2;
 
 /// Redirect that is considered.
 pub(super) struct Redirect {
@@ -22,30 +19,31 @@ pub(super) struct Redirect {
     pub(super) decision: Decision,
     /// No other proxy stands between this host and the terminal.
     pub(super) direct: bool,
-    /// Earlier transmissions drew no answer.
-    pub(super) unanswered: bool,
+    /// The terminal has shown in this dialog that it gets what is sent to its learned address.
+    pub(super) proven: bool,
+    /// Hash of the terminal's address-of-record; 0 if unknown.
+    pub(super) owner: u64,
+    /// Transmissions before this one, since the last answer.
+    pub(super) transmissions: u8,
 }
 
 /// Decides whether a packet to `to` goes to `learned` instead.
-#[inline(always)]
+#[inline(never)]
 pub(super) fn decide<E: Env>(
     env: &E,
     learned: &Endpoint,
     to: &mut Endpoint,
     redirect: &Redirect,
 ) -> Decision {
-    env.record().set_learned(learned);
-    if learned == &*to {
-        return Decision::AlreadyThere;
-    }
-    if learned.is_v4() != to.is_v4() {
-        return Decision::OtherFamily;
-    }
-    let decision = match env.policy(learned) {
-        Policy::Off => Decision::PolicyOff,
-        Policy::Auto if !redirect.direct => Decision::NotDirect,
-        Policy::Auto if !env.shadow() => choose(env, learned, to, redirect),
-        Policy::Auto | Policy::Force => redirect.decision,
+    let decision = match permit(env, learned, to, redirect.direct) {
+        Ok(Policy::Auto) if !env.shadow() => choose(env, learned, to, redirect),
+        Ok(policy) => {
+            if policy == Policy::Force {
+                env.record().ground = Ground::Forced as u8;
+            }
+            redirect.decision
+        }
+        Err(decision) => decision,
     };
     if decision == redirect.decision {
         words::assign(to, learned);
@@ -53,120 +51,102 @@ pub(super) fn decide<E: Env>(
     decision
 }
 
-/// Chooses between the learned address and the original destination. Prefers the learned address, unless the terminal
-/// has answered only at the original one; after unanswered transmissions it takes the other one. Both must be one host's:
-/// a host that answers at another address, in the PBX's own network say, may be anybody.
+/// Returns the policy for a redirect, or the decision if there is nothing to choose.
 #[inline(always)]
-fn choose<E: Tables + Hashes + Clock>(
+pub(super) fn permit<E: Env>(
     env: &E,
     learned: &Endpoint,
     to: &Endpoint,
-    redirect: &Redirect,
-) -> Decision {
-    if learned.addr != to.addr {
+    direct: bool,
+) -> Result<Policy, Decision> {
+    env.record().set_learned(learned);
+    if learned == to {
+        return Err(Decision::AlreadyThere);
+    }
+    if learned.is_v4() != to.is_v4() {
+        return Err(Decision::OtherFamily);
+    }
+    match env.policy(learned) {
+        Policy::Off => Err(Decision::PolicyOff),
+        Policy::Auto if !direct => Err(Decision::NotDirect),
+        policy => Ok(policy),
+    }
+}
+
+/// Chooses between the learned address and the original destination.
+#[inline(always)]
+fn choose<E: Env>(env: &E, learned: &Endpoint, to: &Endpoint, redirect: &Redirect) -> Decision {
+    let same_host = learned.addr == to.addr;
+    if !same_host && is_unreachable(env, learned, to) {
+        env.record().ground = Ground::Unreachable as u8;
         return redirect.decision;
     }
-    let key = peer_key(env, learned);
-    let mut left_alone = false;
-    if let Some(known) = env.slots::<Peer>(&key).and_then(|s| s.find(&key))
-        && age(ticks(env.now()), known.at) < PEER_LIFE
-    {
-        if known.value.flags.contains(PeerFlags::PROVEN) {
-            return redirect.decision;
-        }
-        left_alone = known.value.original() == *to;
-    }
-    match (left_alone, redirect.unanswered) {
-        (true, false) => Decision::LeftAlone,
-        (false, true) => Decision::Unanswered,
-        _ => redirect.decision,
-    }
-}
-
-/// Counts the transmissions of a request before this one, since the terminal is at its learned address.
-#[inline(always)]
-pub(super) fn retransmissions(before: &OutboundTransaction, learned: &Endpoint) -> u8 {
-    let there = if before.flags.contains(OutboundFlags::REDIRECTED) {
-        before.destination()
+    let known = pair(env, learned, to);
+    let proven = known.as_ref().is_some_and(|known| is_proven(env, known));
+    let unanswered = known.map_or(0, |known| known.value.unanswered);
+    let transmissions = if unanswered > redirect.transmissions {
+        unanswered
     } else {
-        before.alternative()
+        redirect.transmissions
     };
-    if there == *learned {
-        before.retransmissions.saturating_add(1)
+    let (ground, at_learned) = if proven {
+        (Ground::Proven, true)
+    } else if redirect.owner != 0 && answerer(env, to) == Some(redirect.owner) {
+        (Ground::Answers, false)
+    } else if same_host && redirect.proven {
+        (Ground::Progress, true)
+    } else if same_host && resident(env, to).is_some_and(|owner| owner != redirect.owner) {
+        (Ground::Occupied, true)
     } else {
-        0
-    }
+        (Ground::First, false)
+    };
+    take_turns(env, ground, at_learned, transmissions, redirect.decision)
 }
 
-/// Remembers of a learned address which destination was answered. A refusal may be another terminal's, which a router
-/// has at the original destination. If both destinations were tried, only an answer within T1 tells which of them it was.
+/// Decides for the destination that the ground prefers, or for the other one if earlier transmissions drew no answer.
 #[inline(always)]
-pub(super) fn note_answer<E: Tables + Hashes + Clock + Journal>(
+pub(super) fn take_turns<E: Env>(
     env: &E,
-    request: &mut Entry<OutboundTransaction>,
-    status: u16,
-) {
-    let transaction = &mut request.value;
-    let left_alone = transaction.flags.contains(OutboundFlags::LEFT_ALONE);
-    if !left_alone && !transaction.flags.contains(OutboundFlags::REDIRECTED) {
-        return;
-    }
-    let age = age(ticks(env.now()), request.at);
-    let proves = status > 100
-        && status < 300
-        && (transaction.retransmissions < TRANSMISSIONS_BEFORE_FALLBACK || age < T1);
-    let (there, other) = (transaction.destination(), transaction.alternative());
-    if !left_alone {
-        if proves {
-            note_peer(env, &there, &other, PeerFlags::PROVEN);
-        }
-        return;
-    }
-    // The request went to its original destination. The terminal is still known by its learned address.
-    if proves {
-        note_peer(env, &other, &there, PeerFlags::LEFT_ALONE);
+    ground: Ground,
+    at_learned: bool,
+    transmissions: u8,
+    redirected: Decision,
+) -> Decision {
+    let proven = matches!(ground, Ground::Proven | Ground::Answers);
+    let other = if proven {
+        transmissions >= PATIENCE && transmissions.is_multiple_of(2)
     } else {
-        transaction.flags -= OutboundFlags::LEFT_ALONE;
+        !transmissions.is_multiple_of(2)
+    };
+    let record = env.record();
+    record.transmission = transmissions.saturating_add(1);
+    record.ground = if other { Ground::Turn } else { ground } as u8;
+    match (at_learned, other) {
+        (true, false) | (false, true) => redirected,
+        (true, true) => Decision::Unanswered,
+        (false, false) if matches!(ground, Ground::Answers) => Decision::LeftAlone,
+        (false, false) => Decision::OriginalFirst,
     }
-    transaction.set_destination(&other);
 }
 
-/// Returns the key of a learned address in `PEERS`.
+/// Whether the original destination cannot be reached from here: the Internet does not route it, it does not lie in the
+/// same private network as the terminal's learned address, and no route but the default leads there.
 #[inline(always)]
-fn peer_key<E: Hashes>(env: &E, learned: &Endpoint) -> SlotKey {
-    SlotKey::of(env.mix(learned.addr[0], learned.addr[1], u64::from(learned.port)))
+fn is_unreachable<E: Env>(env: &E, learned: &Endpoint, to: &Endpoint) -> bool {
+    to.is_private() && !to.shares_private_network(learned) && env.kind_of(to) == 0
 }
 
-/// Stores where the terminal at a learned address answers, unless that is known.
+/// Whether a request that only a Contact URI names may be redirected: another account may have registered that URI.
+///
+/// - The contact's user is its owner's, or sipnat has run so long that each owner has registered.
+/// - The original destination is neither this host, nor on link, nor routed, nor the user's peer.
+/// - It has not answered by itself, and is not the address of another terminal, unless that is on the same host.
 #[inline(never)]
-fn note_peer<E: Tables + Hashes + Clock + Journal>(
-    env: &E,
-    learned: &Endpoint,
-    original: &Endpoint,
-    flags: PeerFlags,
-) {
-    let key = peer_key(env, learned);
-    let now = ticks(env.now());
-    if let Some(known) = env.slots::<Peer>(&key).and_then(|s| s.find(&key))
-        && known.value.flags == flags
-        && known.value.original() == *original
-        && age(now, known.at) < PEER_LIFE / 2
-    {
-        return;
+pub(super) fn may_follow_uri<E: Env>(env: &E, contact: &Binding, to: &Endpoint) -> bool {
+    let trusted = contact.flags.contains(BindingFlags::OWN_USER) || env.settled();
+    if !trusted || env.kind_of(to) != 0 || answerer(env, to).is_some() {
+        return false;
     }
-    let entry = env.entry::<Peer>();
-    entry.at = now;
-    entry.value.flags = flags;
-    entry.value.set_learned(learned);
-    entry.value.set_original(original);
-    if env
-        .slots::<Peer>(&key)
-        .is_some_and(|mut s| s.put(&key, entry))
-    {
-        env.count(if flags == PeerFlags::PROVEN {
-            Counter::PeerProven
-        } else {
-            Counter::PeerLeftAlone
-        });
-    }
+    contact.learned.addr == to.addr
+        || resident(env, to).is_none_or(|resident| resident == contact.aor)
 }

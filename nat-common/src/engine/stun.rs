@@ -5,11 +5,11 @@
 //! use nat_common::endpoint::Endpoint;
 //! use nat_common::engine::{stun::may_answer, verdict::Stun};
 //!
-//! let (here, phone) = (Some(address::LOCAL), Endpoint::v4([60, 17, 196, 2], 49163));
-//! assert_eq!(may_answer(&phone, None, here, 2), Ok(()));
+//! let (here, phone) = (address::LOCAL, Endpoint::v4([60, 17, 196, 2], 49163));
+//! assert_eq!(may_answer(&phone, 0, here, 2), Ok(()));
 //! let neighbour = Endpoint::v4([192, 168, 1, 10], 5060);
-//! assert_eq!(may_answer(&neighbour, Some(address::on_link(2)), here, 2), Ok(()));
-//! assert_eq!(may_answer(&neighbour, None, here, 2), Err(Stun::BadSource));
+//! assert_eq!(may_answer(&neighbour, address::on_link(2), here, 2), Ok(()));
+//! assert_eq!(may_answer(&neighbour, 0, here, 2), Err(Stun::BadSource));
 //! ```
 
 use crate::abi::{Counter, StunFlags, StunSource, address, stun as bits, ticks};
@@ -17,15 +17,13 @@ use crate::bpf::Repeat;
 use crate::bytes::Source;
 use crate::datagram::Datagram;
 use crate::endpoint::Endpoint;
-use crate::engine::env::{Clock, Hashes, Journal, Tables};
+use crate::engine::env::{Clock, Hashes, Journal, Rules, Tables};
 use crate::engine::verdict::Stun;
 use crate::stun::{Answer, Doubt, Request, reply::Reply};
 use crate::tables::slots::SlotKey;
 
 /// Environment of these decisions.
-pub trait Server: Clock + Hashes + Tables + Journal {
-    /// Returns the kind of an address, one of [`address`], by the longest prefix; none if no prefix holds it.
-    fn kind_of(&self, endpoint: &Endpoint) -> Option<u32>;
+pub trait Server: Clock + Hashes + Tables + Rules + Journal {
     /// Takes one request from the allowance of a source, by its hash. False if none is left.
     fn take(&self, hash: u64) -> bool;
 }
@@ -101,16 +99,16 @@ pub fn serve<E: Server, S: Source + ?Sized, L: Repeat>(
 #[inline(always)]
 pub fn may_answer(
     source: &Endpoint,
-    source_kind: Option<u32>,
-    destination_kind: Option<u32>,
+    source_kind: u32,
+    destination_kind: u32,
     interface: u32,
 ) -> Result<(), Stun> {
-    if destination_kind != Some(address::LOCAL) {
+    if address::place(destination_kind) != address::LOCAL {
         return Err(Stun::NotHere);
     }
-    match source_kind {
-        Some(kind) if kind == address::on_link(interface) => Ok(()),
-        None if !source.is_private() => Ok(()),
+    match address::place(source_kind) {
+        place if place == address::on_link(interface) => Ok(()),
+        0 if !source.is_private() => Ok(()),
         _ => Err(Stun::BadSource),
     }
 }

@@ -69,7 +69,7 @@ pub enum Heard {
     Request = Counter::InRequest as u8,
     /// Request again, from the source that is stored.
     Repeat = Counter::InRepeat as u8,
-    /// Request again, from another source.
+    /// Request again, from another source: neither is believed.
     OtherSource = Counter::InOtherSource as u8,
     /// ACK: opens no transaction.
     Ack = Counter::InAck as u8,
@@ -79,6 +79,10 @@ pub enum Heard {
     Response = Counter::InResponse as u8,
     /// Response to nothing that the PBX sent.
     Unasked = Counter::InResponseUnasked as u8,
+    /// Response from another host than the request was sent to.
+    Elsewhere = Counter::InResponseElsewhere as u8,
+    /// Response that the kernel will drop.
+    BadChecksum = Counter::InChecksum as u8,
     /// A map entry of sipnat's own is missing.
     NoTables = Counter::InNoTables as u8,
 }
@@ -193,13 +197,17 @@ pub enum Decision {
     Route = Counter::OutRoute as u8,
     /// Two live terminals claim the contact.
     Ambiguous = Counter::OutAmbiguous as u8,
-    /// Found by Request-URI alone, and not what NAT does to an address.
+    /// Only the Contact URI names the terminal, and other evidence speaks against it.
     ForeignContact = Counter::OutForeignContact as u8,
     /// Original destination and learned address differ in IP version.
     OtherFamily = Counter::OutOtherFamily as u8,
-    /// The terminal answers at the original destination, and not at the learned address.
+    /// The terminal answers at the original destination.
     LeftAlone = Counter::OutLeftAlone as u8,
-    /// Redirects of this message drew no answer: this one goes to the original destination.
+    /// Nothing is proven of the two addresses: the original destination comes first.
+    OriginalFirst = Counter::OutOriginalFirst as u8,
+    /// Several sources sent the request that is answered.
+    Disputed = Counter::OutDisputed as u8,
+    /// Transmissions to the learned address drew no answer: this one goes to the original destination.
     Unanswered = Counter::OutUnanswered as u8,
     /// The policy for the learned address is off.
     PolicyOff = Counter::OutPolicyOff as u8,
@@ -236,6 +244,7 @@ impl Decision {
                 | Self::RedirectedDialog
                 | Self::RedirectedContact
                 | Self::LeftAlone
+                | Self::OriginalFirst
                 | Self::Unanswered
         )
     }

@@ -77,6 +77,23 @@ impl Method {
         }
     }
 
+    /// Whether From of a terminal's request is needed before the PBX answers it.
+    #[inline(always)]
+    #[must_use]
+    pub const fn needs_from(self) -> bool {
+        self.subscribes() || self.follows_answer() || matches!(self, Self::Register)
+    }
+
+    /// Whether the method is one of dialogs that were answered (RFC 3261 12.2): its requests hold the other side's tag.
+    #[inline(always)]
+    #[must_use]
+    pub const fn follows_answer(self) -> bool {
+        matches!(
+            self,
+            Self::Ack | Self::Prack | Self::Bye | Self::Update | Self::Info | Self::Notify
+        )
+    }
+
     /// Whether a request of this method may create a dialog (RFC 3261 12.1, 6665 4.4.1, 3515 2).
     #[inline(always)]
     #[must_use]

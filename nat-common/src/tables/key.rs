@@ -12,8 +12,28 @@
 //! assert_ne!(invite, key::transaction(call, branch, 1, Method::Cancel));
 //! ```
 
+use crate::endpoint::Endpoint;
 use crate::sip::Method;
 use crate::tables::slots::SlotKey;
+
+/// Returns a socket of the PBX as it goes into keys, by xor with a keyed hash: another socket is another PBX. `wildcard`: it
+/// is bound to no address, so that only its port and the version of IP tell it.
+#[inline(always)]
+#[must_use]
+pub const fn pbx(socket: &Endpoint, wildcard: bool) -> u64 {
+    let port = (socket.port as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    if wildcard {
+        return port ^ socket.is_v4() as u64;
+    }
+    socket.addr[0].rotate_left(23) ^ socket.addr[1] ^ port
+}
+
+/// Joins the hashes of the terminal's own tag and of the other tag.
+#[inline(always)]
+#[must_use]
+pub const fn tags(own: u64, other: u64) -> u64 {
+    own ^ other.rotate_left(32)
+}
 
 /// Makes the key of a transaction: Call-ID, topmost Via branch, CSeq number and method.
 #[inline(always)]
@@ -25,6 +45,13 @@ pub const fn transaction(call: u64, branch: u64, cseq: u32, method: Method) -> S
         call ^ branch.rotate_left(32) ^ cseq,
         branch ^ call.rotate_left(16) ^ cseq.rotate_left(40),
     )
+}
+
+/// Makes the key of a REGISTER without its branch, which a proxy replaces.
+#[inline(always)]
+#[must_use]
+pub const fn registration(call: u64, tag: u64, cseq: u32) -> SlotKey {
+    transaction(call, tag.rotate_left(8), cseq, Method::Register)
 }
 
 /// Makes the key of a pending dialog end: Call-ID and the terminal's own tag.

@@ -543,8 +543,8 @@ mod tests {
     fn flags_are_added_and_entries_forgotten() {
         let s = One::new();
         s.note(&key(1), entry(1, 1), 100);
-        assert!(s.add_flags(&key(1), InboundFlags::REPEATED));
-        assert_eq!(s.find(&key(1)).unwrap().value.flags, InboundFlags::REPEATED);
+        assert!(s.add_flags(&key(1), InboundFlags::ANSWERED));
+        assert_eq!(s.find(&key(1)).unwrap().value.flags, InboundFlags::ANSWERED);
         assert!(s.forget(&key(1)));
         assert!(s.find(&key(1)).is_none());
         assert!(!s.forget(&key(1)));

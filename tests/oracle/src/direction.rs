@@ -30,14 +30,12 @@ fn needed(mut m: Message, direction: Direction) -> Message {
     match direction {
         Direction::In => {
             remove(Field::RequestUri, 1);
-            if !(request && m.method.subscribes()) {
+            if request && !m.method.needs_from() {
                 remove(Field::FromTag, 1);
                 remove(Field::FromUri, 1);
             }
         }
         Direction::Out if request => {
-            remove(Field::FromTag, 1);
-            remove(Field::FromUri, 1);
             remove(Field::Contact, MAX_CONTACTS);
             m.contacts = 0;
             m.star = 0;

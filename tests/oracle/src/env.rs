@@ -9,13 +9,16 @@ use nat_common::abi::{
     Value, ValueWords,
 };
 use nat_common::bpf::HostLoop;
-use nat_common::bytes::Span;
+use nat_common::bytes::{Span, users};
 use nat_common::endpoint::Endpoint;
-use nat_common::engine::env::{Bindings, Clock, Env, Hashes, Journal, Rules, Tables, Text};
+use nat_common::engine::env::{
+    Bindings, Checksum, Clock, Env, Hashes, Journal, Rules, Tables, Text,
+};
 use nat_common::engine::stun::Server;
 use nat_common::engine::{self, Evidence};
 use nat_common::sip::{Direction, Doubt, Message};
 use nat_common::tables::hash::{self, Cursor, Digest};
+use nat_common::tables::key;
 use nat_common::tables::slots::{SlotKey, Slots};
 
 use crate::scan_for;
@@ -49,6 +52,12 @@ pub struct MemoryEnv {
     pub full: Cell<bool>,
     /// Kinds of addresses, as `ADDRESSES` has them.
     pub kinds: RefCell<Vec<(Endpoint, u32)>>,
+    /// Socket of the PBX of the current message.
+    pub socket: Cell<Endpoint>,
+    /// Each owner has registered since the start.
+    pub settled: Cell<bool>,
+    /// Check of the UDP checksum of the current message.
+    pub checksum: Cell<Checksum>,
     /// Tokens left in the one bucket of all sources of STUN requests.
     pub tokens: Cell<u32>,
 }
@@ -81,6 +90,9 @@ impl MemoryEnv {
             events: RefCell::default(),
             full: Cell::new(false),
             kinds: RefCell::default(),
+            socket: Cell::new(Endpoint::v4([203, 0, 113, 10], 5060)),
+            settled: Cell::new(true),
+            checksum: Cell::new(Checksum::Right),
             tokens: Cell::new(u32::MAX),
         }
     }
@@ -125,6 +137,10 @@ impl Hashes for MemoryEnv {
 
     fn mix(&self, a: u64, b: u64, c: u64) -> u64 {
         hash::words(a, b, c, &SECRET)
+    }
+
+    fn pbx(&self) -> u64 {
+        key::pbx(&self.socket.get(), false)
     }
 }
 
@@ -184,6 +200,16 @@ impl Rules for MemoryEnv {
     fn shadow(&self) -> bool {
         self.shadow.get()
     }
+
+    fn kind_of(&self, endpoint: &Endpoint) -> u32 {
+        let kinds = self.kinds.borrow();
+        let found = kinds.iter().find(|(known, _)| known.addr == endpoint.addr);
+        found.map_or(0, |(_, kind)| *kind)
+    }
+
+    fn settled(&self) -> bool {
+        self.settled.get()
+    }
 }
 
 impl Journal for MemoryEnv {
@@ -208,8 +234,8 @@ impl Env for MemoryEnv {
         unsafe { &mut *self.evidence.get() }
     }
 
-    fn place_dialog(&self, m: &Message, call: u64, tag: u64, evidence: &Evidence) -> bool {
-        engine::place_dialog(self, m, call, tag, evidence)
+    fn place_dialog(&self, key: &DialogKey, evidence: &Evidence) -> bool {
+        engine::place_dialog(self, key, evidence)
     }
 
     fn place_contact(&self, key: &ContactKey) -> bool {
@@ -218,12 +244,6 @@ impl Env for MemoryEnv {
 }
 
 impl Server for MemoryEnv {
-    fn kind_of(&self, endpoint: &Endpoint) -> Option<u32> {
-        let kinds = self.kinds.borrow();
-        let found = kinds.iter().find(|(known, _)| known.addr == endpoint.addr);
-        found.map(|(_, kind)| *kind)
-    }
-
     fn take(&self, _hash: u64) -> bool {
         let left = self.tokens.get().checked_sub(1);
         self.tokens.set(left.unwrap_or(0));
@@ -246,5 +266,13 @@ impl Text for MemoryEnv {
         let len = usize::from(span.len).min(TEXT_LEN);
         draft.text[..len].copy_from_slice(&text[span.start.into()..][..len]);
         draft.text_len = len as u8;
+    }
+
+    fn same_user(&self, a: Span, b: Span) -> bool {
+        users::same(&self.text.borrow()[..], a, b)
+    }
+
+    fn checksum(&self) -> Checksum {
+        self.checksum.get()
     }
 }

@@ -115,16 +115,16 @@ pub(super) const fn folded_name(w: u64, stops: u64) -> u64 {
 
 /// Returns the headers that are not needed in a request, or with `None` in a response.
 ///
-/// - From of a terminal's request is read in the PBX's response, which repeats it. SUBSCRIBE and REFER need it at once,
-///   because a NOTIFY may precede the response.
-/// - From of a PBX's request, and of a terminal's response to it, names the PBX (RFC 3261 8.1.1.3).
+/// - From of a terminal's request is read in the PBX's response, which repeats it. It is needed at once in a REGISTER,
+///   which the PBX may send on; in SUBSCRIBE and REFER, because a NOTIFY may precede the response; and in requests that
+///   show that the terminal got a tag.
 /// - Contact of a PBX's request is the PBX's own. In a response to REGISTER the PBX lists the terminal's Contacts.
 #[inline(always)]
 pub(super) const fn ignored(needed: Needed, method: Option<Method>) -> u16 {
     match (needed, method) {
-        (Needed::In, Some(method)) if method.subscribes() => 0,
-        (Needed::In, _) => Header::From.bit(),
-        (Needed::Out, Some(_)) => Header::From.bit() | Header::Contact.bit(),
+        (Needed::In, Some(method)) if method.needs_from() => 0,
+        (Needed::In, Some(_)) => Header::From.bit(),
+        (Needed::Out, Some(_)) => Header::Contact.bit(),
         _ => 0,
     }
 }

@@ -1,0 +1,235 @@
+//! Proof: which addresses have shown that they are reached. A stranger can make none of it.
+//!
+//! The table `PEERS` holds three kinds of facts: of a pair of addresses, that the terminal answers at the learned one; of
+//! an address, that it answered by itself; and that it is the learned address of a terminal.
+
+use crate::abi::{Counter, Entry, OutboundFlags, OutboundTransaction, Peer, PeerFlags, age, ticks};
+use crate::endpoint::Endpoint;
+use crate::engine::env::{Clock, Hashes, Journal, Tables};
+use crate::engine::lifetimes::{ANSWERED_LIFE, PEER_LIFE, T1};
+use crate::tables::slots::SlotKey;
+
+/// Answers at the original destination after which a proof of the learned address counts no more.
+const STRIKES: u8 = 2;
+
+/// Kinds of facts, as part of their keys.
+const PAIR: u64 = 1 << 32;
+const ANSWERED: u64 = 2 << 32;
+const LEARNED: u64 = 3 << 32;
+
+/// Returns the key of a pair of addresses. The entry holds both, so those of another pair with this key are noticed.
+#[inline(always)]
+fn pair_key<E: Hashes>(env: &E, learned: &Endpoint, original: &Endpoint) -> SlotKey {
+    SlotKey::of(env.mix(
+        learned.addr[0] ^ original.addr[0].rotate_left(32) ^ env.pbx(),
+        learned.addr[1] ^ original.addr[1].rotate_left(32),
+        u64::from(learned.port << 16 | original.port) | PAIR,
+    ))
+}
+
+/// Returns the key of a fact of one address.
+#[inline(always)]
+fn address_key<E: Hashes>(env: &E, address: &Endpoint, kind: u64) -> SlotKey {
+    let port = u64::from(address.port) | kind;
+    SlotKey::of(env.mix(address.addr[0] ^ env.pbx(), address.addr[1], port))
+}
+
+/// Looks up a pair of addresses.
+#[inline(always)]
+pub(super) fn pair<'e, E: Tables + Hashes>(
+    env: &'e E,
+    learned: &Endpoint,
+    original: &Endpoint,
+) -> Option<&'e mut Entry<Peer>> {
+    let key = pair_key(env, learned, original);
+    env.slots::<Peer>(&key)
+        .and_then(|s| s.find(&key))
+        .filter(|known| known.value.learned() == *learned && known.value.original() == *original)
+}
+
+/// Whether an entry of a pair says that the terminal answers at its learned address.
+#[inline(always)]
+pub(super) fn is_proven<E: Clock>(env: &E, pair: &Entry<Peer>) -> bool {
+    pair.value.flags.contains(PeerFlags::PROVEN) && age(ticks(env.now()), pair.at) < PEER_LIFE
+}
+
+/// Returns the owner of a terminal that answered at an address by itself; 0 if it is unknown. None if nobody did.
+#[inline(never)]
+pub(super) fn answerer<E: Tables + Hashes + Clock>(env: &E, address: &Endpoint) -> Option<u64> {
+    let known = fact(env, address, ANSWERED)?;
+    (age(ticks(env.now()), known.at) < ANSWERED_LIFE).then_some(known.value.owner)
+}
+
+/// Returns the owner of a terminal whose learned address an address is.
+#[inline(never)]
+pub(super) fn resident<E: Tables + Hashes + Clock>(env: &E, address: &Endpoint) -> Option<u64> {
+    let known = fact(env, address, LEARNED)?;
+    (age(ticks(env.now()), known.at) < PEER_LIFE).then_some(known.value.owner)
+}
+
+#[inline(always)]
+fn fact<'e, E: Tables + Hashes>(
+    env: &'e E,
+    address: &Endpoint,
+    kind: u64,
+) -> Option<&'e mut Entry<Peer>> {
+    let key = address_key(env, address, kind);
+    env.slots::<Peer>(&key)
+        .and_then(|s| s.find(&key))
+        .filter(|known| known.value.learned() == *address)
+}
+
+/// Returns the scratch entry with a pair of addresses. The functions below take it so: addresses would need the kernel's
+/// small stack.
+#[inline(always)]
+pub(super) fn describe_pair<'e, E: Tables>(
+    env: &'e E,
+    learned: &Endpoint,
+    original: &Endpoint,
+) -> &'e mut Entry<Peer> {
+    let entry = env.entry::<Peer>();
+    entry.value.set_learned(learned);
+    entry.value.set_original(original);
+    entry
+}
+
+/// Notes that a terminal is reached at its learned address, while packets for it are meant for the original destination.
+#[inline(never)]
+pub(super) fn prove_pair<E: Tables + Hashes + Clock + Journal>(env: &E, entry: &mut Entry<Peer>) {
+    let now = ticks(env.now());
+    let known = pair(env, &entry.value.learned(), &entry.value.original());
+    if known.is_some_and(|known| {
+        known.value.flags.contains(PeerFlags::PROVEN)
+            && known.value.unanswered == 0
+            && known.value.strikes == 0
+            && age(now, known.at) < PEER_LIFE / 2
+    }) {
+        return;
+    }
+    entry.at = now;
+    entry.value.flags = PeerFlags::PROVEN;
+    if put_pair(env, entry) {
+        env.count(Counter::PeerProven);
+    }
+}
+
+/// Notes one more transmission to a pair of addresses that is not answered yet.
+#[inline(never)]
+pub(super) fn note_transmission<E: Tables + Hashes + Clock>(env: &E, entry: &mut Entry<Peer>) {
+    entry.at = ticks(env.now());
+    entry.value.unanswered = 1;
+    if let Some(known) = pair(env, &entry.value.learned(), &entry.value.original()) {
+        entry.value.flags = known.value.flags;
+        entry.value.strikes = known.value.strikes;
+        entry.value.unanswered = known.value.unanswered.saturating_add(1);
+        if known.value.flags.contains(PeerFlags::PROVEN) {
+            // A proof ages from the answer on.
+            entry.at = known.at;
+        }
+    }
+    put_pair(env, entry);
+}
+
+/// Notes an answer at the original destination. A proof of the learned address stands the first one: somebody else may
+/// have answered while the terminal was silent.
+#[inline(never)]
+fn note_strike<E: Tables + Hashes + Clock>(env: &E, entry: &mut Entry<Peer>) {
+    let Some(known) = pair(env, &entry.value.learned(), &entry.value.original()) else {
+        return;
+    };
+    entry.at = known.at;
+    entry.value.strikes = known.value.strikes.saturating_add(1);
+    if entry.value.strikes < STRIKES {
+        entry.value.flags = known.value.flags;
+    }
+    put_pair(env, entry);
+}
+
+#[inline(always)]
+fn put_pair<E: Tables + Hashes>(env: &E, entry: &Entry<Peer>) -> bool {
+    let key = pair_key(env, &entry.value.learned(), &entry.value.original());
+    env.slots::<Peer>(&key)
+        .is_some_and(|mut slots| slots.put(&key, entry))
+}
+
+/// Notes that an address is the learned address of a terminal.
+#[inline(never)]
+pub(super) fn note_resident<E: Tables + Hashes + Clock>(env: &E, address: &Endpoint, owner: u64) {
+    let entry = env.entry::<Peer>();
+    entry.value.set_learned(address);
+    entry.value.owner = owner;
+    entry.value.flags = PeerFlags::LEARNED;
+    put_fact(env, entry, LEARNED);
+}
+
+/// Notes that an address, the learned one of the entry, answered by itself.
+#[inline(never)]
+fn note_answerer<E: Tables + Hashes + Clock + Journal>(env: &E, entry: &mut Entry<Peer>) {
+    entry.value.flags = PeerFlags::ANSWERED;
+    if put_fact(env, entry, ANSWERED) {
+        env.count(Counter::PeerLeftAlone);
+    }
+}
+
+/// Stores a fact of an address. False if it is known already, or cannot be stored.
+#[inline(always)]
+fn put_fact<E: Tables + Hashes + Clock>(env: &E, entry: &mut Entry<Peer>, kind: u64) -> bool {
+    let now = ticks(env.now());
+    let known = fact(env, &entry.value.learned(), kind);
+    if known.is_some_and(|known| {
+        known.value.owner == entry.value.owner && age(now, known.at) < PEER_LIFE / 2
+    }) {
+        return false;
+    }
+    entry.at = now;
+    let key = address_key(env, &entry.value.learned(), kind);
+    env.slots::<Peer>(&key)
+        .is_some_and(|mut slots| slots.put(&key, entry))
+}
+
+/// Remembers which destination of a request was answered. Returns whether it was the learned address.
+///
+/// A refusal from the original destination may be another terminal's, which a router has there. If both destinations were
+/// tried, only an answer within T1 tells which of them it was.
+#[inline(always)]
+pub(super) fn note_answer<E: Tables + Hashes + Clock + Journal>(
+    env: &E,
+    request: &mut Entry<OutboundTransaction>,
+    status: u16,
+) -> bool {
+    let at = request.at;
+    let transaction = &mut request.value;
+    let weak = transaction.flags.contains(OutboundFlags::WEAK);
+    let tells = transaction.retransmissions == 0 || age(ticks(env.now()), at) < T1;
+    if transaction.flags.contains(OutboundFlags::AT_LEARNED) {
+        return true;
+    }
+    if transaction.flags.contains(OutboundFlags::REDIRECTED) {
+        if tells && !weak {
+            let (learned, original) = (transaction.destination(), transaction.alternative());
+            prove_pair(env, describe_pair(env, &learned, &original));
+        }
+        return tells;
+    }
+    let left_alone = transaction.flags.contains(OutboundFlags::LEFT_ALONE);
+    // A choice that both would have answered tells nothing, nor does a refusal.
+    if !left_alone || tells && (weak || status > 100 && status < 300) {
+        let entry = env.entry::<Peer>();
+        entry.value.set_learned(&transaction.destination());
+        if left_alone && !weak {
+            entry.value.owner = transaction.subject;
+        }
+        note_answerer(env, entry);
+    } else {
+        transaction.flags -= OutboundFlags::LEFT_ALONE;
+    }
+    if left_alone {
+        // The terminal is still known by its learned address.
+        let (original, learned) = (transaction.destination(), transaction.alternative());
+        if transaction.flags.contains(OutboundFlags::LEFT_ALONE) && !weak {
+            note_strike(env, describe_pair(env, &learned, &original));
+        }
+        transaction.set_destination(&learned);
+    }
+    false
+}
