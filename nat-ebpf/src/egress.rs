@@ -7,12 +7,11 @@ use aya_ebpf::bindings::{TC_ACT_REDIRECT, TC_ACT_SHOT, TC_ACT_UNSPEC};
 use aya_ebpf::programs::TcContext;
 use aya_log_ebpf::debug;
 use nat_common::abi::Config;
-use nat_common::bpf::Repeat;
 use nat_common::endpoint::Endpoint;
 use nat_common::engine::verdict::{Decision, Sent, Skip};
 use nat_common::engine::{self, fragments};
 
-use crate::env::Kernel;
+use crate::env::{Hash, Kernel};
 use crate::fast_reject::fast_reject;
 use crate::frame::Egress;
 use crate::maps::{config, count};
@@ -26,7 +25,7 @@ const NEXT: i32 = TC_ACT_UNSPEC;
 /// Runs the program: one verdict, one counter, one action. A packet that was routed again passes here twice; the second
 /// time does not count.
 #[inline(always)]
-pub(crate) fn run<L: Repeat>(ctx: &TcContext) -> i32 {
+pub(crate) fn run<L: Hash>(ctx: &TcContext) -> i32 {
     if redirect::was_rerouted(ctx) {
         return NEXT;
     }
@@ -36,7 +35,7 @@ pub(crate) fn run<L: Repeat>(ctx: &TcContext) -> i32 {
 }
 
 #[inline(always)]
-fn send<L: Repeat>(ctx: &TcContext) -> (Sent, i32) {
+fn send<L: Hash>(ctx: &TcContext) -> (Sent, i32) {
     let Some(config) = config() else {
         return (Sent::Skipped(Skip::NoTables), NEXT);
     };
@@ -81,7 +80,7 @@ fn send<L: Repeat>(ctx: &TcContext) -> (Sent, i32) {
 
 /// Third stage: learns from the message, and decides where it goes.
 #[inline(never)]
-fn decide<L: Repeat>(scratch: &Scratch, config: &'static Config) -> Decision {
+fn decide<L: Hash>(scratch: &Scratch, config: &'static Config) -> Decision {
     let env = Kernel::reading::<L>(config, scratch);
     engine::egress(
         &env,

@@ -16,13 +16,14 @@ use nat_common::engine::env::{
     Bindings, Checksum, Clock, Env, Hashes, Journal, Rules, Tables, Text,
 };
 use nat_common::engine::stun::Server;
-use nat_common::engine::{self, Evidence};
+use nat_common::engine::{self, Choice, Evidence};
 use nat_common::sip::{Message, SPANS};
 use nat_common::tables::buckets::{self, Buckets};
 use nat_common::tables::slots::{SlotKey, Slots};
 use nat_common::tables::{hash, key};
 
 use crate::maps::{self, BUCKETS, CONTACTS, DIALOGS, POLICY};
+use crate::repeat::{Callback, MayGoto};
 use crate::scratch::Scratch;
 use crate::text;
 
@@ -117,6 +118,52 @@ extern "C" fn place_contact(direction: u32, uri: u64, aor: u64, now: u64) -> u32
     let env = Kernel::at(config, &scratch, now);
     engine::place_contact(&env, &ContactKey { uri, aor }).into()
 }
+
+/// Chooses between two addresses. A [`Choice`] as a number.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn choose(direction: u32, pbx: u64, now: u64, owner: u64, transmissions: u32) -> u32 {
+    let (Some(scratch), Some(config)) = (Scratch::at(direction), maps::config()) else {
+        return Choice::Original as u32;
+    };
+    let mut env = Kernel::at(config, &scratch, now);
+    env.pbx = pbx;
+    engine::choose(&env, owner, transmissions) as u32
+}
+
+/// Loop in which parts of a message are hashed.
+pub(crate) trait Hash: Repeat {
+    /// Hashes parts of the message in the scratch of a direction.
+    fn digest(direction: u32, parts: u32);
+}
+
+/// Defines the hashing of parts of a message for a loop, as a function of its own.
+macro_rules! digest {
+    ($loop:ty, $name:ident) => {
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $name(direction: u32, parts: u32) -> u32 {
+            let (Some(scratch), Some(config)) = (Scratch::at(direction), maps::config()) else {
+                return 0;
+            };
+            let (text, cursor) = (scratch.text(), scratch.cursor());
+            let spans = &scratch.message().spans;
+            scratch.digest().add::<$loop>(spans, parts, |span| {
+                hash::span::<_, $loop>(text, span, &config.secret, cursor)
+            });
+            1
+        }
+
+        impl Hash for $loop {
+            #[inline(always)]
+            fn digest(direction: u32, parts: u32) {
+                $name(direction, parts);
+            }
+        }
+    };
+}
+digest!(MayGoto, digest_by_goto);
+digest!(Callback, digest_by_callback);
 
 /// Takes one request from a line of token buckets. 0: none is left.
 #[unsafe(no_mangle)]
@@ -302,15 +349,18 @@ impl<L> Env for Kernel<'_, L> {
     fn place_contact(&self, key: &ContactKey) -> bool {
         place_contact(self.scratch.direction(), key.uri, key.aor, self.now) != 0
     }
+
+    #[inline(always)]
+    fn choose(&self, owner: u64, transmissions: u32) -> Choice {
+        let direction = self.scratch.direction();
+        (choose(direction, self.pbx, self.now, owner, transmissions) as u8).into()
+    }
 }
 
-impl<L: Repeat> Text for Kernel<'_, L> {
+impl<L: Hash> Text for Kernel<'_, L> {
     #[inline(always)]
-    fn digest(&self, m: &Message, parts: u32) {
-        let (text, cursor) = (self.scratch.text(), self.scratch.cursor());
-        self.scratch.digest().add::<L>(&m.spans, parts, |span| {
-            hash::span::<_, L>(text, span, &self.config.secret, cursor)
-        });
+    fn digest(&self, _: &Message, parts: u32) {
+        L::digest(self.scratch.direction(), parts);
     }
 
     #[inline(always)]

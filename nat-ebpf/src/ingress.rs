@@ -6,14 +6,13 @@
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX};
 use aya_ebpf::programs::XdpContext;
 use nat_common::abi::{Config, stun::ANSWER};
-use nat_common::bpf::Repeat;
 use nat_common::engine::stun::Arrival;
 use nat_common::engine::verdict::{Heard, Received, Skip, Stun};
 use nat_common::engine::{self, stun};
 
 use crate::answer::{self, Written};
 use crate::datagram::Payload;
-use crate::env::Kernel;
+use crate::env::{Hash, Kernel};
 use crate::fast_reject::{fast_reject, is_sip_port};
 use crate::frame::{Frame, Ingress};
 use crate::maps::{config, count};
@@ -22,7 +21,7 @@ use crate::stages::{Found, find, read};
 
 /// Runs the program: one verdict, one counter, one action.
 #[inline(always)]
-pub(crate) fn run<L: Repeat>(ctx: &XdpContext) -> u32 {
+pub(crate) fn run<L: Hash>(ctx: &XdpContext) -> u32 {
     let verdict = receive::<L>(ctx);
     count(verdict.counter());
     action(verdict)
@@ -39,7 +38,7 @@ const fn action(verdict: Received) -> u32 {
 }
 
 #[inline(always)]
-fn receive<L: Repeat>(ctx: &XdpContext) -> Received {
+fn receive<L: Hash>(ctx: &XdpContext) -> Received {
     let Some(config) = config() else {
         return Received::Skipped(Skip::NoTables);
     };
@@ -62,14 +61,14 @@ fn receive<L: Repeat>(ctx: &XdpContext) -> Received {
 
 /// Third stage of SIP: learns from the message.
 #[inline(never)]
-fn learn<L: Repeat>(scratch: &Scratch, config: &'static Config) -> Heard {
+fn learn<L: Hash>(scratch: &Scratch, config: &'static Config) -> Heard {
     let env = Kernel::reading::<L>(config, scratch);
     engine::ingress(&env, scratch.message(), &scratch.datagram().source)
 }
 
 /// Second and third stage of STUN: decides, and turns the request's frame into the answer.
 #[inline(always)]
-fn answer<L: Repeat>(ctx: &XdpContext, scratch: &Scratch, config: &'static Config) -> Stun {
+fn answer<L: Hash>(ctx: &XdpContext, scratch: &Scratch, config: &'static Config) -> Stun {
     let verdict = serve::<L>(ctx, scratch, config);
     if !matches!(verdict, Stun::Answered | Stun::Refused) {
         return verdict;
@@ -83,7 +82,7 @@ fn answer<L: Repeat>(ctx: &XdpContext, scratch: &Scratch, config: &'static Confi
 
 /// Second stage of STUN: decides whether the request is answered, and makes the answer.
 #[inline(never)]
-fn serve<L: Repeat>(ctx: &XdpContext, scratch: &Scratch, config: &'static Config) -> Stun {
+fn serve<L: Hash>(ctx: &XdpContext, scratch: &Scratch, config: &'static Config) -> Stun {
     if config.stun & ANSWER == 0 {
         return Stun::Disabled;
     }

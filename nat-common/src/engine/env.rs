@@ -23,6 +23,7 @@ use crate::abi::{Binding, ContactKey, Counter, DialogKey, Entry, Policy, Record,
 use crate::bytes::Span;
 use crate::endpoint::Endpoint;
 use crate::engine::evidence::Evidence;
+use crate::engine::verdict::Choice;
 use crate::sip::Message;
 use crate::tables::slots::{SlotKey, Slots};
 
@@ -105,6 +106,8 @@ pub trait Env: Clock + Hashes + Tables + Bindings + Rules + Journal {
     fn place_dialog(&self, key: &DialogKey, evidence: &Evidence) -> bool;
     /// Calls [`place_contact`](crate::engine::place_contact), likewise.
     fn place_contact(&self, key: &ContactKey) -> bool;
+    /// Calls [`choose`](crate::engine::choose), likewise.
+    fn choose(&self, owner: u64, transmissions: u32) -> Choice;
 }
 
 /// An environment with the text of a message at hand.

@@ -30,6 +30,8 @@ pub mod verdict;
 pub use contacts::place_contact;
 pub use dialogs::place_dialog;
 pub use evidence::Evidence;
+pub use reach::choose;
+pub use verdict::Choice;
 
 use crate::datagram::{Datagram, Part};
 use crate::endpoint::Endpoint;

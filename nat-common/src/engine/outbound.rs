@@ -7,7 +7,6 @@ use crate::abi::{
     InboundTransaction, OutboundFlags, OutboundTransaction, Policy, age, ticks,
 };
 use crate::bpf::atomic::Word;
-use crate::bytes::words;
 use crate::endpoint::Endpoint;
 use crate::engine::contacts::{
     is_own_answer, live_contact, note_challenge, note_sent_on, registered,
@@ -18,8 +17,8 @@ use crate::engine::history;
 use crate::engine::identity::{contact_uri, dialog_key, digest};
 use crate::engine::lifetimes::TRANSACTION_LIFE;
 use crate::engine::proof::{describe_pair, note_transmission};
-use crate::engine::reach::{Redirect, decide, may_follow_uri, permit, take_turns};
-use crate::engine::verdict::Decision;
+use crate::engine::reach::{Redirect, carry_out, decide, may_follow_uri, permit, take_turns};
+use crate::engine::verdict::{Choice, Decision};
 use crate::sip::{Field, Message, Method, header};
 use crate::tables::key;
 use crate::tables::slots::SlotKey;
@@ -348,27 +347,14 @@ fn follow_uri<E: Env>(env: &E, known: &Binding, to: &mut Endpoint, transmissions
     if *to != known.advertised || !may_follow_uri(env, known, to) {
         return Decision::ForeignContact;
     }
-    let proven = known.flags.contains(BindingFlags::WEAK);
-    let decision = if env.shadow() || policy == Policy::Force {
-        Decision::RedirectedContact
+    let choice = if env.shadow() || policy == Policy::Force {
+        Choice::Learned
+    } else if known.flags.contains(BindingFlags::WEAK) {
+        take_turns(env, Ground::Proven, true, transmissions)
     } else {
-        let ground = if proven {
-            Ground::Proven
-        } else {
-            Ground::First
-        };
-        take_turns(
-            env,
-            ground,
-            proven,
-            transmissions,
-            Decision::RedirectedContact,
-        )
+        take_turns(env, Ground::First, false, transmissions)
     };
-    if decision == Decision::RedirectedContact {
-        words::assign(to, &known.learned);
-    }
-    decision
+    carry_out(choice, &known.learned, to, Decision::RedirectedContact)
 }
 
 /// Notes with a binding what became of a packet.

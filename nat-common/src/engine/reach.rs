@@ -7,8 +7,8 @@ use crate::abi::{Binding, BindingFlags, Ground, Policy};
 use crate::bytes::words;
 use crate::endpoint::Endpoint;
 use crate::engine::env::Env;
-use crate::engine::proof::{answerer, is_proven, pair, resident};
-use crate::engine::verdict::Decision;
+use crate::engine::proof::{NOBODY, answerer, is_proven, pair, resident};
+use crate::engine::verdict::{Choice, Decision};
 
 /// Transmissions to a proven destination before the other one is tried. A PBX that gives up after three reaches both.
 const PATIENCE: u8 = 2;
@@ -27,28 +27,50 @@ pub(super) struct Redirect {
     pub(super) transmissions: u8,
 }
 
+/// Bit beside the number of transmissions that [`choose`] takes: [`Redirect::proven`].
+const PROVEN: u32 = 1 << 8;
+
 /// Decides whether a packet to `to` goes to `learned` instead.
-#[inline(never)]
+#[inline(always)]
 pub(super) fn decide<E: Env>(
     env: &E,
     learned: &Endpoint,
     to: &mut Endpoint,
     redirect: &Redirect,
 ) -> Decision {
-    let decision = match permit(env, learned, to, redirect.direct) {
-        Ok(Policy::Auto) if !env.shadow() => choose(env, learned, to, redirect),
-        Ok(policy) => {
-            if policy == Policy::Force {
-                env.record().ground = Ground::Forced as u8;
-            }
-            redirect.decision
-        }
-        Err(decision) => decision,
+    let policy = match permit(env, learned, to, redirect.direct) {
+        Ok(policy) => policy,
+        Err(decision) => return decision,
     };
-    if decision == redirect.decision {
-        words::assign(to, learned);
+    let choice = if policy == Policy::Force {
+        env.record().ground = Ground::Forced as u8;
+        Choice::Learned
+    } else if env.shadow() {
+        Choice::Learned
+    } else {
+        let proven = if redirect.proven { PROVEN } else { 0 };
+        env.choose(redirect.owner, u32::from(redirect.transmissions) | proven)
+    };
+    carry_out(choice, learned, to, redirect.decision)
+}
+
+/// Returns the decision that a choice makes. `to` becomes the learned address if that was chosen.
+#[inline(always)]
+pub(super) fn carry_out(
+    choice: Choice,
+    learned: &Endpoint,
+    to: &mut Endpoint,
+    redirected: Decision,
+) -> Decision {
+    match choice {
+        Choice::Original => Decision::OriginalFirst,
+        Choice::LeftAlone => Decision::LeftAlone,
+        Choice::Unanswered => Decision::Unanswered,
+        Choice::Learned => {
+            words::assign(to, learned);
+            redirected
+        }
     }
-    decision
 }
 
 /// Returns the policy for a redirect, or the decision if there is nothing to choose.
@@ -73,45 +95,48 @@ pub(super) fn permit<E: Env>(
     }
 }
 
-/// Chooses between the learned address and the original destination.
+/// Chooses between the learned address and the original destination of the record. `transmissions` were sent before this
+/// one, since the last answer; beside that number lies a bit for a terminal that is proven in its dialog.
 #[inline(always)]
-fn choose<E: Env>(env: &E, learned: &Endpoint, to: &Endpoint, redirect: &Redirect) -> Decision {
+pub fn choose<E: Env>(env: &E, owner: u64, transmissions: u32) -> Choice {
+    let record = env.record();
+    let (learned, to) = (&record.learned(), &record.original());
     let same_host = learned.addr == to.addr;
     if !same_host && is_unreachable(env, learned, to) {
         env.record().ground = Ground::Unreachable as u8;
-        return redirect.decision;
+        return Choice::Learned;
     }
     let known = pair(env, learned, to);
     let proven = known.as_ref().is_some_and(|known| is_proven(env, known));
     let unanswered = known.map_or(0, |known| known.value.unanswered);
-    let transmissions = if unanswered > redirect.transmissions {
-        unanswered
-    } else {
-        redirect.transmissions
-    };
     let (ground, at_learned) = if proven {
         (Ground::Proven, true)
-    } else if redirect.owner != 0 && answerer(env, to) == Some(redirect.owner) {
+    } else if owner != 0 && answerer(env, to) == owner {
         (Ground::Answers, false)
-    } else if same_host && redirect.proven {
+    } else if same_host && transmissions & PROVEN != 0 {
         (Ground::Progress, true)
-    } else if same_host && resident(env, to).is_some_and(|owner| owner != redirect.owner) {
+    } else if same_host && is_anothers(resident(env, to), owner) {
         (Ground::Occupied, true)
     } else {
         (Ground::First, false)
     };
-    take_turns(env, ground, at_learned, transmissions, redirect.decision)
+    let transmissions = transmissions as u8;
+    let transmissions = if unanswered > transmissions {
+        unanswered
+    } else {
+        transmissions
+    };
+    take_turns(env, ground, at_learned, transmissions)
 }
 
-/// Decides for the destination that the ground prefers, or for the other one if earlier transmissions drew no answer.
+/// Chooses the destination that the ground prefers, or the other one if earlier transmissions drew no answer.
 #[inline(always)]
 pub(super) fn take_turns<E: Env>(
     env: &E,
     ground: Ground,
     at_learned: bool,
     transmissions: u8,
-    redirected: Decision,
-) -> Decision {
+) -> Choice {
     let proven = matches!(ground, Ground::Proven | Ground::Answers);
     let other = if proven {
         transmissions >= PATIENCE && transmissions.is_multiple_of(2)
@@ -122,10 +147,10 @@ pub(super) fn take_turns<E: Env>(
     record.transmission = transmissions.saturating_add(1);
     record.ground = if other { Ground::Turn } else { ground } as u8;
     match (at_learned, other) {
-        (true, false) | (false, true) => redirected,
-        (true, true) => Decision::Unanswered,
-        (false, false) if matches!(ground, Ground::Answers) => Decision::LeftAlone,
-        (false, false) => Decision::OriginalFirst,
+        (true, false) | (false, true) => Choice::Learned,
+        (true, true) => Choice::Unanswered,
+        (false, false) if matches!(ground, Ground::Answers) => Choice::LeftAlone,
+        (false, false) => Choice::Original,
     }
 }
 
@@ -144,9 +169,14 @@ fn is_unreachable<E: Env>(env: &E, learned: &Endpoint, to: &Endpoint) -> bool {
 #[inline(never)]
 pub(super) fn may_follow_uri<E: Env>(env: &E, contact: &Binding, to: &Endpoint) -> bool {
     let trusted = contact.flags.contains(BindingFlags::OWN_USER) || env.settled();
-    if !trusted || env.kind_of(to) != 0 || answerer(env, to).is_some() {
+    if !trusted || env.kind_of(to) != 0 || answerer(env, to) != NOBODY {
         return false;
     }
-    contact.learned.addr == to.addr
-        || resident(env, to).is_none_or(|resident| resident == contact.aor)
+    contact.learned.addr == to.addr || !is_anothers(resident(env, to), contact.aor)
+}
+
+/// Whether an address is that of another terminal than the owner's.
+#[inline(always)]
+const fn is_anothers(resident: u64, owner: u64) -> bool {
+    resident != NOBODY && resident != owner
 }

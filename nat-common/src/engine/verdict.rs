@@ -13,6 +13,8 @@
 
 use core::mem;
 
+use num_enum::FromPrimitive;
+
 use crate::abi::Counter;
 use crate::sip::Doubt;
 
@@ -177,6 +179,21 @@ impl Received {
             Self::Stun(stun) => stun.counter(),
         }
     }
+}
+
+/// Choice between a learned address and an original destination.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromPrimitive)]
+pub enum Choice {
+    /// The original destination, because it comes first.
+    #[num_enum(default)]
+    Original = 0,
+    /// The original destination, because the terminal answers there.
+    LeftAlone,
+    /// The original destination, because the learned address drew no answer.
+    Unanswered,
+    /// The learned address.
+    Learned,
 }
 
 /// Decision on a message that the PBX sends.

@@ -15,7 +15,7 @@ use nat_common::engine::env::{
     Bindings, Checksum, Clock, Env, Hashes, Journal, Rules, Tables, Text,
 };
 use nat_common::engine::stun::Server;
-use nat_common::engine::{self, Evidence};
+use nat_common::engine::{self, Choice, Evidence};
 use nat_common::sip::{Direction, Doubt, Message};
 use nat_common::tables::hash::{self, Cursor, Digest};
 use nat_common::tables::key;
@@ -240,6 +240,10 @@ impl Env for MemoryEnv {
 
     fn place_contact(&self, key: &ContactKey) -> bool {
         engine::place_contact(self, key)
+    }
+
+    fn choose(&self, owner: u64, transmissions: u32) -> Choice {
+        engine::choose(self, owner, transmissions)
     }
 }
 
