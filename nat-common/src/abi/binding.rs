@@ -104,10 +104,10 @@ impl Binding {
         self.contested > now
     }
 
-    /// Whether a contact is older than `removal`, the entry of `Contact: *`, and so void: its REGISTER arrived earlier.
+    /// Whether a contact is older than `removal`, the entry of `Contact: *`, and so void: its REGISTER arrived no later.
     #[inline(always)]
     #[must_use]
     pub const fn is_voided_by(&self, removal: &Self) -> bool {
-        self.arrived < removal.arrived
+        self.arrived <= removal.arrived
     }
 }

@@ -67,6 +67,10 @@ pub(super) fn registered<E: Text>(
             break;
         }
     }
+    if removed_at(env, aor) == Some(draft.arrived) {
+        // Both came within one tick, and the PBX accepted this one later.
+        draft.arrived += 1;
+    }
     transaction.copy_source(&mut draft.learned);
     transaction.copy_advertised(&mut draft.advertised);
     draft.seen = now;
@@ -79,7 +83,7 @@ pub(super) fn registered<E: Text>(
         env.place_contact(&ContactKey { uri, aor: 0 });
     }
     if seconds != 0 {
-        note_resident(env, &transaction.source(), aor);
+        note_resident(env, &draft.learned, aor);
     }
 }
 
@@ -145,10 +149,7 @@ pub(super) fn note_challenge<E: Env>(env: &E, m: &Message, call: u64, original: 
 fn remove_all<E: Text>(env: &E, aor: u64) {
     let removal = ContactKey { uri: 0, aor };
     let draft = env.draft();
-    // SAFETY: `contact` gives valid pointers.
-    let known = env
-        .contact(&removal)
-        .map(|b| unsafe { (*b.as_ptr()).arrived });
+    let known = removed_at(env, aor);
     if known.is_some_and(|arrived| draft.arrived <= arrived) {
         // The response again.
         return;
@@ -157,6 +158,14 @@ fn remove_all<E: Text>(env: &E, aor: u64) {
     draft.expires = env.now() + REMOVED_LIFE;
     env.put_contact(&removal, draft);
     env.count(Counter::ContactRemoved);
+}
+
+/// Returns the arrival of the newest `Contact: *` of an address-of-record, in ticks.
+#[inline(always)]
+fn removed_at<E: Bindings>(env: &E, aor: u64) -> Option<u64> {
+    // SAFETY: `contact` gives valid pointers.
+    env.contact(&ContactKey { uri: 0, aor })
+        .map(|removal| unsafe { (*removal.as_ptr()).arrived })
 }
 
 /// Change of a contact by an accepted REGISTER.

@@ -214,11 +214,23 @@ pub(super) fn response_in<E: Text>(env: &E, m: &Message, call: u64) -> Heard {
         Checksum::Unknown | Checksum::Wrong => return Heard::BadChecksum,
     }
     let moves = !exact && m.status > 100 && transaction.flags.contains(OutboundFlags::REDIRECTED);
-    let mut proven = false;
     if moves {
         transaction.set_destination(source);
+        // The same answer again, or an older one that is late, is then one to a request that was sent there.
+        transaction.flags -= OutboundFlags::REDIRECTED;
         request.at = now;
-    } else {
+    }
+    if moves || other_host {
+        let entry = env.entry::<OutboundTransaction>();
+        entry.assign(request);
+        if let Some(mut slots) = env.slots::<OutboundTransaction>(&key) {
+            slots.put(&key, entry);
+        }
+        // The table's copy was that of before.
+        request.assign(entry);
+    }
+    let mut proven = false;
+    if !moves {
         let weak = OutboundFlags::WEAK | OutboundFlags::REDIRECTED;
         let first_unanswered =
             request.value.flags.contains(weak) && request.value.retransmissions != 0;
@@ -248,17 +260,6 @@ pub(super) fn response_in<E: Text>(env: &E, m: &Message, call: u64) -> Heard {
         let key = dialog_key(env, call, Field::ToTag);
         env.record().tag = key.tag;
         accept_dialog(env, m, &key, evidence);
-    }
-    if moves || other_host {
-        if moves {
-            // The same answer again, or an older one that is late, is then one to a request that was sent there.
-            request.value.flags -= OutboundFlags::REDIRECTED;
-        }
-        let entry = env.entry::<OutboundTransaction>();
-        entry.assign(request);
-        if let Some(mut slots) = env.slots::<OutboundTransaction>(&key) {
-            slots.put(&key, entry);
-        }
     }
     Heard::Response
 }

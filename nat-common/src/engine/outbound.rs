@@ -44,9 +44,12 @@ pub(super) fn response_out<E: Text>(
     if request.value.flags.contains(InboundFlags::AMBIGUOUS) {
         return Decision::Disputed;
     }
+    // The draft lies outside of the kernel's small stack.
+    let source = &mut env.draft().learned;
+    request.value.copy_source(source);
     let decision = decide(
         env,
-        &request.value.source(),
+        source,
         to,
         &Redirect {
             decision: Decision::RedirectedResponse,
@@ -58,7 +61,9 @@ pub(super) fn response_out<E: Text>(
     );
     let decision = history::decided(env, decision);
     if m.method != Method::Register {
-        answered(env, m, call, request, *to == request.value.source());
+        let to_source = decision == Decision::AlreadyThere
+            || decision == Decision::RedirectedResponse && !env.shadow();
+        answered(env, m, call, request, to_source);
     } else if m.status / 100 == 2 {
         registered(env, m, request, own);
     }
@@ -344,7 +349,7 @@ fn follow_uri<E: Env>(env: &E, known: &Binding, to: &mut Endpoint, transmissions
         Ok(policy) => policy,
         Err(decision) => return decision,
     };
-    if *to != known.advertised || !may_follow_uri(env, known, to) {
+    if !may_follow_uri(env, known, to) {
         return Decision::ForeignContact;
     }
     let choice = if env.shadow() || policy == Policy::Force {

@@ -17,40 +17,39 @@ const PAIR: u64 = 1 << 32;
 const ANSWERED: u64 = 2 << 32;
 const LEARNED: u64 = 3 << 32;
 
-/// Returns the key of a pair of addresses. The entry holds both, so those of another pair with this key are noticed.
+/// Returns the key of the pair of addresses in a value. The entry holds both, so those of another pair with this key are
+/// noticed.
 #[inline(always)]
-fn pair_key<E: Hashes>(env: &E, learned: &Endpoint, original: &Endpoint) -> SlotKey {
+fn pair_key<E: Hashes>(env: &E, peer: &Peer) -> SlotKey {
+    let [learned, original] = [&peer.learned_addr, &peer.original_addr];
     SlotKey::of(env.mix(
-        learned.addr[0] ^ original.addr[0].rotate_left(32) ^ env.pbx(),
-        learned.addr[1] ^ original.addr[1].rotate_left(32),
-        u64::from(learned.port << 16 | original.port) | PAIR,
+        learned[0] ^ original[0].rotate_left(32) ^ env.pbx(),
+        learned[1] ^ original[1].rotate_left(32),
+        u64::from(peer.learned_port) << 16 | u64::from(peer.original_port) | PAIR,
     ))
 }
 
-/// Returns the key of a fact of one address.
+/// Returns the key of a fact of the learned address in a value.
 #[inline(always)]
-fn address_key<E: Hashes>(env: &E, address: &Endpoint, kind: u64) -> SlotKey {
-    let port = u64::from(address.port) | kind;
-    SlotKey::of(env.mix(address.addr[0] ^ env.pbx(), address.addr[1], port))
+fn address_key<E: Hashes>(env: &E, peer: &Peer, kind: u64) -> SlotKey {
+    let port = u64::from(peer.learned_port) | kind;
+    SlotKey::of(env.mix(peer.learned_addr[0] ^ env.pbx(), peer.learned_addr[1], port))
 }
 
-/// Looks up a pair of addresses.
+/// Looks up the pair of addresses in a value. Values are passed by reference: addresses would need the kernel's small
+/// stack.
 #[inline(always)]
-pub(super) fn pair<'e, E: Tables + Hashes>(
+pub(super) fn pair<'e, E: Tables + Hashes + Clock>(
     env: &'e E,
-    learned: &Endpoint,
-    original: &Endpoint,
+    peer: &Peer,
 ) -> Option<&'e mut Entry<Peer>> {
-    let key = pair_key(env, learned, original);
-    env.slots::<Peer>(&key)
-        .and_then(|s| s.find(&key))
-        .filter(|known| known.value.learned() == *learned && known.value.original() == *original)
-}
-
-/// Whether an entry of a pair says that the terminal answers at its learned address.
-#[inline(always)]
-pub(super) fn is_proven<E: Clock>(env: &E, pair: &Entry<Peer>) -> bool {
-    pair.value.flags.contains(PeerFlags::PROVEN) && age(ticks(env.now()), pair.at) < PEER_LIFE
+    let key = pair_key(env, peer);
+    let known = env.slots::<Peer>(&key).and_then(|s| s.find(&key))?;
+    let is_it = known.value.learned_addr == peer.learned_addr
+        && known.value.original_addr == peer.original_addr
+        && known.value.learned_port == peer.learned_port
+        && known.value.original_port == peer.original_port;
+    (is_it && age(ticks(env.now()), known.at) < PEER_LIFE).then_some(known)
 }
 
 /// Owner of an address of which nothing is known. A number, since the compiler reads an `Option` before it is sure that
@@ -58,45 +57,51 @@ pub(super) fn is_proven<E: Clock>(env: &E, pair: &Entry<Peer>) -> bool {
 pub(super) const NOBODY: u64 = u64::MAX;
 
 /// Returns the owner of the terminal that answered at an address by itself: 0 if it is unknown, [`NOBODY`] if none did.
+/// The address is the learned one of the value.
 #[inline(always)]
-pub(super) fn answerer<E: Tables + Hashes + Clock>(env: &E, address: &Endpoint) -> u64 {
-    match fact(env, address, ANSWERED) {
+pub(super) fn answerer<E: Tables + Hashes + Clock>(env: &E, peer: &Peer) -> u64 {
+    match fact(env, peer, ANSWERED) {
         Some(known) if age(ticks(env.now()), known.at) < ANSWERED_LIFE => known.value.owner,
         _ => NOBODY,
     }
 }
 
-/// Returns the owner of the terminal whose learned address an address is, or [`NOBODY`].
+/// Returns the owner of the terminal whose learned address is that of the value, or [`NOBODY`].
 #[inline(always)]
-pub(super) fn resident<E: Tables + Hashes + Clock>(env: &E, address: &Endpoint) -> u64 {
-    match fact(env, address, LEARNED) {
+pub(super) fn resident<E: Tables + Hashes + Clock>(env: &E, peer: &Peer) -> u64 {
+    match fact(env, peer, LEARNED) {
         Some(known) if age(ticks(env.now()), known.at) < PEER_LIFE => known.value.owner,
         _ => NOBODY,
     }
 }
 
 #[inline(always)]
-fn fact<'e, E: Tables + Hashes>(
-    env: &'e E,
-    address: &Endpoint,
-    kind: u64,
-) -> Option<&'e mut Entry<Peer>> {
-    let key = address_key(env, address, kind);
+fn fact<'e, E: Tables + Hashes>(env: &'e E, peer: &Peer, kind: u64) -> Option<&'e mut Entry<Peer>> {
+    let key = address_key(env, peer, kind);
     env.slots::<Peer>(&key)
         .and_then(|s| s.find(&key))
-        .filter(|known| known.value.learned() == *address)
+        .filter(|known| {
+            known.value.learned_addr == peer.learned_addr
+                && known.value.learned_port == peer.learned_port
+        })
 }
 
-/// Returns the scratch entry with a pair of addresses. The functions below take it so: addresses would need the kernel's
-/// small stack.
+/// Returns the scratch entry with an address as its learned one.
+#[inline(always)]
+pub(super) fn describe<'e, E: Tables>(env: &'e E, address: &Endpoint) -> &'e mut Entry<Peer> {
+    let entry = env.entry::<Peer>();
+    entry.value.set_learned(address);
+    entry
+}
+
+/// Returns the scratch entry with a pair of addresses.
 #[inline(always)]
 pub(super) fn describe_pair<'e, E: Tables>(
     env: &'e E,
     learned: &Endpoint,
     original: &Endpoint,
 ) -> &'e mut Entry<Peer> {
-    let entry = env.entry::<Peer>();
-    entry.value.set_learned(learned);
+    let entry = describe(env, learned);
     entry.value.set_original(original);
     entry
 }
@@ -105,7 +110,7 @@ pub(super) fn describe_pair<'e, E: Tables>(
 #[inline(never)]
 pub(super) fn prove_pair<E: Tables + Hashes + Clock + Journal>(env: &E, entry: &mut Entry<Peer>) {
     let now = ticks(env.now());
-    let known = pair(env, &entry.value.learned(), &entry.value.original());
+    let known = pair(env, &entry.value);
     if known.is_some_and(|known| {
         known.value.flags.contains(PeerFlags::PROVEN)
             && known.value.unanswered == 0
@@ -126,7 +131,7 @@ pub(super) fn prove_pair<E: Tables + Hashes + Clock + Journal>(env: &E, entry: &
 pub(super) fn note_transmission<E: Tables + Hashes + Clock>(env: &E, entry: &mut Entry<Peer>) {
     entry.at = ticks(env.now());
     entry.value.unanswered = 1;
-    if let Some(known) = pair(env, &entry.value.learned(), &entry.value.original()) {
+    if let Some(known) = pair(env, &entry.value) {
         entry.value.flags = known.value.flags;
         entry.value.strikes = known.value.strikes;
         entry.value.unanswered = known.value.unanswered.saturating_add(1);
@@ -142,7 +147,7 @@ pub(super) fn note_transmission<E: Tables + Hashes + Clock>(env: &E, entry: &mut
 /// have answered while the terminal was silent.
 #[inline(never)]
 fn note_strike<E: Tables + Hashes + Clock>(env: &E, entry: &mut Entry<Peer>) {
-    let Some(known) = pair(env, &entry.value.learned(), &entry.value.original()) else {
+    let Some(known) = pair(env, &entry.value) else {
         return;
     };
     entry.at = known.at;
@@ -155,7 +160,7 @@ fn note_strike<E: Tables + Hashes + Clock>(env: &E, entry: &mut Entry<Peer>) {
 
 #[inline(always)]
 fn put_pair<E: Tables + Hashes>(env: &E, entry: &Entry<Peer>) -> bool {
-    let key = pair_key(env, &entry.value.learned(), &entry.value.original());
+    let key = pair_key(env, &entry.value);
     env.slots::<Peer>(&key)
         .is_some_and(|mut slots| slots.put(&key, entry))
 }
@@ -163,8 +168,7 @@ fn put_pair<E: Tables + Hashes>(env: &E, entry: &Entry<Peer>) -> bool {
 /// Notes that an address is the learned address of a terminal.
 #[inline(never)]
 pub(super) fn note_resident<E: Tables + Hashes + Clock>(env: &E, address: &Endpoint, owner: u64) {
-    let entry = env.entry::<Peer>();
-    entry.value.set_learned(address);
+    let entry = describe(env, address);
     entry.value.owner = owner;
     entry.value.flags = PeerFlags::LEARNED;
     put_fact(env, entry, LEARNED);
@@ -183,14 +187,14 @@ fn note_answerer<E: Tables + Hashes + Clock + Journal>(env: &E, entry: &mut Entr
 #[inline(always)]
 fn put_fact<E: Tables + Hashes + Clock>(env: &E, entry: &mut Entry<Peer>, kind: u64) -> bool {
     let now = ticks(env.now());
-    let known = fact(env, &entry.value.learned(), kind);
+    let known = fact(env, &entry.value, kind);
     if known.is_some_and(|known| {
         known.value.owner == entry.value.owner && age(now, known.at) < PEER_LIFE / 2
     }) {
         return false;
     }
     entry.at = now;
-    let key = address_key(env, &entry.value.learned(), kind);
+    let key = address_key(env, &entry.value, kind);
     env.slots::<Peer>(&key)
         .is_some_and(|mut slots| slots.put(&key, entry))
 }
@@ -222,8 +226,7 @@ pub(super) fn note_answer<E: Tables + Hashes + Clock + Journal>(
     let left_alone = transaction.flags.contains(OutboundFlags::LEFT_ALONE);
     // A choice that both would have answered tells nothing, nor does a refusal.
     if !left_alone || tells && (weak || status > 100 && status < 300) {
-        let entry = env.entry::<Peer>();
-        entry.value.set_learned(&transaction.destination());
+        let entry = describe(env, &transaction.destination());
         if left_alone && !weak {
             entry.value.owner = transaction.subject;
         }

@@ -3,11 +3,11 @@
 //! Where they differ, proof decides ([`proof`](super::proof)). Without proof, the original destination comes first, unless
 //! it cannot be reached from here, or the terminal is known to get what is sent to its learned address.
 
-use crate::abi::{Binding, BindingFlags, Ground, Policy};
+use crate::abi::{Binding, BindingFlags, Ground, PeerFlags, Policy};
 use crate::bytes::words;
 use crate::endpoint::Endpoint;
 use crate::engine::env::Env;
-use crate::engine::proof::{NOBODY, answerer, is_proven, pair, resident};
+use crate::engine::proof::{NOBODY, answerer, describe, describe_pair, pair, resident};
 use crate::engine::verdict::{Choice, Decision};
 
 /// Transmissions to a proven destination before the other one is tried. A PBX that gives up after three reaches both.
@@ -106,16 +106,21 @@ pub fn choose<E: Env>(env: &E, owner: u64, transmissions: u32) -> Choice {
         env.record().ground = Ground::Unreachable as u8;
         return Choice::Learned;
     }
-    let known = pair(env, learned, to);
-    let proven = known.as_ref().is_some_and(|known| is_proven(env, known));
-    let unanswered = known.map_or(0, |known| known.value.unanswered);
+    let (proven, unanswered) = match pair(env, &describe_pair(env, learned, to).value) {
+        Some(known) => (
+            known.value.flags.contains(PeerFlags::PROVEN),
+            known.value.unanswered,
+        ),
+        None => (false, 0),
+    };
+    let original = &describe(env, to).value;
     let (ground, at_learned) = if proven {
         (Ground::Proven, true)
-    } else if owner != 0 && answerer(env, to) == owner {
+    } else if owner != 0 && answerer(env, original) == owner {
         (Ground::Answers, false)
     } else if same_host && transmissions & PROVEN != 0 {
         (Ground::Progress, true)
-    } else if same_host && is_anothers(resident(env, to), owner) {
+    } else if same_host && is_anothers(resident(env, original), owner) {
         (Ground::Occupied, true)
     } else {
         (Ground::First, false)
@@ -163,16 +168,22 @@ fn is_unreachable<E: Env>(env: &E, learned: &Endpoint, to: &Endpoint) -> bool {
 
 /// Whether a request that only a Contact URI names may be redirected: another account may have registered that URI.
 ///
+/// - The packet goes to the advertised address, and that shows what NAT does: it is the learned address with another port,
+///   or one that the Internet does not route.
 /// - The contact's user is its owner's, or sipnat has run so long that each owner has registered.
 /// - The original destination is neither this host, nor on link, nor routed, nor the user's peer.
 /// - It has not answered by itself, and is not the address of another terminal, unless that is on the same host.
 #[inline(never)]
 pub(super) fn may_follow_uri<E: Env>(env: &E, contact: &Binding, to: &Endpoint) -> bool {
+    let same_host = contact.learned.addr == to.addr;
+    let shows_nat = *to == contact.advertised && (same_host || to.is_private());
     let trusted = contact.flags.contains(BindingFlags::OWN_USER) || env.settled();
-    if !trusted || env.kind_of(to) != 0 || answerer(env, to) != NOBODY {
+    if !shows_nat || !trusted || env.kind_of(to) != 0 {
         return false;
     }
-    contact.learned.addr == to.addr || !is_anothers(resident(env, to), contact.aor)
+    let original = &describe(env, to).value;
+    answerer(env, original) == NOBODY
+        && (same_host || !is_anothers(resident(env, original), contact.aor))
 }
 
 /// Whether an address is that of another terminal than the owner's.

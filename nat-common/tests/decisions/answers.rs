@@ -2,10 +2,11 @@
 
 use nat_common::abi::Counter;
 use nat_common::endpoint::Endpoint;
+use nat_common::engine::env::Checksum;
 
 use crate::{
-    ADVERTISED, Address, MOVED, Network, PHONE, STRANGER, Sip, call_phone, from_pbx, from_phone,
-    transmissions,
+    ADVERTISED, Address, FORGOTTEN, MOVED, Network, PHONE, STRANGER, Sip, call_phone, from_pbx,
+    from_phone, transmissions,
 };
 
 #[test]
@@ -22,7 +23,7 @@ fn an_answer_binds_the_end_that_gave_it_to_where_the_request_went() {
             to: "<sip:1000@pbx>;tag=phone".into(),
             ..invite.answer(status)
         };
-        net.arrives(PHONE, &answer.with("Contact: <sip:1000@60.17.196.2>"));
+        net.arrives(PHONE, &answer.with("Contact: <sip:1000@192.168.1.10>"));
         assert_eq!(net.active().len(), active, "{status}");
         if active > 0 {
             let (to, counted) = net.sends(ADVERTISED, &from_pbx("BYE", 2, "b").call("incoming"));
@@ -71,12 +72,19 @@ fn a_proxy_has_one_call_id_on_both_legs() {
             ..answer
         },
     );
-    let to_callee = Sip {
-        to: "<sip:1002@pbx>;tag=callee".into(),
-        ..from_pbx("BYE", 3, "x")
-    };
-    assert_eq!(net.sends(([60, 17, 197, 2], 5060), &to_callee).0, callee);
-    assert_eq!(net.sends(ADVERTISED, &from_pbx("BYE", 4, "y")).0, PHONE);
+    // Which of the two ends a request is for shows in which of the two tags is To's.
+    let [caller_s, callee_s] = ["<sip:1000@pbx>;tag=phone", "<sip:1002@pbx>;tag=callee"];
+    for (from, to, branch, place) in [
+        (caller_s, callee_s, "x", callee),
+        (callee_s, caller_s, "y", PHONE),
+    ] {
+        let bye = Sip {
+            from: from.into(),
+            to: to.into(),
+            ..from_pbx("BYE", 3, branch)
+        };
+        assert_eq!(net.sends(ADVERTISED, &bye).0, place);
+    }
 }
 
 /// A PBX may send a request to several terminals under one Call-ID. One of them answers with the tag of another.
@@ -92,12 +100,16 @@ fn an_answer_to_a_new_request_does_not_take_a_live_dialog_end_over() {
     net.sends(PHONE, &call_phone("a"));
     net.sends(STRANGER, &call_phone("b"));
     assert_eq!(
-        net.arrives(PHONE, &victims("a"))[0],
+        net.arrives(PHONE, &victims("a"))[1],
         Counter::DialogActivated
     );
     assert_eq!(
         net.arrives(STRANGER, &victims("b")),
-        [Counter::DialogGuarded, Counter::InResponse]
+        [
+            Counter::PeerLeftAlone,
+            Counter::DialogGuarded,
+            Counter::InResponse
+        ]
     );
     assert_eq!(net.active()[0].learned, Endpoint::v4(PHONE.0, PHONE.1));
 }
@@ -131,11 +143,11 @@ fn an_answer_from_elsewhere_shows_a_new_mapping() {
     assert_eq!(net.sends(ADVERTISED, &ack).0, MOVED);
     // A request that was not redirected went to the address on which the terminal listens.
     let net = Network::new();
-    assert_eq!(net.sends(ADVERTISED, &invite).0, ADVERTISED);
+    assert_eq!(net.sends(FORGOTTEN, &invite).0, FORGOTTEN);
     net.arrives(PHONE, &answer(200));
     assert_eq!(
         net.active()[0].learned,
-        Endpoint::v4(ADVERTISED.0, ADVERTISED.1)
+        Endpoint::v4(FORGOTTEN.0, FORGOTTEN.1)
     );
 }
 
@@ -158,7 +170,54 @@ fn a_repeated_answer_from_elsewhere_brings_nothing_back() {
     // An answer that comes after the time in which a phone can ring does not bring it back either.
     net.wait(301);
     assert_eq!(
-        net.arrives(STRANGER, &m.answer(200)),
+        net.arrives(MOVED, &m.answer(200)),
         [Counter::InResponseUnasked]
     );
+}
+
+/// A response of another host than the request was sent to shows nothing, and neither does one that the kernel drops.
+#[test]
+fn an_answer_of_another_host_or_with_a_wrong_checksum_teaches_nothing() {
+    let net = Network::new();
+    net.register();
+    let invite = call_phone("a");
+    assert_eq!(net.sends(ADVERTISED, &invite).0, PHONE);
+    let answer = |status| Sip {
+        to: "<sip:1000@pbx>;tag=callee".into(),
+        ..invite.answer(status)
+    };
+    let cancel = || Sip {
+        start: invite.start.replace("INVITE", "CANCEL"),
+        cseq: (1, "CANCEL"),
+        ..invite.clone()
+    };
+    for status in [100, 180, 200] {
+        let answer = Sip {
+            to: "<sip:1000@pbx>;tag=callee".into(),
+            ..invite.answer(status)
+        };
+        assert_eq!(
+            net.arrives(STRANGER, &answer),
+            [Counter::InResponseElsewhere]
+        );
+        for source in [PHONE, MOVED] {
+            net.checksum.set(Checksum::Wrong);
+            assert_eq!(net.arrives(source, &answer), [Counter::InChecksum]);
+        }
+        // A fragment may be one that never becomes a datagram.
+        net.checksum.set(Checksum::Unknown);
+        assert_eq!(net.arrives(MOVED, &answer), [Counter::InChecksum]);
+        net.checksum.set(Checksum::Right);
+        assert_eq!(net.sends(ADVERTISED, &cancel()).0, PHONE, "{status}");
+    }
+    assert_eq!(net.active(), []);
+    net.checksum.set(Checksum::Unknown);
+    assert!(
+        net.arrives(PHONE, &answer(180))
+            .contains(&Counter::DialogActivated)
+    );
+    net.checksum.set(Checksum::Right);
+    net.wait(1);
+    assert_eq!(net.arrives(MOVED, &answer(200))[0], Counter::DialogMoved);
+    assert_eq!(net.sends(ADVERTISED, &cancel()).0, MOVED);
 }

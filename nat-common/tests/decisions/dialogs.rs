@@ -3,7 +3,9 @@
 use nat_common::abi::{BindingFlags, Counter};
 use nat_common::endpoint::Endpoint;
 
-use crate::{ADVERTISED, MOVED, Network, PHONE, STRANGER, call_phone, from_pbx, from_phone};
+use crate::{
+    ADVERTISED, MOVED, Network, PHONE, STRANGER, call_phone, from_pbx, from_phone, register,
+};
 
 #[test]
 fn only_101_to_299_activates_a_new_dialog_end() {
@@ -120,14 +122,23 @@ fn an_older_request_does_not_bring_the_old_address_back() {
     net.call();
     let new = from_phone("UPDATE", 5, "u").tagged("pbx");
     let late = from_phone("UPDATE", 4, "v").tagged("pbx");
+    net.arrives(PHONE, &late);
+    net.wait(1);
     net.arrives(MOVED, &new);
     net.sends(MOVED, &new.answer(200));
-    net.arrives(PHONE, &late);
     assert_eq!(
         net.sends(PHONE, &late.answer(200)).1[0],
         Counter::DialogStale
     );
     assert_eq!(net.reinvite("1").0, MOVED);
+    // What arrives later counts, whatever its CSeq: the PBX has accepted it.
+    net.wait(1);
+    let lower = from_phone("UPDATE", 2, "w").tagged("pbx");
+    net.arrives(PHONE, &lower);
+    assert_eq!(
+        net.sends(PHONE, &lower.answer(200)).1[0],
+        Counter::DialogMoved
+    );
 }
 
 #[test]
@@ -247,6 +258,51 @@ fn an_ack_follows_a_terminal_that_moved() {
     net.sends(MOVED, &moves.answer(200));
     let (to, _) = net.sends(ADVERTISED, &from_pbx("ACK", 102, "reinvite"));
     assert_eq!(to, MOVED);
+}
+
+/// A party that was rung knows the Call-ID and the caller's tag, but not the tag of who answered.
+#[test]
+fn a_request_with_another_tag_of_the_pbx_moves_nothing() {
+    let net = Network::new();
+    net.call();
+    for invented in ["invented", "phone"] {
+        let info = from_phone("INFO", 7, invented).tagged(invented);
+        net.arrives(STRANGER, &info);
+        net.sends(STRANGER, &info.answer(200));
+        assert_eq!(net.reinvite(invented).0, PHONE);
+    }
+}
+
+/// The attacker's own call has claimed Call-ID and tag of the victim's next one.
+#[test]
+fn a_call_of_the_same_name_is_another_dialog() {
+    let net = Network::new();
+    let own = from_phone("INVITE", 1, "evil");
+    net.arrives(STRANGER, &own);
+    net.sends(STRANGER, &own.answer(200).tagged_as("evil"));
+    net.call();
+    assert_eq!(net.reinvite("r").0, PHONE);
+}
+
+/// Another socket of the host is another PBX.
+#[test]
+fn another_socket_of_the_host_changes_nothing() {
+    for other in [([203, 0, 113, 10], 5080), ([203, 0, 113, 11], 5060)] {
+        let net = Network::new();
+        net.call();
+        net.register();
+        let pbx = net.socket.replace(Endpoint::v4(other.0, other.1));
+        net.wait(1);
+        let update = from_phone("UPDATE", 9, "u").tagged("pbx");
+        net.arrives(STRANGER, &update);
+        net.sends(STRANGER, &update.answer(200));
+        let registration = register(9, "r9", "<sip:1000@192.168.1.10>");
+        net.arrives(STRANGER, &registration);
+        net.sends(STRANGER, &registration.answer(200));
+        net.socket.set(pbx);
+        assert_eq!(net.reinvite("r").0, PHONE);
+        assert_eq!(net.sends(ADVERTISED, &call_phone("i")).0, PHONE);
+    }
 }
 
 /// The kernel may reuse the memory of a removed binding while a program reads it.

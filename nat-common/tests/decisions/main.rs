@@ -12,8 +12,10 @@ mod pending;
 mod policy;
 mod reach;
 mod records;
+mod registrations;
 mod stun;
 mod transactions;
+mod weak;
 
 use std::ops::Deref;
 
@@ -31,7 +33,10 @@ const PHONE: ([u8; 4], u16) = ([60, 17, 196, 2], 49163);
 const MOVED: ([u8; 4], u16) = ([60, 17, 196, 2], 51000);
 
 /// Address in its Contact.
-const ADVERTISED: ([u8; 4], u16) = ([60, 17, 196, 2], 5060);
+const ADVERTISED: ([u8; 4], u16) = ([192, 168, 1, 10], 5060);
+
+/// Address in its Contact behind an ALG that forgets the port.
+const FORGOTTEN: ([u8; 4], u16) = ([60, 17, 196, 2], 5060);
 
 /// Source of another host.
 const STRANGER: ([u8; 4], u16) = ([198, 51, 100, 66], 6666);
@@ -124,14 +129,14 @@ fn from_phone(method: &'static str, cseq: u32, branch: &'static str) -> Sip {
         to: "<sip:1002@pbx>".into(),
         call: "call",
         cseq: (cseq, method),
-        more: vec!["Contact: <sip:1000@60.17.196.2>".into()],
+        more: vec!["Contact: <sip:1000@192.168.1.10>".into()],
     }
 }
 
 /// Request of the PBX to the phone, with the phone's tag in To.
 fn from_pbx(method: &'static str, cseq: u32, branch: &'static str) -> Sip {
     Sip {
-        start: format!("{method} sip:1000@60.17.196.2 SIP/2.0"),
+        start: format!("{method} sip:1000@192.168.1.10 SIP/2.0"),
         vias: vec![branch],
         from: "<sip:1002@pbx>;tag=pbx".into(),
         to: "<sip:1000@pbx>;tag=phone".into(),
@@ -189,6 +194,13 @@ impl Sip {
         answer
     }
 
+    /// Replaces the tag of To.
+    fn tagged_as(mut self, tag: &str) -> Self {
+        let uri = self.to.split(';').next().unwrap().to_owned();
+        self.to = format!("{uri};tag={tag}");
+        self
+    }
+
     fn text(&self) -> String {
         let vias: Vec<_> = self
             .vias
@@ -220,13 +232,18 @@ impl Network {
 
     /// The phone registers, and the PBX accepts.
     fn register(&self) {
-        let m = register(1, "r1", "<sip:1000@60.17.196.2>");
+        let m = register(1, "r1", "<sip:1000@192.168.1.10>");
         self.arrives(PHONE, &m);
         self.sends(
             PHONE,
             &m.answer(200)
-                .with("Contact: <sip:1000@60.17.196.2>;expires=60"),
+                .with("Contact: <sip:1000@192.168.1.10>;expires=60"),
         );
+    }
+
+    /// The phone acknowledges the PBX's 200.
+    fn acknowledge(&self) -> Vec<Counter> {
+        self.arrives(PHONE, &from_phone("ACK", 1, "ack").tagged("pbx"))
     }
 
     /// The PBX sends its next request in the dialog to the phone's Contact. Returns its destination and the counters.

@@ -1,9 +1,9 @@
 //! Shadow mode and the history of decisions: for people, not for packets.
 
-use nat_common::abi::Counter;
+use nat_common::abi::{Counter, Ground, Policy};
 use nat_common::endpoint::Endpoint;
 
-use crate::{ADVERTISED, Network, PHONE, REDIRECTED, from_pbx};
+use crate::{ADVERTISED, FORGOTTEN, Network, PHONE, REDIRECTED, Sip, call_phone, from_pbx};
 
 #[test]
 fn shadow_decides_and_redirects_nothing() {
@@ -13,16 +13,16 @@ fn shadow_decides_and_redirects_nothing() {
     net.wait(1);
     let m = from_pbx("INVITE", 102, "reinvite");
     for _ in 0..9 {
-        let (to, counted) = net.sends(ADVERTISED, &m);
-        assert_eq!((to, counted), (ADVERTISED, vec![REDIRECTED.1]));
+        let (to, counted) = net.sends(FORGOTTEN, &m);
+        assert_eq!((to, counted), (FORGOTTEN, vec![REDIRECTED.1]));
     }
     let cancel = from_pbx("CANCEL", 102, "reinvite");
-    assert_eq!(net.sends(ADVERTISED, &cancel).1, [REDIRECTED.1]);
+    assert_eq!(net.sends(FORGOTTEN, &cancel).1, [REDIRECTED.1]);
     // The answer shows that the request went to the original destination.
     net.arrives(PHONE, &m.answer(200));
     assert_eq!(
         net.active()[0].learned,
-        Endpoint::v4(ADVERTISED.0, ADVERTISED.1)
+        Endpoint::v4(FORGOTTEN.0, FORGOTTEN.1)
     );
 }
 
@@ -74,4 +74,31 @@ fn history_tells_what_was_learned_and_why_a_packet_went_where() {
             .iter()
             .all(|r| r.call == history[0].call && r.tag == history[0].tag)
     );
+}
+
+#[test]
+fn a_record_says_which_evidence_chose() {
+    let net = Network::new();
+    net.register();
+    let ground = || {
+        let history = net.history.borrow();
+        let last = history.last().unwrap();
+        (Ground::from(last.ground), last.transmission, last.weak)
+    };
+    net.sends(ADVERTISED, &call_phone("a"));
+    assert_eq!(ground(), (Ground::Unreachable, 0, 0));
+    let invite = call_phone("b");
+    net.sends(FORGOTTEN, &invite);
+    assert_eq!(ground(), (Ground::First, 1, 0));
+    net.sends(FORGOTTEN, &invite);
+    assert_eq!(ground(), (Ground::Turn, 2, 0));
+    let weak = Sip {
+        to: "<sip:1000@192.168.1.10>".into(),
+        ..call_phone("c")
+    };
+    net.sends(ADVERTISED, &weak);
+    assert_eq!(ground(), (Ground::First, 1, 1));
+    net.policy.set(Policy::Force);
+    net.sends(FORGOTTEN, &call_phone("d"));
+    assert_eq!(ground(), (Ground::Forced, 0, 0));
 }

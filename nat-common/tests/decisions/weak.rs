@@ -1,0 +1,205 @@
+//! Weak evidence: only its Contact URI names the terminal, as where a PBX writes that URI into To.
+
+use nat_common::abi::{Counter, address};
+use nat_common::endpoint::Endpoint;
+
+use crate::{ADVERTISED, Address, MOVED, Network, PHONE, STRANGER, Sip, call_phone, register};
+
+const FIRST: Counter = Counter::OutOriginalFirst;
+const CALLED: Counter = Counter::OutRedirectedContact;
+const FOREIGN: Counter = Counter::OutForeignContact;
+
+/// A trunk that does not register, with a private address.
+const TRUNK: Address = ([10, 0, 0, 5], 5060);
+
+/// `owner` registers a Contact from `source`, and the PBX accepts.
+fn registers(net: &Network, source: Address, owner: &str, contact: &str) -> Vec<Counter> {
+    net.wait(1);
+    let m = Sip {
+        to: format!("<sip:{owner}@pbx>"),
+        from: format!("<sip:{owner}@pbx>;tag={owner}"),
+        ..register(1, "r", contact).call(match owner {
+            "1000" => "one",
+            "2000" => "two",
+            _ => "other",
+        })
+    };
+    net.wait(33);
+    net.arrives(source, &m);
+    net.sends(
+        source,
+        &m.answer(200)
+            .with(&format!("Contact: {contact};expires=3600")),
+    )
+    .1
+}
+
+/// INVITE with the Contact URI in To.
+fn call(uri: &str, branch: &'static str) -> Sip {
+    Sip {
+        start: format!("INVITE sip:{uri} SIP/2.0"),
+        to: format!("<sip:{uri}>"),
+        ..call_phone(branch)
+    }
+}
+
+fn sent(net: &Network, to: Address, m: &Sip, times: usize) -> Vec<Counter> {
+    let send = |_| *net.sends(to, m).1.last().unwrap();
+    (0..times).map(send).collect()
+}
+
+fn answers(net: &Network, from: Address, m: &Sip) -> Vec<Counter> {
+    let answer = Sip {
+        to: format!("{};tag=callee", m.to),
+        ..m.answer(200)
+    };
+    net.arrives(from, &answer)
+}
+
+const URI: &str = "1000@192.168.1.10";
+const CONTACT: &str = "<sip:1000@192.168.1.10>";
+
+#[test]
+fn the_original_comes_first_until_the_learned_address_is_proven() {
+    let net = Network::new();
+    registers(&net, PHONE, "1000", CONTACT);
+    let invite = call(URI, "a");
+    assert_eq!(sent(&net, ADVERTISED, &invite, 2), [FIRST, CALLED]);
+    assert_eq!(answers(&net, PHONE, &invite)[0], Counter::WeakProven);
+    assert_eq!(sent(&net, ADVERTISED, &call(URI, "b"), 1), [CALLED]);
+    // The proof moves with its owner.
+    registers(&net, MOVED, "1000", CONTACT);
+    assert_eq!(net.sends(ADVERTISED, &call(URI, "c")).0, MOVED);
+}
+
+/// An answer to the first transmission at the learned address would prove nothing: there is none.
+#[test]
+fn an_original_that_answers_is_never_followed_again() {
+    let net = Network::new();
+    registers(&net, PHONE, "1000", CONTACT);
+    let invite = call(URI, "a");
+    sent(&net, ADVERTISED, &invite, 1);
+    answers(&net, ADVERTISED, &invite);
+    assert_eq!(sent(&net, ADVERTISED, &call(URI, "b"), 3), [FOREIGN; 3]);
+    // For a day.
+    net.wait(25 * 3600);
+    registers(&net, PHONE, "1000", CONTACT);
+    assert_eq!(sent(&net, ADVERTISED, &call(URI, "c"), 2), [FIRST, CALLED]);
+}
+
+/// An account registers a trunk's number and address.
+#[test]
+fn a_trunk_keeps_its_calls() {
+    const NUMBER: &str = "+4930@10.0.0.5";
+    const CLAIM: &str = "<sip:+4930@10.0.0.5>";
+    // On link, routed, a peer: never.
+    for kind in [
+        address::on_link(2),
+        address::LOCAL,
+        address::ROUTED,
+        address::PEER,
+    ] {
+        let net = Network::new();
+        net.kinds
+            .replace(vec![(Endpoint::v4(TRUNK.0, TRUNK.1), kind)]);
+        registers(&net, STRANGER, "2000", CLAIM);
+        assert_eq!(sent(&net, TRUNK, &call(NUMBER, "a"), 3), [FOREIGN; 3]);
+    }
+    // It has answered the PBX.
+    let net = Network::new();
+    let options = call(NUMBER, "o");
+    sent(&net, TRUNK, &options, 1);
+    answers(&net, TRUNK, &options);
+    registers(&net, STRANGER, "2000", CLAIM);
+    assert_eq!(sent(&net, TRUNK, &call(NUMBER, "a"), 3), [FOREIGN; 3]);
+    // It has called the PBX.
+    let net = Network::new();
+    registers(&net, TRUNK, "trunk", "<sip:trunk@10.0.0.5>");
+    registers(&net, STRANGER, "2000", CLAIM);
+    assert_eq!(sent(&net, TRUNK, &call(NUMBER, "a"), 3), [FOREIGN; 3]);
+    // The account proves its own address for its own address-of-record: that lends it nothing.
+    let net = Network::new();
+    registers(&net, STRANGER, "2000", CLAIM);
+    let own = Sip {
+        to: "<sip:2000@pbx>".into(),
+        ..call(NUMBER, "own")
+    };
+    assert_eq!(sent(&net, TRUNK, &own, 1), [CALLED]);
+    answers(&net, STRANGER, &own);
+    assert_eq!(sent(&net, TRUNK, &call(NUMBER, "a"), 1), [FIRST]);
+}
+
+/// A public address that is not the terminal's own shows no NAT.
+#[test]
+fn a_public_address_of_another_host_is_never_followed() {
+    let net = Network::new();
+    let trunk = ([203, 0, 113, 9], 5060);
+    registers(&net, STRANGER, "2000", "<sip:+4930@203.0.113.9>");
+    for to in [trunk, ([203, 0, 113, 9], 5070)] {
+        let m = call("+4930@203.0.113.9", "a");
+        assert_eq!(sent(&net, to, &m, 3), [FOREIGN; 3]);
+    }
+}
+
+#[test]
+fn an_owner_with_the_uri_s_user_outranks_one_without() {
+    let net = Network::new();
+    registers(&net, PHONE, "1000", CONTACT);
+    let counted = registers(&net, STRANGER, "2000", CONTACT);
+    assert!(counted.contains(&Counter::ContactOutranked), "{counted:?}");
+    let invite = call(URI, "a");
+    assert_eq!(net.sends(ADVERTISED, &invite).0, ADVERTISED);
+    assert_eq!(net.sends(ADVERTISED, &invite).0, PHONE);
+    // Each is reached by its own address-of-record.
+    for (owner, place) in [("1000", PHONE), ("2000", STRANGER)] {
+        let m = Sip {
+            to: format!("<sip:{owner}@pbx>"),
+            ..call(URI, "b")
+        };
+        assert_eq!(net.sends(ADVERTISED, &m).0, place, "{owner}");
+    }
+    // In the other order.
+    let net = Network::new();
+    registers(&net, STRANGER, "2000", CONTACT);
+    registers(&net, PHONE, "1000", CONTACT);
+    let invite = call(URI, "a");
+    net.sends(ADVERTISED, &invite);
+    assert_eq!(net.sends(ADVERTISED, &invite).0, PHONE);
+}
+
+/// The rightful owner may not have registered again since sipnat started.
+#[test]
+fn one_without_the_uri_s_user_is_not_followed_in_the_first_hour() {
+    let net = Network::new();
+    net.settled.set(false);
+    registers(&net, STRANGER, "2000", CONTACT);
+    assert_eq!(sent(&net, ADVERTISED, &call(URI, "a"), 3), [FOREIGN; 3]);
+    registers(&net, PHONE, "1000", CONTACT);
+    assert_eq!(sent(&net, ADVERTISED, &call(URI, "b"), 2), [FIRST, CALLED]);
+}
+
+#[test]
+fn equals_at_different_addresses_are_ambiguous_until_one_expires() {
+    let net = Network::new();
+    const SHARED: &str = "<sip:pbx@192.168.1.10>";
+    registers(&net, PHONE, "1000", SHARED);
+    let counted = registers(&net, STRANGER, "2000", SHARED);
+    assert!(counted.contains(&Counter::ContactAmbiguous), "{counted:?}");
+    let invite = call("pbx@192.168.1.10", "a");
+    assert_eq!(
+        sent(&net, ADVERTISED, &invite, 2),
+        [Counter::OutAmbiguous; 2]
+    );
+    net.wait(3599);
+    let invite = call("pbx@192.168.1.10", "b");
+    net.sends(ADVERTISED, &invite);
+    assert_eq!(net.sends(ADVERTISED, &invite).0, STRANGER);
+    // One phone with two accounts is no contradiction.
+    let net = Network::new();
+    registers(&net, PHONE, "1000", SHARED);
+    registers(&net, PHONE, "2000", SHARED);
+    assert_eq!(
+        sent(&net, ADVERTISED, &call("pbx@192.168.1.10", "a"), 2),
+        [FIRST, CALLED]
+    );
+}
