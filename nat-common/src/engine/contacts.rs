@@ -12,7 +12,6 @@ use crate::engine::draft::copy_live;
 use crate::engine::env::{Bindings, Clock, Env, Hashes, Tables, Text};
 use crate::engine::identity::contact_uri;
 use crate::engine::lifetimes::{DEFAULT_EXPIRES, REMOVED_LIFE};
-use crate::engine::proof::note_resident;
 use crate::sip::{Field, MAX_CONTACTS, Message, header};
 use crate::tables::key;
 
@@ -26,18 +25,19 @@ pub(super) fn granted(m: &Message, index: usize) -> Option<u32> {
 }
 
 /// Takes a 2xx to a REGISTER: its contact is active for as long as granted. The draft is made once, and stored under the
-/// contact's two keys. `own`: the PBX gave the 2xx itself (see [`is_own_answer`]).
+/// contact's two keys. `own`: the PBX gave the 2xx itself (see [`is_own_answer`]). Returns whether the contact in the draft
+/// is active now.
 #[inline(never)]
 pub(super) fn registered<E: Text>(
     env: &E,
     m: &Message,
     request: &Entry<InboundTransaction>,
     own: bool,
-) {
+) -> bool {
     let transaction = &request.value;
     if transaction.flags.contains(InboundFlags::IN_DIALOG) || !own {
         env.count(Counter::RegisterNotOwn);
-        return;
+        return false;
     }
     let aor = env.hash(Field::ToUri as usize);
     let now = env.now();
@@ -47,10 +47,11 @@ pub(super) fn registered<E: Text>(
     draft.arrived = request.at;
     draft.aor = aor;
     if transaction.flags.contains(InboundFlags::REMOVE_ALL) {
-        return remove_all(env, aor);
+        remove_all(env, aor);
+        return false;
     }
     if transaction.contact == 0 {
-        return;
+        return false;
     }
     // The response lists every contact of the address-of-record (RFC 3261 10.3, 8): find this one. A PBX that lists
     // none, or writes this one otherwise, still granted what its Expires says.
@@ -79,12 +80,11 @@ pub(super) fn registered<E: Text>(
         & (BindingFlags::DIRECT | BindingFlags::OWN_USER);
     env.name(draft, m.span(Field::ToUri));
     let uri = transaction.contact;
-    if env.place_contact(&ContactKey { uri, aor }) {
+    let newest = env.place_contact(&ContactKey { uri, aor });
+    if newest {
         env.place_contact(&ContactKey { uri, aor: 0 });
     }
-    if seconds != 0 {
-        note_resident(env, &draft.learned, aor);
-    }
+    newest && seconds != 0
 }
 
 /// Whether the PBX gave the 2xx to a REGISTER itself: it has not sent the REGISTER on to another host, whose 2xx it would

@@ -16,7 +16,7 @@ use crate::engine::env::{Env, Text};
 use crate::engine::history;
 use crate::engine::identity::{contact_uri, dialog_key, digest};
 use crate::engine::lifetimes::TRANSACTION_LIFE;
-use crate::engine::proof::{describe_pair, note_transmission};
+use crate::engine::proof::{describe_pair, note_resident, note_return, note_transmission};
 use crate::engine::reach::{Redirect, carry_out, decide, may_follow_uri, permit, take_turns};
 use crate::engine::verdict::{Choice, Decision};
 use crate::sip::{Field, Message, Method, header};
@@ -64,8 +64,13 @@ pub(super) fn response_out<E: Text>(
         let to_source = decision == Decision::AlreadyThere
             || decision == Decision::RedirectedResponse && !env.shadow();
         answered(env, m, call, request, to_source);
-    } else if m.status / 100 == 2 {
-        registered(env, m, request, own);
+    } else if m.status / 100 == 2 && registered(env, m, request, own) {
+        let contact = env.draft();
+        note_return(
+            env,
+            describe_pair(env, &contact.learned, &contact.advertised),
+        );
+        note_resident(env, &contact.learned, contact.aor);
     }
     if decision.is_choice() {
         note_response(env, &key, request);

@@ -29,11 +29,15 @@ fn pair_key<E: Hashes>(env: &E, peer: &Peer) -> SlotKey {
     ))
 }
 
-/// Returns the key of a fact of the learned address in a value.
+/// Returns the key of a fact of the learned address in a value. An owner is part of it where each has a fact of its own.
 #[inline(always)]
-fn address_key<E: Hashes>(env: &E, peer: &Peer, kind: u64) -> SlotKey {
+fn address_key<E: Hashes>(env: &E, peer: &Peer, kind: u64, owner: u64) -> SlotKey {
     let port = u64::from(peer.learned_port) | kind;
-    SlotKey::of(env.mix(peer.learned_addr[0] ^ env.pbx(), peer.learned_addr[1], port))
+    SlotKey::of(env.mix(
+        peer.learned_addr[0] ^ env.pbx(),
+        peer.learned_addr[1] ^ owner,
+        port,
+    ))
 }
 
 /// Looks up the pair of addresses in a value. Values are passed by reference: addresses would need the kernel's small
@@ -56,28 +60,31 @@ pub(super) fn pair<'e, E: Tables + Hashes + Clock>(
 /// there is one, which the verifier refuses: "R5 !read_ok".
 pub(super) const NOBODY: u64 = u64::MAX;
 
-/// Returns the owner of the terminal that answered at an address by itself: 0 if it is unknown, [`NOBODY`] if none did.
-/// The address is the learned one of the value.
+/// Whether the owner's terminal answered by itself at the learned address of a value. Owner 0: whether any did.
 #[inline(always)]
-pub(super) fn answerer<E: Tables + Hashes + Clock>(env: &E, peer: &Peer) -> u64 {
-    match fact(env, peer, ANSWERED) {
-        Some(known) if age(ticks(env.now()), known.at) < ANSWERED_LIFE => known.value.owner,
-        _ => NOBODY,
-    }
+pub(super) fn has_answered<E: Tables + Hashes + Clock>(env: &E, peer: &Peer, owner: u64) -> bool {
+    fact(env, peer, ANSWERED, owner).is_some_and(|known| {
+        known.value.owner == owner && age(ticks(env.now()), known.at) < ANSWERED_LIFE
+    })
 }
 
 /// Returns the owner of the terminal whose learned address is that of the value, or [`NOBODY`].
 #[inline(always)]
 pub(super) fn resident<E: Tables + Hashes + Clock>(env: &E, peer: &Peer) -> u64 {
-    match fact(env, peer, LEARNED) {
+    match fact(env, peer, LEARNED, 0) {
         Some(known) if age(ticks(env.now()), known.at) < PEER_LIFE => known.value.owner,
         _ => NOBODY,
     }
 }
 
 #[inline(always)]
-fn fact<'e, E: Tables + Hashes>(env: &'e E, peer: &Peer, kind: u64) -> Option<&'e mut Entry<Peer>> {
-    let key = address_key(env, peer, kind);
+fn fact<'e, E: Tables + Hashes>(
+    env: &'e E,
+    peer: &Peer,
+    kind: u64,
+    owner: u64,
+) -> Option<&'e mut Entry<Peer>> {
+    let key = address_key(env, peer, kind, owner);
     env.slots::<Peer>(&key)
         .and_then(|s| s.find(&key))
         .filter(|known| {
@@ -174,11 +181,11 @@ pub(super) fn note_resident<E: Tables + Hashes + Clock>(env: &E, address: &Endpo
     put_fact(env, entry, LEARNED);
 }
 
-/// Notes that an address, the learned one of the entry, answered by itself.
+/// Notes that the owner's terminal answered by itself at the learned address of the entry; with owner 0, that any did.
 #[inline(never)]
 fn note_answerer<E: Tables + Hashes + Clock + Journal>(env: &E, entry: &mut Entry<Peer>) {
     entry.value.flags = PeerFlags::ANSWERED;
-    if put_fact(env, entry, ANSWERED) {
+    if put_fact(env, entry, ANSWERED) && entry.value.owner == 0 {
         env.count(Counter::PeerLeftAlone);
     }
 }
@@ -187,16 +194,36 @@ fn note_answerer<E: Tables + Hashes + Clock + Journal>(env: &E, entry: &mut Entr
 #[inline(always)]
 fn put_fact<E: Tables + Hashes + Clock>(env: &E, entry: &mut Entry<Peer>, kind: u64) -> bool {
     let now = ticks(env.now());
-    let known = fact(env, &entry.value, kind);
+    let owner = if kind == ANSWERED {
+        entry.value.owner
+    } else {
+        0
+    };
+    let known = fact(env, &entry.value, kind, owner);
     if known.is_some_and(|known| {
         known.value.owner == entry.value.owner && age(now, known.at) < PEER_LIFE / 2
     }) {
         return false;
     }
     entry.at = now;
-    let key = address_key(env, &entry.value, kind);
+    let key = address_key(env, &entry.value, kind, owner);
     env.slots::<Peer>(&key)
         .is_some_and(|mut slots| slots.put(&key, entry))
+}
+
+/// Notes that a terminal is there again: its transmissions are counted anew.
+#[inline(never)]
+pub(super) fn note_return<E: Tables + Hashes + Clock>(env: &E, entry: &mut Entry<Peer>) {
+    let Some(known) = pair(env, &entry.value) else {
+        return;
+    };
+    if known.value.unanswered == 0 {
+        return;
+    }
+    entry.at = known.at;
+    entry.value.flags = known.value.flags;
+    entry.value.strikes = known.value.strikes;
+    put_pair(env, entry);
 }
 
 /// Remembers which destination of a request was answered. Returns whether it was the learned address.
@@ -227,10 +254,11 @@ pub(super) fn note_answer<E: Tables + Hashes + Clock + Journal>(
     // A choice that both would have answered tells nothing, nor does a refusal.
     if !left_alone || tells && (weak || status > 100 && status < 300) {
         let entry = describe(env, &transaction.destination());
-        if left_alone && !weak {
-            entry.value.owner = transaction.subject;
-        }
         note_answerer(env, entry);
+        if left_alone && !weak && transaction.subject != 0 {
+            entry.value.owner = transaction.subject;
+            note_answerer(env, entry);
+        }
     } else {
         transaction.flags -= OutboundFlags::LEFT_ALONE;
     }

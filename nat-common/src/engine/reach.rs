@@ -7,7 +7,7 @@ use crate::abi::{Binding, BindingFlags, Ground, PeerFlags, Policy};
 use crate::bytes::words;
 use crate::endpoint::Endpoint;
 use crate::engine::env::Env;
-use crate::engine::proof::{NOBODY, answerer, describe, describe_pair, pair, resident};
+use crate::engine::proof::{NOBODY, describe, describe_pair, has_answered, pair, resident};
 use crate::engine::verdict::{Choice, Decision};
 
 /// Transmissions to a proven destination before the other one is tried. A PBX that gives up after three reaches both.
@@ -27,8 +27,10 @@ pub(super) struct Redirect {
     pub(super) transmissions: u8,
 }
 
-/// Bit beside the number of transmissions that [`choose`] takes: [`Redirect::proven`].
+/// Bits beside the number of transmissions that [`choose`] takes: [`Redirect::proven`], and a response, which has no part
+/// in what requests drew no answer.
 const PROVEN: u32 = 1 << 8;
+const RESPONSE: u32 = 1 << 9;
 
 /// Decides whether a packet to `to` goes to `learned` instead.
 #[inline(always)]
@@ -48,8 +50,14 @@ pub(super) fn decide<E: Env>(
     } else if env.shadow() {
         Choice::Learned
     } else {
-        let proven = if redirect.proven { PROVEN } else { 0 };
-        env.choose(redirect.owner, u32::from(redirect.transmissions) | proven)
+        let mut bits = u32::from(redirect.transmissions);
+        if redirect.proven {
+            bits |= PROVEN;
+        }
+        if redirect.decision == Decision::RedirectedResponse {
+            bits |= RESPONSE;
+        }
+        env.choose(redirect.owner, bits)
     };
     carry_out(choice, learned, to, redirect.decision)
 }
@@ -116,7 +124,7 @@ pub fn choose<E: Env>(env: &E, owner: u64, transmissions: u32) -> Choice {
     let original = &describe(env, to).value;
     let (ground, at_learned) = if proven {
         (Ground::Proven, true)
-    } else if owner != 0 && answerer(env, original) == owner {
+    } else if owner != 0 && has_answered(env, original, owner) {
         (Ground::Answers, false)
     } else if same_host && transmissions & PROVEN != 0 {
         (Ground::Progress, true)
@@ -125,13 +133,11 @@ pub fn choose<E: Env>(env: &E, owner: u64, transmissions: u32) -> Choice {
     } else {
         (Ground::First, false)
     };
-    let transmissions = transmissions as u8;
-    let transmissions = if unanswered > transmissions {
-        unanswered
-    } else {
-        transmissions
-    };
-    take_turns(env, ground, at_learned, transmissions)
+    let mut count = transmissions as u8;
+    if transmissions & RESPONSE == 0 && unanswered > count {
+        count = unanswered;
+    }
+    take_turns(env, ground, at_learned, count)
 }
 
 /// Chooses the destination that the ground prefers, or the other one if earlier transmissions drew no answer.
@@ -182,7 +188,7 @@ pub(super) fn may_follow_uri<E: Env>(env: &E, contact: &Binding, to: &Endpoint) 
         return false;
     }
     let original = &describe(env, to).value;
-    answerer(env, original) == NOBODY
+    !has_answered(env, original, 0)
         && (same_host || !is_anothers(resident(env, original), contact.aor))
 }
 

@@ -108,6 +108,50 @@ fn the_same_host_with_another_port_is_tried_in_turn() {
     assert_eq!(sent(&net, FORGOTTEN, &call_phone("l"), 4), [CALLED; 4]);
 }
 
+/// A phone with two ports was off while the PBX pinged it.
+#[test]
+fn a_terminal_that_returns_is_not_slower_for_its_absence() {
+    let net = Network::new();
+    let register = |cseq, branch| register(cseq, branch, "<sip:1000@60.17.196.2>");
+    let invite = |branch| Sip {
+        start: "INVITE sip:1000@60.17.196.2 SIP/2.0".into(),
+        ..call_phone(branch)
+    };
+    let m = register(1, "r1");
+    net.arrives(PHONE, &m);
+    net.sends(FORGOTTEN, &m.answer(200));
+    sent(&net, FORGOTTEN, &invite("ping"), 3);
+    let m = register(2, "r2");
+    net.wait(1);
+    net.arrives(PHONE, &m);
+    assert_eq!(net.sends(FORGOTTEN, &m.answer(200)).0, FORGOTTEN);
+    assert_eq!(sent(&net, FORGOTTEN, &invite("i"), 1), [FIRST]);
+}
+
+/// Another account registers the address on which the phone listens. What it draws there says nothing of the phone.
+#[test]
+fn an_answer_to_another_owner_changes_nothing() {
+    let net = behind_alg();
+    let invite = call_phone("i");
+    sent(&net, FORGOTTEN, &invite, 1);
+    net.arrives(FORGOTTEN, &answer(&invite, 200));
+    let evil = Sip {
+        to: "<sip:2000@pbx>".into(),
+        ..register(1, "evil", "<sip:evil@60.17.196.2>").call("evil")
+    };
+    net.arrives(MOVED, &evil);
+    net.sends(MOVED, &evil.answer(200));
+    let ping = Sip {
+        start: "OPTIONS sip:evil@60.17.196.2 SIP/2.0".into(),
+        to: "<sip:2000@pbx>".into(),
+        cseq: (1, "OPTIONS"),
+        ..call_phone("ping")
+    };
+    assert_eq!(sent(&net, FORGOTTEN, &ping, 1), [FIRST]);
+    net.arrives(FORGOTTEN, &ping.answer(200));
+    assert_eq!(sent(&net, FORGOTTEN, &call_phone("j"), 1), [LEFT_ALONE]);
+}
+
 #[test]
 fn an_answer_at_the_learned_address_proves_it() {
     for status in [100, 180, 200, 404, 486] {
