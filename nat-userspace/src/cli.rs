@@ -155,6 +155,27 @@ mod tests {
     }
 
     #[test]
+    fn registrars_and_peers_are_prefixes() {
+        let settings = run(
+            "sipnat run --iface a --registrar 192.0.2.1 --peer 10.0.0.0/8 --peer fd00::/8 --settle 0",
+        );
+        let shown =
+            |nets: &[ipnet::IpNet]| nets.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(shown(&settings.registrars), ["192.0.2.1/32"]);
+        assert_eq!(shown(&settings.peers), ["10.0.0.0/8", "fd00::/8"]);
+        assert_eq!(settings.settle, 0);
+        for (option, word) in [
+            ("--registrar=192.0.2.1:5060", "without a port"),
+            ("--peer=default", "name an address, or a prefix"),
+            ("--peer=0.0.0.0/0", "every host"),
+            ("--settle=1h", "whole number of seconds"),
+        ] {
+            let error = parse(&format!("sipnat run --iface a {option}")).unwrap_err();
+            assert!(error.to_string().contains(word), "{option}: {error}");
+        }
+    }
+
+    #[test]
     fn stun_is_off_unless_asked_for() {
         assert_eq!(run("sipnat run --iface eth0").stun, Stun::default());
         assert!(!Stun::default().answer);
@@ -260,6 +281,7 @@ mod tests {
         for (flag, default) in [
             ("--port", settings.ports[0].to_string()),
             ("--policy", settings.policy.name().into()),
+            ("--settle", settings.settle.to_string()),
             ("--stun-port", settings.stun.port.to_string()),
             ("--stun-rate", settings.stun.rate.to_string()),
             ("--stun-burst", settings.stun.burst.to_string()),

@@ -2,8 +2,12 @@
 //!
 //! Each setting has one field here, one flag in `commands/run.rs`, and the place that uses it.
 
-use std::path::PathBuf;
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    path::PathBuf,
+};
 
+use ipnet::{IpNet, Ipv6Net};
 use nat_common::abi::Policy;
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +22,14 @@ pub struct Settings {
     /// Policy for terminals that no other rule names.
     #[serde(with = "policy")]
     pub policy: Policy,
+    /// Registrars to which the PBX sends REGISTERs on.
+    #[serde(with = "networks")]
+    pub registrars: Vec<IpNet>,
+    /// Trunks, providers and other PBXs.
+    #[serde(with = "networks")]
+    pub peers: Vec<IpNet>,
+    /// Seconds after the start for which a Contact URI alone proves less: its owner may not have registered again yet.
+    pub settle: u32,
     /// Learn, decide and count, but redirect nothing.
     pub shadow: bool,
     /// Answers to STUN requests.
@@ -42,6 +54,9 @@ impl Default for Settings {
             interfaces: Vec::new(),
             ports: vec![5060],
             policy: Policy::Auto,
+            registrars: Vec::new(),
+            peers: Vec::new(),
+            settle: 3600,
             shadow: false,
             stun: Stun::default(),
             keep: false,
@@ -159,6 +174,29 @@ pub fn policy_named(name: &str) -> Result<Policy, &'static str> {
         .ok_or("a policy is auto, force or off")
 }
 
+/// Returns the hosts that a text names: one address, or a prefix such as `10.0.0.0/8`.
+///
+/// # Errors
+/// If it names none, or all.
+pub fn hosts(text: &str) -> Result<IpNet, &'static str> {
+    let net = match text.parse::<IpNet>() {
+        Ok(net) => net.trunc(),
+        Err(_) => text
+            .parse::<IpAddr>()
+            .map(IpNet::from)
+            .map_err(|_| "name an address, or a prefix such as 10.0.0.0/8, without a port")?,
+    };
+    if net.prefix_len() == 0 {
+        return Err("that names every host; name those that are meant");
+    }
+    // Maps hold IPv4 addresses in this prefix.
+    let mapped = Ipv6Net::new_assert(Ipv4Addr::UNSPECIFIED.to_ipv6_mapped(), 96).into();
+    if net.contains(&mapped) || IpNet::contains(&mapped, &net) {
+        return Err("write an IPv4 address as such, like 192.0.2.1");
+    }
+    Ok(net)
+}
+
 /// A policy by its name.
 mod policy {
     use nat_common::abi::Policy;
@@ -175,6 +213,24 @@ mod policy {
     }
 }
 
+/// Networks as text, since `IpNet` has no serde of its own here.
+mod networks {
+    use ipnet::IpNet;
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+
+    pub(super) fn serialize<S: Serializer>(networks: &[IpNet], to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(networks.iter().map(ToString::to_string))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<IpNet>, D::Error> {
+        let networks = Vec::<String>::deserialize(from)?;
+        networks
+            .iter()
+            .map(|text| super::hosts(text).map_err(D::Error::custom))
+            .collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -183,11 +239,20 @@ mod tests {
     fn what_is_written_is_read_and_what_is_left_out_has_its_default() {
         let settings = Settings {
             policy: Policy::Force,
+            registrars: vec![hosts("192.0.2.1").unwrap()],
+            peers: vec![hosts("10.1.2.3/8").unwrap(), hosts("fd00::/8").unwrap()],
             xdp: Xdp::Generic,
             ..Settings::default()
         };
         let text = serde_json::to_string(&settings).unwrap();
-        assert!(text.contains(r#""policy":"force""#) && text.contains(r#""xdp":"generic""#));
+        for part in [
+            r#""policy":"force""#,
+            r#""xdp":"generic""#,
+            r#""registrars":["192.0.2.1/32"]"#,
+            r#""peers":["10.0.0.0/8","fd00::/8"]"#,
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
         assert_eq!(serde_json::from_str::<Settings>(&text).unwrap(), settings);
         let read = |text| serde_json::from_str::<Settings>(text);
         assert_eq!(read("{}").unwrap(), Settings::default());
@@ -206,9 +271,29 @@ mod tests {
             (r#"{"stun": {"rates": 1}}"#, "rates"),
             (r#"{"sizes": {"dialogs": 1}}"#, "dialogs"),
             (r#"{"policy": "never"}"#, "auto, force or off"),
+            (r#"{"peers": ["default"]}"#, "name an address"),
         ] {
             let error = serde_json::from_str::<Settings>(text).unwrap_err();
             assert!(error.to_string().contains(word), "{error}");
         }
+    }
+
+    #[test]
+    fn hosts_are_some_but_not_all() {
+        for (text, word) in [
+            ("", "name an address"),
+            ("default", "name an address"),
+            ("pbx.example.com", "name an address"),
+            ("192.0.2.1:5060", "without a port"),
+            ("10.0.0.0/33", "such as 10.0.0.0/8"),
+            ("0.0.0.0/0", "every host"),
+            ("::/0", "every host"),
+            ("::/64", "IPv4"),
+            ("::ffff:10.0.0.0/104", "IPv4"),
+        ] {
+            let error = hosts(text).unwrap_err();
+            assert!(error.contains(word), "{text}: {error}");
+        }
+        assert_eq!(hosts("2001:db8::1").unwrap().to_string(), "2001:db8::1/128");
     }
 }

@@ -4,12 +4,13 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
+use ipnet::IpNet;
 use nat_common::abi::Policy;
 
 use crate::{
     agent,
     commands::ports::{port, port_or_none},
-    settings::{Settings, Xdp, policy_named},
+    settings::{Settings, Xdp, hosts, policy_named},
 };
 
 /// Arguments of `sipnat run`. Each overrides a setting.
@@ -24,6 +25,25 @@ pub struct Run {
     /// Policy for terminals without a rule of their own: auto, force or off [default: auto]
     #[arg(long, value_name = "POLICY", value_parser = policy_named)]
     policy: Option<Policy>,
+    /// Registrar behind the PBX, an address or a prefix; may be repeated
+    ///
+    /// Needed if the PBX is an edge proxy that sends REGISTERs on to a registrar. Without it, sipnat follows no
+    /// registration through the PBX: a stranger can have a proxy send a REGISTER to a friend, who accepts it.
+    #[arg(long = "registrar", value_name = "PREFIX", value_parser = hosts)]
+    registrars: Vec<IpNet>,
+    /// Trunk, provider or other PBX with a private address, an address or a prefix; may be repeated
+    ///
+    /// Needed if the PBX reaches a private address by its default route only, and accounts of the PBX may register
+    /// any number. sipnat then never redirects packets for it because of a Contact URI alone.
+    #[arg(long = "peer", value_name = "PREFIX", value_parser = hosts)]
+    peers: Vec<IpNet>,
+    /// Seconds after the start in which sipnat trusts fewer Contact URIs [default: 3600]
+    ///
+    /// It concerns contacts whose user is not their owner's, and requests that name such a contact by its URI alone.
+    /// The rightful owner of the URI may not have registered again yet. Set the longest time for which the PBX grants
+    /// a registration.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    settle: Option<u32>,
     /// Learn, decide and count, but redirect nothing
     #[arg(long, conflicts_with = "stun")]
     shadow: bool,
@@ -81,6 +101,9 @@ impl Run {
         set(&mut settings.interfaces, some(self.interfaces));
         set(&mut settings.ports, some(self.ports));
         set(&mut settings.policy, self.policy);
+        set(&mut settings.registrars, some(self.registrars));
+        set(&mut settings.peers, some(self.peers));
+        set(&mut settings.settle, self.settle);
         settings.shadow |= self.shadow;
         settings.stun.answer |= self.stun;
         set(&mut settings.stun.port, self.stun_port);
@@ -107,6 +130,12 @@ impl Run {
 /// Returns a list that was given.
 fn some<T>(list: Vec<T>) -> Option<Vec<T>> {
     (!list.is_empty()).then_some(list)
+}
+
+/// Parses a number of seconds.
+fn seconds(text: &str) -> Result<u32, &'static str> {
+    text.parse()
+        .map_err(|_| "a time is a whole number of seconds, such as 3600")
 }
 
 /// Runs the agent until a signal ends it.

@@ -2,11 +2,12 @@
 
 use anyhow::{Result, ensure};
 use nat_common::{
-    abi::{self, ABI, Config, MAX_PORTS, map},
+    abi::{self, ABI, Config, MAX_PORTS, SECOND, map},
     tables::buckets,
 };
 
 use crate::{
+    host::clock,
     kernel::tables::{sized, write_masks},
     settings::{Settings, Sizes},
 };
@@ -18,6 +19,7 @@ use crate::{
 pub fn config(settings: &Settings) -> Result<Config> {
     let Settings {
         ports,
+        settle,
         shadow,
         stun,
         ..
@@ -40,6 +42,7 @@ pub fn config(settings: &Settings) -> Result<Config> {
         history_mask: sizes.history - 1,
         bucket_mask: sizes.buckets - 1,
         shadow: (*shadow).into(),
+        settled: clock::now() + u64::from(*settle) * SECOND,
         ..Config::default()
     };
     write_masks(&sizes, &mut config);
@@ -120,6 +123,9 @@ mod tests {
         assert_eq!((config.bucket_mask, stun), (0, 0));
         assert_eq!(config.shadow, 0);
         assert_ne!(with(|s| s.shadow = true).unwrap().shadow, 0);
+        let now = clock::now();
+        let settled = with(|s| s.settle = 60).unwrap().settled;
+        assert!((now + 60 * SECOND..now + 70 * SECOND).contains(&settled));
         let other = with(|_| ()).unwrap();
         assert_ne!(config.secret, other.secret, "the secret is fresh each time");
     }
