@@ -4,6 +4,7 @@ mod addresses;
 mod claim;
 mod logs;
 mod signals;
+mod wildcards;
 
 pub mod detach;
 pub mod record;

@@ -17,6 +17,7 @@ use crate::{
         record::AgentRecord,
         signals::Signals,
         sweep::Sweeper,
+        wildcards::Wildcards,
     },
     checks::preflight::{self, Kernel},
     host::{
@@ -35,6 +36,8 @@ use crate::{
 
 /// Interval between two slices of the sweep for expired bindings.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// Interval between two looks at the PBX's sockets.
+const SOCKETS_INTERVAL: Duration = Duration::from_secs(5);
 /// Entries of a slice: a full table of the default size takes four slices.
 const SWEEP_SLICE: usize = 1 << 16;
 
@@ -53,11 +56,14 @@ pub async fn run(settings: &Settings) -> Result<()> {
     let mut signals = Signals::new()?;
 
     let mut record = claim(&net, &links, &settings.ports).await?;
-    let loader = Loader::new(&object, settings).log(log::max_level());
+    let wildcards = Wildcards::read(&settings.ports);
+    let loader = Loader::new(&object, settings)
+        .wildcards(wildcards.bits())
+        .log(log::max_level());
     let ended = match start(&net, loader, &links, settings, &mut record).await {
         Ok((path, addresses)) => {
             announce(&record);
-            serve(path, addresses, &mut signals).await
+            serve(path, addresses, wildcards, &mut signals).await
         }
         Err(error) => {
             if let Err(error) = claim::remove(&net, &record).await {
@@ -151,17 +157,21 @@ fn println(line: &str) {
     let _closed = writeln!(out, "{}", printable_lines(line)).and_then(|()| out.flush());
 }
 
-/// Sweeps, follows addresses and forwards logs until a signal comes. The kernel programs work without.
+/// Sweeps, follows addresses and sockets, and forwards logs until a signal comes. The kernel programs work without.
 async fn serve(
     mut path: DataPath,
     mut addresses: Addresses<'_>,
+    mut wildcards: Wildcards,
     signals: &mut Signals,
 ) -> Result<()> {
     let mut logs = Logs::open(&mut path.ebpf)?;
     let mut dialogs = Sweeper::new(&path.tables.dialogs)?;
     let mut contacts = Sweeper::new(&path.tables.contacts)?;
     let mut tick = interval(SWEEP_INTERVAL);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut sockets = interval(SOCKETS_INTERVAL);
+    for interval in [&mut tick, &mut sockets] {
+        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    }
     loop {
         tokio::select! {
             name = signals.next() => {
@@ -177,6 +187,11 @@ async fn serve(
                     Ok(0) => {}
                     Ok(n) => debug!("removed {n} expired bindings"),
                     Err(error) => warn!("cannot remove expired bindings: {error:#}"),
+                }
+            }
+            _ = sockets.tick() => {
+                if let Err(error) = wildcards.update(&mut path.tables.config) {
+                    warn!("cannot follow the PBX's sockets: {error:#}");
                 }
             }
             () = addresses.changed() => {

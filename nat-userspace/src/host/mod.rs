@@ -6,4 +6,5 @@ pub mod namespaces;
 pub mod net;
 pub mod prefix;
 pub mod process;
+pub mod sockets;
 pub mod terminal;

@@ -7,7 +7,7 @@ use aya::{
     programs::{Program, ProgramError, SchedClassifier, Xdp},
 };
 use log::{LevelFilter, debug};
-use nat_common::abi::{PolicyRule, origin};
+use nat_common::abi::{Config, PolicyRule, origin};
 
 use crate::{
     host::prefix::Prefix,
@@ -36,18 +36,23 @@ pub struct Loader<'a> {
     object: &'a [u8],
     settings: &'a Settings,
     addresses: HostAddresses,
+    wildcards: u32,
+    partial_checksums: bool,
     loops: Option<Loops>,
     log: LevelFilter,
 }
 
 impl<'a> Loader<'a> {
-    /// Prepares to load the ELF object `object`. No addresses are known, and the programs log nothing.
+    /// Prepares to load the ELF object `object`. No addresses are known, the PBX's sockets are bound to an address, the
+    /// interfaces are real, and the programs log nothing.
     #[must_use]
     pub fn new(object: &'a [u8], settings: &'a Settings) -> Self {
         Self {
             object,
             settings,
             addresses: HostAddresses::default(),
+            wildcards: 0,
+            partial_checksums: false,
             loops: None,
             log: LevelFilter::Off,
         }
@@ -57,6 +62,20 @@ impl<'a> Loader<'a> {
     #[must_use]
     pub fn addresses(mut self, addresses: HostAddresses) -> Self {
         self.addresses = addresses;
+        self
+    }
+
+    /// Sets which of the SIP ports have sockets that are bound to no address: a bit for each.
+    #[must_use]
+    pub fn wildcards(mut self, bits: u32) -> Self {
+        self.wildcards = bits;
+        self
+    }
+
+    /// Sets whether an interface may receive packets whose UDP checksum is partial.
+    #[must_use]
+    pub fn partial_checksums(mut self, partial: bool) -> Self {
+        self.partial_checksums = partial;
         self
     }
 
@@ -80,7 +99,11 @@ impl<'a> Loader<'a> {
     /// If a setting is out of range, the object is not sipnat's, or the kernel refuses: a program
     /// refused by the verifier is a [`Rejected`].
     pub fn load(self) -> Result<DataPath> {
-        let config = config(self.settings)?;
+        let config = Config {
+            wildcards: self.wildcards,
+            partial_checksums: self.partial_checksums.into(),
+            ..config(self.settings)?
+        };
         let mut ebpf = self.make_maps()?;
         let loops = match self.loops {
             Some(loops) => verify(&mut ebpf, loops)?,

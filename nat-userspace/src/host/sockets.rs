@@ -1,0 +1,117 @@
+//! UDP sockets of this network namespace.
+
+use std::{
+    fs, io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+};
+
+/// Files with the UDP sockets of the thread's network namespace: IPv4, and IPv6.
+const FILES: [&str; 2] = ["/proc/thread-self/net/udp", "/proc/thread-self/net/udp6"];
+
+/// Lists the addresses to which UDP sockets are bound.
+///
+/// # Errors
+/// If /proc does not list them.
+pub(crate) fn udp() -> io::Result<Vec<SocketAddr>> {
+    let mut sockets = Vec::new();
+    for (index, file) in FILES.into_iter().enumerate() {
+        match fs::read_to_string(file) {
+            Ok(text) => sockets.extend(text.lines().skip(1).filter_map(bound)),
+            // This kernel has no IPv6.
+            Err(error) if index > 0 && error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(sockets)
+}
+
+/// Reads the address to which the socket of a line is bound: the second field, `0100007F:13C4`.
+fn bound(line: &str) -> Option<SocketAddr> {
+    let (address, port) = line.split_ascii_whitespace().nth(1)?.split_once(':')?;
+    let port = u16::from_str_radix(port, 16).ok()?;
+    let word = |index: usize| {
+        let digits = address.get(8 * index..8 * index + 8)?;
+        // The kernel prints words of the address, whose bytes are in network byte order, as numbers.
+        Some(u32::from_str_radix(digits, 16).ok()?.to_ne_bytes())
+    };
+    let ip = match address.len() {
+        8 => IpAddr::from(Ipv4Addr::from(word(0)?)),
+        32 => {
+            let words = [word(0)?, word(1)?, word(2)?, word(3)?];
+            let bytes: [u8; 16] = words.concat().try_into().ok()?;
+            Ipv6Addr::from(bytes).to_canonical()
+        }
+        _ => return None,
+    };
+    Some(SocketAddr::new(ip, port))
+}
+
+/// Sets the bit of each of `ports` whose sockets are all bound to no address. A port without a socket keeps its bit in
+/// `before`. Sockets of the loopback interface do not count: they never send to a terminal.
+pub(crate) fn wildcards(ports: &[u16], sockets: &[SocketAddr], before: u32) -> u32 {
+    ports.iter().enumerate().fold(0, |bits, (index, port)| {
+        let here = sockets
+            .iter()
+            .filter(|socket| socket.port() == *port && !socket.ip().is_loopback());
+        let is_wildcard = here
+            .map(|socket| socket.ip().is_unspecified())
+            .reduce(|all, one| all && one)
+            .unwrap_or(before >> index & 1 != 0);
+        bits | u32::from(is_wildcard) << index
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+
+    use super::*;
+
+    #[test]
+    fn a_socket_of_this_process_is_found() {
+        for address in ["127.0.0.1:0", "0.0.0.0:0", "[::1]:0"] {
+            let Ok(socket) = UdpSocket::bind(address) else {
+                continue;
+            };
+            let bound = socket.local_addr().unwrap();
+            assert!(udp().unwrap().contains(&bound), "{bound}");
+        }
+    }
+
+    #[test]
+    fn lines_of_proc_are_read() {
+        let v4 =
+            " 3077: 050200C0:13C4 00000000:0000 07 00000000:00000000 00:00000000 00000000     0";
+        let v6 = " 3077: B80D0120000000000000000005000000:13C4 0000000000000000:0000 07";
+        let number = |bytes: [u8; 4]| format!("{:08X}", u32::from_ne_bytes(bytes));
+        // The lines above are those of a little-endian machine.
+        let v4 = v4.replace("050200C0", &number([192, 0, 2, 5]));
+        let words = [[0x20, 1, 0xd, 0xb8], [0; 4], [0; 4], [0, 0, 0, 5]].map(number);
+        let v6 = v6.replace("B80D0120000000000000000005000000", &words.concat());
+        assert_eq!(bound(&v4), Some("192.0.2.5:5060".parse().unwrap()));
+        assert_eq!(bound(&v6), Some("[2001:db8::5]:5060".parse().unwrap()));
+        for line in ["", "1:", "1: 00000000", "1: 0000:13C4", "1: 0000000g:13C4"] {
+            assert_eq!(bound(line), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_port_is_a_wildcard_if_all_its_sockets_are() {
+        let bits = |sockets: &[&str], before| {
+            let sockets: Vec<_> = sockets.iter().map(|text| text.parse().unwrap()).collect();
+            wildcards(&[5060, 5080], &sockets, before)
+        };
+        assert_eq!(bits(&["0.0.0.0:5060", "192.0.2.1:5080", "[::]:9"], 0), 0b01);
+        assert_eq!(bits(&["[::]:5060", "0.0.0.0:5060", "[::]:5080"], 0), 0b11);
+        // One socket with an address is enough: it is another PBX, or part of this one.
+        assert_eq!(bits(&["0.0.0.0:5060", "192.0.2.1:5060"], 0b11), 0b10);
+        assert_eq!(
+            bits(&["0.0.0.0:5060", "127.0.0.1:5060", "[::1]:5060"], 0),
+            1
+        );
+        // The PBX restarts, or is another host.
+        assert_eq!(bits(&["127.0.0.1:5060"], 0b01), 0b01);
+        assert_eq!(bits(&[], 0b10), 0b10);
+        assert_eq!(bits(&[], 0), 0);
+    }
+}
