@@ -21,6 +21,7 @@ use crate::{
     },
     checks::preflight::{self, Kernel},
     host::{
+        checksums::may_be_partial,
         clock,
         net::{Link, LinkKind, Net},
         terminal::{note, printable_lines},
@@ -50,7 +51,8 @@ pub async fn run(settings: &Settings) -> Result<()> {
     let kernel = Kernel::running()?;
     kernel.check()?;
     let net = Net::open()?;
-    let links = preflight::interfaces(&net.links().await?, &settings.interfaces)?;
+    let all = net.links().await?;
+    let links = preflight::interfaces(&all, &settings.interfaces)?;
     let object = object::read(settings.object.as_deref())?;
     // From here on a signal waits until the agent can clean up.
     let mut signals = Signals::new()?;
@@ -59,6 +61,7 @@ pub async fn run(settings: &Settings) -> Result<()> {
     let wildcards = Wildcards::read(&settings.ports);
     let loader = Loader::new(&object, settings)
         .wildcards(wildcards.bits())
+        .partial_checksums(may_be_partial(&links, &all))
         .log(log::max_level());
     let ended = match start(&net, loader, &links, settings, &mut record).await {
         Ok((path, addresses)) => {

@@ -200,6 +200,7 @@ mod tests {
             xdp: None,
             kind: LinkKind::Other,
             lower: None,
+            controller: None,
         }
     }
 

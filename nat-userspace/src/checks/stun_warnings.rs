@@ -73,6 +73,7 @@ mod tests {
             xdp: None,
             kind,
             lower,
+            controller: None,
         }
     }
 

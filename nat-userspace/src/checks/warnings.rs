@@ -193,6 +193,7 @@ mod tests {
             xdp: None,
             kind: LinkKind::Other,
             lower: None,
+            controller: None,
         };
         check(&Network {
             links: &[link(2, "eth0"), link(3, "lan0")],

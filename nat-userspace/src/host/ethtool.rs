@@ -1,12 +1,15 @@
-//! Offloads: changes that a driver makes to packets before the XDP program sees them.
+//! Interfaces' drivers: their names, and changes that they make to packets before the XDP program sees them.
 
 use std::{
+    ffi::CStr,
     io,
     mem::zeroed,
     net::{Ipv4Addr, UdpSocket},
     os::fd::AsRawFd as _,
 };
 
+/// `ETHTOOL_GDRVINFO` of linux/ethtool.h: gets the driver.
+const GET_DRIVER: u32 = 0x3;
 /// `ETHTOOL_GFLAGS` of linux/ethtool.h: gets flags.
 const GET_FLAGS: u32 = 0x25;
 /// `ETH_FLAG_RXVLAN` of linux/ethtool.h.
@@ -19,17 +22,54 @@ struct Value {
     data: u32,
 }
 
+/// `struct ethtool_drvinfo`.
+#[repr(C)]
+struct Driver {
+    command: u32,
+    name: [u8; 32],
+    /// Versions, the bus, and counts.
+    rest: [u8; 160],
+}
+
+const _: () = assert!(size_of::<Driver>() == 196);
+
 /// Whether `interface` takes VLAN tags out of the frames that it receives (`ethtool -k`, rx-vlan-offload).
 ///
 /// # Errors
 /// If there is no such interface, or its driver does not say.
 pub(crate) fn strips_vlan_tags(interface: &str) -> io::Result<bool> {
-    // Any socket will do.
-    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
     let mut value = Value {
         command: GET_FLAGS,
         data: 0,
     };
+    // SAFETY: the kernel reads and writes a `struct ethtool_value`.
+    unsafe { ask(interface, &raw mut value)? };
+    Ok(value.data & RX_VLAN != 0)
+}
+
+/// Returns the name of the driver of `interface` (`ethtool -i`).
+///
+/// # Errors
+/// If there is no such interface, or its driver does not say.
+pub(crate) fn driver(interface: &str) -> io::Result<String> {
+    let mut driver = Driver {
+        command: GET_DRIVER,
+        name: [0; 32],
+        rest: [0; 160],
+    };
+    // SAFETY: the kernel reads and writes a `struct ethtool_drvinfo`.
+    unsafe { ask(interface, &raw mut driver)? };
+    let name = CStr::from_bytes_until_nul(&driver.name).unwrap_or_default();
+    Ok(name.to_string_lossy().into_owned())
+}
+
+/// Makes the system call.
+///
+/// # Safety
+/// `command` must point to the structure that its first word, the command, names.
+unsafe fn ask<T>(interface: &str, command: *mut T) -> io::Result<()> {
+    // Any socket will do.
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
     // SAFETY: it is made of numbers and a pointer, for all of which zero is a value.
     let mut request: libc::ifreq = unsafe { zeroed() };
     // The last byte stays 0.
@@ -40,13 +80,13 @@ pub(crate) fn strips_vlan_tags(interface: &str) -> io::Result<bool> {
     {
         *to = from.cast_signed();
     }
-    request.ifr_ifru.ifru_data = (&raw mut value).cast();
-    // SAFETY: the kernel reads the request, and reads and writes the value that it points to; both outlive the call.
+    request.ifr_ifru.ifru_data = command.cast();
+    // SAFETY: the kernel reads the request, and reads and writes what it points to; both outlive the call.
     let done = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL as _, &raw mut request) };
     if done < 0 {
         return Err(io::Error::last_os_error());
     }
-    Ok(value.data & RX_VLAN != 0)
+    Ok(())
 }
 
 #[cfg(test)]
@@ -57,6 +97,8 @@ mod tests {
     fn loopback_strips_nothing_and_what_is_not_there_is_an_error() {
         assert!(!strips_vlan_tags("lo").unwrap());
         let error = strips_vlan_tags("no-such-iface").unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::ENODEV));
+        let error = driver("no-such-iface").unwrap_err();
         assert_eq!(error.raw_os_error(), Some(libc::ENODEV));
     }
 }

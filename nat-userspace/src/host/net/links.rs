@@ -25,6 +25,8 @@ pub struct Link {
     pub kind: LinkKind,
     /// Index of the interface below it, or of the other end of a veth, in this network namespace.
     pub lower: Option<u32>,
+    /// Index of the interface of which it is a port: a bond, a team, a bridge.
+    pub controller: Option<u32>,
 }
 
 /// Kinds of interfaces that need care.
@@ -34,8 +36,31 @@ pub enum LinkKind {
     Veth,
     /// The frames of another interface that carry one VLAN tag.
     Vlan,
+    /// Several interfaces as one.
+    Bond,
+    /// Another one that has packets of this host, whose UDP checksum is partial: loopback, a bridge, a tap.
+    Software,
     /// Any other.
     Other,
+}
+
+impl From<&InfoKind> for LinkKind {
+    fn from(kind: &InfoKind) -> Self {
+        match kind {
+            InfoKind::Veth => Self::Veth,
+            InfoKind::Vlan => Self::Vlan,
+            InfoKind::Bond | InfoKind::Team => Self::Bond,
+            InfoKind::Bridge
+            | InfoKind::Dummy
+            | InfoKind::IpVlan
+            | InfoKind::IpVtap
+            | InfoKind::MacVlan
+            | InfoKind::MacVtap
+            | InfoKind::Netkit
+            | InfoKind::Tun => Self::Software,
+            _ => Self::Other,
+        }
+    }
 }
 
 /// Returns the present name of an interface of this thread's network namespace.
@@ -90,25 +115,31 @@ fn link(message: &LinkMessage) -> Option<Link> {
             | LinkXdp::HwProgId(id) => Some(*id),
             _ => None,
         });
-    let (mut kind, mut lower, mut elsewhere) = (LinkKind::Other, None, false);
+    let (mut kind, mut lower, mut controller, mut elsewhere) = (LinkKind::Other, None, None, false);
     for attribute in &message.attributes {
         match attribute {
-            LinkAttribute::LinkInfo(info) if info.contains(&LinkInfo::Kind(InfoKind::Veth)) => {
-                kind = LinkKind::Veth;
-            }
-            LinkAttribute::LinkInfo(info) if info.contains(&LinkInfo::Kind(InfoKind::Vlan)) => {
-                kind = LinkKind::Vlan;
+            LinkAttribute::LinkInfo(info) => {
+                let named = info.iter().find_map(|info| match info {
+                    LinkInfo::Kind(kind) => Some(kind.into()),
+                    _ => None,
+                });
+                kind = named.unwrap_or(kind);
             }
             LinkAttribute::Link(index) => lower = Some(*index),
+            LinkAttribute::Controller(index) => controller = Some(*index),
             LinkAttribute::LinkNetNsId(_) => elsewhere = true,
             _ => {}
         }
+    }
+    if message.header.link_layer_type == LinkLayerType::Loopback {
+        kind = LinkKind::Software;
     }
     Some(Link {
         index: message.header.index,
         name,
         kind,
         lower: lower.filter(|_| !elsewhere),
+        controller,
         ethernet: matches!(
             message.header.link_layer_type,
             LinkLayerType::Ether | LinkLayerType::Loopback
