@@ -1,83 +1,144 @@
-//! Follows this network namespace's addresses as they come and go, and writes them to the kernel programs' maps.
+//! Follows this network namespace's addresses and routes as they come and go, and writes them to the kernel programs' maps.
 //!
-//! `POLICY` gets the rule `off` for the subnets on the interfaces' own links. Where STUN is answered, `ADDRESSES` gets
-//! the addresses of this host, of its neighbours, and of all hosts of a subnet.
+//! `POLICY` gets the rule `off` for the subnets on the interfaces' own links. `ADDRESSES` gets the kinds of addresses.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
 use aya::maps::{LpmTrie, MapData};
-use log::debug;
-use nat_common::abi::address;
+use log::{debug, warn};
+use nat_common::abi::map;
+use tokio::time::{Instant, sleep_until};
 
 use crate::{
+    agent::kinds::{Facts, Kinds},
     host::{
-        net::{AddressChanges, Link, Net, Own},
+        net::{AddressChanges, Link, Net},
         prefix::Prefix,
     },
-    kernel::{load::HostAddresses, policy, tables::Address},
+    kernel::{
+        load::HostAddresses,
+        policy,
+        tables::{self, Address},
+    },
+    settings::Settings,
 };
 
 /// The map `ADDRESSES`.
 type AddressMap = LpmTrie<MapData, Address, u32>;
 
+/// Shortest time between two reads.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Length of a pause in times of the read before it: a router with a million routes that always change would read for ever.
+const PAUSE_FACTOR: u32 = 20;
+
 /// The addresses that the kernel programs know.
 pub(crate) struct Addresses<'n> {
     net: &'n Net,
     links: &'n [Link],
-    stun: bool,
+    settings: &'n Settings,
     changes: AddressChanges,
-    /// Subnets on the interfaces' own links, with an interface's index.
-    on_link: BTreeMap<Prefix, u32>,
+    /// Set if something has changed since the last read.
+    changed: bool,
+    /// Time before which nothing is read again.
+    not_before: Instant,
+    /// Subnets on the interfaces' own links.
+    on_link: BTreeSet<Prefix>,
     /// Entries of `ADDRESSES`.
     kinds: BTreeMap<Prefix, u32>,
+    /// Set after the warning that the map is too small.
+    warned: bool,
 }
 
 impl<'n> Addresses<'n> {
-    /// Reads the addresses; those of `ADDRESSES` only if `stun`.
-    pub(crate) async fn read(net: &'n Net, links: &'n [Link], stun: bool) -> Result<Self> {
+    /// Reads the addresses.
+    pub(crate) async fn read(
+        net: &'n Net,
+        links: &'n [Link],
+        settings: &'n Settings,
+    ) -> Result<Self> {
         let mut addresses = Self {
             net,
             links,
-            stun,
+            settings,
             // Before the addresses are read, so that no change is missed.
             changes: net.address_changes()?,
-            on_link: BTreeMap::new(),
+            changed: false,
+            not_before: Instant::now(),
+            on_link: BTreeSet::new(),
             kinds: BTreeMap::new(),
+            warned: false,
         };
         (addresses.on_link, addresses.kinds) = addresses.now().await?;
         Ok(addresses)
     }
 
-    async fn now(&self) -> Result<(BTreeMap<Prefix, u32>, BTreeMap<Prefix, u32>)> {
-        let mut on_link = BTreeMap::new();
+    /// Reads the subnets on link, and makes the entries of `ADDRESSES`.
+    async fn now(&mut self) -> Result<(BTreeSet<Prefix>, BTreeMap<Prefix, u32>)> {
+        let started = Instant::now();
+        self.changed = false;
+        self.changes.forget();
+        let mut facts = Facts {
+            own: self.net.own().await?,
+            routes: self.net.unicast_routes().await?,
+            peers: self
+                .settings
+                .peers
+                .iter()
+                .copied()
+                .map(Prefix::Net)
+                .collect(),
+            registrars: self
+                .settings
+                .registrars
+                .iter()
+                .copied()
+                .map(Prefix::Net)
+                .collect(),
+            ..Facts::default()
+        };
         for link in self.links {
             for subnet in self.net.subnets(link.index).await? {
-                on_link.entry(subnet).or_insert(link.index);
+                facts.on_link.entry(subnet).or_insert(link.index);
             }
         }
-        let kinds = if self.stun {
-            kinds(&on_link, &self.net.own().await?)
-        } else {
-            BTreeMap::new()
-        };
-        Ok((on_link, kinds))
+        let Kinds { entries, left_out } = facts.kinds(capacity());
+        if left_out > 0 && !self.warned {
+            self.warned = true;
+            warn!(
+                "this host has more routes than the programs can hold: {left_out} are left out, public ones first. Name \
+                 peers behind them with --peer"
+            );
+        }
+        let now = Instant::now();
+        self.not_before = now + PAUSE.max((now - started) * PAUSE_FACTOR);
+        Ok((facts.on_link.into_keys().collect(), entries))
     }
 
     /// Returns the addresses, for the programs to be loaded with.
     pub(crate) fn known(&self) -> HostAddresses {
-        for subnet in self.on_link.keys() {
+        for subnet in &self.on_link {
             debug!("{subnet} is on the interfaces' own link: policy off");
         }
+        for (prefix, kind) in &self.kinds {
+            debug!("{prefix} is of kind {kind:#x}");
+        }
         HostAddresses {
-            on_link: self.on_link.keys().copied().collect(),
+            on_link: self.on_link.iter().copied().collect(),
             kinds: self.kinds.iter().map(|(p, kind)| (*p, *kind)).collect(),
         }
     }
 
-    /// Waits for a change.
+    /// Waits for a change, and until it is time for the next read. Dropped while it waits, it loses no change.
     pub(crate) async fn changed(&mut self) {
-        self.changes.next().await;
+        if !self.changed {
+            self.changes.next().await;
+            self.changed = true;
+        }
+        sleep_until(self.not_before).await;
     }
 
     /// Reads the addresses again, and writes the differences to the maps.
@@ -87,34 +148,17 @@ impl<'n> Addresses<'n> {
         addresses: &mut AddressMap,
     ) -> Result<()> {
         let (on_link, kinds) = self.now().await?;
-        let subnets = |of: &BTreeMap<Prefix, u32>| of.keys().copied().collect::<BTreeSet<_>>();
-        policy::follow(rules, &subnets(&self.on_link), &subnets(&on_link))?;
+        policy::follow(rules, &self.on_link, &on_link)?;
         self.on_link = on_link;
         follow(addresses, &mut self.kinds, &kinds)
     }
 }
 
-/// Returns the entries of `ADDRESSES`. The kernel looks into its local routes first, so a subnet that is local as a
-/// whole has no neighbours in it.
-fn kinds(on_link: &BTreeMap<Prefix, u32>, own: &[(Prefix, Own)]) -> BTreeMap<Prefix, u32> {
-    let is_own = |subnet: &Prefix| {
-        own.iter()
-            .any(|(prefix, own)| *own == Own::Local && prefix.contains(*subnet))
-    };
-    let neighbours = on_link
-        .iter()
-        .filter(|(subnet, _)| !is_own(subnet))
-        .map(|(subnet, interface)| (*subnet, address::on_link(*interface)));
-    let of_kind = |wanted, kind| {
-        own.iter()
-            .filter(move |(_, own)| *own == wanted)
-            .map(move |(prefix, _)| (*prefix, kind))
-    };
-    // A later entry replaces an earlier one for the same prefix.
-    neighbours
-        .chain(of_kind(Own::Broadcast, address::BROADCAST))
-        .chain(of_kind(Own::Local, address::LOCAL))
-        .collect()
+/// Returns how many entries of `ADDRESSES` are used. One stays free: before Linux 6.13, a full trie refuses another value for
+/// a key that it has.
+fn capacity() -> usize {
+    let entries = tables::fixed_entries(map::ADDRESSES);
+    entries.map_or(0, |entries| entries.saturating_sub(1) as usize)
 }
 
 /// Changes the contents of `trie` from `old` to `new`. `old` stays equal to the contents, even after a failure.
@@ -131,47 +175,16 @@ fn follow(
     for prefix in removed {
         trie.remove(&prefix.key())
             .with_context(|| format!("cannot remove the address {prefix}"))?;
+        debug!("{prefix} is of no kind any more");
         old.remove(&prefix);
     }
     for (prefix, kind) in new {
         if old.get(prefix) != Some(kind) {
             trie.insert(&prefix.key(), kind, 0)
                 .with_context(|| format!("cannot write the address {prefix}"))?;
+            debug!("{prefix} is of kind {kind:#x} now");
             old.insert(*prefix, *kind);
         }
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn prefix(text: &str) -> Prefix {
-        text.parse().unwrap()
-    }
-
-    #[test]
-    fn the_kernel_s_own_go_before_subnets() {
-        let on_link = ["10.9.0.0/16", "192.0.2.0/25", "198.51.100.0/24"];
-        let on_link = on_link.map(|text| (prefix(text), 7));
-        let own = [
-            (prefix("10.9.0.1"), Own::Local),
-            (prefix("10.9.255.255"), Own::Broadcast),
-            // AnyIP: the whole of one subnet, and more than the whole of another.
-            (prefix("198.51.100.0/24"), Own::Local),
-            (prefix("192.0.2.0/24"), Own::Local),
-        ];
-        let expected = [
-            ("10.9.0.0/16", address::on_link(7)),
-            ("10.9.0.1", address::LOCAL),
-            ("10.9.255.255", address::BROADCAST),
-            ("198.51.100.0/24", address::LOCAL),
-            ("192.0.2.0/24", address::LOCAL),
-        ];
-        assert_eq!(
-            kinds(&on_link.into(), &own),
-            expected.map(|(text, kind)| (prefix(text), kind)).into()
-        );
-    }
 }

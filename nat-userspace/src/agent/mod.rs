@@ -2,6 +2,7 @@
 
 mod addresses;
 mod claim;
+mod kinds;
 mod logs;
 mod signals;
 mod wildcards;

@@ -94,10 +94,10 @@ async fn start<'n>(
     net: &'n Net,
     loader: Loader<'_>,
     links: &'n [Link],
-    settings: &Settings,
+    settings: &'n Settings,
     record: &mut AgentRecord,
 ) -> Result<(DataPath, Addresses<'n>)> {
-    let addresses = Addresses::read(net, links, settings.stun.answer).await?;
+    let addresses = Addresses::read(net, links, settings).await?;
     let mut path = loader.addresses(addresses.known()).load()?;
     pins::pin(&mut path, &record.pins)?;
     for link in links {

@@ -50,7 +50,7 @@ pub(super) struct Layout {
     key: usize,
     value: usize,
     /// Number of entries, if only one will do.
-    entries: Option<u32>,
+    pub(super) entries: Option<u32>,
 }
 
 impl Layout {

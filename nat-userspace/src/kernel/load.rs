@@ -26,7 +26,7 @@ use crate::{
 pub struct HostAddresses {
     /// Subnets on the interfaces' own links: their policy is `off`.
     pub on_link: Vec<Prefix>,
-    /// Entries of `ADDRESSES`: one of [`nat_common::abi::address`] each.
+    /// Entries of `ADDRESSES`: kinds of [`nat_common::abi::address`].
     pub kinds: Vec<(Prefix, u32)>,
 }
 

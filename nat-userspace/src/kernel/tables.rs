@@ -252,6 +252,12 @@ macro_rules! all {
 }
 nat_common::tables!(all);
 
+/// Returns the number of entries of a map, where it is fixed.
+pub(crate) fn fixed_entries(name: &str) -> Option<u32> {
+    let layout = LAYOUTS.iter().find(|layout| layout.name == name)?;
+    layout.entries
+}
+
 impl Table<'_> {
     /// Returns how many entries the table can hold.
     ///
@@ -400,6 +406,7 @@ mod tests {
         unique.dedup();
         assert_eq!(unique.len(), names.len(), "{names:?}");
         assert!(names.contains(&map::CONFIG) && names.contains(&map::COUNTERS));
+        assert!(fixed_entries(map::ADDRESSES).is_some() && fixed_entries(map::DIALOGS).is_none());
     }
 
     #[test]

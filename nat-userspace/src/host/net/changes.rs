@@ -1,4 +1,4 @@
-//! Notifications of changed addresses.
+//! Notifications of changed addresses and routes.
 
 use anyhow::{Context as _, Result};
 use futures_util::StreamExt as _;
@@ -9,9 +9,9 @@ use rtnetlink::{
 };
 use tokio::sync::mpsc;
 
-use super::{Net, own::is_own};
+use super::{Net, own::is_own, unicast::unicast};
 
-/// A listener for addresses of this network namespace that come or go.
+/// A listener for addresses and routes of this network namespace that come or go.
 pub struct AddressChanges(mpsc::Receiver<()>);
 
 impl AddressChanges {
@@ -21,10 +21,15 @@ impl AddressChanges {
             std::future::pending::<()>().await;
         }
     }
+
+    /// Forgets changes so far: they are about to be read.
+    pub fn forget(&mut self) {
+        while self.0.try_recv().is_ok() {}
+    }
 }
 
 impl Net {
-    /// Listens for addresses and own routes that come or go, from now on.
+    /// Listens for addresses and routes that come or go, from now on.
     ///
     /// # Errors
     /// If the kernel refuses a socket.
@@ -33,6 +38,8 @@ impl Net {
         let (sender, receiver) = mpsc::channel(1);
         let open = || {
             let groups = [
+                // With an interface that goes down, IPv4 routes go without a word.
+                MulticastGroup::Link,
                 MulticastGroup::Ipv4Ifaddr,
                 MulticastGroup::Ipv6Ifaddr,
                 MulticastGroup::Ipv4Route,
@@ -65,12 +72,12 @@ impl Net {
     }
 }
 
-/// Whether a message concerns an address, or a route that [`Net::own`] lists. Other routes may change all the time.
+/// Whether a message concerns an interface, an address, or a route that [`Net::own`] or [`Net::unicast_routes`] lists.
 fn concerns_addresses(payload: &NetlinkPayload<RouteNetlinkMessage>) -> bool {
     match payload {
         NetlinkPayload::InnerMessage(
             RouteNetlinkMessage::NewRoute(route) | RouteNetlinkMessage::DelRoute(route),
-        ) => is_own(route).is_some(),
+        ) => is_own(route).is_some() || unicast(route).is_some(),
         _ => true,
     }
 }

@@ -10,11 +10,13 @@ mod own;
 mod qdisc;
 mod routes;
 mod subnets;
+mod unicast;
 
 pub use changes::AddressChanges;
 pub use links::{Link, LinkKind, name_of};
 pub use own::Own;
 pub use routes::Route;
+pub use unicast::{Hop, UnicastRoute};
 
 /// A netlink connection to the network namespace of the thread that opened it.
 pub struct Net(Handle);
