@@ -167,6 +167,21 @@ fn follow(
     old: &mut BTreeMap<Prefix, u32>,
     new: &BTreeMap<Prefix, u32>,
 ) -> Result<()> {
+    // A shorter prefix may take over from a longer one: its entry must be there first.
+    if old.len() + new.len() <= capacity() {
+        write(trie, old, new)?;
+        return remove(trie, old, new);
+    }
+    remove(trie, old, new)?;
+    write(trie, old, new)
+}
+
+/// Removes the entries that are not in `new`.
+fn remove(
+    trie: &mut AddressMap,
+    old: &mut BTreeMap<Prefix, u32>,
+    new: &BTreeMap<Prefix, u32>,
+) -> Result<()> {
     let removed: Vec<Prefix> = old
         .keys()
         .filter(|prefix| !new.contains_key(prefix))
@@ -178,6 +193,15 @@ fn follow(
         debug!("{prefix} is of no kind any more");
         old.remove(&prefix);
     }
+    Ok(())
+}
+
+/// Writes the entries that are new or differ.
+fn write(
+    trie: &mut AddressMap,
+    old: &mut BTreeMap<Prefix, u32>,
+    new: &BTreeMap<Prefix, u32>,
+) -> Result<()> {
     for (prefix, kind) in new {
         if old.get(prefix) != Some(kind) {
             trie.insert(&prefix.key(), kind, 0)
