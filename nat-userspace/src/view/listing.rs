@@ -1,13 +1,13 @@
 //! The list of bindings, put together from the maps: active bindings, pending ones, and the number of transactions.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     net::SocketAddr,
 };
 
 use anyhow::{Result, bail};
 use nat_common::{
-    abi::{Binding, ContactKey, map, ticks},
+    abi::{Binding, BindingFlags, ContactKey, map, ticks},
     engine::lifetimes::{FOREVER, TRANSACTION_LIFE},
 };
 use serde::Serialize;
@@ -17,7 +17,7 @@ use crate::{
     kernel::{batch, tables::Tables},
     view::{
         keepalive::{self, Moved, Source},
-        pending::{asks_for_a_contact, forget_settled, settled_contacts},
+        pending::{asks_for_a_contact, forget_settled, is_transaction, settled_contacts},
         rows::{BindingKind, BindingState, Row, RowKey, table},
     },
 };
@@ -46,10 +46,12 @@ impl Listing {
         used.insert(map::CONTACTS, contacts.len());
         let mut bindings = contact_rows(&contacts, now);
         let mut dialogs = 0;
+        let mut active = HashSet::new();
         for entry in batch::of_hash(&tables.dialogs) {
             let (key, binding) = entry?;
             dialogs += 1;
             if binding.expires > now {
+                active.insert((binding.learned.into(), binding.arrived));
                 let (key, kind) = (RowKey::Dialog(key), BindingKind::Dialog);
                 bindings.push(Row::new(key, kind, &binding, now));
             }
@@ -59,10 +61,7 @@ impl Listing {
         let tick = ticks(now);
         let mut pending = tables.pending.read()?;
         used.insert(map::PENDING, pending.live(tick, TRANSACTION_LIFE).count());
-        forget_settled(
-            &mut pending,
-            bindings.iter().filter_map(|row| row.key.dialog()),
-        );
+        forget_settled(&mut pending, &active);
         bindings.extend(pending.live(tick, TRANSACTION_LIFE).map(|slot| {
             let key = RowKey::Slot(slot.tag);
             Row::pending(key, BindingKind::Dialog, &(&slot.entry).into(), tick)
@@ -82,7 +81,11 @@ impl Listing {
         let outbound = tables.outbound.read()?;
         used.insert(map::INBOUND, inbound.live(tick, TRANSACTION_LIFE).count());
         used.insert(map::OUTBOUND, outbound.live(tick, TRANSACTION_LIFE).count());
-        let transactions = used[map::INBOUND] + used[map::OUTBOUND];
+        let transactions = used[map::OUTBOUND]
+            + inbound
+                .live(tick, TRANSACTION_LIFE)
+                .filter(|slot| is_transaction(&slot.entry.value))
+                .count();
 
         let sources = tables.stun.read()?;
         let sources: Vec<_> = sources.live(tick, FOREVER).collect();
@@ -193,6 +196,10 @@ fn contact_rows(contacts: &HashMap<ContactKey, Binding>, now: u64) -> Vec<Row> {
             let mut row = Row::new(RowKey::Contact(*key), BindingKind::Contact, binding, now);
             // Two terminals that registered for different addresses-of-record may have the same URI.
             let twin = contacts.get(&ContactKey { aor: 0, ..*key });
+            if let Some(twin) = twin.filter(|twin| twin.aor == binding.aor) {
+                // Calls that only the URI names are proven there.
+                row.flags |= twin.flags & BindingFlags::WEAK;
+            }
             if twin.is_some_and(|twin| twin.is_ambiguous(now)) {
                 row.state = BindingState::Ambiguous;
                 row.notes.push(
@@ -207,10 +214,7 @@ fn contact_rows(contacts: &HashMap<ContactKey, Binding>, now: u64) -> Vec<Row> {
 #[cfg(test)]
 mod tests {
     use nat_common::{
-        abi::{
-            BindingFlags, DialogKey, Entry, PendingDialog, PendingFlags, SECOND, StunFlags,
-            StunSource,
-        },
+        abi::{DialogKey, Entry, PendingDialog, PendingFlags, SECOND, StunFlags, StunSource},
         endpoint::Endpoint,
     };
 
@@ -289,17 +293,35 @@ mod tests {
     }
 
     #[test]
+    fn what_the_uri_alone_has_proven_shows_with_its_owner() {
+        let b = Binding {
+            aor: 9,
+            ..binding("1000@192.168.1.10")
+        };
+        let weak = |owner| {
+            let twin = Binding {
+                aor: owner,
+                flags: b.flags | BindingFlags::WEAK,
+                ..b
+            };
+            rows(&[(key(7, 9), b), (key(7, 0), twin)])[0].flags
+        };
+        assert!(weak(9).contains(BindingFlags::WEAK));
+        assert!(!weak(8).contains(BindingFlags::WEAK));
+    }
+
+    #[test]
     fn expired_and_void_contacts_do_not_show() {
         let b = binding("1000@60.17.196.2");
         let expired = Binding { expires: NOW, ..b };
         assert!(rows(&[(key(7, 9), expired)]).is_empty());
         let mark = Binding {
-            created: NOW,
+            arrived: b.arrived + 1,
             ..Binding::EMPTY
         };
         assert!(rows(&[(key(7, 9), b), (key(0, 9), mark)]).is_empty());
         let old_mark = Binding {
-            created: b.seen - 1,
+            arrived: b.arrived,
             ..Binding::EMPTY
         };
         assert_eq!(rows(&[(key(7, 9), b), (key(0, 9), old_mark)]).len(), 1);

@@ -1,29 +1,26 @@
 //! Transactions that may still become bindings.
 
-use std::collections::{HashMap, HashSet};
-
-use nat_common::{
-    abi::{Binding, ContactKey, DialogKey, InboundFlags, InboundTransaction, PendingDialog, WAYS},
-    tables::key,
+use std::{
+    collections::{HashMap, HashSet},
+    net::SocketAddr,
 };
+
+use nat_common::abi::{Binding, ContactKey, InboundFlags, InboundTransaction, PendingDialog};
 
 use crate::kernel::tables::SetsCopy;
 
-/// Clears the slots of dialog ends that have become active.
-pub(super) fn forget_settled(
-    pending: &mut SetsCopy<PendingDialog>,
-    dialogs: impl Iterator<Item = DialogKey>,
-) {
-    let pending = &mut pending.sets;
-    let mask = pending.len().wrapping_sub(1);
-    for dialog in dialogs {
-        let key = key::pending(dialog.call, dialog.tag);
-        let Some(set) = pending.get_mut(key.index as usize & mask) else {
-            continue;
-        };
-        for slot in 0..WAYS {
-            if key.is_of(set.tags[slot], set.checks[slot]) {
-                set.tags[slot] = 0;
+/// Source of a request, and the time at which it arrived, in ticks.
+pub(super) type Arrival = (SocketAddr, u64);
+
+/// Clears the slots of dialog ends that have become active. Such a dialog end has the slot's source and time; the keys
+/// of the two tables have no part in common that could be compared.
+pub(super) fn forget_settled(pending: &mut SetsCopy<PendingDialog>, active: &HashSet<Arrival>) {
+    for set in &mut pending.sets {
+        let slots = set.slots::<PendingDialog>();
+        for (tag, slot) in set.tags.iter_mut().zip(slots) {
+            let entry = slot.entry;
+            if active.contains(&(entry.value.source().into(), entry.at)) {
+                *tag = 0;
             }
         }
     }
@@ -48,12 +45,19 @@ pub(super) fn asks_for_a_contact(transaction: &InboundTransaction) -> bool {
     transaction.flags & kind == InboundFlags::REGISTER && transaction.contact != 0
 }
 
+/// Whether the entry is a transaction. A REGISTER has two entries; the second one, without its branch, only tells whether
+/// the PBX sends it on.
+pub(super) fn is_transaction(entry: &InboundTransaction) -> bool {
+    let only = InboundFlags::REGISTER | InboundFlags::SENT_ON | InboundFlags::CHALLENGED;
+    let by_name = entry.contact == 0 && (entry.flags - only).is_empty();
+    !(by_name && entry.flags.contains(InboundFlags::REGISTER))
+}
+
 #[cfg(test)]
 mod tests {
-    use std::iter;
-
     use nat_common::{
         abi::{Entry, Set, Value, ticks},
+        endpoint::Endpoint,
         engine::lifetimes::TRANSACTION_LIFE,
         tables::slots::{Noted, SlotKey, Slots},
     };
@@ -74,26 +78,47 @@ mod tests {
 
     #[test]
     fn what_is_settled_is_not_pending() {
-        let dialog = DialogKey {
-            call: 0x1234_5678_9abc,
-            tag: 0xdef0 << 20,
-        };
         let mut set = Set::default();
-        let mut slots = [set, set];
-        let key = key::pending(dialog.call, dialog.tag);
-        let entry = Entry {
+        let mut entry = Entry {
             at: ticks(NOW),
             value: PendingDialog::default(),
         };
-        note(&mut set, &key, &entry);
-        slots[key.index as usize & 1] = set;
-        let mut slots = SetsCopy::<PendingDialog>::from(slots.to_vec());
-        assert_eq!(slots.live(ticks(NOW), TRANSACTION_LIFE).count(), 1);
-        let other = DialogKey { tag: 1, ..dialog };
-        forget_settled(&mut slots, iter::once(other));
-        assert_eq!(slots.live(ticks(NOW), TRANSACTION_LIFE).count(), 1);
-        forget_settled(&mut slots, iter::once(dialog));
-        assert_eq!(slots.live(ticks(NOW), TRANSACTION_LIFE).count(), 0);
+        entry
+            .value
+            .set_source(&Endpoint::v4([60, 17, 196, 2], 49163));
+        note(&mut set, &SlotKey::of(7 << 24), &entry);
+        let mut slots = SetsCopy::<PendingDialog>::from(vec![Set::default(), set]);
+        let live = |slots: &SetsCopy<_>| slots.live(ticks(NOW), TRANSACTION_LIFE).count();
+        assert_eq!(live(&slots), 1);
+        let source: SocketAddr = "60.17.196.2:49163".parse().unwrap();
+        let other = "60.17.196.2:49164".parse().unwrap();
+        forget_settled(
+            &mut slots,
+            &[(source, entry.at + 1), (other, entry.at)].into(),
+        );
+        assert_eq!(live(&slots), 1);
+        forget_settled(&mut slots, &[(source, entry.at)].into());
+        assert_eq!(live(&slots), 0);
+    }
+
+    #[test]
+    fn a_register_counts_once() {
+        let entry = |flags, contact| InboundTransaction {
+            flags,
+            contact,
+            ..InboundTransaction::default()
+        };
+        let register = InboundFlags::REGISTER;
+        assert!(is_transaction(&entry(register | InboundFlags::DIRECT, 0)));
+        assert!(is_transaction(&entry(register, 7)));
+        assert!(is_transaction(&entry(InboundFlags::empty(), 0)));
+        for more in [
+            InboundFlags::empty(),
+            InboundFlags::SENT_ON,
+            InboundFlags::CHALLENGED,
+        ] {
+            assert!(!is_transaction(&entry(register | more, 0)));
+        }
     }
 
     #[test]

@@ -4,8 +4,8 @@ use std::{net::SocketAddr, time::Duration};
 
 use nat_common::{
     abi::{
-        Binding, BindingFlags, ContactKey, DialogKey, Entry, InboundTransaction, PendingDialog,
-        PendingFlags, SECOND, age, ticks,
+        Binding, BindingFlags, ContactKey, DialogKey, Entry, InboundFlags, InboundTransaction,
+        PendingDialog, PendingFlags, SECOND, age, ticks,
     },
     endpoint::Endpoint,
     engine::lifetimes::TRANSACTION_LIFE,
@@ -61,14 +61,6 @@ impl RowKey {
             Self::Slot(tag) => format!("{:012x}", tag >> 16),
         }
     }
-
-    /// Returns the key of a dialog end.
-    pub(super) fn dialog(self) -> Option<DialogKey> {
-        match self {
-            Self::Dialog(key) => Some(key),
-            Self::Contact(_) | Self::Slot(_) => None,
-        }
-    }
 }
 
 /// One binding, as shown.
@@ -90,6 +82,9 @@ pub struct Row {
     /// Flags of the binding.
     #[serde(skip)]
     pub flags: BindingFlags,
+    /// Owner of the binding: the hash of the terminal's address-of-record; 0 if unknown.
+    #[serde(skip)]
+    pub owner: u64,
     /// Advertised address.
     pub advertised: Option<SocketAddr>,
     /// Learned address.
@@ -124,7 +119,8 @@ impl From<&Entry<PendingDialog>> for Claim {
         Self {
             source: entry.value.source(),
             advertised: entry.value.advertised(),
-            flags: BindingFlags::from_bits_truncate(entry.value.flags.bits()),
+            flags: BindingFlags::from_bits_truncate(entry.value.flags.bits())
+                & BindingFlags::DIRECT,
             ambiguous: entry.value.flags.contains(PendingFlags::AMBIGUOUS),
             at: entry.at,
         }
@@ -136,8 +132,10 @@ impl From<&Entry<InboundTransaction>> for Claim {
         Self {
             source: entry.value.source(),
             advertised: entry.value.advertised(),
-            flags: BindingFlags::from_bits_truncate(entry.value.flags.bits()),
-            ambiguous: false,
+            // Other flags share bits with those of bindings.
+            flags: BindingFlags::from_bits_truncate(entry.value.flags.bits())
+                & (BindingFlags::DIRECT | BindingFlags::OWN_USER),
+            ambiguous: entry.value.flags.contains(InboundFlags::AMBIGUOUS),
             at: entry.at,
         }
     }
@@ -161,6 +159,7 @@ impl Row {
             },
             notes: notes(binding.flags),
             flags: binding.flags,
+            owner: binding.aor,
             advertised: known(binding.advertised),
             learned: binding.learned.into(),
             age_seconds: seconds(binding.created, now),
@@ -193,6 +192,7 @@ impl Row {
             },
             notes: notes(claim.flags),
             flags: claim.flags,
+            owner: 0,
             advertised: known(claim.advertised),
             learned: claim.source.into(),
             age_seconds: seconds(age),
@@ -356,6 +356,29 @@ pub(crate) mod tests {
         let row = Row::new(RowKey::Dialog(dialog), BindingKind::Dialog, &alone, NOW);
         assert!(table(std::slice::from_ref(&row)).contains("  left alone  "));
         assert_eq!(serde_json::to_value(&row).unwrap()["state"], "left_alone");
+    }
+
+    #[test]
+    fn a_register_from_several_sources_is_ambiguous() {
+        let now = ticks(NOW);
+        let claim = |flags| {
+            let value = InboundTransaction {
+                flags: flags | InboundFlags::REGISTER | InboundFlags::DIRECT,
+                ..InboundTransaction::default()
+            };
+            let claim = (&Entry { value, at: now }).into();
+            Row::pending(RowKey::Slot(1 << 24), BindingKind::Contact, &claim, now)
+        };
+        assert_eq!(
+            claim(InboundFlags::AMBIGUOUS).state,
+            BindingState::Ambiguous
+        );
+        // This flag has the bit of `PROVEN` in bindings.
+        let row = claim(InboundFlags::CHALLENGED);
+        assert_eq!(
+            (row.state, row.flags),
+            (BindingState::Pending, BindingFlags::DIRECT)
+        );
     }
 
     #[test]

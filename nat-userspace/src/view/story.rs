@@ -1,20 +1,23 @@
 //! The story of one call, packet by packet.
 
-use std::net::SocketAddr;
+use std::{
+    collections::HashSet,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use jiff::{Timestamp, tz::TimeZone};
 use nat_common::{
-    abi::{Counter, CounterKind, DialogKey, Record},
+    abi::{Config, Counter, CounterKind, DialogKey, Ground, Record, address},
     bpf::HostLoop,
     bytes::Span,
     sip::Method,
-    tables::hash,
+    tables::{hash, key},
 };
 use serde::Serialize;
 
 use crate::{
-    host::clock::Calendar,
+    host::{clock::Calendar, prefix::Prefix},
     kernel::{history, tables::Tables},
     view::{
         listing::Listing,
@@ -51,6 +54,12 @@ struct Packet {
     learned: Option<SocketAddr>,
     verdict: &'static str,
     why: &'static str,
+    /// Evidence that chose between the two addresses.
+    ground: Option<&'static str>,
+    /// Number of the transmission, where it was counted.
+    transmission: Option<u8>,
+    /// Set if only its Contact URI named the terminal.
+    weak: bool,
     events: Vec<Event>,
 }
 
@@ -87,9 +96,16 @@ impl Story {
         let config = tables.config()?;
         let call = hash(call_id, &config.secret)?;
         let calendar = Calendar::new();
+        let records = history::read(&tables.history)?;
+        let calls: HashSet<u64> = records
+            .iter()
+            .map(|record| record.pbx)
+            .chain(sockets(&config, &own_addresses(tables)?))
+            .map(|pbx| call ^ pbx)
+            .collect();
         let mut bindings = Listing::read(tables)?.bindings;
-        bindings.retain(|row| matches!(row.key, RowKey::Dialog(key) if key.call == call));
-        let packets: Vec<Packet> = history::read(&tables.history)?
+        bindings.retain(|row| matches!(row.key, RowKey::Dialog(key) if calls.contains(&key.call)));
+        let packets: Vec<Packet> = records
             .iter()
             .filter(|record| record.call == call)
             .map(|record| Packet::new(record, calendar))
@@ -149,13 +165,46 @@ fn hash(text: &str, secret: &[u64; 2]) -> Result<u64> {
     ))
 }
 
+/// Lists the sockets that the PBX may have, as they go into keys. The records of a call may be overwritten, and with them
+/// the socket that it used.
+fn sockets(config: &Config, own: &[IpAddr]) -> Vec<u64> {
+    let ports = config.ports.into_iter().filter(|port| *port != 0);
+    let at = |addr: IpAddr, port| SocketAddr::new(addr, port).into();
+    ports
+        .flat_map(|port| {
+            let wildcards = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()]
+                .map(|addr| key::pbx(&at(addr, port), true));
+            let bound = own
+                .iter()
+                .map(move |addr| key::pbx(&at(*addr, port), false));
+            wildcards.into_iter().chain(bound).collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+/// Returns this host's addresses, as the programs know them.
+fn own_addresses(tables: &Tables) -> Result<Vec<IpAddr>> {
+    let mut own = Vec::new();
+    for entry in tables.addresses.iter() {
+        let (key, kind) = entry.context("cannot read ADDRESSES")?;
+        if let Prefix::Net(net) = Prefix::from(key)
+            && net.prefix_len() == net.max_prefix_len()
+            && address::place(kind) == address::LOCAL
+        {
+            own.push(net.addr());
+        }
+    }
+    Ok(own)
+}
+
 impl Packet {
     fn new(record: &Record, calendar: Calendar) -> Self {
         let verdict = Counter::ALL.get(usize::from(record.verdict)).copied();
         let key = DialogKey {
-            call: record.call,
+            call: record.call ^ record.pbx,
             tag: record.tag,
         };
+        let ground = Ground::from(record.ground).text();
         Self {
             at: calendar.at(record.at),
             from: match verdict.map(Counter::kind) {
@@ -170,6 +219,9 @@ impl Packet {
             learned: rows::known(record.learned()),
             verdict: verdict.map_or("unknown", Counter::name),
             why: verdict.map_or("unknown", Counter::help),
+            ground: (!ground.is_empty()).then_some(ground),
+            transmission: (record.transmission != 0).then_some(record.transmission),
+            weak: record.weak != 0,
             events: Counter::ALL
                 .iter()
                 .filter(|event| event.event_bit() & record.events != 0)
@@ -181,7 +233,27 @@ impl Packet {
         }
     }
 
-    /// Renders a line, and one more for each event.
+    /// Describes the evidence; empty if the verdict says it all.
+    fn evidence(&self) -> String {
+        let transmission = self.transmission.filter(|number| *number > 1);
+        let is = |verdict: Counter| self.verdict == verdict.name();
+        let weak = self.weak && !is(Counter::OutForeignContact);
+        let said = [
+            Counter::OutOriginalFirst,
+            Counter::OutLeftAlone,
+            Counter::OutUnanswered,
+            Counter::OutRedirectedInvite,
+        ];
+        let ground = self.ground.filter(|_| !said.into_iter().any(is));
+        let parts = [
+            ground.map(str::to_owned),
+            transmission.map(|number| format!("transmission {number}")),
+            weak.then(|| "only its Contact URI names the terminal".into()),
+        ];
+        parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
+    }
+
+    /// Renders a line, one more for the evidence, and one for each event.
     fn rows(&self, zone: &TimeZone) -> Vec<[String; 8]> {
         let address = |address: Option<SocketAddr>| {
             address.map_or_else(|| "-".into(), |address| address.to_string())
@@ -206,9 +278,11 @@ impl Packet {
             address(self.learned),
             self.why.into(),
         ]];
-        rows.extend(self.events.iter().map(|event| {
+        let evidence = Some(self.evidence()).filter(|evidence| !evidence.is_empty());
+        let events = self.events.iter().map(|event| event.what.to_owned());
+        rows.extend(evidence.into_iter().chain(events).map(|what| {
             let mut row: [String; 8] = Default::default();
-            row[7] = format!("  {}", event.what);
+            row[7] = format!("  {what}");
             row
         }));
         rows
@@ -230,10 +304,14 @@ mod tests {
         tag: 1,
     };
 
+    /// The PBX's socket, as it goes into keys.
+    const PBX: u64 = 0x1111 << 40;
+
     fn record(status: u16, method: Method, verdict: Counter, events: &[Counter]) -> Record {
         let mut record = Record {
             at: NOW,
-            call: DIALOG.call,
+            call: DIALOG.call ^ PBX,
+            pbx: PBX,
             tag: DIALOG.tag,
             cseq: 7,
             events: events.iter().map(|event| event.event_bit()).sum(),
@@ -271,6 +349,8 @@ mod tests {
             ),
             Record {
                 at: NOW + SECOND,
+                ground: Ground::Turn as u8,
+                transmission: 2,
                 ..record(0, Method::Bye, Counter::OutRedirectedDialog, &[])
             },
             record(
@@ -289,18 +369,73 @@ mod tests {
         let text = story(&records, vec![row]).render(&TimeZone::UTC);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(
-            lines[..7],
+            lines[..8],
             [
                 "Call-ID 1@a, 2023-11-14",
                 "TIME          FROM      MESSAGE       CSEQ  BINDING   MEANT             LEARNED            WHY",
                 "22:13:20.000  PBX       200 (INVITE)     7  abcd0001  60.17.196.2:5060  60.17.196.2:49163  response, redirected to the source of its request",
                 "                                                                                             dialog end: became active",
                 "22:13:21.000  PBX       BYE              7  abcd0001  60.17.196.2:5060  60.17.196.2:49163  in-dialog request, redirected by dialog end",
+                "                                                                                             the transmission before drew no answer: the other address is tried; transmission 2",
                 "22:13:20.000  terminal  481 (BYE)        7  abcd0001  60.17.196.2:5060  60.17.196.2:49163  response to a request of the PBX",
                 "                                                                                             dialog end: ended by BYE",
             ]
         );
         assert!(text.contains("\nabcd0001  1000@a"), "{text}");
+    }
+
+    #[test]
+    fn the_evidence_is_named() {
+        let evidence = |verdict, ground, transmission, weak| {
+            let record = Record {
+                ground: ground as u8,
+                transmission,
+                weak,
+                ..record(0, Method::Invite, verdict, &[])
+            };
+            story(&[record], vec![]).packets[0].evidence()
+        };
+        let contact = Counter::OutRedirectedContact;
+        assert_eq!(evidence(contact, Ground::None, 0, 0), "");
+        assert_eq!(
+            evidence(contact, Ground::Proven, 1, 0),
+            "it answered at its learned address"
+        );
+        assert_eq!(
+            evidence(contact, Ground::Turn, 4, 1),
+            "the transmission before drew no answer: the other address is tried; transmission 4; only its Contact URI \
+             names the terminal"
+        );
+        assert_eq!(evidence(Counter::OutForeignContact, Ground::None, 0, 1), "");
+        assert_eq!(
+            evidence(Counter::OutUnanswered, Ground::Turn, 3, 0),
+            "transmission 3"
+        );
+        let weak = record(0, Method::Invite, contact, &[]);
+        let json = serde_json::to_value(story(&[Record { weak: 1, ..weak }], vec![])).unwrap();
+        let packet = &json["packets"][0];
+        assert_eq!(packet["weak"], true);
+        assert!(packet["ground"].is_null() && packet["transmission"].is_null());
+    }
+
+    #[test]
+    fn a_call_is_found_by_every_socket_that_the_pbx_may_have() {
+        let config = Config {
+            ports: [5060, 5080, 0, 0, 0, 0, 0, 0],
+            ..Config::default()
+        };
+        let own = ["203.0.113.10", "2001:db8::10"].map(|text| text.parse().unwrap());
+        let found = sockets(&config, &own);
+        assert_eq!(found.len(), 2 * 4);
+        for (socket, wildcard) in [
+            ("203.0.113.10:5080", false),
+            ("[2001:db8::10]:5060", false),
+            ("203.0.113.99:5060", true),
+            ("[2001:db8::99]:5080", true),
+        ] {
+            let socket = socket.parse::<SocketAddr>().unwrap().into();
+            assert!(found.contains(&key::pbx(&socket, wildcard)), "{socket:?}");
+        }
     }
 
     #[test]
