@@ -1,10 +1,11 @@
 //! `sipnat bindings`: the terminals that sipnat knows.
 
-use std::time::Duration;
+use std::{iter, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, Subcommand};
 use nat_common::abi::ContactKey;
+use serde::Serialize;
 
 use crate::{
     agent::session::Session,
@@ -12,7 +13,8 @@ use crate::{
     view::{
         listing::Listing,
         output,
-        rows::{RowKey, seconds},
+        proof::Proof,
+        rows::{Row, RowKey, seconds},
     },
 };
 
@@ -86,11 +88,20 @@ fn rendered(tables: &Tables) -> Result<String> {
     })
 }
 
+/// A binding in full.
+#[derive(Serialize)]
+struct Shown {
+    #[serde(flatten)]
+    row: Row,
+    proof: Proof,
+}
+
 /// Prints one binding in full.
 fn show(tables: &Tables, text: &str, json: bool) -> Result<()> {
     let row = Listing::read(tables)?.pick(text)?;
+    let proof = Proof::read(tables, &row)?;
     if json {
-        return output::json(&row);
+        return output::json(&Shown { row, proof });
     }
     let ago = |time| format!("{} ago", seconds(time));
     let keepalive = row.stun_seen_seconds_ago.map_or_else(|| "-".into(), ago);
@@ -110,8 +121,14 @@ fn show(tables: &Tables, text: &str, json: bool) -> Result<()> {
         ("expires", format!("in {}", seconds(row.expires_in_seconds))),
         ("redirected", format!("{} packets", row.redirected)),
     ];
+    let mut proven = proof.lines();
+    if proven.is_empty() {
+        proven.push("nothing yet".into());
+    }
+    let names = iter::once("proven").chain(iter::repeat(""));
     let lines: Vec<String> = lines
-        .iter()
+        .into_iter()
+        .chain(names.zip(proven))
         .map(|(name, value)| format!("{name:<13} {value}"))
         .collect();
     output::print(&lines.join("\n"))

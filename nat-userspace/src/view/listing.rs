@@ -200,10 +200,17 @@ fn contact_rows(contacts: &HashMap<ContactKey, Binding>, now: u64) -> Vec<Row> {
                 // Calls that only the URI names are proven there.
                 row.flags |= twin.flags & BindingFlags::WEAK;
             }
+            let is_other = |twin: &&Binding| {
+                twin.expires > now && twin.aor != binding.aor && twin.learned != binding.learned
+            };
             if twin.is_some_and(|twin| twin.is_ambiguous(now)) {
                 row.state = BindingState::Ambiguous;
                 row.notes.push(
                     "ambiguous by Request-URI; calls to its address-of-record still reach it",
+                );
+            } else if twin.filter(is_other).is_some() {
+                row.notes.push(
+                    "its URI is another owner's; calls to its address-of-record still reach it",
                 );
             }
             row
@@ -290,6 +297,24 @@ mod tests {
         let rows = rows(&[(key(7, 8), b), (key(7, 9), b), (key(7, 0), twin)]);
         assert_eq!(rows.len(), 2);
         assert!(rows.iter().all(|row| row.state == BindingState::Ambiguous));
+    }
+
+    #[test]
+    fn a_contact_that_another_owner_outranks_says_so() {
+        let owned = |aor, port| Binding {
+            aor,
+            learned: Endpoint::v4([60, 17, 196, 2], port),
+            ..binding("1000@192.168.1.10")
+        };
+        let (better, worse) = (owned(8, 40001), owned(9, 40002));
+        let rows = rows(&[(key(7, 8), better), (key(7, 9), worse), (key(7, 0), better)]);
+        let notes = |owner| {
+            let row = rows.iter().find(|row| row.owner == owner).unwrap();
+            row.notes.join("")
+        };
+        assert_eq!(notes(8), "");
+        assert!(notes(9).contains("another owner's"), "{}", notes(9));
+        assert!(rows.iter().all(|row| row.state == BindingState::Active));
     }
 
     #[test]

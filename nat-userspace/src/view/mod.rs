@@ -2,6 +2,7 @@
 
 mod keepalive;
 mod pending;
+pub(crate) mod proof;
 
 pub mod fill;
 pub mod listing;
