@@ -1,4 +1,4 @@
-//! Terminals whose packets never come to the egress program, and interfaces on which STUN answers get lost.
+//! Terminals whose packets never come to the egress program.
 
 use std::{
     collections::HashSet,
@@ -22,7 +22,7 @@ pub struct Warning {
     terminal: Option<Terminal>,
     /// Description for people.
     pub text: String,
-    /// A command that repairs it.
+    /// A command that repairs it, and when to use it.
     pub remedy: Option<String>,
 }
 

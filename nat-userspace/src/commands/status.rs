@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::{
     agent::session::{NoAgent, Session},
     checks::{
-        stun_warnings,
+        register_warnings, stun_warnings,
         warnings::{self, Warning},
     },
     host::{net::Net, prefix::Prefix},
@@ -154,7 +154,12 @@ impl Status {
         };
         let attached = agent.interfaces.iter().map(|interface| interface.index);
         let rows = &listing.bindings;
+        let mut registrars = register_warnings::find(tables)?.into_iter();
+        // People see the first few. One of these stands before those of terminals, of which there may be many. The
+        // others, which a stranger can cause, stand behind them.
+        warnings.extend(registrars.next());
         warnings.extend(warnings::find(&net, &links, attached, rows, &tables.policy).await?);
+        warnings.extend(registrars);
         let programs = [INGRESS, EGRESS].map(|name| {
             let info = ProgramInfo::from_pin(pins.join(name))
                 .with_context(|| format!("cannot read program `{name}`"))?;
