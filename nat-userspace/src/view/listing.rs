@@ -341,12 +341,12 @@ mod tests {
         let expired = Binding { expires: NOW, ..b };
         assert!(rows(&[(key(7, 9), expired)]).is_empty());
         let mark = Binding {
-            arrived: b.arrived + 1,
+            arrived: b.arrived,
             ..Binding::EMPTY
         };
         assert!(rows(&[(key(7, 9), b), (key(0, 9), mark)]).is_empty());
         let old_mark = Binding {
-            arrived: b.arrived,
+            arrived: b.arrived - 1,
             ..Binding::EMPTY
         };
         assert_eq!(rows(&[(key(7, 9), b), (key(0, 9), old_mark)]).len(), 1);

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, net::SocketAddr};
 use anyhow::Result;
 use nat_common::{
     abi::{BindingFlags, Entry, Peer, PeerFlags, SECOND, age, ticks},
-    engine::lifetimes::{ANSWERED_LIFE, PEER_LIFE},
+    engine::lifetimes::{ANSWERED_LIFE, FOREVER, PEER_LIFE},
 };
 use serde::Serialize;
 
@@ -81,7 +81,7 @@ impl Proof {
     pub(crate) fn read(tables: &Tables, row: &Row) -> Result<Self> {
         let now = ticks(clock::now());
         let peers = tables.peers.read()?;
-        let entries = peers.live(now, u64::MAX).map(|slot| slot.entry);
+        let entries = peers.live(now, FOREVER).map(|slot| slot.entry);
         Ok(Self::of(row, entries, now))
     }
 
@@ -107,7 +107,7 @@ impl Proof {
         for entry in peers {
             let address = SocketAddr::from(entry.value.learned());
             if let Some(original) = rows::known(entry.value.original()) {
-                if address == row.learned {
+                if address == row.learned && age(now, entry.at) < PEER_LIFE {
                     let newest = pairs.entry(original).or_insert(entry);
                     *newest = newer(*newest, entry);
                 }
@@ -135,15 +135,12 @@ impl Proof {
         proof.resident = fact(resident);
         proof.pairs = pairs
             .into_iter()
-            .map(|(original, entry)| {
-                let is_young = age(now, entry.at) < PEER_LIFE;
-                Pair {
-                    original,
-                    proven: entry.value.flags.contains(PeerFlags::PROVEN) && is_young,
-                    seconds_ago: seconds_ago(now, entry.at),
-                    unanswered: entry.value.unanswered,
-                    strikes: entry.value.strikes,
-                }
+            .map(|(original, entry)| Pair {
+                original,
+                proven: entry.value.flags.contains(PeerFlags::PROVEN),
+                seconds_ago: seconds_ago(now, entry.at),
+                unanswered: entry.value.unanswered,
+                strikes: entry.value.strikes,
             })
             .collect();
         let is_other = |pair: &Pair| Some(pair.original) != row.advertised;
@@ -378,7 +375,7 @@ mod tests {
             entry(ADVERTISED, Endpoint::UNKNOWN, PeerFlags::ANSWERED, 0),
         ];
         let proof = Proof::of(&row, peers.into_iter(), later);
-        assert!(!proof.pairs[0].proven);
+        assert!(proof.pairs.is_empty());
         assert_eq!(proof.resident, None);
         assert!(proof.answered.is_some());
     }

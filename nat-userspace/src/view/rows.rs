@@ -322,6 +322,7 @@ pub(crate) mod tests {
             seen: NOW - 5 * SECOND,
             expires: NOW + 60 * SECOND,
             redirected: 3,
+            arrived: ticks(NOW - 5 * SECOND),
             learned: Endpoint::v4([60, 17, 196, 2], 49163),
             advertised: Endpoint::v4([60, 17, 196, 2], 5060),
             flags: BindingFlags::DIRECT,
