@@ -128,7 +128,7 @@ pub fn choose<E: Env>(env: &E, owner: u64, transmissions: u32) -> Choice {
         (Ground::Answers, false)
     } else if same_host && transmissions & PROVEN != 0 {
         (Ground::Progress, true)
-    } else if same_host && is_anothers(resident(env, original), owner) {
+    } else if same_host && owner != 0 && is_anothers(resident(env, original), owner) {
         (Ground::Occupied, true)
     } else {
         (Ground::First, false)
