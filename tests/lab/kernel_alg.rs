@@ -43,11 +43,11 @@ fn outgoing(scene: &Scene<'_>) -> Result<()> {
 
 scenario!(outgoing_by_via, PLAN, without sipnat "SIP/2.0 180" dies Death::Port5060);
 
-/// The PBX responds by Via.
+/// The PBX responds by Via, whose port is wrong: the phone gets the response to the second transmission of its INVITE.
 fn outgoing_by_via(scene: &Scene<'_>) -> Result<()> {
     let pbx = ScriptedPbx::start(&scene.lab.pbx, Answers::ByVia, scene.patience())?;
     let phone = phone(scene)?;
-    let call = Call::from(&phone, &pbx)?;
+    let call = Call::from_at(&phone, &pbx, 2)?;
     call.reaches_phone("BYE")
 }
 

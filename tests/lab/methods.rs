@@ -97,27 +97,34 @@ fn out_of_dialog(scene: &Scene<'_>) -> Result<()> {
 
 scenario!(answers_by_via, Plan::PLAIN_NAT, without sipnat "SIP/2.0 200" dies Death::Port5060);
 
-/// Requests of the phone, to a PBX that responds by Via.
+/// Requests of the phone, to a PBX that responds by Via, whose port is wrong. The phone gets the response to the second
+/// transmission of each. Once it has registered after a challenge, it gets that to the first.
 fn answers_by_via(scene: &Scene<'_>) -> Result<()> {
     let pbx = ScriptedPbx::start(&scene.lab.pbx, Answers::ByVia, scene.patience())?;
     let phone = scene.terminal(0, 0, "1000")?;
-    phone.registers(&pbx)?;
-    for method in [
-        "PUBLISH",
-        "SUBSCRIBE",
-        "MESSAGE",
-        "OPTIONS",
-        "INFO",
-        "NOTIFY",
-        "REFER",
-        "PING",
-    ] {
-        phone
-            .ua
-            .send(&phone.request(method, "sip:2000@203.0.113.10"), PBX)?;
-        let request = pbx.hear(method)?;
-        pbx.respond(&request, "200 OK")?;
-        phone.ua.hear("SIP/2.0 200")?;
+    phone.registers_at(&pbx, 2)?;
+    for transmission in [2, 1] {
+        for method in [
+            "PUBLISH",
+            "SUBSCRIBE",
+            "MESSAGE",
+            "OPTIONS",
+            "INFO",
+            "NOTIFY",
+            "REFER",
+            "PING",
+        ] {
+            let request = phone.request(method, "sip:2000@203.0.113.10");
+            phone.is_answered(&pbx, &request, transmission, |request| {
+                pbx.response(request, "200 OK")
+            })?;
+        }
+        if transmission == 2 {
+            phone.is_answered(&pbx, &phone.register(), 2, |register| {
+                pbx.response(register, "401 Unauthorized")
+            })?;
+            phone.registers(&pbx)?;
+        }
     }
     Ok(())
 }
@@ -252,15 +259,15 @@ fn refused_calls(scene: &Scene<'_>) -> Result<()> {
 
 scenario!(refused_by_the_pbx, Plan::PLAIN_NAT, without sipnat "SIP/2.0 404" dies Death::Port5060);
 
-/// The PBX refuses the phone's calls by Via, and gets the ACKs.
+/// The PBX refuses the phone's calls by Via, whose port is wrong, and gets the ACKs.
 fn refused_by_the_pbx(scene: &Scene<'_>) -> Result<()> {
     let pbx = ScriptedPbx::start(&scene.lab.pbx, Answers::ByVia, scene.patience())?;
     let phone = scene.terminal(0, 0, "1000")?;
     for status in BUSY {
         let request = phone.request("INVITE", "sip:2000@203.0.113.10");
-        phone.ua.send(&request, PBX)?;
-        pbx.respond(&pbx.hear("INVITE")?, status)?;
-        let refusal = phone.ua.hear("SIP/2.0")?.message;
+        let refused =
+            phone.is_answered(&pbx, &request, 2, |invite| pbx.response(invite, status))?;
+        let refusal = pbx.response(&refused, status);
         let to = refusal.field("To").context("no To")?;
         phone
             .ua

@@ -178,6 +178,13 @@ fn ipv6(lab: &Ipv6, contact: &str, length: usize) -> Result<bool> {
         .replace("To: <sip:2000@pbx>", "To: <sip:2000@pbx>;tag=pbx");
     pbx.send_to(ok.as_bytes(), source)?;
     receive(&phone, &mut buffer).context("200")?;
+    // It proves that the phone got the response where its INVITE came from.
+    let ack = invite
+        .replace("INVITE", "ACK")
+        .replace("branch=z9hG4bK", "branch=z9hG4bKack")
+        .replace("To: <sip:2000@pbx>", "To: <sip:2000@pbx>;tag=pbx");
+    phone.send_to(ack.as_bytes(), pbx_address)?;
+    receive(&pbx, &mut buffer).context("ACK")?;
 
     let bye = format!(
         "BYE sip:1000@{contact} SIP/2.0\r\n\
@@ -220,6 +227,7 @@ fn large_frames() -> Result<()> {
     pbx.answer(&heard, &ok)?;
     phone.ua.hear("SIP/2.0 200")?;
     let call = Call::new(&pbx, &phone, &ok, ["To", "From"], &heard.message)?;
+    call.phone_acknowledges()?;
     let request = call.pbx_request("INVITE").with_sdp(&long_sdp(7000));
     pbx.send(&request)?;
     let arrived = phone.ua.hear("INVITE").context("the redirected one")?;

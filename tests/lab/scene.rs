@@ -177,6 +177,35 @@ impl Scene<'_> {
         Ok(())
     }
 
+    /// Returns the final destinations of all transmissions of a message of the PBX so far.
+    pub(crate) fn destinations(&self, sent: &Message) -> Vec<SocketAddrV4> {
+        let text = sent.to_string();
+        let packets = self.sent_by_pbx(&sent.start);
+        let transmissions = packets
+            .iter()
+            .filter(|packet| packet.payload == text.as_bytes());
+        transmissions.map(|packet| packet.destination).collect()
+    }
+
+    /// The PBX sends a request as often as there are `places`. Fails unless each transmission goes to its place.
+    pub(crate) fn transmits(
+        &self,
+        pbx: &ScriptedPbx,
+        request: &Message,
+        places: &[SocketAddrV4],
+    ) -> Result<()> {
+        for _ in places {
+            pbx.send(request)?;
+        }
+        let went = self.destinations(request);
+        ensure!(
+            went == places,
+            "{} went to {went:?}, not {places:?}",
+            request.start
+        );
+        Ok(())
+    }
+
     /// Returns the sipnat under test.
     pub(crate) fn sipnat(&self) -> Result<&Sipnat<'_>> {
         self.sipnat.as_ref().context("sipnat does not run")

@@ -119,18 +119,31 @@ fn requests_in_the_dialog() -> Result<()> {
     })
 }
 
-/// A new dialog does not replace an active one, even if the PBX accepts it.
+/// A new dialog does not replace an active one, even if the PBX accepts it: with a tag of its own, or with that of the
+/// victim's call, as a friend of the stranger's behind a proxy may write it.
 #[test]
 fn a_new_invite() -> Result<()> {
     attack(|attack| {
-        for answer in REFUSALS
-            .into_iter()
-            .chain([Some("180 Ringing"), Some("200 OK")])
-        {
+        const ACCEPTED: [&str; 2] = ["180 Ringing", "200 OK"];
+        for answer in REFUSALS.into_iter().chain(ACCEPTED.map(Some)) {
             attack.says(attack.invitation(), answer)?;
             attack
                 .changed_nothing()
                 .with_context(|| format!("{answer:?}"))?;
+        }
+        ensure!(attack.scene.count("dialog_guarded")? == 0, "the same tag");
+        for status in ACCEPTED {
+            let invite = attack.says(attack.invitation(), None)?;
+            let mut answer = attack.pbx.response(&invite, status);
+            answer
+                .field_mut("To")
+                .context("no To")?
+                .clone_from(&attack.call.pbx_party);
+            attack.pbx.answer(&invite, &answer)?;
+            attack.stranger.hear("SIP/2.0")?;
+            attack
+                .changed_nothing()
+                .with_context(|| format!("{status} with the victim's tag"))?;
         }
         ensure!(attack.scene.count("dialog_guarded")? == 2, "not noticed");
         Ok(())
@@ -244,11 +257,10 @@ fn a_forked_call() -> Result<()> {
     })
 }
 
-/// The stranger repeats a packet of the victim. The answer goes to the victim.
+/// The stranger repeats a packet of the victim. The answer goes where the PBX sends it, and tells nothing.
 #[test]
 fn a_repeated_request() -> Result<()> {
     attack(|attack| {
-        let public = attack.scene.lab.phone().public;
         for request in [
             attack.victim.register().with("Expires", "60"),
             attack.call.phone_request("INVITE"),
@@ -260,10 +272,11 @@ fn a_repeated_request() -> Result<()> {
             ensure!(repeated.source == PUBLIC_PHONE, "not the stranger's");
             let ok = attack.pbx.response(&repeated, "200 OK");
             attack.pbx.answer(&repeated, &ok)?;
-            attack.scene.went_to(&ok, public)?;
+            attack.scene.went_to(&ok, PUBLIC_PHONE)?;
             attack.changed_nothing()?;
         }
         ensure!(attack.scene.count("in_other_source")? == 2, "not noticed");
+        ensure!(attack.scene.count("out_disputed")? == 2, "not left alone");
         Ok(())
     })
 }

@@ -3,6 +3,7 @@
 use std::{fs, process::Command};
 
 use anyhow::{Context as _, Result};
+use nat_common::abi::Config;
 use nat_userspace::kernel::tables::Tables;
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -102,12 +103,13 @@ fn pins_of_another_layout_are_refused() -> Result<()> {
     fs::rename(pins.join("CONFIG"), pins.join("POLICY"))?;
     fs::remove_file(pins.join("COUNTERS"))?;
     let directory = pins.to_string_lossy().into_owned();
+    let value_size = format!("POLICY: value size is {}, must be 4", size_of::<Config>());
     let words = [
         &directory,
         "CONFIG: missing",
         "POLICY: type is Array, must be LpmTrie",
         "POLICY: key size is 4, must be 20",
-        "POLICY: value size is 96, must be 4",
+        &value_size,
         "COUNTERS: missing",
         "`sipnat detach`",
     ];

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use crate::{
     lab::PBX,
     sip::Message,
-    ua::{ScriptedPbx, Terminal},
+    ua::{Heard, ScriptedPbx, Terminal},
     unique::unique,
 };
 
@@ -33,12 +33,14 @@ pub struct Call<'a> {
 impl<'a> Call<'a> {
     /// The phone calls and the PBX answers.
     pub fn from(terminal: &'a Terminal, pbx: &'a ScriptedPbx) -> Result<Self> {
-        terminal
-            .ua
-            .send(&terminal.request("INVITE", "sip:2000@203.0.113.10"), PBX)?;
-        let invite = pbx.hear("INVITE")?;
-        pbx.respond(&invite, "180 Ringing")?;
-        terminal.ua.hear("SIP/2.0 180")?;
+        Self::from_at(terminal, pbx, 1)
+    }
+
+    /// The phone calls and the PBX answers. The phone must hear that it rings at transmission `number` of its INVITE.
+    pub fn from_at(terminal: &'a Terminal, pbx: &'a ScriptedPbx, number: usize) -> Result<Self> {
+        let request = terminal.request("INVITE", "sip:2000@203.0.113.10");
+        let ringing = |invite: &Heard| pbx.response(invite, "180 Ringing");
+        let invite = terminal.is_answered(pbx, &request, number, ringing)?;
         let ok = pbx.response(&invite, "200 OK");
         pbx.answer(&invite, &ok)?;
         terminal.ua.hear("SIP/2.0 200")?;
@@ -50,9 +52,18 @@ impl<'a> Call<'a> {
 
     /// The PBX calls the phone at `uri`, and the phone answers.
     pub fn to(terminal: &'a Terminal, pbx: &'a ScriptedPbx, uri: &str) -> Result<Self> {
+        Self::to_at(terminal, pbx, uri, 1)
+    }
+
+    /// The PBX calls the phone at `uri`, and the phone answers. The INVITE must arrive at transmission `number`.
+    pub fn to_at(
+        terminal: &'a Terminal,
+        pbx: &'a ScriptedPbx,
+        uri: &str,
+        number: usize,
+    ) -> Result<Self> {
         let request = pbx.request("INVITE", uri, &terminal.aor);
-        pbx.send(&request)?;
-        let invite = terminal.ua.hear("INVITE")?;
+        let invite = pbx.reaches(&terminal.ua, &request, number)?;
         let tag = format!("phone{}", unique());
         terminal.respond(&invite, "180 Ringing", &tag)?;
         pbx.hear("SIP/2.0 180")?;
@@ -124,8 +135,13 @@ impl<'a> Call<'a> {
 
     /// The PBX sends a request, the phone answers 200, and the PBX gets that. An INVITE is then acknowledged.
     pub fn reaches_phone(&self, method: &str) -> Result<()> {
-        let sent = self.pbx_sends(method)?;
-        let request = self.terminal.ua.hear(method)?;
+        self.reaches_phone_at(method, 1)
+    }
+
+    /// The same. The request must arrive at transmission `number`, and the ACK at its first.
+    pub fn reaches_phone_at(&self, method: &str, number: usize) -> Result<()> {
+        let sent = self.pbx_request(method);
+        let request = self.pbx.reaches(&self.terminal.ua, &sent, number)?;
         ensure!(
             request.message.field("Call-ID") == sent.field("Call-ID")
                 && request.message.field("To") == sent.field("To"),
@@ -141,10 +157,14 @@ impl<'a> Call<'a> {
 
     /// The phone sends a request, the PBX answers 200, and the phone gets that. An INVITE is then acknowledged.
     pub fn reaches_pbx(&self, method: &str) -> Result<()> {
-        self.terminal.ua.send(&self.phone_request(method), PBX)?;
-        let request = self.pbx.hear(method)?;
-        self.pbx.respond(&request, "200 OK")?;
-        self.terminal.ua.hear("SIP/2.0 200")?;
+        self.reaches_pbx_at(method, 1)
+    }
+
+    /// The same. The phone must hear the answer at transmission `number` of its request.
+    pub fn reaches_pbx_at(&self, method: &str, number: usize) -> Result<()> {
+        let ok = |request: &Heard| self.pbx.response(request, "200 OK");
+        let request = self.phone_request(method);
+        self.terminal.is_answered(self.pbx, &request, number, ok)?;
         if method == "INVITE" {
             self.phone_acknowledges()?;
         }
@@ -157,7 +177,8 @@ impl<'a> Call<'a> {
         self.terminal.ua.hear("ACK").map(drop)
     }
 
-    fn phone_acknowledges(&self) -> Result<()> {
+    /// The phone sends the ACK to a 2xx, and the PBX gets it.
+    pub fn phone_acknowledges(&self) -> Result<()> {
         self.terminal.ua.send(&self.phone_request("ACK"), PBX)?;
         self.pbx.hear("ACK").map(drop)
     }

@@ -16,6 +16,10 @@ use crate::{
     unique::unique,
 };
 
+/// Time within which a message arrives if it goes to the right address: shorter than RFC 3261's T1, so that an answer to
+/// a second transmission tells which of the two arrived.
+const MOMENT: Duration = Duration::from_millis(200);
+
 /// A UDP socket that speaks SIP.
 #[derive(Debug)]
 pub struct Ua {
@@ -107,6 +111,30 @@ impl Ua {
         Ok(())
     }
 
+    /// Sends a message by `send` until this socket hears one that begins with `start`, which must be at transmission
+    /// `number`, counted from 1, and not before.
+    pub fn hears_at(
+        &self,
+        start: &str,
+        number: usize,
+        mut send: impl FnMut() -> Result<()>,
+    ) -> Result<Heard> {
+        for earlier in 1..number {
+            send()?;
+            self.socket.set_read_timeout(Some(MOMENT))?;
+            if let Some(heard) = self.receive()? {
+                bail!(
+                    "{} heard `{}` at transmission {earlier}, not {number}",
+                    self.local,
+                    heard.message.start
+                );
+            }
+        }
+        send()?;
+        self.hear(start)
+            .with_context(|| format!("transmission {number}"))
+    }
+
     fn receive(&self) -> Result<Option<Heard>> {
         let mut buffer = [0; 65536];
         let Ok((length, SocketAddr::V4(source))) = receive(&self.socket, &mut buffer) else {
@@ -180,6 +208,11 @@ impl ScriptedPbx {
         self.ua.send(request, address(request.request_uri())?)
     }
 
+    /// Sends a request until `phone` hears it, which must be at transmission `number`, counted from 1, and not before.
+    pub fn reaches(&self, phone: &Ua, request: &Message, number: usize) -> Result<Heard> {
+        phone.hears_at(request.method(), number, || self.send(request))
+    }
+
     /// Returns a request outside of any dialog: to `uri`, for the address-of-record `to`.
     pub fn request(&self, method: &str, uri: &str, to: &str) -> Message {
         let number = unique();
@@ -240,16 +273,49 @@ impl Terminal {
 
     /// Registers for a minute. Returns the URI under which the PBX knows the phone.
     pub fn registers(&self, pbx: &ScriptedPbx) -> Result<String> {
-        let request = self.register().with("Expires", "60");
-        self.ua.send(&request, PBX)?;
-        let request = pbx.hear("REGISTER")?;
-        let uri = request.message.contact().context("no Contact")?.to_owned();
-        let granted = pbx
-            .response(&request, "200 OK")
-            .with("Contact", format!("<{uri}>;expires=60"));
-        pbx.answer(&request, &granted)?;
-        self.ua.hear("SIP/2.0 200")?;
-        Ok(uri)
+        self.registers_at(pbx, 1)
+    }
+
+    /// Registers for a minute. The phone must hear the answer at transmission `number` of its REGISTER. Returns the URI
+    /// under which the PBX knows the phone.
+    pub fn registers_at(&self, pbx: &ScriptedPbx, number: usize) -> Result<String> {
+        let register = self.register().with("Expires", "60");
+        let register = self.is_answered(pbx, &register, number, |request| {
+            let uri = request.message.contact().unwrap_or_default();
+            pbx.response(request, "200 OK")
+                .with("Contact", format!("<{uri}>;expires=60"))
+        })?;
+        let uri = register.message.contact().context("no Contact")?;
+        Ok(uri.to_owned())
+    }
+
+    /// Sends a request until the phone hears the PBX's response to it, which must be at transmission `number`, counted
+    /// from 1, and not before. Returns the request as it arrived.
+    pub fn is_answered(
+        &self,
+        pbx: &ScriptedPbx,
+        request: &Message,
+        number: usize,
+        response: impl Fn(&Heard) -> Message,
+    ) -> Result<Heard> {
+        let mut last = None;
+        let answer = self.ua.hears_at("SIP/2.0", number, || {
+            self.ua.send(request, PBX)?;
+            let heard = pbx.hear(request.method())?;
+            let response = response(&heard);
+            pbx.answer(&heard, &response)?;
+            last = Some((heard, response));
+            Ok(())
+        })?;
+        let (heard, response) = last.context("no transmission")?;
+        ensure!(
+            answer.message.start == response.start,
+            "{} heard `{}`, not `{}`",
+            self.ua.local,
+            answer.message.start,
+            response.start
+        );
+        Ok(heard)
     }
 
     /// Sends a response to a request of the PBX, with this tag in To if it has none.
