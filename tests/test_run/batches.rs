@@ -38,10 +38,10 @@ fn with_bindings(numbers: impl Iterator<Item = u32>) -> Path {
     path
 }
 
-/// Inserts a binding whose expiry is its number.
+/// Inserts a binding whose arrival and expiry are its number.
 fn insert(dialogs: &mut Dialogs, number: u32) {
     let binding = Binding {
-        cseq: number,
+        arrived: number.into(),
         expires: number.into(),
         ..Binding::EMPTY
     };
@@ -57,7 +57,7 @@ fn batches_hold_what_is_there() {
         let one_by_one: BTreeMap<_, _> = dialogs
             .keys()
             .map(|key| key.expect("a key"))
-            .map(|key| (key.tag, dialogs.get(&key, 0).expect("a binding").cseq))
+            .map(|key| (key.tag, dialogs.get(&key, 0).expect("a binding").arrived))
             .collect();
         assert_eq!(one_by_one.len(), count as usize);
         for capacity in [1, 7, 1024, 2 * MANY as usize] {
@@ -66,7 +66,7 @@ fn batches_hold_what_is_there() {
                 .map(|entry| entry.expect("an entry"))
                 .collect();
             assert_eq!(read.len(), count as usize, "batches of {capacity}");
-            let read: BTreeMap<_, _> = read.iter().map(|(key, b)| (key.tag, b.cseq)).collect();
+            let read: BTreeMap<_, _> = read.iter().map(|(key, b)| (key.tag, b.arrived)).collect();
             assert_eq!(read, one_by_one, "batches of {capacity}");
         }
     }

@@ -10,6 +10,10 @@ pub(crate) const PBX: &str = "203.0.113.10:5060";
 pub(crate) const PHONE: &str = "60.17.196.2:49163";
 /// Address in the phone's Contact.
 pub(crate) const ADVERTISED: &str = "60.17.196.2:5060";
+/// Address in the Contact of a phone behind a router without ALG.
+pub(crate) const PRIVATE: &str = "192.168.1.10:5060";
+/// Source of another phone behind the same router.
+pub(crate) const OTHER_PHONE: &str = "60.17.196.2:49164";
 /// Source of another host.
 pub(crate) const STRANGER: &str = "198.51.100.66:6666";
 
@@ -108,6 +112,14 @@ pub(crate) fn answer(request: &str, status: &str) -> String {
         lines.collect::<Vec<_>>().join("\r\n")
     )
     .replace(to, &tagged)
+}
+
+/// Returns the phone's ACK to the PBX's 2xx.
+pub(crate) fn ack() -> String {
+    INVITE
+        .replace("INVITE", "ACK")
+        .replace("<sip:1002@pbx>", "<sip:1002@pbx>;tag=pbx")
+        .replace("z9hG4bK-phone", "z9hG4bK-ack")
 }
 
 /// Returns a request of the PBX within the phone's call.

@@ -1,6 +1,6 @@
 //! Messages that come after the terminal has moved.
 
-use crate::frames::{ADVERTISED, INVITE, answer, in_dialog, inbound, outbound};
+use crate::frames::{ADVERTISED, INVITE, ack, answer, in_dialog, inbound, outbound};
 use crate::run::{Path, endpoint};
 
 /// Source of the phone after its NAT has made a new mapping.
@@ -24,6 +24,8 @@ fn a_response_to_a_request_sent_before_the_move() {
         path.events(MOVED, &answer(&reinvite, "200 OK")),
         ["dialog_moved"]
     );
+    // With its ACK the phone shows that it got that at the new mapping.
+    path.arrives(&inbound(MOVED, &ack().replace("1 ACK", "2 ACK")));
     path.arrives(&inbound(MOVED, &answer(&request, "200 OK")));
     assert_eq!(path.dialogs()[0].learned, endpoint(MOVED));
     let (_, out, _) = path.sends(&outbound(ADVERTISED, &in_dialog("ACK", "ack")));

@@ -3,8 +3,8 @@
 use nat_common::abi::Policy;
 
 use crate::frames::{
-    ADVERTISED, HEADERS, INVITE, PBX, PHONE, answer, checksums_are_right, in_dialog, inbound,
-    outbound, tagged, udp,
+    ADVERTISED, HEADERS, INVITE, PBX, PHONE, PRIVATE, ack, answer, checksums_are_right, in_dialog,
+    inbound, outbound, tagged, udp,
 };
 use crate::run::{Path, TC_ACT_REDIRECT, TC_ACT_UNSPEC, endpoint};
 
@@ -24,6 +24,7 @@ fn call6(path: &mut Path) {
     );
     let answer = answer(INVITE, "200 OK");
     path.leaves(&udp(PBX6, PHONE6, answer.as_bytes()));
+    assert_eq!(path.arrives(&udp(PHONE6, PBX6, ack().as_bytes())), "in_ack");
 }
 
 #[test]
@@ -40,9 +41,27 @@ fn ipv6() {
             assert_eq!(out, udp(PBX6, PHONE6, info.as_bytes()), "{meant} {length}");
         }
     }
-    // The original destination is IPv4: a packet cannot become IPv6.
+    // Another socket of the host knows nothing of the call, so that no packet would have to change its version of IP.
     let bye = outbound(ADVERTISED, &in_dialog("BYE", "v4"));
-    assert_eq!(path.leaves(&bye), "out_other_family");
+    assert_eq!(path.leaves(&bye), "out_unknown_request");
+}
+
+/// A PBX bound to no address may answer from another than it was asked at. One bound to an address does not: a socket at
+/// another address is another PBX.
+#[test]
+fn a_socket_bound_to_no_address() {
+    for (mut path, wildcard) in [(Path::new(), false), (Path::wildcard(), true)] {
+        path.arrives(&inbound(PHONE, INVITE));
+        let ok = answer(INVITE, "200 OK");
+        let from_another = udp("203.0.113.11:5060", PHONE, ok.as_bytes());
+        let verdict = path.leaves(&from_another);
+        let (known, dialogs) = if wildcard {
+            ("out_already_there", 1)
+        } else {
+            ("out_unknown_response", 0)
+        };
+        assert_eq!((verdict, path.dialogs().len()), (known, dialogs));
+    }
 }
 
 #[test]
@@ -134,8 +153,10 @@ fn vlan_tags() {
         assert_eq!(path.arrives(&invite), "in_request");
         let answer = outbound(PHONE, &answer(INVITE, "200 OK"));
         assert_eq!(path.leaves(&tagged(answer, tags)), "out_already_there");
+        let ack = tagged(inbound(PHONE, &ack()), tags);
+        assert_eq!(path.arrives(&ack), "in_ack");
         let bye = in_dialog("BYE", "b");
-        for meant in [ADVERTISED, "192.168.1.10:5060"] {
+        for meant in [ADVERTISED, PRIVATE] {
             let (action, out, verdict) = path.sends(&tagged(outbound(meant, &bye), tags));
             // A VLAN packet is never routed again: the routes of a VLAN use another interface.
             assert_eq!((action, verdict), (TC_ACT_UNSPEC, "out_redirected_dialog"));
@@ -158,6 +179,7 @@ fn ports_and_local_addresses() {
         path.arrives(&udp(PHONE, &local, other(INVITE).as_bytes()));
         let answer = other(&answer(INVITE, "200 OK"));
         path.leaves(&udp(&local, PHONE, answer.as_bytes()));
+        path.arrives(&udp(PHONE, &local, other(&ack()).as_bytes()));
         let bye = other(&in_dialog("BYE", "b"));
         let (_, out, _) = path.sends(&udp(&local, ADVERTISED, bye.as_bytes()));
         assert_eq!(out, udp(&local, PHONE, bye.as_bytes()), "{local}");
@@ -252,7 +274,7 @@ fn a_fragmented_request_is_redirected_in_all_its_fragments() {
         "out_fragment_redirected",
     ];
     for (pbx, phone, same_address, other_address) in [
-        (PBX, PHONE, ADVERTISED, "192.168.1.10:5060"),
+        (PBX, PHONE, ADVERTISED, PRIVATE),
         (PBX6, PHONE6, ADVERTISED6, PRIVATE6),
     ] {
         let mut path = Path::new();
@@ -328,7 +350,7 @@ fn a_fragmented_request_is_left_alone_in_all_its_fragments() {
     path.call();
     path.policy("60.17.196.2/32", Policy::Off);
     let text = long(&in_dialog("INVITE", "f"));
-    for part in fragments(&udp(PBX, "192.168.1.10:5060", text.as_bytes()), 1400, 9) {
+    for part in fragments(&udp(PBX, PRIVATE, text.as_bytes()), 1400, 9) {
         path.leaves(&part);
     }
 }
@@ -348,6 +370,7 @@ fn a_large_frame() {
     // On egress the program pulls the frame into one buffer. (Test runs of a TC program take no more.)
     let answer = answer(INVITE, "200 OK");
     path.leaves(&outbound(PHONE, &answer));
+    path.arrives(&inbound(PHONE, &ack()));
     let filler = format!("X: {}\r\nContent-Length", "x".repeat(2800));
     let bye = in_dialog("BYE", "b").replace("Content-Length", &filler);
     let (_, out, verdict) = path.sends(&outbound(ADVERTISED, &bye));

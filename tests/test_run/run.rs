@@ -189,6 +189,16 @@ impl Path {
         Self(Lent { path, usual: true })
     }
 
+    /// Returns a data path for a PBX whose sockets are bound to no address.
+    pub(crate) fn wildcard() -> Self {
+        let mut path = Self::with(|_| ());
+        let mut config = path.0.tables.config().expect("a configuration");
+        config.wildcards = u32::MAX;
+        let set = path.0.tables.config.set(0, config, 0);
+        set.expect("a configuration that can be written");
+        path
+    }
+
     /// Returns a data path with other settings.
     pub(crate) fn with(change: impl FnOnce(&mut Setup)) -> Self {
         let object = object::read(None).expect(NO_OBJECT);
@@ -311,11 +321,12 @@ impl Path {
         self.run(false, &frames::outbound(to, message)).3
     }
 
-    /// The phone calls, and the PBX accepts.
+    /// The phone calls, and the PBX accepts. The phone's ACK proves that it got the answer at its learned address.
     pub(crate) fn call(&mut self) {
         self.arrives(&frames::inbound(frames::PHONE, frames::INVITE));
         let answer = frames::answer(frames::INVITE, "200 OK");
         self.leaves(&frames::outbound(frames::PHONE, &answer));
+        self.arrives(&frames::inbound(frames::PHONE, &frames::ack()));
     }
 
     /// The phone registers, and the PBX accepts.
@@ -323,6 +334,27 @@ impl Path {
         self.arrives(&frames::inbound(frames::PHONE, frames::REGISTER));
         let answer = frames::answer(frames::REGISTER, "200 OK");
         self.leaves(&frames::outbound(frames::PHONE, &answer));
+    }
+
+    /// The PBX calls the registered phone in vain at its advertised address, then at the learned one. The phone answers.
+    pub(crate) fn prove(&mut self) {
+        let call = frames::CALL.replace("incoming", "proof");
+        let call = frames::outbound(frames::ADVERTISED, &call);
+        assert_eq!(self.leaves(&call), "out_original_first");
+        assert_eq!(self.sends(&call).2, "out_redirected_contact");
+        let busy = frames::CALL.replace("incoming", "proof");
+        let busy = frames::answer(&busy, "486 Busy Here");
+        self.arrives(&frames::inbound(frames::PHONE, &busy));
+    }
+
+    /// The PBX sends a message to `meant` twice. The first goes there, and the second to `to`.
+    pub(crate) fn then_goes_to(&mut self, message: &str, meant: &str, to: &str, verdict: &str) {
+        assert_eq!(
+            self.leaves(&frames::outbound(meant, message)),
+            "out_original_first",
+            "{message}"
+        );
+        self.goes_to(message, meant, to, verdict);
     }
 
     /// Sets the policy of a prefix.
