@@ -264,6 +264,24 @@ impl Lab {
 }
 
 impl Site {
+    /// The router forwards this port of its own address to that port of a phone.
+    pub fn forward(&self, phone: usize, port: u16) -> Result<()> {
+        let private = self.phones[phone].private.ip();
+        self.router.run(
+            Command::new("nft").args(["-f", "-"]),
+            &format!(
+                "table ip forwarded {{
+                     chain prerouting {{
+                         type nat hook prerouting priority dstnat
+                         iifname wan udp dport {port} dnat to {private}:{port}
+                     }}
+                 }}
+                 insert rule ip router forward ct status dnat accept"
+            ),
+        )?;
+        Ok(())
+    }
+
     /// The NAT gives a phone another mapping, as routers do after a pause, a restart or a call to the provider. The
     /// phone's next packets come from `public`. An ALG would not know the new mapping, so the lab must have none.
     pub fn remap(&self, phone: usize, public: SocketAddrV4) -> Result<()> {

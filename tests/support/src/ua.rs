@@ -4,10 +4,15 @@
 use std::{
     cell::Cell,
     net::{SocketAddr, SocketAddrV4, UdpSocket},
-    time::Duration,
+    os::fd::AsFd as _,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+};
 
 use crate::{
     lab::PBX,
@@ -20,11 +25,16 @@ use crate::{
 /// a second transmission tells which of the two arrived.
 const MOMENT: Duration = Duration::from_millis(200);
 
-/// A UDP socket that speaks SIP.
+/// A user agent that speaks SIP by UDP.
 #[derive(Debug)]
 pub struct Ua {
+    /// Where it listens.
     socket: UdpSocket,
-    sending: Option<UdpSocket>,
+    /// Where it sends from, in turn; none if it does from where it listens.
+    sending: Vec<UdpSocket>,
+    next: Cell<usize>,
+    listens_for_responses: bool,
+    answers_where_it_listens: bool,
     local: SocketAddrV4,
     patience: Duration,
 }
@@ -64,21 +74,46 @@ impl Ua {
     pub fn start(netns: &Netns, local: SocketAddrV4, patience: Duration) -> Result<Self> {
         Ok(Self {
             socket: netns.udp(local)?,
-            sending: None,
+            sending: Vec::new(),
+            next: Cell::new(0),
+            listens_for_responses: false,
+            answers_where_it_listens: false,
             local,
             patience,
         })
     }
 
-    /// Sends from another port than the one on which it listens.
+    /// Sends from another address than the one on which it listens. Called several times, it sends from each in turn.
     pub fn sending_from(mut self, netns: &Netns, local: SocketAddrV4) -> Result<Self> {
-        self.sending = Some(netns.udp(local)?);
+        self.sending.push(netns.udp(local)?);
         Ok(self)
+    }
+
+    /// Listens for responses where it sends from, too. It ignores requests there.
+    #[must_use]
+    pub fn listening_for_responses(mut self) -> Self {
+        self.listens_for_responses = true;
+        self
+    }
+
+    /// Sends its responses from where it listens, and only its requests from elsewhere.
+    #[must_use]
+    pub fn answering_where_it_listens(mut self) -> Self {
+        self.answers_where_it_listens = true;
+        self
     }
 
     /// Sends a message to `to`.
     pub fn send(&self, message: &Message, to: SocketAddrV4) -> Result<()> {
-        let socket = self.sending.as_ref().unwrap_or(&self.socket);
+        let here = self.answers_where_it_listens && !message.is_request();
+        let next = self.next.get();
+        let socket = match self.sending.get(next) {
+            Some(socket) if !here => {
+                self.next.set((next + 1) % self.sending.len());
+                socket
+            }
+            _ => &self.socket,
+        };
         socket
             .send_to(message.to_string().as_bytes(), to)
             .with_context(|| message.start.clone())?;
@@ -87,9 +122,8 @@ impl Ua {
 
     /// Returns the next message, which must begin with `start`.
     pub fn hear(&self, start: &str) -> Result<Heard> {
-        self.socket.set_read_timeout(Some(self.patience))?;
         let heard = self
-            .receive()?
+            .receive(self.patience)?
             .with_context(|| format!("{} heard no {start}", self.local))?;
         ensure!(
             heard.message.start.starts_with(start),
@@ -102,10 +136,7 @@ impl Ua {
 
     /// Fails if a message has come that was not read yet.
     pub fn heard_all(&self) -> Result<()> {
-        self.socket.set_nonblocking(true)?;
-        let more = self.receive();
-        self.socket.set_nonblocking(false)?;
-        if let Some(more) = more? {
+        if let Some(more) = self.receive(Duration::ZERO)? {
             bail!("{} also heard `{}`", self.local, more.message.start);
         }
         Ok(())
@@ -121,8 +152,7 @@ impl Ua {
     ) -> Result<Heard> {
         for earlier in 1..number {
             send()?;
-            self.socket.set_read_timeout(Some(MOMENT))?;
-            if let Some(heard) = self.receive()? {
+            if let Some(heard) = self.receive(MOMENT)? {
                 bail!(
                     "{} heard `{}` at transmission {earlier}, not {number}",
                     self.local,
@@ -135,13 +165,23 @@ impl Ua {
             .with_context(|| format!("transmission {number}"))
     }
 
-    fn receive(&self) -> Result<Option<Heard>> {
+    fn receive(&self, limit: Duration) -> Result<Option<Heard>> {
+        let deadline = Instant::now() + limit;
+        let mut sockets = vec![&self.socket];
+        if self.listens_for_responses {
+            sockets.extend(&self.sending);
+        }
         let mut buffer = [0; 65536];
-        let Ok((length, SocketAddr::V4(source))) = receive(&self.socket, &mut buffer) else {
-            return Ok(None);
-        };
-        let message = Message::parse(&buffer[..length]).context("what came is not SIP")?;
-        Ok(Some(Heard { message, source }))
+        while let Some(index) = readable(&sockets, deadline)? {
+            let Ok((length, SocketAddr::V4(source))) = receive(sockets[index], &mut buffer) else {
+                return Ok(None);
+            };
+            let message = Message::parse(&buffer[..length]).context("what came is not SIP")?;
+            if index == 0 || !message.is_request() {
+                return Ok(Some(Heard { message, source }));
+            }
+        }
+        Ok(None)
     }
 
     /// Returns a request with a branch of its own.
@@ -153,6 +193,24 @@ impl Ua {
             )
             .with("Max-Forwards", "70")
             .with("CSeq", format!("{cseq} {method}"))
+    }
+}
+
+/// Waits for a socket that has something to read. A stopped and continued process goes on waiting.
+fn readable(sockets: &[&UdpSocket], deadline: Instant) -> Result<Option<usize>> {
+    loop {
+        let mut polled: Vec<_> = sockets
+            .iter()
+            .map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN))
+            .collect();
+        let left = deadline.saturating_duration_since(Instant::now());
+        match poll(&mut polled, PollTimeout::try_from(left)?) {
+            Err(Errno::EINTR) => {}
+            Err(error) => return Err(error).context("poll"),
+            Ok(_) => {
+                return Ok(polled.iter().position(|fd| fd.any() == Some(true)));
+            }
+        }
     }
 }
 
