@@ -205,6 +205,7 @@ pub(super) fn request_out<E: Text>(env: &E, m: &Message, call: u64, to: &mut End
         note_transmission(
             env,
             describe_pair(env, &record.learned(), &record.original()),
+            route.retransmissions != 0,
         );
     }
     let entry = env.entry::<OutboundTransaction>();

@@ -133,21 +133,35 @@ pub(super) fn prove_pair<E: Tables + Hashes + Clock + Journal>(env: &E, entry: &
     }
 }
 
-/// Notes one more transmission to a pair of addresses that is not answered yet.
+/// Notes one more transmission to a pair of addresses that is not answered yet. `again`: it is one of the same request.
+/// Another request within T1 is none more, because the answer to the one before may be on its way.
 #[inline(never)]
-pub(super) fn note_transmission<E: Tables + Hashes + Clock>(env: &E, entry: &mut Entry<Peer>) {
+pub(super) fn note_transmission<E: Tables + Hashes + Clock>(
+    env: &E,
+    entry: &mut Entry<Peer>,
+    again: bool,
+) {
     entry.at = ticks(env.now());
     entry.value.unanswered = 1;
     if let Some(known) = pair(env, &entry.value) {
+        let counts = unanswered(env, known, again) == known.value.unanswered;
         entry.value.flags = known.value.flags;
         entry.value.strikes = known.value.strikes;
-        entry.value.unanswered = known.value.unanswered.saturating_add(1);
-        if known.value.flags.contains(PeerFlags::PROVEN) {
-            // A proof ages from the answer on.
+        entry.value.unanswered = known.value.unanswered.saturating_add(counts.into());
+        if known.value.flags.contains(PeerFlags::PROVEN) || !counts {
+            // A proof ages from the answer on, and the wait for an answer from the first request on.
             entry.at = known.at;
         }
     }
     put_pair(env, entry);
+}
+
+/// Returns the number of transmissions to a pair that are not answered. The last one does not count within T1, unless the
+/// PBX sends the same request `again`.
+#[inline(always)]
+pub(super) fn unanswered<E: Clock>(env: &E, pair: &Entry<Peer>, again: bool) -> u8 {
+    let waits = !again && age(ticks(env.now()), pair.at) < T1;
+    pair.value.unanswered.saturating_sub(waits.into())
 }
 
 /// Notes an answer at the original destination. A proof of the learned address stands the first one: somebody else may

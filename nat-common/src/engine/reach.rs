@@ -7,7 +7,9 @@ use crate::abi::{Binding, BindingFlags, Ground, PeerFlags, Policy};
 use crate::bytes::words;
 use crate::endpoint::Endpoint;
 use crate::engine::env::Env;
-use crate::engine::proof::{NOBODY, describe, describe_pair, has_answered, pair, resident};
+use crate::engine::proof::{
+    NOBODY, describe, describe_pair, has_answered, pair, resident, unanswered,
+};
 use crate::engine::verdict::{Choice, Decision};
 
 /// Transmissions to a proven destination before the other one is tried. A PBX that gives up after three reaches both.
@@ -114,10 +116,10 @@ pub fn choose<E: Env>(env: &E, owner: u64, transmissions: u32) -> Choice {
         env.record().ground = Ground::Unreachable as u8;
         return Choice::Learned;
     }
-    let (proven, unanswered) = match pair(env, &describe_pair(env, learned, to).value) {
+    let (proven, overdue) = match pair(env, &describe_pair(env, learned, to).value) {
         Some(known) => (
             known.value.flags.contains(PeerFlags::PROVEN),
-            known.value.unanswered,
+            unanswered(env, known, transmissions as u8 != 0),
         ),
         None => (false, 0),
     };
@@ -134,8 +136,8 @@ pub fn choose<E: Env>(env: &E, owner: u64, transmissions: u32) -> Choice {
         (Ground::First, false)
     };
     let mut count = transmissions as u8;
-    if transmissions & RESPONSE == 0 && unanswered > count {
-        count = unanswered;
+    if transmissions & RESPONSE == 0 && overdue > count {
+        count = overdue;
     }
     take_turns(env, ground, at_learned, count)
 }
