@@ -131,6 +131,18 @@ extern "C" fn choose(direction: u32, pbx: u64, now: u64, owner: u64, transmissio
     engine::choose(&env, owner, transmissions) as u32
 }
 
+/// Whether the contact in the draft may be followed by its URI alone. Not 0: it may.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn may_follow_uri(direction: u32, pbx: u64, now: u64) -> u32 {
+    let (Some(scratch), Some(config)) = (Scratch::at(direction), maps::config()) else {
+        return 0;
+    };
+    let mut env = Kernel::at(config, &scratch, now);
+    env.pbx = pbx;
+    engine::may_follow_uri(&env).into()
+}
+
 /// Loop in which parts of a message are hashed.
 pub(crate) trait Hash: Repeat {
     /// Hashes parts of the message in the scratch of a direction.
@@ -354,6 +366,11 @@ impl<L> Env for Kernel<'_, L> {
     fn choose(&self, owner: u64, transmissions: u32) -> Choice {
         let direction = self.scratch.direction();
         (choose(direction, self.pbx, self.now, owner, transmissions) as u8).into()
+    }
+
+    #[inline(always)]
+    fn may_follow_uri(&self) -> bool {
+        may_follow_uri(self.scratch.direction(), self.pbx, self.now) != 0
     }
 }
 

@@ -21,7 +21,8 @@ pub struct DialogKey {
 /// Name of a contact: the URI under which a terminal registered, and its address-of-record.
 ///
 /// Each contact is stored twice: with the address-of-record, and with `aor` 0 for requests whose To names somebody
-/// else (weak evidence). The entry with `uri` 0 is left by `Contact: *`: contacts of that address-of-record older than it are void.
+/// else (weak evidence). A third and a fourth entry, with `aor` as [`Self::before`] has it, hold what it was at another
+/// host before. The entry with `uri` 0 is left by `Contact: *`: contacts of that address-of-record older than it are void.
 #[repr(C)]
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
@@ -31,6 +32,18 @@ pub struct ContactKey {
     pub uri: u64,
     /// Hash of the address-of-record (To of the REGISTER) without parameters, or 0.
     pub aor: u64,
+}
+
+impl ContactKey {
+    /// Key under which the state of this contact at another host is kept, for as long as its registration there lasts.
+    #[inline(always)]
+    #[must_use]
+    pub const fn before(&self) -> Self {
+        Self {
+            uri: self.uri,
+            aor: !self.aor,
+        }
+    }
 }
 
 /// Longest text kept in a [`Binding`]: the terminal's URI without scheme, cut off beyond this. With a longer text, an

@@ -47,6 +47,8 @@ mod bit {
     pub(super) const ANSWERED: u16 = BY_PBX;
     pub(super) const LEARNED: u16 = REGISTER;
     pub(super) const AT_LEARNED: u16 = REGISTER;
+    pub(super) const MOVED: u16 = AMBIGUOUS;
+    pub(super) const REFUSED: u16 = EARLY;
 }
 
 flags! {
@@ -69,6 +71,8 @@ flags! {
         /// Contact: a request that only the URI named went unanswered at its original destination, and was answered at
         /// the learned address.
         WEAK;
+        /// Contact: it was at another host before, for which its registration still lasts.
+        MOVED;
     }
 
     /// Flags of an [`InboundTransaction`](crate::abi::InboundTransaction).
@@ -93,6 +97,8 @@ flags! {
         SENT_ON;
         /// The user of the Contact URI is that of the address-of-record.
         OWN_USER;
+        /// The PBX has refused the REGISTER.
+        REFUSED;
     }
 
     /// Flags of an [`OutboundTransaction`](crate::abi::OutboundTransaction).
@@ -109,6 +115,8 @@ flags! {
         WEAK;
         /// The original destination is the learned address.
         AT_LEARNED;
+        /// The alternative, or the destination, is where the terminal was before it registered from another host.
+        MOVED;
     }
 
     /// Flags of a [`PendingDialog`](crate::abi::PendingDialog).

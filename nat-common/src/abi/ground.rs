@@ -44,4 +44,5 @@ grounds! {
     First = "nothing is proven yet: the original destination comes first";
     Turn = "the transmission before drew no answer: the other address is tried";
     Rung = "where its INVITE went";
+    Moved = "it registered from another host; the one before comes first until it is silent";
 }

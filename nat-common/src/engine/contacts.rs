@@ -10,10 +10,9 @@ use crate::bytes::words;
 use crate::endpoint::Endpoint;
 use crate::engine::draft::copy_live;
 use crate::engine::env::{Bindings, Clock, Env, Hashes, Tables, Text};
-use crate::engine::identity::contact_uri;
+use crate::engine::identity::{contact_uri, registration_key};
 use crate::engine::lifetimes::{DEFAULT_EXPIRES, REMOVED_LIFE};
 use crate::sip::{Field, MAX_CONTACTS, Message, header};
-use crate::tables::key;
 
 /// Returns the seconds granted to, or asked for, the Contact at `index` (RFC 3261 10.2.1.1).
 #[inline(always)]
@@ -35,7 +34,8 @@ pub(super) fn registered<E: Text>(
     own: bool,
 ) -> bool {
     let transaction = &request.value;
-    if transaction.flags.contains(InboundFlags::IN_DIALOG) || !own {
+    let refused = InboundFlags::IN_DIALOG | InboundFlags::REFUSED;
+    if transaction.flags.intersects(refused) || !own {
         env.count(Counter::RegisterNotOwn);
         return false;
     }
@@ -87,61 +87,59 @@ pub(super) fn registered<E: Text>(
     newest && seconds != 0
 }
 
-/// Whether the PBX gave the 2xx to a REGISTER itself: it has not sent the REGISTER on to another host, whose 2xx it would
-/// relay. Without the entry of the REGISTER it is not known.
+/// Whether the PBX gave the 2xx to a REGISTER itself: it has not sent the REGISTER on to another host, nor got a response
+/// to it, which it would relay. Without the entry of the REGISTER it is not known.
 #[inline(always)]
-pub(super) fn is_own_answer<E: Tables + Hashes>(env: &E, m: &Message, call: u64) -> bool {
-    let key = key::registration(call, env.hash(Field::FromTag as usize), m.cseq);
+pub(super) fn is_own_answer<E: Tables + Hashes>(env: &E, m: &Message) -> bool {
+    let key = registration_key(env, m.cseq);
     env.slots::<InboundTransaction>(&key)
         .and_then(|s| s.find(&key))
         .is_some_and(|known| !known.value.flags.contains(InboundFlags::SENT_ON))
 }
 
-/// Notes that the PBX sends a terminal's REGISTER on to another host. A registrar that the user named is as good as the
-/// PBX.
+/// Notes that the PBX sends a terminal's REGISTER on to another host, or gets a response to it from there. A registrar
+/// that the user named is as good as the PBX.
 #[inline(never)]
-pub(super) fn note_sent_on<E: Env>(env: &E, m: &Message, call: u64, to: &Endpoint) {
-    let key = key::registration(call, env.hash(Field::FromTag as usize), m.cseq);
-    let Some(known) = env
-        .slots::<InboundTransaction>(&key)
-        .and_then(|s| s.find(&key))
-    else {
-        return;
-    };
-    if env.kind_of(to) & address::REGISTRAR != 0 {
+pub(super) fn note_sent_on<E: Env>(env: &E, m: &Message, host: &Endpoint) {
+    if env.kind_of(host) & address::REGISTRAR != 0 {
         return;
     }
-    env.count(Counter::RegisterSentOn);
-    let entry = env.entry::<InboundTransaction>();
-    entry.assign(known);
-    entry.value.flags |= InboundFlags::SENT_ON;
-    entry.value.set_advertised(to);
-    if let Some(mut slots) = env.slots::<InboundTransaction>(&key) {
-        slots.put(&key, entry);
+    if amend_registration(env, m, InboundFlags::SENT_ON, host) {
+        env.count(Counter::RegisterSentOn);
     }
 }
 
 /// Notes that the challenge to a REGISTER was redirected to its source. If the terminal gets it, it sends the next
 /// REGISTER at once.
 #[inline(never)]
-pub(super) fn note_challenge<E: Env>(env: &E, m: &Message, call: u64, original: &Endpoint) {
-    let key = key::registration(call, env.hash(Field::FromTag as usize), m.cseq);
+pub(super) fn note_challenge<E: Env>(env: &E, m: &Message, original: &Endpoint) {
+    amend_registration(env, m, InboundFlags::CHALLENGED, original);
+}
+
+/// Adds a flag and an address to the entry of a REGISTER, unless it was sent on. False if there is none.
+#[inline(always)]
+fn amend_registration<E: Env>(
+    env: &E,
+    m: &Message,
+    flags: InboundFlags,
+    address: &Endpoint,
+) -> bool {
+    let key = registration_key(env, m.cseq);
     let Some(known) = env
         .slots::<InboundTransaction>(&key)
         .and_then(|s| s.find(&key))
     else {
-        return;
+        return false;
     };
     if known.value.flags.contains(InboundFlags::SENT_ON) {
-        return;
+        return false;
     }
     let entry = env.entry::<InboundTransaction>();
     entry.assign(known);
-    entry.value.flags |= InboundFlags::CHALLENGED;
-    entry.value.set_advertised(original);
-    if let Some(mut slots) = env.slots::<InboundTransaction>(&key) {
-        slots.put(&key, entry);
-    }
+    entry.value.flags |= flags;
+    entry.value.set_advertised(address);
+    env.slots::<InboundTransaction>(&key)
+        .is_some_and(|mut slots| slots.put(&key, entry))
 }
 
 /// Takes a 2xx to a REGISTER with `Contact: *`, as the draft has it: every contact that arrived before is void.
@@ -203,6 +201,9 @@ pub fn place_contact<E: Env>(env: &E, key: &ContactKey) -> bool {
     let now = env.now();
     let draft = env.draft();
     draft.key = [key.uri, key.aor];
+    draft.created = now;
+    draft.redirected = 0;
+    draft.contested = 0;
     let removes = draft.expires <= now;
     let mut change = Change::Activated;
     // SAFETY: `contact` gives valid pointers, read field by field.
@@ -226,7 +227,10 @@ pub fn place_contact<E: Env>(env: &E, key: &ContactKey) -> bool {
                 [draft.flags, (*known).flags].map(|flags| flags & BindingFlags::OWN_USER);
             if same_owner {
                 // The proof moves with its owner.
-                draft.flags |= (*known).flags & BindingFlags::WEAK;
+                draft.flags |= (*known).flags & (BindingFlags::WEAK | BindingFlags::MOVED);
+                if !removes && (*known).learned.addr != draft.learned.addr {
+                    leave_host(env, key, known);
+                }
             }
             if (*known).learned == draft.learned {
                 change = Change::Refreshed;
@@ -261,6 +265,47 @@ pub fn place_contact<E: Env>(env: &E, key: &ContactKey) -> bool {
         env.count(change.counter());
     }
     true
+}
+
+/// Keeps where a contact was before it moved to another host, as the draft says. If it was at that other host before, it
+/// has returned.
+///
+/// # Safety
+/// `known` must be valid.
+#[inline(always)]
+unsafe fn leave_host<E: Bindings + Clock>(env: &E, key: &ContactKey, known: *const Binding) {
+    let draft = env.draft();
+    let before = key.before();
+    // SAFETY: as above; `contact` gives valid pointers.
+    unsafe {
+        if draft.flags.contains(BindingFlags::MOVED)
+            && let Some(left) = env.contact(&before).map(NonNull::as_ptr)
+            && (*left).expires > env.now()
+        {
+            if (*left).learned.addr == draft.learned.addr {
+                draft.flags -= BindingFlags::MOVED;
+                env.remove_contact(&before);
+            }
+            return;
+        }
+        draft.flags |= BindingFlags::MOVED;
+        env.put_contact(&before, &*known);
+    }
+}
+
+/// Returns where the contact in the draft was before it registered from another host, if that registration still lasts.
+#[inline(always)]
+pub(super) fn host_before<E: Bindings + Clock>(
+    env: &E,
+    key: &ContactKey,
+) -> Option<NonNull<Binding>> {
+    if !env.draft().flags.contains(BindingFlags::MOVED) {
+        return None;
+    }
+    let left = env.contact(&key.before())?;
+    // SAFETY: `contact` gives valid pointers, read field by field.
+    unsafe { (*left.as_ptr()).key == [key.uri, key.aor] && (*left.as_ptr()).expires > env.now() }
+        .then_some(left)
 }
 
 /// Whether a contact counts: not expired, and not removed by `Contact: *` since.

@@ -108,6 +108,8 @@ pub trait Env: Clock + Hashes + Tables + Bindings + Rules + Journal {
     fn place_contact(&self, key: &ContactKey) -> bool;
     /// Calls [`choose`](crate::engine::choose), likewise.
     fn choose(&self, owner: u64, transmissions: u32) -> Choice;
+    /// Calls [`may_follow_uri`](crate::engine::may_follow_uri), likewise.
+    fn may_follow_uri(&self) -> bool;
 }
 
 /// An environment with the text of a message at hand.

@@ -4,6 +4,7 @@ use crate::abi::DialogKey;
 use crate::engine::env::{Hashes, Text};
 use crate::sip::{CONTACTS, Direction, Field, Message, Method};
 use crate::tables::key;
+use crate::tables::slots::SlotKey;
 
 /// Hashes all parts that are looked up or stored, but for those of a contact, which few messages need. Returns the hash
 /// of the Call-ID, joined with the PBX's socket.
@@ -55,4 +56,11 @@ pub(super) fn contact_uri<E: Hashes>(env: &E, part: usize) -> u64 {
         0 => 0,
         hash => hash ^ env.pbx(),
     }
+}
+
+/// Returns the key of a REGISTER that holds on every socket of the PBX: it may send the REGISTER on from another one.
+#[inline(always)]
+pub(super) fn registration_key<E: Hashes>(env: &E, cseq: u32) -> SlotKey {
+    let call = env.hash(Field::CallId as usize);
+    key::registration(call, env.hash(Field::FromTag as usize), cseq)
 }

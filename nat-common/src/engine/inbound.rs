@@ -7,10 +7,10 @@ use crate::abi::{
     OutboundTransaction, PendingDialog, PendingFlags, age, ticks,
 };
 use crate::endpoint::Endpoint;
-use crate::engine::contacts::{granted, prove_weak};
+use crate::engine::contacts::{granted, note_sent_on, prove_weak};
 use crate::engine::dialogs::{accept_dialog, live_dialog};
 use crate::engine::env::{Checksum, Env, Text};
-use crate::engine::identity::{contact_uri, dialog_key};
+use crate::engine::identity::{contact_uri, dialog_key, registration_key};
 use crate::engine::lifetimes::{ANSWER_LIFE, TRANSACTION_LIFE};
 use crate::engine::proof::{describe_pair, note_answer, prove_pair};
 use crate::engine::verdict::Heard;
@@ -64,7 +64,7 @@ pub(super) fn request_in<E: Text>(env: &E, m: &Message, call: u64, source: &Endp
         Noted::Busy => return Heard::Busy,
     }
     if m.method == Method::Register {
-        note_registration(env, m, call, source);
+        note_registration(env, m, source);
     } else if m.method.subscribes() && !m.has(Field::ToTag) && m.has(Field::FromTag) {
         note_pending(env, m, call, source, direct);
     }
@@ -104,9 +104,12 @@ fn count_repetition<E: Env>(env: &E, key: &SlotKey, known: &Entry<InboundTransac
 /// Stores a REGISTER without its branch, so that the PBX's copy of it is recognised if the PBX sends it on. If it follows
 /// a challenge that was redirected, the terminal has shown that it got that.
 #[inline(never)]
-fn note_registration<E: Env>(env: &E, m: &Message, call: u64, source: &Endpoint) {
-    let tag = env.hash(Field::FromTag as usize);
-    let key = key::registration(call, tag, m.cseq);
+fn note_registration<E: Text>(env: &E, m: &Message, source: &Endpoint) {
+    if env.checksum() != Checksum::Right {
+        // The PBX never sees it, or may see another part of it.
+        return;
+    }
+    let key = registration_key(env, m.cseq);
     let entry = env.entry::<InboundTransaction>();
     entry.at = ticks(env.now());
     entry.value.set_source(source);
@@ -114,7 +117,7 @@ fn note_registration<E: Env>(env: &E, m: &Message, call: u64, source: &Endpoint)
     if let Some(mut slots) = env.slots::<InboundTransaction>(&key) {
         slots.note(&key, entry, TRANSACTION_LIFE);
     }
-    let before = key::registration(call, tag, m.cseq.wrapping_sub(1));
+    let before = registration_key(env, m.cseq.wrapping_sub(1));
     if let Some(challenged) = env
         .slots::<InboundTransaction>(&before)
         .and_then(|s| s.find(&before))
@@ -190,6 +193,10 @@ fn note_progress<E: Env>(env: &E, call: u64, source: &Endpoint) {
 #[inline(never)]
 pub(super) fn response_in<E: Text>(env: &E, m: &Message, call: u64) -> Heard {
     let source = &env.record().learned();
+    if m.method == Method::Register {
+        // The PBX may relay it as if it had given it itself.
+        note_sent_on(env, m, source);
+    }
     let branch = env.hash(Field::Branch as usize);
     let key = key::transaction(call, branch, m.cseq, m.method);
     let now = ticks(env.now());

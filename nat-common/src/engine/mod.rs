@@ -30,7 +30,7 @@ pub mod verdict;
 pub use contacts::place_contact;
 pub use dialogs::place_dialog;
 pub use evidence::Evidence;
-pub use reach::choose;
+pub use reach::{choose, may_follow_uri};
 pub use verdict::Choice;
 
 use crate::datagram::{Datagram, Part};

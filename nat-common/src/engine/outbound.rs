@@ -3,21 +3,24 @@
 use core::ptr::NonNull;
 
 use crate::abi::{
-    Binding, BindingFlags, Counter, DialogKey, Entry, EvidenceFlags, Ground, InboundFlags,
-    InboundTransaction, OutboundFlags, OutboundTransaction, Policy, age, ticks,
+    Binding, BindingFlags, ContactKey, Counter, DialogKey, Entry, EvidenceFlags, Ground,
+    InboundFlags, InboundTransaction, OutboundFlags, OutboundTransaction, PeerFlags, Policy, age,
+    ticks,
 };
 use crate::bpf::atomic::Word;
 use crate::endpoint::Endpoint;
 use crate::engine::contacts::{
-    is_own_answer, live_contact, note_challenge, note_sent_on, registered,
+    host_before, is_own_answer, live_contact, note_challenge, note_sent_on, registered,
 };
 use crate::engine::dialogs::{accept_dialog, activate_pending, forget_pending, live_dialog};
 use crate::engine::env::{Env, Text};
 use crate::engine::history;
 use crate::engine::identity::{contact_uri, dialog_key, digest};
 use crate::engine::lifetimes::TRANSACTION_LIFE;
-use crate::engine::proof::{describe_pair, note_resident, note_return, note_transmission};
-use crate::engine::reach::{Redirect, carry_out, decide, may_follow_uri, permit, take_turns};
+use crate::engine::proof::{
+    describe_pair, note_resident, note_return, note_transmission, pair, unanswered,
+};
+use crate::engine::reach::{Redirect, carry_out, decide, permit, take_turns};
 use crate::engine::verdict::{Choice, Decision};
 use crate::sip::{Field, Message, Method, header};
 use crate::tables::key;
@@ -34,7 +37,7 @@ pub(super) fn response_out<E: Text>(
     let branch = env.hash(Field::Branch as usize);
     let key = key::transaction(call, branch, m.cseq, m.method);
     // Before the transaction is looked up, which lies in the same table.
-    let own = m.method == Method::Register && m.status / 100 == 2 && is_own_answer(env, m, call);
+    let own = m.method == Method::Register && m.status / 100 == 2 && is_own_answer(env, m);
     let Some(request) = env
         .slots::<InboundTransaction>(&key)
         .and_then(|s| s.find(&key))
@@ -72,10 +75,14 @@ pub(super) fn response_out<E: Text>(
         );
         note_resident(env, &contact.learned, contact.aor);
     }
+    if m.method == Method::Register && m.status >= 300 {
+        // A final response is the last (RFC 3261 17.2.2): a 2xx that follows is somebody else's.
+        add_flags(env, &key, InboundFlags::REFUSED);
+    }
     if decision.is_choice() {
         note_response(env, &key, request);
         if decision == Decision::RedirectedResponse && is_challenge(m) {
-            note_challenge(env, m, call, &env.record().original());
+            note_challenge(env, m, &env.record().original());
         }
     }
     decision
@@ -93,8 +100,13 @@ fn note_response<E: Env>(env: &E, key: &SlotKey, request: &Entry<InboundTransact
     if env.shadow() || request.value.flags.contains(InboundFlags::ANSWERED) {
         return;
     }
+    add_flags(env, key, InboundFlags::ANSWERED);
+}
+
+#[inline(always)]
+fn add_flags<E: Env>(env: &E, key: &SlotKey, flags: InboundFlags) {
     if let Some(mut slots) = env.slots::<InboundTransaction>(key)
-        && !slots.add_flags(key, InboundFlags::ANSWERED)
+        && !slots.add_flags(key, flags)
     {
         env.count(Counter::SlotBusy);
     }
@@ -178,7 +190,7 @@ pub(super) fn request_out<E: Text>(env: &E, m: &Message, call: u64, to: &mut End
     let follows = m.method == Method::Ack || m.method == Method::Cancel;
     let routed = m.headers & header::ROUTE != 0;
     if m.method == Method::Register {
-        note_sent_on(env, m, call, to);
+        note_sent_on(env, m, to);
     }
     let key = key::transaction(call, branch, m.cseq, m.method);
     let now = ticks(env.now());
@@ -201,7 +213,15 @@ pub(super) fn request_out<E: Text>(env: &E, m: &Message, call: u64, to: &mut End
     }
     let record = env.record();
     let chosen = decision.is_choice() && !env.shadow();
-    if chosen && !route.weak && is_open(record.ground, route.retransmissions) {
+    if chosen && route.host != Host::Only {
+        let (one, other) = (&record.learned(), &env.evidence().learned);
+        let entry = if route.host == Host::New {
+            describe_pair(env, one, other)
+        } else {
+            describe_pair(env, other, one)
+        };
+        note_transmission(env, entry, route.retransmissions != 0);
+    } else if chosen && !route.weak && is_open(record.ground, route.retransmissions) {
         note_transmission(
             env,
             describe_pair(env, &record.learned(), &record.original()),
@@ -231,7 +251,15 @@ pub(super) fn request_out<E: Text>(env: &E, m: &Message, call: u64, to: &mut End
     if decision == Decision::AlreadyThere {
         transaction.flags |= OutboundFlags::AT_LEARNED;
     }
-    if chosen {
+    if chosen && route.host != Host::Only {
+        transaction.flags |= OutboundFlags::MOVED;
+        transaction.flags |= if route.host == Host::New {
+            OutboundFlags::REDIRECTED
+        } else {
+            OutboundFlags::LEFT_ALONE
+        };
+        transaction.set_alternative(&env.evidence().learned);
+    } else if chosen {
         if *to == record.original() {
             transaction.flags |= OutboundFlags::LEFT_ALONE;
             transaction.set_alternative(&record.learned());
@@ -268,6 +296,8 @@ struct Route {
     retransmissions: u8,
     /// Only its Contact URI names the terminal.
     weak: bool,
+    /// Which of two hosts of the contact was chosen.
+    host: Host,
     /// Hash of the terminal's address-of-record; if `weak`, of its Contact URI.
     subject: u64,
 }
@@ -277,6 +307,7 @@ impl Route {
         decision: Decision::UnknownRequest,
         retransmissions: 0,
         weak: false,
+        host: Host::Only,
         subject: 0,
     };
 }
@@ -325,6 +356,9 @@ fn find_terminal<E: Text>(
     route.weak = !is_dialog && known.aor != env.hash(Field::ToUri as usize);
     route.retransmissions =
         before.map_or(0, |before| retransmissions(&before.value, &known.learned));
+    if !is_dialog {
+        route.host = choose_host(env, route.retransmissions);
+    }
     route.decision = if route.weak {
         route.subject = contact_uri(env, Field::RequestUri as usize);
         follow_uri(env, known, to, route.retransmissions)
@@ -342,7 +376,62 @@ fn find_terminal<E: Text>(
             },
         )
     };
+    if route.decision != Decision::RedirectedContact {
+        route.host = Host::Only;
+    } else if route.host != Host::Only {
+        env.record().ground = match route.host {
+            Host::Before => Ground::Moved,
+            _ => Ground::Turn,
+        } as u8;
+    }
     note_route(known, found, route.decision == redirected, route.decision);
+}
+
+/// Host of a contact that registered from another host while its registration at the one before still lasts.
+#[repr(u8)]
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Host {
+    /// There is no other, or it is known that the new one answers.
+    Only,
+    /// The one before.
+    Before,
+    /// The new one.
+    New,
+}
+
+/// Chooses between two hosts of the contact in the draft, and makes the chosen one its learned address; the other one goes to
+/// the evidence. The host before comes first, until it is silent and the new one answers: a proxy may have relayed
+/// somebody else's 2xx to the REGISTER from the new one.
+#[inline(never)]
+fn choose_host<E: Env>(env: &E, transmissions: u8) -> Host {
+    let known = env.draft();
+    let key = ContactKey {
+        uri: known.key[0],
+        aor: known.key[1],
+    };
+    let Some(left) = host_before(env, &key) else {
+        return Host::Only;
+    };
+    // SAFETY: `host_before` gives valid pointers.
+    let entry = unsafe { describe_pair(env, &known.learned, &(*left.as_ptr()).learned) };
+    let mut turn = transmissions;
+    if let Some(pair) = pair(env, &entry.value) {
+        if pair.value.flags.contains(PeerFlags::PROVEN) {
+            return Host::Only;
+        }
+        let overdue = unanswered(env, pair, transmissions != 0);
+        if overdue > turn {
+            turn = overdue;
+        }
+    }
+    let other = &mut env.evidence().learned;
+    if turn.is_multiple_of(2) {
+        entry.value.copy_learned(other);
+        entry.value.copy_original(&mut known.learned);
+        return Host::Before;
+    }
+    entry.value.copy_original(other);
+    Host::New
 }
 
 /// Decides on a request that only a Contact URI names (weak evidence). The original destination has the first
@@ -355,7 +444,7 @@ fn follow_uri<E: Env>(env: &E, known: &Binding, to: &mut Endpoint, transmissions
         Ok(policy) => policy,
         Err(decision) => return decision,
     };
-    if !may_follow_uri(env, known, to) {
+    if policy != Policy::Force && !env.may_follow_uri() {
         return Decision::ForeignContact;
     }
     let choice = if env.shadow() || policy == Policy::Force {

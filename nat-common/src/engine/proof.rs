@@ -257,14 +257,20 @@ pub(super) fn note_answer<E: Tables + Hashes + Clock + Journal>(
     if transaction.flags.contains(OutboundFlags::AT_LEARNED) {
         return true;
     }
+    let moved = transaction.flags.contains(OutboundFlags::MOVED);
     if transaction.flags.contains(OutboundFlags::REDIRECTED) {
-        if tells && !weak {
+        if tells && (!weak || moved) {
             let (learned, original) = (transaction.destination(), transaction.alternative());
             prove_pair(env, describe_pair(env, &learned, &original));
         }
         return tells;
     }
     let left_alone = transaction.flags.contains(OutboundFlags::LEFT_ALONE);
+    if moved {
+        // The host before answered.
+        transaction.flags -= OutboundFlags::LEFT_ALONE;
+        return tells;
+    }
     // A choice that both would have answered tells nothing, nor does a refusal.
     if !left_alone || tells && (weak || status > 100 && status < 300) {
         let entry = describe(env, &transaction.destination());

@@ -3,7 +3,7 @@
 //! Where they differ, proof decides ([`proof`](super::proof)). Without proof, the original destination comes first, unless
 //! it cannot be reached from here, or the terminal is known to get what is sent to its learned address.
 
-use crate::abi::{Binding, BindingFlags, Ground, PeerFlags, Policy};
+use crate::abi::{BindingFlags, Ground, PeerFlags, Policy, address};
 use crate::bytes::words;
 use crate::endpoint::Endpoint;
 use crate::engine::env::Env;
@@ -174,19 +174,25 @@ fn is_unreachable<E: Env>(env: &E, learned: &Endpoint, to: &Endpoint) -> bool {
     to.is_private() && !to.shares_private_network(learned) && env.kind_of(to) == 0
 }
 
-/// Whether a request that only a Contact URI names may be redirected: another account may have registered that URI.
+/// Whether a request that only a Contact URI names may be redirected to the contact in the draft: another account may have
+/// registered that URI.
 ///
 /// - The packet goes to the advertised address, and that shows what NAT does: it is the learned address with another port,
 ///   or one that the Internet does not route.
 /// - The contact's user is its owner's, or sipnat has run so long that each owner has registered.
 /// - The original destination is neither this host, nor on link, nor routed, nor the user's peer.
 /// - It has not answered by itself, and is not the address of another terminal, unless that is on the same host.
-#[inline(never)]
-pub(super) fn may_follow_uri<E: Env>(env: &E, contact: &Binding, to: &Endpoint) -> bool {
+#[inline(always)]
+pub fn may_follow_uri<E: Env>(env: &E) -> bool {
+    let contact = env.draft();
+    let to = &env.record().original();
     let same_host = contact.learned.addr == to.addr;
     let shows_nat = *to == contact.advertised && (same_host || to.is_private());
     let trusted = contact.flags.contains(BindingFlags::OWN_USER) || env.settled();
-    if !shows_nat || !trusted || env.kind_of(to) != 0 {
+    let kind = env.kind_of(to);
+    // Of a public address of the terminal's own, a route says nothing.
+    let reachable = if same_host { kind & !address::ROUTED } else { kind };
+    if !shows_nat || !trusted || reachable != 0 {
         return false;
     }
     let original = &describe(env, to).value;

@@ -245,6 +245,10 @@ impl Env for MemoryEnv {
     fn choose(&self, owner: u64, transmissions: u32) -> Choice {
         engine::choose(self, owner, transmissions)
     }
+
+    fn may_follow_uri(&self) -> bool {
+        engine::may_follow_uri(self)
+    }
 }
 
 impl Server for MemoryEnv {
