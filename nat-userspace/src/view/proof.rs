@@ -47,6 +47,8 @@ struct DialogProof {
 struct ContactProof {
     /// The user of the Contact URI is that of the address-of-record.
     own_user: bool,
+    /// Time until requests that only the URI names are followed (`--settle`), if they are not yet.
+    settles_in_seconds: Option<u64>,
     /// Requests that only the URI names were answered at the learned address, and not at the original destination.
     uri_proven: bool,
 }
@@ -79,13 +81,15 @@ impl Proof {
     /// # Errors
     /// If the map cannot be read.
     pub(crate) fn read(tables: &Tables, row: &Row) -> Result<Self> {
-        let now = ticks(clock::now());
+        let now = clock::now();
+        let unsettled = tables.config()?.settled.saturating_sub(now) / SECOND;
         let peers = tables.peers.read()?;
-        let entries = peers.live(now, FOREVER).map(|slot| slot.entry);
-        Ok(Self::of(row, entries, now))
+        let entries = peers.live(ticks(now), FOREVER).map(|slot| slot.entry);
+        Ok(Self::of(row, entries, ticks(now), unsettled))
     }
 
-    fn of(row: &Row, peers: impl Iterator<Item = Entry<Peer>>, now: u64) -> Self {
+    /// Makes the proof of a row of all entries of `PEERS`, `unsettled` seconds before contacts are trusted.
+    fn of(row: &Row, peers: impl Iterator<Item = Entry<Peer>>, now: u64, unsettled: u64) -> Self {
         let has = |flag| row.flags.contains(flag);
         let mut proof = Self::default();
         match row.kind {
@@ -96,8 +100,10 @@ impl Proof {
                 });
             }
             BindingKind::Contact => {
+                let own_user = has(BindingFlags::OWN_USER);
                 proof.contact = Some(ContactProof {
-                    own_user: has(BindingFlags::OWN_USER),
+                    own_user,
+                    settles_in_seconds: (!own_user && unsettled > 0).then_some(unsettled),
                     uri_proven: has(BindingFlags::WEAK),
                 });
             }
@@ -166,7 +172,15 @@ impl Proof {
             } else {
                 "the user of its Contact URI is not its owner's"
             };
-            lines.push(user.into());
+            lines.push(contact.settles_in_seconds.map_or_else(
+                || user.into(),
+                |left| {
+                    let left = seconds(left);
+                    format!(
+                        "{user}: requests that only the URI names are left alone for {left} more"
+                    )
+                },
+            ));
             if contact.uri_proven {
                 lines.push(
                     "requests that only its Contact URI names are answered at its learned address"
@@ -284,13 +298,13 @@ mod tests {
 
     fn dialog(peers: &[Entry<Peer>]) -> Proof {
         let row = row(BindingKind::Dialog, BindingFlags::TOLD);
-        Proof::of(&row, peers.iter().copied(), ticks(NOW))
+        Proof::of(&row, peers.iter().copied(), ticks(NOW), 0)
     }
 
     #[test]
     fn flags_say_what_the_binding_has_proven() {
         let lines = |kind, flags| {
-            let proof = Proof::of(&row(kind, flags), [].into_iter(), ticks(NOW));
+            let proof = Proof::of(&row(kind, flags), [].into_iter(), ticks(NOW), 0);
             proof.lines().join("\n")
         };
         let none = BindingFlags::empty();
@@ -311,6 +325,20 @@ mod tests {
             "the user of its Contact URI is its owner's\n\
              requests that only its Contact URI names are answered at its learned address"
         );
+    }
+
+    #[test]
+    fn a_contact_that_is_not_trusted_yet_says_so() {
+        let line = |flags| {
+            let row = row(BindingKind::Contact, flags);
+            Proof::of(&row, [].into_iter(), ticks(NOW), 3601)
+                .lines()
+                .remove(0)
+        };
+        let waits = line(BindingFlags::empty());
+        assert!(waits.ends_with("are left alone for 1h 1s more"), "{waits}");
+        let trusted = line(BindingFlags::OWN_USER);
+        assert_eq!(trusted, "the user of its Contact URI is its owner's");
     }
 
     #[test]
@@ -374,7 +402,7 @@ mod tests {
             entry(ADVERTISED, Endpoint::UNKNOWN, PeerFlags::LEARNED, 0),
             entry(ADVERTISED, Endpoint::UNKNOWN, PeerFlags::ANSWERED, 0),
         ];
-        let proof = Proof::of(&row, peers.into_iter(), later);
+        let proof = Proof::of(&row, peers.into_iter(), later, 0);
         assert!(proof.pairs.is_empty());
         assert_eq!(proof.resident, None);
         assert!(proof.answered.is_some());
