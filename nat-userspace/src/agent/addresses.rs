@@ -109,8 +109,8 @@ impl<'n> Addresses<'n> {
         if left_out > 0 && !self.warned {
             self.warned = true;
             warn!(
-                "this host has more routes than the programs can hold: {left_out} are left out, public ones first. Name \
-                 peers behind them with --peer"
+                "this host has more routes than the programs can hold: {left_out} are left out, public ones first; name \
+                 private peers behind them with --peer"
             );
         }
         let now = Instant::now();

@@ -13,8 +13,8 @@ use crate::host::{
     prefix::Prefix,
 };
 
-/// Networks that the Internet does not route: RFC 1918, 6598, 3927, 2544, 6890, 4193. For a public address, nothing but
-/// trust in a Contact URI alone depends on its routes.
+/// Networks that the Internet does not route: RFC 1918, 6598, 3927, 2544, 6890, 4193. Trust in an address depends on its
+/// routes only if it is private, but for one on a terminal's own host.
 const PRIVATE: [IpNet; 8] = [
     v4([10, 0, 0, 0], 8),
     v4([172, 16, 0, 0], 12),
