@@ -59,9 +59,13 @@ pub async fn run(settings: &Settings) -> Result<()> {
 
     let mut record = claim(&net, &links, &settings.ports).await?;
     let wildcards = Wildcards::read(&settings.ports);
+    let partial = may_be_partial(&links, &all);
+    if partial {
+        debug!("an interface is virtual: partial UDP checksums count as right");
+    }
     let loader = Loader::new(&object, settings)
         .wildcards(wildcards.bits())
-        .partial_checksums(may_be_partial(&links, &all))
+        .partial_checksums(partial)
         .log(log::max_level());
     let ended = match start(&net, loader, &links, settings, &mut record).await {
         Ok((path, addresses)) => {

@@ -33,7 +33,7 @@ fn warnings(entries: impl Iterator<Item = InboundTransaction>) -> Vec<Warning> {
     registers
         .into_iter()
         .map(|(host, _)| {
-            Warning::without_terminal(
+            let mut warning = Warning::without_terminal(
                 format!(
                     "the PBX sends REGISTERs on to {host}, which --registrar does not name: registrations through it are \
                      not followed"
@@ -42,7 +42,9 @@ fn warnings(entries: impl Iterator<Item = InboundTransaction>) -> Vec<Warning> {
                     "if that is your registrar: sipnat run ... --registrar {host}; if you do not know it, leave it: a \
                      stranger can make a proxy send there"
                 )),
-            )
+            );
+            warning.registrar = Some(host);
+            warning
         })
         .collect()
 }
@@ -86,6 +88,8 @@ mod tests {
                  are not followed"
             ))
         );
+        let json = serde_json::to_value(&found[0]).unwrap();
+        assert_eq!(json["registrar"], "192.0.2.2");
         let remedy = found[0].remedy.as_deref().unwrap();
         assert!(
             remedy.contains("sipnat run ... --registrar 192.0.2.2"),

@@ -20,6 +20,9 @@ use crate::{
 pub struct Warning {
     #[serde(flatten)]
     terminal: Option<Terminal>,
+    /// Registrar that `--registrar` does not name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) registrar: Option<IpAddr>,
     /// Description for people.
     pub text: String,
     /// A command that repairs it, and when to use it.
@@ -39,6 +42,7 @@ impl Warning {
     pub(super) fn without_terminal(text: String, remedy: Option<String>) -> Self {
         Self {
             terminal: None,
+            registrar: None,
             text,
             remedy,
         }
@@ -90,6 +94,7 @@ pub async fn find(
                     row.terminal.as_deref().unwrap_or("a terminal")
                 ),
                 remedy: network.remedy(advertised.ip(), route, good_route),
+                registrar: None,
                 terminal: Some(Terminal {
                     terminal: row.terminal.clone(),
                     advertised,
