@@ -191,7 +191,11 @@ pub fn may_follow_uri<E: Env>(env: &E) -> bool {
     let trusted = contact.flags.contains(BindingFlags::OWN_USER) || env.settled();
     let kind = env.kind_of(to);
     // Of a public address of the terminal's own, a route says nothing.
-    let reachable = if same_host { kind & !address::ROUTED } else { kind };
+    let reachable = if same_host {
+        kind & !address::ROUTED
+    } else {
+        kind
+    };
     if !shows_nat || !trusted || reachable != 0 {
         return false;
     }

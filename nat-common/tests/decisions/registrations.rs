@@ -2,8 +2,11 @@
 
 use nat_common::abi::{Counter, address};
 use nat_common::endpoint::Endpoint;
+use nat_common::engine::env::Checksum;
 
-use crate::{ADVERTISED, Address, Network, PHONE, STRANGER, Sip, call_phone, register};
+use crate::{
+    ADVERTISED, Address, MOVED, Network, PHONE, STRANGER, Sip, call_phone, from_pbx, register,
+};
 
 /// Host to which the PBX sends a REGISTER on.
 const UPSTREAM: Address = ([198, 51, 100, 9], 5060);
@@ -76,4 +79,141 @@ fn the_pbx_s_own_registration_is_its_own() {
     assert_eq!(counted, [Counter::OutUnknownRequest]);
     net.register();
     assert_eq!(net.sends(ADVERTISED, &call_phone("i")).0, PHONE);
+}
+
+/// A proxy relays a response that it never asked for, and recognises one by its branch alone.
+#[test]
+fn a_register_to_which_a_response_arrives_is_not_the_pbx_s_to_accept() {
+    let net = Network::new();
+    net.register();
+    net.wait(1);
+    let m = forged();
+    net.arrives(STRANGER, &m);
+    let unasked = Sip {
+        vias: vec!["proxy", "evil"],
+        ..m.answer(200)
+    };
+    let counted = net.arrives(STRANGER, &unasked);
+    assert_eq!(
+        counted,
+        [Counter::RegisterSentOn, Counter::InResponseUnasked]
+    );
+    let counted = net.sends(STRANGER, &m.answer(200)).1;
+    assert_eq!(counted[0], Counter::RegisterNotOwn);
+    assert_eq!(net.sends(ADVERTISED, &call_phone("i")).0, PHONE);
+}
+
+/// The proxy sends the REGISTER on from another of its sockets.
+#[test]
+fn a_register_is_known_on_every_socket() {
+    let net = Network::new();
+    net.register();
+    net.wait(1);
+    let m = forged();
+    net.arrives(STRANGER, &m);
+    let socket = net.socket.replace(Endpoint::v4([203, 0, 113, 11], 5070));
+    let onward = Sip {
+        vias: vec!["proxy", "evil"],
+        ..m.clone()
+    };
+    net.sends(UPSTREAM, &onward);
+    net.socket.set(socket);
+    let counted = net.sends(STRANGER, &m.answer(200)).1;
+    assert_eq!(counted[0], Counter::RegisterNotOwn);
+}
+
+/// A final response is the last one (RFC 3261 17.2.2).
+#[test]
+fn a_register_that_was_refused_is_not_accepted_later() {
+    for status in [302, 401, 403, 503] {
+        let net = Network::new();
+        net.register();
+        net.wait(1);
+        let m = forged();
+        net.arrives(STRANGER, &m);
+        net.sends(STRANGER, &m.answer(status));
+        let counted = net.sends(STRANGER, &m.answer(200)).1;
+        assert_eq!(counted[0], Counter::RegisterNotOwn, "{status}");
+    }
+}
+
+/// The PBX never sees a REGISTER whose checksum is wrong, or may see another one in its place.
+#[test]
+fn a_register_that_the_pbx_may_not_have_seen_counts_for_nothing() {
+    for checksum in [Checksum::Wrong, Checksum::Unknown] {
+        let net = Network::new();
+        net.checksum.set(checksum);
+        let m = forged();
+        net.arrives(STRANGER, &m);
+        let counted = net.sends(STRANGER, &m.answer(200)).1;
+        assert_eq!(counted[0], Counter::RegisterNotOwn);
+    }
+}
+
+/// The rightful owner has gone to another network, or a proxy has relayed somebody else's 2xx in a way that sipnat cannot
+/// see.
+#[test]
+fn the_host_before_comes_first_until_it_is_silent() {
+    const ELSEWHERE: Address = ([198, 51, 100, 66], 40000);
+    let registers = |net: &Network, source, cseq, branch| {
+        net.wait(1);
+        let m = register(cseq, branch, "<sip:1000@192.168.1.10>");
+        net.arrives(source, &m);
+        net.sends(source, &m.answer(200));
+    };
+    let moved = || {
+        let net = Network::new();
+        registers(&net, PHONE, 1, "r1");
+        registers(&net, ELSEWHERE, 2, "r2");
+        net
+    };
+    let answered = |net: &Network, from, m: &Sip| {
+        let answer = Sip {
+            to: format!("{};tag=callee", m.to),
+            ..m.answer(200)
+        };
+        net.arrives(from, &answer)
+    };
+    let to_owner = |branch| call_phone(branch);
+    let to_uri = |branch| Sip {
+        to: "<sip:1000@192.168.1.10>".into(),
+        ..call_phone(branch)
+    };
+    for (call, first) in [(&to_owner as &dyn Fn(_) -> Sip, 0), (&to_uri, 1)] {
+        let net = moved();
+        let goes = |m: &Sip| net.sends(ADVERTISED, m).0;
+        // The host before answers: it stays, in the dialog as well.
+        let invite = call("a");
+        for _ in 0..first {
+            goes(&invite);
+        }
+        if first == 0 {
+            assert_eq!(goes(&invite), PHONE);
+            answered(&net, PHONE, &invite);
+            let bye = from_pbx("BYE", 2, "b").call("incoming").tagged_as("callee");
+            assert_eq!(goes(&bye), PHONE);
+            // It is silent.
+            let invite = call("c").call("c");
+            assert_eq!([goes(&invite), goes(&invite)], [PHONE, ELSEWHERE]);
+            assert_eq!(answered(&net, ELSEWHERE, &invite)[0], Counter::PeerProven);
+            assert_eq!(goes(&call("d").call("d")), ELSEWHERE);
+        }
+        // It registers again: it has never left.
+        let net = moved();
+        registers(&net, PHONE, 3, "r3");
+        let invite = call("e");
+        let went = [0; 4].map(|_| net.sends(ADVERTISED, &invite).0);
+        assert!(!went.contains(&ELSEWHERE), "{went:?}");
+        // Its registration has ended.
+        let net = moved();
+        net.wait(3599);
+        let invite = call("f");
+        let went = [0; 4].map(|_| net.sends(ADVERTISED, &invite).0);
+        assert!(!went.contains(&PHONE), "{went:?}");
+    }
+    // Another port of the same host is followed at once.
+    let net = Network::new();
+    registers(&net, PHONE, 1, "r1");
+    registers(&net, MOVED, 2, "r2");
+    assert_eq!(net.sends(ADVERTISED, &call_phone("g")).0, MOVED);
 }

@@ -180,7 +180,7 @@ fn merge_keepalives(rows: &mut [Row], keepalives: &[Source]) {
     }
 }
 
-/// Makes the rows of contacts: the map has each of them twice, and void ones until they expire.
+/// Makes the rows of contacts: the map has each of them up to four times, and void ones until they expire.
 fn contact_rows(contacts: &HashMap<ContactKey, Binding>, now: u64) -> Vec<Row> {
     contacts
         .iter()
@@ -190,10 +190,20 @@ fn contact_rows(contacts: &HashMap<ContactKey, Binding>, now: u64) -> Vec<Row> {
                 aor: key.aor,
             });
             let void = removal.is_some_and(|removal| binding.is_voided_by(removal));
-            key.uri != 0 && key.aor != 0 && binding.expires > now && !void
+            // Where it was at another host before has a key of its own.
+            let current = binding.key == [key.uri, key.aor];
+            key.uri != 0 && key.aor != 0 && current && binding.expires > now && !void
         })
         .map(|(key, binding)| {
             let mut row = Row::new(RowKey::Contact(*key), BindingKind::Contact, binding, now);
+            let before = contacts.get(&key.before());
+            if binding.flags.contains(BindingFlags::MOVED)
+                && before.is_some_and(|before| before.expires > now)
+            {
+                row.notes.push(
+                    "registered from another host; the one before comes first until it is silent",
+                );
+            }
             // Two terminals that registered for different addresses-of-record may have the same URI.
             let twin = contacts.get(&ContactKey { aor: 0, ..*key });
             if let Some(twin) = twin.filter(|twin| twin.aor == binding.aor) {
