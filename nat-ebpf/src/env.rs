@@ -16,7 +16,7 @@ use nat_common::engine::env::{
     Bindings, Checksum, Clock, Env, Hashes, Journal, Rules, Tables, Text,
 };
 use nat_common::engine::stun::Server;
-use nat_common::engine::{self, Choice, Evidence};
+use nat_common::engine::{self, Choice, Evidence, Route};
 use nat_common::sip::{Message, SPANS};
 use nat_common::tables::buckets::{self, Buckets};
 use nat_common::tables::slots::{SlotKey, Slots};
@@ -348,6 +348,11 @@ impl<L> Env for Kernel<'_, L> {
     #[inline(always)]
     fn evidence(&self) -> &mut Evidence {
         self.scratch.evidence()
+    }
+
+    #[inline(always)]
+    fn route(&self) -> &mut Route {
+        self.scratch.route()
     }
 
     #[inline(always)]

@@ -8,7 +8,7 @@ use nat_common::bpf::Repeat;
 use nat_common::bytes::words;
 use nat_common::datagram::Datagram;
 use nat_common::endpoint::Endpoint;
-use nat_common::engine::Evidence;
+use nat_common::engine::{Evidence, Route};
 use nat_common::sip::Scan;
 use nat_common::sip::{Direction, Doubt, Message};
 use nat_common::stun::{Request, reply::Reply};
@@ -28,6 +28,7 @@ struct Contents {
     destination: Endpoint,
     draft: Binding,
     evidence: Evidence,
+    route: Route,
     entry: Entry<ValueWords>,
     copies: [Entry<ValueWords>; Table::COUNT],
     record: Record,
@@ -133,6 +134,10 @@ impl Scratch {
     part! {
         /// Scratch for evidence.
         evidence: Evidence = evidence
+    }
+    part! {
+        /// Scratch for a route.
+        route: Route = route
     }
     part! {
         /// Record of this message.

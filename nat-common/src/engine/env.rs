@@ -23,6 +23,7 @@ use crate::abi::{Binding, ContactKey, Counter, DialogKey, Entry, Policy, Record,
 use crate::bytes::Span;
 use crate::endpoint::Endpoint;
 use crate::engine::evidence::Evidence;
+use crate::engine::route::Route;
 use crate::engine::verdict::Choice;
 use crate::sip::Message;
 use crate::tables::slots::{SlotKey, Slots};
@@ -102,6 +103,9 @@ pub trait Env: Clock + Hashes + Tables + Bindings + Rules + Journal {
     /// Returns scratch for evidence, with its last content.
     #[expect(clippy::mut_from_ref, reason = "scratch memory of one message")]
     fn evidence(&self) -> &mut Evidence;
+    /// Returns scratch for a route, with its last content.
+    #[expect(clippy::mut_from_ref, reason = "scratch memory of one message")]
+    fn route(&self) -> &mut Route;
     /// Calls [`place_dialog`](crate::engine::place_dialog). A kernel calls it by name, so that it is verified once.
     fn place_dialog(&self, key: &DialogKey, evidence: &Evidence) -> bool;
     /// Calls [`place_contact`](crate::engine::place_contact), likewise.

@@ -24,6 +24,7 @@ pub mod lifetimes;
 mod outbound;
 mod proof;
 mod reach;
+mod route;
 pub mod stun;
 pub mod verdict;
 
@@ -31,6 +32,7 @@ pub use contacts::place_contact;
 pub use dialogs::place_dialog;
 pub use evidence::Evidence;
 pub use reach::{choose, may_follow_uri};
+pub use route::Route;
 pub use verdict::Choice;
 
 use crate::datagram::{Datagram, Part};

@@ -8,6 +8,7 @@ use crate::abi::{
     ticks,
 };
 use crate::bpf::atomic::Word;
+use crate::bytes::words;
 use crate::endpoint::Endpoint;
 use crate::engine::contacts::{
     host_before, is_own_answer, live_contact, note_challenge, note_sent_on, registered,
@@ -21,6 +22,7 @@ use crate::engine::proof::{
     describe_pair, note_resident, note_return, note_transmission, pair, unanswered,
 };
 use crate::engine::reach::{Redirect, carry_out, decide, permit, take_turns};
+use crate::engine::route::host;
 use crate::engine::verdict::{Choice, Decision};
 use crate::sip::{Field, Message, Method, header};
 use crate::tables::key;
@@ -201,27 +203,29 @@ pub(super) fn request_out<E: Text>(env: &E, m: &Message, call: u64, to: &mut End
             .and_then(|s| s.find(&key));
         before = before.filter(|before| age(now, before.at) < TRANSACTION_LIFE);
     }
-    let mut route = Route::UNKNOWN;
-    if routed {
-        route.decision = Decision::Route;
+    let route = env.route();
+    words::clear(route);
+    let decision = if routed {
+        Decision::Route
     } else {
-        find_terminal(env, m, call, branch, before, to, &mut route);
-    }
-    let decision = history::decided(env, route.decision);
+        find_terminal(env, m, call, branch, before, to)
+    };
+    let decision = history::decided(env, decision);
     if follows {
         return decision;
     }
     let record = env.record();
     let chosen = decision.is_choice() && !env.shadow();
-    if chosen && route.host != Host::Only {
+    let weak = route.weak != 0;
+    if chosen && route.host != host::ONLY {
         let (one, other) = (&record.learned(), &env.evidence().learned);
-        let entry = if route.host == Host::New {
+        let entry = if route.host == host::NEW {
             describe_pair(env, one, other)
         } else {
             describe_pair(env, other, one)
         };
         note_transmission(env, entry, route.retransmissions != 0);
-    } else if chosen && !route.weak && is_open(record.ground, route.retransmissions) {
+    } else if chosen && !weak && is_open(record.ground, route.retransmissions) {
         note_transmission(
             env,
             describe_pair(env, &record.learned(), &record.original()),
@@ -237,7 +241,7 @@ pub(super) fn request_out<E: Text>(env: &E, m: &Message, call: u64, to: &mut End
     if !routed {
         transaction.flags |= OutboundFlags::DIRECT;
     }
-    if route.weak {
+    if weak {
         transaction.flags |= OutboundFlags::WEAK;
     }
     if m.has(Field::ToTag) {
@@ -251,9 +255,9 @@ pub(super) fn request_out<E: Text>(env: &E, m: &Message, call: u64, to: &mut End
     if decision == Decision::AlreadyThere {
         transaction.flags |= OutboundFlags::AT_LEARNED;
     }
-    if chosen && route.host != Host::Only {
+    if chosen && route.host != host::ONLY {
         transaction.flags |= OutboundFlags::MOVED;
-        transaction.flags |= if route.host == Host::New {
+        transaction.flags |= if route.host == host::NEW {
             OutboundFlags::REDIRECTED
         } else {
             OutboundFlags::LEFT_ALONE
@@ -289,29 +293,6 @@ const fn is_open(ground: u8, retransmissions: u8) -> bool {
         || retransmissions != 0 && matches!(ground, PROVEN | ANSWERS | PROGRESS)
 }
 
-/// Route of a request.
-struct Route {
-    decision: Decision,
-    /// Transmissions before this one, since the terminal is where it is.
-    retransmissions: u8,
-    /// Only its Contact URI names the terminal.
-    weak: bool,
-    /// Which of two hosts of the contact was chosen.
-    host: Host,
-    /// Hash of the terminal's address-of-record; if `weak`, of its Contact URI.
-    subject: u64,
-}
-
-impl Route {
-    const UNKNOWN: Self = Self {
-        decision: Decision::UnknownRequest,
-        retransmissions: 0,
-        weak: false,
-        host: Host::Only,
-        subject: 0,
-    };
-}
-
 /// Looks up the terminal that a request is meant for: its dialog end, else, for an ACK or a CANCEL, its INVITE's
 /// destination, else its contact. `before` is the transmission before, if there was one.
 #[inline(always)]
@@ -322,8 +303,7 @@ fn find_terminal<E: Text>(
     branch: u64,
     before: Option<&mut Entry<OutboundTransaction>>,
     to: &mut Endpoint,
-    route: &mut Route,
-) {
+) -> Decision {
     let mut found = None;
     if m.has(Field::ToTag) {
         found = dialog_end(env, m, call);
@@ -333,93 +313,87 @@ fn find_terminal<E: Text>(
         if (m.method == Method::Ack || m.method == Method::Cancel)
             && let Some(decision) = after_invite(env, m, call, branch, to)
         {
-            route.decision = decision;
-            return;
+            return decision;
         }
         digest(env, m, Field::RequestUri.bit() | Field::ToUri.bit());
         found = live_contact(env);
     }
     let Some(found) = found else {
-        return;
+        return Decision::UnknownRequest;
     };
     let known = env.draft();
     if known.is_ambiguous(env.now()) {
-        route.decision = Decision::Ambiguous;
-        return;
+        return Decision::Ambiguous;
     }
-    let redirected = if is_dialog {
-        Decision::RedirectedDialog
-    } else {
-        Decision::RedirectedContact
-    };
+    let route = env.route();
     route.subject = known.aor;
-    route.weak = !is_dialog && known.aor != env.hash(Field::ToUri as usize);
     route.retransmissions =
         before.map_or(0, |before| retransmissions(&before.value, &known.learned));
-    if !is_dialog {
-        route.host = choose_host(env, route.retransmissions);
-    }
-    route.decision = if route.weak {
-        route.subject = contact_uri(env, Field::RequestUri as usize);
-        follow_uri(env, known, to, route.retransmissions)
-    } else {
+    let decision = if is_dialog {
+        let proven = known.flags.contains(BindingFlags::PROVEN);
         decide(
             env,
             &known.learned,
             to,
-            &Redirect {
-                decision: redirected,
-                direct: known.flags.contains(BindingFlags::DIRECT),
-                proven: is_dialog && known.flags.contains(BindingFlags::PROVEN),
-                owner: known.aor,
-                transmissions: route.retransmissions,
-            },
+            &route.redirect(Decision::RedirectedDialog, known, proven),
         )
+    } else {
+        find_contact(env, to)
     };
-    if route.decision != Decision::RedirectedContact {
-        route.host = Host::Only;
-    } else if route.host != Host::Only {
-        env.record().ground = match route.host {
-            Host::Before => Ground::Moved,
-            _ => Ground::Turn,
-        } as u8;
-    }
-    note_route(known, found, route.decision == redirected, route.decision);
+    note_route(known, found, decision);
+    decision
 }
 
-/// Host of a contact that registered from another host while its registration at the one before still lasts.
-#[repr(u8)]
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Host {
-    /// There is no other, or it is known that the new one answers.
-    Only,
-    /// The one before.
-    Before,
-    /// The new one.
-    New,
+/// Decides on a request for the contact in the draft.
+#[inline(never)]
+fn find_contact<E: Env>(env: &E, to: &mut Endpoint) -> Decision {
+    let (known, route) = (env.draft(), env.route());
+    choose_host(env);
+    let decision = if known.aor == env.hash(Field::ToUri as usize) {
+        decide(
+            env,
+            &known.learned,
+            to,
+            &route.redirect(Decision::RedirectedContact, known, false),
+        )
+    } else {
+        route.weak = 1;
+        route.subject = contact_uri(env, Field::RequestUri as usize);
+        follow_uri(env, known, to, route.retransmissions)
+    };
+    if decision != Decision::RedirectedContact {
+        route.host = host::ONLY;
+    } else if route.host != host::ONLY {
+        env.record().ground = if route.host == host::BEFORE {
+            Ground::Moved
+        } else {
+            Ground::Turn
+        } as u8;
+    }
+    decision
 }
 
 /// Chooses between two hosts of the contact in the draft, and makes the chosen one its learned address; the other one goes to
 /// the evidence. The host before comes first, until it is silent and the new one answers: a proxy may have relayed
 /// somebody else's 2xx to the REGISTER from the new one.
-#[inline(never)]
-fn choose_host<E: Env>(env: &E, transmissions: u8) -> Host {
-    let known = env.draft();
+#[inline(always)]
+fn choose_host<E: Env>(env: &E) {
+    let (known, route) = (env.draft(), env.route());
     let key = ContactKey {
         uri: known.key[0],
         aor: known.key[1],
     };
     let Some(left) = host_before(env, &key) else {
-        return Host::Only;
+        return;
     };
     // SAFETY: `host_before` gives valid pointers.
     let entry = unsafe { describe_pair(env, &known.learned, &(*left.as_ptr()).learned) };
-    let mut turn = transmissions;
+    let mut turn = route.retransmissions;
     if let Some(pair) = pair(env, &entry.value) {
         if pair.value.flags.contains(PeerFlags::PROVEN) {
-            return Host::Only;
+            return;
         }
-        let overdue = unanswered(env, pair, transmissions != 0);
+        let overdue = unanswered(env, pair, turn != 0);
         if overdue > turn {
             turn = overdue;
         }
@@ -428,15 +402,16 @@ fn choose_host<E: Env>(env: &E, transmissions: u8) -> Host {
     if turn.is_multiple_of(2) {
         entry.value.copy_learned(other);
         entry.value.copy_original(&mut known.learned);
-        return Host::Before;
+        route.host = host::BEFORE;
+    } else {
+        entry.value.copy_original(other);
+        route.host = host::NEW;
     }
-    entry.value.copy_original(other);
-    Host::New
 }
 
 /// Decides on a request that only a Contact URI names (weak evidence). The original destination has the first
 /// transmission, until one that it did not answer was answered at the learned address.
-#[inline(never)]
+#[inline(always)]
 fn follow_uri<E: Env>(env: &E, known: &Binding, to: &mut Endpoint, transmissions: u8) -> Decision {
     env.record().weak = 1;
     let direct = known.flags.contains(BindingFlags::DIRECT);
@@ -459,8 +434,12 @@ fn follow_uri<E: Env>(env: &E, known: &Binding, to: &mut Endpoint, transmissions
 
 /// Notes with a binding what became of a packet.
 #[inline(always)]
-fn note_route(draft: &Binding, found: NonNull<Binding>, redirected: bool, decision: Decision) {
+fn note_route(draft: &Binding, found: NonNull<Binding>, decision: Decision) {
     let found = found.as_ptr();
+    let redirected = matches!(
+        decision,
+        Decision::RedirectedDialog | Decision::RedirectedContact
+    );
     // SAFETY: `dialog` and `contact` give valid pointers; the programs change `redirected` only so, and a lost flag is
     // only not shown.
     unsafe {

@@ -15,7 +15,7 @@ use nat_common::engine::env::{
     Bindings, Checksum, Clock, Env, Hashes, Journal, Rules, Tables, Text,
 };
 use nat_common::engine::stun::Server;
-use nat_common::engine::{self, Choice, Evidence};
+use nat_common::engine::{self, Choice, Evidence, Route};
 use nat_common::sip::{Direction, Doubt, Message};
 use nat_common::tables::hash::{self, Cursor, Digest};
 use nat_common::tables::key;
@@ -42,6 +42,7 @@ pub struct MemoryEnv {
     copies: [UnsafeCell<Entry<ValueWords>>; Table::COUNT],
     entry: UnsafeCell<Entry<ValueWords>>,
     evidence: UnsafeCell<Evidence>,
+    route: UnsafeCell<Route>,
     draft: UnsafeCell<Binding>,
     record: UnsafeCell<Record>,
     dialogs: UnsafeCell<HashMap<DialogKey, Box<Binding>>>,
@@ -83,6 +84,7 @@ impl MemoryEnv {
             copies: Default::default(),
             entry: UnsafeCell::default(),
             evidence: UnsafeCell::default(),
+            route: UnsafeCell::default(),
             draft: UnsafeCell::new(Binding::EMPTY),
             record: UnsafeCell::default(),
             dialogs: UnsafeCell::default(),
@@ -232,6 +234,11 @@ impl Env for MemoryEnv {
     fn evidence(&self) -> &mut Evidence {
         // SAFETY: one thread; no other reference is in use.
         unsafe { &mut *self.evidence.get() }
+    }
+
+    fn route(&self) -> &mut Route {
+        // SAFETY: one thread; no other reference is in use.
+        unsafe { &mut *self.route.get() }
     }
 
     fn place_dialog(&self, key: &DialogKey, evidence: &Evidence) -> bool {
