@@ -22,7 +22,7 @@ use crate::engine::proof::{
     describe_pair, note_resident, note_return, note_transmission, pair, unanswered,
 };
 use crate::engine::reach::{Redirect, carry_out, decide, permit, take_turns};
-use crate::engine::route::host;
+use crate::engine::route::{Route, host};
 use crate::engine::verdict::{Choice, Decision};
 use crate::sip::{Field, Message, Method, header};
 use crate::tables::key;
@@ -335,13 +335,25 @@ fn find_terminal<E: Text>(
             env,
             &known.learned,
             to,
-            &route.redirect(Decision::RedirectedDialog, known, proven),
+            &redirect(Decision::RedirectedDialog, known, proven, route),
         )
     } else {
         find_contact(env, to)
     };
     note_route(known, found, decision);
     decision
+}
+
+/// Returns the redirect to a binding that is considered.
+#[inline(always)]
+fn redirect(decision: Decision, to: &Binding, proven: bool, route: &Route) -> Redirect {
+    Redirect {
+        decision,
+        direct: to.flags.contains(BindingFlags::DIRECT),
+        proven,
+        owner: to.aor,
+        transmissions: route.retransmissions,
+    }
 }
 
 /// Decides on a request for the contact in the draft.
@@ -354,7 +366,7 @@ fn find_contact<E: Env>(env: &E, to: &mut Endpoint) -> Decision {
             env,
             &known.learned,
             to,
-            &route.redirect(Decision::RedirectedContact, known, false),
+            &redirect(Decision::RedirectedContact, known, false, route),
         )
     } else {
         route.weak = 1;

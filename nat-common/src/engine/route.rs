@@ -2,10 +2,6 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::abi::{Binding, BindingFlags};
-use crate::engine::reach::Redirect;
-use crate::engine::verdict::Decision;
-
 /// Route of a request. It lies in scratch memory between the stages of a message, where the verifier forgets its values.
 #[repr(C)]
 #[derive(
@@ -32,18 +28,4 @@ pub(super) mod host {
     pub(crate) const BEFORE: u8 = 1;
     /// The new one.
     pub(crate) const NEW: u8 = 2;
-}
-
-impl Route {
-    /// Returns the redirect to a binding that is considered.
-    #[inline(always)]
-    pub(super) fn redirect(&self, decision: Decision, to: &Binding, proven: bool) -> Redirect {
-        Redirect {
-            decision,
-            direct: to.flags.contains(BindingFlags::DIRECT),
-            proven,
-            owner: to.aor,
-            transmissions: self.retransmissions,
-        }
-    }
 }
