@@ -187,8 +187,8 @@ fn note_progress<E: Env>(env: &E, call: u64, source: &Endpoint) {
 }
 
 /// Takes a response as evidence if the PBX sent its request: only its receiver knows the branch. It must come from the
-/// host to which the request was sent, and the kernel must take it. It proves that the terminal can be reached at the
-/// request's destination. If that was the learned address, and the response comes from another port, the terminal's
+/// host to which the request was sent, or from the terminal's own, and the kernel must take it. It proves that the terminal
+/// can be reached at the request's destination. If that was the learned address, and the response comes from another port, the terminal's
 /// mapping has changed. The record holds the response's source, as the learned address.
 #[inline(never)]
 pub(super) fn response_in<E: Text>(env: &E, m: &Message, call: u64) -> Heard {
@@ -208,9 +208,13 @@ pub(super) fn response_in<E: Text>(env: &E, m: &Message, call: u64) -> Heard {
         return Heard::Unasked;
     };
     let transaction = &mut request.value;
-    let other_host = source.addr != transaction.destination_addr;
-    if other_host && !take_alternative(transaction, source) {
+    let sender = sender(transaction, source);
+    if sender == Sender::Stranger {
         return Heard::Elsewhere;
+    }
+    let swapped = sender == Sender::OriginalLate;
+    if swapped {
+        swap(transaction);
     }
     env.record().set_original(&transaction.destination());
     let exact = *source == transaction.destination();
@@ -227,7 +231,7 @@ pub(super) fn response_in<E: Text>(env: &E, m: &Message, call: u64) -> Heard {
         transaction.flags -= OutboundFlags::REDIRECTED;
         request.at = now;
     }
-    if moves || other_host {
+    if moves || swapped {
         let entry = env.entry::<OutboundTransaction>();
         entry.assign(request);
         if let Some(mut slots) = env.slots::<OutboundTransaction>(&key) {
@@ -241,7 +245,13 @@ pub(super) fn response_in<E: Text>(env: &E, m: &Message, call: u64) -> Heard {
         let weak = OutboundFlags::WEAK | OutboundFlags::REDIRECTED;
         let first_unanswered =
             request.value.flags.contains(weak) && request.value.retransmissions != 0;
-        proven = note_answer(env, request, m.status);
+        // A refusal from the terminal's own host is no other terminal's.
+        let status = if sender == Sender::Learned {
+            200
+        } else {
+            m.status
+        };
+        proven = note_answer(env, request, status);
         if proven && first_unanswered {
             prove_weak(env, &request.value);
         }
@@ -271,21 +281,44 @@ pub(super) fn response_in<E: Text>(env: &E, m: &Message, call: u64) -> Heard {
     Heard::Response
 }
 
-/// If a response comes from the other of two hosts to which the request was sent in turn, makes the transaction say that
-/// it went there last. Returns whether it does.
+/// Host that sent a response.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sender {
+    /// The host to which the request was sent last.
+    Asked,
+    /// The original destination, to which it was sent before the last time.
+    OriginalLate,
+    /// The terminal's learned address. The request went to its original destination, another host: a front address, or a
+    /// node of a cluster, which leaves the answer to another.
+    Learned,
+    /// Any other.
+    Stranger,
+}
+
+/// Returns which host sent a response.
 #[inline(always)]
-fn take_alternative(transaction: &mut OutboundTransaction, source: &Endpoint) -> bool {
-    let both = OutboundFlags::REDIRECTED | OutboundFlags::LEFT_ALONE;
-    if transaction.retransmissions == 0
-        || !transaction.flags.intersects(both)
-        || source.addr != transaction.alternative_addr
-    {
-        return false;
+fn sender(transaction: &OutboundTransaction, source: &Endpoint) -> Sender {
+    if source.addr == transaction.destination_addr {
+        return Sender::Asked;
     }
+    if source.addr != transaction.alternative_addr {
+        return Sender::Stranger;
+    }
+    if transaction.flags.contains(OutboundFlags::LEFT_ALONE) {
+        return Sender::Learned;
+    }
+    if transaction.flags.contains(OutboundFlags::REDIRECTED) && transaction.retransmissions != 0 {
+        return Sender::OriginalLate;
+    }
+    Sender::Stranger
+}
+
+/// Makes a transaction say that its last transmission went to the original destination.
+#[inline(always)]
+fn swap(transaction: &mut OutboundTransaction) {
     let (destination, alternative) = (transaction.destination(), transaction.alternative());
     transaction.set_destination(&alternative);
     transaction.set_alternative(&destination);
-    transaction.flags ^= both;
+    transaction.flags ^= OutboundFlags::REDIRECTED | OutboundFlags::LEFT_ALONE;
     transaction.retransmissions = 0;
-    true
 }

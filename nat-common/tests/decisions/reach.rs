@@ -389,6 +389,52 @@ fn another_public_host_is_left_alone() {
     assert_eq!(sent(&net, CARRIER, &call_phone("j"), 1), [CALLED]);
 }
 
+/// A front address, or a cluster: what is sent to the Contact is answered from the host that also sends requests.
+#[test]
+fn another_public_host_is_left_alone_if_the_learned_one_answers() {
+    for status in [180, 200, 404, 486] {
+        let net = Network::new();
+        net.register();
+        for branch in ["a", "b", "c"] {
+            let invite = call_phone(branch).call(branch);
+            assert_eq!(net.sends(CARRIER, &invite).0, CARRIER, "{status} {branch}");
+            let counted = net.arrives(PHONE, &answer(&invite, status));
+            assert_eq!(*counted.last().unwrap(), Counter::InResponse);
+            if status < 300 {
+                let ack = from_pbx("ACK", 1, "k").call(branch).tagged_as("callee");
+                assert_eq!(net.sends(CARRIER, &ack).0, CARRIER, "{status} {branch}");
+            }
+        }
+    }
+    // In a call of its own.
+    let net = Network::new();
+    net.call();
+    net.acknowledge();
+    for (cseq, method) in [(102, "INVITE"), (103, "UPDATE"), (104, "BYE")] {
+        let m = from_pbx(method, cseq, method);
+        assert_eq!(net.sends(CARRIER, &m).0, CARRIER, "{method}");
+        net.arrives(PHONE, &m.answer(200));
+    }
+    // A third host does not answer for it.
+    let net = Network::new();
+    net.register();
+    let invite = call_phone("a");
+    net.sends(CARRIER, &invite);
+    assert_eq!(
+        net.arrives(FRONT, &answer(&invite, 200)),
+        [Counter::InResponseElsewhere]
+    );
+    // If both were tried, an answer that is late tells nothing of which of them got it.
+    let net = Network::new();
+    net.register();
+    let invite = call_phone("a");
+    sent(&net, CARRIER, &invite, 3);
+    net.wait(4);
+    let counted = net.arrives(PHONE, &answer(&invite, 200));
+    assert!(!counted.contains(&Counter::PeerProven), "{counted:?}");
+    assert!(!counted.contains(&Counter::PeerLeftAlone), "{counted:?}");
+}
+
 /// The answer comes from the host that was tried before the last one.
 #[test]
 fn a_late_answer_of_the_other_host_is_its_own() {
