@@ -4,9 +4,11 @@
 //! the point of the test; any other failure fails the test.
 
 mod agent;
+mod another_host;
 mod baresip;
 mod change;
 mod contact_forms;
+mod forgotten_port;
 mod identity;
 mod incoming;
 mod kamailio;

@@ -22,6 +22,7 @@ fn re_invite(scene: &Scene<'_>) -> Result<()> {
     pbx.request(&call, "BYE")?;
     sipp.finish(SOON)?;
 
+    at_the_first_transmission(scene)?;
     for start in ["INVITE", "ACK", "BYE"] {
         for packet in scene.sent_by_pbx(start) {
             ensure!(
@@ -38,6 +39,24 @@ fn re_invite(scene: &Scene<'_>) -> Result<()> {
     }
     let dropped = scene.lab.dropped()?;
     ensure!(dropped.port_5060 == 0, "the ISP still drops: {dropped:?}");
+    Ok(())
+}
+
+/// The phone's ACK proved that it is reached at its learned address: no transmission goes anywhere else.
+fn at_the_first_transmission(scene: &Scene<'_>) -> Result<()> {
+    ensure!(scene.count("dialog_proven")? == 1, "the ACK proved nothing");
+    for other in ["out_original_first", "out_unanswered", "out_left_alone"] {
+        ensure!(scene.count(other)? == 0, "{other}");
+    }
+    for start in ["INVITE", "ACK", "BYE"] {
+        let packets = scene.sent_by_pbx(start);
+        let first = packets.first().with_context(|| format!("no {start}"))?;
+        ensure!(
+            first.destination == scene.lab.phone().public,
+            "the first {start} went to {}",
+            first.destination
+        );
+    }
     Ok(())
 }
 
