@@ -19,6 +19,7 @@ mod next_hop;
 mod operator;
 mod packets;
 mod policy;
+mod reach;
 mod registration;
 mod scene;
 mod slide;

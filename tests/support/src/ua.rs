@@ -165,6 +165,12 @@ impl Ua {
             .with_context(|| format!("transmission {number}"))
     }
 
+    /// Discards what has come so far.
+    pub fn forget(&self) -> Result<()> {
+        while self.receive(Duration::ZERO)?.is_some() {}
+        Ok(())
+    }
+
     fn receive(&self, limit: Duration) -> Result<Option<Heard>> {
         let deadline = Instant::now() + limit;
         let mut sockets = vec![&self.socket];
