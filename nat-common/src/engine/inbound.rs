@@ -212,7 +212,7 @@ pub(super) fn response_in<E: Text>(env: &E, m: &Message, call: u64) -> Heard {
     if sender == Sender::Stranger {
         return Heard::Elsewhere;
     }
-    let swapped = sender == Sender::OriginalLate;
+    let swapped = sender == Sender::Late;
     if swapped {
         swap(transaction);
     }
@@ -286,8 +286,8 @@ pub(super) fn response_in<E: Text>(env: &E, m: &Message, call: u64) -> Heard {
 enum Sender {
     /// The host to which the request was sent last.
     Asked,
-    /// The original destination, to which it was sent before the last time.
-    OriginalLate,
+    /// The other of two hosts, to which it was sent before the last time.
+    Late,
     /// The terminal's learned address. The request went to its original destination, another host: a front address, or a
     /// node of a cluster, which leaves the answer to another.
     Learned,
@@ -304,16 +304,22 @@ fn sender(transaction: &OutboundTransaction, source: &Endpoint) -> Sender {
     if source.addr != transaction.alternative_addr {
         return Sender::Stranger;
     }
-    if transaction.flags.contains(OutboundFlags::LEFT_ALONE) {
+    let [left_alone, redirected, moved] = [
+        OutboundFlags::LEFT_ALONE,
+        OutboundFlags::REDIRECTED,
+        OutboundFlags::MOVED,
+    ]
+    .map(|flags| transaction.flags.contains(flags));
+    if left_alone && !moved {
         return Sender::Learned;
     }
-    if transaction.flags.contains(OutboundFlags::REDIRECTED) && transaction.retransmissions != 0 {
-        return Sender::OriginalLate;
+    if (redirected || moved) && transaction.retransmissions != 0 {
+        return Sender::Late;
     }
     Sender::Stranger
 }
 
-/// Makes a transaction say that its last transmission went to the original destination.
+/// Makes a transaction say that its last transmission went to the other host.
 #[inline(always)]
 fn swap(transaction: &mut OutboundTransaction) {
     let (destination, alternative) = (transaction.destination(), transaction.alternative());
