@@ -5,6 +5,7 @@
 
 mod agent;
 mod another_host;
+mod attacks;
 mod baresip;
 mod change;
 mod contact_forms;

@@ -3,6 +3,7 @@
 //! - [`lab`] builds the network, from [`netns`] (namespaces), [`alg`] (the router's SIP ALG) and [`xdp`].
 //! - [`process`] runs real programs in it: [`sipnat`], [`sipp`], [`baresip`], [`twinkle`], [`kamailio`].
 //! - [`pbx`] is a PBX that follows RFC 3261 strictly. [`ua`] and [`call`] are user agents in the hands of a test.
+//! - [`forge`] sends datagrams that no socket sends.
 //! - [`capture`] records packets on every interface, and [`ladder`] draws them.
 //! - [`sip`], [`stun`] and [`unique`] build and read messages. [`loops`] knows kernel versions.
 
@@ -10,6 +11,7 @@ pub mod alg;
 pub mod baresip;
 pub mod call;
 pub mod capture;
+pub mod forge;
 pub mod kamailio;
 pub mod lab;
 pub mod ladder;
