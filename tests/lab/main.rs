@@ -21,6 +21,7 @@ mod operator;
 mod packets;
 mod policy;
 mod reach;
+mod refusals;
 mod registration;
 mod scene;
 mod slide;

@@ -76,7 +76,15 @@ pub(crate) fn play(
     with: With,
     scenario: impl FnOnce(&Scene<'_>) -> Result<()>,
 ) -> Result<()> {
-    let lab = Lab::new(plan)?;
+    play_in(&Lab::new(plan)?, with, scenario)
+}
+
+/// Likewise in a lab that is there. What was known in the scene before is forgotten.
+pub(crate) fn play_in(
+    lab: &Lab,
+    with: With,
+    scenario: impl FnOnce(&Scene<'_>) -> Result<()>,
+) -> Result<()> {
     let sipnat = match with {
         With::Sipnat => Some(Sipnat::start(&lab.pbx, &[])?),
         With::Arguments(arguments) => Some(Sipnat::start(&lab.pbx, arguments)?),
@@ -84,7 +92,7 @@ pub(crate) fn play(
     };
     let mut scene = Scene {
         capture: lab.capture()?,
-        lab: &lab,
+        lab,
         sipnat,
     };
     let played = scenario(&scene).with_context(|| scene.report());

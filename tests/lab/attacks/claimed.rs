@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, ensure};
 use nat_test_support::{Call, PBX, Plan, ScriptedPbx, Terminal, sip::Message, ua::Ua};
 
-use super::{ATTACKER, attacker, calls, hear_past, reaches, set, via};
+use super::{ATTACKER, attacker, calls, field, hear_past, reaches, set, via};
 use crate::scene::{Scene, With, play};
 
 /// Answers of the PBX to the attacker.
@@ -21,7 +21,11 @@ fn claim(pbx: &ScriptedPbx, attacker: &Ua, claim: &Message, answer: Option<&str>
     let heard = pbx.hear(claim.method())?;
     ensure!(heard.source == ATTACKER, "not the attacker's");
     if let Some(answer) = answer {
-        pbx.respond(&heard, answer)?;
+        let mut response = pbx.response(&heard, answer);
+        // The PBX tells two callers apart, even by one branch.
+        let to = field(&response, "To")?.replace("tag=pbx", "tag=first");
+        set(&mut response, "To", to)?;
+        pbx.answer(&heard, &response)?;
         attacker.hear("SIP/2.0")?;
     }
     Ok(())

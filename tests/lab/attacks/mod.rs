@@ -3,13 +3,18 @@
 //!
 //! Each attack has a counterpart in which the change is the victim's own, and is followed.
 
+mod checksums;
 mod claimed;
+mod contact_uri;
 mod forked;
+mod local_socket;
+mod neighbour;
 mod pending;
 mod proxy;
 mod registration;
 mod relayed_answer;
 mod sibling;
+mod trunk;
 
 use std::{
     net::{Ipv4Addr, SocketAddrV4},
