@@ -11,7 +11,11 @@ use crate::scene::{SOON, With, play};
 #[test]
 fn by_a_phone_with_two_ports() -> Result<()> {
     const SENDING: SocketAddrV4 = SocketAddrV4::new(*PUBLIC_PHONE.ip(), 40000);
-    for status in ["486 Busy Here", "404 Not Found", "100 Trying"] {
+    for status in [
+        "486 Busy Here",
+        "603 Decline",
+        "480 Temporarily Unavailable",
+    ] {
         play(Plan::PLAIN_NAT, With::Sipnat, |scene| {
             let pbx = ScriptedPbx::start(&scene.lab.pbx, Answers::ByVia, SOON)?;
             let mut phone = Terminal::start(&scene.lab.public_phone, PUBLIC_PHONE, "1000", SOON)?;
