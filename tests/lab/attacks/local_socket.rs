@@ -89,16 +89,6 @@ fn of_another_address_and_all_ipv6() -> Result<()> {
     })
 }
 
-/// Likewise, before the PBX starts.
-#[test]
-fn of_another_address_and_all_ipv6_before_the_pbx() -> Result<()> {
-    let lab = with_ipv6()?;
-    let _all = lab.pbx.udp(ALL_IPV6)?;
-    play_in(&lab, With::Sipnat, |scene| {
-        accepted_by(scene, SocketAddrV4::new(SECOND, 5060))
-    })
-}
-
 const ALL_IPV6: SocketAddrV6 = SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, 5060, 0, 0);
 
 /// Returns a lab in which sockets of all IPv6 addresses are none of all IPv4 addresses.

@@ -4,7 +4,7 @@ use std::net::SocketAddrV4;
 
 use anyhow::{Context as _, Result, ensure};
 use nat_test_support::{
-    PBX, Plan, Terminal, kamailio::Kamailio, lab::NEIGHBOUR, sip::of_same_transaction, ua::Ua,
+    PBX, Plan, Terminal, kamailio::Kamailio, lab::NEIGHBOUR, sip::{Message, of_same_transaction}, ua::Ua,
     unique::unique,
 };
 
@@ -126,6 +126,15 @@ pub(super) fn attack_in(
 }
 
 impl Proxy<'_> {
+    /// The caller calls the victim. Fails unless the proxy's first transmission goes to the victim, or where the proxy sends
+    /// it.
+    pub(super) fn stays(&self) -> Result<()> {
+        let went = sent_on(self.scene, &self.call()?)?;
+        let host = self.scene.lab.phone();
+        ensure!([host.private, host.public].contains(&went), "the call went to {went}");
+        Ok(())
+    }
+
     /// The caller calls the victim, who is busy. Fails unless the proxy's first transmission reaches the victim.
     pub(super) fn reaches_victim(&self) -> Result<()> {
         self.reaches(self.scene.lab.phone().public)
@@ -133,6 +142,18 @@ impl Proxy<'_> {
 
     /// Likewise, if the victim's NAT maps it to this address.
     pub(super) fn reaches(&self, public: SocketAddrV4) -> Result<()> {
+        let invite = self.call()?;
+        let went = sent_on(self.scene, &invite)?;
+        ensure!(went == public, "the call went to {went}, not {public}");
+        let heard = hear_past(&self.victim.ua, "INVITE")?;
+        self.victim.respond(&heard, "486 Busy Here", "busy")?;
+        hear_past(&self.victim.ua, "ACK")?;
+        let busy = hear_past(&self.caller, "SIP/2.0 486")?.message;
+        let ack = of_same_transaction(&invite, "ACK", &field(&busy, "To")?)?;
+        self.caller.send(&ack, PBX)
+    }
+
+    fn call(&self) -> Result<Message> {
         let number = unique();
         let invite = self
             .caller
@@ -142,13 +163,6 @@ impl Proxy<'_> {
             .with("Call-ID", format!("call-{number}@caller"))
             .with("Contact", format!("<sip:caller@{NEIGHBOUR}>"));
         self.caller.send(&invite, PBX)?;
-        let went = sent_on(self.scene, &invite)?;
-        ensure!(went == public, "the call went to {went}, not {public}");
-        let heard = hear_past(&self.victim.ua, "INVITE")?;
-        self.victim.respond(&heard, "486 Busy Here", "busy")?;
-        hear_past(&self.victim.ua, "ACK")?;
-        let busy = hear_past(&self.caller, "SIP/2.0 486")?.message;
-        let ack = of_same_transaction(&invite, "ACK", &field(&busy, "To")?)?;
-        self.caller.send(&ack, PBX)
+        Ok(invite)
     }
 }

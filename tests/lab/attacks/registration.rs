@@ -118,7 +118,7 @@ fn accepted_over_tcp() -> Result<()> {
         };
         stream.write_all(acceptance(&relayed).to_string().as_bytes())?;
         proxy.attacker.hear("SIP/2.0 200")?;
-        proxy.reaches_victim()
+        proxy.stays()
     })
 }
 
@@ -151,7 +151,7 @@ fn accepted_over_ipv6() -> Result<()> {
         };
         friend.send_to(acceptance(&relayed).to_string().as_bytes(), source)?;
         proxy.attacker.hear("SIP/2.0 200")?;
-        proxy.reaches_victim()
+        proxy.stays()
     })
 }
 
@@ -180,7 +180,7 @@ fn accepted_in_fragments() -> Result<()> {
             proxy.scene.count("out_fragment")? > 0,
             "it was in one piece"
         );
-        proxy.reaches_victim()
+        proxy.stays()
     })
 }
 

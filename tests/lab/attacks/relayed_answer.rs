@@ -55,7 +55,7 @@ fn of_a_friend() -> Result<()> {
             let answer = disguised(&field(&relayed, "Via")?, &register)?;
             proxy.friend.send(&answer, PBX)?;
             proxy.attacker.hear("SIP/2.0 200")?;
-            proxy.reaches_victim()?;
+            proxy.stays()?;
         }
         Ok(())
     })
@@ -70,7 +70,7 @@ fn unasked() -> Result<()> {
             let via = format!("SIP/2.0/UDP {PBX};branch=z9hG4bK-unasked");
             proxy.attacker.send(&disguised(&via, &register)?, PBX)?;
             proxy.attacker.hear("SIP/2.0 200")?;
-            proxy.reaches_victim()?;
+            proxy.stays()?;
         }
         Ok(())
     })
@@ -86,7 +86,7 @@ fn unasked_and_unreadable() -> Result<()> {
         for via in [without_branch, long] {
             proxy.attacker.send(&disguised(&via, &register)?, PBX)?;
             proxy.attacker.hear("SIP/2.0 200")?;
-            proxy.reaches_victim()?;
+            proxy.stays()?;
         }
         Ok(())
     })
@@ -105,7 +105,7 @@ fn unasked_over_tcp() -> Result<()> {
             let mut stream = netns.enter(|| TcpStream::connect(PBX))??;
             stream.write_all(answer.as_bytes())?;
             proxy.attacker.hear("SIP/2.0 200")?;
-            proxy.reaches_victim()?;
+            proxy.stays()?;
         }
         Ok(())
     })
