@@ -288,7 +288,10 @@ pub(super) fn note_answer<E: Tables + Hashes + Clock + Journal>(
         if transaction.flags.contains(OutboundFlags::LEFT_ALONE) && !weak {
             note_strike(env, describe_pair(env, &learned, &original));
         }
-        transaction.set_destination(&learned);
+        // Where only its URI names the terminal, it may be another one that answered.
+        if !weak || env.record().learned() == learned {
+            transaction.set_destination(&learned);
+        }
     }
     false
 }
