@@ -63,6 +63,9 @@ impl Config {
     #[inline(always)]
     #[must_use]
     pub fn is_wildcard(&self, port: u32) -> bool {
+        if self.wildcards == 0 {
+            return false;
+        }
         let mut index = 0;
         while index < MAX_PORTS {
             if u32::from(self.ports[index]) == port {

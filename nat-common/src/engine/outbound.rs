@@ -402,7 +402,10 @@ fn choose_host<E: Env>(env: &E) {
     let entry = unsafe { describe_pair(env, &known.learned, &(*left.as_ptr()).learned) };
     let mut turn = route.retransmissions;
     if let Some(pair) = pair(env, &entry.value) {
-        if pair.value.flags.contains(PeerFlags::PROVEN) {
+        // SAFETY: as above.
+        let registered = unsafe { (*left.as_ptr()).arrived };
+        if pair.value.flags.contains(PeerFlags::PROVEN) && pair.at >= registered {
+            // It answered after the host before had registered for the last time.
             return;
         }
         let overdue = unanswered(env, pair, turn != 0);

@@ -197,6 +197,10 @@ fn the_host_before_comes_first_until_it_is_silent() {
             assert_eq!([goes(&invite), goes(&invite)], [PHONE, ELSEWHERE]);
             assert_eq!(answered(&net, ELSEWHERE, &invite)[0], Counter::PeerProven);
             assert_eq!(goes(&call("d").call("d")), ELSEWHERE);
+            // It returns, and is left again: what was proven before says nothing.
+            registers(&net, PHONE, 3, "r3");
+            registers(&net, ELSEWHERE, 4, "r4");
+            assert_eq!(goes(&call("e").call("e")), PHONE);
         }
         // It registers again: it has never left.
         let net = moved();

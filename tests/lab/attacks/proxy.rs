@@ -4,7 +4,11 @@ use std::net::SocketAddrV4;
 
 use anyhow::{Context as _, Result, ensure};
 use nat_test_support::{
-    PBX, Plan, Terminal, kamailio::Kamailio, lab::NEIGHBOUR, sip::{Message, of_same_transaction}, ua::Ua,
+    PBX, Plan, Terminal,
+    kamailio::Kamailio,
+    lab::NEIGHBOUR,
+    sip::{Message, of_same_transaction},
+    ua::Ua,
     unique::unique,
 };
 
@@ -131,7 +135,10 @@ impl Proxy<'_> {
     pub(super) fn stays(&self) -> Result<()> {
         let went = sent_on(self.scene, &self.call()?)?;
         let host = self.scene.lab.phone();
-        ensure!([host.private, host.public].contains(&went), "the call went to {went}");
+        ensure!(
+            [host.private, host.public].contains(&went),
+            "the call went to {went}"
+        );
         Ok(())
     }
 
