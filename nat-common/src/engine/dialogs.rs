@@ -20,22 +20,37 @@ use crate::tables::key;
 /// answered the PBX, by `m`.
 #[inline(always)]
 pub(super) fn accept_dialog<E: Text>(env: &E, m: &Message, key: &DialogKey, evidence: &Evidence) {
-    if !env.place_dialog(key, evidence) {
+    if !begin_dialog(env, m, key, evidence) {
         return;
     }
     let draft = env.draft();
-    let terminal = if evidence.flags.contains(EvidenceFlags::BY_PBX) {
-        Field::ToUri
-    } else {
-        Field::FromUri
-    };
-    env.name(draft, m.span(terminal));
     if draft.aor == 0 {
+        let terminal = terminal(evidence);
         digest(env, m, terminal.bit());
         draft.aor = env.hash(terminal as usize);
     }
     put_dialog(env, key, draft, Counter::DialogActivated);
     note_resident(env, &evidence.learned, draft.aor);
+}
+
+/// Returns the field that names the terminal in a message of the evidence.
+#[inline(always)]
+const fn terminal(evidence: &Evidence) -> Field {
+    if evidence.flags.contains(EvidenceFlags::BY_PBX) {
+        Field::ToUri
+    } else {
+        Field::FromUri
+    }
+}
+
+/// Places a dialog end. Returns whether it is a new one, which then lies in the draft.
+#[inline(always)]
+fn begin_dialog<E: Text>(env: &E, m: &Message, key: &DialogKey, evidence: &Evidence) -> bool {
+    let new = env.place_dialog(key, evidence);
+    if new {
+        env.name(env.draft(), m.span(terminal(evidence)));
+    }
+    new
 }
 
 /// Moves, confirms or ends a dialog end, or leaves it as it is. Returns true for a new one: it lies in the draft,
@@ -215,7 +230,10 @@ pub(super) fn activate_pending<E: Text>(env: &E, m: &Message, key: &DialogKey, t
     env.count(Counter::DialogFromPending);
     let evidence = env.evidence();
     evidence.take_pending(pending);
-    accept_dialog(env, m, key, evidence);
+    // Whose it is stays unknown: to hash that here takes more stack than kernels before 6.9 have.
+    if begin_dialog(env, m, key, evidence) {
+        put_dialog(env, key, env.draft(), Counter::DialogActivated);
+    }
     true
 }
 

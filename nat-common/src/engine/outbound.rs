@@ -145,7 +145,7 @@ fn late_response_out<E: Env>(env: &E, m: &Message, call: u64, to: &mut Endpoint)
 }
 
 /// Applies the PBX's response to a terminal's request other than REGISTER. `to_source`: it goes to the request's source.
-#[inline(never)]
+#[inline(always)]
 fn answered<E: Text>(
     env: &E,
     m: &Message,
