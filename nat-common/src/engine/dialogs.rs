@@ -30,7 +30,10 @@ pub(super) fn accept_dialog<E: Text>(env: &E, m: &Message, key: &DialogKey, evid
         draft.aor = env.hash(terminal as usize);
     }
     put_dialog(env, key, draft, Counter::DialogActivated);
-    note_resident(env, &evidence.learned, draft.aor);
+    if evidence.owner != 0 || !evidence.flags.contains(EvidenceFlags::BY_PBX) {
+        // Else only the request says whose address it is, and another terminal may have written that.
+        note_resident(env, &evidence.learned, draft.aor);
+    }
 }
 
 /// Returns the field that names the terminal in a message of the evidence.
