@@ -188,7 +188,7 @@ fn attack(group: &Group<'_>) -> Result<()> {
         }
         Ok(())
     };
-    let dialog = group.call(group.invitation(), "answering", &intrude)?;
+    let dialog = group.call(group.invitation(), "answering", intrude)?;
     group.reach_caller(&dialog, group.address)?;
     intrude(&dialog.invite)?;
     group.reach_caller(&dialog, group.address)
