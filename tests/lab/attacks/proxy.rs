@@ -109,8 +109,22 @@ pub(super) fn attack_in(
     contact: &str,
     attack: impl FnOnce(&Proxy<'_>) -> Result<()>,
 ) -> Result<()> {
+    attack_before(plan, config, contact, |proxy| {
+        registers(&proxy.victim)?;
+        proxy.reaches_victim().context("before the attack")?;
+        attack(proxy)
+    })
+}
+
+/// Plays an attack on a victim that has not registered yet.
+pub(super) fn attack_before(
+    plan: Plan,
+    config: &str,
+    contact: &str,
+    attack: impl FnOnce(&Proxy<'_>) -> Result<()>,
+) -> Result<()> {
     play(plan, With::Sipnat, |scene| {
-        let proxy = Proxy {
+        attack(&Proxy {
             scene,
             _kamailio: Kamailio::with(&scene.lab.pbx, config, 32)?,
             victim: scene.terminal(0, 0, "1000")?.with_contact(contact),
@@ -121,10 +135,7 @@ pub(super) fn attack_in(
             )?,
             attacker: attacker(scene)?,
             friend: friend(scene)?,
-        };
-        registers(&proxy.victim)?;
-        proxy.reaches_victim().context("before the attack")?;
-        attack(&proxy)
+        })
     })
     .with_context(|| format!("a victim with Contact {contact}"))
 }

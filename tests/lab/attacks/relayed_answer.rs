@@ -3,13 +3,14 @@
 
 use std::{io::Write as _, net::TcpStream};
 
-use anyhow::Result;
-use nat_test_support::{PBX, sip::Message};
+use anyhow::{Context as _, Result};
+use nat_test_support::{PBX, Plan, sip::Message};
 
 use super::{
-    field,
+    field, hear_past,
     proxy::{self, PRIVATE, Proxy, STANDARD, WITH_TCP},
     registration::stolen,
+    set,
 };
 
 /// Returns an acceptance of `request` by somebody whom the proxy asked under the topmost Via `via`.
@@ -95,18 +96,83 @@ fn unasked_and_unreadable() -> Result<()> {
 /// Likewise over TCP, which sipnat does not see.
 #[test]
 fn unasked_over_tcp() -> Result<()> {
-    let config = STANDARD.replace("BASE", WITH_TCP);
-    proxy::attack(&config, PRIVATE, |proxy| {
+    proxy::attack(&with_tcp(), PRIVATE, |proxy| {
         for first in [refused, ignored] {
-            let register = first(proxy)?;
-            let via = format!("SIP/2.0/TCP {PBX};branch=z9hG4bK-unasked");
-            let answer = disguised(&via, &register)?.to_string();
-            let netns = &proxy.scene.lab.public_phone;
-            let mut stream = netns.enter(|| TcpStream::connect(PBX))??;
-            stream.write_all(answer.as_bytes())?;
-            proxy.attacker.hear("SIP/2.0 200")?;
+            forges(proxy, &first(proxy)?)?;
             proxy.stays()?;
         }
         Ok(())
+    })
+}
+
+fn with_tcp() -> String {
+    STANDARD.replace("BASE", WITH_TCP)
+}
+
+/// The proxy relays an acceptance of this REGISTER that the attacker has written.
+fn forges(proxy: &Proxy<'_>, register: &Message) -> Result<()> {
+    let via = format!("SIP/2.0/TCP {PBX};branch=z9hG4bK-unasked");
+    let answer = disguised(&via, register)?.to_string();
+    let netns = &proxy.scene.lab.public_phone;
+    let mut stream = netns.enter(|| TcpStream::connect(PBX))??;
+    stream.write_all(answer.as_bytes())?;
+    hear_past(&proxy.attacker, "SIP/2.0 200").map(drop)
+}
+
+/// The attacker is there before the victim, whose phone was off.
+#[test]
+fn before_the_victim_registers() -> Result<()> {
+    proxy::attack_before(Plan::PLAIN_NAT, &with_tcp(), PRIVATE, |proxy| {
+        forges(proxy, &ignored(proxy)?)?;
+        proxy::registers(&proxy.victim)?;
+        proxy.stays()?;
+        forges(proxy, &ignored(proxy)?)?;
+        proxy.stays()
+    })
+}
+
+/// The attacker first removes the victim's contact, or all contacts.
+#[test]
+fn after_a_removal() -> Result<()> {
+    for contact in [None, Some("*")] {
+        proxy::attack(&with_tcp(), PRIVATE, |proxy| {
+            let mut removal = stolen(&proxy.victim)?.with("User-Agent", "friendly-scanner");
+            set(&mut removal, "Expires", "0")?;
+            if let Some(contact) = contact {
+                set(&mut removal, "Contact", contact)?;
+            }
+            proxy.attacker.send(&removal, PBX)?;
+            let mut accepted = removal.clone();
+            set(&mut accepted, "Contact", "<sip:6666@198.51.100.7>")?;
+            forges(proxy, &accepted)?;
+            proxy.stays().context("after the removal")?;
+            forges(proxy, &ignored(proxy)?)?;
+            proxy.stays().context("after the claim")
+        })
+        .with_context(|| format!("{contact:?}"))?;
+    }
+    Ok(())
+}
+
+/// The victim is silent for one call, which the attacker answers.
+#[test]
+fn while_the_victim_is_silent() -> Result<()> {
+    proxy::attack(&with_tcp(), PRIVATE, |proxy| {
+        forges(proxy, &ignored(proxy)?)?;
+        proxy.stays()?;
+        // The proxy's second transmission.
+        let heard = hear_past(&proxy.attacker, "INVITE")?;
+        let mut busy = Message::response(&heard.message, "486 Busy Here");
+        busy.field_mut("To")
+            .context("no To")?
+            .push_str(";tag=attacker");
+        proxy.attacker.send(&busy, PBX)?;
+        hear_past(&proxy.attacker, "ACK")?;
+        // The victim is back.
+        while proxy.victim.ua.heard_all().is_err() {}
+        proxy::registers(&proxy.victim)?;
+        proxy.reaches_victim().context("the victim is back")?;
+        forges(proxy, &ignored(proxy)?)?;
+        proxy.stays().context("the attacker is back")
     })
 }
