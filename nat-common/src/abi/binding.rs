@@ -69,7 +69,7 @@ pub struct Binding {
     pub redirected: u64,
     /// Owner: the hash of the terminal's address-of-record. For a dialog end, that of its URI in the dialog.
     pub aor: u64,
-    /// Contact: hash of the REGISTER's Call-ID. Dialog end: hash of the branch of the PBX's request that it began with,
+    /// Contact: hash of the REGISTER's Call-ID, which only the terminal and the PBX know. Dialog end: hash of the branch of the PBX's request that it began with,
     /// or 0.
     pub call: u64,
     /// Arrival of the newest accepted request of the terminal, or of the newest request that it answered, in ticks.
@@ -121,6 +121,14 @@ impl Binding {
     #[inline(always)]
     #[must_use]
     pub const fn is_voided_by(&self, removal: &Self) -> bool {
-        self.arrived <= removal.arrived
+        self.arrived <= removal.arrived && !removal.may_be_anothers(self)
+    }
+
+    /// Whether the REGISTER of this contact may be that of somebody else than the terminal of `known`: a proxy relays answers
+    /// that others write, and the REGISTER lacks the terminal's Call-ID (RFC 3261 10.2.4).
+    #[inline(always)]
+    #[must_use]
+    pub const fn may_be_anothers(&self, known: &Self) -> bool {
+        self.flags.contains(BindingFlags::PROXY) && self.call != known.call
     }
 }

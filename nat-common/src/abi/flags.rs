@@ -49,6 +49,7 @@ mod bit {
     pub(super) const AT_LEARNED: u16 = REGISTER;
     pub(super) const MOVED: u16 = AMBIGUOUS;
     pub(super) const REFUSED: u16 = EARLY;
+    pub(super) const PROXY: u16 = PASSED;
 }
 
 flags! {
@@ -73,6 +74,8 @@ flags! {
         WEAK;
         /// Contact: it was at another host before, for which its registration still lasts.
         MOVED;
+        /// Contact: the PBX that accepted it may be a proxy, which relays answers that others write.
+        PROXY;
     }
 
     /// Flags of an [`InboundTransaction`](crate::abi::InboundTransaction).
@@ -135,6 +138,8 @@ flags! {
         ANSWERED;
         /// Of an address: it is the learned address of a terminal.
         LEARNED;
+        /// Of no address: the PBX is a proxy. Without the flag, it is none.
+        PROXY;
     }
 
     /// Flags of a [`FragmentedDatagram`](crate::abi::FragmentedDatagram).

@@ -11,7 +11,8 @@ use crate::endpoint::Endpoint;
 use crate::engine::draft::copy_live;
 use crate::engine::env::{Bindings, Clock, Env, Hashes, Tables, Text};
 use crate::engine::identity::{contact_uri, registration_key};
-use crate::engine::lifetimes::{DEFAULT_EXPIRES, REMOVED_LIFE};
+use crate::engine::lifetimes::{CONTEST_LIFE, DEFAULT_EXPIRES, REMOVED_LIFE};
+use crate::engine::proof::may_be_proxy;
 use crate::sip::{Field, MAX_CONTACTS, Message, header};
 
 /// Returns the seconds granted to, or asked for, the Contact at `index` (RFC 3261 10.2.1.1).
@@ -46,6 +47,12 @@ pub(super) fn registered<E: Text>(
     draft.created = now;
     draft.arrived = request.at;
     draft.aor = aor;
+    draft.call = env.hash(Field::CallId as usize);
+    draft.flags = BindingFlags::from_bits_truncate(transaction.flags.bits())
+        & (BindingFlags::DIRECT | BindingFlags::OWN_USER);
+    if may_be_proxy(env) {
+        draft.flags |= BindingFlags::PROXY;
+    }
     if transaction.flags.contains(InboundFlags::REMOVE_ALL) {
         remove_all(env, aor);
         return false;
@@ -76,8 +83,6 @@ pub(super) fn registered<E: Text>(
     transaction.copy_advertised(&mut draft.advertised);
     draft.seen = now;
     draft.expires = now + u64::from(seconds) * SECOND;
-    draft.flags = BindingFlags::from_bits_truncate(transaction.flags.bits())
-        & (BindingFlags::DIRECT | BindingFlags::OWN_USER);
     env.name(draft, m.span(Field::ToUri));
     let uri = transaction.contact;
     let newest = env.place_contact(&ContactKey { uri, aor });
@@ -216,10 +221,13 @@ pub fn place_contact<E: Env>(env: &E, key: &ContactKey) -> bool {
             if same_owner && draft.arrived < (*known).arrived {
                 return false;
             }
-            if removes && !same_owner {
-                // Another owner's contact of the same URI stays.
+            let anothers = draft.may_be_anothers(&*known);
+            if removes && (!same_owner || anothers) {
+                // Another owner's contact of the same URI stays. If the terminal's own is gone, the PBX sends nothing there.
                 return true;
             }
+            let same_host = (*known).learned.addr == draft.learned.addr;
+            let forged = anothers && !same_host;
             draft.created = (*known).created;
             draft.redirected = (*known).redirected;
             draft.contested = (*known).contested;
@@ -228,13 +236,13 @@ pub fn place_contact<E: Env>(env: &E, key: &ContactKey) -> bool {
             if same_owner {
                 // The proof moves with its owner.
                 draft.flags |= (*known).flags & (BindingFlags::WEAK | BindingFlags::MOVED);
-                if !removes && (*known).learned.addr != draft.learned.addr {
+                if !removes && !same_host && !forged && (*known).call != draft.call {
                     leave_host(env, key, known);
                 }
             }
             if (*known).learned == draft.learned {
                 change = Change::Refreshed;
-            } else if same_owner {
+            } else if same_owner && !forged {
                 // The PBX keeps one contact of that URI and owner, the newest; so does sipnat.
                 change = Change::Moved;
             } else if ours.bits() < theirs.bits() {
@@ -244,8 +252,12 @@ pub fn place_contact<E: Env>(env: &E, key: &ContactKey) -> bool {
                 draft.redirected = 0;
                 draft.contested = 0;
             } else {
-                if draft.contested < (*known).expires {
-                    draft.contested = (*known).expires;
+                let mut until = (*known).expires;
+                if forged && until > now + CONTEST_LIFE {
+                    until = now + CONTEST_LIFE;
+                }
+                if draft.contested < until {
+                    draft.contested = until;
                 }
                 env.count(Counter::ContactAmbiguous);
             }

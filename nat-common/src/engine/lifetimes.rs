@@ -28,6 +28,9 @@ pub const ENDED_LIFE: u64 = 32 * SECOND;
 /// Seconds that a registrar grants if it says nothing (RFC 3261 10.2.1.1 and 20.19 suggest an hour).
 pub const DEFAULT_EXPIRES: u32 = 3600;
 
+/// Longest time for which one claim of a contact puts another in doubt.
+pub const CONTEST_LIFE: u64 = 3600 * SECOND;
+
 /// Life of the entry that `Contact: *` leaves: longer than registrars grant.
 pub const REMOVED_LIFE: u64 = 7 * 24 * 3600 * SECOND;
 

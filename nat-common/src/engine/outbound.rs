@@ -19,7 +19,7 @@ use crate::engine::history;
 use crate::engine::identity::{contact_uri, dialog_key, digest};
 use crate::engine::lifetimes::TRANSACTION_LIFE;
 use crate::engine::proof::{
-    describe_pair, note_resident, note_return, note_transmission, pair, unanswered,
+    describe_pair, note_proxy, note_resident, note_return, note_transmission, pair, unanswered,
 };
 use crate::engine::reach::{Redirect, carry_out, decide, permit, take_turns};
 use crate::engine::route::{Route, host};
@@ -193,6 +193,9 @@ pub(super) fn request_out<E: Text>(env: &E, m: &Message, call: u64, to: &mut End
     let routed = m.headers & header::ROUTE != 0;
     if m.method == Method::Register {
         note_sent_on(env, m, to);
+    }
+    if !m.has(Field::ToTag) && (m.vias > 1 || m.method == Method::Invite) {
+        note_proxy(env, m.vias > 1);
     }
     let key = key::transaction(call, branch, m.cseq, m.method);
     let now = ticks(env.now());

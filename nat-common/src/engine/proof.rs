@@ -1,7 +1,8 @@
 //! Proof: which addresses have shown that they are reached. A stranger can make none of it.
 //!
-//! The table `PEERS` holds three kinds of facts: of a pair of addresses, that the terminal answers at the learned one; of
-//! an address, that it answered by itself; and that it is the learned address of a terminal.
+//! The table `PEERS` holds four kinds of facts: of a pair of addresses, that the terminal answers at the learned one; of
+//! an address, that it answered by itself; that it is the learned address of a terminal; and of the PBX, whether it is a
+//! proxy.
 
 use crate::abi::{Counter, Entry, OutboundFlags, OutboundTransaction, Peer, PeerFlags, age, ticks};
 use crate::endpoint::Endpoint;
@@ -16,6 +17,7 @@ const STRIKES: u8 = 2;
 const PAIR: u64 = 1 << 32;
 const ANSWERED: u64 = 2 << 32;
 const LEARNED: u64 = 3 << 32;
+const PROXY: u64 = 4 << 32;
 
 /// Returns the key of the pair of addresses in a value. The entry holds both, so those of another pair with this key are
 /// noticed.
@@ -223,6 +225,35 @@ fn put_fact<E: Tables + Hashes + Clock>(env: &E, entry: &mut Entry<Peer>, kind: 
     let key = address_key(env, &entry.value, kind, owner);
     env.slots::<Peer>(&key)
         .is_some_and(|mut slots| slots.put(&key, entry))
+}
+
+/// Notes whether the PBX is a proxy: a request outside of a dialog that it sends has the Via of somebody else. Once a proxy,
+/// it remains one.
+#[inline(never)]
+pub(super) fn note_proxy<E: Tables + Hashes + Clock>(env: &E, proxy: bool) {
+    let entry = describe(env, &Endpoint::UNKNOWN);
+    if let Some(known) = fact(env, &entry.value, PROXY, 0)
+        && (!proxy || known.value.flags.contains(PeerFlags::PROXY))
+    {
+        return;
+    }
+    entry.at = ticks(env.now());
+    if proxy {
+        entry.value.flags = PeerFlags::PROXY;
+    }
+    let key = address_key(env, &entry.value, PROXY, 0);
+    if let Some(mut slots) = env.slots::<Peer>(&key) {
+        slots.put(&key, entry);
+    }
+}
+
+/// Whether the PBX is a proxy, or nothing is known of that yet. Its answers may then be what others wrote: it recognises an
+/// answer that it relays by its own branch alone (RFC 3261 17.1.3), or relays one that it never asked for.
+#[inline(never)]
+pub(super) fn may_be_proxy<E: Tables + Hashes>(env: &E) -> bool {
+    let entry = describe(env, &Endpoint::UNKNOWN);
+    fact(env, &entry.value, PROXY, 0)
+        .is_none_or(|known| known.value.flags.contains(PeerFlags::PROXY))
 }
 
 /// Notes that a terminal is there again: its transmissions are counted anew.

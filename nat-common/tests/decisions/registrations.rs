@@ -150,19 +150,121 @@ fn a_register_that_the_pbx_may_not_have_seen_counts_for_nothing() {
     }
 }
 
-/// The rightful owner has gone to another network, or a proxy has relayed somebody else's 2xx in a way that sipnat cannot
-/// see.
+/// Host to which a terminal moves.
+const ELSEWHERE: Address = ([198, 51, 100, 66], 40000);
+
+/// The Call-ID of a registration is known to the terminal and the PBX only (RFC 3261 10.2.4).
+#[test]
+fn a_terminal_is_known_at_another_host_by_its_call_id() {
+    for proxy in [false, true] {
+        let net = Network::new();
+        if proxy {
+            send_on(&net);
+        }
+        net.register();
+        net.wait(1);
+        let m = register(2, "r2", "<sip:1000@192.168.1.10>");
+        net.arrives(ELSEWHERE, &m);
+        let counted = net.sends(ELSEWHERE, &m.answer(200)).1;
+        assert_eq!(counted[0], Counter::ContactMoved);
+        assert_eq!(net.sends(ADVERTISED, &call_phone("i")).0, ELSEWHERE);
+    }
+}
+
+/// The PBX is a proxy: it sends a request on.
+fn send_on(net: &Network) {
+    let onward = Sip {
+        vias: vec!["proxy", "caller"],
+        ..from_pbx("OPTIONS", 1, "o")
+    };
+    net.sends(UPSTREAM, &onward);
+}
+
+/// A proxy relays answers that others write. A claim under another Call-ID from another host, and the one before, are then
+/// in conflict: the PBX's packets are left alone. Whichever came first.
+#[test]
+fn a_proxy_s_2xx_does_not_move_a_contact_to_another_host() {
+    let claims = |net: &Network| {
+        net.wait(1);
+        let m = forged();
+        net.arrives(STRANGER, &m);
+        net.sends(STRANGER, &m.answer(200)).1
+    };
+    let called = |net: &Network, branch| {
+        let invite = call_phone(branch).call(branch);
+        [0; 4].map(|_| net.sends(ADVERTISED, &invite).0)
+    };
+    for (stranger_first, known) in [(false, false), (false, true), (true, false), (true, true)] {
+        let net = Network::new();
+        if known {
+            send_on(&net);
+        }
+        if stranger_first {
+            claims(&net);
+            net.wait(1);
+            net.register();
+        } else {
+            net.register();
+            let counted = claims(&net);
+            assert_eq!(counted[0], Counter::ContactAmbiguous);
+        }
+        assert_eq!(called(&net, "a"), [ADVERTISED; 4]);
+        // The terminal goes on, and the stranger does not.
+        for minute in 2..65 {
+            net.wait(59);
+            let m = register(minute, "again", "<sip:1000@192.168.1.10>");
+            net.arrives(PHONE, &m);
+            let granted = "Contact: <sip:1000@192.168.1.10>;expires=60";
+            net.sends(PHONE, &m.answer(200).with(granted));
+        }
+        assert_eq!(called(&net, "b")[0], PHONE);
+    }
+}
+
+#[test]
+fn a_proxy_s_2xx_does_not_remove_a_contact() {
+    for contact in ["*", "<sip:1000@192.168.1.10>"] {
+        for source in [STRANGER, PHONE] {
+            let net = Network::new();
+            send_on(&net);
+            net.register();
+            net.wait(1);
+            let m = register(9, "evil", contact).with("Expires: 0").call("evil");
+            net.arrives(source, &m);
+            net.sends(source, &m.answer(200));
+            assert_eq!(net.sends(ADVERTISED, &call_phone("i")).0, PHONE);
+            // The terminal itself does.
+            net.wait(1);
+            let m = register(2, "r2", contact).with("Expires: 0");
+            net.arrives(PHONE, &m);
+            net.sends(PHONE, &m.answer(200));
+            assert_eq!(net.sends(ADVERTISED, &call_phone("j")).0, ADVERTISED);
+        }
+    }
+}
+
+/// The rightful owner has gone to another network, and its phone has started anew.
 #[test]
 fn the_host_before_comes_first_until_it_is_silent() {
-    const ELSEWHERE: Address = ([198, 51, 100, 66], 40000);
     let registers = |net: &Network, source, cseq, branch| {
         net.wait(1);
         let m = register(cseq, branch, "<sip:1000@192.168.1.10>");
+        let m = if source == ELSEWHERE {
+            m.call("anew")
+        } else {
+            m
+        };
         net.arrives(source, &m);
         net.sends(source, &m.answer(200));
     };
     let moved = || {
         let net = Network::new();
+        // The PBX is no proxy: it calls by itself.
+        let call = Sip {
+            start: "INVITE sip:1001@192.0.2.1 SIP/2.0".into(),
+            ..call_phone("first")
+        };
+        net.sends(UPSTREAM, &call);
         registers(&net, PHONE, 1, "r1");
         registers(&net, ELSEWHERE, 2, "r2");
         net
