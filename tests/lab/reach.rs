@@ -18,8 +18,8 @@ use nat_test_support::{
 
 use crate::scene::{SOON, Scene, With, play};
 
-use At::{Learned, Original};
-use Ground::{Answers, First, Forced, Occupied, Progress, Proven, Turn, Unreachable};
+use At::{Before, Learned, Original};
+use Ground::{Answers, First, Forced, Moved, Occupied, Progress, Proven, Turn, Unreachable};
 
 /// Destination of a transmission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +28,8 @@ enum At {
     Original,
     /// The learned address of the phone.
     Learned,
+    /// The learned address that the phone had before.
+    Before,
 }
 
 /// Makes two tests of a row: with sipnat and these arguments, and without sipnat.
@@ -61,12 +63,16 @@ const PRIVATE: &str = "sip:1000@192.168.1.10:5060";
 /// An address-of-record for which no phone is registered.
 const HOTLINE: &str = "sip:hotline@203.0.113.10";
 
+/// Time after which an answer is overdue: RFC 3261's T1, and a margin.
+const OVERDUE: Duration = Duration::from_millis(600);
+
 /// A PBX and a phone.
 struct Row<'a> {
     scene: &'a Scene<'a>,
     pbx: ScriptedPbx,
     phone: Terminal,
     learned: SocketAddrV4,
+    before: SocketAddrV4,
 }
 
 impl<'a> Row<'a> {
@@ -76,6 +82,7 @@ impl<'a> Row<'a> {
             pbx: scene.pbx()?,
             phone: scene.terminal(0, 0, "1000")?,
             learned: scene.lab.phone().public,
+            before: scene.lab.phone().public,
         })
     }
 
@@ -125,9 +132,14 @@ impl<'a> Row<'a> {
         let original = address(request.request_uri())?;
         let places = expected.iter().map(|(at, _)| match at {
             Learned if self.scene.sipnat.is_some() => self.learned,
+            Before if self.scene.sipnat.is_some() => self.before,
             _ => original,
         });
         let places: Vec<_> = places.collect();
+        if self.scene.sipnat.is_some() {
+            // Until then the answer to the request before may be on its way, and this one would go where that went.
+            thread::sleep(OVERDUE);
+        }
         self.scene.transmits(&self.pbx, request, &places)
     }
 
@@ -451,10 +463,7 @@ fn by_uri(row: &mut Row<'_>) -> Result<()> {
     row.is_answered(&row.phone.ua, &options, &turns[..2])?;
     row.goes(&row.options_to(PRIVATE), &[(Learned, Proven)])?;
 
-    let moved = SocketAddrV4::new(Ipv4Addr::new(60, 17, 196, 3), 51234);
-    row.scene.lab.sites[0].remap(0, moved)?;
-    row.registers(PRIVATE)?;
-    row.learned = moved;
+    row.moves(SocketAddrV4::new(*row.learned.ip(), 51234))?;
     row.goes(&row.options_to(PRIVATE), &[(Learned, Proven)])
 }
 
@@ -542,7 +551,58 @@ fn by_uri_of_nobody_s_user_later(row: &mut Row<'_>) -> Result<()> {
     row.goes(&row.options_to(LINE), &[(Original, First), (Learned, Turn)])
 }
 
+row!(moved_to_another_host,);
+
+/// The phone registers from another host while its registration from the one before lasts. A proxy may have relayed
+/// somebody else's 2xx: the host before comes first, until the new one has answered what that did not.
+fn moved_to_another_host(row: &mut Row<'_>) -> Result<()> {
+    row.registers(PRIVATE)?;
+    row.moves(SocketAddrV4::new(Ipv4Addr::new(60, 17, 196, 3), 51234))?;
+    let turns = [
+        (Before, Moved),
+        (Learned, Turn),
+        (Before, Moved),
+        (Learned, Turn),
+    ];
+    row.goes(&row.options(), &turns)?;
+    let options = row.options();
+    row.is_answered(&row.phone.ua, &options, &turns[..2])?;
+    row.goes(&row.options(), &[(Learned, Unreachable); 3])
+}
+
+row!(moved_to_another_port,);
+
+/// Another port of the same host is followed at once.
+fn moved_to_another_port(row: &mut Row<'_>) -> Result<()> {
+    row.registers(PRIVATE)?;
+    row.moves(SocketAddrV4::new(*row.learned.ip(), 51234))?;
+    row.goes(&row.options(), &[(Learned, Unreachable); 3])
+}
+
+row!(two_requests_at_once,);
+
+/// The answer to a request may be on its way: another one within T1 goes where that went.
+fn two_requests_at_once(row: &mut Row<'_>) -> Result<()> {
+    row.registers(FORGOTTEN)?;
+    for expected in [(Original, First), (Learned, Turn), (Original, First)] {
+        let first = row.options();
+        row.goes_there(&first, &[expected])?;
+        let second = row.options();
+        row.pbx.send(&second)?;
+        row.scene.went_to(&second, row.scene.destination(&first)?)?;
+    }
+    Ok(())
+}
+
 impl Row<'_> {
+    /// The NAT gives the phone another mapping, and the phone registers.
+    fn moves(&mut self, to: SocketAddrV4) -> Result<()> {
+        self.scene.lab.sites[0].remap(0, to)?;
+        self.registers(PRIVATE)?;
+        (self.before, self.learned) = (self.learned, to);
+        Ok(())
+    }
+
     /// The router forwards a port to the phone, which registers with that port and listens there, too. Its learned address
     /// is another.
     fn forwarded(&mut self) -> Result<Ua> {

@@ -59,7 +59,7 @@ fn public_phone(scene: &Scene<'_>) -> Result<()> {
     let sip = |tap, direction| {
         let mut packets = scene.capture.at(tap, direction);
         packets.retain(|packet| packet.sip().is_some());
-        packets.iter().map(without_hop).collect::<Vec<_>>()
+        packets.iter().map(Packet::without_hop).collect::<Vec<_>>()
     };
     let [sent, received] = [
         sip(Tap::Pbx, Direction::Out),
@@ -86,16 +86,6 @@ fn public_phone(scene: &Scene<'_>) -> Result<()> {
         );
     }
     Ok(())
-}
-
-/// Returns the IPv4 packet without the fields that every router changes: time to live and header checksum.
-fn without_hop(packet: &Packet) -> Vec<u8> {
-    const TTL: usize = 8;
-    const CHECKSUM: usize = 10;
-    let mut ip = packet.ip.clone();
-    ip[TTL] = 0;
-    ip[CHECKSUM..CHECKSUM + 2].fill(0);
-    ip
 }
 
 /// A host on the PBX's own subnet that sends from one port and listens on another looks like a phone behind a NAT. It

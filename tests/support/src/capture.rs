@@ -86,6 +86,16 @@ impl Packet {
         Message::parse(&self.payload)
     }
 
+    /// Returns the IPv4 packet without the fields that every router changes: time to live and header checksum.
+    pub fn without_hop(&self) -> Vec<u8> {
+        const TTL: usize = 8;
+        const CHECKSUM: usize = 10;
+        let mut ip = self.ip.clone();
+        ip[TTL] = 0;
+        ip[CHECKSUM..CHECKSUM + 2].fill(0);
+        ip
+    }
+
     /// Returns the start line of the SIP message in the packet.
     pub fn start_line(&self) -> String {
         self.sip().map(|message| message.start).unwrap_or_default()
