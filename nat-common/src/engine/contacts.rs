@@ -359,12 +359,12 @@ pub(super) fn load_contact<E: Bindings + Clock>(
 pub(super) fn live_contact<E: Bindings + Clock + Hashes>(env: &E) -> Option<NonNull<Binding>> {
     let uri = contact_uri(env, Field::RequestUri as usize);
     let aor = env.hash(Field::ToUri as usize);
-    for key in [ContactKey { uri, aor }, ContactKey { uri, aor: 0 }] {
-        if let Some(found) = load_contact(env, &key) {
-            return Some(found);
-        }
+    // To that is the Contact URI names no owner, whoever registered it as an address-of-record.
+    let names_owner = aor != env.hash(Field::RequestUri as usize);
+    if names_owner && let Some(found) = load_contact(env, &ContactKey { uri, aor }) {
+        return Some(found);
     }
-    None
+    load_contact(env, &ContactKey { uri, aor: 0 })
 }
 
 /// Notes with a contact that a request which only its URI named was answered at the learned address, after the original

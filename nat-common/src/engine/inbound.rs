@@ -10,7 +10,7 @@ use crate::endpoint::Endpoint;
 use crate::engine::contacts::{granted, note_sent_on, prove_weak};
 use crate::engine::dialogs::{accept_dialog, live_dialog};
 use crate::engine::env::{Checksum, Env, Text};
-use crate::engine::identity::{contact_uri, dialog_key, registration_key};
+use crate::engine::identity::{contact_uri, dialog_key, digest, registration_key};
 use crate::engine::lifetimes::{ANSWER_LIFE, TRANSACTION_LIFE};
 use crate::engine::proof::{describe_pair, note_answer, prove_pair};
 use crate::engine::verdict::Heard;
@@ -82,7 +82,11 @@ fn describe_registration<E: Text>(env: &E, m: &Message, transaction: &mut Inboun
         transaction.flags |= InboundFlags::REMOVE;
     }
     if env.same_user(m.span(Field::Contact), m.span(Field::ToUri)) {
-        transaction.flags |= InboundFlags::OWN_USER;
+        digest(env, m, Field::ToUri.bit());
+        // A Contact URI that is registered as an address-of-record names no owner.
+        if env.hash(Field::ToUri as usize) != env.hash(Field::Contact as usize) {
+            transaction.flags |= InboundFlags::OWN_USER;
+        }
     }
     transaction.contact = contact_uri(env, Field::Contact as usize);
 }

@@ -364,7 +364,8 @@ fn redirect(decision: Decision, to: &Binding, proven: bool, route: &Route) -> Re
 fn find_contact<E: Env>(env: &E, to: &mut Endpoint) -> Decision {
     let (known, route) = (env.draft(), env.route());
     choose_host(env);
-    let decision = if known.aor == env.hash(Field::ToUri as usize) {
+    let to_uri = env.hash(Field::ToUri as usize);
+    let decision = if known.aor == to_uri && to_uri != env.hash(Field::RequestUri as usize) {
         decide(
             env,
             &known.learned,

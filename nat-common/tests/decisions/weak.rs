@@ -178,6 +178,34 @@ fn one_without_the_uri_s_user_is_not_followed_in_the_first_hour() {
     assert_eq!(sent(&net, ADVERTISED, &call(URI, "b"), 2), [FIRST, CALLED]);
 }
 
+/// The PBX looks only at the password, and an account registers a Contact URI as address-of-record. To that is the Contact
+/// URI still names no owner, and the user of both is nobody's.
+#[test]
+fn a_contact_uri_as_address_of_record_is_no_owner() {
+    for (uri, contact, to) in [
+        ("+4930@10.0.0.5", "<sip:+4930@10.0.0.5>", TRUNK),
+        (URI, CONTACT, ADVERTISED),
+    ] {
+        for settled in [false, true] {
+            let net = Network::new();
+            net.settled.set(settled);
+            net.wait(33);
+            let m = Sip {
+                to: contact.into(),
+                ..register(1, "r", contact).call("two")
+            };
+            net.arrives(STRANGER, &m);
+            net.sends(STRANGER, &m.answer(200));
+            let went = sent(&net, to, &call(uri, "a"), 2);
+            if settled {
+                assert_eq!(went, [FIRST, CALLED], "{uri}");
+            } else {
+                assert_eq!(went, [FOREIGN; 2], "{uri}");
+            }
+        }
+    }
+}
+
 #[test]
 fn equals_at_different_addresses_are_ambiguous_until_one_expires() {
     let net = Network::new();
