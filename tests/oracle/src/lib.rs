@@ -2,10 +2,11 @@
 //!
 //! [`mod@reference`] and [`stun`] ask independent crates (`rsip`, `stun-types`) for their reading of a message.
 //! [`direction`] derives from a full scan what a scan for one direction must find. [`mod@env`] runs the engine on maps in
-//! memory. Nothing here needs a kernel.
+//! memory, and [`mod@model`] a network with attackers on those. Nothing here needs a kernel.
 
 pub mod direction;
 pub mod env;
+pub mod model;
 pub mod reference;
 pub mod stun;
 

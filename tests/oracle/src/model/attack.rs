@@ -1,0 +1,241 @@
+//! Messages of attackers. Call-IDs, the tags of callers, and branches can be guessed; tags of answers cannot.
+
+use super::actor::Actor;
+use super::address::{DOMAIN, GROUP};
+use super::input::{
+    Attacker, ContactChoice, Forged, FromTag, Number, Outer, Party as Role, RouteChoice, Target,
+    ToTag, Transit,
+};
+use super::sip::{Call, Contacts, Party, Sip, Tag, Uri, Via};
+use super::terminal::{INVENTED, branch, is_secret, registration};
+use super::world::{Path, Purpose, World};
+
+/// Call-ID of an attacker's own call.
+const OWN_CALL: Call = 600;
+
+/// First branch of attackers.
+const OWN_BRANCHES: u32 = 20_000_000;
+
+/// Choices for a request; see [`Step::Attack`](super::input::Step).
+pub(super) struct Attack {
+    pub(super) by: Attacker,
+    pub(super) transit: Transit,
+    pub(super) other_socket: bool,
+    pub(super) guessed_branch: bool,
+    pub(super) credentials: bool,
+    pub(super) method: Outer,
+    pub(super) to_tag: ToTag,
+    pub(super) target: Target,
+    pub(super) call: Number<4>,
+    pub(super) party: Role,
+    pub(super) from_tag: FromTag,
+    pub(super) contact: ContactChoice,
+    pub(super) cseq: Number<3>,
+    pub(super) route: RouteChoice,
+}
+
+/// Choices for a response; see [`Step::Forge`](super::input::Step).
+pub(super) struct Forgery {
+    pub(super) by: Attacker,
+    pub(super) transit: Transit,
+    pub(super) status: Forged,
+    pub(super) to_tag: ToTag,
+    pub(super) which: Number<2>,
+    pub(super) contact: ContactChoice,
+}
+
+impl Outer {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Register => "REGISTER",
+            Self::Invite => "INVITE",
+            Self::Subscribe => "SUBSCRIBE",
+            Self::Info => "INFO",
+            Self::Bye => "BYE",
+            Self::Notify => "NOTIFY",
+            Self::Options => "OPTIONS",
+            Self::Refer => "REFER",
+        }
+    }
+}
+
+impl Forged {
+    const fn status(self) -> u16 {
+        match self {
+            Self::Trying => 100,
+            Self::Ringing => 180,
+            Self::Ok => 200,
+            Self::Progress => 183,
+            Self::Moved => 302,
+            Self::Busy => 486,
+            Self::Challenge => 401,
+            Self::Gone => 481,
+        }
+    }
+}
+
+impl World {
+    /// An attacker sends a request.
+    pub(super) fn attacks(&mut self, attack: &Attack) {
+        let by = attack.by.into();
+        let call = self.guessed_call(attack.call.0);
+        let register = matches!(attack.method, Outer::Register);
+        // The next REGISTER of a terminal has the next number.
+        let first = match [Actor::Victim, Actor::Public]
+            .into_iter()
+            .find(|actor| registration(*actor) == call)
+        {
+            Some(actor) => self.terminal(actor).register_cseq,
+            None => 0,
+        };
+        let cseq = first + u32::from(attack.cseq.0);
+        let party = match attack.party {
+            Role::Own => by,
+            Role::Victim => Actor::Victim,
+            Role::Public => Actor::Public,
+            Role::Trunk => Actor::Trunk,
+        };
+        let aor = self.setup.account(party);
+        let from_tag = match attack.from_tag {
+            FromTag::Public => call,
+            FromTag::Learned => self.learned_tag(),
+            FromTag::Invented => INVENTED + 1,
+        };
+        let target = self.target(attack.target);
+        let friend = self.setup.contact(Actor::Friend, 0, false);
+        let registrar = self.setup.contact(Actor::Registrar, 0, false);
+        let sip = Sip {
+            method: attack.method.name(),
+            status: 0,
+            target,
+            route: match attack.route {
+                RouteChoice::None => None,
+                RouteChoice::Friend | RouteChoice::Unseen => Some(friend),
+                RouteChoice::Registrar => Some(registrar),
+            },
+            record_route: false,
+            vias: vec![Via {
+                sent_by: self.source(by),
+                rport: false,
+                branch: if attack.guessed_branch {
+                    branch(party, call, cseq)
+                } else {
+                    OWN_BRANCHES + branch(by, call, cseq)
+                },
+            }],
+            from: Party {
+                uri: aor,
+                tag: from_tag,
+            },
+            to: Party {
+                uri: if register { aor } else { target },
+                tag: self.chosen_tag(attack.to_tag, call),
+            },
+            call,
+            cseq,
+            contacts: self.chosen_contact(by, attack.contact, register),
+            expires: matches!(attack.contact, ContactChoice::Star).then_some(0),
+            credentials: attack.credentials.then_some(by),
+            unseen: matches!(attack.route, RouteChoice::Unseen),
+        };
+        if by == Actor::Local {
+            let to = self.source(Actor::Account);
+            return self.leaves(to, Purpose::Foreign, sip);
+        }
+        let path = if attack.other_socket {
+            Path::Other
+        } else {
+            Path::Pbx
+        };
+        self.attack(by, attack.transit, path, sip);
+    }
+
+    /// An attacker answers a request of the PBX that was sent to somebody else: he has guessed the branch.
+    pub(super) fn forges(&mut self, forgery: &Forgery) {
+        let by = forgery.by.into();
+        let at = self
+            .pbx
+            .clients
+            .len()
+            .checked_sub(1 + usize::from(forgery.which.0));
+        let source = self.source(by);
+        let Some(client) = at.map(|at| &mut self.pbx.clients[at]) else {
+            return;
+        };
+        let counts = matches!(forgery.transit, Transit::Right | Transit::Filtered);
+        // From that address, it could be the terminal's answer from another port.
+        if counts && source.addr == client.sent_to.addr {
+            client.taken = true;
+            self.watch.somebody_answered = true;
+        }
+        let request = client.request.clone();
+        let tag = match forgery.to_tag {
+            // He does not know the tag of the terminal's end.
+            ToTag::None if request.to.tag != 0 => INVENTED,
+            choice => self.chosen_tag(choice, request.call),
+        };
+        let mut sip = request.answer(forgery.status.status(), tag);
+        if is_secret(sip.from.tag) && !self.learned_tags.contains(&sip.from.tag) {
+            sip.from.tag = INVENTED;
+        }
+        sip.contacts = self.chosen_contact(by, forgery.contact, false);
+        let path = if by == Actor::Local {
+            Path::Other
+        } else {
+            Path::Pbx
+        };
+        self.attack(by, forgery.transit, path, sip);
+    }
+
+    /// Call-ID that an attacker knows or guesses.
+    fn guessed_call(&self, choice: u8) -> Call {
+        match choice {
+            15 => registration(Actor::Victim),
+            14 => registration(Actor::Public),
+            13 => OWN_CALL,
+            12 => OWN_CALL + 1,
+            back => (self.next_call + 1).saturating_sub(back.into()),
+        }
+    }
+
+    fn learned_tag(&self) -> Tag {
+        self.learned_tags.last().copied().unwrap_or(INVENTED)
+    }
+
+    fn chosen_tag(&self, choice: ToTag, call: Call) -> Tag {
+        match choice {
+            ToTag::None => 0,
+            ToTag::Invented => INVENTED,
+            ToTag::Learned => self.learned_tag(),
+            ToTag::Public => call,
+        }
+    }
+
+    fn target(&self, target: Target) -> Uri {
+        let contact = |actor| self.setup.contact(actor, self.changes(actor), true);
+        match target {
+            Target::Pbx => Uri::named("", DOMAIN),
+            Target::Friend => contact(Actor::Friend),
+            Target::Victim => contact(Actor::Victim),
+            Target::Public => contact(Actor::Public),
+            Target::Trunk => contact(Actor::Trunk),
+            Target::VictimAor => self.setup.account(Actor::Victim),
+            Target::AccountAor => self.setup.account(Actor::Account),
+            Target::GroupAor => Uri::named(GROUP, DOMAIN),
+        }
+    }
+
+    fn chosen_contact(&self, by: Actor, choice: ContactChoice, registers: bool) -> Contacts {
+        let contact = |actor| self.setup.contact(actor, self.changes(actor), registers);
+        match choice {
+            ContactChoice::Own => contact(by).into(),
+            ContactChoice::Victim => contact(Actor::Victim).into(),
+            ContactChoice::Public => contact(Actor::Public).into(),
+            ContactChoice::Trunk => contact(Actor::Trunk).into(),
+            ContactChoice::None => Contacts::None,
+            ContactChoice::Star => Contacts::Star,
+            ContactChoice::OwnExpires => Contacts::Uris(vec![(contact(by), Some(0))]),
+            ContactChoice::VictimExpires => Contacts::Uris(vec![(contact(Actor::Victim), Some(0))]),
+        }
+    }
+}

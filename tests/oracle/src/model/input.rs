@@ -1,0 +1,403 @@
+//! Input of the model: a few bytes of setup, then steps of five bytes each.
+//!
+//! All bytes are an input: a choice takes as many bits as it needs, and goes round. So the fuzzer may change any of them,
+//! and a script in Rust has bytes of its own.
+
+/// Length of an encoded [`Setup`].
+pub const SETUP_LEN: usize = 4;
+
+/// Length of an encoded [`Step`].
+pub const STEP_LEN: usize = 5;
+
+/// Most steps that are played of an input.
+pub const MAX_STEPS: usize = 48;
+
+/// Bits of an input, lowest first.
+#[derive(Default)]
+struct Bits {
+    bits: u32,
+    used: u32,
+}
+
+impl Bits {
+    fn take<F: Field>(&mut self) -> F {
+        let value = self.bits >> self.used & ((1 << F::BITS) - 1);
+        self.used += F::BITS;
+        assert!(self.used <= u32::BITS, "the fields of a step have 32 bits");
+        F::from_bits(value)
+    }
+
+    fn put<F: Field>(&mut self, field: F) {
+        self.bits |= field.to_bits() << self.used;
+        self.used += F::BITS;
+    }
+}
+
+/// Choice that is stored in some bits.
+trait Field: Copy {
+    const BITS: u32;
+    fn from_bits(bits: u32) -> Self;
+    fn to_bits(self) -> u32;
+}
+
+impl Field for bool {
+    const BITS: u32 = 1;
+
+    fn from_bits(bits: u32) -> Self {
+        bits != 0
+    }
+
+    fn to_bits(self) -> u32 {
+        self.into()
+    }
+}
+
+/// Number of few bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Number<const WIDTH: u32>(pub u8);
+
+impl<const WIDTH: u32> Field for Number<WIDTH> {
+    const BITS: u32 = WIDTH;
+
+    fn from_bits(bits: u32) -> Self {
+        Self(bits as u8)
+    }
+
+    fn to_bits(self) -> u32 {
+        self.0.into()
+    }
+}
+
+/// Defines choices; the first one is the default.
+macro_rules! choices {
+    ($($(#[$doc:meta])* $name:ident: $bits:literal {
+        $(#[$first_doc:meta])* $first:ident, $($(#[$variant_doc:meta])* $variant:ident,)*
+    })*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub enum $name {
+            // Some names say enough.
+            #[doc = ""]
+            $(#[$first_doc])* #[default] $first,
+            $(#[doc = ""] $(#[$variant_doc])* $variant,)*
+        }
+
+        impl Field for $name {
+            const BITS: u32 = $bits;
+
+            fn from_bits(bits: u32) -> Self {
+                const ALL: &[$name] = &[$name::$first, $($name::$variant),*];
+                const { assert!(ALL.len() <= 1 << $bits) };
+                ALL[bits as usize % ALL.len()]
+            }
+
+            fn to_bits(self) -> u32 {
+                self as u32
+            }
+        }
+    )*};
+}
+
+choices! {
+    /// Terminal that is no attacker.
+    Honest: 2 {
+        /// Phone behind NAT, with an account.
+        Victim,
+        /// Public phone, with an account.
+        Public,
+        /// Static trunk: it never registers.
+        Trunk,
+    }
+    /// Any terminal.
+    Anyone: 3 { Victim, Public, Trunk, Outsider, Account, Friend, Neighbour, }
+    /// Destination of a call.
+    Callee: 3 {
+        Victim, Public, Trunk, Account, Friend,
+        /// All accounts at once: a forked call.
+        Group,
+    }
+    /// Attacker.
+    Attacker: 3 {
+        /// Has an account.
+        Account,
+        /// Has its own IP address, and no account.
+        Outsider,
+        /// Answers what the PBX relays to him.
+        Friend,
+        /// Behind the victim's NAT, with an account.
+        Neighbour,
+        /// Another socket of the PBX's host: it sends to the account.
+        Local,
+    }
+    /// Behaviour when a request comes.
+    Mood: 3 { Answer, Silent, Ring, Refuse, Trying, }
+    /// Tag that a far end writes into To.
+    TagChoice: 2 {
+        /// A new one that nobody guesses.
+        Fresh,
+        /// That of the request, or an invented one.
+        Echo,
+        /// The one that the call's caller has in From.
+        Callers,
+        /// An invented one, always the same.
+        Invented,
+    }
+    /// Contact that the victim writes.
+    VictimContact: 2 {
+        /// Private address.
+        Private,
+        /// A SIP ALG wrote the NAT's address without the port.
+        Alg,
+        /// The mapped address, as with STUN.
+        Mapped,
+        /// A SIP ALG wrote the mapped address into the REGISTER, and forgets the port elsewhere.
+        AlgInCalls,
+    }
+    /// Kind of the public phone.
+    PublicKind: 2 {
+        /// Sends from one port and listens at another.
+        TwoPorts,
+        /// Contact is another public host.
+        Front,
+        /// Sends from a new port each time.
+        NewPorts,
+        /// Contact is an address that a route leads to.
+        Vpn,
+    }
+    /// Address of the trunk.
+    TrunkKind: 2 { Public, Private, Peer, OnLink, }
+    /// Destination of the PBX's responses.
+    Responses: 2 {
+        /// Source address, with the port in Via (RFC 3261 18.2.2).
+        Received,
+        /// Address and port in Via.
+        Strict,
+        /// Source, if the request has `rport` (RFC 3581).
+        Rport,
+    }
+    /// Registrar of a PBX that relays.
+    Registrar: 2 {
+        /// The PBX itself.
+        Own,
+        /// A host that the user named.
+        Named,
+        /// A host that the user did not name.
+        Unnamed,
+    }
+    /// Removal of contacts by a REGISTER.
+    Removal: 2 { None, Star, Zero, }
+    /// Method within a dialog.
+    Inner: 2 { Invite, Bye, Info, Notify, }
+    /// Method of an attacker's request.
+    Outer: 3 { Register, Invite, Subscribe, Info, Bye, Notify, Options, Refer, }
+    /// Way of an attacker's packet.
+    Transit: 2 {
+        /// The PBX gets it.
+        Right,
+        /// Its UDP checksum is wrong.
+        BadChecksum,
+        /// A first fragment, whose others never come.
+        Fragment,
+        /// The host's firewall drops it.
+        Filtered,
+    }
+    /// Request-URI of an attacker's request.
+    Target: 3 { Pbx, Friend, Victim, Public, Trunk, VictimAor, AccountAor, GroupAor, }
+    /// Party in From, or address-of-record of an attacker's REGISTER.
+    Party: 2 { Own, Victim, Public, Trunk, }
+    /// Contact of an attacker's message.
+    ContactChoice: 3 { Own, Victim, Public, Trunk, None, Star, OwnExpires, VictimExpires, }
+    /// Tag in an attacker's From.
+    FromTag: 2 {
+        /// Public tag of the call.
+        Public,
+        /// A tag that an attacker was told last.
+        Learned,
+        /// An invented one.
+        Invented,
+    }
+    /// Tag in an attacker's To.
+    ToTag: 2 { None, Invented, Learned, Public, }
+    /// Route of an attacker's request.
+    RouteChoice: 2 {
+        None,
+        /// To the friend.
+        Friend,
+        /// To the friend, by TCP: sipnat does not see it.
+        Unseen,
+        /// To the registrar.
+        Registrar,
+    }
+    /// Status of a forged response.
+    Forged: 3 { Trying, Ringing, Ok, Progress, Moved, Busy, Challenge, Gone, }
+    /// Time that passes.
+    Pause: 4 {
+        Tenth, HalfSecond, Second, Five, Ten, Forty, Minute, Early, HalfHour, Hour, Half, Day,
+    }
+}
+
+/// Defines the setup. Fields take bits in their order.
+macro_rules! setup {
+    ($($(#[$doc:meta])* $field:ident: $type:ty,)*) => {
+        /// Setup of a network.
+        #[derive(Clone, Copy, Debug, Default)]
+        pub struct Setup {
+            $($(#[$doc])* pub $field: $type,)*
+        }
+
+        impl Setup {
+            /// Reads a setup.
+            pub fn decode(bytes: [u8; SETUP_LEN]) -> Self {
+                let mut bits = Bits { bits: u32::from_le_bytes(bytes), used: 0 };
+                Self { $($field: bits.take(),)* }
+            }
+
+            /// Writes it.
+            pub fn encode(self) -> [u8; SETUP_LEN] {
+                let mut bits = Bits::default();
+                $(bits.put(self.$field);)*
+                bits.bits.to_le_bytes()
+            }
+        }
+    };
+}
+
+setup! {
+    /// The input is no story, but messages of any kind in any order.
+    raw: bool,
+    /// The PBX relays; else it is a back-to-back user agent.
+    proxy: bool,
+    /// The PBX writes the Contact URI into To, as Asterisk does.
+    uri_in_to: bool,
+    /// Destination of responses.
+    responses: Responses,
+    /// The user of the victim's Contact is not its account's.
+    other_user: bool,
+    /// Contact of the victim.
+    victim: VictimContact,
+    /// The victim's Via has `rport`.
+    rport: bool,
+    /// Kind of the public phone.
+    public: PublicKind,
+    /// The public phone answers from the port from which it sends.
+    answers_elsewhere: bool,
+    /// The public phone calls from the port at which it listens, and with another user in From.
+    caller_id: bool,
+    /// Address of the trunk.
+    trunk: TrunkKind,
+    /// The account has the victim's user, in another domain.
+    tenant: bool,
+    /// Registrar of a PBX that relays.
+    registrar: Registrar,
+    /// sipnat has run for an hour.
+    settled: bool,
+    /// The PBX sends NOTIFY ahead of its answer to a SUBSCRIBE.
+    early_notify: bool,
+    /// The neighbour owns port 5060 of the NAT.
+    owns_5060: bool,
+    /// The host's other socket has the SIP port of another local address.
+    other_address: bool,
+}
+
+/// Defines the steps. A step is a byte that selects it, and its fields take bits in their order.
+macro_rules! steps {
+    ($($(#[$doc:meta])* $name:ident { $($field:ident: $type:ty),* },)*) => {
+        /// Step of a story.
+        #[derive(Clone, Copy, Debug)]
+        #[expect(missing_docs, reason = "a field is documented with its type")]
+        pub enum Step {
+            $($(#[$doc])* $name { $($field: $type),* },)*
+        }
+
+        impl Step {
+            /// Reads a step.
+            pub fn decode(bytes: [u8; STEP_LEN]) -> Self {
+                const KINDS: &[fn(&mut Bits) -> Step] =
+                    &[$(|_bits| Step::$name { $($field: _bits.take()),* }),*];
+                let [kind, rest @ ..] = bytes;
+                let mut bits = Bits { bits: u32::from_le_bytes(rest), used: 0 };
+                KINDS[usize::from(kind) % KINDS.len()](&mut bits)
+            }
+
+            /// Writes it.
+            pub fn encode(self) -> [u8; STEP_LEN] {
+                #[repr(u8)]
+                enum Kind { $($name),* }
+                let mut bits = Bits::default();
+                let kind = match self {
+                    $(Self::$name { $($field),* } => {
+                        $(bits.put($field);)*
+                        Kind::$name as u8
+                    })*
+                };
+                let [a, b, c, d] = bits.bits.to_le_bytes();
+                [kind, a, b, c, d]
+            }
+        }
+    };
+}
+
+steps! {
+    /// A terminal registers. The trunk does not.
+    Register { who: Honest, removal: Removal, short: bool },
+    /// A terminal calls.
+    Call { who: Honest, to: Callee },
+    /// A terminal subscribes, or refers the PBX.
+    Subscribe { who: Honest, refer: bool },
+    /// A terminal sends a request within one of its dialogs, counted from the newest.
+    Inner { who: Anyone, which: Number<2>, method: Inner },
+    /// A terminal repeats its last request.
+    Repeat { who: Honest },
+    /// A terminal answers the call that rings.
+    Pickup { who: Anyone, refuse: bool },
+    /// A terminal behaves otherwise from now on.
+    Behave { who: Anyone, mood: Mood, tag: TagChoice },
+    /// The victim's NAT gives it another port.
+    Remap {},
+    /// Time passes.
+    Wait { pause: Pause },
+    /// The PBX calls; one that relays is called by the trunk.
+    PbxCall { to: Callee },
+    /// The PBX asks a terminal whether it is there.
+    PbxOptions { to: Callee },
+    /// The PBX repeats a request, counted from the newest unanswered.
+    PbxRepeat { which: Number<2> },
+    /// The PBX sends a request within a dialog, counted from the newest.
+    PbxInner { which: Number<2>, method: Inner },
+    /// The PBX cancels a call, counted from the newest.
+    PbxCancel { which: Number<2> },
+    /// The PBX answers the oldest request that it has not answered.
+    PbxAnswer { refuse: bool },
+    /// The PBX repeats a final answer, counted from the newest.
+    PbxAgain { which: Number<2> },
+    /// The PBX behaves otherwise from now on.
+    PbxBehave { mood: Mood },
+    /// sipnat starts again, and knows nothing.
+    Restart {},
+    /// An attacker sends a request.
+    Attack {
+        by: Attacker, transit: Transit, other_socket: bool, guessed_branch: bool, credentials: bool,
+        method: Outer, to_tag: ToTag, target: Target, call: Number<4>, party: Party,
+        from_tag: FromTag, contact: ContactChoice, cseq: Number<3>, route: RouteChoice
+    },
+    /// An attacker answers a request of the PBX, counted from the newest.
+    Forge {
+        by: Attacker, transit: Transit, status: Forged, to_tag: ToTag, which: Number<2>,
+        contact: ContactChoice
+    },
+}
+
+/// Returns the setup and the steps of an input; none if it is too short.
+pub fn decode(input: &[u8]) -> Option<(Setup, Vec<Step>)> {
+    let (setup, steps) = input.split_first_chunk::<SETUP_LEN>()?;
+    let steps = steps.as_chunks::<STEP_LEN>().0.iter();
+    let steps = steps.take(MAX_STEPS).map(|bytes| Step::decode(*bytes));
+    Some((Setup::decode(*setup), steps.collect()))
+}
+
+/// Returns the input of a setup and steps.
+pub fn encode(setup: Setup, steps: &[Step]) -> Vec<u8> {
+    let mut input = setup.encode().to_vec();
+    input.extend(steps.iter().flat_map(|step| step.encode()));
+    input
+}

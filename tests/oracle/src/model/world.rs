@@ -1,0 +1,404 @@
+//! The network: packets between the PBX and the actors, with the engine between them.
+
+use std::collections::{HashMap, VecDeque};
+
+use nat_common::abi::{SECOND, address};
+use nat_common::datagram::Datagram;
+use nat_common::endpoint::Endpoint;
+use nat_common::engine;
+use nat_common::engine::env::Checksum;
+use nat_common::sip::Direction;
+
+use super::actor::Actor;
+use super::input::{Pause, Registrar, Setup, Transit, TrunkKind};
+use super::sip::{Branch, Call, PBX, Place, Sip, Tag};
+use super::state::{Pbx, Terminal};
+use crate::env::MemoryEnv;
+
+/// Most packets of one step: a loop ends there.
+const MAX_PACKETS: u32 = 100;
+
+/// Seconds after which each terminal has registered again.
+const SETTLED: u64 = 3600;
+
+/// Way of a packet to or from the PBX's host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Path {
+    /// The PBX's socket.
+    Pbx,
+    /// Another socket of its host.
+    Other,
+    /// TCP, which sipnat does not see.
+    Unseen,
+}
+
+/// Use of a packet that the PBX sends.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Purpose {
+    /// Request of a client transaction.
+    Request(usize),
+    /// CANCEL or ACK of a client transaction.
+    Follow(usize),
+    /// ACK to a 2xx: the actor that is meant, and whether the rules hold for it.
+    Ack(Option<Actor>, bool),
+    /// Response of a server transaction.
+    Response(usize),
+    /// Packet of the other socket.
+    Foreign,
+}
+
+/// Packet on its way.
+pub(super) enum Event {
+    Arrives {
+        by: Actor,
+        source: Endpoint,
+        path: Path,
+        transit: Transit,
+        sip: Sip,
+    },
+    Leaves {
+        to: Endpoint,
+        purpose: Purpose,
+        sip: Sip,
+    },
+}
+
+/// Address and port as a key.
+pub(super) type Key = ([u64; 2], u32);
+
+pub(super) fn key(place: &Endpoint) -> Key {
+    (place.addr, place.port)
+}
+
+/// Answer that a terminal gave by itself at an original destination.
+#[derive(Clone, Copy)]
+pub(super) struct Answered {
+    pub(super) at: u64,
+    /// The request named the terminal by its address-of-record.
+    pub(super) by_contact: bool,
+}
+
+/// Proof of the victim's learned address.
+#[derive(Clone, Copy)]
+pub(super) struct Proof {
+    pub(super) learned: Endpoint,
+    pub(super) original: Endpoint,
+    pub(super) at: u64,
+    /// Answers of somebody else at the original destination since.
+    pub(super) strikes: u32,
+}
+
+/// Knowledge that the rules need of what has happened.
+#[derive(Default)]
+pub(super) struct Watch {
+    /// Transmissions to a terminal without an answer, by its learned and original address; those that only the Contact URI
+    /// names are counted on their own.
+    pub(super) unanswered: HashMap<(Actor, Key, Key, bool), u32>,
+    /// Answers at an original destination.
+    pub(super) answered: HashMap<(Actor, Key), Answered>,
+    pub(super) proof: Option<Proof>,
+    /// Somebody else answered at the victim's Contact.
+    pub(super) somebody_answered: bool,
+    /// sipnat has seen the victim's registration, and the PBX believes it.
+    pub(super) knows_victim: bool,
+}
+
+/// A PBX, its terminals, attackers, and sipnat on the PBX's host.
+pub(super) struct World {
+    pub(super) setup: Setup,
+    pub(super) env: MemoryEnv,
+    started: u64,
+    pub(super) pbx: Pbx,
+    terminals: [Terminal; Actor::COUNT],
+    /// Tags that attackers were told.
+    pub(super) learned_tags: Vec<Tag>,
+    /// Number of the next call.
+    pub(super) next_call: Call,
+    next_tag: Tag,
+    next_branch: Branch,
+    queue: VecDeque<Event>,
+    pub(super) watch: Watch,
+    /// Story, if it is wanted.
+    pub(super) story: Option<Vec<String>>,
+    /// First rule that was broken.
+    pub(super) failure: Option<String>,
+}
+
+impl World {
+    pub(super) fn new(setup: Setup, traced: bool) -> Self {
+        let mut world = Self {
+            setup,
+            env: MemoryEnv::new(),
+            started: 0,
+            pbx: Pbx::default(),
+            terminals: Default::default(),
+            learned_tags: Vec::new(),
+            next_call: 10,
+            next_tag: 1000,
+            next_branch: 1,
+            queue: VecDeque::new(),
+            watch: Watch::default(),
+            story: traced.then(Vec::new),
+            failure: None,
+        };
+        let now = 100_000 * SECOND;
+        world.boot(now);
+        if setup.settled {
+            world.started = now - SETTLED * SECOND;
+        }
+        world.env.settled.set(setup.settled);
+        world
+    }
+
+    /// Starts sipnat with empty tables.
+    pub(super) fn boot(&mut self, now: u64) {
+        self.env = MemoryEnv::new();
+        self.env.now.set(now);
+        self.env.settled.set(false);
+        self.started = now;
+        self.watch = Watch::default();
+        let setup = &self.setup;
+        let mut kinds = self.env.kinds.borrow_mut();
+        let mut kind = |place: Endpoint, kind| kinds.push((place, kind));
+        match setup.registrar {
+            Registrar::Named => kind(
+                setup.source(Actor::Registrar, 0),
+                address::ROUTED | address::REGISTRAR,
+            ),
+            _ => kind(setup.source(Actor::Registrar, 0), address::ROUTED),
+        }
+        match setup.trunk {
+            TrunkKind::Peer => kind(setup.source(Actor::Trunk, 0), address::PEER),
+            TrunkKind::OnLink => kind(setup.source(Actor::Trunk, 0), address::on_link(2)),
+            TrunkKind::Public | TrunkKind::Private => {}
+        }
+        kind(Endpoint::v4([10, 8, 0, 7], 5060), address::ROUTED);
+    }
+
+    pub(super) fn now(&self) -> u64 {
+        self.env.now.get()
+    }
+
+    pub(super) fn terminal(&mut self, actor: Actor) -> &mut Terminal {
+        &mut self.terminals[actor as usize]
+    }
+
+    /// Number of changes of the victim's mapping, or of another actor's port.
+    pub(super) fn changes(&self, actor: Actor) -> u16 {
+        self.terminals[actor as usize].changes
+    }
+
+    /// Address from which an actor sends now.
+    pub(super) fn source(&self, actor: Actor) -> Endpoint {
+        self.setup.source(actor, self.changes(actor))
+    }
+
+    /// Actor that takes a packet to an address now.
+    pub(super) fn listener(&self, place: &Endpoint, is_response: bool) -> Option<Actor> {
+        let changes = self.changes(Actor::Victim);
+        self.setup.listener(place, is_response, changes)
+    }
+
+    /// Tag that nobody guesses.
+    pub(super) fn tag(&mut self) -> Tag {
+        self.next_tag += 1;
+        self.next_tag
+    }
+
+    /// Branch of the PBX.
+    pub(super) fn branch(&mut self) -> Branch {
+        self.next_branch += 1;
+        self.next_branch
+    }
+
+    /// Number of a new call.
+    pub(super) fn call(&mut self) -> Call {
+        self.next_call += 1;
+        self.next_call - 1
+    }
+
+    /// Lets time pass.
+    pub(super) fn wait(&mut self, nanoseconds: u64) {
+        let now = self.now() + nanoseconds;
+        self.env.now.set(now);
+        let settled = now >= self.started + SETTLED * SECOND;
+        self.env.settled.set(settled);
+    }
+
+    pub(super) fn pause(&mut self, pause: Pause) {
+        self.wait(match pause {
+            Pause::Tenth => SECOND / 10,
+            Pause::HalfSecond => SECOND * 6 / 10,
+            Pause::Second => SECOND,
+            Pause::Five => 5 * SECOND,
+            Pause::Ten => 10 * SECOND,
+            Pause::Forty => 40 * SECOND,
+            Pause::Minute => 61 * SECOND,
+            Pause::Early => 310 * SECOND,
+            Pause::HalfHour => 1800 * SECOND,
+            Pause::Hour => 3601 * SECOND,
+            Pause::Half => 13 * 3600 * SECOND,
+            Pause::Day => 25 * 3600 * SECOND,
+        });
+    }
+
+    /// Adds a line to the story.
+    pub(super) fn tell(&mut self, line: impl FnOnce() -> String) {
+        if let Some(story) = &mut self.story {
+            story.push(line());
+        }
+    }
+
+    /// Notes that a rule was broken.
+    pub(super) fn fail(&mut self, reason: String) {
+        self.tell(|| format!("BROKEN: {reason}"));
+        if self.failure.is_none() {
+            self.failure = Some(reason);
+        }
+    }
+
+    pub(super) fn arrives(&mut self, by: Actor, source: Endpoint, path: Path, sip: Sip) {
+        self.queue.push_back(Event::Arrives {
+            by,
+            source,
+            path,
+            transit: Transit::Right,
+            sip,
+        });
+    }
+
+    pub(super) fn post(&mut self, event: Event) {
+        self.queue.push_back(event);
+    }
+
+    pub(super) fn leaves(&mut self, to: Endpoint, purpose: Purpose, sip: Sip) {
+        self.queue.push_back(Event::Leaves { to, purpose, sip });
+    }
+
+    /// Lets all packets arrive that are on their way, and those that they cause.
+    pub(super) fn run(&mut self) {
+        for _ in 0..MAX_PACKETS {
+            if self.failure.is_some() {
+                break;
+            }
+            match self.queue.pop_front() {
+                Some(Event::Arrives {
+                    by,
+                    source,
+                    path,
+                    transit,
+                    sip,
+                }) => self.enter(by, source, path, transit, sip),
+                Some(Event::Leaves { to, purpose, sip }) => self.exit(to, purpose, sip),
+                None => return,
+            }
+        }
+        self.queue.clear();
+    }
+
+    /// A packet arrives at the PBX's host.
+    fn enter(&mut self, by: Actor, source: Endpoint, path: Path, transit: Transit, sip: Sip) {
+        let mut heard = None;
+        if path != Path::Unseen {
+            self.env.socket.set(match path {
+                Path::Other => self.setup.other_socket(),
+                Path::Pbx | Path::Unseen => PBX,
+            });
+            self.env.checksum.set(match transit {
+                Transit::Right | Transit::Filtered => Checksum::Right,
+                Transit::BadChecksum => Checksum::Wrong,
+                Transit::Fragment => Checksum::Unknown,
+            });
+            let text = sip.text();
+            let message = self.env.scan(text.as_bytes(), Direction::In);
+            let message = message.unwrap_or_else(|doubt| panic!("{doubt:?}: {text}"));
+            heard = Some(engine::ingress(&self.env, &message, &source));
+        }
+        if self.story.is_some() {
+            let events = self.env.events.take();
+            self.tell(|| {
+                format!(
+                    "  {} -> {path:?} ({by:?}, {transit:?}): {}  [{heard:?} {events:?}]",
+                    Place(&source),
+                    summary(&sip)
+                )
+            });
+        }
+        match (transit, path) {
+            (Transit::BadChecksum | Transit::Fragment | Transit::Filtered, _) => {}
+            (Transit::Right, Path::Other) => self.local_gets(&sip, source),
+            (Transit::Right, Path::Pbx | Path::Unseen) if sip.status == 0 => {
+                self.pbx_asked(sip, source, by);
+            }
+            (Transit::Right, Path::Pbx | Path::Unseen) => self.pbx_told(&sip, source, by),
+        }
+    }
+
+    /// A packet leaves the PBX's host.
+    fn exit(&mut self, original: Endpoint, purpose: Purpose, sip: Sip) {
+        let is_response = sip.status != 0;
+        if sip.unseen && !is_response {
+            self.tell(|| format!("  Unseen -> {}: {}", Place(&original), summary(&sip)));
+            if let Some(actor) = self.listener(&original, false) {
+                self.deliver(actor, original, Path::Unseen, sip);
+            }
+            return;
+        }
+        let (socket, path) = match purpose {
+            Purpose::Foreign => (self.setup.other_socket(), Path::Other),
+            _ => (PBX, Path::Pbx),
+        };
+        self.env.socket.set(socket);
+        let text = sip.text();
+        let message = self.env.scan(text.as_bytes(), Direction::Out);
+        let message = message.unwrap_or_else(|doubt| panic!("{doubt:?}: {text}"));
+        let datagram = Datagram {
+            source: socket,
+            destination: original,
+            ..Datagram::default()
+        };
+        let mut to = original;
+        let decision = engine::egress(&self.env, &message, &datagram, &mut to);
+        let receiver = self.listener(&to, is_response);
+        if self.story.is_some() {
+            let events = self.env.events.take();
+            self.tell(|| {
+                format!(
+                    "  {path:?} -> {} (original {}) {receiver:?} {purpose:?}: {}  [{decision:?} {events:?}]",
+                    Place(&to),
+                    Place(&original),
+                    summary(&sip)
+                )
+            });
+        }
+        self.env.events.take();
+        self.judge(original, purpose, &sip, decision, to, receiver);
+        if self.failure.is_some() {
+            return;
+        }
+        if let Some(actor) = receiver {
+            self.deliver(actor, to, path, sip);
+        }
+    }
+}
+
+/// First line of a message with what identifies it.
+fn summary(sip: &Sip) -> String {
+    let start = match sip.status {
+        0 => format!("{} {}", sip.method, sip.target),
+        status => format!("{status} to {}", sip.method),
+    };
+    let contact = sip
+        .contact()
+        .map_or_else(String::new, |uri| format!(" contact {uri}"));
+    format!(
+        "{start} call{} cseq {} branch {} from {};t{} to {};t{}{contact}",
+        sip.call,
+        sip.cseq,
+        sip.branch(),
+        sip.from.uri,
+        sip.from.tag,
+        sip.to.uri,
+        sip.to.tag,
+    )
+}
