@@ -117,7 +117,8 @@ fn add_flags<E: Env>(env: &E, key: &SlotKey, flags: InboundFlags) {
 /// Sends a response whose transaction is not known (any more) to the dialog end.
 #[inline(never)]
 fn late_response_out<E: Env>(env: &E, m: &Message, call: u64, to: &mut Endpoint) -> Decision {
-    if !m.has(Field::FromTag) {
+    // A REGISTER belongs to no dialog, and its tags are not hashed.
+    if !m.has(Field::FromTag) || m.method == Method::Register {
         return Decision::UnknownResponse;
     }
     let key = dialog_key(env, call, Field::FromTag);
