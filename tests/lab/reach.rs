@@ -553,10 +553,15 @@ fn by_uri_of_nobody_s_user_later(row: &mut Row<'_>) -> Result<()> {
 
 row!(moved_to_another_host,);
 
-/// The phone registers from another host while its registration from the one before lasts. A proxy may have relayed
-/// somebody else's 2xx: the host before comes first, until the new one has answered what that did not.
+/// The phone registers from another host under another Call-ID, while its registration from the one before lasts. The host
+/// before comes first, until the new one has answered what that did not.
 fn moved_to_another_host(row: &mut Row<'_>) -> Result<()> {
     row.registers(PRIVATE)?;
+    // A request with one Via: the PBX is no proxy, which might have relayed somebody else's 2xx.
+    let elsewhere = "sip:9@198.51.100.9:5060";
+    row.pbx
+        .send(&row.pbx.request("INVITE", elsewhere, elsewhere))?;
+    row.phone.reboot();
     row.moves(SocketAddrV4::new(Ipv4Addr::new(60, 17, 196, 3), 51234))?;
     let turns = [
         (Before, Moved),
@@ -567,6 +572,15 @@ fn moved_to_another_host(row: &mut Row<'_>) -> Result<()> {
     row.goes(&row.options(), &turns)?;
     let options = row.options();
     row.is_answered(&row.phone.ua, &options, &turns[..2])?;
+    row.goes(&row.options(), &[(Learned, Unreachable); 3])
+}
+
+row!(moved_under_the_same_call_id,);
+
+/// Nobody else knows the Call-ID of its registration.
+fn moved_under_the_same_call_id(row: &mut Row<'_>) -> Result<()> {
+    row.registers(PRIVATE)?;
+    row.moves(SocketAddrV4::new(Ipv4Addr::new(60, 17, 196, 3), 51234))?;
     row.goes(&row.options(), &[(Learned, Unreachable); 3])
 }
 

@@ -324,6 +324,11 @@ impl Terminal {
             .with("Contact", &self.contact)
     }
 
+    /// Makes the phone register under another Call-ID from now on, as after a reboot.
+    pub fn reboot(&mut self) {
+        self.registration = format!("register-{}@phone", unique());
+    }
+
     /// Returns the next REGISTER: all have one Call-ID (RFC 3261 10.2.4).
     pub fn register(&self) -> Message {
         self.cseq.set(self.cseq.get() + 1);

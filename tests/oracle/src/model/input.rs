@@ -76,10 +76,8 @@ macro_rules! choices {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         pub enum $name {
-            // Some names say enough.
-            #[doc = ""]
             $(#[$first_doc])* #[default] $first,
-            $(#[doc = ""] $(#[$variant_doc])* $variant,)*
+            $($(#[$variant_doc])* $variant,)*
         }
 
         impl Field for $name {
@@ -109,10 +107,34 @@ choices! {
         Trunk,
     }
     /// Any terminal.
-    Anyone: 3 { Victim, Public, Trunk, Outsider, Account, Friend, Neighbour, }
+    Anyone: 3 {
+        /// The victim.
+        Victim,
+        /// The public phone.
+        Public,
+        /// The trunk.
+        Trunk,
+        /// The outsider.
+        Outsider,
+        /// The account.
+        Account,
+        /// The friend.
+        Friend,
+        /// The neighbour.
+        Neighbour,
+    }
     /// Destination of a call.
     Callee: 3 {
-        Victim, Public, Trunk, Account, Friend,
+        /// The victim.
+        Victim,
+        /// The public phone.
+        Public,
+        /// The trunk.
+        Trunk,
+        /// The account.
+        Account,
+        /// The friend.
+        Friend,
         /// All accounts at once: a forked call.
         Group,
     }
@@ -130,7 +152,18 @@ choices! {
         Local,
     }
     /// Behaviour when a request comes.
-    Mood: 3 { Answer, Silent, Ring, Refuse, Trying, }
+    Mood: 3 {
+        /// Answers.
+        Answer,
+        /// Is silent.
+        Silent,
+        /// Rings only.
+        Ring,
+        /// Refuses.
+        Refuse,
+        /// Sends 100 only.
+        Trying,
+    }
     /// Tag that a far end writes into To.
     TagChoice: 2 {
         /// A new one that nobody guesses.
@@ -165,7 +198,16 @@ choices! {
         Vpn,
     }
     /// Address of the trunk.
-    TrunkKind: 2 { Public, Private, Peer, OnLink, }
+    TrunkKind: 2 {
+        /// The public phone.
+        Public,
+        /// Private.
+        Private,
+        /// Peer.
+        Peer,
+        /// OnLink.
+        OnLink,
+    }
     /// Destination of the PBX's responses.
     Responses: 2 {
         /// Source address, with the port in Via (RFC 3261 18.2.2).
@@ -185,11 +227,44 @@ choices! {
         Unnamed,
     }
     /// Removal of contacts by a REGISTER.
-    Removal: 2 { None, Star, Zero, }
+    Removal: 2 {
+        /// None.
+        None,
+        /// Star.
+        Star,
+        /// Zero.
+        Zero,
+    }
     /// Method within a dialog.
-    Inner: 2 { Invite, Bye, Info, Notify, }
+    Inner: 2 {
+        /// Invite.
+        Invite,
+        /// Bye.
+        Bye,
+        /// Info.
+        Info,
+        /// Notify.
+        Notify,
+    }
     /// Method of an attacker's request.
-    Outer: 3 { Register, Invite, Subscribe, Info, Bye, Notify, Options, Refer, }
+    Outer: 3 {
+        /// Register.
+        Register,
+        /// Invite.
+        Invite,
+        /// Subscribe.
+        Subscribe,
+        /// Info.
+        Info,
+        /// Bye.
+        Bye,
+        /// Notify.
+        Notify,
+        /// Options.
+        Options,
+        /// Refer.
+        Refer,
+    }
     /// Way of an attacker's packet.
     Transit: 2 {
         /// The PBX gets it.
@@ -202,11 +277,54 @@ choices! {
         Filtered,
     }
     /// Request-URI of an attacker's request.
-    Target: 3 { Pbx, Friend, Victim, Public, Trunk, VictimAor, AccountAor, GroupAor, }
+    Target: 3 {
+        /// Pbx.
+        Pbx,
+        /// The friend.
+        Friend,
+        /// The victim.
+        Victim,
+        /// The public phone.
+        Public,
+        /// The trunk.
+        Trunk,
+        /// VictimAor.
+        VictimAor,
+        /// AccountAor.
+        AccountAor,
+        /// GroupAor.
+        GroupAor,
+    }
     /// Party in From, or address-of-record of an attacker's REGISTER.
-    Party: 2 { Own, Victim, Public, Trunk, }
+    Party: 2 {
+        /// Own.
+        Own,
+        /// The victim.
+        Victim,
+        /// The public phone.
+        Public,
+        /// The trunk.
+        Trunk,
+    }
     /// Contact of an attacker's message.
-    ContactChoice: 3 { Own, Victim, Public, Trunk, None, Star, OwnExpires, VictimExpires, }
+    ContactChoice: 3 {
+        /// Own.
+        Own,
+        /// The victim.
+        Victim,
+        /// The public phone.
+        Public,
+        /// The trunk.
+        Trunk,
+        /// None.
+        None,
+        /// Star.
+        Star,
+        /// OwnExpires.
+        OwnExpires,
+        /// VictimExpires.
+        VictimExpires,
+    }
     /// Tag in an attacker's From.
     FromTag: 2 {
         /// Public tag of the call.
@@ -217,9 +335,19 @@ choices! {
         Invented,
     }
     /// Tag in an attacker's To.
-    ToTag: 2 { None, Invented, Learned, Public, }
+    ToTag: 2 {
+        /// None.
+        None,
+        /// Invented.
+        Invented,
+        /// Learned.
+        Learned,
+        /// The public phone.
+        Public,
+    }
     /// Route of an attacker's request.
     RouteChoice: 2 {
+        /// None.
         None,
         /// To the friend.
         Friend,
@@ -229,10 +357,50 @@ choices! {
         Registrar,
     }
     /// Status of a forged response.
-    Forged: 3 { Trying, Ringing, Ok, Progress, Moved, Busy, Challenge, Gone, }
+    Forged: 3 {
+        /// Sends 100 only.
+        Trying,
+        /// Ringing.
+        Ringing,
+        /// Ok.
+        Ok,
+        /// Progress.
+        Progress,
+        /// Moved.
+        Moved,
+        /// Busy.
+        Busy,
+        /// Challenge.
+        Challenge,
+        /// Gone.
+        Gone,
+    }
     /// Time that passes.
     Pause: 4 {
-        Tenth, HalfSecond, Second, Five, Ten, Forty, Minute, Early, HalfHour, Hour, Half, Day,
+        /// Tenth.
+        Tenth,
+        /// HalfSecond.
+        HalfSecond,
+        /// Second.
+        Second,
+        /// Five.
+        Five,
+        /// Ten.
+        Ten,
+        /// Forty.
+        Forty,
+        /// Minute.
+        Minute,
+        /// Early.
+        Early,
+        /// HalfHour.
+        HalfHour,
+        /// Hour.
+        Hour,
+        /// Half.
+        Half,
+        /// Day.
+        Day,
     }
 }
 

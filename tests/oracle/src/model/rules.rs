@@ -41,7 +41,7 @@ impl World {
             Purpose::Request(at) => self.judge_request(at, original, decision, to, receiver),
             Purpose::Follow(at) => {
                 let client = &self.pbx.clients[at];
-                if !client.taken && !client.origin.is_some_and(|origin| !origin.is_honest()) {
+                if !client.taken && client.origin.is_none_or(Actor::is_honest) {
                     self.judge_target(client.meant, original, to);
                 }
             }
@@ -177,7 +177,7 @@ impl World {
         }
         let unrepeated = server.repeats == 0;
         // F3
-        if server.repeats % 2 != 0 {
+        if !server.repeats.is_multiple_of(2) {
             server.missed = 0;
         }
         let arrives = receiver == Some(meant);
