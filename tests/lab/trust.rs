@@ -177,23 +177,11 @@ fn a_registration() -> Result<()> {
                 .with_context(|| format!("{contact}, {expires}"))?;
         }
 
-        // For the victim's address-of-record, with its password. The victim's own host comes first, until it is silent.
+        // For the victim's address-of-record, with its password and under its Call-ID.
         attack.says(
             attack.victim.register().with("Expires", "60"),
             Some("200 OK"),
         )?;
-        let uri = sip::uri(&attack.victim.contact);
-        let invite = attack.pbx.request("INVITE", uri, &attack.victim.aor);
-        let public = attack.scene.lab.phone().public;
-        attack
-            .scene
-            .transmits(attack.pbx, &invite, &[public, PUBLIC_PHONE])?;
-        let heard = attack.stranger.hear("INVITE")?;
-        let answer = attack
-            .victim
-            .response(&heard.message, "180 Ringing", "moved");
-        attack.stranger.send(&answer, PBX)?;
-        attack.pbx.hear("SIP/2.0 180")?;
         attack.scene.went_to(&attack.calls_victim()?, PUBLIC_PHONE)
     })
 }

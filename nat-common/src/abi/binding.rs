@@ -69,8 +69,8 @@ pub struct Binding {
     pub redirected: u64,
     /// Owner: the hash of the terminal's address-of-record. For a dialog end, that of its URI in the dialog.
     pub aor: u64,
-    /// Contact: hash of the REGISTER's Call-ID, which only the terminal and the PBX know. Dialog end: hash of the branch of the PBX's request that it began with,
-    /// or 0.
+    /// Contact: hash of the REGISTER's Call-ID, which only the terminal and the PBX know. Dialog end: hash of the branch of
+    /// the PBX's request that it began with, or 0.
     pub call: u64,
     /// Arrival of the newest accepted request of the terminal, or of the newest request that it answered, in ticks.
     pub arrived: u64,
@@ -124,8 +124,8 @@ impl Binding {
         self.arrived <= removal.arrived && !removal.may_be_anothers(self)
     }
 
-    /// Whether the REGISTER of this contact may be that of somebody else than the terminal of `known`: a proxy relays answers
-    /// that others write, and the REGISTER lacks the terminal's Call-ID (RFC 3261 10.2.4).
+    /// Whether the REGISTER of this contact may be somebody else's than that of `known`: a proxy relays answers that others
+    /// write, and the REGISTER lacks the terminal's Call-ID (RFC 3261 10.2.4).
     #[inline(always)]
     #[must_use]
     pub const fn may_be_anothers(&self, known: &Self) -> bool {

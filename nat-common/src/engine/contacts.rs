@@ -25,8 +25,8 @@ pub(super) fn granted(m: &Message, index: usize) -> Option<u32> {
 }
 
 /// Takes a 2xx to a REGISTER: its contact is active for as long as granted. The draft is made once, and stored under the
-/// contact's two keys. `own`: the PBX gave the 2xx itself (see [`is_own_answer`]). Returns whether the contact in the draft
-/// is active now.
+/// contact's two keys. `own`: the PBX gave the 2xx itself (see [`is_own_answer`]). Returns whether the contact in the
+/// draft is active now.
 #[inline(never)]
 pub(super) fn registered<E: Text>(
     env: &E,

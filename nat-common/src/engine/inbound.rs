@@ -191,9 +191,11 @@ fn note_progress<E: Env>(env: &E, call: u64, source: &Endpoint) {
 }
 
 /// Takes a response as evidence if the PBX sent its request: only its receiver knows the branch. It must come from the
-/// host to which the request was sent, or from the terminal's own, and the kernel must take it. It proves that the terminal
-/// can be reached at the request's destination. If that was the learned address, and the response comes from another port, the terminal's
-/// mapping has changed. The record holds the response's source, as the learned address.
+/// host to which the request was sent, or from the terminal's own, and its checksum must be right.
+///
+/// It proves that the terminal can be reached at the request's destination. If that was the learned address, and the
+/// response comes from another port, the terminal's mapping has changed. The record holds the response's source, as the
+/// learned address.
 #[inline(never)]
 pub(super) fn response_in<E: Text>(env: &E, m: &Message, call: u64) -> Heard {
     let source = &env.record().learned();

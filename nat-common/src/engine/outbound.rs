@@ -390,9 +390,9 @@ fn find_contact<E: Env>(env: &E, to: &mut Endpoint) -> Decision {
     decision
 }
 
-/// Chooses between two hosts of the contact in the draft, and makes the chosen one its learned address; the other one goes to
-/// the evidence. The host before comes first, until it is silent and the new one answers: a proxy may have relayed
-/// somebody else's 2xx to the REGISTER from the new one.
+/// Chooses between two hosts of the contact in the draft, and makes the chosen one its learned address; the other one goes
+/// to the evidence. The host before comes first, until it is silent and the new one answers: the 2xx to the REGISTER from
+/// the new one may be somebody else's.
 #[inline(always)]
 fn choose_host<E: Env>(env: &E) {
     let (known, route) = (env.draft(), env.route());

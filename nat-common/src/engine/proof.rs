@@ -227,8 +227,8 @@ fn put_fact<E: Tables + Hashes + Clock>(env: &E, entry: &mut Entry<Peer>, kind: 
         .is_some_and(|mut slots| slots.put(&key, entry))
 }
 
-/// Notes whether the PBX is a proxy: a request outside of a dialog that it sends has the Via of somebody else. Once a proxy,
-/// it remains one.
+/// Notes whether the PBX is a proxy: a request outside of a dialog that it sends has the Via of somebody else. Once a
+/// proxy, it remains one.
 #[inline(never)]
 pub(super) fn note_proxy<E: Tables + Hashes + Clock>(env: &E, proxy: bool) {
     let entry = describe(env, &Endpoint::UNKNOWN);
@@ -247,8 +247,8 @@ pub(super) fn note_proxy<E: Tables + Hashes + Clock>(env: &E, proxy: bool) {
     }
 }
 
-/// Whether the PBX is a proxy, or nothing is known of that yet. Its answers may then be what others wrote: it recognises an
-/// answer that it relays by its own branch alone (RFC 3261 17.1.3), or relays one that it never asked for.
+/// Whether the PBX is a proxy, or nothing is known of that yet. Its answers may then be what others wrote: it recognises
+/// an answer that it relays by its own branch alone (RFC 3261 17.1.3), or relays one that it never asked for.
 #[inline(never)]
 pub(super) fn may_be_proxy<E: Tables + Hashes>(env: &E) -> bool {
     let entry = describe(env, &Endpoint::UNKNOWN);
@@ -269,6 +269,13 @@ pub(super) fn note_return<E: Tables + Hashes + Clock>(env: &E, entry: &mut Entry
     entry.value.flags = known.value.flags;
     entry.value.strikes = known.value.strikes;
     put_pair(env, entry);
+}
+
+/// Whether the terminal itself gives a response of this status: it rings, answers, is busy or declines. Another terminal does
+/// not know the user.
+#[inline(always)]
+const fn is_own(status: u16) -> bool {
+    matches!(status, 101..=299 | 480 | 486..=488 | 600 | 603)
 }
 
 /// Remembers which destination of a request was answered. Returns whether it was the learned address.
@@ -302,8 +309,8 @@ pub(super) fn note_answer<E: Tables + Hashes + Clock + Journal>(
         transaction.flags -= OutboundFlags::LEFT_ALONE;
         return tells;
     }
-    // A choice that both would have answered tells nothing, nor does a refusal.
-    if !left_alone || tells && (weak || status > 100 && status < 300) {
+    // A choice that both would have answered tells nothing, nor does what another terminal would answer.
+    if !left_alone || tells && (weak || is_own(status)) {
         let entry = describe(env, &transaction.destination());
         note_answerer(env, entry);
         if left_alone && !weak && transaction.subject != 0 {

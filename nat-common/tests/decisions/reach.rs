@@ -223,6 +223,23 @@ fn a_refusal_at_the_original_proves_nothing() {
     assert_eq!(sent(&net, FORGOTTEN, &call_phone("j"), 1), [CALLED]);
 }
 
+/// A phone that is busy or declines has answered: the next call starts there, however late it comes.
+#[test]
+fn a_phone_that_is_busy_has_answered() {
+    for status in [180, 480, 486, 603] {
+        let net = behind_alg();
+        let invite = call_phone("i");
+        sent(&net, FORGOTTEN, &invite, 1);
+        net.arrives(PHONE, &answer(&invite, status));
+        net.wait(5);
+        assert_eq!(
+            sent(&net, FORGOTTEN, &call_phone("j"), 1),
+            [LEFT_ALONE],
+            "{status}"
+        );
+    }
+}
+
 /// A neighbour behind the same NAT has its port 5060, and the phone is silent for some seconds.
 #[test]
 fn one_answer_at_the_original_does_not_end_a_proof() {
