@@ -190,8 +190,8 @@ fn contact_rows(contacts: &HashMap<ContactKey, Binding>, now: u64) -> Vec<Row> {
                 aor: key.aor,
             });
             let void = removal.is_some_and(|removal| binding.is_voided_by(removal));
-            // Where it was at another host before has a key of its own.
-            let current = binding.key == [key.uri, key.aor];
+            // Where it was at another host before has a key of its own (see `ContactKey::before`).
+            let current = key.aor != !binding.aor && key.aor != !0;
             key.uri != 0 && key.aor != 0 && current && binding.expires > now && !void
         })
         .map(|(key, binding)| {
