@@ -4,7 +4,7 @@ use core::ptr::NonNull;
 
 use crate::abi::{
     BindingFlags, Counter, Entry, EvidenceFlags, InboundFlags, InboundTransaction, OutboundFlags,
-    OutboundTransaction, PendingDialog, PendingFlags, age, ticks,
+    OutboundTransaction, Peer, PendingDialog, PendingFlags, age, ticks,
 };
 use crate::endpoint::Endpoint;
 use crate::engine::contacts::{granted, note_sent_on, prove_weak};
@@ -64,7 +64,9 @@ pub(super) fn request_in<E: Text>(env: &E, m: &Message, call: u64, source: &Endp
         Noted::Busy => return Heard::Busy,
     }
     if m.method == Method::Register {
-        note_registration(env, m, source);
+        if let Some(entry) = note_registration(env, m, source) {
+            prove_pair(env, entry);
+        }
     } else if m.method.subscribes() && !m.has(Field::ToTag) && m.has(Field::FromTag) {
         note_pending(env, m, call, source, direct);
     }
@@ -106,12 +108,16 @@ fn count_repetition<E: Env>(env: &E, key: &SlotKey, known: &Entry<InboundTransac
 }
 
 /// Stores a REGISTER without its branch, so that the PBX's copy of it is recognised if the PBX sends it on. If it follows
-/// a challenge that was redirected, the terminal has shown that it got that.
+/// a challenge that was redirected, the terminal has shown that it got that: returns the pair of addresses that it proves.
 #[inline(never)]
-fn note_registration<E: Text>(env: &E, m: &Message, source: &Endpoint) {
+fn note_registration<'e, E: Text>(
+    env: &'e E,
+    m: &Message,
+    source: &Endpoint,
+) -> Option<&'e mut Entry<Peer>> {
     if env.checksum() != Checksum::Right {
         // The PBX never sees it, or may see another part of it.
-        return;
+        return None;
     }
     let key = registration_key(env, m.cseq);
     let entry = env.entry::<InboundTransaction>();
@@ -122,18 +128,13 @@ fn note_registration<E: Text>(env: &E, m: &Message, source: &Endpoint) {
         slots.note(&key, entry, TRANSACTION_LIFE);
     }
     let before = registration_key(env, m.cseq.wrapping_sub(1));
-    if let Some(challenged) = env
+    let challenged = env
         .slots::<InboundTransaction>(&before)
-        .and_then(|s| s.find(&before))
-        && challenged.value.flags.contains(InboundFlags::CHALLENGED)
+        .and_then(|s| s.find(&before))?;
+    let proves = challenged.value.flags.contains(InboundFlags::CHALLENGED)
         && challenged.value.source() == *source
-        && age(ticks(env.now()), challenged.at) < TRANSACTION_LIFE
-    {
-        prove_pair(
-            env,
-            describe_pair(env, source, &challenged.value.advertised()),
-        );
-    }
+        && age(ticks(env.now()), challenged.at) < TRANSACTION_LIFE;
+    proves.then(|| describe_pair(env, source, &challenged.value.advertised()))
 }
 
 /// Stores the source of a SUBSCRIBE or REFER with the dialog end: a NOTIFY may come ahead of the PBX's answer.
