@@ -36,6 +36,19 @@ pub(super) fn accept_dialog<E: Text>(env: &E, m: &Message, key: &DialogKey, evid
     }
 }
 
+/// Believes a terminal's answer likewise. Whose terminal it is, only its request can have said: to hash a URI here takes
+/// more stack than kernels before 6.9 have.
+#[inline(always)]
+pub(super) fn accept_answer<E: Text>(env: &E, m: &Message, key: &DialogKey, evidence: &Evidence) {
+    if !begin_dialog(env, m, key, evidence) {
+        return;
+    }
+    put_dialog(env, key, env.draft(), Counter::DialogActivated);
+    if evidence.owner != 0 {
+        note_resident(env, &evidence.learned, evidence.owner);
+    }
+}
+
 /// Returns the field that names the terminal in a message of the evidence.
 #[inline(always)]
 const fn terminal(evidence: &Evidence) -> Field {

@@ -8,7 +8,7 @@ use crate::abi::{
 };
 use crate::endpoint::Endpoint;
 use crate::engine::contacts::{granted, note_sent_on, prove_weak};
-use crate::engine::dialogs::{accept_dialog, live_dialog};
+use crate::engine::dialogs::{accept_answer, live_dialog};
 use crate::engine::env::{Checksum, Env, Text};
 use crate::engine::identity::{contact_uri, dialog_key, digest, registration_key};
 use crate::engine::lifetimes::{ANSWER_LIFE, TRANSACTION_LIFE};
@@ -283,7 +283,7 @@ pub(super) fn response_in<E: Text>(env: &E, m: &Message, call: u64) -> Heard {
         }
         let key = dialog_key(env, call, Field::ToTag);
         env.record().tag = key.tag;
-        accept_dialog(env, m, &key, evidence);
+        accept_answer(env, m, &key, evidence);
     }
     Heard::Response
 }
