@@ -6,7 +6,7 @@ use crate::abi::{
     Binding, BindingFlags, Counter, DialogKey, EvidenceFlags, InboundTransaction, PendingDialog,
     PendingFlags, age, ticks,
 };
-use crate::bytes::words;
+use crate::bytes::{Span, words};
 use crate::engine::draft::copy_live;
 use crate::engine::env::{Bindings, Clock, Env, Journal, Tables, Text};
 use crate::engine::evidence::Evidence;
@@ -16,57 +16,45 @@ use crate::engine::proof::note_resident;
 use crate::sip::{Field, Message, Method};
 use crate::tables::key;
 
-/// Believes that a dialog end is where the evidence says: the PBX accepted the terminal's request, or the terminal
-/// answered the PBX, by `m`.
+/// Believes that a dialog end is where the evidence says: the PBX accepted the terminal's request, by `m`. Its From says
+/// whose terminal it is.
 #[inline(always)]
-pub(super) fn accept_dialog<E: Text>(env: &E, m: &Message, key: &DialogKey, evidence: &Evidence) {
-    if !begin_dialog(env, m, key, evidence) {
+pub(super) fn accept_request<E: Text>(
+    env: &E,
+    m: &Message,
+    key: &DialogKey,
+    evidence: &mut Evidence,
+) {
+    if !env.place_dialog(key, evidence) {
         return;
     }
-    let draft = env.draft();
-    if draft.aor == 0 {
-        let terminal = terminal(evidence);
-        digest(env, m, terminal.bit());
-        draft.aor = env.hash(terminal as usize);
-    }
-    put_dialog(env, key, draft, Counter::DialogActivated);
-    if evidence.owner != 0 || !evidence.flags.contains(EvidenceFlags::BY_PBX) {
-        // Else only the request says whose address it is, and another terminal may have written that.
-        note_resident(env, &evidence.learned, draft.aor);
+    digest(env, m, Field::FromUri.bit());
+    evidence.owner = env.hash(Field::FromUri as usize);
+    begin_dialog(env, m.span(Field::FromUri), key, evidence);
+}
+
+/// Believes that a dialog end is where the evidence says: the terminal answered the PBX, by `m`, or the PBX sends it a
+/// request, `m`, before it answers the terminal's.
+///
+/// To does not say whose terminal it is, since another one may have written that. To hash it here would take more stack
+/// than kernels before 6.9 have, too.
+#[inline(always)]
+pub(super) fn accept_answer<E: Text>(env: &E, m: &Message, key: &DialogKey, evidence: &Evidence) {
+    if env.place_dialog(key, evidence) {
+        begin_dialog(env, m.span(Field::ToUri), key, evidence);
     }
 }
 
-/// Believes a terminal's answer likewise. Whose terminal it is, only its request can have said: to hash a URI here takes
-/// more stack than kernels before 6.9 have.
+/// Stores a new dialog end, which lies in the draft, with the name of its terminal.
 #[inline(always)]
-pub(super) fn accept_answer<E: Text>(env: &E, m: &Message, key: &DialogKey, evidence: &Evidence) {
-    if !begin_dialog(env, m, key, evidence) {
-        return;
-    }
-    put_dialog(env, key, env.draft(), Counter::DialogActivated);
+fn begin_dialog<E: Text>(env: &E, name: Span, key: &DialogKey, evidence: &Evidence) {
+    let draft = env.draft();
+    env.name(draft, name);
+    draft.aor = evidence.owner;
+    put_dialog(env, key, draft, Counter::DialogActivated);
     if evidence.owner != 0 {
         note_resident(env, &evidence.learned, evidence.owner);
     }
-}
-
-/// Returns the field that names the terminal in a message of the evidence.
-#[inline(always)]
-const fn terminal(evidence: &Evidence) -> Field {
-    if evidence.flags.contains(EvidenceFlags::BY_PBX) {
-        Field::ToUri
-    } else {
-        Field::FromUri
-    }
-}
-
-/// Places a dialog end. Returns whether it is a new one, which then lies in the draft.
-#[inline(always)]
-fn begin_dialog<E: Text>(env: &E, m: &Message, key: &DialogKey, evidence: &Evidence) -> bool {
-    let new = env.place_dialog(key, evidence);
-    if new {
-        env.name(env.draft(), m.span(terminal(evidence)));
-    }
-    new
 }
 
 /// Moves, confirms or ends a dialog end, or leaves it as it is. Returns true for a new one: it lies in the draft,
@@ -81,7 +69,6 @@ pub fn place_dialog<E: Env>(env: &E, key: &DialogKey, evidence: &Evidence) -> bo
         draft.key = [key.call, key.tag];
         draft.call = evidence.branch;
         draft.created = now;
-        draft.aor = evidence.owner;
         settle(draft, evidence, now);
         let began_unseen = evidence
             .flags
@@ -246,10 +233,7 @@ pub(super) fn activate_pending<E: Text>(env: &E, m: &Message, key: &DialogKey, t
     env.count(Counter::DialogFromPending);
     let evidence = env.evidence();
     evidence.take_pending(pending);
-    // Whose it is stays unknown: to hash that here takes more stack than kernels before 6.9 have.
-    if begin_dialog(env, m, key, evidence) {
-        put_dialog(env, key, env.draft(), Counter::DialogActivated);
-    }
+    accept_answer(env, m, key, evidence);
     true
 }
 

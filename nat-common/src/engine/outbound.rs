@@ -13,7 +13,7 @@ use crate::endpoint::Endpoint;
 use crate::engine::contacts::{
     host_before, is_own_answer, live_contact, note_challenge, note_sent_on, registered,
 };
-use crate::engine::dialogs::{accept_dialog, activate_pending, forget_pending, live_dialog};
+use crate::engine::dialogs::{accept_request, activate_pending, forget_pending, live_dialog};
 use crate::engine::env::{Env, Text};
 use crate::engine::history;
 use crate::engine::identity::{contact_uri, dialog_key, digest};
@@ -22,7 +22,7 @@ use crate::engine::proof::{
     describe_pair, note_proxy, note_resident, note_return, note_transmission, pair, unanswered,
 };
 use crate::engine::reach::{Redirect, carry_out, decide, permit, take_turns};
-use crate::engine::route::{Route, host};
+use crate::engine::route::Route;
 use crate::engine::verdict::{Choice, Decision};
 use crate::sip::{Field, Message, Method, header};
 use crate::tables::key;
@@ -183,7 +183,7 @@ fn answered<E: Text>(
     if to_source {
         evidence.flags |= EvidenceFlags::TOLD;
     }
-    accept_dialog(env, m, &key, evidence);
+    accept_request(env, m, &key, evidence);
 }
 
 /// Decides where a request of the PBX goes, and stores that with its transaction.
@@ -218,23 +218,8 @@ pub(super) fn request_out<E: Text>(env: &E, m: &Message, call: u64, to: &mut End
     if follows {
         return decision;
     }
-    let record = env.record();
-    let chosen = decision.is_choice() && !env.shadow();
-    let weak = route.weak != 0;
-    if chosen && route.host != host::ONLY {
-        let (one, other) = (&record.learned(), &env.evidence().learned);
-        let entry = if route.host == host::NEW {
-            describe_pair(env, one, other)
-        } else {
-            describe_pair(env, other, one)
-        };
-        note_transmission(env, entry, route.retransmissions != 0);
-    } else if chosen && !weak && is_open(record.ground, route.retransmissions) {
-        note_transmission(
-            env,
-            describe_pair(env, &record.learned(), &record.original()),
-            route.retransmissions != 0,
-        );
+    if decision.is_choice() && !env.shadow() {
+        note_choice(env, to, route);
     }
     let entry = env.entry::<OutboundTransaction>();
     entry.at = now;
@@ -242,39 +227,22 @@ pub(super) fn request_out<E: Text>(env: &E, m: &Message, call: u64, to: &mut End
     transaction.record_routes = m.record_routes;
     transaction.retransmissions = route.retransmissions;
     transaction.subject = route.subject;
+    transaction.flags = route.flags;
+    if env.shadow() {
+        transaction.flags -= BY_HOST;
+        transaction.set_destination(&env.record().original());
+    } else {
+        transaction.set_destination(to);
+        transaction.set_alternative(&route.other);
+    }
     if !routed {
         transaction.flags |= OutboundFlags::DIRECT;
-    }
-    if weak {
-        transaction.flags |= OutboundFlags::WEAK;
     }
     if m.has(Field::ToTag) {
         transaction.flags |= OutboundFlags::IN_DIALOG;
     }
-    if env.shadow() {
-        transaction.set_destination(&record.original());
-    } else {
-        transaction.set_destination(to);
-    }
     if decision == Decision::AlreadyThere {
         transaction.flags |= OutboundFlags::AT_LEARNED;
-    }
-    if chosen && route.host != host::ONLY {
-        transaction.flags |= OutboundFlags::MOVED;
-        transaction.flags |= if route.host == host::NEW {
-            OutboundFlags::REDIRECTED
-        } else {
-            OutboundFlags::LEFT_ALONE
-        };
-        transaction.set_alternative(&env.evidence().learned);
-    } else if chosen {
-        if *to == record.original() {
-            transaction.flags |= OutboundFlags::LEFT_ALONE;
-            transaction.set_alternative(&record.learned());
-        } else {
-            transaction.flags |= OutboundFlags::REDIRECTED;
-            transaction.set_alternative(&record.original());
-        }
     }
     if let Some(mut slots) = env.slots::<OutboundTransaction>(&key)
         && !slots.put(&key, entry)
@@ -284,17 +252,38 @@ pub(super) fn request_out<E: Text>(env: &E, m: &Message, call: u64, to: &mut End
     decision
 }
 
+/// Notes which of two addresses a request goes to: in its route, and with the pair if it is open which of them answers.
+#[inline(always)]
+fn note_choice<E: Env>(env: &E, to: &Endpoint, route: &mut Route) {
+    let record = env.record();
+    let moved = route.flags.contains(OutboundFlags::MOVED);
+    if !moved && *to == record.original() {
+        route.flags |= OutboundFlags::LEFT_ALONE;
+        record.copy_learned(&mut route.other);
+    } else if !moved {
+        route.flags |= OutboundFlags::REDIRECTED;
+        record.copy_original(&mut route.other);
+    }
+    let weak = route.flags.contains(OutboundFlags::WEAK);
+    if moved || !weak && is_open(record.ground.into(), route.retransmissions) {
+        let entry = if route.flags.contains(OutboundFlags::REDIRECTED) {
+            describe_pair(env, to, &route.other)
+        } else {
+            describe_pair(env, &route.other, to)
+        };
+        note_transmission(env, entry, route.retransmissions != 0);
+    }
+}
+
 /// Whether it is open which of two addresses answers: the transmissions to both are counted. Those to a proven one are
 /// counted from the second on.
 #[inline(always)]
-const fn is_open(ground: u8, retransmissions: u8) -> bool {
-    const FIRST: u8 = Ground::First as u8;
-    const TURN: u8 = Ground::Turn as u8;
-    const PROVEN: u8 = Ground::Proven as u8;
-    const ANSWERS: u8 = Ground::Answers as u8;
-    const PROGRESS: u8 = Ground::Progress as u8;
-    matches!(ground, FIRST | TURN)
-        || retransmissions != 0 && matches!(ground, PROVEN | ANSWERS | PROGRESS)
+const fn is_open(ground: Ground, retransmissions: u8) -> bool {
+    match ground {
+        Ground::First | Ground::Turn => true,
+        Ground::Proven | Ground::Answers | Ground::Progress => retransmissions != 0,
+        _ => false,
+    }
 }
 
 /// Looks up the terminal that a request is meant for: its dialog end, else, for an ACK or a CANCEL, its INVITE's
@@ -360,6 +349,11 @@ fn redirect(decision: Decision, to: &Binding, proven: bool, route: &Route) -> Re
     }
 }
 
+/// Flags of a request that goes to one of two hosts of a contact: `LEFT_ALONE` to the one before, `REDIRECTED` to the new one.
+const BY_HOST: OutboundFlags = OutboundFlags::MOVED
+    .union(OutboundFlags::LEFT_ALONE)
+    .union(OutboundFlags::REDIRECTED);
+
 /// Decides on a request for the contact in the draft.
 #[inline(never)]
 fn find_contact<E: Env>(env: &E, to: &mut Endpoint) -> Decision {
@@ -374,14 +368,14 @@ fn find_contact<E: Env>(env: &E, to: &mut Endpoint) -> Decision {
             &redirect(Decision::RedirectedContact, known, false, route),
         )
     } else {
-        route.weak = 1;
+        route.flags |= OutboundFlags::WEAK;
         route.subject = contact_uri(env, Field::RequestUri as usize);
         follow_uri(env, known, to, route.retransmissions)
     };
     if decision != Decision::RedirectedContact {
-        route.host = host::ONLY;
-    } else if route.host != host::ONLY {
-        env.record().ground = if route.host == host::BEFORE {
+        route.flags -= BY_HOST;
+    } else if route.flags.contains(OutboundFlags::MOVED) {
+        env.record().ground = if route.flags.contains(OutboundFlags::LEFT_ALONE) {
             Ground::Moved
         } else {
             Ground::Turn
@@ -391,7 +385,7 @@ fn find_contact<E: Env>(env: &E, to: &mut Endpoint) -> Decision {
 }
 
 /// Chooses between two hosts of the contact in the draft, and makes the chosen one its learned address; the other one goes
-/// to the evidence. The host before comes first, until it is silent and the new one answers: the 2xx to the REGISTER from
+/// to the route. The host before comes first, until it is silent and the new one answers: the 2xx to the REGISTER from
 /// the new one may be somebody else's.
 #[inline(always)]
 fn choose_host<E: Env>(env: &E) {
@@ -418,14 +412,14 @@ fn choose_host<E: Env>(env: &E) {
             turn = overdue;
         }
     }
-    let other = &mut env.evidence().learned;
+    let other = &mut route.other;
     if turn.is_multiple_of(2) {
         entry.value.copy_learned(other);
         entry.value.copy_original(&mut known.learned);
-        route.host = host::BEFORE;
+        route.flags |= OutboundFlags::MOVED | OutboundFlags::LEFT_ALONE;
     } else {
         entry.value.copy_original(other);
-        route.host = host::NEW;
+        route.flags |= OutboundFlags::MOVED | OutboundFlags::REDIRECTED;
     }
 }
 
