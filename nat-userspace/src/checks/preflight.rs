@@ -194,13 +194,8 @@ mod tests {
 
     fn link(name: &str) -> Link {
         Link {
-            index: 1,
-            name: name.into(),
             ethernet: name != "tun0",
-            xdp: None,
-            kind: LinkKind::Other,
-            lower: None,
-            controller: None,
+            ..Link::ethernet(1, name, LinkKind::Other)
         }
     }
 

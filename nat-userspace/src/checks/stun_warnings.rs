@@ -67,13 +67,8 @@ mod tests {
 
     fn link(index: u32, name: &str, kind: LinkKind, lower: Option<u32>) -> Link {
         Link {
-            index,
-            name: name.into(),
-            ethernet: true,
-            xdp: None,
-            kind,
             lower,
-            controller: None,
+            ..Link::ethernet(index, name, kind)
         }
     }
 

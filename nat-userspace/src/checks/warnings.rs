@@ -191,15 +191,7 @@ mod tests {
     }
 
     fn with_network<T>(check: impl FnOnce(&Network<'_>) -> T) -> T {
-        let link = |index, name: &str| Link {
-            index,
-            name: name.into(),
-            ethernet: true,
-            xdp: None,
-            kind: LinkKind::Other,
-            lower: None,
-            controller: None,
-        };
+        let link = |index, name| Link::ethernet(index, name, LinkKind::Other);
         check(&Network {
             links: &[link(2, "eth0"), link(3, "lan0")],
             attached: HashSet::from([2]),

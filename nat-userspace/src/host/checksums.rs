@@ -51,18 +51,6 @@ fn is_virtual(
 mod tests {
     use super::*;
 
-    fn link(index: u32, name: &str, kind: LinkKind) -> Link {
-        Link {
-            index,
-            name: name.into(),
-            ethernet: true,
-            xdp: None,
-            kind,
-            lower: None,
-            controller: None,
-        }
-    }
-
     #[test]
     fn what_carries_frames_counts() {
         let over = |lower, vlan: Link| Link {
@@ -74,21 +62,21 @@ mod tests {
             ..port
         };
         let links = [
-            link(2, "eth0", LinkKind::Other),
-            link(3, "ens3", LinkKind::Other),
-            link(4, "veth0", LinkKind::Veth),
-            link(5, "br0", LinkKind::Software),
-            over(2, link(6, "eth0.7", LinkKind::Vlan)),
-            over(4, link(7, "veth0.7", LinkKind::Vlan)),
-            link(8, "far.7", LinkKind::Vlan),
-            link(9, "bond0", LinkKind::Bond),
-            of(9, link(10, "eth1", LinkKind::Other)),
-            link(11, "bond1", LinkKind::Bond),
-            of(11, link(12, "eth2", LinkKind::Other)),
-            of(11, link(13, "ens4", LinkKind::Other)),
-            over(11, link(14, "bond1.7", LinkKind::Vlan)),
+            Link::ethernet(2, "eth0", LinkKind::Other),
+            Link::ethernet(3, "ens3", LinkKind::Other),
+            Link::ethernet(4, "veth0", LinkKind::Veth),
+            Link::ethernet(5, "br0", LinkKind::Software),
+            over(2, Link::ethernet(6, "eth0.7", LinkKind::Vlan)),
+            over(4, Link::ethernet(7, "veth0.7", LinkKind::Vlan)),
+            Link::ethernet(8, "far.7", LinkKind::Vlan),
+            Link::ethernet(9, "bond0", LinkKind::Bond),
+            of(9, Link::ethernet(10, "eth1", LinkKind::Other)),
+            Link::ethernet(11, "bond1", LinkKind::Bond),
+            of(11, Link::ethernet(12, "eth2", LinkKind::Other)),
+            of(11, Link::ethernet(13, "ens4", LinkKind::Other)),
+            over(11, Link::ethernet(14, "bond1.7", LinkKind::Vlan)),
             // It lies on itself.
-            over(15, link(15, "odd", LinkKind::Vlan)),
+            over(15, Link::ethernet(15, "odd", LinkKind::Vlan)),
         ];
         let driver = |name: &str| {
             let driver = if name.starts_with("ens") {

@@ -29,6 +29,22 @@ pub struct Link {
     pub controller: Option<u32>,
 }
 
+#[cfg(test)]
+impl Link {
+    /// Ethernet interface of which nothing else is known.
+    pub(crate) fn ethernet(index: u32, name: &str, kind: LinkKind) -> Self {
+        Self {
+            index,
+            name: name.into(),
+            ethernet: true,
+            xdp: None,
+            kind,
+            lower: None,
+            controller: None,
+        }
+    }
+}
+
 /// Kinds of interfaces that need care.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LinkKind {
