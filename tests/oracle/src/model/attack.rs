@@ -3,7 +3,7 @@
 use super::actor::Actor;
 use super::address::{DOMAIN, GROUP};
 use super::input::{
-    Attacker, ContactChoice, Forged, FromTag, Number, Outer, Party as Role, RouteChoice, Target,
+    Attack, ContactChoice, Forged, Forgery, FromTag, Outer, Party as Role, RouteChoice, Target,
     ToTag, Transit,
 };
 use super::sip::{Call, Contacts, Party, Sip, Tag, Uri, Via};
@@ -15,34 +15,6 @@ const OWN_CALL: Call = 600;
 
 /// First branch of attackers.
 const OWN_BRANCHES: u32 = 20_000_000;
-
-/// Choices for a request; see [`Step::Attack`](super::input::Step).
-pub(super) struct Attack {
-    pub(super) by: Attacker,
-    pub(super) transit: Transit,
-    pub(super) other_socket: bool,
-    pub(super) guessed_branch: bool,
-    pub(super) credentials: bool,
-    pub(super) method: Outer,
-    pub(super) to_tag: ToTag,
-    pub(super) target: Target,
-    pub(super) call: Number<4>,
-    pub(super) party: Role,
-    pub(super) from_tag: FromTag,
-    pub(super) contact: ContactChoice,
-    pub(super) cseq: Number<3>,
-    pub(super) route: RouteChoice,
-}
-
-/// Choices for a response; see [`Step::Forge`](super::input::Step).
-pub(super) struct Forgery {
-    pub(super) by: Attacker,
-    pub(super) transit: Transit,
-    pub(super) status: Forged,
-    pub(super) to_tag: ToTag,
-    pub(super) which: Number<2>,
-    pub(super) contact: ContactChoice,
-}
 
 impl Outer {
     const fn name(self) -> &'static str {

@@ -21,7 +21,7 @@ struct Bits {
 
 impl Bits {
     fn take<F: Field>(&mut self) -> F {
-        let value = self.bits >> self.used & ((1 << F::BITS) - 1);
+        let value = self.bits >> self.used & u32::MAX >> (u32::BITS - F::BITS);
         self.used += F::BITS;
         assert!(self.used <= u32::BITS, "the fields of a step have 32 bits");
         F::from_bits(value)
@@ -468,6 +468,62 @@ setup! {
 }
 
 /// Defines the steps. A step is a byte that selects it, and its fields take bits in their order.
+/// Defines several choices as one.
+macro_rules! joined {
+    ($($(#[$doc:meta])* $name:ident { $($field:ident: $type:ty,)* })*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug)]
+        #[expect(missing_docs, reason = "a field is documented with its type")]
+        pub struct $name {
+            $(pub $field: $type,)*
+        }
+
+        impl Field for $name {
+            const BITS: u32 = 0 $(+ <$type>::BITS)*;
+
+            fn from_bits(bits: u32) -> Self {
+                let mut bits = Bits { bits, used: 0 };
+                Self { $($field: bits.take(),)* }
+            }
+
+            fn to_bits(self) -> u32 {
+                let mut bits = Bits::default();
+                $(bits.put(self.$field);)*
+                bits.bits
+            }
+        }
+    )*};
+}
+
+joined! {
+    /// Request of an attacker.
+    Attack {
+        by: Attacker,
+        transit: Transit,
+        other_socket: bool,
+        guessed_branch: bool,
+        credentials: bool,
+        method: Outer,
+        to_tag: ToTag,
+        target: Target,
+        call: Number<4>,
+        party: Party,
+        from_tag: FromTag,
+        contact: ContactChoice,
+        cseq: Number<3>,
+        route: RouteChoice,
+    }
+    /// Response of an attacker.
+    Forgery {
+        by: Attacker,
+        transit: Transit,
+        status: Forged,
+        to_tag: ToTag,
+        which: Number<2>,
+        contact: ContactChoice,
+    }
+}
+
 macro_rules! steps {
     ($($(#[$doc:meta])* $name:ident { $($field:ident: $type:ty),* },)*) => {
         /// Step of a story.
@@ -543,16 +599,9 @@ steps! {
     /// sipnat starts again, and knows nothing.
     Restart {},
     /// An attacker sends a request.
-    Attack {
-        by: Attacker, transit: Transit, other_socket: bool, guessed_branch: bool, credentials: bool,
-        method: Outer, to_tag: ToTag, target: Target, call: Number<4>, party: Party,
-        from_tag: FromTag, contact: ContactChoice, cseq: Number<3>, route: RouteChoice
-    },
+    Attack { request: Attack },
     /// An attacker answers a request of the PBX, counted from the newest.
-    Forge {
-        by: Attacker, transit: Transit, status: Forged, to_tag: ToTag, which: Number<2>,
-        contact: ContactChoice
-    },
+    Forge { response: Forgery },
 }
 
 /// Returns the setup and the steps of an input; none if it is too short.

@@ -29,7 +29,6 @@ mod world;
 pub use input::*;
 
 use actor::Actor;
-use attack::{Attack, Forgery};
 use world::World;
 
 /// Plays an input, and checks every rule.
@@ -116,52 +115,8 @@ impl World {
             Step::PbxAgain { which } => self.pbx_again(which.0.into()),
             Step::PbxBehave { mood } => self.pbx.mood = mood,
             Step::Restart {} => self.boot(self.now()),
-            Step::Attack {
-                by,
-                transit,
-                other_socket,
-                guessed_branch,
-                credentials,
-                method,
-                to_tag,
-                target,
-                call,
-                party,
-                from_tag,
-                contact,
-                cseq,
-                route,
-            } => self.attacks(&Attack {
-                by,
-                transit,
-                other_socket,
-                guessed_branch,
-                credentials,
-                method,
-                to_tag,
-                target,
-                call,
-                party,
-                from_tag,
-                contact,
-                cseq,
-                route,
-            }),
-            Step::Forge {
-                by,
-                transit,
-                status,
-                to_tag,
-                which,
-                contact,
-            } => self.forges(&Forgery {
-                by,
-                transit,
-                status,
-                to_tag,
-                which,
-                contact,
-            }),
+            Step::Attack { request } => self.attacks(&request),
+            Step::Forge { response } => self.forges(&response),
         }
     }
 }

@@ -6,7 +6,7 @@ use nat_common::endpoint::Endpoint;
 use super::actor::Actor;
 use super::address::{DOMAIN, GROUP};
 use super::input::{Callee, Inner, Mood, Removal, Responses};
-use super::sip::{Contacts, PBX, Party, Sip, Tag, Uri, Via};
+use super::sip::{Branch, Call, Contacts, PBX, Party, Sip, Tag, Uri, Via};
 use super::state::{Client, Dialog, Registered, Server};
 use super::world::{Purpose, World};
 
@@ -300,26 +300,8 @@ impl World {
                 uri: CALLER,
                 tag: call,
             };
-            let request = Sip {
-                method,
-                status: 0,
-                target: uri,
-                route: None,
-                record_route: false,
-                vias: vec![Via {
-                    sent_by: PBX,
-                    rport: true,
-                    branch,
-                }],
-                from,
-                to: Party { uri: named, tag: 0 },
-                call,
-                cseq: 1,
-                contacts: CONTACT.into(),
-                expires: None,
-                credentials: None,
-                unseen: false,
-            };
+            let to = Party { uri: named, tag: 0 };
+            let request = own_request(method, uri, branch, [from, to], call, 1);
             let weak = self.setup.uri_in_to || actor == Actor::Trunk;
             self.send_request(request, uri.place, Some(actor), None, weak);
         }
@@ -542,30 +524,42 @@ impl World {
     }
 }
 
+/// Request of the PBX's own, under its Via alone.
+fn own_request(
+    method: &'static str,
+    target: Uri,
+    branch: Branch,
+    [from, to]: [Party; 2],
+    call: Call,
+    cseq: u32,
+) -> Sip {
+    Sip {
+        method,
+        status: 0,
+        target,
+        route: None,
+        record_route: false,
+        vias: vec![Via {
+            sent_by: PBX,
+            rport: true,
+            branch,
+        }],
+        from,
+        to,
+        call,
+        cseq,
+        contacts: CONTACT.into(),
+        expires: None,
+        credentials: None,
+        unseen: false,
+    }
+}
+
 impl Dialog {
     /// Request of the local party within the dialog.
     fn request(&self, method: &'static str, branch: u32) -> Sip {
-        let party = |(uri, tag)| Party { uri, tag };
-        Sip {
-            method,
-            status: 0,
-            target: self.target,
-            route: None,
-            record_route: false,
-            vias: vec![Via {
-                sent_by: PBX,
-                rport: true,
-                branch,
-            }],
-            from: party(self.local),
-            to: party(self.remote),
-            call: self.call,
-            cseq: self.cseq,
-            contacts: CONTACT.into(),
-            expires: None,
-            credentials: None,
-            unseen: false,
-        }
+        let parties = [self.local, self.remote].map(|(uri, tag)| Party { uri, tag });
+        own_request(method, self.target, branch, parties, self.call, self.cseq)
     }
 }
 
