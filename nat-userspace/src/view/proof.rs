@@ -125,7 +125,7 @@ impl Proof {
                 (&mut resident, PEER_LIFE)
             };
             if Some(address) == row.advertised && age(now, entry.at) < life {
-                *fact = Some(fact.map_or(entry, |known| newer(known, entry)));
+                *fact = Some(fact.map_or(entry, |known| closer(known, entry, row.owner)));
             }
         }
         let fact = |entry: Option<Entry<Peer>>| {
@@ -238,8 +238,18 @@ impl Pair {
     }
 }
 
+/// Returns the newer of two entries.
 fn newer(a: Entry<Peer>, b: Entry<Peer>) -> Entry<Peer> {
     if b.at > a.at { b } else { a }
+}
+
+/// Returns the entry of the owner, of two; else the newer one. An address has a fact for each owner, and one for any.
+fn closer(a: Entry<Peer>, b: Entry<Peer>, owner: u64) -> Entry<Peer> {
+    match [a, b].map(|entry| entry.value.owner == owner) {
+        [true, false] => a,
+        [false, true] => b,
+        _ => newer(a, b),
+    }
 }
 
 fn seconds_ago(now: u64, at: u64) -> u64 {
@@ -339,6 +349,28 @@ mod tests {
         assert!(waits.ends_with("are left alone for 1h 1s more"), "{waits}");
         let trusted = line(BindingFlags::OWN_USER);
         assert_eq!(trusted, "the user of its Contact URI is its owner's");
+    }
+
+    /// The kernel programs note an answer for its owner, and another time for any.
+    #[test]
+    fn the_fact_of_the_owner_shows_before_newer_ones() {
+        let answered = |owner, ago| {
+            let fact = entry(ADVERTISED, Endpoint::UNKNOWN, PeerFlags::ANSWERED, ago);
+            owned(fact, owner)
+        };
+        for facts in [
+            [answered(0, 3), answered(OWNER, 5)],
+            [answered(OWNER, 5), answered(0, 3)],
+        ] {
+            let shown = dialog(&facts).answered;
+            assert_eq!(
+                shown,
+                Some(Fact {
+                    seconds_ago: 5,
+                    same_owner: Some(true)
+                })
+            );
+        }
     }
 
     #[test]
