@@ -21,8 +21,8 @@ pub struct DialogKey {
 /// Name of a contact: the URI under which a terminal registered, and its address-of-record.
 ///
 /// Each contact is stored twice: with the address-of-record, and with `aor` 0 for requests whose To names somebody
-/// else (weak evidence). A third and a fourth entry, with `aor` as [`Self::before`] has it, hold what it was at another
-/// host before. The entry with `uri` 0 is left by `Contact: *`: contacts of that address-of-record older than it are void.
+/// else (weak evidence). A third and a fourth entry, with the key of [`Self::before`], hold it as it was at another host before.
+/// The entry with `uri` 0 is left by `Contact: *`: contacts of that address-of-record older than it are void.
 #[repr(C)]
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,

@@ -48,11 +48,11 @@ pub struct Config {
     pub ports: [u16; MAX_PORTS],
     /// Rate limit of STUN requests of one address.
     pub stun_rate: Rate,
-    /// Time from which on a contact counts whose user is not its owner's, where only its URI names it; nanoseconds of
-    /// `CLOCK_MONOTONIC`.
+    /// Time from which a request that only a Contact URI names may be redirected to a contact whose user is not its owner's;
+    /// nanoseconds of `CLOCK_MONOTONIC`.
     pub settled: u64,
     /// SIP ports whose socket is bound to no address: a bit for each of `ports`. The PBX may then answer from another
-    /// address than it was asked at.
+    /// address than the one to which the request came.
     pub wildcards: u32,
     /// Not 0: an interface is virtual, and may receive packets whose UDP checksum is partial.
     pub partial_checksums: u32,

@@ -72,7 +72,7 @@ flags! {
         /// Contact: a request that only the URI named went unanswered at its original destination, and was answered at
         /// the learned address.
         WEAK;
-        /// Contact: it was at another host before, for which its registration still lasts.
+        /// Contact: its registration at another host still lasts.
         MOVED;
         /// Contact: the PBX that accepted it may be a proxy, which relays answers that others write.
         PROXY;
@@ -138,7 +138,7 @@ flags! {
         ANSWERED;
         /// Of an address: it is the learned address of a terminal.
         LEARNED;
-        /// Of no address: the PBX is a proxy. Without the flag, it is none.
+        /// Of the PBX: it is a proxy. An entry without the flag says that it is none.
         PROXY;
     }
 

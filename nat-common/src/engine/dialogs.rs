@@ -36,8 +36,8 @@ pub(super) fn accept_request<E: Text>(
 /// Believes that a dialog end is where the evidence says: the terminal answered the PBX, by `m`, or the PBX sends it a
 /// request, `m`, before it answers the terminal's.
 ///
-/// To does not say whose terminal it is, since another one may have written that. To hash it here would take more stack
-/// than kernels before 6.9 have, too.
+/// To does not say whose terminal it is: another account may have registered that URI. Besides, to hash it here would take
+/// more stack than kernels before 6.9 have.
 #[inline(always)]
 pub(super) fn accept_answer<E: Text>(env: &E, m: &Message, key: &DialogKey, evidence: &Evidence) {
     if env.place_dialog(key, evidence) {

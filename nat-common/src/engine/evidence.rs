@@ -21,7 +21,7 @@ pub struct Evidence {
     pub branch: u64,
     /// Time of the request, in ticks.
     pub at: u64,
-    /// Hash of the terminal's address-of-record; 0 if the dialog's own URI must stand for it.
+    /// Hash of the terminal's address-of-record; 0 if unknown.
     pub owner: u64,
     /// Kind of the evidence.
     pub flags: EvidenceFlags,

@@ -244,7 +244,7 @@ pub(super) fn response_in<E: Text>(env: &E, m: &Message, call: u64) -> Heard {
         if let Some(mut slots) = env.slots::<OutboundTransaction>(&key) {
             slots.put(&key, entry);
         }
-        // The table's copy was that of before.
+        // The write has put the entry of before into the copy.
         request.assign(entry);
     }
     let mut proven = false;

@@ -349,7 +349,8 @@ fn redirect(decision: Decision, to: &Binding, proven: bool, route: &Route) -> Re
     }
 }
 
-/// Flags of a request that goes to one of two hosts of a contact: `LEFT_ALONE` to the one before, `REDIRECTED` to the new one.
+/// Flags of a request that goes to one of two hosts of a contact: `LEFT_ALONE` to the one before, `REDIRECTED` to the new
+/// one.
 const BY_HOST: OutboundFlags = OutboundFlags::MOVED
     .union(OutboundFlags::LEFT_ALONE)
     .union(OutboundFlags::REDIRECTED);

@@ -136,7 +136,7 @@ pub(super) fn prove_pair<E: Tables + Hashes + Clock + Journal>(env: &E, entry: &
 }
 
 /// Notes one more transmission to a pair of addresses that is not answered yet. `again`: it is one of the same request.
-/// Another request within T1 is none more, because the answer to the one before may be on its way.
+/// Another request within T1 does not count, because the answer to the one before may be on its way.
 #[inline(never)]
 pub(super) fn note_transmission<E: Tables + Hashes + Clock>(
     env: &E,
@@ -271,8 +271,8 @@ pub(super) fn note_return<E: Tables + Hashes + Clock>(env: &E, entry: &mut Entry
     put_pair(env, entry);
 }
 
-/// Whether the terminal itself gives a response of this status: it rings, answers, is busy or declines. Another terminal does
-/// not know the user.
+/// Whether the terminal itself gives a response of this status: it rings, answers, is busy or declines. Another terminal
+/// does not know the user.
 #[inline(always)]
 const fn is_own(status: u16) -> bool {
     matches!(status, 101..=299 | 480 | 486..=488 | 600 | 603)
@@ -309,7 +309,7 @@ pub(super) fn note_answer<E: Tables + Hashes + Clock + Journal>(
         transaction.flags -= OutboundFlags::LEFT_ALONE;
         return tells;
     }
-    // A choice that both would have answered tells nothing, nor does what another terminal would answer.
+    // An answer that either address may have given proves nothing, nor does one that another terminal would give.
     if !left_alone || tells && (weak || is_own(status)) {
         let entry = describe(env, &transaction.destination());
         note_answerer(env, entry);
@@ -326,7 +326,7 @@ pub(super) fn note_answer<E: Tables + Hashes + Clock + Journal>(
         if transaction.flags.contains(OutboundFlags::LEFT_ALONE) && !weak {
             note_strike(env, describe_pair(env, &learned, &original));
         }
-        // Where only its URI names the terminal, it may be another one that answered.
+        // Where only its URI names the terminal, another one may have answered.
         if !weak || env.record().learned() == learned {
             transaction.set_destination(&learned);
         }

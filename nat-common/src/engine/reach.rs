@@ -29,8 +29,8 @@ pub(super) struct Redirect {
     pub(super) transmissions: u8,
 }
 
-/// Bits beside the number of transmissions that [`choose`] takes: [`Redirect::proven`], and a response, which has no part
-/// in what requests drew no answer.
+/// Bits beside the number of transmissions that [`choose`] takes: [`Redirect::proven`], and a response, for which
+/// unanswered requests do not count.
 const PROVEN: u32 = 1 << 8;
 const RESPONSE: u32 = 1 << 9;
 
@@ -106,7 +106,8 @@ pub(super) fn permit<E: Env>(
 }
 
 /// Chooses between the learned address and the original destination of the record. `transmissions` were sent before this
-/// one, since the last answer; beside that number lies a bit for a terminal that is proven in its dialog.
+/// one, since the last answer; beside that number lie a bit for a terminal that is proven in its dialog, and
+/// one for a response.
 #[inline(always)]
 pub fn choose<E: Env>(env: &E, owner: u64, transmissions: u32) -> Choice {
     let record = env.record();
