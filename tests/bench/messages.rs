@@ -69,13 +69,22 @@ pub(crate) fn inbound(terminal: Terminal, text: &str) -> Template {
 
 /// Returns a message from the PBX to the address in a terminal's Contact.
 pub(crate) fn outbound(terminal: Terminal, text: &str) -> Template {
-    let source = Edit {
+    from_pbx(terminal, edit::DESTINATION_ADDRESS, text)
+}
+
+/// Returns a message from the PBX to where a terminal's packets come from.
+pub(crate) fn back(terminal: Terminal, text: &str) -> Template {
+    from_pbx(terminal, edit::DESTINATION, text)
+}
+
+fn from_pbx(terminal: Terminal, kind: u16, text: &str) -> Template {
+    let destination = Edit {
         at: DESTINATION as u16,
-        kind: edit::DESTINATION | terminal.flag(),
+        kind: kind | terminal.flag(),
     };
     sip(
         datagram(PBX, [60, 0, 0, 0], 5060, 5060, text.as_bytes()),
-        source,
+        destination,
     )
 }
 
@@ -377,7 +386,7 @@ pub(crate) fn call() -> String {
     )
 }
 
-/// Returns the PBX's answer to the [`call`].
+/// Returns the PBX's answer to the [`call`], which goes [`back`].
 pub(crate) fn accepted() -> String {
     let (id, address) = (Terminal::Picked.id(), Terminal::Picked.address());
     format!(
@@ -388,6 +397,20 @@ pub(crate) fn accepted() -> String {
          Call-ID: {id}@192.168.1.10\r\n\
          CSeq: 1 INVITE\r\n\
          Contact: <sip:1002@203.0.113.10>\r\n\
+         Content-Length: 0\r\n\r\n"
+    )
+}
+
+/// Returns the terminal's ACK to the PBX's [answer](accepted), which shows that the terminal got it.
+pub(crate) fn acknowledged() -> String {
+    let (id, address) = (Terminal::Picked.id(), Terminal::Picked.address());
+    format!(
+        "ACK sip:1002@203.0.113.10 SIP/2.0\r\n\
+         Via: SIP/2.0/UDP {address};branch=z9hG4bK-ack-{id}\r\n\
+         From: <sip:1000@{DOMAIN}>;tag={id}\r\n\
+         To: <sip:1002@{DOMAIN}>;tag=pbx\r\n\
+         Call-ID: {id}@192.168.1.10\r\n\
+         CSeq: 1 ACK\r\n\
          Content-Length: 0\r\n\r\n"
     )
 }

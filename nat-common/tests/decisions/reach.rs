@@ -178,6 +178,27 @@ fn an_answer_at_the_learned_address_proves_it() {
     }
 }
 
+/// A phone that watches ten others gets ten NOTIFY requests in one moment.
+#[test]
+fn requests_in_one_moment_go_one_way() {
+    for proven in [true, false] {
+        let net = behind_alg();
+        let other = if proven {
+            let invite = call_phone("i");
+            sent(&net, FORGOTTEN, &invite, 2);
+            net.arrives(PHONE, &answer(&invite, 200));
+            CALLED
+        } else {
+            FIRST
+        };
+        net.wait(10);
+        for branch in ["a", "b", "c", "d", "e"] {
+            let m = call_phone(branch);
+            assert_eq!(sent(&net, FORGOTTEN, &m, 1), [other], "{proven} {branch}");
+        }
+    }
+}
+
 #[test]
 fn an_original_that_answers_is_left_alone() {
     let net = behind_alg();

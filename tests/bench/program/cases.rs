@@ -253,24 +253,34 @@ fn tcp(random: &mut Random) -> Template {
     messages::frame(&frame)
 }
 
-/// Makes the calls of this number of terminals, accepted by the PBX, so that the programs make the bindings. Returns
-/// the number of bindings.
+/// Makes the calls of this number of terminals, accepted by the PBX, so that the programs make the bindings. Each terminal
+/// acknowledges the answer: a re-INVITE is redirected at once. Returns the number of bindings.
 pub(crate) fn fill(feed: &mut Feed, path: &mut DataPath, count: u32) -> Result<u32> {
     /// Batches are small, so that few unaccepted requests are evicted.
     const CHUNK: u32 = 1024;
-    let (call, accepted) = (
-        messages::inbound(Terminal::Picked, &messages::call()),
-        messages::outbound(Terminal::Picked, &messages::accepted()),
-    );
+    let steps = [
+        (
+            Direction::In,
+            messages::inbound(Terminal::Picked, &messages::call()),
+        ),
+        (
+            Direction::Out,
+            messages::back(Terminal::Picked, &messages::accepted()),
+        ),
+        (
+            Direction::In,
+            messages::inbound(Terminal::Picked, &messages::acknowledged()),
+        ),
+    ];
     let before = path.tables.count(Counter::DialogActivated)?;
     feed.hand_to_sipnat(path, Direction::In)?;
     feed.hand_to_sipnat(path, Direction::Out)?;
     for start in (0..count).step_by(CHUNK as usize) {
         let many = CHUNK.min(count - start);
-        for (direction, template) in [(Direction::In, &call), (Direction::Out, &accepted)] {
+        for (direction, template) in &steps {
             feed.load_templates(std::slice::from_ref(template))?;
             feed.run(
-                direction,
+                *direction,
                 Order::From(start),
                 count.next_power_of_two(),
                 many,

@@ -78,7 +78,7 @@ pub mod edit {
     pub const NONE: u16 = 0;
     /// Source address and port, in the IPv4 and UDP headers.
     pub const SOURCE: u16 = 1;
-    /// Destination address.
+    /// Destination address and port: where the identity's packets come from.
     pub const DESTINATION: u16 = 2;
     /// Identity in eight hexadecimal digits.
     pub const HEX: u16 = 3;
@@ -90,8 +90,10 @@ pub mod edit {
     pub const SOURCE_ADDRESS: u16 = 6;
     /// RTP port in five digits, which differs within this number of consecutive packets.
     pub const RTP: u16 = 7;
+    /// Destination address alone.
+    pub const DESTINATION_ADDRESS: u16 = 8;
     /// Flag: of a known identity instead of a new one.
-    pub const PICKED: u16 = 8;
+    pub const PICKED: u16 = 1 << 8;
 }
 
 /// Edit of one place in a frame.

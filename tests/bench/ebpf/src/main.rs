@@ -363,7 +363,11 @@ fn change(packet: &impl Packet, sum: u32, at: u32, kind: u16, id: u32) {
             put(packet, UDP as u32, &port(id).to_be_bytes());
         }
         edit::SOURCE_ADDRESS => set_address(packet, sum, SOURCE, address(id)),
-        edit::DESTINATION => set_address(packet, sum, DESTINATION, address(id)),
+        edit::DESTINATION => {
+            set_address(packet, sum, DESTINATION, address(id));
+            put(packet, UDP as u32 + 2, &port(id).to_be_bytes());
+        }
+        edit::DESTINATION_ADDRESS => set_address(packet, sum, DESTINATION, address(id)),
         edit::HEX => put(packet, at, &hex(id)),
         edit::RAW => put(packet, at, &id.to_be_bytes()),
         edit::ADDRESS => {
