@@ -1,4 +1,4 @@
-//! A flood evicts no binding, and two dialog ends never share a key.
+//! A flood evicts neither a binding nor a call that rings, and two dialog ends never share a key.
 
 use std::{collections::HashSet, env};
 
@@ -85,7 +85,11 @@ fn a_million_spoofed_sources() {
         false,
         &outbound(&source(0), &answer(&ringing, "180 Ringing")),
     );
-    // A request that is not accepted yet is evicted, or this is no flood.
+    // The PBX looks for the callee of this one.
+    let trying = of(INVITE, CALLS + 2);
+    arrives(&mut path, &source(1), &trying);
+    path.test(false, &outbound(&source(1), &answer(&trying, "100 Trying")));
+    // A request that the PBX has not answered is evicted, or this is no flood.
     let waiting = of(INVITE, CALLS);
     arrives(&mut path, PHONE, &waiting);
 
@@ -97,12 +101,10 @@ fn a_million_spoofed_sources() {
     );
     assert_eq!(path.dialogs().len(), CALLS as usize + 1);
     assert_eq!(path.contacts().len(), CONTACTS as usize + 1);
-    goes_to(
-        &mut path,
-        &answer(&ringing, "200 OK"),
-        ADVERTISED,
-        &source(0),
-    );
+    for (n, invite) in [(0, &ringing), (1, &trying)] {
+        let answer = answer(invite, "200 OK");
+        goes_to(&mut path, &answer, ADVERTISED, &source(n));
+    }
     for n in 0..CALLS {
         for method in ["INVITE", "BYE"] {
             let request = of(&in_dialog(method, method), n);

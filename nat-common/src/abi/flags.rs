@@ -30,7 +30,7 @@ mod bit {
     pub(super) const EARLY: u16 = 1 << 4;
     pub(super) const ENDED: u16 = 1 << 5;
     pub(super) const REGISTER: u16 = 1 << 6;
-    pub(super) const REMOVE: u16 = 1 << 7;
+    pub(super) const ACCEPTED: u16 = 1 << 7;
     pub(super) const BY_PBX: u16 = 1 << 8;
     pub(super) const REDIRECTED: u16 = 1 << 9;
     pub(super) const LEFT_ALONE: u16 = 1 << 10;
@@ -48,7 +48,9 @@ mod bit {
     pub(super) const LEARNED: u16 = REGISTER;
     pub(super) const AT_LEARNED: u16 = REGISTER;
     pub(super) const MOVED: u16 = AMBIGUOUS;
+    pub(super) const REMOVE: u16 = PASSED;
     pub(super) const REFUSED: u16 = EARLY;
+    pub(super) const PROCEEDING: u16 = ENDED;
     pub(super) const PROXY: u16 = PASSED;
 }
 
@@ -100,7 +102,11 @@ flags! {
         SENT_ON;
         /// The user of the Contact URI is that of the address-of-record.
         OWN_USER;
-        /// The PBX has refused the REGISTER.
+        /// The PBX gave a provisional response (RFC 3261 17.2).
+        PROCEEDING;
+        /// The PBX gave a 2xx.
+        ACCEPTED;
+        /// The PBX gave another final response.
         REFUSED;
     }
 
@@ -120,6 +126,12 @@ flags! {
         AT_LEARNED;
         /// The alternative, or the destination, is where the terminal was before it registered from another host.
         MOVED;
+        /// The terminal gave a provisional response (RFC 3261 17.1).
+        PROCEEDING;
+        /// The terminal gave a 2xx.
+        ACCEPTED;
+        /// The terminal gave another final response.
+        REFUSED;
     }
 
     /// Flags of a [`PendingDialog`](crate::abi::PendingDialog).

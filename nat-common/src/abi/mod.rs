@@ -35,7 +35,7 @@ pub use flags::{
 pub use ground::Ground;
 pub use policy::{Policy, PolicyRule, origin};
 pub use record::Record;
-pub use set::{EPOCH, EPOCH_BITS, Set, Slot, WAYS};
+pub use set::{EPOCH, EPOCH_BITS, RANK, Set, Slot, WAYS};
 pub use tables::{Table, map};
 pub use time::{SECOND, TICK_SHIFT, age, ticks};
 pub use value::{
@@ -44,7 +44,7 @@ pub use value::{
 };
 
 /// Number of the layout of everything in this folder.
-pub const ABI: u32 = 12;
+pub const ABI: u32 = 13;
 
 #[cfg(feature = "user")]
 mod pod {

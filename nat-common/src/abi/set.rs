@@ -15,6 +15,12 @@ pub const EPOCH_BITS: u32 = 8;
 /// Mask of those bits in a check.
 pub const EPOCH: u32 = (1 << EPOCH_BITS) - 1;
 
+/// Number of bits of a rank (see [`rank`](crate::tables::rank)), above those of the ticks.
+const RANK_BITS: u32 = 2;
+
+/// Mask of those bits in a check.
+pub const RANK: u32 = ((1 << RANK_BITS) - 1) << EPOCH_BITS;
+
 /// Set of slots, as it lies in a map; see [`slots`](crate::tables::slots) for its protocol.
 ///
 /// The first 64 bytes hold what selects a slot: tags, checks, times. Values follow. Where a set begins on a cache
@@ -28,7 +34,8 @@ pub struct Set {
     pub tags: [u64; WAYS],
     /// Time of the last write to each slot: the low 32 bits of its ticks.
     pub times: [u32; WAYS],
-    /// Check of each slot: key bits beyond those in its tag, and in the lowest [`EPOCH_BITS`] the ticks above 32 bits.
+    /// Check of each slot: key bits beyond those in its tag, below them the rank ([`RANK`]), and in the lowest
+    /// [`EPOCH_BITS`] the ticks above 32 bits.
     pub checks: [u32; WAYS],
     /// Values.
     pub values: [ValueWords; WAYS],

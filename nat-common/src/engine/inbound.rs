@@ -15,8 +15,8 @@ use crate::engine::lifetimes::{ANSWER_LIFE, TRANSACTION_LIFE};
 use crate::engine::proof::{describe_pair, note_answer, prove_pair};
 use crate::engine::verdict::Heard;
 use crate::sip::{Field, Message, Method};
-use crate::tables::key;
 use crate::tables::slots::{Noted, SlotKey};
+use crate::tables::{key, rank};
 
 /// Stores a request's source with its transaction, and with the dialog end if the PBX may send to that before it
 /// answers. It does not count until the PBX accepts the request.
@@ -238,7 +238,9 @@ pub(super) fn response_in<E: Text>(env: &E, m: &Message, call: u64) -> Heard {
         transaction.flags -= OutboundFlags::REDIRECTED;
         request.at = now;
     }
-    if moves || swapped {
+    let state = OutboundFlags::from_bits_retain(rank::answered(m.status));
+    if moves || swapped || !transaction.flags.contains(state) {
+        transaction.flags |= state;
         let entry = env.entry::<OutboundTransaction>();
         entry.assign(request);
         if let Some(mut slots) = env.slots::<OutboundTransaction>(&key) {

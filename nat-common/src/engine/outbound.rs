@@ -25,8 +25,8 @@ use crate::engine::reach::{Redirect, carry_out, decide, permit, take_turns};
 use crate::engine::route::Route;
 use crate::engine::verdict::{Choice, Decision};
 use crate::sip::{Field, Message, Method, header};
-use crate::tables::key;
 use crate::tables::slots::SlotKey;
+use crate::tables::{key, rank};
 
 /// Takes the PBX's answer as its decision on a terminal's request, and sends it back to the request's source.
 #[inline(never)]
@@ -77,15 +77,9 @@ pub(super) fn response_out<E: Text>(
         );
         note_resident(env, &contact.learned, contact.aor);
     }
-    if m.method == Method::Register && m.status >= 300 {
-        // A final response is the last (RFC 3261 17.2.2): a 2xx that follows is somebody else's.
-        add_flags(env, &key, InboundFlags::REFUSED);
-    }
-    if decision.is_choice() {
-        note_response(env, &key, request);
-        if decision == Decision::RedirectedResponse && is_challenge(m) {
-            note_challenge(env, m, &env.record().original());
-        }
+    note_response(env, &key, request, m.status, decision.is_choice());
+    if decision == Decision::RedirectedResponse && is_challenge(m) {
+        note_challenge(env, m, &env.record().original());
     }
     decision
 }
@@ -96,18 +90,23 @@ const fn is_challenge(m: &Message) -> bool {
     matches!(m.method, Method::Register) && (m.status == 401 || m.status == 407)
 }
 
-/// Notes that a response was sent: if the request is repeated, the response did not arrive.
+/// Notes that a response was sent. If it had a `choice` of addresses and the request is repeated, it did not arrive.
+///
+/// A final response is the last (RFC 3261 17.2.2): a 2xx that follows a refusal is somebody else's.
 #[inline(never)]
-fn note_response<E: Env>(env: &E, key: &SlotKey, request: &Entry<InboundTransaction>) {
-    if env.shadow() || request.value.flags.contains(InboundFlags::ANSWERED) {
-        return;
+fn note_response<E: Env>(
+    env: &E,
+    key: &SlotKey,
+    request: &Entry<InboundTransaction>,
+    status: u16,
+    choice: bool,
+) {
+    let mut flags = InboundFlags::from_bits_retain(rank::answered(status));
+    if choice && !env.shadow() {
+        flags |= InboundFlags::ANSWERED;
     }
-    add_flags(env, key, InboundFlags::ANSWERED);
-}
-
-#[inline(always)]
-fn add_flags<E: Env>(env: &E, key: &SlotKey, flags: InboundFlags) {
-    if let Some(mut slots) = env.slots::<InboundTransaction>(key)
+    if !request.value.flags.contains(flags)
+        && let Some(mut slots) = env.slots::<InboundTransaction>(key)
         && !slots.add_flags(key, flags)
     {
         env.count(Counter::SlotBusy);

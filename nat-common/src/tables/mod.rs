@@ -23,4 +23,5 @@
 pub mod buckets;
 pub mod hash;
 pub mod key;
+pub mod rank;
 pub mod slots;

@@ -1,7 +1,7 @@
 //! Set-associative tables in shared memory.
 //!
 //! A table is an array of sets. A key's hash names the set, and in it the tag of one of [`WAYS`] slots. A new entry
-//! replaces the oldest slot, so a flood can push out what is here, at a cost that does not grow.
+//! replaces the slot that matters least ([`rank`]), so a flood can push out what is here, at a cost that does not grow.
 //!
 //! The tag word guards its slot: hash, generation and a busy bit. A writer claims the slot by compare-and-swap, fills
 //! it, and releases it with the new tag. A reader copies the entry between two reads of the tag, which are barriers to
@@ -22,11 +22,12 @@
 use bitflags::Flags as _;
 
 use crate::abi::{
-    EPOCH, Entry, FIRST_PORT, FLAGS, Set, Slot, VALUE_WORDS, Value, ValueWords, WAYS, age,
+    EPOCH, Entry, FIRST_PORT, FLAGS, RANK, Set, Slot, VALUE_WORDS, Value, ValueWords, WAYS, age,
 };
 use crate::bpf::atomic::Word;
 use crate::bpf::bounded;
 use crate::bytes::words;
+use crate::tables::rank::{self, head_start};
 
 const BUSY: u64 = 1;
 /// Bits of the generation: a reader that is stopped in the middle of a copy, a virtual CPU say, is not fooled before
@@ -34,7 +35,7 @@ const BUSY: u64 = 1;
 const GENERATION: u64 = 0xfffe;
 const HASH: u64 = !0xffff;
 
-/// Name of an entry: 48 bits in the tag, 24 in the check, and up to 32 in the number of the set.
+/// Name of an entry: 48 bits in the tag, 22 in the check, and up to 32 in the number of the set.
 ///
 /// A lookup compares tags first. Two keys of one set with the same tag, once in 2^48 pairs, hide each other: one of them is
 /// then not noted.
@@ -52,7 +53,7 @@ impl SlotKey {
     #[inline(always)]
     #[must_use]
     pub const fn of(hash: u64) -> Self {
-        Self::new(hash, hash << 40 | hash & 0xffff_ffff)
+        Self::new(hash, hash << 42 | hash & 0xffff_ffff)
     }
 
     /// Makes a key of 128 hashed bits.
@@ -63,7 +64,7 @@ impl SlotKey {
         Self {
             // 0 is the tag of a slot never used.
             tag: if tag == 0 { !HASH + 1 } else { tag },
-            check: (b >> 32) as u32 & !EPOCH,
+            check: (b >> 32) as u32 & !(EPOCH | RANK),
             index: b as u32,
         }
     }
@@ -72,7 +73,7 @@ impl SlotKey {
     #[inline(always)]
     #[must_use]
     pub const fn is_of(&self, tag: u64, check: u32) -> bool {
-        tag & (HASH | BUSY) == self.tag && check & !EPOCH == self.check
+        tag & (HASH | BUSY) == self.tag && check & !(EPOCH | RANK) == self.check
     }
 }
 
@@ -146,7 +147,7 @@ impl<'c, V: Value> Slots<'c, V> {
         self.copy
     }
 
-    /// Writes an entry over that of the same key, or over the oldest. Returns whether it was written.
+    /// Writes an entry over that of the same key, or over the one that matters least. Returns whether it was written.
     #[inline(always)]
     pub fn put(&mut self, key: &SlotKey, entry: &Entry<V>) -> bool {
         self.note(key, entry, 0) == Noted::New
@@ -287,7 +288,8 @@ impl Raw {
                 u64::MAX
             } else {
                 // A torn time only makes another slot the oldest.
-                age(entry.at, self.check_and_time(way).1)
+                let (check, at) = self.check_and_time(way);
+                age(entry.at, at) + head_start(rank::in_check(check))
             };
             if tag & BUSY == 0 && age >= oldest {
                 victim = way;
@@ -338,7 +340,9 @@ impl Raw {
             words::copy(&raw const entry.value, self.value(way));
             self.time(way).write_volatile(entry.at as u32);
             let epoch = (entry.at >> 32) as u32 & EPOCH;
-            self.check(way).write_volatile(key.check | epoch);
+            let flags = *(&raw const entry.value).cast::<u16>().add(FLAGS / 2);
+            let rank = rank::bits(rank::of(flags));
+            self.check(way).write_volatile(key.check | rank | epoch);
         }
         let generation = tag.wrapping_add(2) & GENERATION;
         self.release(way, key.tag | generation);
@@ -417,7 +421,7 @@ mod global {
 mod tests {
     extern crate std;
     use super::*;
-    use crate::abi::{InboundFlags, InboundTransaction};
+    use crate::abi::{InboundFlags, InboundTransaction, ticks};
     use crate::endpoint::Endpoint;
     use core::cell::UnsafeCell;
     use std::vec::Vec;
@@ -511,6 +515,52 @@ mod tests {
         }
     }
 
+    /// An entry gives way by its rank, then by its age.
+    #[test]
+    fn what_matters_least_is_replaced() {
+        const SECOND: u64 = ticks(crate::abi::SECOND);
+        let [proceeding, accepted, refused] = [
+            InboundFlags::PROCEEDING,
+            InboundFlags::ACCEPTED,
+            InboundFlags::PROCEEDING | InboundFlags::REFUSED,
+        ];
+        let waits = InboundFlags::empty();
+        let now = 1000 * SECOND;
+        // Flags and age in seconds of four entries, the one that matters least last.
+        for entries in [
+            [(proceeding, 299), (waits, 0), (accepted, 0), (refused, 0)],
+            [(proceeding, 0), (waits, 31), (waits, 31), (accepted, 0)],
+            [(proceeding, 0), (accepted, 31), (refused, 0), (refused, 1)],
+            [(accepted, 0), (refused, 0), (refused, 0), (waits, 65)],
+            [(waits, 0), (waits, 0), (proceeding, 0), (proceeding, 301)],
+        ] {
+            let s = One::new();
+            for (n, (flags, age)) in (1..).zip(entries) {
+                let mut entry = entry(1, now - age * SECOND);
+                entry.value.flags = flags;
+                s.note(&key(n), entry, 0);
+            }
+            s.note(&key(5), entry(5, now), 0);
+            let left: Vec<_> = (1..=5).filter(|n| s.find(&key(*n)).is_some()).collect();
+            assert_eq!(left, [1, 2, 3, 5], "{entries:?}");
+        }
+    }
+
+    /// A flag that is added changes the rank.
+    #[test]
+    fn who_is_answered_stays() {
+        let s = One::new();
+        for n in 1..=4 {
+            s.note(&key(n), entry(n as u16, n), 0);
+        }
+        s.add_flags(&key(1), InboundFlags::PROCEEDING);
+        s.note(&key(5), entry(5, 9), 0);
+        assert!(s.find(&key(1)).is_some() && s.find(&key(2)).is_none());
+        s.add_flags(&key(1), InboundFlags::REFUSED);
+        s.note(&key(6), entry(6, 9), 0);
+        assert!(s.find(&key(1)).is_none());
+    }
+
     /// Another CPU may write with a clock that is a tick ahead.
     #[test]
     fn a_clock_ahead_is_not_an_old_one() {
@@ -535,8 +585,8 @@ mod tests {
     #[test]
     fn same_tag_with_another_check_is_another_key() {
         let s = One::new();
-        s.note(&SlotKey::new(1 << 24, 1 << 40), entry(1, 1), 100);
-        assert!(s.find(&SlotKey::new(1 << 24, 2 << 40)).is_none());
+        s.note(&SlotKey::new(1 << 24, 1 << 44), entry(1, 1), 100);
+        assert!(s.find(&SlotKey::new(1 << 24, 2 << 44)).is_none());
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use nat_common::abi::Counter;
 
+use nat_test_oracle::env::SLOTS;
+
 use crate::{ADVERTISED, MOVED, Network, PHONE, STRANGER, Sip, call_phone, from_phone};
 
 #[test]
@@ -62,6 +64,43 @@ fn a_response_goes_to_the_source_of_its_request() {
             .last(),
         Some(&Counter::OutAlreadyThere)
     );
+}
+
+/// Strangers send requests that the PBX refuses, or does not answer, ten times as many as the table holds.
+#[test]
+fn a_flood_pushes_out_no_call_that_is_answered() {
+    for status in [Some(401), Some(403), Some(200), None] {
+        let net = Network::new();
+        let calls = ["a", "b", "c"].map(|branch| from_phone("INVITE", 1, branch).call(branch));
+        for m in &calls {
+            net.arrives(PHONE, m);
+            assert_eq!(net.sends(ADVERTISED, &m.answer(100)).0, PHONE);
+        }
+        for n in 0..10 * SLOTS {
+            let junk = from_phone("OPTIONS", n, "junk");
+            net.arrives(STRANGER, &junk);
+            if let Some(status) = status {
+                net.sends(STRANGER, &junk.answer(status));
+            }
+        }
+        for m in &calls {
+            assert_eq!(net.sends(ADVERTISED, &m.answer(200)).0, PHONE, "{status:?}");
+        }
+    }
+}
+
+/// While strangers' requests are refused, a call that the PBX has not answered yet stays.
+#[test]
+fn a_flood_of_refused_requests_pushes_out_no_call_that_waits() {
+    let net = Network::new();
+    let m = from_phone("INVITE", 1, "a");
+    net.arrives(PHONE, &m);
+    for n in 0..10 * SLOTS {
+        let junk = from_phone("OPTIONS", n, "junk");
+        net.arrives(STRANGER, &junk);
+        net.sends(STRANGER, &junk.answer(401));
+    }
+    assert_eq!(net.sends(ADVERTISED, &m.answer(200)).0, PHONE);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::ptr::NonNull;
 
 use nat_common::abi::{
     Binding, ContactKey, Counter, DialogKey, Entry, Policy, Record, SECOND, Set, TEXT_LEN, Table,
-    Value, ValueWords,
+    Value, ValueWords, WAYS,
 };
 use nat_common::bpf::HostLoop;
 use nat_common::bytes::{Span, users};
@@ -25,6 +25,9 @@ use crate::scan_for;
 
 const SECRET: [u64; 2] = [0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210];
 const SETS: usize = 64;
+
+/// Number of entries that a table holds.
+pub const SLOTS: u32 = (SETS * WAYS) as u32;
 
 /// Maps in memory, and the message that the engine decides on.
 pub struct MemoryEnv {
