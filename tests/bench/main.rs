@@ -3,6 +3,7 @@
 mod alg;
 mod chart;
 mod feed;
+mod flood;
 mod kamailio;
 mod machine;
 mod messages;
@@ -58,6 +59,8 @@ enum Name {
     Stun,
     /// The same messages through the SIP ALG of Linux, and through Kamailio
     Peers,
+    /// Calls that ring while strangers send junk: how many are lost
+    Flood,
     /// From 1,000 to 1,000,000 bindings: a packet's time, memory, the list, the sweep
     Scale,
 }
@@ -95,6 +98,7 @@ fn bench(plan: &Plan) -> Result<ExitCode> {
             Name::Pktgen => pktgen::bench(&far, emulated),
             Name::Stun => stun::bench(),
             Name::Peers => peers::bench(),
+            Name::Flood => flood::bench(),
             Name::Scale => scale::bench(),
         };
         // On a thread of its own, which may change its CPU and priority.

@@ -25,6 +25,9 @@ pub(crate) enum Terminal {
     Picked,
 }
 
+/// Private address of phones.
+const PRIVATE: &str = "192.168.1.10";
+
 /// RTP port, another for each message.
 const RTP: &str = "\x05\x05\x05\x05\x05";
 
@@ -72,6 +75,14 @@ pub(crate) fn outbound(terminal: Terminal, text: &str) -> Template {
     from_pbx(terminal, edit::DESTINATION_ADDRESS, text)
 }
 
+/// Returns a message from the PBX to the private address that a known terminal writes.
+pub(crate) fn as_advertised(text: &str) -> Template {
+    let private = PRIVATE.split('.').map(|part| part.parse().expect("a byte"));
+    let mut to = [0; 4];
+    to.iter_mut().zip(private).for_each(|(to, byte)| *to = byte);
+    sip(datagram(PBX, to, 5060, 5060, text.as_bytes()), None)
+}
+
 /// Returns a message from the PBX to where a terminal's packets come from.
 pub(crate) fn back(terminal: Terminal, text: &str) -> Template {
     from_pbx(terminal, edit::DESTINATION, text)
@@ -84,7 +95,7 @@ fn from_pbx(terminal: Terminal, kind: u16, text: &str) -> Template {
     };
     sip(
         datagram(PBX, [60, 0, 0, 0], 5060, 5060, text.as_bytes()),
-        destination,
+        Some(destination),
     )
 }
 
@@ -94,7 +105,10 @@ pub(crate) fn from_terminal(terminal: Terminal, port: u16, payload: &[u8]) -> Te
         at: SOURCE as u16,
         kind: edit::SOURCE | terminal.flag(),
     };
-    sip(datagram([60, 0, 0, 0], PBX, 20_000, port, payload), source)
+    sip(
+        datagram([60, 0, 0, 0], PBX, 20_000, port, payload),
+        Some(source),
+    )
 }
 
 /// Returns the same message between other stations.
@@ -131,7 +145,7 @@ pub(crate) fn from_phone(random: &mut Random, method: &str, shape: Shape) -> Tem
     };
     sip(
         datagram([60, 0, 0, 0], PBX, 5060, 5060, text.as_bytes()),
-        source,
+        Some(source),
     )
 }
 
@@ -158,9 +172,9 @@ fn datagram(from: [u8; 4], to: [u8; 4], source: u16, destination: u16, payload: 
     frame
 }
 
-/// Finds the places in a frame that the kernel writes.
-fn sip(mut bytes: Vec<u8>, address: Edit) -> Template {
-    let mut edits = vec![address];
+/// Finds the places in a frame that the kernel writes. It writes an address, too, if one is given.
+fn sip(mut bytes: Vec<u8>, address: Option<Edit>) -> Template {
+    let mut edits = Vec::from_iter(address);
     for at in HEADERS..bytes.len() {
         let stands_here = |(mark, _, len): &&(u8, u16, usize)| {
             let place = bytes.get(at..at + len);
@@ -176,7 +190,7 @@ fn sip(mut bytes: Vec<u8>, address: Edit) -> Template {
         }
     }
     // The kernel adds the written address and its part of the checksum.
-    let written = usize::from(address.at);
+    let written = address.map_or(CHECKSUM, |address| usize::from(address.at));
     let words = (14..34)
         .step_by(2)
         .filter(|at| ![CHECKSUM, written, written + 2].contains(at));
@@ -413,6 +427,44 @@ pub(crate) fn acknowledged() -> String {
          CSeq: 1 ACK\r\n\
          Content-Length: 0\r\n\r\n"
     )
+}
+
+/// Returns the call of a known terminal that writes its private address.
+pub(crate) fn call_behind_nat() -> String {
+    call().replace(Terminal::Picked.address(), PRIVATE)
+}
+
+/// Returns a BYE of the PBX in the [`call_behind_nat`].
+pub(crate) fn bye() -> String {
+    let id = Terminal::Picked.id();
+    format!(
+        "BYE sip:1000@{PRIVATE} SIP/2.0\r\n\
+         Via: SIP/2.0/UDP 203.0.113.10:5060;branch=z9hG4bK-bye-{id}\r\n\
+         From: <sip:1002@{DOMAIN}>;tag=pbx\r\n\
+         To: <sip:1000@{DOMAIN}>;tag={id}\r\n\
+         Call-ID: {id}@192.168.1.10\r\n\
+         CSeq: 2 BYE\r\n\
+         Content-Length: 0\r\n\r\n"
+    )
+}
+
+/// Returns the PBX's response to a request. One beyond 100 has the PBX's tag.
+pub(crate) fn answer(request: &str, status: &str) -> String {
+    let mut text = format!("SIP/2.0 {status}\r\n");
+    for line in request.lines().skip(1).take_while(|line| !line.is_empty()) {
+        let (name, _) = line.split_once(':').expect("a header");
+        let name = name.trim_end();
+        let is = |long: &str, compact: &str| name.eq_ignore_ascii_case(long) || name == compact;
+        let is_to = is("To", "t");
+        if is_to || is("Via", "v") || is("From", "f") || is("Call-ID", "i") || is("CSeq", "") {
+            text += line;
+            if is_to && !line.contains(";tag=") && !status.starts_with("100") {
+                text += ";tag=pbx";
+            }
+            text += "\r\n";
+        }
+    }
+    text + "Content-Length: 0\r\n\r\n"
 }
 
 /// Returns a request of the PBX within the [`call`], in the form of Asterisk, FreeSWITCH and others.
