@@ -18,6 +18,9 @@ use crate::tables::key;
 
 /// Believes that a dialog end is where the evidence says: the PBX accepted the terminal's request, by `m`. Its From says
 /// whose terminal it is.
+///
+/// A dialog end that is not known yet begins by a request that needs the dialog: else whoever invents a To-tag would fill
+/// the table.
 #[inline(always)]
 pub(super) fn accept_request<E: Text>(
     env: &E,
@@ -25,7 +28,7 @@ pub(super) fn accept_request<E: Text>(
     key: &DialogKey,
     evidence: &mut Evidence,
 ) {
-    if !env.place_dialog(key, evidence) {
+    if !env.place_dialog(key, evidence) || !m.method.needs_dialog() {
         return;
     }
     digest(env, m, Field::FromUri.bit());

@@ -101,6 +101,14 @@ impl Method {
         matches!(self, Self::Invite) || self.subscribes()
     }
 
+    /// Whether a request of this method, with the other side's tag, belongs to a dialog for certain: the PBX accepts no such
+    /// request of a dialog that it does not know (RFC 3261 12.2.2). It accepts OPTIONS and MESSAGE from anybody (11, RFC 3428).
+    #[inline(always)]
+    #[must_use]
+    pub const fn needs_dialog(self) -> bool {
+        self.creates_dialog() || self.follows_answer()
+    }
+
     /// Whether a NOTIFY may precede the response to a request of this method (RFC 6665 4.4.1, 3515 2.4.4).
     ///
     /// INVITE is no such method: its response precedes every request within its dialog (RFC 3261 12.1).

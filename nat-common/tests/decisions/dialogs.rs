@@ -53,6 +53,37 @@ fn other_methods_create_no_dialog() {
     }
 }
 
+/// A PBX answers an OPTIONS of anybody with 200, whatever tag its To has.
+#[test]
+fn a_request_that_needs_no_dialog_begins_none() {
+    for method in ["OPTIONS", "MESSAGE", "PUBLISH", "FOO"] {
+        let net = Network::new();
+        let m = from_phone(method, 1, "a").tagged("invented");
+        net.arrives(PHONE, &m);
+        net.sends(PHONE, &m.answer(200));
+        assert_eq!(net.active(), [], "{method}");
+        // Within a dialog it tells where the terminal is.
+        net.call();
+        let m = from_phone(method, 2, "b").tagged("pbx");
+        net.wait(1);
+        net.arrives(MOVED, &m);
+        net.sends(MOVED, &m.answer(200));
+        let [b] = net.active()[..] else { panic!() };
+        assert_eq!(
+            (b.learned.as_v4(), b.learned.port as u16),
+            MOVED,
+            "{method}"
+        );
+    }
+    for method in ["INVITE", "BYE", "UPDATE", "INFO", "NOTIFY", "REFER"] {
+        let net = Network::new();
+        let m = from_phone(method, 1, "a").tagged("begun-before");
+        net.arrives(PHONE, &m);
+        net.sends(PHONE, &m.answer(200));
+        assert_eq!(net.active().len(), 1, "{method}");
+    }
+}
+
 #[test]
 fn a_dialog_end_says_whose_it_is() {
     let net = Network::new();
@@ -235,11 +266,11 @@ fn a_challenged_bye_ends_nothing() {
 #[test]
 fn a_dialog_not_seen_to_begin_is_kept_shortly_at_first() {
     let net = Network::new();
-    let options = from_phone("OPTIONS", 1, "o").tagged("pbx");
-    net.arrives(PHONE, &options);
-    net.sends(PHONE, &options.answer(200));
+    let update = from_phone("UPDATE", 1, "o").tagged("pbx");
+    net.arrives(PHONE, &update);
+    net.sends(PHONE, &update.answer(200));
     assert!(net.active()[0].flags.contains(BindingFlags::EARLY));
-    let again = from_phone("OPTIONS", 2, "p").tagged("pbx");
+    let again = from_phone("UPDATE", 2, "p").tagged("pbx");
     net.arrives(PHONE, &again);
     net.sends(PHONE, &again.answer(200));
     assert!(!net.active()[0].flags.contains(BindingFlags::EARLY));
