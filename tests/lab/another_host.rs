@@ -1,14 +1,17 @@
 //! A terminal whose Contact is another public host than the source of its packets: a front address, a carrier, a cluster.
 //! It needs no sipnat, and is as fast with it as without.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::{
+    net::{Ipv4Addr, SocketAddrV4},
+    thread,
+};
 
 use anyhow::{Context as _, Result, ensure};
 use nat_test_support::{
     Answers, Call, Plan, ScriptedPbx, Terminal, lab::PUBLIC_PHONE, sip::address,
 };
 
-use crate::scene::{Scene, With, play};
+use crate::scene::{OVERDUE, Scene, With, play};
 
 /// Host to which its Contact points.
 const FRONT: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(198, 51, 100, 8), 5060);
@@ -94,6 +97,7 @@ fn called(_: &Scene<'_>, pbx: &ScriptedPbx, terminal: &Terminal) -> Result<()> {
         let options = pbx.reaches(&terminal.ua, &pbx.request("OPTIONS", &uri, to), 1)?;
         terminal.respond(&options, "200 OK", "options")?;
         pbx.hear("SIP/2.0 200")?;
+        thread::sleep(OVERDUE);
     }
     for _ in 0..2 {
         talks(&Call::to(terminal, pbx, &uri)?)?;
@@ -121,11 +125,13 @@ fn called_by_configuration(_: &Scene<'_>, pbx: &ScriptedPbx, terminal: &Terminal
     Ok(())
 }
 
-/// Requests of both sides arrive at their first transmission, and the ACKs of the PBX, too.
+/// Requests of both sides arrive at their first transmission, and the ACKs of the PBX, too. That is so after a pause as well:
+/// an answer that did not count would be overdue, and the next request would go to the other host.
 fn talks(call: &Call<'_>) -> Result<()> {
     for method in ["INVITE", "UPDATE", "INVITE"] {
         call.reaches_phone(method)?;
         call.reaches_pbx(method)?;
     }
+    thread::sleep(OVERDUE);
     call.reaches_phone("BYE")
 }

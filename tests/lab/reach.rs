@@ -16,7 +16,7 @@ use nat_test_support::{
     ua::Ua,
 };
 
-use crate::scene::{SOON, Scene, With, play};
+use crate::scene::{OVERDUE, SOON, Scene, With, play};
 
 use At::{Before, Learned, Original};
 use Ground::{Answers, First, Forced, Moved, Occupied, Progress, Proven, Turn, Unreachable};
@@ -62,9 +62,6 @@ const FORGOTTEN: &str = "sip:1000@60.17.196.2";
 const PRIVATE: &str = "sip:1000@192.168.1.10:5060";
 /// An address-of-record for which no phone is registered.
 const HOTLINE: &str = "sip:hotline@203.0.113.10";
-
-/// Time after which an answer is overdue: RFC 3261's T1, and a margin.
-const OVERDUE: Duration = Duration::from_millis(600);
 
 /// A PBX and a phone.
 struct Row<'a> {

@@ -13,6 +13,8 @@ use serde_json::Value;
 
 /// Time within which an expected message must come.
 pub(crate) const SOON: Duration = Duration::from_secs(5);
+/// Time after which an answer is overdue: RFC 3261's T1, and a margin.
+pub(crate) const OVERDUE: Duration = Duration::from_millis(600);
 /// Patience of scripted user agents without sipnat: most messages never come, and some must.
 const SHORTLY: Duration = Duration::from_secs(2);
 /// Time of a packet through the whole lab, with a wide margin.
