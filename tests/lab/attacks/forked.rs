@@ -13,7 +13,7 @@ use nat_test_support::{
 };
 
 use super::{
-    ATTACKER, REMAPPED, acceptance, field, friend, hear_past,
+    ATTACKER, REMAPPED, acceptance, all_sent_on, field, friend, hear_past,
     proxy::{STANDARD, registers},
     public_host, sent_on, via,
 };
@@ -30,6 +30,8 @@ struct Group<'a> {
     caller: Terminal,
     /// Source of the caller's packets.
     address: SocketAddrV4,
+    /// Whether that is its own address.
+    is_public: bool,
     answering: Terminal,
     attacker: Terminal,
     friend: Ua,
@@ -67,6 +69,7 @@ impl<'a> Group<'a> {
             _kamailio: kamailio,
             caller,
             address,
+            is_public: address == PUBLIC_CALLER,
             answering,
             attacker,
             friend: friend(scene)?,
@@ -142,14 +145,20 @@ impl<'a> Group<'a> {
     }
 
     /// Fails unless requests of the phone that answered reach the caller at this address with the proxy's first
-    /// transmission.
+    /// transmission. A public caller answers the second one, which might go to another address.
     fn reach_caller(&self, dialog: &Dialog, address: SocketAddrV4) -> Result<()> {
         for method in ["INFO", "UPDATE", "INVITE"] {
             let request = self.of_answering(dialog, method)?;
             self.answering.ua.send(&request, PBX)?;
             let went = sent_on(self.scene, &request)?;
             ensure!(went == address, "{method} went to {went}, not {address}");
-            let heard = hear_past(&self.caller.ua, method)?;
+            let mut heard = hear_past(&self.caller.ua, method)?;
+            if self.is_public {
+                heard = hear_past(&self.caller.ua, method)?;
+                let went = all_sent_on(self.scene, &request);
+                let stays = went.iter().all(|place| *place == address);
+                ensure!(stays, "{method} went to {went:?}");
+            }
             self.caller.respond(&heard, "200 OK", "")?;
             hear_past(&self.answering.ua, "SIP/2.0 200")?;
         }

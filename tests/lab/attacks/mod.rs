@@ -25,7 +25,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use nat_test_support::{
     Call, ScriptedPbx, Terminal,
-    capture::{Direction, Tap},
+    capture::{Direction, Packet, Tap},
     lab::PUBLIC_PHONE,
     sip::Message,
     ua::{Heard, Ua},
@@ -110,17 +110,29 @@ fn hear_past(ua: &Ua, start: &str) -> Result<Heard> {
 
 /// Waits for the PBX to send on a request. Returns the destination of the first transmission.
 fn sent_on(scene: &Scene<'_>, request: &Message) -> Result<SocketAddrV4> {
-    let packet = scene.capture.wait_for(SOON, |packet| {
-        packet.tap == Tap::Pbx
-            && packet.direction == Direction::Out
-            && packet.sip().is_some_and(|message| {
-                message.is_request()
-                    && message.call_id() == request.call_id()
-                    && message.cseq() == request.cseq()
-            })
-    });
+    let packet = scene
+        .capture
+        .wait_for(SOON, |packet| is_sent_on(packet, request));
     let packet = packet.with_context(|| format!("the PBX did not send on {}", request.start))?;
     Ok(packet.destination)
+}
+
+/// Returns the destinations of all transmissions so far of a request that the PBX sends on.
+fn all_sent_on(scene: &Scene<'_>, request: &Message) -> Vec<SocketAddrV4> {
+    let packets = scene.capture.packets();
+    let sent = packets.iter().filter(|packet| is_sent_on(packet, request));
+    sent.map(|packet| packet.destination).collect()
+}
+
+/// Whether the PBX sends on a request in this packet.
+fn is_sent_on(packet: &Packet, request: &Message) -> bool {
+    packet.tap == Tap::Pbx
+        && packet.direction == Direction::Out
+        && packet.sip().is_some_and(|message| {
+            message.is_request()
+                && message.call_id() == request.call_id()
+                && message.cseq() == request.cseq()
+        })
 }
 
 /// The PBX transmits a request this many times. Returns the destinations.
