@@ -358,6 +358,42 @@ fn another_port_that_answers(row: &mut Row<'_>) -> Result<()> {
     )
 }
 
+row!(another_port_that_answers_for_another_owner,);
+
+/// Same host, another port, and somebody has answered there for another account: an answer counts for its owner only.
+fn another_port_that_answers_for_another_owner(row: &mut Row<'_>) -> Result<()> {
+    let forwarded = row.forwarded()?;
+    let contact = row.phone.contact.replace("1000", "1001");
+    let other = row.scene.terminal(0, 1, "1001")?.with_contact(contact);
+    other.registers(&row.pbx)?;
+    let options = row.pbx.request("OPTIONS", uri(&other.contact), &other.aor);
+    row.pbx.send(&options)?;
+    let heard = forwarded.hear("OPTIONS")?.message;
+    forwarded.send(&other.response(&heard, "200 OK", "other"), PBX)?;
+    row.pbx.hear("SIP/2.0 200")?;
+    row.goes(
+        &row.options(),
+        &[(Original, First), (Learned, Turn), (Original, First)],
+    )
+}
+
+row!(a_late_answer,);
+
+/// Both addresses were tried, and the answer comes later than T1: it proves neither.
+fn a_late_answer(row: &mut Row<'_>) -> Result<()> {
+    row.registers(FORGOTTEN)?;
+    let turns = [(Original, First), (Learned, Turn)];
+    let options = row.options();
+    row.goes_there(&options, &turns)?;
+    if row.scene.sipnat.is_some() {
+        let heard = row.phone.ua.hear("OPTIONS")?;
+        thread::sleep(OVERDUE);
+        row.phone.respond(&heard, "200 OK", "late")?;
+        row.pbx.hear("SIP/2.0 200")?;
+    }
+    row.goes(&row.options(), &turns)
+}
+
 row!(progress,);
 
 /// Same host, another port, in a call: the ACK proves that the phone got the PBX's answer at its learned address.
@@ -440,6 +476,36 @@ fn response(row: &mut Row<'_>) -> Result<()> {
     let helped = row.scene.sipnat.is_some();
     let place = if helped { row.learned } else { private };
     row.scene.went_to(&ok, place)
+}
+
+row!(response_to_a_repeated_request,);
+
+/// A response goes to the port that an ALG forgot. If the phone repeats its request, the response did not arrive, and the
+/// next one goes in turn. If the PBX repeats it by itself, that says nothing.
+fn response_to_a_repeated_request(row: &mut Row<'_>) -> Result<()> {
+    let original = address(FORGOTTEN)?;
+    let request = row.phone.request("OPTIONS", "sip:2000@203.0.113.10");
+    row.phone.ua.send(&request, PBX)?;
+    let ok = row.pbx.response(&row.pbx.hear("OPTIONS")?, "200 OK");
+    for repeats in [false, true, true] {
+        if repeats {
+            row.phone.ua.send(&request, PBX)?;
+            row.pbx.hear("OPTIONS")?;
+        }
+        for _ in 0..2 {
+            row.pbx.ua.send(&ok, original)?;
+        }
+    }
+    let went = row.scene.destinations(&ok);
+    let second = match row.scene.sipnat {
+        Some(_) => row.learned,
+        None => original,
+    };
+    ensure!(
+        went == [original, original, second, second, original, original],
+        "they went to {went:?}"
+    );
+    Ok(())
 }
 
 row!(by_uri,);
