@@ -1,6 +1,6 @@
 //! Evidence: the host tests check each rule, and these tests check that the rules hold with the kernel's maps.
 
-use std::{thread, time::Duration};
+use std::thread;
 
 use nat_common::abi::{BindingFlags, SECOND};
 
@@ -8,10 +8,7 @@ use crate::frames::{
     ADVERTISED, CALL, INVITE, OTHER_PHONE, PHONE, PRIVATE, REGISTER, STRANGER, answer, in_dialog,
     inbound, outbound,
 };
-use crate::run::{Path, endpoint};
-
-/// More than a tick of the kernel's coarse clock, which is at most 10 ms (CONFIG_HZ of 100).
-const TICK: Duration = Duration::from_millis(20);
+use crate::run::{Path, TICK, endpoint};
 
 #[test]
 fn a_dialog_end() {

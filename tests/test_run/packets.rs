@@ -1,12 +1,14 @@
 //! SIP is found and redirected in every kind of packet that carries it.
 
+use std::thread;
+
 use nat_common::abi::Policy;
 
 use crate::frames::{
     ADVERTISED, HEADERS, INVITE, PBX, PHONE, PRIVATE, ack, answer, checksums_are_right, in_dialog,
     inbound, outbound, tagged, udp,
 };
-use crate::run::{Path, TC_ACT_REDIRECT, TC_ACT_UNSPEC, endpoint};
+use crate::run::{Path, TC_ACT_REDIRECT, TC_ACT_UNSPEC, TICK, endpoint};
 
 const PBX6: &str = "[2001:db8::10]:5060";
 const PHONE6: &str = "[2001:db8:1::2]:49163";
@@ -76,6 +78,82 @@ fn ipv6_sources() {
         let frame = udp(source, PBX6, INVITE.as_bytes());
         assert_eq!(path.arrives(&frame), "in_bad_source", "{source}");
     }
+}
+
+/// Another mapping of the phone by its NAT.
+const MOVED6: &str = "[2001:db8:1::2]:49170";
+/// Offset of the UDP checksum in a frame.
+const CHECKSUM6: usize = IPV6 + 6;
+
+/// Returns the phone's answer to an INFO of the PBX, with a body. It comes from another mapping than the phone's call.
+fn answer6(body: &[u8]) -> Vec<u8> {
+    let ok = answer(&in_dialog("INFO", "info"), "200 OK");
+    udp(MOVED6, PBX6, &[ok.as_bytes(), body].concat())
+}
+
+/// The PBX sends an INFO in the phone's call. Fails unless the answer in a frame counts, or does not count.
+fn counts6(path: &mut Path, frame: &[u8], counts: bool, case: &str) {
+    call6(path);
+    // An answer to a request of the same tick moves nothing.
+    thread::sleep(TICK);
+    let info = udp(PBX6, PRIVATE6, in_dialog("INFO", "info").as_bytes());
+    assert_eq!(path.sends(&info).2, "out_redirected_dialog");
+    let (verdict, learned) = if counts {
+        ("in_response", MOVED6)
+    } else {
+        ("in_checksum", PHONE6)
+    };
+    assert_eq!(path.arrives(frame), verdict, "{case}");
+    assert_eq!(path.dialogs()[0].learned, endpoint(learned), "{case}");
+}
+
+/// A response counts only with a right checksum. Over IPv6 a datagram must have one (RFC 8200 8.1).
+#[test]
+fn ipv6_checksums() {
+    let with = |mut frame: Vec<u8>, checksum: [u8; 2]| {
+        frame[CHECKSUM6..CHECKSUM6 + 2].copy_from_slice(&checksum);
+        frame
+    };
+    // Lengths of each remainder by eight, as the message is copied in words.
+    for length in 0..8 {
+        let right = answer6(&[b'x'; 8][..length]);
+        counts6(&mut Path::new(), &right, true, &format!("{length}"));
+        // Source port, checksum, reason phrase, last byte of the body.
+        let places = [IPV6 + 1, CHECKSUM6 + 1, IPV6 + 8 + 12, right.len() - 1];
+        for place in &places[..3 + usize::from(length > 0)] {
+            let mut wrong = right.clone();
+            wrong[*place] ^= 1;
+            let case = format!("{length}, byte {place} changed");
+            counts6(&mut Path::new(), &wrong, false, &case);
+        }
+        let absent = with(right, [0, 0]);
+        counts6(&mut Path::new(), &absent, false, &format!("{length}, none"));
+    }
+    // A sum of 0 is sent as ffff, because 0 means "none". One of these bodies has that sum.
+    let odd = answer6(b"").len() % 2;
+    let zero = (0..=u16::MAX)
+        .map(|body| answer6(&[&[b'x'; 1][..odd], &body.to_be_bytes()].concat()))
+        .find(|frame| frame[CHECKSUM6..CHECKSUM6 + 2] == [0xff, 0xff])
+        .expect("a payload whose checksum is ffff");
+    counts6(&mut Path::new(), &zero, true, "ffff");
+    counts6(&mut Path::new(), &with(zero, [0, 0]), false, "0 for ffff");
+}
+
+/// A sender on this host leaves the checksum to its NIC, and writes only the sum of the pseudo-header.
+#[test]
+fn partial_ipv6_checksums() {
+    let mut frame = answer6(b"x");
+    let sum = frame[ETHERNET + 8..IPV6]
+        .chunks(2)
+        .map(|word| u32::from(u16::from_be_bytes([word[0], word[1]])))
+        .sum::<u32>();
+    let sum = sum + 17 + (frame.len() - IPV6) as u32;
+    let sum = (sum & 0xffff) + (sum >> 16);
+    frame[CHECKSUM6..CHECKSUM6 + 2].copy_from_slice(&(sum as u16).to_be_bytes());
+    counts6(&mut Path::new(), &frame, false, "no such sender");
+    counts6(&mut Path::with_partial_checksums(), &frame, true, "partial");
+    let right = answer6(b"x");
+    counts6(&mut Path::with_partial_checksums(), &right, true, "whole");
 }
 
 /// Returns a frame with extension headers, each a type and its bytes. The first byte is replaced by the next type.

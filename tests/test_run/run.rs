@@ -5,6 +5,7 @@ use std::{
     ops::{Deref, DerefMut},
     sync::{Mutex, OnceLock},
     thread,
+    time::Duration,
 };
 
 use aya::{
@@ -12,7 +13,7 @@ use aya::{
     maps::{HashMap, LpmTrie, MapData},
     programs::{TestRun as _, TestRunOptions},
 };
-use nat_common::abi::{Binding, Policy, PolicyRule, Record, origin};
+use nat_common::abi::{Binding, Config, Policy, PolicyRule, Record, origin};
 use nat_common::abi::{Counter, CounterKind};
 use nat_common::endpoint::Endpoint;
 use nat_test_support::loops::TAKES_MAY_GOTO;
@@ -66,6 +67,9 @@ const SMALL: Sizes = Sizes {
     stun: 64,
     bindings: 64,
 };
+
+/// More than a tick of the kernel's coarse clock, which is at most 10 ms (CONFIG_HZ of 100).
+pub(crate) const TICK: Duration = Duration::from_millis(20);
 
 /// Choices of a test for its data path.
 pub(crate) struct Setup {
@@ -191,9 +195,19 @@ impl Path {
 
     /// Returns a data path for a PBX whose sockets are bound to no address.
     pub(crate) fn wildcard() -> Self {
+        Self::configured(|config| config.wildcards = u32::MAX)
+    }
+
+    /// Returns a data path for an interface whose senders leave checksums to their NICs.
+    pub(crate) fn with_partial_checksums() -> Self {
+        Self::configured(|config| config.partial_checksums = 1)
+    }
+
+    /// Returns a data path with another configuration.
+    fn configured(change: impl FnOnce(&mut Config)) -> Self {
         let mut path = Self::with(|_| ());
         let mut config = path.0.tables.config().expect("a configuration");
-        config.wildcards = u32::MAX;
+        change(&mut config);
         let set = path.0.tables.config.set(0, config, 0);
         set.expect("a configuration that can be written");
         path
