@@ -278,6 +278,20 @@ fn on_link(row: &mut Row<'_>) -> Result<()> {
     proven_at_the_learned_address(row)
 }
 
+row!(routed_to_the_default_gateway,);
+
+/// The private address lies in a subnet on the PBX's own link. A route of its own to the default route's gateway takes it
+/// out of that, and says no more than the default route.
+fn routed_to_the_default_gateway(row: &mut Row<'_>) -> Result<()> {
+    row.scene.has_a_neighbour_with_the_phone_s_address()?;
+    row.registers(PRIVATE)?;
+    row.until(Original)?;
+    let pbx = &row.scene.lab.pbx;
+    pbx.ip("route add 192.168.1.10/32 via 203.0.113.1")?;
+    row.until(Learned)?;
+    row.goes(&row.options(), &[(Learned, Unreachable); 3])
+}
+
 row!(peer, "--peer", "192.168.1.0/24");
 
 /// The user says that the PBX has a peer there.
