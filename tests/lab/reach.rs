@@ -634,10 +634,7 @@ row!(moved_to_another_host,);
 /// before comes first, until the new one has answered what that did not.
 fn moved_to_another_host(row: &mut Row<'_>) -> Result<()> {
     row.registers(PRIVATE)?;
-    // A request with one Via: the PBX is no proxy, which might have relayed somebody else's 2xx.
-    let elsewhere = "sip:9@198.51.100.9:5060";
-    row.pbx
-        .send(&row.pbx.request("INVITE", elsewhere, elsewhere))?;
+    row.is_no_proxy()?;
     row.phone.reboot();
     row.moves(SocketAddrV4::new(Ipv4Addr::new(60, 17, 196, 3), 51234))?;
     let turns = [
@@ -663,10 +660,17 @@ fn moved_under_the_same_call_id(row: &mut Row<'_>) -> Result<()> {
 
 row!(moved_to_another_port,);
 
-/// Another port of the same host is followed at once.
+/// Another port of the same host is followed at once. That is so after a reboot, too, whether the PBX may be a proxy or not.
 fn moved_to_another_port(row: &mut Row<'_>) -> Result<()> {
     row.registers(PRIVATE)?;
     row.moves(SocketAddrV4::new(*row.learned.ip(), 51234))?;
+    row.goes(&row.options(), &[(Learned, Unreachable); 3])?;
+    row.phone.reboot();
+    row.moves(SocketAddrV4::new(*row.learned.ip(), 51235))?;
+    row.goes(&row.options(), &[(Learned, Unreachable); 3])?;
+    row.is_no_proxy()?;
+    row.phone.reboot();
+    row.moves(SocketAddrV4::new(*row.learned.ip(), 51236))?;
     row.goes(&row.options(), &[(Learned, Unreachable); 3])
 }
 
@@ -686,6 +690,13 @@ fn two_requests_at_once(row: &mut Row<'_>) -> Result<()> {
 }
 
 impl Row<'_> {
+    /// The PBX sends a request with one Via. So it is no proxy, which might have relayed somebody else's 2xx.
+    fn is_no_proxy(&self) -> Result<()> {
+        let elsewhere = "sip:9@198.51.100.9:5060";
+        let invite = self.pbx.request("INVITE", elsewhere, elsewhere);
+        self.pbx.send(&invite)
+    }
+
     /// The NAT gives the phone another mapping, and the phone registers.
     fn moves(&mut self, to: SocketAddrV4) -> Result<()> {
         self.scene.lab.sites[0].remap(0, to)?;
