@@ -7,7 +7,7 @@ use super::input::{
     ToTag, Transit,
 };
 use super::sip::{Call, Contacts, Party, Sip, Tag, Uri, Via};
-use super::terminal::{INVENTED, branch, is_secret, registration};
+use super::terminal::{INVENTED, branch, is_secret, registrant, registration};
 use super::world::{Path, Purpose, World};
 
 /// Call-ID of an attacker's own call.
@@ -53,10 +53,7 @@ impl World {
         let call = self.guessed_call(attack.call.0);
         let register = matches!(attack.method, Outer::Register);
         // The next REGISTER of a terminal has the next number.
-        let first = match [Actor::Victim, Actor::Public]
-            .into_iter()
-            .find(|actor| registration(*actor) == call)
-        {
+        let first = match registrant(call) {
             Some(actor) => self.terminal(actor).register_cseq,
             None => 0,
         };
@@ -110,6 +107,12 @@ impl World {
             credentials: attack.credentials.then_some(by),
             unseen: matches!(attack.route, RouteChoice::Unseen),
         };
+        if matches!(attack.transit, Transit::Right | Transit::Filtered)
+            && matches!(attack.method, Outer::Subscribe | Outer::Refer)
+            && !attack.other_socket
+        {
+            self.note_subscribes(by, call, from_tag);
+        }
         if by == Actor::Local {
             let to = self.source(Actor::Account);
             return self.leaves(to, Purpose::Foreign, sip);

@@ -447,7 +447,7 @@ setup! {
     rport: bool,
     /// Kind of the public phone.
     public: PublicKind,
-    /// The public phone answers from the port from which it sends.
+    /// The public phone answers from the address from which it sends.
     answers_elsewhere: bool,
     /// The public phone calls from the port at which it listens, and with another user in From.
     caller_id: bool,

@@ -5,12 +5,18 @@
 //!
 //! - What is meant for an honest terminal goes to where the PBX sent it, or to an address of that terminal.
 //! - A packet that arrives without sipnat arrives at the first transmission, if those before were answered.
+//! - A request for the victim goes at once to where the PBX last heard it, if nothing else can be at its Contact.
 //! - A terminal that answers by itself gets two transmissions in a row there; one that has answered at its learned address
 //!   gets the first one there, though somebody else answered once.
 //! - When the attackers have gone, a phone that registers again is reached.
 //!
 //! An attacker guesses Call-IDs, the tags of callers and branches, and knows each tag that a packet to him has. He does not
 //! know the tags of answers to others.
+//!
+//! What sipnat cannot see is left out of the rules: a REGISTER that a proxy relays by TCP, where sipnat does not know the
+//! victim's own, or knows it at the same IP address; a SUBSCRIBE that a firewall drops, in a dialog that sipnat does not
+//! know; and a private trunk that is silent, without a peer's entry. Faults of the engine that are not mended are left out
+//! where the comment says "a known fault".
 
 mod actor;
 mod address;

@@ -36,6 +36,9 @@ impl Inner {
 impl World {
     /// The PBX gets a request.
     pub(super) fn pbx_asked(&mut self, sip: Sip, source: Endpoint, by: Actor) {
+        if by == Actor::Victim && sip.to.tag != 0 {
+            self.note_progress(&sip, source);
+        }
         if sip.method == "ACK" {
             if self.setup.proxy && sip.to.tag != 0 {
                 self.relay_ack(&sip, by);
@@ -46,8 +49,8 @@ impl World {
         let now = self.now();
         let mut servers = self.pbx.servers.iter();
         if let Some(at) = servers.rposition(|known| known.key == key && now < known.began + LIFE) {
-            self.pbx.servers[at].repeats += 1;
             if let Some(last) = self.pbx.servers[at].last.clone() {
+                self.pbx.servers[at].repeats += 1;
                 self.send_response(at, last);
             }
             return;
@@ -63,6 +66,8 @@ impl World {
             request: sip,
             last: None,
             sent: 0,
+            was_final: false,
+            misled: false,
             repeats: 0,
             missed: 0,
             tag,
@@ -221,11 +226,12 @@ impl World {
         self.respond(at, 200, CONTACT.into());
     }
 
-    /// Repeats a final answer to an INVITE, as a PBX does that gets no ACK.
+    /// Repeats a final answer: to an INVITE, as a PBX does that gets no ACK, or to a REGISTER that the network delivers
+    /// twice.
     pub(super) fn pbx_again(&mut self, which: usize) {
         let servers = self.pbx.servers.iter().enumerate().rev();
         let mut finals = servers.filter(|(_, server)| {
-            server.key.1 == "INVITE" && server.is_final() && server.request.to.tag == 0
+            matches!(server.key.1, "INVITE" | "REGISTER") && server.is_final()
         });
         if let Some((at, server)) = finals.nth(which)
             && let Some(last) = server.last.clone()
@@ -384,6 +390,11 @@ impl World {
         let dialog = &mut self.pbx.dialogs[at];
         dialog.cseq += 1;
         dialog.ended |= method == "BYE";
+        let end = (dialog.call, dialog.remote.1, dialog.local.1);
+        if method == "BYE" {
+            self.watch.heard.remove(&end);
+        }
+        let dialog = &mut self.pbx.dialogs[at];
         let (request, to, meant) = (
             dialog.request(method, branch),
             dialog.target.place,
@@ -441,6 +452,9 @@ impl World {
             return;
         }
         self.note_answer(at, by, source, sip.status);
+        if by == Actor::Victim && sip.method == "INVITE" && sip.status / 100 == 2 {
+            self.note_accepts(at, sip, source);
+        }
         let client = &mut self.pbx.clients[at];
         let was_open = client.status < 200;
         client.status = sip.status;

@@ -6,10 +6,11 @@ use nat_common::engine::env::Journal as _;
 use nat_common::engine::verdict::Decision;
 
 use super::actor::Actor;
-use super::input::TrunkKind;
-use super::sip::{Place, Sip};
-use super::terminal::is_secret;
-use super::world::{Answered, Proof, Purpose, World, key};
+use super::address::NAT_5060;
+use super::input::{Registrar, TrunkKind};
+use super::sip::{Call, Place, Sip, Tag};
+use super::terminal::{TRANSACTION, is_secret};
+use super::world::{Answered, Heard, Proof, Purpose, World, key};
 
 /// Time within which an answer tells which of two transmissions it answers.
 const T1: u64 = SECOND / 2;
@@ -17,11 +18,22 @@ const T1: u64 = SECOND / 2;
 /// Transmissions in a row that may miss a terminal that can be reached.
 const PATIENCE: u32 = 2;
 
+/// Time for which sipnat keeps a dialog that it has not seen begin.
+const EARLY: u64 = 300 * SECOND;
+
 /// Time for which an answer at the original destination counts.
 const DAY: u64 = 24 * 3600 * SECOND;
 
 /// Time for which a proof counts.
 const PROOF: u64 = 12 * 3600 * SECOND;
+
+/// Time for which a registration that a proxy relays may contest another: an hour each, and they may come in turn.
+const CONTEST: u64 = 2 * 3600 * SECOND;
+
+/// Whether a terminal gives a response of this status itself: it rings, answers, is busy or declines.
+fn is_own(status: u16) -> bool {
+    matches!(status, 101..300 | 480 | 486..=488 | 600 | 603)
+}
 
 impl World {
     /// Checks a packet of the PBX that goes `to` an address, where `receiver` takes it.
@@ -34,7 +46,11 @@ impl World {
         to: Endpoint,
         receiver: Option<Actor>,
     ) {
-        if sip.status == 0 && sip.to.tag != 0 && self.is_known(sip) {
+        if sip.status == 0
+            && (sip.to.tag != 0 && self.is_known(sip)
+                || self.is_claimed(purpose)
+                || self.is_subscribed(purpose, sip))
+        {
             return;
         }
         match purpose {
@@ -59,6 +75,63 @@ impl World {
     fn is_known(&self, sip: &Sip) -> bool {
         let known = |tag| !is_secret(tag) || self.learned_tags.contains(&tag);
         known(sip.from.tag) && known(sip.to.tag)
+    }
+
+    /// Whether a request is meant for the victim while sipnat believes another registration.
+    ///
+    /// - Of its address-of-record: a proxy relayed that by TCP, and sipnat has not seen the victim's, or it came from the
+    ///   victim's NAT. A phone that has started again has a new Call-ID, too.
+    /// - Of its Contact URI, where only that names it: sipnat has not seen the victim's, or the PBX has removed it.
+    fn is_claimed(&mut self, purpose: Purpose) -> bool {
+        let now = self.now();
+        match purpose {
+            Purpose::Request(at) | Purpose::Follow(at) => {
+                let (client, contacts) = (&mut self.pbx.clients[at], &self.pbx.contacts);
+                let is_known = contacts
+                    .iter()
+                    .any(|known| known.owner == Actor::Victim && known.expires > now);
+                let claimed =
+                    self.watch.claimed || client.weak && (self.watch.uri_claimed || !is_known);
+                let is_claimed = claimed && client.meant == Some(Actor::Victim);
+                client.taken |= is_claimed;
+                is_claimed
+            }
+            Purpose::Ack(meant, _) => self.watch.claimed && meant == Some(Actor::Victim),
+            Purpose::Response(_) | Purpose::Foreign => false,
+        }
+    }
+
+    /// Whether a NOTIFY may go to an attacker: he alone has subscribed, under the Call-ID and tag of a dialog of which sipnat
+    /// knows nothing, and the PBX has not answered. Then the dialog is his.
+    fn is_subscribed(&mut self, purpose: Purpose, sip: &Sip) -> bool {
+        let now = self.now();
+        let claim = self.watch.subscribed.get(&(sip.call, sip.to.tag));
+        if sip.method != "NOTIFY"
+            || claim.is_none_or(|(by, at)| by.is_honest() || now >= at + TRANSACTION)
+        {
+            return false;
+        }
+        if let Purpose::Request(at) = purpose {
+            let client = &mut self.pbx.clients[at];
+            client.taken = true;
+            if let Some(dialog) = client.dialog {
+                self.pbx.dialogs[dialog].taken = true;
+            }
+        }
+        true
+    }
+
+    /// Notes a SUBSCRIBE or REFER that sipnat keeps until the PBX answers.
+    pub(super) fn note_subscribes(&mut self, by: Actor, call: Call, tag: Tag) {
+        let now = self.now();
+        let known = self
+            .watch
+            .subscribed
+            .entry((call, tag))
+            .or_insert((by, now));
+        if by.is_honest() || !known.0.is_honest() || now >= known.1 + TRANSACTION {
+            *known = (by, now);
+        }
     }
 
     /// Nothing that is meant for an honest terminal goes to an address that is not its own, but to where the PBX sent it.
@@ -89,27 +162,34 @@ impl World {
         let Some(meant) = client.meant.filter(|meant| meant.is_honest()) else {
             return;
         };
-        let (weak, first, in_dialog) = (
-            client.weak,
-            client.transmissions == 1,
-            client.request.to.tag != 0,
-        );
+        let transmissions = client.transmissions;
+        let (weak, first, in_dialog) =
+            (client.weak, transmissions == 1, client.request.to.tag != 0);
         if client.taken || client.origin.is_some_and(|origin| !origin.is_honest()) {
             return;
         }
         let arrives = receiver == Some(meant);
         client.missed = if arrives { 0 } else { client.missed + 1 };
         let missed = client.missed;
-        let arrives_alone = self.listener(&original, false) == Some(meant);
-        if !self.is_silent_trunk(meant, weak, first) {
+        let arrives_alone =
+            self.listener(&original, false) == Some(meant) && !self.is_misled(meant);
+        let is_silent = self.is_silent_trunk(meant, weak, first);
+        if !is_silent {
             self.judge_target(Some(meant), original, to);
         }
         let pair = (meant, key(&learned), key(&original), weak);
         let unanswered = self.watch.unanswered.entry(pair).or_default();
         *unanswered += 1;
-        let unanswered = *unanswered;
+        let mut unanswered = *unanswered;
+        if meant == Actor::Victim {
+            // A registration does not change what this request has drawn.
+            unanswered = unanswered.max(transmissions);
+        }
+        if meant == Actor::Victim && !weak && unanswered == 1 {
+            self.judge_at_once(at, original, to);
+        }
         let occupied = self.env.record().ground == Ground::Occupied as u8;
-        if arrives_alone && !arrives && unanswered == 1 && !occupied {
+        if arrives_alone && !arrives && unanswered == 1 && !occupied && !is_silent {
             let to = Place(&to);
             self.fail(format!(
                 "{meant:?} gets the first transmission without sipnat; with it, {to} gets it"
@@ -137,6 +217,7 @@ impl World {
             == (1, self.source(Actor::Victim), proof.learned)
             && proof.strikes <= 1
             && self.watch.knows_victim
+            && now >= self.watch.contested
             && !weak
             && !in_dialog
             && to != proof.learned
@@ -149,14 +230,119 @@ impl World {
         }
     }
 
-    /// Whether a call to a trunk may go elsewhere: nothing shows that it is there (see the limits in the module's text).
+    /// A request for the victim goes at once to where the PBX last heard it, if it cannot be at its Contact: nothing leads
+    /// there, or another terminal is there. So does one in a dialog in which the victim got what was sent there.
+    fn judge_at_once(&mut self, at: usize, original: Endpoint, to: Endpoint) {
+        let (now, source) = (self.now(), self.source(Actor::Victim));
+        let mut occupied = self.watch.occupied.filter(|at| now < at + PROOF / 2);
+        if original != NAT_5060 || self.watch.somebody_answered {
+            occupied = None;
+        }
+        let elsewhere = original.is_private() || occupied.is_some();
+        let sip = &self.pbx.clients[at].request;
+        let heard = if sip.to.tag == 0 {
+            let mut contacts = self.pbx.contacts.iter();
+            let is_known = contacts.any(|known| {
+                (known.owner, known.uri, known.aor) == (Actor::Victim, sip.target, sip.to.uri)
+                    && known.expires > now
+            });
+            let registered = self.watch.registered.filter(|_| is_known && elsewhere);
+            registered.filter(|_| now >= self.watch.contested)
+        } else {
+            let end = (sip.call, sip.to.tag, sip.from.tag);
+            let heard = self.watch.heard.get(&end).copied();
+            let proven = !self.watch.somebody_answered;
+            heard
+                .filter(|heard| now < heard.at + EARLY && (elsewhere || heard.proven && proven))
+                .map(|heard| heard.source)
+        };
+        if heard == Some(source) && to != source {
+            let (to, source) = (Place(&to), Place(&source));
+            self.fail(format!(
+                "the PBX has heard the victim at {source}, where it must be; its request goes to {to}"
+            ));
+        }
+    }
+
+    /// Notes that the PBX heard the victim in a dialog: it has the tag of the PBX's last answer.
+    pub(super) fn note_progress(&mut self, sip: &Sip, source: Endpoint) {
+        let end = (sip.call, sip.from.tag, sip.to.tag);
+        if let Some(heard) = self.watch.heard.get_mut(&end) {
+            heard.proven |= heard.told && heard.source == source;
+        }
+    }
+
+    /// Notes that the victim accepted a call of the PBX, which was redirected to it.
+    pub(super) fn note_accepts(&mut self, at: usize, sip: &Sip, source: Endpoint) {
+        let now = self.now();
+        let client = &self.pbx.clients[at];
+        let prompt = client.transmissions == 1 || now < client.sent_at + T1;
+        if client.sent_to == client.to || client.began < self.watch.began || client.taken {
+            return;
+        }
+        let end = (sip.call, sip.to.tag, sip.from.tag);
+        let heard = Heard {
+            source,
+            at: now,
+            told: false,
+            proven: prompt && source == client.sent_to,
+        };
+        self.watch.heard.insert(end, heard);
+    }
+
+    /// Notes where the PBX heard the victim, by a response of the PBX to its request.
+    fn note_heard(&mut self, at: usize, sip: &Sip, decision: Decision, to: Endpoint) {
+        let now = self.now();
+        let server = &self.pbx.servers[at];
+        if decision == Decision::Disputed || server.began < self.watch.began {
+            return;
+        }
+        let end = (sip.call, sip.from.tag, sip.to.tag);
+        match sip.method {
+            "REGISTER" => {
+                let binds = server.request.binds(&server.request.to.uri)
+                    && !(self.setup.proxy && self.setup.registrar == Registrar::Unnamed);
+                self.watch.registered = binds.then_some(server.source);
+                if binds {
+                    // A terminal that registers is there again.
+                    let learned = key(&server.source);
+                    let counts = &mut self.watch.unanswered;
+                    counts.retain(|pair, _| {
+                        (pair.0, pair.1, pair.3) != (Actor::Victim, learned, false)
+                    });
+                }
+            }
+            "INVITE" | "SUBSCRIBE" | "REFER" | "INFO" => {
+                let heard = Heard {
+                    source: server.source,
+                    at: now,
+                    told: to == server.source,
+                    proven: false,
+                };
+                self.watch.heard.insert(end, heard);
+            }
+            _ => _ = self.watch.heard.remove(&end),
+        }
+    }
+
+    /// Whether sipnat believes without reason that the public phone listens where it sends.
+    fn is_misled(&self, meant: Actor) -> bool {
+        meant == Actor::Public && self.watch.misled
+    }
+
+    /// Whether a call to a trunk may go elsewhere: nothing shows that it is there.
     fn is_silent_trunk(&self, meant: Actor, weak: bool, first: bool) -> bool {
         let original = self.setup.source(Actor::Trunk, 0);
         let answered = self.watch.answered.get(&(Actor::Trunk, key(&original)));
         meant == Actor::Trunk
             && weak
-            && !first
-            && matches!(self.setup.trunk, TrunkKind::Public | TrunkKind::Private)
+            && (!first || self.watch.trunk_replaced)
+            && self.setup.trunk == TrunkKind::Private
+            && self.env.settled.get()
+            && self
+                .watch
+                .trunk_called
+                .is_none_or(|at| self.now() >= at + PROOF / 2)
             && answered.is_none_or(|answered| self.now() >= answered.at + DAY)
     }
 
@@ -169,21 +355,64 @@ impl World {
         to: Endpoint,
         receiver: Option<Actor>,
     ) {
+        let (now, victim) = (self.now(), self.setup.account(Actor::Victim));
         let server = &mut self.pbx.servers[at];
         let (meant, source) = (server.by, server.source);
         server.sent += 1;
+        let registers = (sip.method, sip.status) == ("REGISTER", 200);
+        let creates = matches!(sip.method, "INVITE" | "SUBSCRIBE" | "REFER");
+        let begins = creates && server.request.to.tag == 0 && sip.status > 100;
+        if begins && decision != Decision::Disputed {
+            let claim = (sip.call, sip.from.tag);
+            let subscribed = &mut self.watch.subscribed;
+            if subscribed.get(&claim).is_some_and(|known| known.0 == meant) {
+                subscribed.remove(&claim);
+            }
+            if meant == Actor::Trunk && sip.status < 300 {
+                self.watch.trunk_called = Some(now);
+            }
+        }
+        if meant == Actor::Neighbour && (101..300).contains(&sip.status) {
+            // An address is that of the terminal that the PBX last accepted there.
+            let own = sip.from.uri == self.setup.account(Actor::Neighbour);
+            let is_there =
+                own && registers && source == NAT_5060 && server.request.binds(&sip.to.uri);
+            self.watch.occupied = is_there.then_some(now);
+        }
+        if registers && meant != Actor::Victim && server.request.binds(&victim) {
+            // A proxy relays it, and sipnat does not see from whom: it believes neither of two hosts, if it knows both.
+            let same_host = source.addr == self.setup.source(Actor::Victim, 0).addr;
+            self.watch.contested = now + CONTEST;
+            self.watch.claimed = !self.watch.knows_victim || same_host;
+        }
+        if registers && meant != Actor::Victim && !self.watch.knows_victim {
+            let contact = self
+                .setup
+                .contact(Actor::Victim, self.changes(Actor::Victim), true);
+            self.watch.uri_claimed |= self.pbx.servers[at].request.contact() == Some(contact);
+        }
+        let server = &mut self.pbx.servers[at];
         if !meant.is_honest() {
             return;
         }
-        let unrepeated = server.repeats == 0;
-        // F3
+        let unrepeated = server.repeats == 0 || server.sent == 1;
+        let first = server.sent == 1 || !server.was_final;
+        server.was_final |= sip.status >= 200;
+        // Responses after an odd number of repetitions are not counted. sipnat sends all of them to the source, until the
+        // terminal repeats its request again; a terminal that has got an earlier response does not: a known fault.
         if !server.repeats.is_multiple_of(2) {
             server.missed = 0;
         }
         let arrives = receiver == Some(meant);
         server.missed = if arrives { 0 } else { server.missed + 1 };
         let missed = server.missed;
-        let arrives_alone = self.listener(&original, true) == Some(meant);
+        if sip.status == 401 && meant == Actor::Public {
+            // A challenge was redirected, and the phone got another one at the original destination. sipnat takes its next
+            // REGISTER for an answer to the first: a known fault.
+            server.misled |= !arrives;
+            self.watch.misled |= arrives && server.misled;
+        }
+        let arrives_alone = self.listener(&original, true) == Some(meant) && !self.is_misled(meant);
         self.judge_target(Some(meant), original, to);
         if arrives_alone && !arrives && unrepeated {
             self.fail(format!(
@@ -197,8 +426,13 @@ impl World {
                 Place(&source)
             ));
         }
-        if meant == Actor::Victim && sip.method == "REGISTER" && sip.status == 200 {
+        if meant == Actor::Victim && sip.status / 100 == 2 && first {
+            self.note_heard(at, sip, decision, to);
+        }
+        if meant == Actor::Victim && registers {
+            self.watch.uri_claimed = false;
             self.watch.knows_victim = decision != Decision::Disputed;
+            self.watch.claimed &= !self.watch.knows_victim;
         }
     }
 
@@ -215,19 +449,20 @@ impl World {
         };
         let pair = (meant, key(&learned), key(&original), weak);
         if by != meant {
+            self.watch.trunk_replaced |= meant == Actor::Trunk && weak;
             self.watch.somebody_answered |= meant == Actor::Victim && source.addr == original.addr;
             if let Some(proof) = &mut self.watch.proof
                 && (meant, proof.original) == (Actor::Victim, original)
             {
-                proof.strikes += 1;
-                if prompt && source == original {
+                proof.strikes += u32::from(is_own(status));
+                if prompt && source == original && is_own(status) {
                     self.watch.unanswered.remove(&pair);
                 }
             }
             return;
         }
-        // A refusal at the original destination may be another terminal's.
-        if !prompt || !redirected && !(101..300).contains(&status) {
+        // Another terminal at the original destination refuses otherwise.
+        if !prompt || !redirected && !is_own(status) {
             return;
         }
         self.watch.unanswered.remove(&pair);

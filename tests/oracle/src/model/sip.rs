@@ -137,6 +137,13 @@ impl Sip {
         }
     }
 
+    /// Whether this REGISTER binds a contact to an address-of-record.
+    pub(super) fn binds(&self, aor: &Uri) -> bool {
+        let lasts = |(_, seconds): &(Uri, Option<u32>)| seconds.or(self.expires) != Some(0);
+        self.to.uri == *aor
+            && matches!(&self.contacts, Contacts::Uris(uris) if uris.iter().any(lasts))
+    }
+
     /// Response to this request, without Contact.
     pub(super) fn answer(&self, status: u16, tag: Tag) -> Self {
         let mut answer = self.clone();

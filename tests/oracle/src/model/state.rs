@@ -22,7 +22,11 @@ pub(super) struct Server {
     pub(super) last: Option<Sip>,
     /// Number of responses sent.
     pub(super) sent: u32,
-    /// Number of repetitions that the PBX got.
+    /// The PBX has sent a final response.
+    pub(super) was_final: bool,
+    /// The terminal did not get a challenge.
+    pub(super) misled: bool,
+    /// Number of repetitions that the PBX got after a response.
     pub(super) repeats: u32,
     /// Responses in a row that the terminal did not get.
     pub(super) missed: u32,
@@ -135,6 +139,8 @@ pub(super) struct Terminal {
     /// INVITE that rings, with the address at which it arrived.
     pub(super) rings: Option<(Sip, Endpoint)>,
     pub(super) register_cseq: u32,
+    /// Time of a REGISTER that is not answered yet.
+    pub(super) waits_since: Option<u64>,
     /// The PBX has confirmed its last REGISTER.
     pub(super) registered: bool,
 }

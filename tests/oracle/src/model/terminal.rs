@@ -1,15 +1,19 @@
 //! Terminals: what they send, and how they react. An attacker reacts as a terminal, with the tags that he likes.
 
+use nat_common::abi::SECOND;
 use nat_common::endpoint::Endpoint;
 
 use super::actor::Actor;
-use super::input::{Callee, Honest, Inner, Mood, Removal, TagChoice, Transit};
+use super::input::{Callee, Honest, Inner, Mood, Removal, TagChoice, Transit, VictimContact};
 use super::sip::{Branch, Call, Contacts, Party, Sip, Tag, Uri, Via};
 use super::state::Leg;
 use super::world::{Event, Path, Purpose, World};
 
 /// First branch of terminals. They can be guessed.
 const BRANCHES: Branch = 1_000_000;
+
+/// Time after which a transaction has timed out: 64 * T1 (RFC 3261 17).
+pub(super) const TRANSACTION: u64 = 32 * SECOND;
 
 /// Tag that attackers invent.
 pub(super) const INVENTED: Tag = 900;
@@ -27,6 +31,22 @@ pub(super) const fn branch(actor: Actor, call: Call, cseq: u32) -> Branch {
 /// Returns the Call-ID of a terminal's registrations, which is also its tag there.
 pub(super) const fn registration(actor: Actor) -> Call {
     1 + actor as Call
+}
+
+/// Returns the terminal whose registrations have a Call-ID.
+pub(super) fn registrant(call: Call) -> Option<Actor> {
+    [Actor::Victim, Actor::Public]
+        .into_iter()
+        .find(|actor| registration(*actor) == call)
+}
+
+/// Whether an attacker relays, by TCP, a REGISTER under the Call-ID of another's registrations. Its 2xx would be the PBX's
+/// own for sipnat, which follows that Call-ID at once: only the terminal and the PBX know it.
+fn is_stolen(actor: Actor, path: Path, sip: &Sip) -> bool {
+    !actor.is_honest()
+        && path == Path::Unseen
+        && (sip.method, sip.to.tag) == ("REGISTER", 0)
+        && registrant(sip.call).is_some()
 }
 
 impl World {
@@ -84,7 +104,16 @@ impl World {
             return;
         }
         let actor = who.into();
+        let now = self.now();
         let terminal = self.terminal(actor);
+        if terminal
+            .waits_since
+            .is_some_and(|since| now < since + TRANSACTION)
+        {
+            // RFC 3261 10.2: no other REGISTER before this one is answered, or has timed out.
+            return self.repeats(actor);
+        }
+        terminal.waits_since = Some(now);
         terminal.register_cseq += 1;
         terminal.registered = false;
         let cseq = terminal.register_cseq;
@@ -108,6 +137,9 @@ impl World {
         request.to.uri = request.target;
         if actor == Actor::Public && self.setup.caller_id {
             request.from.uri.user = "2999";
+        }
+        if method != "INVITE" {
+            self.note_subscribes(actor, call, request.from.tag);
         }
         self.send(actor, request);
     }
@@ -146,7 +178,13 @@ impl World {
 
     /// A terminal answers the call that rings.
     pub(super) fn picks_up(&mut self, actor: Actor, refuse: bool) {
+        let source = self.source(actor);
         if let Some((request, at)) = self.terminal(actor).rings.take() {
+            if actor == Actor::Victim && self.setup.victim == VictimContact::Mapped && at != source
+            {
+                // sipnat keeps to the port at which the call rang, though the new Contact is right: a known fault.
+                return;
+            }
             let status = if refuse { 486 } else { 200 };
             self.answers(actor, at, Path::Pbx, &request, status);
         }
@@ -159,7 +197,7 @@ impl World {
             let secret = told.into_iter().filter(|tag| is_secret(*tag));
             self.learned_tags.extend(secret);
         }
-        if self.terminal(actor).mood == Mood::Silent {
+        if self.terminal(actor).mood == Mood::Silent || is_stolen(actor, path, &sip) {
             return;
         }
         if sip.status != 0 {
@@ -262,9 +300,9 @@ impl World {
             legs.retain(|leg| leg.call != request.call || leg.local.1 != tag);
         }
         let source = match actor {
-            Actor::Public if self.setup.answers_elsewhere && self.source(actor).addr == at.addr => {
-                self.source(actor)
-            }
+            Actor::Public if self.setup.answers_elsewhere => self.source(actor),
+            // The mapping may have changed since the request came.
+            Actor::Victim => self.source(actor),
             _ => at,
         };
         let answers = &mut self.terminal(actor).answers;
@@ -288,6 +326,7 @@ impl World {
         if !actor.is_honest() || sip.status < 200 {
             return;
         }
+        let now = self.now();
         let terminal = self.terminal(actor);
         let creates = matches!(sip.method, "INVITE" | "SUBSCRIBE" | "REFER");
         match (sip.method, sip.status) {
@@ -299,6 +338,7 @@ impl World {
                     return;
                 }
                 terminal.register_cseq += 1;
+                terminal.waits_since = Some(now);
                 request.cseq += 1;
                 request.credentials = Some(actor);
                 if let Some(via) = request.vias.last_mut() {
@@ -306,7 +346,11 @@ impl World {
                 }
                 self.send(actor, request);
             }
-            ("REGISTER", 200) if sip.cseq == terminal.register_cseq => terminal.registered = true,
+            ("REGISTER", 200) if sip.cseq == terminal.register_cseq => {
+                terminal.registered = true;
+                terminal.waits_since = None;
+            }
+            ("REGISTER", _) if sip.cseq == terminal.register_cseq => terminal.waits_since = None,
             (_, 200..300) if creates => {
                 let known = terminal.legs.iter().rposition(|leg| {
                     (leg.call, leg.local.1, leg.remote.1) == (sip.call, sip.from.tag, sip.to.tag)

@@ -18,6 +18,9 @@ use crate::env::MemoryEnv;
 /// Most packets of one step: a loop ends there.
 const MAX_PACKETS: u32 = 100;
 
+/// Time between two packets that arrive: which one is older is known.
+const TICK: u64 = SECOND / 1000;
+
 /// Seconds after which each terminal has registered again.
 const SETTLED: u64 = 3600;
 
@@ -78,6 +81,17 @@ pub(super) struct Answered {
     pub(super) by_contact: bool,
 }
 
+/// Place at which the PBX heard the victim in a dialog.
+#[derive(Clone, Copy)]
+pub(super) struct Heard {
+    pub(super) source: Endpoint,
+    pub(super) at: u64,
+    /// The PBX's last answer went there.
+    pub(super) told: bool,
+    /// The victim got what was sent there.
+    pub(super) proven: bool,
+}
+
 /// Proof of the victim's learned address.
 #[derive(Clone, Copy)]
 pub(super) struct Proof {
@@ -101,6 +115,28 @@ pub(super) struct Watch {
     pub(super) somebody_answered: bool,
     /// sipnat has seen the victim's registration, and the PBX believes it.
     pub(super) knows_victim: bool,
+    /// End of the time for which another registration of the victim's address-of-record puts its own in doubt.
+    pub(super) contested: u64,
+    /// sipnat believes that other registration.
+    pub(super) claimed: bool,
+    /// sipnat believes without reason that the public phone listens where it sends.
+    pub(super) misled: bool,
+    /// Time at which sipnat started.
+    pub(super) began: u64,
+    /// Source of the victim's last registration.
+    pub(super) registered: Option<Endpoint>,
+    /// What the PBX last heard of the victim in a dialog, by Call-ID, its tag and the other tag.
+    pub(super) heard: HashMap<(Call, Tag, Tag), Heard>,
+    /// Time at which the neighbour registered, at port 5060 of the NAT.
+    pub(super) occupied: Option<u64>,
+    /// Another account has registered the victim's Contact URI, and sipnat has not seen the victim's registration.
+    pub(super) uri_claimed: bool,
+    /// Somebody else has answered for the trunk.
+    pub(super) trunk_replaced: bool,
+    /// Sender of the last SUBSCRIBE or REFER of a Call-ID and tag that the PBX has not answered, and its time.
+    pub(super) subscribed: HashMap<(Call, Tag), (Actor, u64)>,
+    /// Time at which the PBX last accepted a call of the trunk.
+    pub(super) trunk_called: Option<u64>,
 }
 
 /// A PBX, its terminals, attackers, and sipnat on the PBX's host.
@@ -156,7 +192,10 @@ impl World {
         self.env.now.set(now);
         self.env.settled.set(false);
         self.started = now;
-        self.watch = Watch::default();
+        self.watch = Watch {
+            began: now,
+            ..Watch::default()
+        };
         let setup = &self.setup;
         let mut kinds = self.env.kinds.borrow_mut();
         let mut kind = |place: Endpoint, kind| kinds.push((place, kind));
@@ -298,6 +337,7 @@ impl World {
 
     /// A packet arrives at the PBX's host.
     fn enter(&mut self, by: Actor, source: Endpoint, path: Path, transit: Transit, sip: Sip) {
+        self.wait(TICK);
         let mut heard = None;
         if path != Path::Unseen {
             self.env.socket.set(match path {
