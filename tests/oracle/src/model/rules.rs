@@ -188,7 +188,8 @@ impl World {
         if meant == Actor::Victim && !weak && unanswered == 1 {
             self.judge_at_once(at, original, to);
         }
-        let occupied = self.env.record().ground == Ground::Occupied as u8;
+        // Another user in From is another terminal.
+        let occupied = self.setup.caller_id && self.env.record().ground == Ground::Occupied as u8;
         if arrives_alone && !arrives && unanswered == 1 && !occupied && !is_silent {
             let to = Place(&to);
             self.fail(format!(
@@ -272,12 +273,12 @@ impl World {
         }
     }
 
-    /// Notes that the victim accepted a call of the PBX, which was redirected to it.
+    /// Notes that the victim accepted a call of the PBX, which went to its learned address.
     pub(super) fn note_accepts(&mut self, at: usize, sip: &Sip, source: Endpoint) {
         let now = self.now();
         let client = &self.pbx.clients[at];
         let prompt = client.transmissions == 1 || now < client.sent_at + T1;
-        if client.sent_to == client.to || client.began < self.watch.began || client.taken {
+        if client.sent_to != client.learned || client.began < self.watch.began || client.taken {
             return;
         }
         let end = (sip.call, sip.to.tag, sip.from.tag);
@@ -300,16 +301,13 @@ impl World {
         let end = (sip.call, sip.from.tag, sip.to.tag);
         match sip.method {
             "REGISTER" => {
-                let binds = server.request.binds(&server.request.to.uri)
-                    && !(self.setup.proxy && self.setup.registrar == Registrar::Unnamed);
+                let binds = server.request.binds(&server.request.to.uri) && self.is_own_registrar();
                 self.watch.registered = binds.then_some(server.source);
-                if binds {
+                if let Some(contact) = server.request.contact().filter(|_| binds) {
                     // A terminal that registers is there again.
-                    let learned = key(&server.source);
-                    let counts = &mut self.watch.unanswered;
-                    counts.retain(|pair, _| {
-                        (pair.0, pair.1, pair.3) != (Actor::Victim, learned, false)
-                    });
+                    let (learned, original) = (key(&server.source), key(&contact.place));
+                    let back = (Actor::Victim, learned, original, false);
+                    self.watch.unanswered.remove(&back);
                 }
             }
             "INVITE" | "SUBSCRIBE" | "REFER" | "INFO" => {
@@ -323,6 +321,11 @@ impl World {
             }
             _ => _ = self.watch.heard.remove(&end),
         }
+    }
+
+    /// Whether the 2xx to a REGISTER counts as the PBX's own.
+    fn is_own_registrar(&self) -> bool {
+        !self.setup.proxy || self.setup.registrar != Registrar::Unnamed
     }
 
     /// Whether sipnat believes without reason that the public phone listens where it sends.
@@ -431,7 +434,7 @@ impl World {
         }
         if meant == Actor::Victim && registers {
             self.watch.uri_claimed = false;
-            self.watch.knows_victim = decision != Decision::Disputed;
+            self.watch.knows_victim = decision != Decision::Disputed && self.is_own_registrar();
             self.watch.claimed &= !self.watch.knows_victim;
         }
     }
@@ -454,7 +457,7 @@ impl World {
             if let Some(proof) = &mut self.watch.proof
                 && (meant, proof.original) == (Actor::Victim, original)
             {
-                proof.strikes += u32::from(is_own(status));
+                proof.strikes += u32::from(is_own(status) && prompt && !weak);
                 if prompt && source == original && is_own(status) {
                     self.watch.unanswered.remove(&pair);
                 }
