@@ -58,7 +58,7 @@ impl<'s> Kernel<'s> {
             config,
             scratch,
             now,
-            pbx: key::pbx(ours, config.is_wildcard(ours.port)),
+            pbx: key::pbx(ours, config.is_wildcard(ours)),
             repeat: PhantomData,
         }
     }

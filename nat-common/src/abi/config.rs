@@ -3,6 +3,7 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::abi::tables::Table;
+use crate::endpoint::Endpoint;
 
 /// Number of masks: one for each table, and one more if that is odd, so that [`Config`] has no padding.
 const MASKS: usize = Table::COUNT.next_multiple_of(2);
@@ -51,25 +52,30 @@ pub struct Config {
     /// Time from which a request that only a Contact URI names may be redirected to a contact whose user is not its owner's;
     /// nanoseconds of `CLOCK_MONOTONIC`.
     pub settled: u64,
-    /// SIP ports whose socket is bound to no address: a bit for each of `ports`. The PBX may then answer from another
-    /// address than the one to which the request came.
+    /// SIP ports whose socket is bound to no address: a bit for each of `ports`, for IPv4, and above them [`MAX_PORTS`] bits
+    /// for IPv6. The PBX may then answer from another address than the one to which the request came.
     pub wildcards: u32,
     /// Not 0: an interface is virtual, and may receive packets whose UDP checksum is partial.
     pub partial_checksums: u32,
 }
 
 impl Config {
-    /// Whether the PBX's socket on a port is bound to no address.
+    /// Whether the PBX's socket that has the port of `ours` is bound to no address of that version of IP.
     #[inline(always)]
     #[must_use]
-    pub fn is_wildcard(&self, port: u32) -> bool {
+    pub fn is_wildcard(&self, ours: &Endpoint) -> bool {
         if self.wildcards == 0 {
             return false;
         }
+        let bits = if ours.is_v4() {
+            self.wildcards
+        } else {
+            self.wildcards >> MAX_PORTS
+        };
         let mut index = 0;
         while index < MAX_PORTS {
-            if u32::from(self.ports[index]) == port {
-                return self.wildcards >> index & 1 != 0;
+            if u32::from(self.ports[index]) == ours.port {
+                return bits >> index & 1 != 0;
             }
             index += 1;
         }

@@ -3,14 +3,14 @@
 use anyhow::{Context as _, Result};
 use aya::maps::{Array, MapData};
 use log::{debug, info, warn};
-use nat_common::abi::Config;
+use nat_common::abi::{Config, MAX_PORTS};
 
 use crate::host::sockets;
 
 /// SIP ports whose sockets are bound to no address.
 pub(super) struct Wildcards {
     ports: Vec<u16>,
-    /// Bit for each of the ports.
+    /// See [`Config::wildcards`].
     bits: u32,
 }
 
@@ -54,17 +54,20 @@ impl Wildcards {
         // The programs may read meanwhile: no other word changes.
         table.set(0, config, 0).context("cannot write CONFIG")?;
         for (index, port) in self.ports.iter().enumerate() {
-            if (bits ^ self.bits) >> index & 1 == 0 {
-                continue;
+            for (version, shift) in [(4, index), (6, MAX_PORTS + index)] {
+                if (bits ^ self.bits) >> shift & 1 == 0 {
+                    continue;
+                }
+                let now = if bits >> shift & 1 == 0 {
+                    "an address"
+                } else {
+                    "no address"
+                };
+                info!(
+                    "the PBX's sockets on port {port} are bound to {now} of IPv{version} now: its terminals there are \
+                     learned anew"
+                );
             }
-            let now = if bits >> index & 1 == 0 {
-                "an address"
-            } else {
-                "no address"
-            };
-            info!(
-                "the PBX's sockets on port {port} are bound to {now} now: its terminals are learned anew"
-            );
         }
         self.bits = bits;
         Ok(())

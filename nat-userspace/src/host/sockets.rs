@@ -5,6 +5,8 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
+use nat_common::abi::MAX_PORTS;
+
 /// Files with the UDP sockets of the thread's network namespace: IPv4, and IPv6.
 const FILES: [&str; 2] = ["/proc/thread-self/net/udp", "/proc/thread-self/net/udp6"];
 
@@ -46,19 +48,34 @@ fn bound(line: &str) -> Option<SocketAddr> {
     Some(SocketAddr::new(ip, port))
 }
 
-/// Sets the bit of each of `ports` whose sockets are all bound to no address. A port without a socket keeps its bit in
-/// `before`. Sockets of the loopback interface do not count: they never send to a terminal.
+/// Returns [`Config::wildcards`](nat_common::abi::Config::wildcards): bits of those of `ports` whose sockets are all bound to
+/// no address. A port without a socket keeps its bits in `before`. Sockets of the loopback interface do not count: they never
+/// send to a terminal.
+///
+/// A socket of IPv6 says nothing of IPv4, where that has a socket of its own: another user may have made it.
 pub(crate) fn wildcards(ports: &[u16], sockets: &[SocketAddr], before: u32) -> u32 {
-    ports.iter().enumerate().fold(0, |bits, (index, port)| {
-        let here = sockets
+    let mut bits = 0;
+    for (index, port) in ports.iter().enumerate() {
+        let here: Vec<IpAddr> = sockets
             .iter()
-            .filter(|socket| socket.port() == *port && !socket.ip().is_loopback());
-        let is_wildcard = here
-            .map(|socket| socket.ip().is_unspecified())
-            .reduce(|all, one| all && one)
-            .unwrap_or(before >> index & 1 != 0);
-        bits | u32::from(is_wildcard) << index
-    })
+            .filter(|socket| socket.port() == *port && !socket.ip().is_loopback())
+            .map(SocketAddr::ip)
+            .collect();
+        let all = |v4: bool| {
+            let of_version = here.iter().filter(|ip| ip.is_ipv4() == v4);
+            of_version
+                .map(IpAddr::is_unspecified)
+                .reduce(|all, one| all && one)
+        };
+        let any_v6 = here.iter().any(|ip| ip.is_ipv6() && ip.is_unspecified());
+        // A socket bound to no address of IPv6 gets IPv4, too, unless another one does.
+        let v4 = all(true).or(any_v6.then_some(true));
+        for (is_wildcard, shift) in [(v4, index), (all(false), MAX_PORTS + index)] {
+            let is_wildcard = is_wildcard.unwrap_or(before >> shift & 1 != 0);
+            bits |= u32::from(is_wildcard) << shift;
+        }
+    }
+    bits
 }
 
 #[cfg(test)]
@@ -102,7 +119,11 @@ mod tests {
             wildcards(&[5060, 5080], &sockets, before)
         };
         assert_eq!(bits(&["0.0.0.0:5060", "192.0.2.1:5080", "[::]:9"], 0), 0b01);
-        assert_eq!(bits(&["[::]:5060", "0.0.0.0:5060", "[::]:5080"], 0), 0b11);
+        // A socket of IPv6 may get IPv4, too.
+        assert_eq!(
+            bits(&["[::]:5060", "0.0.0.0:5060", "[::]:5080"], 0),
+            0x300 | 0b11
+        );
         // One socket with an address is enough: it is another PBX, or part of this one.
         assert_eq!(bits(&["0.0.0.0:5060", "192.0.2.1:5060"], 0b11), 0b10);
         assert_eq!(
@@ -111,7 +132,18 @@ mod tests {
         );
         // The PBX restarts, or is another host.
         assert_eq!(bits(&["127.0.0.1:5060"], 0b01), 0b01);
-        assert_eq!(bits(&[], 0b10), 0b10);
+        assert_eq!(bits(&[], 0x102), 0x102);
         assert_eq!(bits(&[], 0), 0);
+    }
+
+    /// Any user of the host can bind a port above 1023 of the other version of IP.
+    #[test]
+    fn a_socket_of_the_other_version_changes_nothing() {
+        for (pbx, v4) in [("0.0.0.0:5060", 1), ("192.0.2.1:5060", 0)] {
+            for (other, v6) in [("[::]:5060", 0x100), ("[2001:db8::5]:5060", 0)] {
+                let sockets = [pbx, other].map(|text| text.parse().unwrap());
+                assert_eq!(wildcards(&[5060], &sockets, 0), v4 | v6, "{pbx} {other}");
+            }
+        }
     }
 }
