@@ -50,7 +50,8 @@ impl World {
         let mut servers = self.pbx.servers.iter();
         if let Some(at) = servers.rposition(|known| known.key == key && now < known.began + LIFE) {
             if let Some(last) = self.pbx.servers[at].last.clone() {
-                self.pbx.servers[at].repeats += 1;
+                let server = &mut self.pbx.servers[at];
+                server.repeats += u32::from(server.sent > 0);
                 self.send_response(at, last);
             }
             return;

@@ -278,7 +278,7 @@ impl World {
         let now = self.now();
         let client = &self.pbx.clients[at];
         let prompt = client.transmissions == 1 || now < client.sent_at + T1;
-        if client.sent_to != client.learned || client.began < self.watch.began || client.taken {
+        if client.sent_to != client.learned || client.began <= self.watch.began || client.taken {
             return;
         }
         let end = (sip.call, sip.to.tag, sip.from.tag);
@@ -295,7 +295,7 @@ impl World {
     fn note_heard(&mut self, at: usize, sip: &Sip, decision: Decision, to: Endpoint) {
         let now = self.now();
         let server = &self.pbx.servers[at];
-        if decision == Decision::Disputed || server.began < self.watch.began {
+        if decision == Decision::Disputed || server.began <= self.watch.began {
             return;
         }
         let end = (sip.call, sip.from.tag, sip.to.tag);
@@ -349,6 +349,50 @@ impl World {
             && answered.is_none_or(|answered| self.now() >= answered.at + DAY)
     }
 
+    /// Notes what sipnat learns of anybody by a response of the PBX.
+    fn note_response(&mut self, at: usize, sip: &Sip, decision: Decision) {
+        let (now, setup) = (self.now(), self.setup);
+        let server = &self.pbx.servers[at];
+        let (by, source, request) = (server.by, server.source, &server.request);
+        let registers = (sip.method, sip.status) == ("REGISTER", 200);
+        let creates = matches!(sip.method, "INVITE" | "SUBSCRIBE" | "REFER");
+        if creates && request.to.tag == 0 && sip.status > 100 && decision != Decision::Disputed {
+            let claim = (sip.call, sip.from.tag);
+            let subscribed = &mut self.watch.subscribed;
+            if subscribed.get(&claim).is_some_and(|known| known.0 == by) {
+                subscribed.remove(&claim);
+            }
+            if by == Actor::Trunk && sip.status < 300 {
+                self.watch.trunk_called = Some(now);
+            }
+        }
+        if by == Actor::Neighbour && (101..300).contains(&sip.status) {
+            // An address is that of the terminal that the PBX last accepted there.
+            let accepted = registers
+                && sip.from.uri == setup.account(Actor::Neighbour)
+                && request.to.tag == 0
+                && !request.target.is_elsewhere()
+                && server.began > self.watch.began
+                && self.is_own_registrar();
+            let is_there = accepted && source == NAT_5060 && request.binds(&sip.to.uri);
+            self.watch.occupied = is_there.then_some(now);
+        }
+        if !registers || by == Actor::Victim {
+            return;
+        }
+        if request.binds(&setup.account(Actor::Victim)) {
+            // A proxy relays it, and sipnat does not see from whom: it believes neither of two hosts, if it knows both.
+            let same_host = source.addr == setup.source(Actor::Victim, 0).addr;
+            self.watch.contested = now + CONTEST;
+            self.watch.claimed = !self.watch.knows_victim || same_host;
+        }
+        if !self.watch.knows_victim {
+            let changes = self.changes(Actor::Victim);
+            let contact = setup.contact(Actor::Victim, changes, true);
+            self.watch.uri_claimed |= self.pbx.servers[at].request.contact() == Some(contact);
+        }
+    }
+
     fn judge_response(
         &mut self,
         at: usize,
@@ -358,46 +402,14 @@ impl World {
         to: Endpoint,
         receiver: Option<Actor>,
     ) {
-        let (now, victim) = (self.now(), self.setup.account(Actor::Victim));
+        self.note_response(at, sip, decision);
         let server = &mut self.pbx.servers[at];
         let (meant, source) = (server.by, server.source);
         server.sent += 1;
-        let registers = (sip.method, sip.status) == ("REGISTER", 200);
-        let creates = matches!(sip.method, "INVITE" | "SUBSCRIBE" | "REFER");
-        let begins = creates && server.request.to.tag == 0 && sip.status > 100;
-        if begins && decision != Decision::Disputed {
-            let claim = (sip.call, sip.from.tag);
-            let subscribed = &mut self.watch.subscribed;
-            if subscribed.get(&claim).is_some_and(|known| known.0 == meant) {
-                subscribed.remove(&claim);
-            }
-            if meant == Actor::Trunk && sip.status < 300 {
-                self.watch.trunk_called = Some(now);
-            }
-        }
-        if meant == Actor::Neighbour && (101..300).contains(&sip.status) {
-            // An address is that of the terminal that the PBX last accepted there.
-            let own = sip.from.uri == self.setup.account(Actor::Neighbour);
-            let is_there =
-                own && registers && source == NAT_5060 && server.request.binds(&sip.to.uri);
-            self.watch.occupied = is_there.then_some(now);
-        }
-        if registers && meant != Actor::Victim && server.request.binds(&victim) {
-            // A proxy relays it, and sipnat does not see from whom: it believes neither of two hosts, if it knows both.
-            let same_host = source.addr == self.setup.source(Actor::Victim, 0).addr;
-            self.watch.contested = now + CONTEST;
-            self.watch.claimed = !self.watch.knows_victim || same_host;
-        }
-        if registers && meant != Actor::Victim && !self.watch.knows_victim {
-            let contact = self
-                .setup
-                .contact(Actor::Victim, self.changes(Actor::Victim), true);
-            self.watch.uri_claimed |= self.pbx.servers[at].request.contact() == Some(contact);
-        }
-        let server = &mut self.pbx.servers[at];
         if !meant.is_honest() {
             return;
         }
+        let registers = (sip.method, sip.status) == ("REGISTER", 200);
         let unrepeated = server.repeats == 0 || server.sent == 1;
         let first = server.sent == 1 || !server.was_final;
         server.was_final |= sip.status >= 200;
@@ -447,6 +459,8 @@ impl World {
         let prompt = client.transmissions == 1 || now < client.sent_at + T1;
         let (redirected, weak) = (client.sent_to != original, client.weak);
         let by_contact = client.request.to.tag == 0 && !weak;
+        // An answer from there, to any request, says that somebody is there.
+        self.watch.somebody_answered |= by != Actor::Victim && source == NAT_5060;
         let Some(meant) = meant else {
             return;
         };

@@ -20,7 +20,7 @@ pub(super) struct Server {
     pub(super) request: Sip,
     /// Last response.
     pub(super) last: Option<Sip>,
-    /// Number of responses sent.
+    /// Number of responses that sipnat has seen.
     pub(super) sent: u32,
     /// The PBX has sent a final response.
     pub(super) was_final: bool,

@@ -192,6 +192,10 @@ impl World {
         self.env.now.set(now);
         self.env.settled.set(false);
         self.started = now;
+        for server in &mut self.pbx.servers {
+            // sipnat counts anew.
+            (server.sent, server.repeats, server.missed) = (0, 0, 0);
+        }
         self.watch = Watch {
             began: now,
             ..Watch::default()
