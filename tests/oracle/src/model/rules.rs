@@ -236,7 +236,9 @@ impl World {
     fn judge_at_once(&mut self, at: usize, original: Endpoint, to: Endpoint) {
         let (now, source) = (self.now(), self.source(Actor::Victim));
         let mut occupied = self.watch.occupied.filter(|at| now < at + PROOF / 2);
-        if original != NAT_5060 || self.watch.somebody_answered {
+        // The model does not count what a proxy relays in dialogs that it has not seen begin.
+        let counts = !self.setup.proxy && !self.watch.somebody_answered;
+        if original != NAT_5060 || !counts {
             occupied = None;
         }
         let elsewhere = original.is_private() || occupied.is_some();
@@ -252,9 +254,8 @@ impl World {
         } else {
             let end = (sip.call, sip.to.tag, sip.from.tag);
             let heard = self.watch.heard.get(&end).copied();
-            let proven = !self.watch.somebody_answered;
             heard
-                .filter(|heard| now < heard.at + EARLY && (elsewhere || heard.proven && proven))
+                .filter(|heard| now < heard.at + EARLY && (elsewhere || heard.proven && counts))
                 .map(|heard| heard.source)
         };
         if heard == Some(source) && to != source {
