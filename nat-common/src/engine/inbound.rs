@@ -260,7 +260,7 @@ pub(super) fn response_in<E: Text>(env: &E, m: &Message, call: u64) -> Heard {
         } else {
             m.status
         };
-        proven = note_answer(env, request, status);
+        proven = note_answer(env, request, status, sender != Sender::Learned);
         if proven && first_unanswered {
             prove_weak(env, &request.value);
         }

@@ -281,12 +281,14 @@ const fn is_own(status: u16) -> bool {
 /// Remembers which destination of a request was answered. Returns whether it was the learned address.
 ///
 /// A refusal from the original destination may be another terminal's, which a router has there. If both destinations were
-/// tried, only an answer within T1 tells which of them it was.
+/// tried, only an answer within T1 tells which of them it was. One that came not from there (`by_itself`), but from the
+/// terminal's learned host, says nothing of the original destination for others.
 #[inline(always)]
 pub(super) fn note_answer<E: Tables + Hashes + Clock + Journal>(
     env: &E,
     request: &mut Entry<OutboundTransaction>,
     status: u16,
+    by_itself: bool,
 ) -> bool {
     let at = request.at;
     let transaction = &mut request.value;
@@ -312,7 +314,9 @@ pub(super) fn note_answer<E: Tables + Hashes + Clock + Journal>(
     // An answer that either address may have given proves nothing, nor does one that another terminal would give.
     if !left_alone || tells && (weak || is_own(status)) {
         let entry = describe(env, &transaction.destination());
-        note_answerer(env, entry);
+        if by_itself {
+            note_answerer(env, entry);
+        }
         if left_alone && !weak && transaction.subject != 0 {
             entry.value.owner = transaction.subject;
             note_answerer(env, entry);

@@ -3,7 +3,9 @@
 use nat_common::abi::{Counter, address};
 use nat_common::endpoint::Endpoint;
 
-use crate::{ADVERTISED, Address, MOVED, Network, PHONE, STRANGER, Sip, call_phone, register};
+use crate::{
+    ADVERTISED, Address, FORGOTTEN, MOVED, Network, PHONE, STRANGER, Sip, call_phone, register,
+};
 
 const FIRST: Counter = Counter::OutOriginalFirst;
 const CALLED: Counter = Counter::OutRedirectedContact;
@@ -85,6 +87,30 @@ fn an_original_that_answers_is_never_followed_again() {
     net.wait(25 * 3600);
     registers(&net, PHONE, "1000", CONTACT);
     assert_eq!(sent(&net, ADVERTISED, &call(URI, "c"), 2), [FIRST, CALLED]);
+}
+
+/// An account names the victim's address as its own, and answers what the PBX sends there from its own host. That says
+/// nothing of the victim's address.
+#[test]
+fn an_answer_of_another_host_does_not_count_for_an_address() {
+    let net = Network::new();
+    registers(&net, PHONE, "1000", "<sip:1000@60.17.196.2>");
+    registers(&net, STRANGER, "2000", "<sip:2000@60.17.196.2>");
+    for status in [100, 200, 404] {
+        let options = Sip {
+            to: "<sip:2000@pbx>".into(),
+            ..call("2000@60.17.196.2", "o")
+        };
+        assert_eq!(net.sends(FORGOTTEN, &options).0, FORGOTTEN, "{status}");
+        net.arrives(STRANGER, &options.answer(status));
+        let invite = call("1000@60.17.196.2", "i");
+        assert_eq!(
+            sent(&net, FORGOTTEN, &invite, 2),
+            [FIRST, CALLED],
+            "{status}"
+        );
+        net.wait(33);
+    }
 }
 
 /// An account registers a trunk's number and address.
