@@ -231,12 +231,7 @@ pub(super) fn response_in<E: Text>(env: &E, m: &Message, call: u64) -> Heard {
         Checksum::Unknown if exact => {}
         Checksum::Unknown | Checksum::Wrong => return Heard::BadChecksum,
     }
-    let mut movable = OutboundFlags::REDIRECTED;
-    if differ(&m.advertised, source) == 0 {
-        // A terminal that advertises its learned address says itself that it listens at this one now.
-        movable |= OutboundFlags::AT_LEARNED;
-    }
-    let moves = !exact && m.status > 100 && transaction.flags.intersects(movable);
+    let moves = !exact && m.status > 100 && transaction.flags.contains(OutboundFlags::REDIRECTED);
     if moves {
         transaction.set_destination(source);
         // The same answer again, or an older one that is late, is then one to a request that was sent there.
@@ -331,12 +326,6 @@ fn sender(transaction: &OutboundTransaction, source: &Endpoint) -> Sender {
         return Sender::Late;
     }
     Sender::Stranger
-}
-
-/// Returns the bits in which two addresses differ, joined: without a branch for each word.
-#[inline(always)]
-fn differ(a: &Endpoint, b: &Endpoint) -> u64 {
-    (a.addr[0] ^ b.addr[0]) | (a.addr[1] ^ b.addr[1]) | u64::from(a.port ^ b.port)
 }
 
 /// Makes a transaction say that its last transmission went to the other host.

@@ -4,7 +4,7 @@ use nat_common::abi::SECOND;
 use nat_common::endpoint::Endpoint;
 
 use super::actor::Actor;
-use super::input::{Callee, Honest, Inner, Mood, Removal, TagChoice, Transit};
+use super::input::{Callee, Honest, Inner, Mood, Removal, TagChoice, Transit, VictimContact};
 use super::sip::{Branch, Call, Contacts, Party, Sip, Tag, Uri, Via};
 use super::state::Leg;
 use super::world::{Event, Path, Purpose, World};
@@ -178,7 +178,13 @@ impl World {
 
     /// A terminal answers the call that rings.
     pub(super) fn picks_up(&mut self, actor: Actor, refuse: bool) {
+        let source = self.source(actor);
         if let Some((request, at)) = self.terminal(actor).rings.take() {
+            if actor == Actor::Victim && self.setup.victim == VictimContact::Mapped && at != source
+            {
+                // sipnat keeps to the port at which the call rang, though the new Contact is right: a known fault.
+                return;
+            }
             let status = if refuse { 486 } else { 200 };
             self.answers(actor, at, Path::Pbx, &request, status);
         }
