@@ -9,12 +9,13 @@
 //! ```
 
 use crate::abi::{SECOND, ticks};
+use crate::tables::rank;
 
 /// Ticks for which the first source of a transaction wins, and a pending dialog end lasts: 64 * T1 (RFC 3261 17).
-pub const TRANSACTION_LIFE: u64 = ticks(32 * SECOND);
+pub const TRANSACTION_LIFE: u64 = rank::TRANSACTION;
 
 /// Ticks for which an answer to the PBX is waited for: longer than a phone rings.
-pub const ANSWER_LIFE: u64 = ticks(EARLY_LIFE);
+pub const ANSWER_LIFE: u64 = rank::RINGS;
 
 /// Life of an early dialog without another provisional response: Timer C is above three minutes (RFC 3261 16.6).
 pub const EARLY_LIFE: u64 = 300 * SECOND;

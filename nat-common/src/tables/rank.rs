@@ -16,7 +16,10 @@
 //! assert!(waits + 65 * second > refused);
 //! ```
 
-use crate::abi::{EPOCH_BITS, InboundFlags, OutboundFlags, RANK, SECOND, ticks};
+use crate::abi::{
+    EPOCH_BITS, FragmentFlags, InboundFlags, OutboundFlags, PeerFlags, PendingFlags, RANK, SECOND,
+    StunFlags, ticks,
+};
 
 /// Ranks, from the one that stays longest.
 const PROCEEDING: u32 = 0;
@@ -25,16 +28,21 @@ const ACCEPTED: u32 = 2;
 const REFUSED: u32 = 3;
 
 /// Ticks for which a request that got a provisional response stays before one that got none: a phone may ring so long.
-const RINGS: u64 = ticks(300 * SECOND);
+pub(crate) const RINGS: u64 = ticks(300 * SECOND);
 
 /// Ticks that an entry of the other ranks stays before one of the next rank: 64 * T1, the life of a transaction (RFC 3261
 /// 17).
-const TRANSACTION: u64 = ticks(32 * SECOND);
+pub(crate) const TRANSACTION: u64 = ticks(32 * SECOND);
 
 const _: () = {
     assert!(InboundFlags::PROCEEDING.bits() == OutboundFlags::PROCEEDING.bits());
     assert!(InboundFlags::ACCEPTED.bits() == OutboundFlags::ACCEPTED.bits());
     assert!(InboundFlags::REFUSED.bits() == OutboundFlags::REFUSED.bits());
+    let others = PendingFlags::all().bits()
+        | PeerFlags::all().bits()
+        | FragmentFlags::all().bits()
+        | StunFlags::all().bits();
+    assert!(of(others) == UNANSWERED);
 };
 
 /// Returns the flags of a transaction that has got a response of this status.
