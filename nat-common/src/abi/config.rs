@@ -52,14 +52,21 @@ pub struct Config {
     /// Time from which a request that only a Contact URI names may be redirected to a contact whose user is not its owner's;
     /// nanoseconds of `CLOCK_MONOTONIC`.
     pub settled: u64,
-    /// SIP ports whose socket is bound to no address: a bit for each of `ports`, for IPv4, and above them [`MAX_PORTS`] bits
-    /// for IPv6. The PBX may then answer from another address than the one to which the request came.
+    /// SIP ports whose socket is bound to no address: bits as [`Self::wildcard`] has them. The PBX may then answer from another address than the one to which the request came.
     pub wildcards: u32,
     /// Not 0: an interface is virtual, and may receive packets whose UDP checksum is partial.
     pub partial_checksums: u32,
 }
 
 impl Config {
+    /// Returns the bit of [`Self::wildcards`] for one of `ports` and a version of IP.
+    #[inline(always)]
+    #[must_use]
+    pub const fn wildcard(index: usize, v4: bool) -> u32 {
+        let bit = 1 << index;
+        if v4 { bit } else { bit << MAX_PORTS }
+    }
+
     /// Whether the PBX's socket that has the port of `ours` is bound to no address of that version of IP.
     #[inline(always)]
     #[must_use]
@@ -67,15 +74,10 @@ impl Config {
         if self.wildcards == 0 {
             return false;
         }
-        let bits = if ours.is_v4() {
-            self.wildcards
-        } else {
-            self.wildcards >> MAX_PORTS
-        };
         let mut index = 0;
         while index < MAX_PORTS {
             if u32::from(self.ports[index]) == ours.port {
-                return bits >> index & 1 != 0;
+                return self.wildcards & Self::wildcard(index, ours.is_v4()) != 0;
             }
             index += 1;
         }

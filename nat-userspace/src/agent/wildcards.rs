@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result};
 use aya::maps::{Array, MapData};
 use log::{debug, info, warn};
-use nat_common::abi::{Config, MAX_PORTS};
+use nat_common::abi::Config;
 
 use crate::host::sockets;
 
@@ -54,11 +54,12 @@ impl Wildcards {
         // The programs may read meanwhile: no other word changes.
         table.set(0, config, 0).context("cannot write CONFIG")?;
         for (index, port) in self.ports.iter().enumerate() {
-            for (version, shift) in [(4, index), (6, MAX_PORTS + index)] {
-                if (bits ^ self.bits) >> shift & 1 == 0 {
+            for version in [4, 6] {
+                let bit = Config::wildcard(index, version == 4);
+                if (bits ^ self.bits) & bit == 0 {
                     continue;
                 }
-                let now = if bits >> shift & 1 == 0 {
+                let now = if bits & bit == 0 {
                     "an address"
                 } else {
                     "no address"

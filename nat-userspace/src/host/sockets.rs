@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
-use nat_common::abi::MAX_PORTS;
+use nat_common::abi::Config;
 
 /// Files with the UDP sockets of the thread's network namespace: IPv4, and IPv6.
 const FILES: [&str; 2] = ["/proc/thread-self/net/udp", "/proc/thread-self/net/udp6"];
@@ -48,7 +48,7 @@ fn bound(line: &str) -> Option<SocketAddr> {
     Some(SocketAddr::new(ip, port))
 }
 
-/// Returns [`Config::wildcards`](nat_common::abi::Config::wildcards): bits of those of `ports` whose sockets are all bound to
+/// Returns [`Config::wildcards`]: bits of those of `ports` whose sockets are all bound to
 /// no address. A port without a socket keeps its bits in `before`. Sockets of the loopback interface do not count: they never
 /// send to a terminal.
 ///
@@ -70,9 +70,13 @@ pub(crate) fn wildcards(ports: &[u16], sockets: &[SocketAddr], before: u32) -> u
         let any_v6 = here.iter().any(|ip| ip.is_ipv6() && ip.is_unspecified());
         // A socket bound to no address of IPv6 gets IPv4, too, unless another one does.
         let v4 = all(true).or(any_v6.then_some(true));
-        for (is_wildcard, shift) in [(v4, index), (all(false), MAX_PORTS + index)] {
-            let is_wildcard = is_wildcard.unwrap_or(before >> shift & 1 != 0);
-            bits |= u32::from(is_wildcard) << shift;
+        for (is_wildcard, bit) in [
+            (v4, Config::wildcard(index, true)),
+            (all(false), Config::wildcard(index, false)),
+        ] {
+            if is_wildcard.unwrap_or(before & bit != 0) {
+                bits |= bit;
+            }
         }
     }
     bits
