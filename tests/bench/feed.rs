@@ -1,6 +1,6 @@
 //! Kernel programs of the benchmarks, and their settings.
 
-use std::{borrow::Cow, env, fs, path::Path, time::SystemTime};
+use std::{borrow::Cow, env, fs, path::Path, slice, time::SystemTime};
 
 use anyhow::{Context as _, Result, ensure};
 use aya::{
@@ -190,6 +190,20 @@ impl Feed {
             Direction::In => repeat(xdp(&mut self.ebpf, "feed")?, count),
             Direction::Out => repeat(classifier(&mut self.ebpf, "feed_tc")?, count),
         }
+    }
+
+    /// Feeds one message of each of `count` known identities, from the number `first` on, of `picks`.
+    pub(crate) fn each(
+        &mut self,
+        direction: Direction,
+        template: &Template,
+        first: u32,
+        picks: u32,
+        count: u32,
+    ) -> Result<()> {
+        self.load_templates(slice::from_ref(template))?;
+        self.run(direction, Order::From(first), picks, count)?;
+        Ok(())
     }
 
     /// Sends messages on an interface of this thread's network namespace, at most `frames` of them, at this rate.

@@ -43,6 +43,12 @@ const TURN: Duration = Duration::from_millis(50);
 /// Packets of a burst where the rate has no limit.
 const MOST: u32 = 8192;
 
+/// Form of what strangers send.
+const SHAPE: Shape = Shape {
+    length: 590,
+    wanted_last: false,
+};
+
 /// Numbers of strangers start here; those of callers are below.
 const STRANGERS: u32 = 1 << 24;
 
@@ -128,13 +134,9 @@ struct Flood {
 
 impl Flood {
     fn new(junk: &Junk, rate: Option<u32>) -> Self {
-        let shape = Shape {
-            length: 590,
-            wanted_last: false,
-        };
         let text = |random: &mut Random| match junk.method {
-            Some(method) => messages::request(random, method, Terminal::New, shape),
-            None => messages::stray_response(random, shape),
+            Some(method) => messages::request(random, method, Terminal::New, SHAPE),
+            None => messages::stray_response(random, SHAPE),
         };
         let requests = mix(|random| messages::inbound(Terminal::New, &text(random)));
         let answers = junk.answer.map_or(Vec::new(), |status| {
@@ -177,10 +179,9 @@ impl Flood {
 
     /// Sends junk until so long after the start.
     fn until(&mut self, feed: &mut Feed, start: Instant, end: Duration) -> Result<()> {
+        let turns = 1000 / TURN.as_millis() as u32;
+        let burst = self.rate.map_or(MOST, |rate| rate / turns);
         while start.elapsed() < end {
-            let burst = self
-                .rate
-                .map_or(MOST, |rate| rate / (1000 / TURN.as_millis() as u32));
             let turn = Instant::now();
             let order = Order::From(self.next);
             feed.load_templates(&self.requests)?;
@@ -199,54 +200,43 @@ impl Flood {
 }
 
 /// Feeds one message of each caller of a group.
-fn each(feed: &mut Feed, direction: Direction, group: u32, template: Template) -> Result<()> {
-    feed.load_templates(&[template])?;
+fn each(feed: &mut Feed, direction: Direction, group: u32, template: &Template) -> Result<()> {
     let picks = (CALLS * RINGS.len() as u32).next_power_of_two();
-    feed.run(direction, Order::From(group * CALLS), picks, CALLS)?;
-    Ok(())
+    feed.each(direction, template, group * CALLS, picks, CALLS)
+}
+
+/// The PBX sends a message to each caller of a group, where that says that it is.
+fn sends(feed: &mut Feed, group: u32, text: &str) -> Result<()> {
+    each(feed, Direction::Out, group, &messages::to_private(text))
 }
 
 /// The callers of a group call, and the PBX looks for the callees.
 fn call(feed: &mut Feed, group: u32) -> Result<()> {
-    let call = messages::call_behind_nat();
-    let trying = messages::answer(&call, "100 Trying");
-    each(
-        feed,
-        Direction::In,
-        group,
-        messages::inbound(Terminal::Picked, &call),
-    )?;
-    each(
-        feed,
-        Direction::Out,
-        group,
-        messages::as_advertised(&trying),
-    )
+    let call = messages::behind_nat(&messages::call());
+    let invite = messages::inbound(Terminal::Picked, &call);
+    each(feed, Direction::In, group, &invite)?;
+    sends(feed, group, &messages::answer(&call, "100 Trying"))
 }
 
-/// The PBX answers the calls of a group where Via says, the callers acknowledge, and the PBX sends a BYE. Returns the
-/// number of callers that get both.
+/// The PBX answers the calls of a group, and sends a BYE. Returns the number of callers that get both.
 fn answer(feed: &mut Feed, path: &DataPath, group: u32) -> Result<u32> {
-    let count = |counter| path.tables.count(counter);
-    let (responses, requests) = (
-        count(Counter::OutRedirectedResponse)?,
-        count(Counter::OutRedirectedDialog)?,
-    );
-    let call = messages::call_behind_nat();
-    let accepted = messages::answer(&call, "200 OK");
-    each(
-        feed,
-        Direction::Out,
-        group,
-        messages::as_advertised(&accepted),
-    )?;
-    let answered = count(Counter::OutRedirectedResponse)? - responses;
-    each(
-        feed,
-        Direction::Out,
-        group,
-        messages::as_advertised(&messages::bye()),
-    )?;
-    let ended = count(Counter::OutRedirectedDialog)? - requests;
-    Ok(answered.min(ended) as u32)
+    let call = messages::behind_nat(&messages::call());
+    let shape = Shape {
+        length: 390,
+        ..SHAPE
+    };
+    let bye = messages::in_dialog(&mut Random::new(1), "BYE", shape);
+    let mut least = u64::from(CALLS);
+    for (text, redirected) in [
+        (
+            messages::answer(&call, "200 OK"),
+            Counter::OutRedirectedResponse,
+        ),
+        (messages::behind_nat(&bye), Counter::OutRedirectedDialog),
+    ] {
+        let before = path.tables.count(redirected)?;
+        sends(feed, group, &text)?;
+        least = least.min(path.tables.count(redirected)? - before);
+    }
+    Ok(least as u32)
 }

@@ -3,6 +3,8 @@
 //!
 //! The kernel writes identities of terminals and transactions into each packet ([`nat_bench_ebpf`]).
 
+use std::net::Ipv4Addr;
+
 use etherparse::PacketBuilder;
 use nat_bench_ebpf::{CHECKSUM, DESTINATION, EDITS, Edit, FRAME, SOURCE, Template, UDP, edit};
 
@@ -26,7 +28,7 @@ pub(crate) enum Terminal {
 }
 
 /// Private address of phones.
-const PRIVATE: &str = "192.168.1.10";
+const PRIVATE: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 10);
 
 /// RTP port, another for each message.
 const RTP: &str = "\x05\x05\x05\x05\x05";
@@ -75,12 +77,12 @@ pub(crate) fn outbound(terminal: Terminal, text: &str) -> Template {
     from_pbx(terminal, edit::DESTINATION_ADDRESS, text)
 }
 
-/// Returns a message from the PBX to the private address that a known terminal writes.
-pub(crate) fn as_advertised(text: &str) -> Template {
-    let private = PRIVATE.split('.').map(|part| part.parse().expect("a byte"));
-    let mut to = [0; 4];
-    to.iter_mut().zip(private).for_each(|(to, byte)| *to = byte);
-    sip(datagram(PBX, to, 5060, 5060, text.as_bytes()), None)
+/// Returns a message from the PBX to the private address of a known terminal.
+pub(crate) fn to_private(text: &str) -> Template {
+    sip(
+        datagram(PBX, PRIVATE.octets(), 5060, 5060, text.as_bytes()),
+        None,
+    )
 }
 
 /// Returns a message from the PBX to where a terminal's packets come from.
@@ -385,7 +387,7 @@ pub(crate) fn stray_response(random: &mut Random, shape: Shape) -> String {
     finish(random, &format!("SIP/2.0 {status}"), wanted, shape, None)
 }
 
-/// Returns the call of a known terminal. [`accepted`] is the PBX's answer.
+/// Returns the call of a known terminal.
 pub(crate) fn call() -> String {
     let (id, address) = (Terminal::Picked.id(), Terminal::Picked.address());
     format!(
@@ -400,22 +402,7 @@ pub(crate) fn call() -> String {
     )
 }
 
-/// Returns the PBX's answer to the [`call`], which goes [`back`].
-pub(crate) fn accepted() -> String {
-    let (id, address) = (Terminal::Picked.id(), Terminal::Picked.address());
-    format!(
-        "SIP/2.0 200 OK\r\n\
-         Via: SIP/2.0/UDP {address};branch=z9hG4bK-{id}\r\n\
-         From: <sip:1000@{DOMAIN}>;tag={id}\r\n\
-         To: <sip:1002@{DOMAIN}>;tag=pbx\r\n\
-         Call-ID: {id}@192.168.1.10\r\n\
-         CSeq: 1 INVITE\r\n\
-         Contact: <sip:1002@203.0.113.10>\r\n\
-         Content-Length: 0\r\n\r\n"
-    )
-}
-
-/// Returns the terminal's ACK to the PBX's [answer](accepted), which shows that the terminal got it.
+/// Returns the terminal's ACK to the PBX's 200 to the [`call`], which shows that the terminal got that.
 pub(crate) fn acknowledged() -> String {
     let (id, address) = (Terminal::Picked.id(), Terminal::Picked.address());
     format!(
@@ -429,23 +416,9 @@ pub(crate) fn acknowledged() -> String {
     )
 }
 
-/// Returns the call of a known terminal that writes its private address.
-pub(crate) fn call_behind_nat() -> String {
-    call().replace(Terminal::Picked.address(), PRIVATE)
-}
-
-/// Returns a BYE of the PBX in the [`call_behind_nat`].
-pub(crate) fn bye() -> String {
-    let id = Terminal::Picked.id();
-    format!(
-        "BYE sip:1000@{PRIVATE} SIP/2.0\r\n\
-         Via: SIP/2.0/UDP 203.0.113.10:5060;branch=z9hG4bK-bye-{id}\r\n\
-         From: <sip:1002@{DOMAIN}>;tag=pbx\r\n\
-         To: <sip:1000@{DOMAIN}>;tag={id}\r\n\
-         Call-ID: {id}@192.168.1.10\r\n\
-         CSeq: 2 BYE\r\n\
-         Content-Length: 0\r\n\r\n"
-    )
+/// Replaces the public address of a known terminal in a message by its private one.
+pub(crate) fn behind_nat(text: &str) -> String {
+    text.replace(Terminal::Picked.address(), &PRIVATE.to_string())
 }
 
 /// Returns the PBX's response to a request. One beyond 100 has the PBX's tag.

@@ -9,7 +9,7 @@ use nat_userspace::kernel::load::DataPath;
 use super::{Case, LENGTHS};
 use crate::{
     chart::{Chart, Point},
-    feed::{Direction, Feed, Order},
+    feed::{Direction, Feed},
     messages::{self, MACS, MIX, PBX, Random, Shape, Terminal},
     report::Goal,
 };
@@ -258,15 +258,11 @@ fn tcp(random: &mut Random) -> Template {
 pub(crate) fn fill(feed: &mut Feed, path: &mut DataPath, count: u32) -> Result<u32> {
     /// Batches are small, so that few unaccepted requests are evicted.
     const CHUNK: u32 = 1024;
+    let (call, picks) = (messages::call(), count.next_power_of_two());
+    let accepted = messages::answer(&call, "200 OK");
     let steps = [
-        (
-            Direction::In,
-            messages::inbound(Terminal::Picked, &messages::call()),
-        ),
-        (
-            Direction::Out,
-            messages::back(Terminal::Picked, &messages::accepted()),
-        ),
+        (Direction::In, messages::inbound(Terminal::Picked, &call)),
+        (Direction::Out, messages::back(Terminal::Picked, &accepted)),
         (
             Direction::In,
             messages::inbound(Terminal::Picked, &messages::acknowledged()),
@@ -278,13 +274,7 @@ pub(crate) fn fill(feed: &mut Feed, path: &mut DataPath, count: u32) -> Result<u
     for start in (0..count).step_by(CHUNK as usize) {
         let many = CHUNK.min(count - start);
         for (direction, template) in &steps {
-            feed.load_templates(std::slice::from_ref(template))?;
-            feed.run(
-                *direction,
-                Order::From(start),
-                count.next_power_of_two(),
-                many,
-            )?;
+            feed.each(*direction, template, start, picks, many)?;
         }
     }
     let made = path.tables.count(Counter::DialogActivated)? - before;
