@@ -3,7 +3,6 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddrV4},
-    process::Command,
     thread,
     time::{Duration, Instant},
 };
@@ -298,14 +297,14 @@ row!(in_the_phone_s_private_network,);
 /// The phone is in a private network to which the default route leads, and so is the host in its Contact: that one may be
 /// reached as well.
 fn in_the_phone_s_private_network(row: &mut Row<'_>) -> Result<()> {
-    let isp = &row.scene.lab.isp;
-    isp.ip("addr add 10.0.0.6/32 dev lo")?;
-    isp.run(
-        Command::new("nft").args(["-f", "-"]),
-        "insert rule ip isp prerouting ip daddr 10.0.0.6 accept",
-    )?;
     row.learned = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 6), 5060);
-    row.phone = Terminal::start(isp, row.learned, "1000", row.scene.patience())?;
+    row.scene.lab.add_private_host(*row.learned.ip())?;
+    row.phone = Terminal::start(
+        &row.scene.lab.isp,
+        row.learned,
+        "1000",
+        row.scene.patience(),
+    )?;
     row.registers("sip:1000@10.0.0.5:5060")?;
     row.goes(
         &row.options(),

@@ -1,9 +1,6 @@
 //! An account registers the number and the address of a trunk.
 
-use std::{
-    net::{Ipv4Addr, SocketAddrV4},
-    process::Command,
-};
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 use anyhow::{Context as _, Result, ensure};
 use nat_test_support::{Lab, PBX, Plan, ScriptedPbx, Terminal, ua::Ua};
@@ -117,16 +114,8 @@ fn that_has_answered() -> Result<()> {
 
 /// The trunk is in the provider's own network.
 fn behind_the_provider(scene: &Scene<'_>) -> Result<Ua> {
-    let isp = &scene.lab.isp;
-    isp.ip(&format!("addr add {}/32 dev lo", TRUNK.ip()))?;
-    isp.run(
-        Command::new("nft").args(["-f", "-"]),
-        &format!(
-            "insert rule ip isp prerouting ip daddr {} accept",
-            TRUNK.ip()
-        ),
-    )?;
-    Ua::start(isp, TRUNK, SOON)
+    scene.lab.add_private_host(*TRUNK.ip())?;
+    Ua::start(&scene.lab.isp, TRUNK, SOON)
 }
 
 /// The account registers the trunk's URI as its address-of-record, too: this PBX looks only at the password.

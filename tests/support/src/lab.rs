@@ -226,6 +226,15 @@ impl Lab {
         &self.sites[0].phones[0]
     }
 
+    /// Gives a host of the provider a private address, to which its network leads.
+    pub fn add_private_host(&self, address: Ipv4Addr) -> Result<()> {
+        self.isp.ip(&format!("addr add {address}/32 dev lo"))?;
+        let accept = format!("insert rule ip isp prerouting ip daddr {address} accept");
+        self.isp
+            .run(Command::new("nft").args(["-f", "-"]), &accept)?;
+        Ok(())
+    }
+
     /// Returns the number of packets that the ISP has dropped so far.
     pub fn dropped(&self) -> Result<Dropped> {
         let json = self
