@@ -467,7 +467,6 @@ setup! {
     other_address: bool,
 }
 
-/// Defines the steps. A step is a byte that selects it, and its fields take bits in their order.
 /// Defines several choices as one.
 macro_rules! joined {
     ($($(#[$doc:meta])* $name:ident { $($field:ident: $type:ty,)* })*) => {$(
@@ -524,6 +523,7 @@ joined! {
     }
 }
 
+/// Defines the steps. A step is a byte that selects it, and its fields take bits in their order.
 macro_rules! steps {
     ($($(#[$doc:meta])* $name:ident { $($field:ident: $type:ty),* },)*) => {
         /// Step of a story.
