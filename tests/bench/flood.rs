@@ -24,7 +24,7 @@ use crate::{
     report::{Figure, Goal, Part},
 };
 
-/// Calls that ring for each time.
+/// Number of calls that wait for each of [`RINGS`].
 const CALLS: u32 = 128;
 
 /// Times for which calls ring, the longest first.
@@ -205,7 +205,7 @@ fn each(feed: &mut Feed, direction: Direction, group: u32, template: &Template) 
     feed.each(direction, template, group * CALLS, picks, CALLS)
 }
 
-/// The PBX sends a message to each caller of a group, where that says that it is.
+/// The PBX sends a message to the private address of each caller of a group.
 fn sends(feed: &mut Feed, group: u32, text: &str) -> Result<()> {
     each(feed, Direction::Out, group, &messages::to_private(text))
 }

@@ -52,7 +52,8 @@ pub struct Config {
     /// Time from which a request that only a Contact URI names may be redirected to a contact whose user is not its owner's;
     /// nanoseconds of `CLOCK_MONOTONIC`.
     pub settled: u64,
-    /// SIP ports whose socket is bound to no address: bits as [`Self::wildcard`] has them. The PBX may then answer from another address than the one to which the request came.
+    /// SIP ports whose socket is bound to no address: a [`Self::wildcard`] bit for each. The PBX may then answer from another
+    /// address than the one to which the request came.
     pub wildcards: u32,
     /// Not 0: an interface is virtual, and may receive packets whose UDP checksum is partial.
     pub partial_checksums: u32,

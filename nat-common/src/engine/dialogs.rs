@@ -19,8 +19,7 @@ use crate::tables::key;
 /// Believes that a dialog end is where the evidence says: the PBX accepted the terminal's request, by `m`. Its From says
 /// whose terminal it is.
 ///
-/// A dialog end that is not known yet begins by a request that needs the dialog: else whoever invents a To-tag would fill
-/// the table.
+/// Only a request that needs its dialog begins a dialog end. Otherwise whoever invents To-tags could fill the table.
 #[inline(always)]
 pub(super) fn accept_request<E: Text>(
     env: &E,

@@ -281,8 +281,8 @@ const fn is_own(status: u16) -> bool {
 /// Remembers which destination of a request was answered. Returns whether it was the learned address.
 ///
 /// A refusal from the original destination may be another terminal's, which a router has there. If both destinations were
-/// tried, only an answer within T1 tells which of them it was. One that came not from there (`by_itself`), but from the
-/// terminal's learned host, says nothing of the original destination for others.
+/// tried, only an answer within T1 tells which of them it was. An answer from the terminal's learned host, another one than
+/// the original destination, is not `by_itself`: it says nothing of that destination to other owners.
 #[inline(always)]
 pub(super) fn note_answer<E: Tables + Hashes + Clock + Journal>(
     env: &E,

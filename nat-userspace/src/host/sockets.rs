@@ -48,9 +48,8 @@ fn bound(line: &str) -> Option<SocketAddr> {
     Some(SocketAddr::new(ip, port))
 }
 
-/// Returns [`Config::wildcards`]: bits of those of `ports` whose sockets are all bound to
-/// no address. A port without a socket keeps its bits in `before`. Sockets of the loopback interface do not count: they never
-/// send to a terminal.
+/// Returns [`Config::wildcards`]: bits of those of `ports` whose sockets are all bound to no address. A port without a socket
+/// keeps its bits in `before`. Sockets of the loopback interface do not count: they never send to a terminal.
 ///
 /// A socket of IPv6 says nothing of IPv4, where that has a socket of its own: another user may have made it.
 pub(crate) fn wildcards(ports: &[u16], sockets: &[SocketAddr], before: u32) -> u32 {
