@@ -9,7 +9,7 @@ use nat_common::abi::{
     Binding, Config, ContactKey, Counter, DialogKey, Entry, Policy, Rate, Record, TEXT_LEN, Value,
 };
 use nat_common::bpf::{Repeat, bounded};
-use nat_common::bytes::{Source as _, Span, swar, users};
+use nat_common::bytes::{Source as _, Span, hosts, swar, users};
 use nat_common::datagram::Part;
 use nat_common::endpoint::Endpoint;
 use nat_common::engine::env::{
@@ -17,7 +17,7 @@ use nat_common::engine::env::{
 };
 use nat_common::engine::stun::Server;
 use nat_common::engine::{self, Choice, Evidence, Route};
-use nat_common::sip::{Message, SPANS};
+use nat_common::sip::{Field, Message, SPANS};
 use nat_common::tables::buckets::{self, Buckets};
 use nat_common::tables::slots::{SlotKey, Slots};
 use nat_common::tables::{hash, key};
@@ -141,6 +141,29 @@ extern "C" fn may_follow_uri(direction: u32, pbx: u64, now: u64) -> u32 {
     let mut env = Kernel::at(config, &scratch, now);
     env.pbx = pbx;
     engine::may_follow_uri(&env).into()
+}
+
+/// Whether the REGISTER in the scratch of a direction is for the domain of its address-of-record. Not 0: it is.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn is_for_its_domain(direction: u32) -> u32 {
+    let Some(scratch) = Scratch::at(direction) else {
+        return 0;
+    };
+    let (m, socket) = (scratch.message(), scratch.socket());
+    let host = |field| find_host(direction, m.span(field).start.into());
+    let (domain, aor) = (host(Field::RequestUri), host(Field::ToUri));
+    engine::is_for_its_domain(scratch.text(), domain, aor, socket).into()
+}
+
+/// Finds the host of the URI at a position of the message in the scratch of a direction.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn find_host(direction: u32, uri: u32) -> u32 {
+    let Some(scratch) = Scratch::at(direction) else {
+        return 0;
+    };
+    hosts::find(scratch.text(), uri)
 }
 
 /// Loop in which parts of a message are hashed.
@@ -393,6 +416,11 @@ impl<L: Hash> Text for Kernel<'_, L> {
     #[inline(always)]
     fn same_user(&self, a: Span, b: Span) -> bool {
         same_user(self.scratch.text(), a, b)
+    }
+
+    #[inline(always)]
+    fn is_for_its_domain(&self, _: &Message) -> bool {
+        is_for_its_domain(self.scratch.direction()) != 0
     }
 
     #[inline(always)]

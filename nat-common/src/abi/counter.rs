@@ -195,5 +195,6 @@ counters! {
     ContactOutranked = "contact_outranked", Event, "contact: its URI belongs to another owner, whose user it has";
     WeakProven = "weak_proven", Event, "contact: proven for requests that only its URI names";
     DialogProven = "dialog_proven", Event, "dialog end: proven, because the terminal got what was sent to its learned address";
+    RegisterOtherDomain = "register_other_domain", Event, "2xx to REGISTER: the Request-URI names another domain than To, so a proxy may have relayed it; it moves no contact";
     PendingChecksum = "pending_checksum", Event, "dialog end: not stored as pending, because the UDP checksum is wrong";
 }

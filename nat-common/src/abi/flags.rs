@@ -52,6 +52,7 @@ mod bit {
     pub(super) const REFUSED: u16 = EARLY;
     pub(super) const PROCEEDING: u16 = ENDED;
     pub(super) const PROXY: u16 = PASSED;
+    pub(super) const OTHER_DOMAIN: u16 = WEAK;
 }
 
 flags! {
@@ -102,6 +103,8 @@ flags! {
         SENT_ON;
         /// The user of the Contact URI is that of the address-of-record.
         OWN_USER;
+        /// The REGISTER is meant for another domain than that of its address-of-record.
+        OTHER_DOMAIN;
         /// The PBX gave a provisional response (RFC 3261 17.2).
         PROCEEDING;
         /// The PBX gave a 2xx.

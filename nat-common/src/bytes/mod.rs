@@ -12,6 +12,7 @@
 //! assert_eq!(status.slice(text), Some(&b"200"[..]));
 //! ```
 
+pub mod hosts;
 mod source;
 pub mod swar;
 pub mod users;

@@ -40,6 +40,11 @@ pub(super) fn registered<E: Text>(
         env.count(Counter::RegisterNotOwn);
         return false;
     }
+    let may_relay = may_be_proxy(env);
+    if may_relay && transaction.flags.contains(InboundFlags::OTHER_DOMAIN) {
+        env.count(Counter::RegisterOtherDomain);
+        return false;
+    }
     let aor = env.hash(Field::ToUri as usize);
     let now = env.now();
     let draft = env.draft();
@@ -50,7 +55,7 @@ pub(super) fn registered<E: Text>(
     draft.call = env.hash(Field::CallId as usize);
     draft.flags = BindingFlags::from_bits_truncate(transaction.flags.bits())
         & (BindingFlags::DIRECT | BindingFlags::OWN_USER);
-    if may_be_proxy(env) {
+    if may_relay {
         draft.flags |= BindingFlags::PROXY;
     }
     if transaction.flags.contains(InboundFlags::REMOVE_ALL) {
@@ -109,24 +114,31 @@ pub(super) fn note_sent_on<E: Env>(env: &E, m: &Message, host: &Endpoint) {
     if env.kind_of(host) & address::REGISTRAR != 0 {
         return;
     }
-    if amend_registration(env, m, InboundFlags::SENT_ON, host) {
+    let none = InboundFlags::empty();
+    if amend_registration(env, m, none, InboundFlags::SENT_ON, host) {
         env.count(Counter::RegisterSentOn);
     }
 }
 
-/// Notes that the challenge to a REGISTER was redirected to its source. If the terminal gets it, it sends the next
+/// Notes whether the last challenge to a REGISTER was redirected to its source. If the terminal gets it, it sends the next
 /// REGISTER at once.
 #[inline(never)]
-pub(super) fn note_challenge<E: Env>(env: &E, m: &Message, original: &Endpoint) {
-    amend_registration(env, m, InboundFlags::CHALLENGED, original);
+pub(super) fn note_challenge<E: Env>(env: &E, m: &Message, original: &Endpoint, redirected: bool) {
+    let mut flags = InboundFlags::empty();
+    if redirected {
+        flags = InboundFlags::CHALLENGED;
+    }
+    amend_registration(env, m, InboundFlags::CHALLENGED, flags, original);
 }
 
-/// Adds a flag and an address to the entry of a REGISTER, unless it was sent on. False if there is none.
+/// Removes and adds flags of the entry of a REGISTER, and stores an address there, unless it was sent on. False if there is
+/// none.
 #[inline(always)]
 fn amend_registration<E: Env>(
     env: &E,
     m: &Message,
-    flags: InboundFlags,
+    old: InboundFlags,
+    new: InboundFlags,
     address: &Endpoint,
 ) -> bool {
     let key = registration_key(env, m.cseq);
@@ -141,7 +153,7 @@ fn amend_registration<E: Env>(
     }
     let entry = env.entry::<InboundTransaction>();
     entry.assign(known);
-    entry.value.flags |= flags;
+    entry.value.flags = (entry.value.flags - old) | new;
     entry.value.set_advertised(address);
     env.slots::<InboundTransaction>(&key)
         .is_some_and(|mut slots| slots.put(&key, entry))

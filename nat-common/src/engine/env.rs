@@ -125,6 +125,9 @@ pub trait Text: Env {
     fn name(&self, draft: &mut Binding, span: Span);
     /// Whether two URIs in the message have the same user.
     fn same_user(&self, a: Span, b: Span) -> bool;
+    /// Calls [`is_for_its_domain`](crate::engine::is_for_its_domain). A kernel calls it by name, so that it is verified
+    /// once.
+    fn is_for_its_domain(&self, m: &Message) -> bool;
     /// Checks the UDP checksum of the datagram with the message.
     fn checksum(&self) -> Checksum;
 }

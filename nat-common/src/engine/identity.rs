@@ -1,6 +1,8 @@
 //! Hashes of the parts that name a message.
 
 use crate::abi::DialogKey;
+use crate::bytes::{Source, hosts};
+use crate::endpoint::Endpoint;
 use crate::engine::env::{Hashes, Text};
 use crate::sip::{CONTACTS, Direction, Field, Message, Method};
 use crate::tables::key;
@@ -63,4 +65,16 @@ pub(super) fn contact_uri<E: Hashes>(env: &E, part: usize) -> u64 {
 pub(super) fn registration_key<E: Hashes>(env: &E, cseq: u32) -> SlotKey {
     let call = env.hash(Field::CallId as usize);
     key::registration(call, env.hash(Field::FromTag as usize), cseq)
+}
+
+/// Whether a REGISTER is for the domain of its address-of-record (RFC 3261 10.3, 5), or for the PBX, `ours`, by its IPv4
+/// address. A proxy relays one for another domain. `domain` and `aor` are the positions of the hosts of Request-URI and To.
+#[inline(always)]
+pub fn is_for_its_domain<S: Source + ?Sized>(
+    text: &S,
+    domain: u32,
+    aor: u32,
+    ours: &Endpoint,
+) -> bool {
+    hosts::same(text, domain, aor) || ours.is_v4() && hosts::is_v4(text, domain, ours.as_v4())
 }

@@ -90,21 +90,30 @@ fn describe_registration<E: Text>(env: &E, m: &Message, transaction: &mut Inboun
             transaction.flags |= InboundFlags::OWN_USER;
         }
     }
+    if !env.is_for_its_domain(m) {
+        transaction.flags |= InboundFlags::OTHER_DOMAIN;
+    }
     transaction.contact = contact_uri(env, Field::Contact as usize);
 }
 
-/// Counts a repetition of a request that the PBX has answered: the answer did not arrive.
+/// Counts a repetition of a request that the PBX has answered, or of its final response: the one before did not arrive.
 #[inline(never)]
-fn count_repetition<E: Env>(env: &E, key: &SlotKey, known: &Entry<InboundTransaction>) {
+pub(super) fn count_repetition<E: Env>(
+    env: &E,
+    key: &SlotKey,
+    known: &mut Entry<InboundTransaction>,
+) {
+    known.value.flags -= InboundFlags::ANSWERED;
+    known.value.repetitions = known.value.repetitions.saturating_add(1);
     let entry = env.entry::<InboundTransaction>();
     entry.assign(known);
-    entry.value.flags -= InboundFlags::ANSWERED;
-    entry.value.repetitions = entry.value.repetitions.saturating_add(1);
     if let Some(mut slots) = env.slots::<InboundTransaction>(key)
         && !slots.put(key, entry)
     {
         env.count(Counter::SlotBusy);
     }
+    // The write has put the entry of before into the copy.
+    known.assign(entry);
 }
 
 /// Stores a REGISTER without its branch, so that the PBX's copy of it is recognised if the PBX sends it on. If it follows
@@ -270,6 +279,10 @@ pub(super) fn response_in<E: Text>(env: &E, m: &Message, call: u64) -> Heard {
     if m.status > 100 && accepted && m.has(Field::ToTag) {
         let evidence = env.evidence();
         evidence.take_answer(request, branch, &m.advertised);
+        if names_new_port(&request.value, m, source) {
+            evidence.learned = *source;
+            evidence.at = now;
+        }
         if proven {
             evidence.flags |= EvidenceFlags::PROVEN;
         }
@@ -288,6 +301,20 @@ pub(super) fn response_in<E: Text>(env: &E, m: &Message, call: u64) -> Heard {
         accept_answer(env, m, &key, evidence);
     }
     Heard::Response
+}
+
+/// Whether a terminal names in its Contact another port than that at which it was asked, and answers from there: a phone
+/// with STUN, whose mapping has changed. The PBX sends there, and so does sipnat.
+///
+/// One comparison: the verifier follows each to the end.
+#[inline(always)]
+fn names_new_port(request: &OutboundTransaction, m: &Message, source: &Endpoint) -> bool {
+    let named = &m.advertised;
+    let elsewhere = (named.addr[0] ^ source.addr[0]) | (named.addr[1] ^ source.addr[1]);
+    let ports = u64::from(named.port ^ source.port);
+    request.flags.contains(OutboundFlags::AT_LEARNED)
+        && u32::from(request.destination_port) != source.port
+        && elsewhere | ports == 0
 }
 
 /// Host that sent a response.

@@ -17,6 +17,7 @@ use crate::engine::dialogs::{accept_request, activate_pending, forget_pending, l
 use crate::engine::env::{Env, Text};
 use crate::engine::history;
 use crate::engine::identity::{contact_uri, dialog_key, digest};
+use crate::engine::inbound::count_repetition;
 use crate::engine::lifetimes::TRANSACTION_LIFE;
 use crate::engine::proof::{
     describe_pair, note_proxy, note_resident, note_return, note_transmission, pair, unanswered,
@@ -49,6 +50,15 @@ pub(super) fn response_out<E: Text>(
     if request.value.flags.contains(InboundFlags::AMBIGUOUS) {
         return Decision::Disputed;
     }
+    let answered_now = InboundFlags::from_bits_retain(rank::answered(m.status));
+    let is_final = InboundFlags::ACCEPTED | InboundFlags::REFUSED;
+    if request.value.repetitions != 0
+        && request.value.flags.contains(InboundFlags::ANSWERED)
+        && request.value.flags.intersects(answered_now & is_final)
+    {
+        // No ACK came for the one before (RFC 3261 13.3.1.4, 17.2.1).
+        count_repetition(env, &key, request);
+    }
     // The draft lies outside of the kernel's small stack.
     let source = &mut env.draft().learned;
     request.value.copy_source(source);
@@ -77,9 +87,12 @@ pub(super) fn response_out<E: Text>(
         );
         note_resident(env, &contact.learned, contact.aor);
     }
-    note_response(env, &key, request, m.status, decision.is_choice());
-    if decision == Decision::RedirectedResponse && is_challenge(m) {
-        note_challenge(env, m, &env.record().original());
+    note_response(env, &key, request, answered_now, decision.is_choice());
+    if is_challenge(m) && decision.is_choice() && !env.shadow() {
+        let redirected = decision == Decision::RedirectedResponse;
+        if redirected || request.value.repetitions != 0 {
+            note_challenge(env, m, &env.record().original(), redirected);
+        }
     }
     decision
 }
@@ -98,10 +111,9 @@ fn note_response<E: Env>(
     env: &E,
     key: &SlotKey,
     request: &Entry<InboundTransaction>,
-    status: u16,
+    mut flags: InboundFlags,
     choice: bool,
 ) {
-    let mut flags = InboundFlags::from_bits_retain(rank::answered(status));
     if choice && !env.shadow() {
         flags |= InboundFlags::ANSWERED;
     }

@@ -143,7 +143,7 @@ impl<'c, V: Value> Slots<'c, V> {
     /// Entry that was last copied, by `find` or by a `note` that returned [`Noted::Same`].
     #[inline(always)]
     #[must_use]
-    pub const fn found(&self) -> &Entry<V> {
+    pub const fn found(&mut self) -> &mut Entry<V> {
         self.copy
     }
 

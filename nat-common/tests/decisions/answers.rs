@@ -34,7 +34,6 @@ fn an_answer_binds_the_end_that_gave_it_to_where_the_request_went() {
 
 /// A phone asks a STUN server before each message, and its mapping changes while it rings.
 #[test]
-#[ignore = "a known fault: sipnat keeps to the port at which the call rang"]
 fn a_phone_that_names_its_new_address_is_reached_there() {
     let contact =
         |(ip, port): Address| format!("<sip:1000@{}:{port}>", ip.map(|b| b.to_string()).join("."));

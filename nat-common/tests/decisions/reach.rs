@@ -530,6 +530,34 @@ fn a_registration_that_follows_its_challenge_proves_the_address() {
     };
     assert_eq!(challenged(1), FORGOTTEN, "it arrived there");
     assert_eq!(challenged(2), PHONE);
+    assert_eq!(challenged(3), FORGOTTEN, "the last one arrived there");
+}
+
+/// A phone at a distance repeats its INVITE before the first answer can have arrived, and listens at its other port. The
+/// PBX repeats its final answer until an ACK comes (RFC 3261 13.3.1.4, 17.2.1).
+#[test]
+fn a_final_answer_that_is_not_acknowledged_goes_to_the_other_port() {
+    for (repetitions, status, to) in [
+        (0, 200, [FORGOTTEN, FORGOTTEN, FORGOTTEN]),
+        (1, 200, [PHONE, FORGOTTEN, PHONE]),
+        (1, 486, [PHONE, FORGOTTEN, PHONE]),
+        (2, 200, [FORGOTTEN, PHONE, FORGOTTEN]),
+        // Provisional answers are not repeated.
+        (1, 180, [PHONE, PHONE, PHONE]),
+    ] {
+        let net = Network::new();
+        let invite = from_phone("INVITE", 1, "i");
+        net.arrives(PHONE, &invite);
+        assert_eq!(net.sends(FORGOTTEN, &invite.answer(100)).0, FORGOTTEN);
+        for repetition in 0..repetitions {
+            net.arrives(PHONE, &invite);
+            if repetition + 1 < repetitions {
+                net.sends(FORGOTTEN, &invite.answer(100));
+            }
+        }
+        let went = to.map(|_| net.sends(FORGOTTEN, &invite.answer(status)).0);
+        assert_eq!(went, to, "{status} after {repetitions}");
+    }
 }
 
 /// Transmissions to the old address of a terminal do not count against its new address.

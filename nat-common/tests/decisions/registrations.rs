@@ -11,6 +11,9 @@ use crate::{
 /// Host to which the PBX sends a REGISTER on.
 const UPSTREAM: Address = ([198, 51, 100, 9], 5060);
 
+/// A neighbour behind the phone's NAT.
+const NEIGHBOUR: Address = ([60, 17, 196, 2], 41000);
+
 /// REGISTER of a stranger that names the victim's address-of-record and Contact.
 fn forged() -> Sip {
     register(9, "evil", "<sip:1000@192.168.1.10>").call("evil")
@@ -147,6 +150,87 @@ fn a_register_that_the_pbx_may_not_have_seen_counts_for_nothing() {
         net.arrives(STRANGER, &m);
         let counted = net.sends(STRANGER, &m.answer(200)).1;
         assert_eq!(counted[0], Counter::RegisterNotOwn);
+    }
+}
+
+/// A proxy relays a REGISTER for another domain by TCP, which sipnat does not see, and its registrar accepts it.
+#[test]
+fn a_proxy_accepts_for_its_own_domain_only() {
+    let claim = |net: &Network, start: &str| {
+        net.wait(1);
+        let m = Sip {
+            start: format!("REGISTER {start} SIP/2.0"),
+            ..forged()
+        };
+        net.arrives(NEIGHBOUR, &m);
+        net.sends(NEIGHBOUR, &m.answer(200)).1[0]
+    };
+    for (proxy, known, start, counted) in [
+        // Nothing is known of the PBX yet.
+        (None, false, "sip:friend", Counter::RegisterOtherDomain),
+        (
+            Some(true),
+            false,
+            "sip:friend",
+            Counter::RegisterOtherDomain,
+        ),
+        (
+            Some(true),
+            true,
+            "sip:friend:5060;transport=tcp",
+            Counter::RegisterOtherDomain,
+        ),
+        (
+            Some(true),
+            true,
+            "sip:198.51.100.9",
+            Counter::RegisterOtherDomain,
+        ),
+        (
+            Some(true),
+            true,
+            "sip:pbx@friend",
+            Counter::RegisterOtherDomain,
+        ),
+        (
+            Some(true),
+            true,
+            "sip:friend;x=@pbx",
+            Counter::RegisterOtherDomain,
+        ),
+        // Its own domain, as text or by its address; or what is no proxy accepts it.
+        (
+            Some(true),
+            false,
+            "sip:PBX:5060;transport=udp",
+            Counter::ContactActivated,
+        ),
+        (
+            Some(true),
+            false,
+            "sip:203.0.113.10:5060",
+            Counter::ContactActivated,
+        ),
+        (Some(false), false, "sip:friend", Counter::ContactActivated),
+        (Some(false), true, "sip:friend", Counter::ContactMoved),
+    ] {
+        let net = Network::new();
+        match proxy {
+            Some(true) => send_on(&net),
+            Some(false) => _ = net.sends(UPSTREAM, &call_phone("own")),
+            None => {}
+        }
+        if known {
+            net.register();
+        }
+        assert_eq!(claim(&net, start), counted, "{proxy:?} {start}");
+        let accepted = counted != Counter::RegisterOtherDomain;
+        let to = match (accepted, known) {
+            (true, _) => NEIGHBOUR,
+            (false, true) => PHONE,
+            (false, false) => ADVERTISED,
+        };
+        assert_eq!(net.sends(ADVERTISED, &call_phone("i")).0, to, "{start}");
     }
 }
 

@@ -215,6 +215,8 @@ fn a_contact_uri_as_address_of_record_is_no_owner() {
         for settled in [false, true] {
             let net = Network::new();
             net.settled.set(settled);
+            // The PBX is no proxy: that would accept it for its own domain only.
+            net.sends(TRUNK, &call("1@10.0.0.5", "trunk"));
             net.wait(33);
             let m = Sip {
                 to: contact.into(),

@@ -7,7 +7,12 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use nat_test_support::{
-    PBX, Plan, Terminal, lab::PBX_V6, netns::receive, sip::Message, ua::Heard, unique::unique,
+    PBX, Plan, Terminal,
+    lab::PBX_V6,
+    netns::receive,
+    sip::Message,
+    ua::{Heard, Ua},
+    unique::unique,
 };
 
 use super::{
@@ -97,28 +102,55 @@ fn accepted_by_a_friend() -> Result<()> {
     Ok(())
 }
 
-/// The proxy sends the REGISTER on over TCP, which sipnat does not see.
+/// The attacker sends a REGISTER, which the proxy sends on over TCP, where sipnat does not see it. The friend accepts it.
+fn accept_over_tcp(proxy: &Proxy<'_>, attacker: &Ua, register: &Message) -> Result<()> {
+    let friends = &proxy.scene.lab.public_phone;
+    let friend = friends.enter(|| TcpListener::bind(FRIEND))??;
+    attacker.send(register, PBX)?;
+    let (mut stream, _) = friend.accept()?;
+    stream.set_read_timeout(Some(SOON))?;
+    let mut buffer = [0; 4096];
+    let length = stream.read(&mut buffer)?;
+    let message = Message::parse(&buffer[..length]).context("REGISTER")?;
+    let relayed = Heard {
+        message,
+        source: PBX,
+    };
+    stream.write_all(acceptance(&relayed).to_string().as_bytes())?;
+    attacker.hear("SIP/2.0 200").map(drop)
+}
+
 #[test]
 fn accepted_over_tcp() -> Result<()> {
     let config = STANDARD.replace("BASE", WITH_TCP);
     proxy::attack(&config, PRIVATE, |proxy| {
-        let friends = &proxy.scene.lab.public_phone;
-        let friend = friends.enter(|| TcpListener::bind(FRIEND))??;
         let mut register = stolen(&proxy.victim)?;
         register.push("Route", "<sip:198.51.100.8;transport=tcp;lr>");
-        proxy.attacker.send(&register, PBX)?;
-        let (mut stream, _) = friend.accept()?;
-        stream.set_read_timeout(Some(SOON))?;
-        let mut buffer = [0; 4096];
-        let length = stream.read(&mut buffer)?;
-        let message = Message::parse(&buffer[..length]).context("REGISTER")?;
-        let relayed = Heard {
-            message,
-            source: PBX,
-        };
-        stream.write_all(acceptance(&relayed).to_string().as_bytes())?;
-        proxy.attacker.hear("SIP/2.0 200")?;
+        accept_over_tcp(proxy, &proxy.attacker, &register)?;
         proxy.stays()
+    })
+}
+
+/// The attacker is behind the victim's NAT, and looks like the victim after a restart. His REGISTER is for the friend's
+/// domain.
+#[test]
+fn accepted_over_tcp_for_a_neighbour() -> Result<()> {
+    let config = STANDARD.replace("BASE", WITH_TCP);
+    let plan = Plan {
+        phones: 2,
+        ..Plan::PLAIN_NAT
+    };
+    proxy::attack_in(plan, &config, PRIVATE, |proxy| {
+        let neighbour = proxy.scene.terminal(0, 1, "6666")?;
+        let mut register = stolen(&proxy.victim)?;
+        register.start = "REGISTER sip:198.51.100.8;transport=tcp SIP/2.0".into();
+        accept_over_tcp(proxy, &neighbour.ua, &register)?;
+        proxy.reaches_victim()?;
+        ensure!(
+            proxy.scene.count("register_other_domain")? == 1,
+            "not counted"
+        );
+        Ok(())
     })
 }
 

@@ -2,7 +2,7 @@
 
 use nat_common::bytes::Span;
 use nat_common::endpoint::Endpoint;
-use nat_common::sip::{Direction, Field, MAX_CONTACTS, Message};
+use nat_common::sip::{Direction, Field, MAX_CONTACTS, Message, Method};
 
 use crate::scan_for;
 
@@ -29,7 +29,9 @@ fn needed(mut m: Message, direction: Direction) -> Message {
     };
     match direction {
         Direction::In => {
-            remove(Field::RequestUri, 1);
+            if m.method != Method::Register {
+                remove(Field::RequestUri, 1);
+            }
             if request && !m.method.needs_from() {
                 remove(Field::FromTag, 1);
                 remove(Field::FromUri, 1);

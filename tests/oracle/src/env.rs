@@ -9,14 +9,14 @@ use nat_common::abi::{
     Value, ValueWords, WAYS,
 };
 use nat_common::bpf::HostLoop;
-use nat_common::bytes::{Span, users};
+use nat_common::bytes::{Span, hosts, users};
 use nat_common::endpoint::Endpoint;
 use nat_common::engine::env::{
     Bindings, Checksum, Clock, Env, Hashes, Journal, Rules, Tables, Text,
 };
 use nat_common::engine::stun::Server;
 use nat_common::engine::{self, Choice, Evidence, Route};
-use nat_common::sip::{Direction, Doubt, Message};
+use nat_common::sip::{Direction, Doubt, Field, Message};
 use nat_common::tables::hash::{self, Cursor, Digest};
 use nat_common::tables::key;
 use nat_common::tables::slots::{SlotKey, Slots};
@@ -288,6 +288,13 @@ impl Text for MemoryEnv {
 
     fn same_user(&self, a: Span, b: Span) -> bool {
         users::same(&self.text.borrow()[..], a, b)
+    }
+
+    fn is_for_its_domain(&self, m: &Message) -> bool {
+        let text = &self.text.borrow()[..];
+        let [domain, aor] = [Field::RequestUri, Field::ToUri]
+            .map(|field| hosts::find(text, m.span(field).start.into()));
+        engine::is_for_its_domain(text, domain, aor, &self.socket.get())
     }
 
     fn checksum(&self) -> Checksum {

@@ -8,6 +8,7 @@ use crate::bytes::swar::{below, byte, digits, first, head, literal};
 use crate::bytes::{Source, Span};
 use crate::sip::doubt::Doubt;
 use crate::sip::field::Field;
+use crate::sip::method::Method;
 
 impl Scan {
     /// Reads `SIP/2.0 SP Status-Code SP`, or `Method SP` and the scheme of the Request-URI.
@@ -33,8 +34,8 @@ impl Scan {
         self.message.method = method;
         self.ignored = ignored(self.needed, Some(method));
         let uri = at + n + 1;
-        if self.needed == Needed::In {
-            // Only the PBX needs the Request-URI of a terminal's request.
+        if self.needed == Needed::In && method != Method::Register {
+            // Of a terminal's requests, only a REGISTER is one that sipnat asks what it is for.
             return self.go(uri, Expect::Skip);
         }
         let uri = uri + scheme(source.word(uri));

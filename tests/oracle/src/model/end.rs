@@ -125,9 +125,6 @@ impl World {
 
     /// Whether requests by contact are to reach a terminal.
     fn is_found_by_contact(&self, actor: Actor) -> bool {
-        if actor == Actor::Victim && self.now() < self.watch.contested {
-            return false;
-        }
         if actor != Actor::Victim || !self.setup.uri_in_to {
             return true;
         }

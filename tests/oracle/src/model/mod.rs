@@ -13,8 +13,7 @@
 //! An attacker guesses Call-IDs, the tags of callers and branches, and knows each tag that a packet to him has. He does not
 //! know the tags of answers to others.
 //!
-//! What sipnat cannot see is left out of the rules: a REGISTER that a proxy relays by TCP, where sipnat does not know the
-//! victim's own, or knows it at the same IP address; a SUBSCRIBE that a firewall drops, in a dialog that sipnat does not
+//! What sipnat cannot see is left out of the rules: a SUBSCRIBE that a firewall drops, in a dialog that sipnat does not
 //! know; and a private trunk that is silent, without a peer's entry. Faults of the engine that are not mended are left out
 //! where the comment says "a known fault".
 

@@ -68,7 +68,6 @@ impl World {
             last: None,
             sent: 0,
             was_final: false,
-            misled: false,
             repeats: 0,
             missed: 0,
             tag,

@@ -27,9 +27,6 @@ const DAY: u64 = 24 * 3600 * SECOND;
 /// Time for which a proof counts.
 const PROOF: u64 = 12 * 3600 * SECOND;
 
-/// Time for which a registration that a proxy relays may contest another: an hour each, and they may come in turn.
-const CONTEST: u64 = 2 * 3600 * SECOND;
-
 /// Whether a terminal gives a response of this status itself: it rings, answers, is busy or declines.
 fn is_own(status: u16) -> bool {
     matches!(status, 101..300 | 480 | 486..=488 | 600 | 603)
@@ -77,28 +74,21 @@ impl World {
         known(sip.from.tag) && known(sip.to.tag)
     }
 
-    /// Whether a request is meant for the victim while sipnat believes another registration.
-    ///
-    /// - Of its address-of-record: a proxy relayed that by TCP, and sipnat has not seen the victim's, or it came from the
-    ///   victim's NAT. A phone that has started again has a new Call-ID, too.
-    /// - Of its Contact URI, where only that names it: sipnat has not seen the victim's, or the PBX has removed it.
+    /// Whether only its Contact URI names the victim, and sipnat believes another registration of that: it has not seen the
+    /// victim's, or the PBX has removed it.
     fn is_claimed(&mut self, purpose: Purpose) -> bool {
         let now = self.now();
-        match purpose {
-            Purpose::Request(at) | Purpose::Follow(at) => {
-                let (client, contacts) = (&mut self.pbx.clients[at], &self.pbx.contacts);
-                let is_known = contacts
-                    .iter()
-                    .any(|known| known.owner == Actor::Victim && known.expires > now);
-                let claimed =
-                    self.watch.claimed || client.weak && (self.watch.uri_claimed || !is_known);
-                let is_claimed = claimed && client.meant == Some(Actor::Victim);
-                client.taken |= is_claimed;
-                is_claimed
-            }
-            Purpose::Ack(meant, _) => self.watch.claimed && meant == Some(Actor::Victim),
-            Purpose::Response(_) | Purpose::Foreign => false,
-        }
+        let (Purpose::Request(at) | Purpose::Follow(at)) = purpose else {
+            return false;
+        };
+        let (client, contacts) = (&mut self.pbx.clients[at], &self.pbx.contacts);
+        let is_known = contacts
+            .iter()
+            .any(|known| known.owner == Actor::Victim && known.expires > now);
+        let claimed = client.weak && (self.watch.uri_claimed || !is_known);
+        let is_claimed = claimed && client.meant == Some(Actor::Victim);
+        client.taken |= is_claimed;
+        is_claimed
     }
 
     /// Whether a NOTIFY may go to an attacker: he alone has subscribed, under the Call-ID and tag of a dialog of which sipnat
@@ -171,8 +161,7 @@ impl World {
         let arrives = receiver == Some(meant);
         client.missed = if arrives { 0 } else { client.missed + 1 };
         let missed = client.missed;
-        let arrives_alone =
-            self.listener(&original, false) == Some(meant) && !self.is_misled(meant);
+        let arrives_alone = self.listener(&original, false) == Some(meant);
         let is_silent = self.is_silent_trunk(meant, weak, first);
         if !is_silent {
             self.judge_target(Some(meant), original, to);
@@ -218,7 +207,6 @@ impl World {
             == (1, self.source(Actor::Victim), proof.learned)
             && proof.strikes <= 1
             && self.watch.knows_victim
-            && now >= self.watch.contested
             && !weak
             && !in_dialog
             && to != proof.learned
@@ -249,8 +237,7 @@ impl World {
                 (known.owner, known.uri, known.aor) == (Actor::Victim, sip.target, sip.to.uri)
                     && known.expires > now
             });
-            let registered = self.watch.registered.filter(|_| is_known && elsewhere);
-            registered.filter(|_| now >= self.watch.contested)
+            self.watch.registered.filter(|_| is_known && elsewhere)
         } else {
             let end = (sip.call, sip.to.tag, sip.from.tag);
             let heard = self.watch.heard.get(&end).copied();
@@ -329,11 +316,6 @@ impl World {
         !self.setup.proxy || self.setup.registrar != Registrar::Unnamed
     }
 
-    /// Whether sipnat believes without reason that the public phone listens where it sends.
-    fn is_misled(&self, meant: Actor) -> bool {
-        meant == Actor::Public && self.watch.misled
-    }
-
     /// Whether a call to a trunk may go elsewhere: nothing shows that it is there.
     fn is_silent_trunk(&self, meant: Actor, weak: bool, first: bool) -> bool {
         let original = self.setup.source(Actor::Trunk, 0);
@@ -381,16 +363,12 @@ impl World {
         if !registers || by == Actor::Victim {
             return;
         }
-        if request.binds(&setup.account(Actor::Victim)) {
-            // A proxy relays it, and sipnat does not see from whom: it believes neither of two hosts, if it knows both.
-            let same_host = source.addr == setup.source(Actor::Victim, 0).addr;
-            self.watch.contested = now + CONTEST;
-            self.watch.claimed = !self.watch.knows_victim || same_host;
-        }
         if !self.watch.knows_victim {
             let changes = self.changes(Actor::Victim);
             let contact = setup.contact(Actor::Victim, changes, true);
-            self.watch.uri_claimed |= self.pbx.servers[at].request.contact() == Some(contact);
+            let request = &self.pbx.servers[at].request;
+            self.watch.uri_claimed |=
+                request.contact() == Some(contact) && !request.target.is_elsewhere();
         }
     }
 
@@ -414,21 +392,16 @@ impl World {
         let unrepeated = server.repeats == 0 || server.sent == 1;
         let first = server.sent == 1 || !server.was_final;
         server.was_final |= sip.status >= 200;
-        // Responses after an odd number of repetitions are not counted. sipnat sends all of them to the source, until the
-        // terminal repeats its request again; a terminal that has got an earlier response does not: a known fault.
-        if !server.repeats.is_multiple_of(2) {
-            server.missed = 0;
-        }
+        // A provisional response after an odd number of repetitions goes to the source: the one before may not have arrived,
+        // or not yet. It is not counted.
+        let counts = sip.status >= 200 || server.repeats.is_multiple_of(2);
         let arrives = receiver == Some(meant);
-        server.missed = if arrives { 0 } else { server.missed + 1 };
+        server.missed = match (arrives, counts) {
+            (true, _) => 0,
+            (false, counts) => server.missed + u32::from(counts),
+        };
         let missed = server.missed;
-        if sip.status == 401 && meant == Actor::Public {
-            // A challenge was redirected, and the phone got another one at the original destination. sipnat takes its next
-            // REGISTER for an answer to the first: a known fault.
-            server.misled |= !arrives;
-            self.watch.misled |= arrives && server.misled;
-        }
-        let arrives_alone = self.listener(&original, true) == Some(meant) && !self.is_misled(meant);
+        let arrives_alone = self.listener(&original, true) == Some(meant);
         self.judge_target(Some(meant), original, to);
         if arrives_alone && !arrives && unrepeated {
             self.fail(format!(
@@ -448,7 +421,6 @@ impl World {
         if meant == Actor::Victim && registers {
             self.watch.uri_claimed = false;
             self.watch.knows_victim = decision != Decision::Disputed && self.is_own_registrar();
-            self.watch.claimed &= !self.watch.knows_victim;
         }
     }
 

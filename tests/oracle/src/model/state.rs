@@ -24,8 +24,6 @@ pub(super) struct Server {
     pub(super) sent: u32,
     /// The PBX has sent a final response.
     pub(super) was_final: bool,
-    /// The terminal did not get a challenge.
-    pub(super) misled: bool,
     /// Number of repetitions that the PBX got after a response.
     pub(super) repeats: u32,
     /// Responses in a row that the terminal did not get.

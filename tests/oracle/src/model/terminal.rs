@@ -4,7 +4,7 @@ use nat_common::abi::SECOND;
 use nat_common::endpoint::Endpoint;
 
 use super::actor::Actor;
-use super::input::{Callee, Honest, Inner, Mood, Removal, TagChoice, Transit, VictimContact};
+use super::input::{Callee, Honest, Inner, Mood, Removal, TagChoice, Transit};
 use super::sip::{Branch, Call, Contacts, Party, Sip, Tag, Uri, Via};
 use super::state::Leg;
 use super::world::{Event, Path, Purpose, World};
@@ -38,15 +38,6 @@ pub(super) fn registrant(call: Call) -> Option<Actor> {
     [Actor::Victim, Actor::Public]
         .into_iter()
         .find(|actor| registration(*actor) == call)
-}
-
-/// Whether an attacker relays, by TCP, a REGISTER under the Call-ID of another's registrations. Its 2xx would be the PBX's
-/// own for sipnat, which follows that Call-ID at once: only the terminal and the PBX know it.
-fn is_stolen(actor: Actor, path: Path, sip: &Sip) -> bool {
-    !actor.is_honest()
-        && path == Path::Unseen
-        && (sip.method, sip.to.tag) == ("REGISTER", 0)
-        && registrant(sip.call).is_some()
 }
 
 impl World {
@@ -178,13 +169,7 @@ impl World {
 
     /// A terminal answers the call that rings.
     pub(super) fn picks_up(&mut self, actor: Actor, refuse: bool) {
-        let source = self.source(actor);
         if let Some((request, at)) = self.terminal(actor).rings.take() {
-            if actor == Actor::Victim && self.setup.victim == VictimContact::Mapped && at != source
-            {
-                // sipnat keeps to the port at which the call rang, though the new Contact is right: a known fault.
-                return;
-            }
             let status = if refuse { 486 } else { 200 };
             self.answers(actor, at, Path::Pbx, &request, status);
         }
@@ -197,7 +182,7 @@ impl World {
             let secret = told.into_iter().filter(|tag| is_secret(*tag));
             self.learned_tags.extend(secret);
         }
-        if self.terminal(actor).mood == Mood::Silent || is_stolen(actor, path, &sip) {
+        if self.terminal(actor).mood == Mood::Silent {
             return;
         }
         if sip.status != 0 {

@@ -115,12 +115,6 @@ pub(super) struct Watch {
     pub(super) somebody_answered: bool,
     /// sipnat has seen the victim's registration, and the PBX believes it.
     pub(super) knows_victim: bool,
-    /// End of the time for which another registration of the victim's address-of-record puts its own in doubt.
-    pub(super) contested: u64,
-    /// sipnat believes that other registration.
-    pub(super) claimed: bool,
-    /// sipnat believes without reason that the public phone listens where it sends.
-    pub(super) misled: bool,
     /// Time at which sipnat started.
     pub(super) began: u64,
     /// Source of the victim's last registration.

@@ -1,0 +1,184 @@
+//! Hosts of URIs in a message.
+//!
+//! ```
+//! use nat_common::bytes::hosts;
+//!
+//! let text = &b"PBX.example:5060;lr 1000@pbx.example> 203.0.113.10 "[..];
+//! let (domain, aor, address) = (0, hosts::find(text, 20), 38);
+//! assert_eq!(aor, 25);
+//! assert!(hosts::same(text, domain, aor));
+//! assert!(!hosts::same(text, domain, address));
+//! assert!(hosts::is_v4(text, address, [203, 0, 113, 10]));
+//! ```
+
+use crate::bytes::{Source, swar};
+
+/// Number of words that are read: a longer host is not taken for the same.
+const WORDS: u32 = 8;
+
+/// Returns the position of the host of the URI at `uri`, which is after its scheme.
+///
+/// What looks like a user, but behind a `;` or `?`, is none: some parsers read a parameter there. The host behind a long
+/// user is not found: then the user stands for it.
+#[inline(always)]
+#[must_use]
+pub fn find<S: Source + ?Sized>(text: &S, uri: u32) -> u32 {
+    for word in 0..WORDS {
+        let at = uri + word * 8;
+        let w = text.word(at);
+        let stop = swar::equal(w, b'@') | swar::equal(w, b';') | swar::equal(w, b'?') | after(w);
+        if stop != 0 {
+            let n = swar::first(stop);
+            return if swar::byte(w, n) == b'@' {
+                at + n + 1
+            } else {
+                uri
+            };
+        }
+    }
+    uri
+}
+
+/// Whether the hosts at two positions are the same, in any case (RFC 3261 19.1.4).
+#[inline(always)]
+#[must_use]
+pub fn same<S: Source + ?Sized>(text: &S, a: u32, b: u32) -> bool {
+    // The colons of an IPv6 address do not end it.
+    let colons = if text.word(a) as u8 == b'[' { 0 } else { !0 };
+    for word in 0..WORDS {
+        let [a, b] = [a, b].map(|at| fold(text.word(at + word * 8)));
+        let [end_a, end_b] = [a, b].map(|w| {
+            let ends = end(w) | swar::equal(w, b':') & colons;
+            ends & ends.wrapping_neg()
+        });
+        let before = (end_a >> 7).wrapping_sub(1);
+        if end_a != end_b || (a ^ b) & before != 0 {
+            return false;
+        }
+        if end_a != 0 {
+            return word != 0 || before != 0;
+        }
+    }
+    false
+}
+
+/// Whether the host at a position is an IPv4 address, written without leading zeros.
+#[inline(always)]
+#[must_use]
+pub fn is_v4<S: Source + ?Sized>(text: &S, host: u32, address: [u8; 4]) -> bool {
+    let mut at = host;
+    for (index, octet) in address.into_iter().enumerate() {
+        let w = text.word(at);
+        let (digits, value) = swar::digits(w);
+        let wanted = 1 + u32::from(octet >= 10) + u32::from(octet >= 100);
+        let next = w >> (wanted * 8);
+        let ends = if index < 3 {
+            swar::equal(next, b'.')
+        } else {
+            end(next) | swar::equal(next, b':')
+        };
+        if digits != wanted || value != u32::from(octet) || swar::first(ends) != 0 {
+            return false;
+        }
+        at += wanted + 1;
+    }
+    true
+}
+
+/// Finds the bytes that end a host in lower case (so the closing bracket is a brace), but for the colon before a port.
+#[inline(always)]
+fn end(w: u64) -> u64 {
+    swar::equal(w, b';') | swar::equal(w, b'?') | swar::equal(w, b'}') | after(w)
+}
+
+/// Finds the bytes that end a URI.
+#[inline(always)]
+fn after(w: u64) -> u64 {
+    swar::below(w, 0x21) | swar::equal(w, b'>')
+}
+
+/// Makes letters lower case. Of what a host consists of, nothing else changes.
+#[inline(always)]
+const fn fold(w: u64) -> u64 {
+    w | (w & 0x4040_4040_4040_4040) >> 1
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use std::format;
+
+    use super::*;
+
+    /// Whether a Request-URI names the domain of a To.
+    fn same_hosts(uri: &str, to: &str) -> bool {
+        let text = format!("{uri} {to}>");
+        let text = text.as_bytes();
+        same(text, find(text, 0), find(text, uri.len() as u32 + 1))
+    }
+
+    #[test]
+    fn hosts_are_compared_in_any_case_without_user_port_and_parameters() {
+        for (uri, to) in [
+            ("pbx", "1000@pbx"),
+            ("PBX.Example", "1000@pbx.example"),
+            ("pbx.example:5060", "1000@pbx.example"),
+            ("pbx.example;transport=udp", "1000@pbx.example:5060"),
+            ("pbx.example?x=y", "1000@pbx.example"),
+            ("1000@pbx.example", "1000@pbx.example"),
+            ("pbx;x=a@b", "1000@pbx"),
+            ("[2001:db8::1]", "1000@[2001:DB8::1]:5060"),
+            ("[2001:db8::1]:5060", "1000@[2001:db8::1]"),
+            ("twelve.b.cde", "a.user.of.more.than.two.words@twelve.b.cde"),
+            ("of.sixteen.bytes", "1@of.sixteen.bytes"),
+        ] {
+            assert!(same_hosts(uri, to), "{uri} {to}");
+        }
+    }
+
+    #[test]
+    fn other_hosts_are_others() {
+        let long = "a".repeat(64);
+        for (uri, to) in [
+            ("friend", "1000@pbx"),
+            ("pbx", "1000@pbx.example"),
+            ("pbx.example", "1000@pbx"),
+            ("pbx.example.org", "1000@pbx.example"),
+            ("friend;x=@pbx", "1000@pbx"),
+            ("friend?x=@pbx", "1000@pbx"),
+            ("friend:5060;x=@pbx", "1000@pbx"),
+            ("pbx@friend", "1000@pbx"),
+            ("[2001:db8::2]", "1000@[2001:db8::1]"),
+            ("[2001:db8::1", "1000@[2001:db8::12]"),
+            (";x", "1000@;x"),
+            ("", ""),
+            (&long, &long),
+        ] {
+            assert!(!same_hosts(uri, to), "{uri} {to}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_compared_as_text() {
+        let is = |uri: &str, address| is_v4(format!("{uri} ").as_bytes(), 0, address);
+        for uri in ["10.0.200.1", "10.0.200.1:5060", "10.0.200.1;lr"] {
+            assert!(is(uri, [10, 0, 200, 1]), "{uri}");
+        }
+        for uri in [
+            "10.0.200.10",
+            "10.0.200",
+            "10.0.200.1.nip.io",
+            "10.0.200.1x",
+            "010.0.200.1",
+            "10.00.200.1",
+            "10.0.201.1",
+            "1.0.200.1",
+            "100.0.200.1",
+            "10:0:200:1",
+            "",
+        ] {
+            assert!(!is(uri, [10, 0, 200, 1]), "{uri}");
+        }
+    }
+}
