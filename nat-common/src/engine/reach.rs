@@ -117,7 +117,7 @@ pub fn choose<E: Env>(env: &E, owner: u64, transmissions: u32) -> Choice {
         env.record().ground = Ground::Unreachable as u8;
         return Choice::Learned;
     }
-    let (proven, overdue) = match pair(env, &describe_pair(env, learned, to).value) {
+    let (proven, mut overdue) = match pair(env, &describe_pair(env, learned, to).value) {
         Some(known) => (
             known.value.flags.contains(PeerFlags::PROVEN),
             unanswered(env, known, transmissions as u8 != 0),
@@ -130,8 +130,11 @@ pub fn choose<E: Env>(env: &E, owner: u64, transmissions: u32) -> Choice {
     } else if owner != 0 && has_answered(env, original, owner) {
         (Ground::Answers, false)
     } else if same_host && transmissions & PROVEN != 0 {
+        overdue = 0;
         (Ground::Progress, true)
     } else if same_host && owner != 0 && is_anothers(resident(env, original), owner) {
+        // What is overdue was sent when the original destination came first.
+        overdue = 0;
         (Ground::Occupied, true)
     } else {
         (Ground::First, false)
