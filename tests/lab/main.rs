@@ -24,6 +24,7 @@ mod policy;
 mod reach;
 mod refusals;
 mod registration;
+mod restart;
 mod scene;
 mod slide;
 mod stun;

@@ -7,10 +7,8 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result};
-use aya::maps::{LpmTrie, MapData};
+use anyhow::Result;
 use log::{debug, warn};
-use nat_common::abi::map;
 use tokio::time::{Instant, sleep_until};
 
 use crate::{
@@ -20,15 +18,12 @@ use crate::{
         prefix::Prefix,
     },
     kernel::{
+        kinds::{self, AddressMap},
         load::HostAddresses,
         policy,
-        tables::{self, Address},
     },
     settings::Settings,
 };
-
-/// The map `ADDRESSES`.
-type AddressMap = LpmTrie<MapData, Address, u32>;
 
 /// Shortest time between two reads.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -105,7 +100,7 @@ impl<'n> Addresses<'n> {
                 facts.on_link.entry(subnet).or_insert(link.index);
             }
         }
-        let Kinds { entries, left_out } = facts.kinds(capacity());
+        let Kinds { entries, left_out } = facts.kinds(kinds::capacity());
         if left_out > 0 && !self.warned {
             self.warned = true;
             warn!(
@@ -150,65 +145,6 @@ impl<'n> Addresses<'n> {
         let (on_link, kinds) = self.now().await?;
         policy::follow(rules, &self.on_link, &on_link)?;
         self.on_link = on_link;
-        follow(addresses, &mut self.kinds, &kinds)
+        kinds::follow(addresses, &mut self.kinds, &kinds)
     }
-}
-
-/// Returns how many entries of `ADDRESSES` are used. One stays free: before Linux 6.13, a full trie refuses another value for
-/// a key that it has.
-fn capacity() -> usize {
-    let entries = tables::fixed_entries(map::ADDRESSES);
-    entries.map_or(0, |entries| entries.saturating_sub(1) as usize)
-}
-
-/// Changes the contents of `trie` from `old` to `new`. `old` stays equal to the contents, even after a failure.
-fn follow(
-    trie: &mut AddressMap,
-    old: &mut BTreeMap<Prefix, u32>,
-    new: &BTreeMap<Prefix, u32>,
-) -> Result<()> {
-    // A shorter prefix may take over from a longer one: its entry must be there first.
-    if old.len() + new.len() <= capacity() {
-        write(trie, old, new)?;
-        return remove(trie, old, new);
-    }
-    remove(trie, old, new)?;
-    write(trie, old, new)
-}
-
-/// Removes the entries that are not in `new`.
-fn remove(
-    trie: &mut AddressMap,
-    old: &mut BTreeMap<Prefix, u32>,
-    new: &BTreeMap<Prefix, u32>,
-) -> Result<()> {
-    let removed: Vec<Prefix> = old
-        .keys()
-        .filter(|prefix| !new.contains_key(prefix))
-        .copied()
-        .collect();
-    for prefix in removed {
-        trie.remove(&prefix.key())
-            .with_context(|| format!("cannot remove the address {prefix}"))?;
-        debug!("{prefix} is of no kind any more");
-        old.remove(&prefix);
-    }
-    Ok(())
-}
-
-/// Writes the entries that are new or differ.
-fn write(
-    trie: &mut AddressMap,
-    old: &mut BTreeMap<Prefix, u32>,
-    new: &BTreeMap<Prefix, u32>,
-) -> Result<()> {
-    for (prefix, kind) in new {
-        if old.get(prefix) != Some(kind) {
-            trie.insert(&prefix.key(), kind, 0)
-                .with_context(|| format!("cannot write the address {prefix}"))?;
-            debug!("{prefix} is of kind {kind:#x} now");
-            old.insert(*prefix, *kind);
-        }
-    }
-    Ok(())
 }

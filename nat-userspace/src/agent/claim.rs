@@ -12,11 +12,32 @@ use crate::{
         namespaces::network_inode,
         net::{Link, Net},
     },
-    kernel::{attach, layout::Foreign, pins, tables::Tables},
+    kernel::{
+        attach::{self, Attached},
+        layout::Foreign,
+        pins,
+        tables::Tables,
+    },
 };
 
-/// Makes this process the agent of its network namespace, and writes its record. Removes first what a dead agent left.
-pub(super) async fn claim(net: &Net, links: &[Link], ports: &[u16]) -> Result<AgentRecord> {
+/// Claim to be the agent of this network namespace.
+pub(super) struct Claim {
+    /// The record of this process.
+    pub(super) record: AgentRecord,
+    /// What an earlier agent left that ended with `--keep`, or was killed. It goes on working, and this agent takes it over.
+    pub(super) left: Option<Left>,
+}
+
+/// What an earlier agent left.
+pub(super) struct Left {
+    /// Its maps.
+    pub(super) tables: Tables,
+    /// Interfaces with its programs.
+    pub(super) interfaces: Vec<Attached>,
+}
+
+/// Makes this process the agent of its network namespace, and writes its record.
+pub(super) async fn claim(net: &Net, links: &[Link], ports: &[u16]) -> Result<Claim> {
     preflight::writable(
         Path::new(record::DIR),
         Path::new("/run"),
@@ -32,17 +53,23 @@ pub(super) async fn claim(net: &Net, links: &[Link], ports: &[u16]) -> Result<Ag
         Path::new(pins::BPFFS),
         "CAP_DAC_OVERRIDE for sipnat",
     )?;
-    let record = AgentRecord::new(pins::dir(network_inode()?), ports)?;
-    replace_dead(net, &record.pins).await?;
+    let mut record = AgentRecord::new(pins::dir(network_inode()?), ports)?;
+    let left = find_left(net, &record.pins).await?;
+    record.interfaces = left
+        .as_ref()
+        .map_or_else(Vec::new, |left| left.interfaces.clone());
     for link in net.links().await? {
-        if links.iter().any(|ours| ours.index == link.index) {
+        let is_wanted = links.iter().any(|ours| ours.index == link.index);
+        let is_ours = record.interfaces.iter().any(|i| i.index == link.index)
+            && pins::xdp_link(&record.pins, link.index).exists();
+        if is_wanted && !is_ours {
             preflight::xdp_is_free(&link)?;
         }
     }
     // Under the lock: another agent that ends removes the parent directory if it is empty.
     pins::make(&record.pins)?;
     record.write()?;
-    Ok(record)
+    Ok(Claim { record, left })
 }
 
 /// Removes all that this agent put in place.
@@ -72,18 +99,28 @@ fn already_running(other: &AgentRecord, links: &[Link]) -> String {
     }
 }
 
-/// Removes what an agent left that ended with `--keep` or was killed, if it is sipnat's.
-async fn replace_dead(net: &Net, dir: &Path) -> Result<()> {
-    if dir.exists() {
-        match Tables::open(dir) {
-            Ok(_) => {}
-            // The agent was interrupted while it pinned or removed them.
-            Err(error) if error.downcast_ref().is_some_and(Foreign::only_missing) => {}
-            Err(error) => return Err(error),
-        }
-        info!("replacing what an earlier agent left in {}", dir.display());
-    }
+/// Finds what an agent left that ended with `--keep` or was killed. Of one that was killed while it pinned or removed its maps,
+/// the rest is removed, and so is what has no record: it does not say what is attached where.
+async fn find_left(net: &Net, dir: &Path) -> Result<Option<Left>> {
     let interfaces = AgentRecord::find()?.map(|old| old.interfaces);
+    if dir.exists() {
+        match (Tables::open(dir), &interfaces) {
+            (Ok(tables), Some(interfaces)) => {
+                info!(
+                    "taking over what an earlier agent left in {}",
+                    dir.display()
+                );
+                return Ok(Some(Left {
+                    tables,
+                    interfaces: interfaces.clone(),
+                }));
+            }
+            (Ok(_), None) => {}
+            (Err(error), _) if error.downcast_ref().is_some_and(Foreign::only_missing) => {}
+            (Err(error), _) => return Err(error),
+        }
+        info!("removing what an earlier agent left in {}", dir.display());
+    }
     attach::remove(net, &interfaces.unwrap_or_default(), dir).await?;
-    Ok(())
+    Ok(None)
 }

@@ -12,7 +12,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::{
     agent::{
         addresses::Addresses,
-        claim::{self, claim},
+        claim::{self, Claim, claim},
         logs::Logs,
         record::AgentRecord,
         signals::Signals,
@@ -57,23 +57,33 @@ pub async fn run(settings: &Settings) -> Result<()> {
     // From here on a signal waits until the agent can clean up.
     let mut signals = Signals::new()?;
 
-    let mut record = claim(&net, &links, &settings.ports).await?;
+    let Claim { mut record, left } = claim(&net, &links, &settings.ports).await?;
     let wildcards = Wildcards::read(&settings.ports);
     let partial = may_be_partial(&links, &all);
     if partial {
         debug!("an interface is virtual: partial UDP checksums count as right");
     }
-    let loader = Loader::new(&object, settings)
+    let pins = record.pins.clone();
+    let mut loader = Loader::new(&object, settings)
         .wildcards(wildcards.bits())
         .partial_checksums(partial)
         .log(log::max_level());
-    let ended = match start(&net, loader, &links, settings, &mut record).await {
+    if let Some(left) = &left {
+        loader = loader.continuing(&left.tables, &pins);
+    }
+    let ended = match start(&net, loader, &links, settings, left.is_some(), &mut record).await {
         Ok((path, addresses)) => {
-            announce(&record);
+            announce(&record, left.is_some());
             serve(path, addresses, wildcards, &mut signals).await
         }
         Err(error) => {
-            if let Err(error) = claim::remove(&net, &record).await {
+            let cleaned = if left.is_some() {
+                note("what the earlier agent left goes on working");
+                keep(&mut record)
+            } else {
+                claim::remove(&net, &record).await
+            };
+            if let Err(error) = cleaned {
                 warn!("could not clean up: {error:#}");
             }
             report_rejection(&error, settings.verifier_log);
@@ -81,9 +91,7 @@ pub async fn run(settings: &Settings) -> Result<()> {
         }
     };
     if settings.keep && ended.is_ok() {
-        record.kept = true;
-        record.refresh_names();
-        record.write()?;
+        keep(&mut record)?;
         println(&format!(
             "sipnat: left in place on {}; `sipnat detach` removes it",
             record.interface_names()
@@ -93,26 +101,50 @@ pub async fn run(settings: &Settings) -> Result<()> {
     ended.and(claim::remove(&net, &record).await)
 }
 
-/// Loads, pins and attaches.
+/// Writes into the record that all is left in place.
+fn keep(record: &mut AgentRecord) -> Result<()> {
+    record.kept = true;
+    record.refresh_names();
+    record.write()
+}
+
+/// Loads, pins and attaches. What an earlier agent has attached, as the record says, is `taken_over`: then the pins change
+/// last, so that they are those of what works if something fails.
 async fn start<'n>(
     net: &'n Net,
     loader: Loader<'_>,
     links: &'n [Link],
     settings: &'n Settings,
+    taken_over: bool,
     record: &mut AgentRecord,
 ) -> Result<(DataPath, Addresses<'n>)> {
     let addresses = Addresses::read(net, links, settings).await?;
     let mut path = loader.addresses(addresses.known()).load()?;
-    pins::pin(&mut path, &record.pins)?;
+    if !taken_over {
+        pins::pin(&mut path, &record.pins)?;
+    }
+    let before = record.interfaces.clone();
     for link in links {
         let mode = Mode {
             xdp: xdp_mode(link, settings),
             tcx: !settings.clsact,
         };
-        let attached = attach::attach(net, &mut path, link, &record.pins, mode).await?;
+        let known = before.iter().find(|known| known.index == link.index);
+        let attached = attach::attach(net, &mut path, link, &record.pins, mode, known).await?;
+        record.interfaces.retain(|known| known.index != link.index);
         record.interfaces.push(attached);
-        // After each interface: after a crash, the next agent removes what the record names.
+        // After each interface: after a crash, the next agent takes over or removes what the record names.
         record.write()?;
+    }
+    for known in &before {
+        if links.iter().all(|link| link.index != known.index) {
+            attach::detach(net, known, &record.pins).await?;
+            record.interfaces.retain(|other| other.index != known.index);
+            record.write()?;
+        }
+    }
+    if taken_over {
+        pins::pin(&mut path, &record.pins)?;
     }
     Ok((path, addresses))
 }
@@ -153,9 +185,17 @@ fn report_rejection(error: &anyhow::Error, whole: bool) {
     }
 }
 
-fn announce(record: &AgentRecord) {
+fn announce(record: &AgentRecord, taken_over: bool) {
     let interfaces: Vec<String> = record.interfaces.iter().map(ToString::to_string).collect();
-    println(&format!("sipnat: ready on {}", interfaces.join(", ")));
+    let tables = if taken_over {
+        ", with the tables of the earlier agent"
+    } else {
+        ""
+    };
+    println(&format!(
+        "sipnat: ready on {}{tables}",
+        interfaces.join(", ")
+    ));
 }
 
 /// Prints a line to standard output at once. Its reader may have gone.

@@ -72,7 +72,7 @@ pub struct Run {
     /// Name sipnat in each STUN answer, which makes it longer
     #[arg(long, requires = "stun")]
     stun_software: bool,
-    /// Leave the programs in place when the agent ends
+    /// Leave the programs and their tables in place when the agent ends; the next agent takes them over
     #[arg(long)]
     keep: bool,
     /// Load the kernel programs from this file

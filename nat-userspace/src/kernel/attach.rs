@@ -5,7 +5,7 @@ use std::{fmt, path::Path, time::Duration};
 use anyhow::{Context as _, Result, anyhow, bail};
 use aya::programs::{
     Link as _, LinkOrder, ProgramError, ProgramInfo, SchedClassifier, TcAttachType, Xdp, XdpError,
-    links::FdLink,
+    links::{FdLink, PinnedLink},
     tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions, TcError, TcHandle},
     xdp::XdpMode as XdpFlags,
 };
@@ -100,11 +100,85 @@ pub struct Mode {
     pub tcx: bool,
 }
 
-/// Attaches both programs to `link`, and pins the links in `dir`.
+/// Attaches both programs to `link`, and pins the links in `dir`. Where programs of an earlier agent are attached `before`, they
+/// are replaced: no packet goes without.
 ///
 /// # Errors
 /// If the kernel or driver refuses.
 pub async fn attach(
+    net: &Net,
+    path: &mut DataPath,
+    link: &Link,
+    dir: &Path,
+    mode: Mode,
+    before: Option<&Attached>,
+) -> Result<Attached> {
+    let Some(before) = before else {
+        return attach_anew(net, path, link, dir, mode).await;
+    };
+    let same_hook = mode.tcx || matches!(before.tc, Tc::Clsact { .. });
+    if mode.xdp.is_none_or(|xdp| xdp == before.xdp) && same_hook {
+        match replace(path, link, dir, before) {
+            Ok(()) => {
+                return Ok(Attached {
+                    name: link.name.clone(),
+                    ..before.clone()
+                });
+            }
+            // Somebody has removed what was there.
+            Err(error) => debug!("{}: attaching anew: {error:#}", link.name),
+        }
+    }
+    detach(net, before, dir).await?;
+    attach_anew(net, path, link, dir, mode).await
+}
+
+/// Replaces the programs that are attached.
+fn replace(path: &mut DataPath, link: &Link, dir: &Path, before: &Attached) -> Result<()> {
+    let ingress = path.ingress()?;
+    let held = FdLink::from(PinnedLink::from_pin(pins::xdp_link(dir, link.index))?);
+    let id = ingress.attach_to_link(held.try_into()?)?;
+    // Its pin keeps it.
+    drop(ingress.take_link(id)?);
+    let egress = path.egress()?;
+    match before.tc {
+        Tc::Tcx => {
+            let held = FdLink::from(PinnedLink::from_pin(pins::tcx_link(dir, link.index))?);
+            let id = egress.attach_to_link(held.try_into()?)?;
+            drop(egress.take_link(id)?);
+        }
+        Tc::Clsact {
+            priority, handle, ..
+        } => {
+            let filter = filter(&link.name, priority, handle)?;
+            let id = egress.attach_to_link(filter)?;
+            // Dropping it would detach.
+            std::mem::forget(egress.take_link(id)?);
+        }
+    }
+    Ok(())
+}
+
+/// Detaches the programs of an earlier agent from an interface.
+///
+/// # Errors
+/// If the kernel does not let go.
+pub async fn detach(net: &Net, before: &Attached, dir: &Path) -> Result<()> {
+    let held = net.links().await?;
+    let held = held.iter().find(|link| link.index == before.index);
+    let program = held.and_then(|link| link.xdp);
+    pins::remove_one(&pins::xdp_link(dir, before.index))?;
+    pins::remove_one(&pins::tcx_link(dir, before.index))?;
+    if let Err(error) = remove_clsact(net, before).await {
+        warn!("{error:#}");
+    }
+    match program {
+        Some(program) => wait_until_off(net, program, Some(before.index)).await,
+        None => Ok(()),
+    }
+}
+
+async fn attach_anew(
     net: &Net,
     path: &mut DataPath,
     link: &Link,
@@ -245,20 +319,23 @@ pub async fn remove(net: &Net, interfaces: &[Attached], dir: &Path) -> Result<bo
         }
     }
     if let Ok(program) = program {
-        wait_until_off(net, program).await?;
+        wait_until_off(net, program, None).await?;
     }
     removed
 }
 
-/// Waits until no interface has the XDP program any more: the kernel ends a link a little after its last reference
-/// has gone.
-async fn wait_until_off(net: &Net, program: u32) -> Result<()> {
+/// Waits until no interface, or not the one of an index, has the XDP program any more: the kernel ends a link a little after
+/// its last reference has gone.
+async fn wait_until_off(net: &Net, program: u32, index: Option<u32>) -> Result<()> {
     const STEP: Duration = Duration::from_millis(5);
     // It does so in a work queue, which may be slow on a busy host.
     const STEPS: usize = 1000;
     for _ in 0..STEPS {
         let links = net.links().await?;
-        if links.iter().all(|link| link.xdp != Some(program)) {
+        let has_it = |link: &Link| {
+            link.xdp == Some(program) && index.is_none_or(|index| index == link.index)
+        };
+        if !links.iter().any(has_it) {
             return Ok(());
         }
         tokio::time::sleep(STEP).await;
@@ -280,10 +357,7 @@ async fn remove_clsact(net: &Net, interface: &Attached) -> Result<()> {
     let Some(link) = links.iter().find(|link| link.index == interface.index) else {
         return Ok(());
     };
-    let handle = TcHandle::from(handle);
-    let filter =
-        SchedClassifierLink::attached(&link.name, TcAttachType::Egress, priority, handle, None)?;
-    let detached = filter
+    let detached = filter(&link.name, priority, handle)?
         .detach()
         .with_context(|| format!("cannot remove the egress filter of {}", link.name));
     if made {
@@ -291,6 +365,18 @@ async fn remove_clsact(net: &Net, interface: &Attached) -> Result<()> {
     } else {
         detached
     }
+}
+
+/// Returns the egress filter of an interface that has this priority and handle.
+fn filter(name: &str, priority: u16, handle: u32) -> Result<SchedClassifierLink> {
+    let handle = TcHandle::from(handle);
+    Ok(SchedClassifierLink::attached(
+        name,
+        TcAttachType::Egress,
+        priority,
+        handle,
+        None,
+    )?)
 }
 
 /// Whether the kernel does not know the kind of attachment.

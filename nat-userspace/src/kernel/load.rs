@@ -1,18 +1,21 @@
 //! Loads the kernel programs: makes and fills the maps, and has the verifier take both programs. Nothing is attached or
 //! pinned yet.
 
+use std::{collections::HashMap, path::Path};
+
 use anyhow::{Context as _, Result, anyhow};
 use aya::{
     Ebpf, EbpfLoader, VerifierLogLevel,
     programs::{Program, ProgramError, SchedClassifier, Xdp},
 };
 use log::{LevelFilter, debug};
-use nat_common::abi::{Config, PolicyRule, origin};
+use nat_common::abi::{Config, origin};
 
 use crate::{
-    host::prefix::Prefix,
+    host::{prefix::Prefix, terminal::note},
     kernel::{
         config::{config, sizes},
+        kinds,
         loops::{EGRESS, INGRESS, Loops},
         policy,
         refusal::{self, Rejected},
@@ -31,7 +34,7 @@ pub struct HostAddresses {
 }
 
 /// A load of the kernel programs, with what the settings do not say.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Loader<'a> {
     object: &'a [u8],
     settings: &'a Settings,
@@ -40,6 +43,14 @@ pub struct Loader<'a> {
     partial_checksums: bool,
     loops: Option<Loops>,
     log: LevelFilter,
+    earlier: Option<Earlier<'a>>,
+}
+
+/// Maps of an earlier data path that go on.
+#[derive(Clone, Copy)]
+struct Earlier<'a> {
+    tables: &'a Tables,
+    pins: &'a Path,
 }
 
 impl<'a> Loader<'a> {
@@ -55,7 +66,16 @@ impl<'a> Loader<'a> {
             partial_checksums: false,
             loops: None,
             log: LevelFilter::Off,
+            earlier: None,
         }
+    }
+
+    /// Uses the maps of an earlier data path, which are pinned in `pins`, and its secret. A map of another size than the
+    /// settings want begins empty.
+    #[must_use]
+    pub fn continuing(mut self, tables: &'a Tables, pins: &'a Path) -> Self {
+        self.earlier = Some(Earlier { tables, pins });
+        self
     }
 
     /// Sets the addresses that the programs know.
@@ -93,17 +113,23 @@ impl<'a> Loader<'a> {
         self
     }
 
-    /// Makes and fills the maps, and loads both programs.
+    /// Makes and fills the maps, and loads both programs. Maps that go on change last: until then, the earlier programs
+    /// work as before.
     ///
     /// # Errors
     /// If a setting is out of range, the object is not sipnat's, or the kernel refuses: a program
     /// refused by the verifier is a [`Rejected`].
     pub fn load(self) -> Result<DataPath> {
-        let config = Config {
+        let mut config = Config {
             wildcards: self.wildcards,
             partial_checksums: self.partial_checksums.into(),
             ..config(self.settings)?
         };
+        if let Some(earlier) = &self.earlier {
+            let known = earlier.tables.config()?;
+            config.secret = known.secret;
+            config.settled = config.settled.min(known.settled);
+        }
         let mut ebpf = self.make_maps()?;
         let loops = match self.loops {
             Some(loops) => verify(&mut ebpf, loops)?,
@@ -114,15 +140,14 @@ impl<'a> Loader<'a> {
             .config
             .set(0, config, 0)
             .context("cannot write CONFIG")?;
-        for (prefix, rule) in self.rules() {
-            policy::write(&mut tables.policy, prefix, rule)?;
-        }
-        for (prefix, kind) in self.addresses.kinds {
-            tables
-                .addresses
-                .insert(&prefix.key(), kind, 0)
-                .with_context(|| format!("cannot write the address {prefix}"))?;
-        }
+        let default = policy::rule(self.settings.policy, origin::DEFAULT);
+        policy::write(&mut tables.policy, Prefix::Default, default)?;
+        let on_link = self.addresses.on_link.into_iter().collect();
+        let known = policy::on_link(&tables.policy)?;
+        policy::follow(&mut tables.policy, &known, &on_link)?;
+        let mut known = kinds::read(&tables.addresses)?;
+        let kinds = self.addresses.kinds.into_iter().collect();
+        kinds::follow(&mut tables.addresses, &mut known, &kinds)?;
         Ok(DataPath {
             ebpf,
             tables,
@@ -138,8 +163,21 @@ impl<'a> Loader<'a> {
             self.log as u8
         };
         let mut loader = EbpfLoader::new();
-        for (name, entries) in sized(&sizes) {
-            loader.map_max_entries(name, entries);
+        let sized: HashMap<&str, u32> = sized(&sizes).into_iter().collect();
+        for (name, entries) in &sized {
+            loader.map_max_entries(name, *entries);
+        }
+        if let Some(Earlier { tables, pins }) = self.earlier {
+            for table in tables.maps() {
+                let is = table.map.info()?.max_entries();
+                match sized.get(table.name) {
+                    Some(wanted) if *wanted != is => note(&format!(
+                        "{} begins empty: it had {is} entries, and {wanted} are wanted",
+                        table.name
+                    )),
+                    _ => _ = loader.map_pin_path(table.name, pins.join(table.name)),
+                }
+            }
         }
         loader
             // The object has no such global when the programs log nothing.
@@ -151,14 +189,6 @@ impl<'a> Loader<'a> {
             })
             .load(self.object)
             .context("cannot load the eBPF object")
-    }
-
-    fn rules(&self) -> Vec<(Prefix, PolicyRule)> {
-        let default = policy::rule(self.settings.policy, origin::DEFAULT);
-        let mut rules = vec![(Prefix::Default, default)];
-        let on_link = self.addresses.on_link.iter();
-        rules.extend(on_link.map(|subnet| (*subnet, policy::ON_LINK)));
-        rules
     }
 }
 

@@ -4,6 +4,7 @@ pub mod attach;
 pub mod batch;
 pub mod config;
 pub mod history;
+pub(crate) mod kinds;
 pub mod layout;
 pub mod load;
 pub mod loops;

@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use aya::maps::MapInfo;
 use log::info;
 use nix::{
     mount::{MsFlags, mount},
@@ -76,25 +77,44 @@ pub fn make(dir: &Path) -> Result<()> {
     fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))
 }
 
-/// Pins the maps and programs of `path` in `dir`.
+/// Pins the maps and programs of `path` in `dir`, in place of those of an earlier data path. Maps that it goes on using
+/// are pinned already.
 ///
 /// # Errors
 /// If the kernel refuses.
 pub fn pin(path: &mut DataPath, dir: &Path) -> Result<()> {
-    let target = |name: &str| {
-        (
-            dir.join(name),
-            format!("cannot pin {name} in {}", dir.display()),
-        )
-    };
     for table in path.tables.maps() {
-        let (at, context) = target(table.name);
-        table.map.pin(at).context(context)?;
+        let id = table.map.info()?.id();
+        let pinned = MapInfo::from_pin(dir.join(table.name));
+        if pinned.is_err() || pinned.is_ok_and(|pinned| pinned.id() != id) {
+            replace(dir, table.name, |at| Ok(table.map.pin(at)?))?;
+        }
     }
-    let (at, context) = target(INGRESS);
-    path.ingress()?.pin(at).context(context)?;
-    let (at, context) = target(EGRESS);
-    path.egress()?.pin(at).context(context)
+    let ingress = path.ingress()?;
+    replace(dir, INGRESS, |at| Ok(ingress.pin(at)?))?;
+    let egress = path.egress()?;
+    replace(dir, EGRESS, |at| Ok(egress.pin(at)?))
+}
+
+/// Makes a pin, in one step in place of that of the same name.
+fn replace(dir: &Path, name: &str, pin: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let draft = dir.join(format!("new-{name}"));
+    pin(&draft)
+        .and_then(|()| Ok(fs::rename(&draft, dir.join(name))?))
+        .with_context(|| format!("cannot pin {name} in {}", dir.display()))
+}
+
+/// Removes a pin, if it is there.
+///
+/// # Errors
+/// If it cannot be removed.
+pub fn remove_one(at: &Path) -> Result<()> {
+    match fs::remove_file(at) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", at.display()))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Removes `dir` with all pins in it. What only they kept alive ends.

@@ -90,6 +90,16 @@ pub fn remove(rules: &mut Rules, prefix: Prefix) -> Result<()> {
     }
 }
 
+/// Returns the subnets that have a rule because they are on an interface's own link.
+///
+/// # Errors
+/// If the map cannot be read.
+pub fn on_link(rules: &Rules) -> Result<BTreeSet<Prefix>> {
+    let on_link =
+        |(prefix, rule): (Prefix, PolicyRule)| (rule.origin == origin::ON_LINK).then_some(prefix);
+    Ok(read(rules)?.into_iter().filter_map(on_link).collect())
+}
+
 /// Follows a change of on-link subnets from `old` to `new`. Rules of the user stay, and a rule that the user removed is
 /// not made again.
 ///

@@ -8,7 +8,7 @@ use nat_userspace::kernel::tables::Tables;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use super::{Host, ON_ETH0, STOP, stderr, stop, tc};
+use super::{Host, ON_ETH0, STOP, stderr, stop};
 
 #[test]
 fn what_an_agent_of_a_dead_namespace_left_is_not_ours() -> Result<()> {
@@ -52,25 +52,52 @@ fn what_was_kept_works_on_and_is_detached() -> Result<()> {
 }
 
 #[test]
-fn a_new_agent_replaces_what_another_left() -> Result<()> {
+fn a_new_agent_takes_over_what_another_left() -> Result<()> {
     let host = Host::new()?;
-    stop(
-        host.run(&["--iface", "eth0", "--keep", "--clsact"])?,
-        Signal::SIGTERM,
-    )?;
-    let mut agent = host.run(&ON_ETH0)?;
-    assert_eq!(
-        host.qdiscs()?.contains("clsact"),
-        tc()? == "clsact",
-        "the kept one's qdisc"
-    );
-    agent.signal(Signal::SIGKILL)?;
-    agent.wait(STOP)?;
-    // Its death changes nothing for the kernel.
-    assert!(host.ask(&["bindings"])?.contains("0 bindings"));
-    let agent = host.run(&ON_ETH0)?;
-    let programs = host.programs()?;
-    stop(agent, Signal::SIGTERM)?;
+    let secret = || Ok::<_, anyhow::Error>(Tables::open(&host.pins()?)?.config()?.secret);
+    for first in [
+        &["--iface", "eth0", "--keep", "--clsact"][..],
+        &["--iface", "eth0", "--iface", "eth1", "--keep"],
+        &["--iface", "eth1", "--keep"],
+    ] {
+        stop(host.run(first)?, Signal::SIGTERM)?;
+        let (known, programs) = (secret()?, host.pinned_programs()?);
+        let mut agent = host.run(&ON_ETH0)?;
+        let ready = "ready on eth0 (xdp native, ";
+        assert!(agent.output().contains(ready), "{}", agent.output());
+        assert!(
+            agent
+                .output()
+                .contains("with the tables of the earlier agent")
+        );
+        assert_eq!(secret()?, known, "the secret is part of each key");
+        let replaced = host.pinned_programs()?;
+        assert!(replaced.iter().all(|id| !programs.contains(id)));
+        assert_eq!(host.programs()?, replaced);
+        assert_eq!(host.xdp()?, [Some(replaced[0]), None]);
+        agent.signal(Signal::SIGKILL)?;
+        agent.wait(STOP)?;
+        // Its death changes nothing for the kernel.
+        assert!(host.ask(&["bindings"])?.contains("0 bindings"));
+        let agent = host.run(&ON_ETH0)?;
+        let programs = host.programs()?;
+        stop(agent, Signal::SIGTERM)?;
+        host.is_clean(&programs)?;
+    }
+    Ok(())
+}
+
+/// The object is refused: what works stays.
+#[test]
+fn an_agent_that_cannot_start_leaves_the_earlier_one_s_programs() -> Result<()> {
+    let host = Host::new()?;
+    stop(host.run(&["--iface", "eth0", "--keep"])?, Signal::SIGTERM)?;
+    let programs = host.pinned_programs()?;
+    let args = ["run", "--iface", "eth0", "--bpf-object", "/bin/true"];
+    host.refused(&args, 1, &["goes on working", "cannot load"])?;
+    assert_eq!(host.pinned_programs()?, programs);
+    assert_eq!(host.xdp()?, [Some(programs[0]), None]);
+    host.ask(&["detach"])?;
     host.is_clean(&programs)
 }
 

@@ -18,7 +18,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use aya::programs::loaded_programs;
+use aya::programs::{ProgramInfo, loaded_programs};
 use nat_test_support::{
     loops::{HAS_MAY_GOTO, TAKES_MAY_GOTO},
     netns::{Netns, NetnsFamily},
@@ -128,6 +128,27 @@ impl Host {
             .iter()
             .filter_map(|program| program["id"].as_u64())
             .collect())
+    }
+
+    /// Returns the ids of the pinned programs, `ingress` first.
+    fn pinned_programs(&self) -> Result<Vec<u64>> {
+        let pins = self.pins()?;
+        ["ingress", "egress"]
+            .map(|name| Ok(ProgramInfo::from_pin(pins.join(name))?.id().into()))
+            .into_iter()
+            .collect()
+    }
+
+    /// Returns the ids of the XDP programs of the interfaces.
+    fn xdp(&self) -> Result<[Option<u64>; 2]> {
+        let mut ids = [None; 2];
+        for (id, interface) in ids.iter_mut().zip(["eth0", "eth1"]) {
+            let mut command = Command::new("ip");
+            command.args(["-json", "link", "show", interface]);
+            let links: Value = serde_json::from_str(&self.netns.run(&mut command, "")?)?;
+            *id = links[0]["xdp"]["prog"]["id"].as_u64();
+        }
+        Ok(ids)
     }
 
     /// Fails unless everything is removed: pins, state file, qdisc, and `programs`.

@@ -53,6 +53,12 @@ impl<'a> Sipnat<'a> {
         self.process.output()
     }
 
+    /// Ends the agent by a signal.
+    pub fn end(mut self, signal: Signal) -> Result<()> {
+        self.process.signal(signal)?;
+        self.process.wait(STOP).map(drop)
+    }
+
     /// Stops the agent, which must exit with success.
     pub fn stop(mut self) -> Result<()> {
         self.process.signal(Signal::SIGTERM)?;
