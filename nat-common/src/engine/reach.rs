@@ -130,11 +130,10 @@ pub fn choose<E: Env>(env: &E, owner: u64, transmissions: u32) -> Choice {
     } else if owner != 0 && has_answered(env, original, owner) {
         (Ground::Answers, false)
     } else if same_host && transmissions & PROVEN != 0 {
+        // What is overdue was sent before this dialog, or when the original destination came first.
         overdue = 0;
         (Ground::Progress, true)
     } else if same_host && owner != 0 && is_anothers(resident(env, original), owner) {
-        // What is overdue was sent when the original destination came first.
-        overdue = 0;
         (Ground::Occupied, true)
     } else {
         (Ground::First, false)
