@@ -146,7 +146,13 @@ impl World {
         receiver: Option<Actor>,
     ) {
         let (now, learned) = (self.now(), self.env.record().learned());
+        // Another user in From is another terminal.
+        let occupied = self.setup.caller_id && self.env.record().ground == Ground::Occupied as u8;
         let client = &mut self.pbx.clients[at];
+        if occupied && client.learned != learned {
+            // Transmissions are counted anew for each address at which the terminal is.
+            client.missed = 0;
+        }
         client.sent_to = to;
         client.learned = learned;
         let Some(meant) = client.meant.filter(|meant| meant.is_honest()) else {
@@ -177,8 +183,6 @@ impl World {
         if meant == Actor::Victim && !weak && unanswered == 1 {
             self.judge_at_once(at, original, to);
         }
-        // Another user in From is another terminal.
-        let occupied = self.setup.caller_id && self.env.record().ground == Ground::Occupied as u8;
         if arrives_alone && !arrives && unanswered == 1 && !occupied && !is_silent {
             let to = Place(&to);
             self.fail(format!(
