@@ -1,8 +1,11 @@
-//! Token buckets: a rate limit for each source. A bucket is one word, so that taking a token is one compare-and-swap;
-//! eight of them share a cache line.
+//! Token buckets: a rate limit for each source, and one for all sources together. A bucket is one word, so that taking a
+//! token is one compare-and-swap. Eight buckets of sources share a cache line.
 //!
 //! The algorithm is the generic cell rate algorithm. A bucket stores the time at which a source that asks at its rate
 //! would ask next. A source may be ahead of that time by a burst.
+//!
+//! The bucket of all sources has a cache line of its own, which all CPUs share. Only a token that is taken writes it, so
+//! the limit itself bounds how often the line moves between CPUs. A flood above the limit only reads it.
 //!
 //! ```
 //! use nat_common::tables::buckets::{Buckets, limit, rate, take};
@@ -16,7 +19,7 @@
 //! assert!(ask(1_050_000_000), "20 a second are one in 50 ms");
 //! ```
 
-use crate::abi::Rate;
+use crate::abi::{Rate, SECOND};
 use crate::bpf::atomic::Word;
 
 /// Number of buckets in a line.
@@ -67,6 +70,36 @@ pub const fn limit(rate: &Rate) -> Option<(u64, u64)> {
         (1_000_000_000 + interval / 2) / interval,
         rate.burst / rate.interval + 1,
     ))
+}
+
+/// Makes the rate limit of all sources together: so many in a second, and as many at once.
+///
+/// It counts in nanoseconds, because ticks are too coarse for thousands a second. Its bucket has no tag, so the time has
+/// the whole word and never wraps.
+#[must_use]
+pub const fn total_rate(per_second: u32) -> Rate {
+    if per_second == 0 {
+        return Rate {
+            interval: 0,
+            burst: 0,
+        };
+    }
+    let interval = SECOND / per_second as u64;
+    let interval = if interval == 0 { 1 } else { interval };
+    Rate {
+        interval,
+        burst: SECOND - interval,
+    }
+}
+
+/// Returns how many in a second a rate limit of all sources allows; none if there is no limit. The inverse of
+/// [`total_rate`], except for rounding to nanoseconds at rates of many thousands.
+#[must_use]
+pub const fn total_limit(rate: &Rate) -> Option<u64> {
+    if rate.interval == 0 {
+        return None;
+    }
+    Some((SECOND + rate.interval / 2) / rate.interval)
 }
 
 /// Returns by how much a time is ahead of `now`; 0 if it is past.
@@ -127,8 +160,36 @@ pub unsafe fn take(line: *mut Buckets, hash: u64, now: u64, rate: &Rate) -> bool
     false
 }
 
+/// Takes a token from the bucket of all sources: the first word of a line that holds no other. False if none is left.
+///
+/// # Safety
+/// As for [`take`].
+#[inline(always)]
+#[must_use]
+pub unsafe fn take_of_total(line: *mut Buckets, now: u64, rate: &Rate) -> bool {
+    if rate.interval == 0 {
+        return true;
+    }
+    // SAFETY: by the caller's promise.
+    let bucket = unsafe { Word::new(line.cast::<u64>()) };
+    for _ in 0..TRIES {
+        let next = bucket.peek();
+        let used = next.saturating_sub(now);
+        if used > rate.burst {
+            return false;
+        }
+        if bucket.replace(next, now + used + rate.interval) {
+            return true;
+        }
+    }
+    // Other CPUs took a token at each try, which takes more requests at once than phones send. The limit holds.
+    false
+}
+
 #[cfg(test)]
 mod tests {
+    extern crate std;
+
     use super::*;
 
     const SECOND: u64 = 1_000_000_000;
@@ -224,6 +285,94 @@ mod tests {
             taken <= 251,
             "{taken} in ten seconds, and not 20 a second after 50"
         );
+    }
+
+    fn ask_total(line: &mut Buckets, at: u64, rate: &Rate) -> bool {
+        // SAFETY: a valid reference.
+        unsafe { take_of_total(line, at, rate) }
+    }
+
+    #[test]
+    fn a_total_rate_can_be_read_back() {
+        for per_second in [1, 3, 20, 20_000, 1_000_000] {
+            let back = total_limit(&total_rate(per_second));
+            assert_eq!(back, Some(per_second.into()));
+        }
+        assert_eq!(total_limit(&total_rate(0)), None);
+        assert_eq!(total_limit(&total_rate(u32::MAX)), Some(SECOND));
+    }
+
+    #[test]
+    fn all_sources_together_have_a_second_s_tokens_at_once_and_then_the_rate() {
+        let rate = total_rate(20_000);
+        let start = 1_000_000 * SECOND;
+        let mut line = Buckets::default();
+        let mut burst = |at| {
+            (0..50_000)
+                .filter(|_| ask_total(&mut line, at, &rate))
+                .count()
+        };
+        assert_eq!(burst(start), 20_000);
+        assert_eq!(burst(start), 0);
+        // Half a second later half of them are there again, and never more than all.
+        assert_eq!(burst(start + SECOND / 2), 10_000);
+        assert_eq!(burst(start + 86_400 * SECOND), 20_000);
+        let mut taken = 0;
+        for jiffy in 1..=1000 {
+            for _ in 0..200 {
+                let at = start + 86_400 * SECOND + jiffy * 4_000_000;
+                taken += u32::from(ask_total(&mut line, at, &rate));
+            }
+        }
+        assert_eq!(taken, 80_000, "in four seconds");
+        assert_eq!(line[1..], Buckets::default()[1..], "only the first word");
+    }
+
+    /// A refusal writes nothing, so that a flood leaves the line in the caches of all CPUs.
+    #[test]
+    fn a_refusal_changes_nothing() {
+        let rate = total_rate(1);
+        let mut line = Buckets::default();
+        assert!(ask_total(&mut line, SECOND, &rate));
+        let before = line;
+        assert!((0..1000).all(|_| !ask_total(&mut line, SECOND, &rate)));
+        // The clock of another CPU may be a tick behind.
+        assert!(!ask_total(&mut line, SECOND - 4_000_000, &rate));
+        assert_eq!(line, before);
+    }
+
+    /// No answer is left out of the count, however many CPUs take tokens at the same time.
+    #[test]
+    fn tokens_taken_at_the_same_time_are_all_counted() {
+        const ASKED: u64 = 500_000;
+        let rate = total_rate(1_500_000);
+        let mut line = Buckets::default();
+        let shared = &raw mut line as usize;
+        let start = std::sync::Barrier::new(4);
+        let ask = || {
+            let line = shared as *mut Buckets;
+            start.wait();
+            // SAFETY: valid until the threads have ended, and only accessed so.
+            let taken = (0..ASKED).filter(|_| unsafe { take_of_total(line, SECOND, &rate) });
+            taken.count() as u64
+        };
+        let taken: u64 = std::thread::scope(|scope| {
+            let threads = [(); 4].map(|()| scope.spawn(ask));
+            threads.map(|thread| thread.join().unwrap()).iter().sum()
+        });
+        // The rate is rounded to whole nanoseconds.
+        assert!((1_000_000..1_502_000).contains(&taken), "{taken}");
+        assert_eq!(line[0], SECOND + taken * rate.interval);
+    }
+
+    #[test]
+    fn no_total_and_extreme_ones() {
+        let mut line = Buckets::default();
+        let none = total_rate(0);
+        assert!((0..1000).all(|_| ask_total(&mut line, 5, &none)));
+        assert_eq!(line, Buckets::default(), "nothing is kept");
+        let most = total_rate(u32::MAX);
+        assert!((0..1000).all(|_| ask_total(&mut line, 5, &most)));
     }
 
     #[test]
