@@ -15,14 +15,14 @@ use nat_common::endpoint::Endpoint;
 use nat_common::engine::env::{
     Bindings, Checksum, Clock, Env, Hashes, Journal, Rules, Tables, Text,
 };
-use nat_common::engine::stun::Server;
+use nat_common::engine::stun::{self, Server};
 use nat_common::engine::{self, Choice, Evidence, Route};
 use nat_common::sip::{Field, Message, SPANS};
 use nat_common::tables::buckets::{self, Buckets};
 use nat_common::tables::slots::{SlotKey, Slots};
 use nat_common::tables::{hash, key};
 
-use crate::maps::{self, BUCKETS, CONTACTS, DIALOGS, POLICY};
+use crate::maps::{self, BUCKETS, CONTACTS, DIALOGS, POLICY, STUN_TOTAL};
 use crate::repeat::{Callback, MayGoto};
 use crate::scratch::Scratch;
 use crate::text;
@@ -209,6 +209,19 @@ unsafe extern "C" fn take(line: *mut Buckets, hash: u64, now: u64, rate: *const 
     }
     // SAFETY: by the caller's promise.
     unsafe { buckets::take(line, hash, now, &*rate) }.into()
+}
+
+/// Whether the source of the datagram in the scratch of a direction is the learned address of a terminal. Not 0: it is.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn is_terminal(direction: u32, now: u64) -> u32 {
+    let (Some(scratch), Some(config)) = (Scratch::at(direction), maps::config()) else {
+        return 0;
+    };
+    let ours = scratch.socket();
+    let mut env = Kernel::at(config, &scratch, now);
+    env.pbx = key::pbx(ours, config.is_wildcard(ours));
+    stun::is_terminal(&env, &scratch.datagram().source).into()
 }
 
 /// Copies part of a message into a draft. Its own function: it is called for dialogs and for contacts, and the stack is
@@ -437,5 +450,19 @@ impl<L> Server for Kernel<'_, L> {
         };
         // SAFETY: the value of an array map is always valid and aligned to eight; only these programs write to it, and so.
         unsafe { take(line, hash, self.now, &self.config.stun_rate) != 0 }
+    }
+
+    #[inline(always)]
+    fn take_of_total(&self) -> bool {
+        let Some(line) = STUN_TOTAL.get_ptr_mut(0) else {
+            return false;
+        };
+        // SAFETY: as for `take`.
+        unsafe { buckets::take_of_total(line, self.now, &self.config.stun_total) }
+    }
+
+    #[inline(always)]
+    fn is_terminal(&self, _: &Endpoint) -> bool {
+        is_terminal(self.scratch.direction(), self.now) != 0
     }
 }

@@ -32,7 +32,7 @@ pub(crate) fn run<L: Hash>(ctx: &XdpContext) -> u32 {
 const fn action(verdict: Received) -> u32 {
     match verdict {
         Received::Stun(Stun::Answered | Stun::Refused) => XDP_TX,
-        Received::Stun(Stun::Limited | Stun::Failed) => XDP_DROP,
+        Received::Stun(Stun::Limited | Stun::TotalLimited | Stun::Failed) => XDP_DROP,
         _ => XDP_PASS,
     }
 }

@@ -11,7 +11,8 @@ const MASKS: usize = Table::COUNT.next_multiple_of(2);
 /// Number of UDP ports that one data path serves.
 pub const MAX_PORTS: usize = 8;
 
-/// Rate limit with bursts; both fields in ticks of [`buckets`](crate::tables::buckets).
+/// Rate limit with bursts. Both fields are in ticks for one source, and in nanoseconds for all of them: see
+/// [`buckets`](crate::tables::buckets).
 #[repr(C)]
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
@@ -19,7 +20,7 @@ pub const MAX_PORTS: usize = 8;
 pub struct Rate {
     /// Time from one request to the next at that rate; 0: no limit.
     pub interval: u64,
-    /// Time by which a source may be ahead of that rate.
+    /// Time by which requests may be ahead of that rate.
     pub burst: u64,
 }
 
@@ -49,6 +50,8 @@ pub struct Config {
     pub ports: [u16; MAX_PORTS],
     /// Rate limit of STUN requests of one address.
     pub stun_rate: Rate,
+    /// Rate limit of STUN requests of all addresses together.
+    pub stun_total: Rate,
     /// Time from which a request that only a Contact URI names may be redirected to a contact whose user is not its owner's;
     /// nanoseconds of `CLOCK_MONOTONIC`.
     pub settled: u64,

@@ -55,6 +55,8 @@ macro_rules! tables {
                 ADDRESSES addresses trie(u32) 4096;
                 /// Token buckets of sources of STUN requests.
                 BUCKETS buckets lines(Buckets) [buckets];
+                /// Token bucket of all sources of STUN requests together. Its line holds nothing else.
+                STUN_TOTAL stun_total lines(Buckets) 1;
                 /// Packets and events, by the index of their counter.
                 COUNTERS counters percpu(u64) (Counter::COUNT);
             }

@@ -18,6 +18,7 @@ use crate::bytes::Source;
 use crate::datagram::Datagram;
 use crate::endpoint::Endpoint;
 use crate::engine::env::{Clock, Hashes, Journal, Rules, Tables};
+use crate::engine::proof::{NOBODY, describe, resident};
 use crate::engine::verdict::Stun;
 use crate::stun::{Answer, Doubt, Request, reply::Reply};
 use crate::tables::slots::SlotKey;
@@ -26,6 +27,10 @@ use crate::tables::slots::SlotKey;
 pub trait Server: Clock + Hashes + Tables + Rules + Journal {
     /// Takes one request from the allowance of a source, by its hash. False if none is left.
     fn take(&self, hash: u64) -> bool;
+    /// Takes one request from the allowance of all sources together. False if none is left.
+    fn take_of_total(&self) -> bool;
+    /// Calls [`is_terminal`]. A kernel calls it by name, so that it is verified once.
+    fn is_terminal(&self, source: &Endpoint) -> bool;
 }
 
 /// Arrival of a STUN message.
@@ -83,6 +88,11 @@ pub fn serve<E: Server, S: Source + ?Sized, L: Repeat>(
     if !env.take(env.mix(payer[0], payer[1], 0)) {
         return Stun::Limited;
     }
+    // The limit of the source comes first, so that a source above it does not spend the allowance of all.
+    let allowed = env.take_of_total() || arrival.sip_port && env.is_terminal(source);
+    if !allowed {
+        return Stun::TotalLimited;
+    }
     note(env, source, arrival.sip_port);
     let software = settings & bits::SOFTWARE != 0;
     reply.make::<_, L>(request, payload, source, software);
@@ -123,6 +133,15 @@ pub fn payer(source: &Endpoint) -> [u64; 2] {
     } else {
         [source.addr[0], 0]
     }
+}
+
+/// Whether a source is the learned address of a terminal that the PBX accepted.
+///
+/// The keepalives of such a terminal are answered above the limit of all sources. Otherwise a flood of forged sources could
+/// make every phone believe that its connection is lost (RFC 5626 4.4.2), and register again.
+#[inline(always)]
+pub fn is_terminal<E: Clock + Hashes + Tables>(env: &E, source: &Endpoint) -> bool {
+    resident(env, &describe(env, source).value) != NOBODY
 }
 
 /// Stores where a request came from. That proves nothing, but shows who is alive: listings look sources up by the

@@ -111,6 +111,8 @@ pub enum Stun {
     Refused = Counter::StunRefused as u8,
     /// Binding request above the rate limit of its source: dropped.
     Limited = Counter::StunLimited as u8,
+    /// Binding request above the rate limit of all sources together: dropped.
+    TotalLimited = Counter::StunTotalLimited as u8,
     /// Not a Binding request.
     NotRequest = Counter::StunNotRequest as u8,
     /// Binding request with credentials: for the PBX to judge.

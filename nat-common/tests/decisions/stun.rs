@@ -11,6 +11,8 @@ use nat_common::stun::{Request, reply::Reply};
 use nat_test_oracle::env::MemoryEnv;
 use nat_test_oracle::stun::message::request;
 
+use crate::{Network, register};
+
 const PHONE: Endpoint = Endpoint::v4([60, 17, 196, 2], 49163);
 const NEIGHBOUR: Endpoint = Endpoint::v4([192, 168, 1, 10], 5060);
 const PBX: Endpoint = Endpoint::v4([203, 0, 113, 10], 5060);
@@ -65,6 +67,7 @@ fn sources_and_destinations() {
         assert_eq!(ask(&env, source, destination, &request(&[])), verdict);
         let tokens = u32::MAX - u32::from(verdict == Stun::Answered);
         assert_eq!(env.tokens.get(), tokens, "only an answer costs a token");
+        assert_eq!(env.total.get(), tokens, "and one of all sources'");
     }
 }
 
@@ -91,6 +94,48 @@ fn a_source_without_tokens_is_not_answered() {
         .map(|_| ask(&env, PHONE, PBX, &request(&[])))
         .collect();
     assert_eq!(verdicts, [Stun::Answered, Stun::Answered, Stun::Limited]);
+}
+
+/// A source above its own limit does not spend the allowance of all.
+#[test]
+fn all_sources_together_have_an_allowance() {
+    let env = host();
+    env.tokens.set(2);
+    env.total.set(3);
+    let ask = || ask(&env, PHONE, PBX, &request(&[]));
+    let verdicts = [ask(), ask(), ask(), ask()];
+    let [answered, limited] = [Stun::Answered, Stun::Limited];
+    assert_eq!(verdicts, [answered, answered, limited, limited]);
+    assert_eq!(env.total.get(), 1);
+    env.tokens.set(10);
+    assert_eq!([ask(), ask()], [answered, Stun::TotalLimited]);
+}
+
+/// A terminal that the PBX accepted gets answers to its keepalives above the limit of all sources.
+#[test]
+fn keepalives_of_a_terminal_are_answered_above_the_limit_of_all() {
+    let env = Network(host());
+    env.total.set(0);
+    let keepalive = |from| ask(&env, from, PBX, &request(&[]));
+    let m = register(1, "r", "<sip:1000@192.168.1.10>");
+    env.arrives(crate::PHONE, &m);
+    assert_eq!(keepalive(PHONE), Stun::TotalLimited, "not accepted yet");
+    let contact = "Contact: <sip:1000@192.168.1.10>;expires=60";
+    env.sends(crate::PHONE, &m.answer(200).with(contact));
+    assert_eq!(keepalive(PHONE), Stun::Answered);
+    let other_port = Endpoint {
+        port: 49164,
+        ..PHONE
+    };
+    assert_eq!(keepalive(other_port), Stun::TotalLimited);
+    let stun_port = Endpoint { port: 3478, ..PBX };
+    let verdict = ask(&env, PHONE, stun_port, &request(&[]));
+    assert_eq!(verdict, Stun::TotalLimited, "no keepalive");
+    env.tokens.set(0);
+    assert_eq!(keepalive(PHONE), Stun::Limited, "its own limit stays");
+    env.tokens.set(1);
+    env.now.set(env.now.get() + 12 * 3600 * SECOND);
+    assert_eq!(keepalive(PHONE), Stun::TotalLimited, "long ago");
 }
 
 #[test]

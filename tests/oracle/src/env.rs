@@ -62,8 +62,10 @@ pub struct MemoryEnv {
     pub settled: Cell<bool>,
     /// Check of the UDP checksum of the current message.
     pub checksum: Cell<Checksum>,
-    /// Tokens left in the one bucket of all sources of STUN requests.
+    /// Tokens left in the one bucket that each source of STUN requests has here.
     pub tokens: Cell<u32>,
+    /// Tokens left in the bucket of all sources of STUN requests together.
+    pub total: Cell<u32>,
 }
 
 impl Default for MemoryEnv {
@@ -99,6 +101,7 @@ impl MemoryEnv {
             settled: Cell::new(true),
             checksum: Cell::new(Checksum::Right),
             tokens: Cell::new(u32::MAX),
+            total: Cell::new(u32::MAX),
         }
     }
 
@@ -261,11 +264,24 @@ impl Env for MemoryEnv {
     }
 }
 
+/// Takes a token. False if none is left.
+fn take(tokens: &Cell<u32>) -> bool {
+    let left = tokens.get().checked_sub(1);
+    tokens.set(left.unwrap_or(0));
+    left.is_some()
+}
+
 impl Server for MemoryEnv {
     fn take(&self, _hash: u64) -> bool {
-        let left = self.tokens.get().checked_sub(1);
-        self.tokens.set(left.unwrap_or(0));
-        left.is_some()
+        take(&self.tokens)
+    }
+
+    fn take_of_total(&self) -> bool {
+        take(&self.total)
+    }
+
+    fn is_terminal(&self, source: &Endpoint) -> bool {
+        engine::stun::is_terminal(self, source)
     }
 }
 
