@@ -185,13 +185,14 @@ mod tests {
         };
         assert_eq!(run("sipnat run --iface eth0 --stun").stun, answer);
         let stun = run(
-            "sipnat run --iface eth0 --stun --stun-port 3479 --stun-rate 0 --stun-burst 1 --stun-software",
+            "sipnat run --iface eth0 --stun --stun-port 3479 --stun-rate 0 --stun-burst 1 --stun-total-rate 7 --stun-software",
         );
         let told = Stun {
             answer: true,
             port: 3479,
             rate: 0,
             burst: 1,
+            total_rate: 7,
             software: true,
         };
         assert_eq!(stun.stun, told);
@@ -199,12 +200,13 @@ mod tests {
             "--stun-port 3479",
             "--stun-rate 5",
             "--stun-burst 5",
+            "--stun-total-rate 5",
             "--stun-software",
         ] {
             let error = parse(&format!("sipnat run --iface eth0 {option}")).unwrap_err();
             assert!(error.to_string().contains("--stun"), "{option}: {error}");
         }
-        for wrong in ["port 65536", "rate -1", "burst 0"] {
+        for wrong in ["port 65536", "rate -1", "burst 0", "total-rate -1"] {
             let line = format!("sipnat run --iface eth0 --stun --stun-{wrong}");
             assert!(parse(&line).is_err(), "{line}");
         }
@@ -285,6 +287,7 @@ mod tests {
             ("--stun-port", settings.stun.port.to_string()),
             ("--stun-rate", settings.stun.rate.to_string()),
             ("--stun-burst", settings.stun.burst.to_string()),
+            ("--stun-total-rate", settings.stun.total_rate.to_string()),
             ("--xdp", "auto".into()),
         ] {
             let start = help.find(&format!(" {flag} <")).unwrap();

@@ -93,6 +93,8 @@ pub struct Stun {
     pub rate: u32,
     /// Answers to one address at once; at least 1.
     pub burst: u32,
+    /// Answers to all addresses together in a second; 0: no limit.
+    pub total_rate: u32,
     /// Name the software in answers.
     pub software: bool,
 }
@@ -104,6 +106,7 @@ impl Default for Stun {
             port: 3478,
             rate: 20,
             burst: 50,
+            total_rate: 20_000,
             software: false,
         }
     }

@@ -80,18 +80,21 @@ fn status_says_how_stun_is_answered_and_what_is_in_its_way() -> Result<()> {
     );
     agent.stop()?;
 
-    let options = "--stun --stun-port 3479 --stun-rate 7 --stun-burst 9 --xdp native";
+    let options =
+        "--stun --stun-port 3479 --stun-rate 7 --stun-burst 9 --stun-total-rate 300 --xdp native";
     let options: Vec<&str> = options.split(' ').collect();
     let agent = Sipnat::start(&lab.pbx, &options)?;
     let status = agent.json(&["status"])?;
-    let told = json!({ "ports": [5060, 3479], "rate": 7, "burst": 9, "software": false });
+    let told = json!({
+        "ports": [5060, 3479], "rate": 7, "burst": 9, "total_rate": 300, "software": false
+    });
     assert_eq!(status["stun"], told);
     let warnings = status["warnings"].as_array().context("no warnings")?;
     assert_eq!(warnings.len(), 1, "{status:#}");
     assert_eq!(warnings[0]["remedy"], Value::Null);
     let text = agent.command(&["status"])?;
     for words in [
-        "stun       on 5060, 3479: 7 a second to one address, 9 at once",
+        "stun       on 5060, 3479: 7 a second to one address, 9 at once; 300 a second to all",
         "warning: eth0 is a veth",
     ] {
         assert!(text.contains(words), "no `{words}` in:\n{text}");

@@ -47,6 +47,7 @@ fn sets_begin_with_a_cache_line() {
         map::FRAGMENTS,
         map::STUN,
         map::BUCKETS,
+        map::STUN_TOTAL,
     ] {
         let table = tables.iter().find(|table| table.name == name);
         let info = table.expect("a table").map.info().expect("map info");

@@ -69,6 +69,12 @@ pub struct Run {
         value_parser = clap::value_parser!(u32).range(1..)
     )]
     stun_burst: Option<u32>,
+    /// STUN answers a second to all addresses together; 0: no limit [default: 20000]
+    ///
+    /// It bounds what a flood from forged addresses makes this host send. Set more if more than 20,000 phones may ask
+    /// in the same second. Keepalives of registered phones to a SIP port are answered above it.
+    #[arg(long, value_name = "NUMBER", requires = "stun")]
+    stun_total_rate: Option<u32>,
     /// Name sipnat in each STUN answer, which makes it longer
     #[arg(long, requires = "stun")]
     stun_software: bool,
@@ -109,6 +115,7 @@ impl Run {
         set(&mut settings.stun.port, self.stun_port);
         set(&mut settings.stun.rate, self.stun_rate);
         set(&mut settings.stun.burst, self.stun_burst);
+        set(&mut settings.stun.total_rate, self.stun_total_rate);
         settings.stun.software |= self.stun_software;
         settings.keep |= self.keep;
         set(&mut settings.object, self.bpf_object.map(Some));

@@ -83,6 +83,8 @@ struct StunStatus {
     rate: Option<u64>,
     /// Answers to one address at once.
     burst: Option<u64>,
+    /// Answers to all addresses together in a second; none: no limit.
+    total_rate: Option<u64>,
     /// Set if answers name the software.
     software: bool,
 }
@@ -95,16 +97,25 @@ impl StunStatus {
             ports: used(config.ports.into_iter().chain([port])),
             rate: limit.map(|(rate, _)| rate),
             burst: limit.map(|(_, burst)| burst),
+            total_rate: buckets::total_limit(&config.stun_total),
             software: config.stun & stun::SOFTWARE != 0,
         })
     }
 
     fn render(&self) -> String {
-        let limit = match (self.rate, self.burst) {
-            (Some(rate), Some(burst)) => format!("{rate} a second to one address, {burst} at once"),
-            _ => "without limit".into(),
+        let one = self.rate.zip(self.burst);
+        let one =
+            one.map(|(rate, burst)| format!("{rate} a second to one address, {burst} at once"));
+        let all = self
+            .total_rate
+            .map(|rate| format!("{rate} a second to all"));
+        let limits: Vec<String> = one.into_iter().chain(all).collect();
+        let limits = if limits.is_empty() {
+            "without limit".into()
+        } else {
+            limits.join("; ")
         };
-        format!("on {}: {limit}", joined(&self.ports))
+        format!("on {}: {limits}", joined(&self.ports))
     }
 }
 
@@ -258,8 +269,15 @@ mod tests {
             text(&config),
             "on 5060, 5080: 20 a second to one address, 50 at once"
         );
-        config.stun_port = 3478;
+        config.stun_total = buckets::total_rate(20_000);
+        assert_eq!(
+            text(&config),
+            "on 5060, 5080: 20 a second to one address, 50 at once; 20000 a second to all"
+        );
         config.stun_rate = buckets::rate(0, 50);
+        assert_eq!(text(&config), "on 5060, 5080: 20000 a second to all");
+        config.stun_port = 3478;
+        config.stun_total = buckets::total_rate(0);
         assert_eq!(text(&config), "on 5060, 5080, 3478: without limit");
     }
 }

@@ -58,6 +58,7 @@ pub fn config(settings: &Settings) -> Result<Config> {
             config.stun_port = stun.port.into();
         }
         config.stun_rate = buckets::rate(stun.rate, stun.burst);
+        config.stun_total = buckets::total_rate(stun.total_rate);
     }
     Ok(config)
 }
@@ -128,6 +129,29 @@ mod tests {
         assert!((now + 60 * SECOND..now + 70 * SECOND).contains(&settled));
         let other = with(|_| ()).unwrap();
         assert_ne!(config.secret, other.secret, "the secret is fresh each time");
+    }
+
+    #[test]
+    fn limits_of_stun_are_those_of_the_settings() {
+        let stun = Stun {
+            answer: true,
+            rate: 5,
+            burst: 7,
+            total_rate: 300,
+            ..Stun::default()
+        };
+        let limits = |stun| {
+            let config = with(|s| s.stun = stun).unwrap();
+            let total = buckets::total_limit(&config.stun_total);
+            (buckets::limit(&config.stun_rate), total)
+        };
+        assert_eq!(limits(stun), (Some((5, 7)), Some(300)));
+        let unlimited = Stun {
+            rate: 0,
+            total_rate: 0,
+            ..stun
+        };
+        assert_eq!(limits(unlimited), (None, None));
     }
 
     #[test]

@@ -48,12 +48,13 @@ const TAGS: [&[[u8; 4]]; 3] = [
     &[[0x88, 0xa8, 0, 9], [0x81, 0, 0, 7]],
 ];
 
-/// STUN without a rate limit.
+/// STUN without rate limits.
 pub(crate) const UNLIMITED: Stun = Stun {
     answer: true,
     port: 3478,
     rate: 0,
     burst: 1,
+    total_rate: 0,
     software: false,
 };
 
