@@ -206,11 +206,16 @@ impl Path {
     /// Returns a data path with another configuration.
     fn configured(change: impl FnOnce(&mut Config)) -> Self {
         let mut path = Self::with(|_| ());
-        let mut config = path.0.tables.config().expect("a configuration");
-        change(&mut config);
-        let set = path.0.tables.config.set(0, config, 0);
-        set.expect("a configuration that can be written");
+        path.configure(change);
         path
+    }
+
+    /// Changes the configuration.
+    pub(crate) fn configure(&mut self, change: impl FnOnce(&mut Config)) {
+        let mut config = self.0.tables.config().expect("a configuration");
+        change(&mut config);
+        let set = self.0.tables.config.set(0, config, 0);
+        set.expect("a configuration that can be written");
     }
 
     /// Returns a data path with other settings.

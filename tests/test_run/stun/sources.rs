@@ -3,7 +3,7 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use nat_common::abi::{Binding, Entry, Record, Set, StunFlags, StunSource};
+use nat_common::abi::{Binding, Entry, Rate, Record, SECOND, Set, StunFlags, StunSource};
 use nat_test_oracle::stun::message::request;
 use nat_userspace::settings::Stun;
 
@@ -53,6 +53,97 @@ fn a_burst_and_then_the_rate() {
 fn no_limit() {
     let mut path = path(UNLIMITED);
     assert_eq!(ask(&mut path, PHONE, PBX, 500), 500);
+}
+
+/// One request an hour, in nanoseconds: no token is earned while a test runs, however slow the machine is.
+const HOUR: u64 = 3600 * SECOND;
+
+/// Sends a request. Returns the verdict.
+fn verdict(path: &mut Path, from: &str, to: &str) -> &'static str {
+    let frame = udp(from, to, &request(&[]));
+    let (action, out, verdict, _) = path.run(true, &frame);
+    let answered = verdict == "stun_answered";
+    assert_eq!(
+        action,
+        if answered { XDP_TX } else { XDP_DROP },
+        "{verdict}"
+    );
+    assert!(answered || out == frame, "{verdict}: changed");
+    verdict
+}
+
+/// All sources together have a limit. A source above its own does not spend it.
+#[test]
+fn a_limit_of_all_sources() {
+    let mut path = path(UNLIMITED);
+    path.configure(|config| {
+        config.stun_rate = Rate {
+            interval: HOUR >> 10,
+            burst: 0,
+        };
+        config.stun_total = Rate {
+            interval: HOUR,
+            burst: 2 * HOUR,
+        };
+    });
+    let expected = [
+        (PHONE, PBX, "stun_answered"),
+        (PHONE, PBX, "stun_limited"),
+        (PHONE, STUN, "stun_limited"),
+        (PHONE, PBX, "stun_limited"),
+        (PHONE6, STUN6, "stun_answered"),
+        ("60.17.196.3:49163", STUN, "stun_answered"),
+        ("60.17.196.4:49163", STUN, "stun_total_limited"),
+        ("[2001:db8:2::2]:49163", PBX6, "stun_total_limited"),
+        ("60.17.196.5:49163", PBX, "stun_total_limited"),
+        // Its own limit is the first.
+        (PHONE, PBX, "stun_limited"),
+    ];
+    for (from, to, wanted) in expected {
+        assert_eq!(verdict(&mut path, from, to), wanted, "{from} to {to}");
+    }
+    assert_eq!(sources(&path).len(), 3, "only those that were answered");
+    // What is no request is for the PBX, as before.
+    let response = [&[1, 1][..], &request(&[])[2..]].concat();
+    let response = udp("60.17.196.6:1", PBX, &response);
+    assert_eq!(path.arrives(&response), "stun_not_request");
+}
+
+/// The keepalives of a terminal that the PBX accepted are answered above the limit of all sources, not above its own.
+#[test]
+fn keepalives_above_the_limit_of_all_sources() {
+    const KEEPALIVES: u64 = 3;
+    for wildcards in [0, u32::MAX] {
+        let mut path = path(UNLIMITED);
+        path.configure(|config| {
+            config.wildcards = wildcards;
+            config.stun_rate = Rate {
+                interval: HOUR >> 10,
+                burst: (HOUR >> 10) * (KEEPALIVES + 3),
+            };
+            config.stun_total = Rate {
+                interval: HOUR,
+                burst: 0,
+            };
+        });
+        assert_eq!(verdict(&mut path, "60.17.196.3:1", STUN), "stun_answered");
+        assert_eq!(verdict(&mut path, PHONE, PBX), "stun_total_limited");
+        path.register();
+        for _ in 0..KEEPALIVES {
+            assert_eq!(verdict(&mut path, PHONE, PBX), "stun_answered");
+        }
+        for (from, to) in [
+            // No keepalive; another SIP port, at which it did not register; another host; another port of the NAT.
+            (PHONE, STUN),
+            (PHONE, "203.0.113.10:5070"),
+            ("60.17.196.4:49163", PBX),
+            ("60.17.196.2:49164", PBX),
+        ] {
+            let verdict = verdict(&mut path, from, to);
+            assert_eq!(verdict, "stun_total_limited", "{from} to {to}");
+        }
+        assert_eq!(verdict(&mut path, PHONE, PBX), "stun_limited");
+    }
 }
 
 /// Returns the entries of sources.
