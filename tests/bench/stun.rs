@@ -31,6 +31,14 @@ const FRAMES: u32 = 6_000_000;
 /// Rates of requests that are offered to coturn, to find its best one.
 const OFFERS: [u32; 6] = [60_000, 80_000, 100_000, 130_000, 180_000, 250_000];
 
+/// Limits of one source and of all, a second. Every request is answered: no source asks twice, and nobody asks more often
+/// than the last limit allows.
+const LIMITS: [(&str, u32, u32); 3] = [
+    ("without a limit", 0, 0),
+    ("20/s a source", 20, 0),
+    ("20/s a source, and a limit of all", 20, u32::MAX),
+];
+
 pub(crate) fn bench() -> Result<Part> {
     let mut part = Part::new(
         "stun",
@@ -59,8 +67,8 @@ pub(crate) fn bench() -> Result<Part> {
         );
     }
 
-    for (what, rate) in [("without a limit", 0), ("20/s a source", 20)] {
-        let mut path = load(rate)?;
+    for (what, rate, total) in LIMITS {
+        let mut path = load(rate, total)?;
         let link = rig.attach(End::Server, path.ingress()?)?;
         let answered = flood(&rig, &mut feed, seen::RIGHT)?;
         path.ingress()?.detach(link)?;
@@ -80,7 +88,7 @@ pub(crate) fn bench() -> Result<Part> {
                 "times coturn",
             );
             part.add(match goal {
-                Some(target) if rate == 0 => times.goal(Goal::target_at_least(target)),
+                Some(target) if what == LIMITS[0].0 => times.goal(Goal::target_at_least(target)),
                 _ => times,
             });
         }
@@ -89,27 +97,44 @@ pub(crate) fn bench() -> Result<Part> {
 
     machine::pin(0, 0)?;
     machine::go_first(0)?;
-    for (what, rate) in [("without a limit", 0), ("20/s a source", 20)] {
-        let case = Case {
-            what: format!("in: Binding request, answered, {what}"),
-            direction: Direction::In,
-            templates: requests.clone(),
-            verdicts: &[Counter::StunAnswered],
-            goal: Some(Goal::target_at_most(100.0)),
-            point: None,
-        };
-        part.add(case.measure(&mut feed, &mut load(rate)?, 1)?);
+    let case = |what: String, verdicts, goal| Case {
+        what,
+        direction: Direction::In,
+        templates: requests.clone(),
+        verdicts,
+        goal,
+        point: None,
+    };
+    for (what, rate, total) in LIMITS {
+        let what = format!("in: Binding request, answered, {what}");
+        let case = case(
+            what,
+            &[Counter::StunAnswered],
+            Some(Goal::target_at_most(100.0)),
+        );
+        part.add(case.measure(&mut feed, &mut load(rate, total)?, 1)?);
     }
+    // While it is measured, a few are answered.
+    let case = case(
+        "in: Binding request, dropped above the limit of all sources".into(),
+        &[Counter::StunAnswered, Counter::StunTotalLimited],
+        None,
+    );
+    let Stun {
+        rate, total_rate, ..
+    } = Stun::default();
+    part.add(case.measure(&mut feed, &mut load(rate, total_rate)?, 1)?);
     Ok(part)
 }
 
-/// Loads the programs with STUN, at this rate for each source.
-fn load(rate: u32) -> Result<DataPath> {
+/// Loads the programs with STUN, at this rate for each source and at that for all together.
+fn load(rate: u32, total_rate: u32) -> Result<DataPath> {
     let host = Prefix::of(Ipv4Addr::from(PBX).into(), 32).context("no prefix")?;
     let stun = Stun {
         answer: true,
         port: PORT,
         rate,
+        total_rate,
         ..Stun::default()
     };
     let settings = Settings {
