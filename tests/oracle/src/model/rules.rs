@@ -7,7 +7,7 @@ use nat_common::engine::verdict::Decision;
 
 use super::actor::Actor;
 use super::address::NAT_5060;
-use super::input::{Registrar, TrunkKind};
+use super::input::{Mood, Registrar, TrunkKind};
 use super::sip::{Call, Place, Sip, Tag};
 use super::terminal::{TRANSACTION, is_secret};
 use super::world::{Answered, Heard, Proof, Purpose, World, key};
@@ -165,7 +165,14 @@ impl World {
             return;
         }
         let arrives = receiver == Some(meant);
-        client.missed = if arrives { 0 } else { client.missed + 1 };
+        // A terminal that is off misses nothing.
+        let is_off = self.terminal(meant).mood == Mood::Silent;
+        let client = &mut self.pbx.clients[at];
+        client.missed = if arrives || is_off {
+            0
+        } else {
+            client.missed + 1
+        };
         let missed = client.missed;
         let arrives_alone = self.listener(&original, false) == Some(meant);
         let is_silent = self.is_silent_trunk(meant, weak, first);
