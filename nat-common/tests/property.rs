@@ -109,7 +109,7 @@ fn model() -> impl Strategy<Value = Model> {
         (party(), token(), party(), proptest::option::of(token())),
         (
             "[A-Za-z0-9@.-]{1,40}",
-            0..1_u32 << 31,
+            any::<u32>(),
             vec((party(), proptest::option::of(0..100_000_u32)), 0..4),
         ),
         (0..3_usize, proptest::option::of(any::<u32>())),
