@@ -22,12 +22,19 @@ fn is_keepalive(datagram: &[u8]) -> bool {
         && (datagram == b"\r\n" || datagram == b"\r\n\r\n" || datagram.iter().all(|b| *b == 0))
 }
 
+/// RFC 3261 7.5: CRLFs may precede the start line. Four of them fill all that is looked at.
+fn may_be_sip(datagram: &[u8]) -> bool {
+    let crlfs = datagram.chunks(2).take_while(|pair| pair == b"\r\n").count();
+    let start = datagram.get(crlfs.min(3) * 2);
+    crlfs > 3 || start.is_some_and(u8::is_ascii_uppercase)
+}
+
 fn expected(datagram: &[u8]) -> DatagramKind {
     if is_keepalive(datagram) {
         DatagramKind::Keepalive
     } else if is_stun(datagram) {
         DatagramKind::Stun
-    } else if datagram.first().is_some_and(u8::is_ascii_uppercase) {
+    } else if may_be_sip(datagram) {
         DatagramKind::Sip
     } else {
         DatagramKind::Other

@@ -7,6 +7,8 @@
 //! let text = &b"REGISTER sip:pbx SIP/2.0"[..];
 //! assert_eq!(classify(text.len() as u32, text.word(0)), DatagramKind::Sip);
 //! assert_eq!(classify(4, b"\r\n\r\n".word(0)), DatagramKind::Keepalive);
+//! let text = &b"\r\nREGISTER sip:pbx SIP/2.0"[..];
+//! assert_eq!(classify(text.len() as u32, text.word(0)), DatagramKind::Sip);
 //! ```
 
 use zerocopy::{FromZeros, Immutable, KnownLayout};
@@ -17,7 +19,8 @@ use crate::endpoint::Endpoint;
 /// Kind of a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DatagramKind {
-    /// Possibly a SIP message: it begins with a capital letter, as every method and `SIP/2.0` do.
+    /// Possibly a SIP message: it begins with a capital letter, as every method and `SIP/2.0` do. CRLFs may precede it (RFC
+    /// 3261 7.5).
     Sip,
     /// A STUN message of RFC 8489 5, or of RFC 3489, which has no magic cookie.
     Stun,
@@ -50,7 +53,22 @@ pub const fn classify(len: u32, word: u64) -> DatagramKind {
     if b < 4 && length.is_multiple_of(4) && length + 20 == len {
         return DatagramKind::Stun;
     }
+    let w = skip_crlf(skip_crlf(skip_crlf(word)));
+    let b = swar::byte(w, 0);
+    // Behind four and more, the scanner looks for the start line.
+    if w != word && (b.is_ascii_uppercase() || w == CRLF) {
+        return DatagramKind::Sip;
+    }
     DatagramKind::Other
+}
+
+/// CR and LF, and zeros.
+const CRLF: u64 = swar::literal(b"\r\n");
+
+/// Removes a CRLF from the start of a word.
+#[inline(always)]
+const fn skip_crlf(w: u64) -> u64 {
+    if swar::head(w, 2) == CRLF { w >> 16 } else { w }
 }
 
 /// Part of a datagram that a packet carries.
@@ -155,6 +173,12 @@ mod tests {
             (b"\r\n\r\n", DatagramKind::Keepalive),
             (b"\r\n\r\nx", DatagramKind::Other),
             (b"\r\nx", DatagramKind::Other),
+            (b"\r\n\r\n\r\n", DatagramKind::Other),
+            (b"\r\n\r\r\nINVITE", DatagramKind::Other),
+            (b"\r\nSIP/2.0 200 OK", DatagramKind::Sip),
+            (b"\r\n\r\nINVITE sip:a SIP/2.0", DatagramKind::Sip),
+            (b"\r\n\r\n\r\nBYE sip:a SIP/2.0", DatagramKind::Sip),
+            (b"\r\n\r\n\r\n\r\nBYE sip:a SIP/2.0", DatagramKind::Sip),
             (b"jaK", DatagramKind::Other),
             (binding, DatagramKind::Stun),
             (&binding[..19], DatagramKind::Other),

@@ -150,6 +150,11 @@ struct Writing {
     joined: bool,
     filler: usize,
     turn: usize,
+    /// CRLFs before the start line.
+    before: &'static str,
+    reason: &'static str,
+    /// What follows the last header.
+    after: &'static str,
 }
 
 const PLAIN: Writing = Writing {
@@ -162,6 +167,9 @@ const PLAIN: Writing = Writing {
     joined: false,
     filler: 0,
     turn: 0,
+    before: "",
+    reason: " Reason",
+    after: "\r\nbody",
 };
 
 fn writing() -> impl Strategy<Value = Writing> {
@@ -173,9 +181,23 @@ fn writing() -> impl Strategy<Value = Writing> {
         select(vec!["", " "]),
         0..60_usize,
         0..20_usize,
+        (
+            select(vec!["", "\r\n", "\r\n\r\n\r\n"]),
+            select(vec!["", " ", " OK"]),
+            select(vec!["", "\r\n", "\r\nbody", "\nbody"]),
+        ),
     )
         .prop_map(
-            |(flags, before_colon, after_colon, before_parameter, around_equals, filler, turn)| {
+            |(
+                flags,
+                before_colon,
+                after_colon,
+                before_parameter,
+                around_equals,
+                filler,
+                turn,
+                (before, reason, after),
+            )| {
                 Writing {
                     compact: flags.0,
                     upper: flags.1,
@@ -186,6 +208,9 @@ fn writing() -> impl Strategy<Value = Writing> {
                     joined: flags.2,
                     filler,
                     turn,
+                    before,
+                    reason,
+                    after,
                 }
             },
         )
@@ -271,7 +296,7 @@ impl Model {
         let start = if self.status == 0 {
             format!("{} sip:{} SIP/2.0\r\n", self.method, self.request_uri)
         } else {
-            format!("SIP/2.0 {} Reason\r\n", self.status)
+            format!("SIP/2.0 {}{}\r\n", self.status, w.reason)
         };
         let lines = headers.iter().map(|(name, compact, value)| {
             let name = if w.compact { compact } else { name };
@@ -282,7 +307,8 @@ impl Model {
             };
             format!("{name}{}:{}{value}\r\n", w.before_colon, w.after_colon)
         });
-        format!("{start}{}\r\nbody", lines.collect::<String>())
+        let lines: String = lines.collect();
+        format!("{}{start}{lines}{}", w.before, w.after)
     }
 
     /// Checks that the scanner finds these contents.

@@ -223,4 +223,9 @@ impl<C: Context> Source for Payload<'_, C> {
     fn len(&self) -> u32 {
         self.datagram.len
     }
+
+    #[inline(always)]
+    fn is_whole(&self) -> bool {
+        self.datagram.part == Part::Whole && self.datagram.cut == 0
+    }
 }

@@ -28,8 +28,8 @@ pub(crate) struct Text {
     at: u32,
     /// Sum of the bytes before `at`.
     sum: u32,
-    /// Unused.
-    reserved: u32,
+    /// Not 0: the text is a whole datagram.
+    whole: u32,
     /// Capacity, and two chunks more for a copy or a sum at its very end.
     bytes: Bytes,
 }
@@ -49,6 +49,7 @@ impl Text {
     #[inline(always)]
     pub(crate) fn copy<C: Context, L: Repeat>(&mut self, payload: &Payload<'_, C>) {
         self.len = payload.len();
+        self.whole = payload.is_whole().into();
         let end = self.len.min(MAX_SCAN);
         // SAFETY: a valid reference. Volatile, so that it stays in memory (see `crate::repeat`).
         unsafe { (&raw mut self.at).write_volatile(0) };
@@ -204,5 +205,10 @@ impl Source for Text {
     #[inline(always)]
     fn len(&self) -> u32 {
         self.len
+    }
+
+    #[inline(always)]
+    fn is_whole(&self) -> bool {
+        self.whole != 0
     }
 }

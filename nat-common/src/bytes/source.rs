@@ -19,6 +19,12 @@ pub trait Source {
     /// Returns the length of the message in bytes.
     fn len(&self) -> u32;
 
+    /// Whether the bytes are a whole datagram. Those of a fragment, or of one piece of a frame, are not: the message goes on.
+    #[inline(always)]
+    fn is_whole(&self) -> bool {
+        true
+    }
+
     /// Whether the message has no bytes.
     fn is_empty(&self) -> bool {
         self.len() == 0

@@ -30,8 +30,8 @@
 //! assert_eq!(Ipv4Addr::from(message.advertised.as_v4()), Ipv4Addr::new(192, 168, 1, 10));
 //! assert_eq!(message.advertised.port, 5062);
 //!
-//! let without_empty_line = &text[..text.len() - 2];
-//! assert_eq!(sip::read(without_empty_line), Err(Doubt::Truncated));
+//! let cut_off = &text[..text.len() - 5];
+//! assert_eq!(sip::read(cut_off), Err(Doubt::Truncated));
 //! # Ok::<(), Doubt>(())
 //! ```
 //!

@@ -71,6 +71,7 @@ impl Scan {
         self.end = if source.len() > MAX_SCAN {
             MAX_SCAN
         } else {
+            self.whole = source.is_whole();
             source.len()
         };
         L::repeat(MAX_STEPS, Steps { scan: self, source });
@@ -109,7 +110,7 @@ impl Scan {
     fn step<S: Source + ?Sized>(&mut self, source: &S) -> bool {
         let (mut at, mut expect) = self.position();
         if at >= self.end {
-            return self.give_up(Doubt::Truncated);
+            return self.end_of_text(expect);
         }
         if expect == Expect::Line {
             if !self.line(source, at) {
@@ -133,6 +134,17 @@ impl Scan {
             }
         }
         self.params(source, at)
+    }
+
+    /// Ends the scan at the end of the text. Some devices send no empty line. A datagram that ends within a line is
+    /// truncated.
+    #[inline(always)]
+    fn end_of_text(&mut self, expect: Expect) -> bool {
+        self.done = expect == Expect::Line && self.whole;
+        if self.done {
+            return false;
+        }
+        self.give_up(Doubt::Truncated)
     }
 
     /// Second part of a step: reads one element of a value or of the start line.

@@ -11,18 +11,23 @@ use crate::sip::field::Field;
 use crate::sip::method::Method;
 
 impl Scan {
-    /// Reads `SIP/2.0 SP Status-Code SP`, or `Method SP` and the scheme of the Request-URI.
+    /// Reads CRLFs before the start line (RFC 3261 7.5), then `SIP/2.0 SP Status-Code SP`, or `Method SP` and the scheme of
+    /// the Request-URI. Devices omit an empty reason with the space before it.
     #[inline(always)]
     pub(super) fn start_line<S: Source + ?Sized>(&mut self, source: &S, at: u32, w: u64) -> bool {
+        if head(w, 2) == literal(b"\r\n") {
+            return self.go(at + 2, Expect::StartLine);
+        }
         if w == literal(b"SIP/2.0 ") {
             let w = source.word(at + 8);
             let (n, status) = digits(w);
-            if n != 3 || byte(w, 3) != b' ' || !(100..=699).contains(&status) {
+            let has_end = matches!(byte(w, 3), b' ' | b'\r' | b'\n');
+            if n != 3 || !has_end || !(100..=699).contains(&status) {
                 return self.give_up(Doubt::Syntax);
             }
             self.message.status = status as u16;
             self.ignored = ignored(self.needed, None);
-            return self.go(at + 12, Expect::Skip);
+            return self.go(at + 11, Expect::Skip);
         }
         let next = source.word(at + 8);
         let Some((method, n)) = method(w, next) else {

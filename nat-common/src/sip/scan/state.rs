@@ -41,7 +41,7 @@ pub struct Scan {
     pub(super) count: u8,
     /// A [`Doubt`], or 0.
     pub(super) doubt: u8,
-    /// The empty line was read.
+    /// The headers have ended.
     pub(super) done: bool,
     /// Headers that are needed.
     pub(super) needed: Needed,
@@ -51,6 +51,8 @@ pub struct Scan {
     pub(super) groups: u8,
     /// One more than the number of groups before `::`; 0: not seen.
     pub(super) gap: u8,
+    /// The end of the text ends the headers if no empty line did: it is that of a datagram, and all of it is read.
+    pub(super) whole: bool,
     /// Host of the first Contact, in network byte order; for an IPv6 address, its groups before `::`.
     pub(super) host_address: [u64; 2],
     /// Groups after `::`, the last in the lowest bits.
