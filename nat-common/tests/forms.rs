@@ -3,7 +3,7 @@
 
 use nat_common::bpf::HostLoop;
 use nat_common::bytes::Source;
-use nat_common::sip::{self, Doubt, Field, MAX_SCAN, Message, Scan};
+use nat_common::sip::{self, Doubt, Field, MAX_CONTACTS, MAX_SCAN, Message, Scan, header};
 
 /// Message to try a form in. It has every header of which a form is tried.
 const REGISTER: &str = "REGISTER sip:pbx SIP/2.0\r\n\
@@ -160,5 +160,337 @@ fn a_fragment_without_an_empty_line_is_truncated() {
             1,
         );
         assert_eq!(read(&long, true), Err(Doubt::Truncated));
+    }
+}
+
+/// Expires in a header: RFC 3261 10.2.1.1 takes a malformed value for 3600, and the first of two counts.
+#[test]
+fn expires_headers() {
+    for (value, want) in [
+        ("60", 60),
+        ("0", 0),
+        (" 60\t", 60),
+        ("\r\n 60", 60),
+        ("60\r\n ", 60),
+        ("4294967295", u32::MAX),
+        ("4294967296", 3600),
+        ("99999999999999999999", 3600),
+        ("", 3600),
+        (" \r\n ", 3600),
+        ("-1", 3600),
+        ("\"60\"", 3600),
+        ("60s", 3600),
+        ("60;x", 3600),
+        ("60, 70", 3600),
+        // RFC 2543 6.20 allowed a date.
+        ("Thu, 01 Dec 1994 16:00:00 GMT", 3600),
+        ("60\r\nExpires: 0", 60),
+        ("\r\nExpires: 0", 3600),
+        ("\0", 3600),
+    ] {
+        let text = with(&format!("Expires: {value}"));
+        let m = read(&text);
+        let expires = (m.headers & header::EXPIRES != 0).then_some(m.expires);
+        assert_eq!(expires, Some(want), "{value:?}");
+        assert_eq!(m.contacts, 1, "{value:?}");
+    }
+}
+
+/// Returns the URIs of the Contacts, their `expires`, and the advertised port.
+fn contacts(text: &str) -> (Vec<(&str, Option<u32>)>, u32) {
+    let m = read(text);
+    assert_eq!((part(text, &m, Field::CallId), m.cseq), ("c", 1), "{text}");
+    let uri = |index| m.contact(index).slice(text.as_bytes());
+    let uri = |index| str::from_utf8(uri(index).unwrap_or_default()).expect("UTF-8");
+    let count = usize::from(m.contacts);
+    assert!((count..MAX_CONTACTS).all(|i| uri(i).is_empty() && m.contact_expires(i).is_none()));
+    let all = (0..count).map(|i| (uri(i), m.contact_expires(i))).collect();
+    (all, m.advertised.port)
+}
+
+/// A malformed Contact is no Contact; the others count. RFC 3261 10.2.1.1 takes a malformed `expires` for 3600.
+#[test]
+#[rustfmt::skip]
+fn odd_contacts() {
+    const OWN: &str = "1000@192.168.1.10";
+    for (value, want, port) in [
+        // Parameters.
+        ("<sip:1000@192.168.1.10>;+sip.instance=<urn:uuid:1>;expires=60", &[(OWN, Some(60))][..], 5060),
+        ("<sip:1000@192.168.1.10>;expires=60;+sip.instance=<urn:uuid:1>, <sip:a@b>", &[(OWN, Some(60)), ("a@b", None)], 5060),
+        ("<sip:1000@192.168.1.10>;expires=\"360\"", &[(OWN, Some(3600))], 5060),
+        ("<sip:1000@192.168.1.10>;expires=\"360\";q=1, <sip:a@b>", &[(OWN, Some(3600)), ("a@b", None)], 5060),
+        ("<sip:1000@192.168.1.10>;expires=", &[(OWN, Some(3600))], 5060),
+        ("<sip:1000@192.168.1.10>;expires=;q=1", &[(OWN, Some(3600))], 5060),
+        ("<sip:1000@192.168.1.10>;expires=,<sip:a@b>", &[(OWN, Some(3600)), ("a@b", None)], 5060),
+        ("<sip:1000@192.168.1.10>;expires=4294967296;q=1", &[(OWN, Some(3600))], 5060),
+        ("<sip:1000@192.168.1.10>;expires=99999999999999999", &[(OWN, Some(3600))], 5060),
+        ("<sip:1000@192.168.1.10>;expires=-1", &[(OWN, Some(3600))], 5060),
+        ("<sip:1000@192.168.1.10>;expires=60;expires=0", &[(OWN, Some(3600))], 5060),
+        ("<sip:1000@192.168.1.10>;expires=60;expires=60;expires=60", &[(OWN, Some(3600))], 5060),
+        ("<sip:1000@192.168.1.10>;expires;q=1", &[(OWN, None)], 5060),
+        ("<sip:1000@192.168.1.10>;expires ;q=1", &[(OWN, None)], 5060),
+        ("<sip:1000@192.168.1.10>;expires = 60 ; q=1", &[(OWN, Some(60))], 5060),
+        ("<sip:1000@192.168.1.10>;expires=60\r\n ;q=1", &[(OWN, Some(60))], 5060),
+        ("<sip:1000@192.168.1.10>;q=\"unclosed;expires=60", &[(OWN, None)], 5060),
+        ("<sip:1000@192.168.1.10>;x\0;expires=60", &[(OWN, None)], 5060),
+        // FreeSWITCH 1.6 writes Date behind the last Contact.
+        ("<sip:1000@192.168.1.10>;expires=60Date: Fri, 26 Apr 2019 18:00:00 GMT", &[(OWN, Some(3600))], 5060),
+        ("<sip:a@b>;expires=9,<sip:1000@192.168.1.10>;expires=60Date: Fri, 26 Apr 2019 18:00:00 GMT", &[("a@b", Some(9)), (OWN, Some(3600))], 0),
+        ("<sip:1000@192.168.1.10>Date: Fri, 26 Apr 2019 18:00:00 GMT", &[(OWN, None)], 5060),
+        // Names.
+        ("COVER, JERRY <sip:1000@192.168.1.10>;expires=60", &[(OWN, Some(60))], 5060),
+        ("Joe; home <sip:1000@192.168.1.10>;expires=60", &[(OWN, Some(60))], 5060),
+        ("Joe (home)? <sip:1000@192.168.1.10>", &[(OWN, None)], 5060),
+        ("Joe;expires=5 <sip:1000@192.168.1.10>;expires=60", &[(OWN, Some(60))], 5060),
+        ("joe@home <sip:1000@192.168.1.10>", &[(OWN, None)], 5060),
+        ("*97 <sip:1000@192.168.1.10>", &[(OWN, None)], 5060),
+        ("J\u{fc}rgen <sip:1000@192.168.1.10>", &[(OWN, None)], 5060),
+        ("DOMAIN\\joe <sip:1000@192.168.1.10>", &[(OWN, None)], 5060),
+        // Addresses.
+        ("1000@192.168.1.10", &[(OWN, None)], 5060),
+        ("1000@192.168.1.10;expires=60", &[(OWN, Some(60))], 5060),
+        ("<1000@192.168.1.10>", &[(OWN, None)], 5060),
+        ("<sip:1000@a@192.168.1.10:5070>", &[("1000@a@192.168.1.10:5070", None)], 5070),
+        // No Contact.
+        ("", &[], 0),
+        (",", &[], 0),
+        ("foo", &[], 0),
+        ("foo;expires=60", &[], 0),
+        ("<>", &[], 0),
+        ("<sip:>", &[], 0),
+        ("<sip:a@b", &[], 0),
+        ("<sip:a b@c>;expires=60", &[], 0),
+        ("<sip:a@b\0>", &[], 0),
+        ("\"Joe\"", &[], 0),
+        ("\"Joe\" sip:a@b", &[], 0),
+        ("sip:a@b?x=y;expires=60", &[], 0),
+        ("a\0@b", &[], 0),
+        // Two readings.
+        ("<sip:a@b><sip:c@d>", &[], 0),
+        ("<sip:a@b> <sip:c@d>;expires=60", &[], 0),
+        ("<sip:a@b>;x <sip:c@d>;expires=60", &[], 0),
+        ("sip:a@b;x <sip:c@d>;expires=60", &[], 0),
+        ("sip:a@b;x=<sip:c@d>;expires=60", &[], 0),
+        ("a@b;x <sip:c@d>", &[], 0),
+        ("tel:1;x <sip:c@d>", &[], 0),
+        ("\"Joe <sip:a@b>, <sip:c@d>", &[], 0),
+        ("<sip:a@b, <sip:c@d>", &[], 0),
+        // The others count.
+        ("<sip:a@b>,", &[("a@b", None)], 0),
+        (",<sip:a@b>", &[("a@b", None)], 0),
+        ("<sip:a@b>;expires=1,,<sip:c@d>;expires=2", &[("a@b", Some(1)), ("c@d", Some(2))], 0),
+        ("<sip:a@b>;expires=1,<sip:c d@e>;expires=2,<sip:f@g>;expires=3", &[("a@b", Some(1)), ("f@g", Some(3))], 0),
+        ("<sip:a b@192.168.1.9:1>;expires=1,<sip:1000@192.168.1.10>", &[(OWN, None)], 5060),
+        ("sip:a@192.168.1.9:1;expires=1;x <sip:c@d>;expires=2,<sip:1000@192.168.1.10>", &[(OWN, None)], 5060),
+        ("sip:a@[2001:db8::1]:1;x <sip:c@d>,<sip:1000@192.168.1.10>", &[(OWN, None)], 5060),
+        ("sip:a@[::1:2]:1;x <sip:c@d>,<sip:1000@[::1]>", &[("1000@[::1]", None)], 5060),
+        ("<sip:a@b>, \"Joe <sip:c@d>, <sip:e@f>", &[("a@b", None)], 0),
+        ("<sip:a@b\r\nContact: <sip:c@d>", &[("c@d", None)], 0),
+        ("\"Joe\r\nm: <sip:c@d>", &[("c@d", None)], 0),
+    ] {
+        let text = with(&format!("Contact: {value}"));
+        assert_eq!(contacts(&text), (want.to_vec(), port), "{value}");
+    }
+    // Nothing is left of the host of a Contact that was dropped.
+    let advertised = |value: &str| read(&with(&format!("Contact: {value}"))).advertised;
+    for dropped in ["sip:a@[2001:db8::1]:1;x <sip:c@d>", "sip:a@[::1:2]:1;x <sip:c@d>", "sip:a@1.2.3.4;x <sip:c@d>"] {
+        for own in ["<sip:a@[::1]>", "<sip:a@[2001::]:5070>", "<sip:a@10.0.0.1>", "<sip:a@host>"] {
+            assert_eq!(advertised(&format!("{dropped},{own}")), advertised(own), "{dropped},{own}");
+        }
+    }
+    let own = |value: &str| contacts(&with(&format!("Contact: {value}"))).0.len();
+    assert_eq!(own(&format!("{}<sip:1000@192.168.1.10>", "a b,".repeat(300))), 1);
+    // What `*` means with a Contact beside it is open.
+    for value in ["* <sip:a@b>", "*,<sip:a@b>", "*\r\nContact: <sip:a@b>", "*;expires=0"] {
+        let text = with(&format!("Contact: {value}"));
+        assert_eq!(sip::read(text.as_bytes()), Err(Doubt::Syntax), "{value}");
+    }
+    // A lone CR may end a line.
+    for value in ["<sip:a@b>\rTo: x", "\"Joe\rx\" <sip:a@b>", "<sip:a\r@b>", "a\rb"] {
+        let text = with(&format!("Contact: {value}"));
+        assert_eq!(sip::read(text.as_bytes()), Err(Doubt::Syntax), "{value}");
+    }
+}
+
+/// Names that devices write before the URI, with and without quotes.
+#[test]
+#[rustfmt::skip]
+fn names() {
+    for name in [
+        "", "Joe ", "Joe", "Joe  ", "Joe\t", "\"Joe\" ", "\"Joe\"", "Joe Q. Smith ", "1000 ", "*97 ", "#31# ",
+        "+49 (30) 123-456 ", "Joe (home)? ", "? ", "Joe? ", "Who?Me ", "COVER, JERRY ", "COVER,JERRY ", "COVER , JERRY ",
+        "COVER,\tJERRY ", "A, B, C ", "Joe,", ", ", ",", "Smith; Joe ", "Smith;Joe ", "Smith ; Joe ", "Joe;", "; ", ";; ",
+        "Joe;x=y ", "Joe;x=y;z, Smith? ", "Joe & Co. ", "joe@home ", "joe@home@work ", "Joe @ home ", "J\u{fc}rgen ",
+        "J\u{fc}rgen M\u{fc}ller, B\u{fc}ro ", "\u{65e5}\u{672c}\u{8a9e} ", "\"J\u{fc}rgen\" ", "\"\u{65e5}\u{672c}\" ",
+        "DOMAIN\\joe ", "Joe\\ ", "a\\b, c\\d ", "\"DOMAIN\\joe\" ", "\"DOMAIN\\\\joe\" ", "\"DOMAIN\\\\\" ",
+        "\"a \\\"b\\\" c\" ", "\"\" ", "\" \" ", "\"COVER, JERRY\" ", "\"Joe;tag=no\" ", "\"<sip:no@no>\" ", "\"a@b\" ",
+        "Joe \"x\" Smith ", "Joe \"x\"; Smith ", "\"Joe\" Smith ", "\"Joe\", Smith ", "\"Joe\"; \"x\" ", "Joe's ",
+        "Joe [1] ", "Joe {1} ", "Joe: 1 ", "Dr: Joe ", "Joe! ", "! ", "Joe = Smith ", "100% ", "$ ", "~ ", "^ ", "| ",
+        "`Joe` ", "a/b ", "tag=no ", "Joe;tagged=no ", "Joe;x=\"<sip:no@no>;tag=no\" ", "\r\n ", "Joe\r\n ",
+        "Joe,\r\n Smith ", "Joe\r\n ; Smith ", "sip:no@no ", "sip:no@no x ", "Anonymous",
+    ] {
+        let value = format!("{name}<sip:1000@pbx>;tag=1");
+        for (header, uri, tag) in [
+            ("From", Field::FromUri, Field::FromTag),
+            ("To", Field::ToUri, Field::ToTag),
+        ] {
+            let text = with(&format!("{header}: {value}"));
+            let m = read(&text);
+            assert_eq!(part(&text, &m, uri), "1000@pbx", "{header}: {value}");
+            assert_eq!(part(&text, &m, tag), "1", "{header}: {value}");
+            assert_eq!(m.expires, 60, "{header}: {value}");
+        }
+    }
+    // Two readings, or none.
+    for name in [
+        "sip:no@no;x ", "sips:no@no, x ", "SIP:no@no; ", "tel:1;x ", "http:no, ", "no@no;x ", "no@no, x ", "x;tag=no ",
+        "x;tag=no;y ", "x; tag = no ", "x, y;tag=no ", "x;tag=no, y ", "x;TAG=\"no\" ", "x;tag ", "x;tag=no", "x;tag=", "Joe \"x ",
+        "\"Joe ", "\"Joe\\\" ", "Joe\" ", "<Joe> ", "<Joe>", "Joe <x> ", "Joe > ", "Joe < ", "Joe; < ", "Joe; > ", "Joe;x=<y> ",
+        "Joe\0 ", "Joe; \0 ", "\"Joe\0\" ", "Joe\r ", "Joe\u{7}, x ", "\"Joe\n\" ", "\"Joe\r\n \" ",
+        "sip:no@no?x;y ", "sip:no@no \"x\"; ",
+    ] {
+        for header in ["From", "To"] {
+            let text = with(&format!("{header}: {name}<sip:1000@pbx>;tag=1"));
+            assert_eq!(sip::read(text.as_bytes()), Err(Doubt::Syntax), "{header}: {name:?}");
+        }
+    }
+    // ISO 8859-1.
+    let mut text = with("From: J?rgen, x <sip:1000@pbx>;tag=1").into_bytes();
+    let at = text.iter().position(|b| *b == b'?').expect("a place");
+    text[at] = 0xfc;
+    let m = sip::read(&text).expect("no doubt");
+    assert_eq!(m.text(Field::FromUri, &text), Some(&b"1000@pbx"[..]));
+}
+
+/// Addresses of From and To.
+#[test]
+#[rustfmt::skip]
+fn addresses() {
+    for (value, uri, tag) in [
+        ("sip:1000@pbx;tag=1", "1000@pbx", "1"),
+        ("sip:1000@pbx ;tag=1", "1000@pbx", "1"),
+        ("sip:1000@pbx", "1000@pbx", ""),
+        ("SIPS:1000@pbx;tag=1", "1000@pbx", "1"),
+        ("1000@pbx;tag=1", "1000@pbx", "1"),
+        ("<1000@pbx>;tag=1", "1000@pbx", "1"),
+        ("1000;tag=1", "1000", "1"),
+        ("tel:+4930123;tag=1", "tel:+4930123", "1"),
+        ("<tel:+4930123;phone-context=x>;tag=1", "tel:+4930123", "1"),
+        ("sip:a@b@pbx;tag=1", "a@b@pbx", "1"),
+        ("<sip:a@b@pbx>;tag=1", "a@b@pbx", "1"),
+        ("<sip:a@b@c@pbx;x>;tag=1", "a@b@c@pbx", "1"),
+        ("<sip:1000@pbx>", "1000@pbx", ""),
+        ("<sip:1000@pbx> ;\ttag = 1 ; x", "1000@pbx", "1"),
+        ("<sip:1000@pbx>;tag=1;", "1000@pbx", "1"),
+        ("<sip:1000@pbx>;;tag=1;;", "1000@pbx", "1"),
+        ("<sip:1000@pbx>;x=\"a;tag=no\";tag=1", "1000@pbx", "1"),
+        ("<sip:1000@pbx>;tag;tag=1", "1000@pbx", "1"),
+        ("<sip:1000@pbx;tag=no>;tag=1", "1000@pbx", "1"),
+        ("<sip:1000@pbx?x=y>;tag=1", "1000@pbx", "1"),
+        ("<sip:1000;x@pbx>;tag=1", "1000;x@pbx", "1"),
+        ("<sip:1000:p,w@pbx:5060>;tag=1", "1000:p,w@pbx:5060", "1"),
+        ("<sip:%23100@pbx>;tag=1", "%23100@pbx", "1"),
+        ("<sip:#100@pbx>;tag=1", "#100@pbx", "1"),
+        ("<sip:*97@pbx>;tag=1", "*97@pbx", "1"),
+        ("<sip:J\u{fc}rgen@pbx>;tag=1", "J\u{fc}rgen@pbx", "1"),
+        ("<sip:1000@[2001:db8::1]:5060>;tag=1", "1000@[2001:db8::1]:5060", "1"),
+        ("<sip:pbx>;tag=1", "pbx", "1"),
+    ] {
+        for (header, uri_of, tag_of) in [
+            ("From", Field::FromUri, Field::FromTag),
+            ("To", Field::ToUri, Field::ToTag),
+        ] {
+            let text = with(&format!("{header}: {value}"));
+            let m = read(&text);
+            let found = (part(&text, &m, uri_of), part(&text, &m, tag_of));
+            assert_eq!(found, (uri, tag), "{header}: {value}");
+        }
+    }
+    for value in [
+        "", ";tag=1", "<>;tag=1", "<sip:>;tag=1", "<sip:a@b;tag=1", "<sip:a b@c>;tag=1", "< sip:a@b>;tag=1", "<sip:a@b >;tag=1",
+        "<sip:a@b>x;tag=1", "<sip:a@b><sip:c@d>;tag=1", "<sip:a@b> <sip:c@d>;tag=1", "<sip:a@b>, <sip:c@d>;tag=1",
+        "<sip:a@b>,;tag=1", "<sip:a@b>;x=<sip:c@d>;tag=1", "sip:a@b?x=y;tag=1", "a@b?x=y;tag=1", "sip:a@b, sip:c@d;tag=1",
+        "\"Joe\";tag=1", "\"Joe\" sip:a@b;tag=1", "Joe, Smith;tag=1", "Joe Smith;tag=1", "Joe?;tag=1", "Joe, <;tag=1",
+        "<sip:a@b\0>;tag=1", "<sip:a@b>;x\0;tag=1",
+    ] {
+        for header in ["From", "To"] {
+            let text = with(&format!("{header}: {value}"));
+            assert_eq!(sip::read(text.as_bytes()), Err(Doubt::Syntax), "{header}: {value:?}");
+        }
+    }
+}
+
+/// Tags and branches: characters that end a token for no parser belong to it, and so do quotes around the whole.
+#[test]
+#[rustfmt::skip]
+fn tokens() {
+    let fields = [
+        ("From: <sip:1000@pbx>;tag=", Field::FromTag),
+        ("To: <sip:1000@pbx>;tag=", Field::ToTag),
+        ("Via: SIP/2.0/UDP h;branch=", Field::Branch),
+    ];
+    for token in [
+        "a", "a#b", "#", "a$b", "a&b", "&", "a{b}", "{7c-1}", "a|b", "a~b", "~", "a!b", "a=b", "==", "a/b", "a:b", "a@b",
+        "a@b@c", "a[b]", "a'b", "a`b", "a%22b", "a*b", "a+b", "a-b.c_d", "\"a\"", "\"a#{$&}\"", "\"~\"",
+        "\"abcdefghijklmnopqrstuvwxyz\"", "abcdefghijklmno#pqrstuvwxyz{}",
+    ] {
+        for (start, field) in fields {
+            for end in ["", ";x", " ;x", ";x=\"y\"", "\r\n ;x"] {
+                let text = with(&format!("{start}{token}{end}"));
+                assert_eq!(part(&text, &read(&text), field), token, "{start}{token}{end}");
+            }
+        }
+    }
+    for token in [
+        "\"\"", "\"", "\"a", "a\"", "a\"b", "a\"b\"", "\"a\"b", "\"a\"\"b\"", "\"a b\"", "\"a;b\"", "\"a,b\"", "\"a\\\"b\"",
+        "\"a;x=\"", "a b", "a>", "a<b", "<a>", "a(b)", "a\\b", "a?b", "a^b", "a\u{e9}b", "\"\u{e9}\"", "a\0b", "a\u{7f}", "a\tb",
+    ] {
+        for (start, _) in fields {
+            for end in ["", ";x", ";x=\"y\""] {
+                let text = with(&format!("{start}{token}{end}"));
+                assert_eq!(sip::read(text.as_bytes()), Err(Doubt::Syntax), "{start}{token}{end}");
+            }
+        }
+    }
+    for (start, _) in fields {
+        let name = start.rsplit(';').next().expect("a parameter");
+        let text = with(&format!("{start}a;{name}a"));
+        assert_eq!(sip::read(text.as_bytes()), Err(Doubt::Duplicate), "{start}");
+    }
+}
+
+/// Topmost Vias of devices.
+#[test]
+#[rustfmt::skip]
+fn vias() {
+    for (value, branch, vias) in [
+        ("SIP/2.0/UDP 192.168.1.10:5060;branch=z9hG4bK-1;rport", "z9hG4bK-1", 1),
+        ("SIP/2.0/UDP 192.168.1.10;rport;branch=z9hG4bK-1", "z9hG4bK-1", 1),
+        ("SIP/2.0/UDP 192.168.1.10:5060;rport=;received=;branch=z9hG4bK-1;", "z9hG4bK-1", 1),
+        ("SIP/2.0/UDP 192.168.1.10:5060 ; branch = z9hG4bK-1 ; keep", "z9hG4bK-1", 1),
+        ("SIP/2.0/UDP 192.168.1.10:;branch=z9hG4bK-1", "z9hG4bK-1", 1),
+        ("SIP/2.0/UDP  192.168.1.10;branch=z9hG4bK-1", "z9hG4bK-1", 1),
+        ("SIP/2.0/UDP\t192.168.1.10;branch=z9hG4bK-1", "z9hG4bK-1", 1),
+        ("sip/2.0/udp 192.168.1.10;BRANCH=z9hG4bK-1", "z9hG4bK-1", 1),
+        ("SIP/2.0/UDP fritz.box:5060;rport;branch=z9hG4bK0F1A2", "z9hG4bK0F1A2", 1),
+        ("SIP/2.0/UDP my_host.local;branch=z9hG4bK-1", "z9hG4bK-1", 1),
+        ("SIP/2.0/UDP [fe80::1%25eth0]:5060;branch=z9hG4bK-1", "z9hG4bK-1", 1),
+        ("SIP/2.0/UDP 192.168.1.10 (comment);branch=z9hG4bK-1", "z9hG4bK-1", 1),
+        ("SIP/2.0/UDP 192.168.1.10;i=1;ms-x=\"a,b;c\";alias;branch=z9hG4bK-1", "z9hG4bK-1", 1),
+        ("SIP/2.0/UDP 192.168.1.10;branch=z9hG4bK.~a!b%c;oc", "z9hG4bK.~a!b%c", 1),
+        ("SIP/2.0/UDP h;branch=a, SIP/2.0/UDP i;branch=b", "a", 2),
+        ("SIP/2.0/UDP h;branch=a\r\nv: SIP/2.0/UDP i;branch={b}", "a", 2),
+        ("SIP/2.0/UDP J\u{fc}rgen;branch=a", "a", 1),
+    ] {
+        let text = with(&format!("Via: {value}"));
+        let m = read(&text);
+        assert_eq!((part(&text, &m, Field::Branch), m.vias), (branch, vias), "{value}");
+    }
+    for value in [
+        "", "h;branch=a", "SIP/2.0/UDP", "SIP/2.0/UDP ;branch=a", "SIP/2.0/UDP <h>;branch=a", "SIP/2.0/UDP h;x=<y>;branch=a",
+        "SIP/2.0/UDP h;x=\"y;branch=a", "SIP/2.0/UDP h;branch=a,", "SIP/2.0/UDP h\0;branch=a", "SIP/2.0/UDP h;branch=a,i;branch=b",
+    ] {
+        let text = with(&format!("Via: {value}"));
+        assert_eq!(sip::read(text.as_bytes()), Err(Doubt::Syntax), "{value}");
     }
 }

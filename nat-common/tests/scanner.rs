@@ -567,7 +567,6 @@ fn doubts() {
         ),
         (INVITE.replace("tag=a-tag", "tag=a;tag=b"), Doubt::Duplicate),
         (INVITE.replace("tag=a-tag", "tag="), Doubt::Syntax),
-        (INVITE.replace("tag=a-tag", "tag=\"a\""), Doubt::Syntax),
         (INVITE.replace("SIP/2.0\r\n", "SIP/3.0\r\n"), Doubt::Syntax),
         (
             INVITE.replace("2147483647", "99999999999999"),
@@ -603,10 +602,6 @@ fn doubts() {
             Doubt::Syntax,
         ),
         (
-            INVITE.replace("Max-Forwards: 70", "Contact: "),
-            Doubt::Syntax,
-        ),
-        (
             INVITE.replace("Max-Forwards: 70", "Contact: *, <sip:a>"),
             Doubt::Syntax,
         ),
@@ -635,10 +630,6 @@ fn doubts() {
         (
             INVITE.replace("196.2>\r", "196.2>\r\nContact: *\r"),
             Doubt::Syntax,
-        ),
-        (
-            INVITE.replace("196.2>\r", "196.2>;expires=60;expires=0\r"),
-            Doubt::Duplicate,
         ),
         // Characters that end a token for one parser and not for another.
         (INVITE.replace("tag=a-tag", "tag=a>"), Doubt::Syntax),

@@ -162,22 +162,20 @@ const fn at_least(w: u64, b: u8) -> u64 {
     (w + ONES * (128 - b as u64)) & TOPS
 }
 
-/// Finds bytes that end a token (RFC 3261 25.1), and `!` and `~`. A token may hold these two, so the caller must look
-/// at the byte found.
+/// Finds bytes that end a token (RFC 3261 25.1), and `!`. A token may hold that, so the caller must look at the byte found.
 ///
-/// `= / : @ [ ]` do not end a token here: devices put base64 and addresses into tags and branches. Some parsers cut a
-/// token off there, but none of them takes one of these for the start of something else.
+/// `= / : @ [ ] # $ & { | }` do not end a token here: devices put base64, addresses and identifiers into tags and
+/// branches. Some parsers cut a token off there, but none of them takes one of these for the start of something else.
 #[inline(always)]
 #[must_use]
 pub const fn token_end(w: u64) -> u64 {
     const fn either(w: u64, b: u8, bit: u8) -> u64 {
         equal(w & !(ONES * bit as u64), b & !bit)
     }
-    // Control characters, space, and `! " # $`; then `{ | } ~`, DEL and all bytes that are not ASCII.
-    below(w, b'%')
-        | at_least(w & !TOPS, b'{')
+    // Control characters, space, `!` and `"`; then DEL and all bytes that are not ASCII.
+    below(w, b'#')
+        | equal(w, 0x7f)
         | w & TOPS
-        | equal(w, b'&')
         | equal(w, b',')
         | either(w, b'(', 1)
         | either(w, b';', 4)
@@ -237,7 +235,7 @@ mod tests {
     #[test]
     fn ends_tokens() {
         for b in 0..=255_u8 {
-            let part = b.is_ascii_alphanumeric() || b"-.%*_+`'=/:@[]".contains(&b);
+            let part = b.is_ascii_alphanumeric() || b"-.%*_+`'~=/:@[]#$&{|}".contains(&b);
             for at in 0..8 {
                 let w = word("aaaaaaaa") & !(0xff << (at * 8)) | u64::from(b) << (at * 8);
                 assert_eq!(first(token_end(w)), if part { 8 } else { at }, "{b:#x}");

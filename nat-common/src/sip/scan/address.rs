@@ -2,10 +2,11 @@
 
 use super::expect::Expect;
 use super::grammar::{LineEnd, NARROW, brackets, find_narrow, is_address_end, line_end, scheme};
-use super::state::Scan;
+use super::state::{Form, Scan};
 use super::table::Header;
+use crate::bpf::bounded;
 use crate::bytes::swar::{below, byte, equal, first};
-use crate::bytes::{Source, Span};
+use crate::bytes::{Source, Span, words};
 use crate::sip::doubt::Doubt;
 use crate::sip::field::{Field, MAX_CONTACTS};
 
@@ -17,19 +18,25 @@ impl Scan {
     #[inline(always)]
     pub(super) fn address<S: Source + ?Sized>(&mut self, source: &S, at: u32, w: u64) -> bool {
         let m = &mut self.message;
-        match self.header {
-            Header::Contact => m.contacts = m.contacts.saturating_add(1),
-            Header::RecordRoute => m.record_routes = m.record_routes.saturating_add(1),
-            _ => {}
+        if self.header == Header::RecordRoute {
+            m.record_routes = m.record_routes.saturating_add(1);
         }
+        self.kept = false;
+        self.form = Form::Name;
         match byte(w, 0) {
             b'<' => self.begin_uri(source, at + 1),
             b'"' => self.begin_quoted_name(at),
-            b'*' if self.header == Header::Contact => {
+            b'*' if self.header == Header::Contact && is_address_end(byte(w, 1)) => {
                 m.star = 1;
+                m.contacts = m.contacts.saturating_add(1);
                 self.go(at + 1, Expect::Tail)
             }
             _ => {
+                // A scheme ends in a colon; white space and separators end a word of a display name.
+                let separators = below(w, b'+') | equal(w, b',') | equal(w, b';') | brackets(w);
+                if first(equal(w, b':')) < first(separators) {
+                    self.form = Form::Bare;
+                }
                 self.token_start = at + scheme(w);
                 self.go(self.token_start, Expect::Name)
             }
@@ -75,7 +82,13 @@ impl Scan {
                 self.go(at, Expect::AfterName)
             }
             b'!' => self.go(at + 1, Expect::Name),
-            _ => self.give_up(Doubt::Syntax),
+            b => {
+                self.token_start = NO_URI;
+                if b == b'?' || b == b'>' && self.header == Header::Contact {
+                    return self.go(at + 1, Expect::Name);
+                }
+                self.spoil(at)
+            }
         }
     }
 
@@ -89,7 +102,7 @@ impl Scan {
             b'\r' | b'\n' => match line_end(w) {
                 LineEnd::Folded(n) => self.go(at + n, Expect::AfterName),
                 LineEnd::Last(_) => self.end_uri(self.address_end, at),
-                LineEnd::Bad => self.give_up(Doubt::Syntax),
+                LineEnd::Bad => self.spoil(at),
             },
             _ => {
                 self.token_start = NO_URI;
@@ -100,7 +113,8 @@ impl Scan {
 
     /// Begins a URI in brackets.
     #[inline(always)]
-    fn begin_uri<S: Source + ?Sized>(&mut self, source: &S, at: u32) -> bool {
+    pub(super) fn begin_uri<S: Source + ?Sized>(&mut self, source: &S, at: u32) -> bool {
+        self.form = Form::Bracketed;
         self.token_start = at + scheme(source.word(at));
         self.host_start = 0;
         self.address_end = 0;
@@ -135,7 +149,14 @@ impl Scan {
                 }
                 self.go(at + 1, Expect::Uri)
             }
-            b'>' if is_address_end(byte(w, 1)) => self.end_uri(at, at + 1),
+            b'>' if is_address_end(byte(w, 1)) || self.header == Header::Contact => {
+                self.end_uri(at, at + 1)
+            }
+            b'\r' | b'\n' => self.spoil(at),
+            _ if self.header == Header::Contact => {
+                self.token_start = NO_URI;
+                self.go(at + 1, Expect::Uri)
+            }
             _ => self.give_up(Doubt::Syntax),
         }
     }
@@ -143,8 +164,9 @@ impl Scan {
     /// Notes the URI that ended at `end`. The scan continues at `next`.
     #[inline(always)]
     fn end_uri(&mut self, end: u32, next: u32) -> bool {
-        if self.token_start >= end {
-            return self.give_up(Doubt::Syntax);
+        let is_uri = self.token_start < end;
+        if self.host_start != 0 && self.form == Form::Name {
+            self.form = Form::Bare;
         }
         let address_end = if self.address_end == 0 {
             end
@@ -152,15 +174,18 @@ impl Scan {
             self.address_end
         };
         match self.header {
-            Header::From => self.set_span(
-                Field::FromUri as usize,
+            Header::From | Header::To if is_uri => self.set_span(
+                self.uri_field() as usize,
                 Span::between(self.token_start, address_end),
             ),
-            Header::To => self.set_span(
-                Field::ToUri as usize,
-                Span::between(self.token_start, address_end),
-            ),
+            // So far a display name.
+            Header::From | Header::To if self.form == Form::Name => {}
             Header::Contact => {
+                if !is_uri || self.form == Form::Name {
+                    return self.go(next, Expect::Params);
+                }
+                self.kept = true;
+                self.message.contacts = self.message.contacts.saturating_add(1);
                 let index = usize::from(self.message.contacts.wrapping_sub(1));
                 if index < MAX_CONTACTS {
                     self.set_span(
@@ -178,8 +203,44 @@ impl Scan {
                     return self.go(host, Expect::Host);
                 }
             }
+            _ if !is_uri => return self.give_up(Doubt::Syntax),
             _ => {}
         }
         self.go(next, Expect::Params)
+    }
+
+    /// Returns the field of the URI of this From or To.
+    #[inline(always)]
+    pub(super) fn uri_field(&self) -> Field {
+        match self.header {
+            Header::From => Field::FromUri,
+            _ => Field::ToUri,
+        }
+    }
+
+    /// Drops the Contact being read: it can be read in two ways.
+    #[inline(always)]
+    pub(super) fn drop_contact(&mut self) {
+        if !self.kept {
+            return;
+        }
+        self.kept = false;
+        self.message.contacts = self.message.contacts.saturating_sub(1);
+        let index = usize::from(self.message.contacts);
+        if index >= MAX_CONTACTS {
+            return;
+        }
+        self.set_span(Field::Contact as usize + index, Span::default());
+        let index = bounded::<MAX_CONTACTS>(index);
+        // SAFETY: the index is in bounds.
+        unsafe { *self.message.contact_expires.get_unchecked_mut(index) = 0 };
+        if index == 0 {
+            // The host of the next one is read.
+            words::clear(&mut self.message.advertised);
+            words::clear(&mut self.host_address);
+            words::clear(&mut self.host_suffix);
+            self.groups = 0;
+            self.gap = 0;
+        }
     }
 }

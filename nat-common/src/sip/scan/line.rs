@@ -2,6 +2,7 @@
 
 use super::expect::Expect;
 use super::grammar::find_wide;
+use super::numbers::MALFORMED_EXPIRES;
 use super::state::Scan;
 use super::table::{HEADERS, Header, folded_name, index};
 use crate::bytes::swar::{below, byte, equal, first, head, literal, starts_with};
@@ -36,6 +37,13 @@ impl Scan {
                     return self.go(at, Expect::Skip);
                 }
                 at += 4;
+            }
+            Header::Expires => {
+                // PBXs take the first. No identity depends on it.
+                if m.headers & header::EXPIRES != 0 {
+                    return self.go(at, Expect::Skip);
+                }
+                m.expires = MALFORMED_EXPIRES;
             }
             _ => {}
         }

@@ -22,6 +22,7 @@ mod via;
 pub use state::Scan;
 
 use self::expect::Expect;
+use self::table::Header;
 use super::direction::Direction;
 use super::doubt::Doubt;
 use super::field::Field;
@@ -95,11 +96,15 @@ impl Scan {
         if m.star != 0 && m.contacts != 1 {
             return Err(Doubt::Syntax);
         }
-        if complete {
-            Ok(())
-        } else {
-            Err(Doubt::Missing)
+        if !complete {
+            return Err(Doubt::Missing);
         }
+        // A display name without a URI after it.
+        let needs_from = self.ignored & Header::From.bit() == 0;
+        if !m.has(Field::ToUri) || needs_from && !m.has(Field::FromUri) {
+            return Err(Doubt::Syntax);
+        }
+        Ok(())
     }
 
     /// Makes one step. It has three parts, in the order in which they often follow one another: the start of a line;

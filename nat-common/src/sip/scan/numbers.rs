@@ -10,15 +10,18 @@ use crate::bytes::swar::{byte, digits};
 use crate::sip::doubt::Doubt;
 use crate::sip::field::MAX_CONTACTS;
 
+/// Seconds that a malformed `expires` stands for (RFC 3261 10.2.1.1).
+pub(super) const MALFORMED_EXPIRES: u32 = 3600;
+
 impl Scan {
-    /// Reads digits. A number beyond 32 bits is in doubt.
+    /// Reads digits.
     #[inline(always)]
     pub(super) fn number<S: Source + ?Sized>(&mut self, source: &S, at: u32, w: u64) -> bool {
         let (n, v) = digits(w);
         if n > 0 {
             let number = u64::from(self.number) * power_of_ten(n) + u64::from(v);
             if number > u64::from(u32::MAX) {
-                return self.give_up(Doubt::Syntax);
+                return self.not_a_number(at);
             }
             self.number = number as u32;
             self.count = 1;
@@ -27,7 +30,7 @@ impl Scan {
             return self.go(at + 8, Expect::Number);
         }
         if self.count == 0 {
-            return self.give_up(Doubt::Syntax);
+            return self.not_a_number(at);
         }
         match self.header {
             Header::Cseq => {
@@ -43,8 +46,10 @@ impl Scan {
                 self.go(at + n, Expect::CseqMethod)
             }
             Header::Expires => {
-                self.message.expires = self.number;
-                self.tail(at + n, source.word(at + n))
+                if matches!(byte(w, n), b' ' | b'\t' | b'\r' | b'\n') {
+                    self.message.expires = self.number;
+                }
+                self.go(at + n, Expect::Skip)
             }
             // The parameter `expires` of a Contact. No other value begins with a number.
             Header::Contact
@@ -54,19 +59,33 @@ impl Scan {
             | Header::CallId
             | Header::RecordRoute
             | Header::Route => {
-                if !is_address_end(byte(w, n)) {
-                    return self.give_up(Doubt::Syntax);
+                if is_address_end(byte(w, n)) {
+                    self.set_contact_expires(self.number);
                 }
-                let index = usize::from(self.message.contacts.wrapping_sub(1));
-                if index < MAX_CONTACTS {
-                    let index = bounded::<MAX_CONTACTS>(index);
-                    // SAFETY: the index is in bounds.
-                    unsafe {
-                        *self.message.contact_expires.get_unchecked_mut(index) =
-                            self.number.saturating_add(1);
-                    }
-                }
-                self.go(at + n, Expect::ParamEnd)
+                self.go(at + n, Expect::Params)
+            }
+        }
+    }
+
+    /// Leaves a number that is none, or has more than 32 bits. A malformed `expires` has its value already.
+    #[inline(always)]
+    fn not_a_number(&mut self, at: u32) -> bool {
+        match self.header {
+            Header::Cseq => self.give_up(Doubt::Syntax),
+            Header::Expires => self.go(at, Expect::Skip),
+            _ => self.go(at, Expect::Params),
+        }
+    }
+
+    /// Notes the `expires` parameter of the Contact being read.
+    #[inline(always)]
+    pub(super) fn set_contact_expires(&mut self, seconds: u32) {
+        let index = usize::from(self.message.contacts.wrapping_sub(1));
+        if index < MAX_CONTACTS {
+            let index = bounded::<MAX_CONTACTS>(index);
+            // SAFETY: the index is in bounds.
+            unsafe {
+                *self.message.contact_expires.get_unchecked_mut(index) = seconds.saturating_add(1);
             }
         }
     }

@@ -2,7 +2,8 @@
 
 use super::expect::Expect;
 use super::grammar::{NARROW, brackets, find_narrow, is_address_end, is_blank};
-use super::state::Scan;
+use super::numbers::MALFORMED_EXPIRES;
+use super::state::{Form, Scan};
 use super::table::Header;
 use crate::bytes::swar::{below, byte, equal, starts_with, token_end};
 use crate::bytes::{Source, Span};
@@ -14,7 +15,7 @@ impl Scan {
     #[inline(always)]
     pub(super) fn params<S: Source + ?Sized>(&mut self, source: &S, at: u32) -> bool {
         let w = source.word(at);
-        // A bracket here could begin the address, and make a display name of the bytes before it.
+        // A bracket here may begin the address, and make a display name of the bytes before it.
         let n = find_narrow(source, at, w, |w| {
             below(w, b'#') | equal(w, b';') | equal(w, b',') | brackets(w)
         });
@@ -41,13 +42,50 @@ impl Scan {
                 Header::Via | Header::RecordRoute | Header::Contact => {
                     self.go(at + 1, Expect::Value)
                 }
+                // A comma in a display name. The URI must follow.
+                Header::From | Header::To if self.form == Form::Name && !self.has_tag() => {
+                    self.set_span(self.uri_field() as usize, Span::default());
+                    self.go(at + 1, Expect::Params)
+                }
                 _ => self.give_up(Doubt::Syntax),
             },
             b'"' => self.go(at + 1, Expect::Quoted),
             b'\r' | b'\n' => self.tail(at, w),
             b' ' | b'\t' | b'!' => self.go(at + 1, Expect::Params),
+            b @ (b'<' | b'>') => self.bracket(source, at, b),
+            _ => self.spoil(at),
+        }
+    }
+
+    /// Reads the angle bracket `b` among parameters.
+    #[inline(always)]
+    fn bracket<S: Source + ?Sized>(&mut self, source: &S, at: u32, b: u8) -> bool {
+        let begins = b == b'<' && self.form == Form::Name;
+        match self.header {
+            // If a tag came before it, there are two of it, or a parser finds the first one only.
+            Header::From | Header::To if begins && !self.has_tag() => {
+                self.begin_uri(source, at + 1)
+            }
+            Header::Contact if begins => self.begin_uri(source, at + 1),
+            Header::Contact => {
+                // Devices write `+sip.instance=<urn:...>`. Any other bracket could begin the address.
+                let in_value = b == b'>' || byte(source.word(at - 1), 0) == b'=';
+                if self.form != Form::Bracketed || !in_value {
+                    self.drop_contact();
+                }
+                self.go(at + 1, Expect::Params)
+            }
             _ => self.give_up(Doubt::Syntax),
         }
+    }
+
+    /// Whether the tag of this From or To was read.
+    #[inline(always)]
+    fn has_tag(&self) -> bool {
+        self.message.has(match self.header {
+            Header::From => Field::FromTag,
+            _ => Field::ToTag,
+        })
     }
 
     /// Reads the name of a parameter. It skips a parameter that does not matter.
@@ -61,7 +99,7 @@ impl Scan {
             }
             Header::Via if starts_with(w, b"branch") => 6,
             Header::From | Header::To if starts_with(w, b"tag") => 3,
-            Header::Contact if starts_with(w, b"expires") => 7,
+            Header::Contact if self.kept && starts_with(w, b"expires") => 7,
             _ => return self.go(at, Expect::Params),
         };
         match byte(w, n) {
@@ -82,6 +120,7 @@ impl Scan {
             b'=' => self.go(at + 1, Expect::ParamValue),
             b' ' | b'\t' => self.go(at + 1, Expect::Equals),
             // The parameter has no value but must have one. A folded `=` is legal, but no device sends it.
+            _ if self.header == Header::Contact => self.go(at, Expect::Params),
             _ => self.give_up(Doubt::Syntax),
         }
     }
@@ -95,8 +134,10 @@ impl Scan {
         }
         if self.header == Header::Contact {
             let index = usize::from(self.message.contacts.wrapping_sub(1));
-            if self.message.contact_expires(index).is_some() && index < MAX_CONTACTS {
-                return self.give_up(Doubt::Duplicate);
+            let twice = self.message.contact_expires(index).is_some();
+            self.set_contact_expires(MALFORMED_EXPIRES);
+            if twice && index < MAX_CONTACTS {
+                return self.go(at, Expect::Params);
             }
             self.count = 0;
             self.number = 0;
@@ -115,11 +156,16 @@ impl Scan {
             return self.go(at, Expect::ParamToken);
         }
         let w = source.word(at);
-        match byte(w, 0) {
-            b'!' | b'~' => return self.go(at + 1, Expect::ParamToken),
-            b if is_address_end(b) && at > self.token_start => {}
+        let begin = self.token_start;
+        // Quotes around the whole belong to it: the PBX repeats them.
+        let quoted = byte(source.word(begin), 0) == b'"';
+        let (at, w) = match byte(w, 0) {
+            b'!' => return self.go(at + 1, Expect::ParamToken),
+            b'"' if at == begin => return self.go(at + 1, Expect::ParamToken),
+            b'"' if quoted && at > begin + 1 && is_address_end(byte(w, 1)) => (at + 1, w >> 8),
+            b if !quoted && at > begin && is_address_end(b) => (at, w),
             _ => return self.give_up(Doubt::Syntax),
-        }
+        };
         let field = match self.header {
             Header::From => Field::FromTag,
             Header::To => Field::ToTag,
@@ -128,7 +174,7 @@ impl Scan {
         if self.message.has(field) {
             return self.give_up(Doubt::Duplicate);
         }
-        self.set_span(field as usize, Span::between(self.token_start, at));
+        self.set_span(field as usize, Span::between(begin, at));
         self.param_end(at, w)
     }
 

@@ -53,12 +53,29 @@ pub struct Scan {
     pub(super) gap: u8,
     /// The end of the text ends the headers if no empty line did: it is that of a datagram, and all of it is read.
     pub(super) whole: bool,
+    /// Form of the address being read.
+    pub(super) form: Form,
+    /// The Contact being read is kept.
+    pub(super) kept: bool,
     /// Host of the first Contact, in network byte order; for an IPv6 address, its groups before `::`.
     pub(super) host_address: [u64; 2],
     /// Groups after `::`, the last in the lowest bits.
     pub(super) host_suffix: [u64; 2],
     /// Result of the scan.
     pub message: Message,
+}
+
+/// Form of an address. It says what an angle bracket means that follows parameters.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromZeros, Immutable, KnownLayout)]
+pub(super) enum Form {
+    /// A URI in brackets.
+    #[default]
+    Bracketed = 0,
+    /// A URI without brackets. A bracket after it leaves open which of the two is the address.
+    Bare,
+    /// Neither scheme nor `@`. A bracket after it makes a display name of it.
+    Name,
 }
 
 impl Scan {
@@ -78,6 +95,15 @@ impl Scan {
         } else {
             Doubt::Truncated
         })
+    }
+
+    /// Leaves a value that breaks the grammar at `at`. A Contact spoils the rest of its line; any other header the message.
+    #[inline(always)]
+    pub(super) fn spoil(&mut self, at: u32) -> bool {
+        if self.header == Header::Contact {
+            return self.go(at, Expect::Skip);
+        }
+        self.give_up(Doubt::Syntax)
     }
 
     /// Continues at `at`, where it expects `expect`.

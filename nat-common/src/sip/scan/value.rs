@@ -3,9 +3,9 @@
 use super::expect::Expect;
 use super::grammar::{LineEnd, find_wide, is_blank, line_end};
 use super::state::Scan;
+use super::table::Header;
 use crate::bytes::swar::{below, byte, equal, first};
 use crate::bytes::{Source, Span, WIDE};
-use crate::sip::doubt::Doubt;
 use crate::sip::field::Field;
 
 impl Scan {
@@ -30,10 +30,11 @@ impl Scan {
             return self.go(at + 1, Expect::Value);
         }
         if b < 0x21 {
-            // An empty value: no header that matters may be empty.
             return match line_end(w) {
                 LineEnd::Folded(n) => self.go(at + n, Expect::Value),
-                _ => self.give_up(Doubt::Syntax),
+                // An empty value.
+                _ if self.header == Header::Expires => self.go(at, Expect::Skip),
+                _ => self.spoil(at),
             };
         }
         self.begin_value(at)
@@ -77,7 +78,7 @@ impl Scan {
             b'\\' if byte(w, 1) >= b' ' => self.go(at + 2, Expect::Quoted),
             b'\t' => self.go(at + 1, Expect::Quoted),
             // A quoted string over two lines is legal, but no device sends one.
-            _ => self.give_up(Doubt::Syntax),
+            _ => self.spoil(at),
         }
     }
 
@@ -90,6 +91,10 @@ impl Scan {
         match line_end(w) {
             LineEnd::Last(n) => self.go(at + n, Expect::Line),
             LineEnd::Folded(n) => self.go(at + n, self.resume),
+            // What follows `Contact: *` could mean that it is another Contact.
+            LineEnd::Bad if self.header == Header::Contact && self.message.star == 0 => {
+                self.go(at, Expect::Skip)
+            }
             LineEnd::Bad => self.give_up_at(at),
         }
     }
