@@ -3,7 +3,10 @@
 
 use nat_common::bpf::HostLoop;
 use nat_common::bytes::Source;
-use nat_common::sip::{self, Doubt, Field, MAX_CONTACTS, MAX_SCAN, Message, Scan, header};
+use nat_common::sip::{
+    self, Direction, Doubt, Field, MAX_CONTACTS, MAX_SCAN, Message, Scan, header,
+};
+use nat_test_oracle::{direction, scan_for};
 
 /// Message to try a form in. It has every header of which a form is tried.
 const REGISTER: &str = "REGISTER sip:pbx SIP/2.0\r\n\
@@ -493,4 +496,52 @@ fn vias() {
         let text = with(&format!("Via: {value}"));
         assert_eq!(sip::read(text.as_bytes()), Err(Doubt::Syntax), "{value}");
     }
+}
+
+/// Devices of RFC 2543 send no branch, an empty one, or no tag. Only a response that arrives must have a branch: that alone
+/// proves that its sender got the request.
+#[test]
+fn without_branch_or_tag() {
+    let response = REGISTER.replace("REGISTER sip:pbx SIP/2.0", "SIP/2.0 200 OK");
+    for via in [
+        "SIP/2.0/UDP h",
+        "SIP/2.0/UDP h:5060",
+        "SIP/2.0/UDP h;rport",
+        "SIP/2.0/UDP h;branch;rport",
+        "SIP/2.0/UDP h;branch=",
+        "SIP/2.0/UDP h;branch=;rport",
+        "SIP/2.0/UDP h;branch= ;rport",
+        "SIP/2.0/UDP h;branch=\r\n ;rport",
+        "SIP/2.0/UDP h;branch=,SIP/2.0/UDP i;branch=b",
+        "SIP/2.0/UDP h,SIP/2.0/UDP i;branch=b",
+    ] {
+        let request = with(&format!("Via: {via}"));
+        let response = response.replace("SIP/2.0/UDP h;branch=b", via);
+        for text in [&request, &response] {
+            let m = read(text);
+            assert_eq!(part(text, &m, Field::Branch), "", "{text}");
+            assert_eq!(part(text, &m, Field::CallId), "c", "{text}");
+            direction::check(text.as_bytes(), &m);
+        }
+        let arrives = scan_for(response.as_bytes(), Direction::In);
+        assert_eq!(arrives, Err(Doubt::Missing), "{response}");
+        scan_for(response.as_bytes(), Direction::Out).expect(&response);
+    }
+    for via in [
+        "SIP/2.0/UDP h;branch=;branch=b",
+        "SIP/2.0/UDP h;branch=b;branch=",
+    ] {
+        let text = with(&format!("Via: {via}"));
+        assert_eq!(sip::read(text.as_bytes()), Err(Doubt::Duplicate), "{via}");
+        // A Contact before it changes nothing.
+        let (start, headers) = text.split_once("\r\n").expect("a start line");
+        let text = format!("{start}\r\nContact: <sip:a@b>\r\n{headers}");
+        assert_eq!(sip::read(text.as_bytes()), Err(Doubt::Duplicate), "{via}");
+    }
+    let text = REGISTER.replace("\r\nVia", "\r\nContact: <sip:a@b>\r\nVia");
+    assert_eq!(part(&text, &read(&text), Field::Branch), "b");
+    let text = with("From: <sip:1000@pbx>");
+    let m = read(&text);
+    assert_eq!(part(&text, &m, Field::FromUri), "1000@pbx");
+    assert!(!m.has(Field::FromTag));
 }

@@ -43,6 +43,9 @@ const STRANGER: ([u8; 4], u16) = ([198, 51, 100, 66], 6666);
 
 type Address = ([u8; 4], u16);
 
+/// Branch of a message without one, as devices of RFC 2543 send it.
+const NO_BRANCH: &str = "";
+
 /// A PBX, its phones, and sipnat between them.
 struct Network(MemoryEnv);
 
@@ -205,7 +208,10 @@ impl Sip {
         let vias: Vec<_> = self
             .vias
             .iter()
-            .map(|b| format!("Via: SIP/2.0/UDP x;branch=z9hG4bK{b}\r\n"))
+            .map(|b| match *b {
+                NO_BRANCH => "Via: SIP/2.0/UDP x\r\n".into(),
+                b => format!("Via: SIP/2.0/UDP x;branch=z9hG4bK{b}\r\n"),
+            })
             .collect();
         format!(
             "{}\r\n{}From: {}\r\nTo: {}\r\nCall-ID: {}\r\nCSeq: {} {}\r\n{}\r\n\r\n",

@@ -4,7 +4,10 @@ use nat_common::abi::Counter;
 
 use nat_test_oracle::env::SLOTS;
 
-use crate::{ADVERTISED, MOVED, Network, PHONE, STRANGER, Sip, call_phone, from_phone};
+use crate::{
+    ADVERTISED, MOVED, NO_BRANCH, Network, PHONE, STRANGER, Sip, call_phone, from_pbx, from_phone,
+    register,
+};
 
 #[test]
 fn a_request_is_noted_and_counts_for_nothing() {
@@ -175,4 +178,49 @@ fn cancel_and_ack_go_where_their_invite_went() {
             "{method}"
         );
     }
+}
+
+/// A device of RFC 2543 sends no branch: Call-ID, CSeq number and method name its transactions.
+#[test]
+fn a_device_without_branches_is_served() {
+    let net = Network::new();
+    let m = register(1, NO_BRANCH, "<sip:1000@192.168.1.10>");
+    assert_eq!(net.arrives(PHONE, &m), [Counter::InRequest]);
+    let (to, counted) = net.sends(ADVERTISED, &m.answer(200));
+    assert_eq!(
+        (to, counted),
+        (
+            PHONE,
+            vec![Counter::ContactActivated, Counter::OutRedirectedResponse]
+        )
+    );
+    assert_eq!(net.sends(ADVERTISED, &call_phone("a")).0, PHONE);
+    let invite = from_phone("INVITE", 2, NO_BRANCH);
+    assert_eq!(net.arrives(PHONE, &invite), [Counter::InRequest]);
+    assert_eq!(net.sends(ADVERTISED, &invite.answer(200)).0, PHONE);
+    assert_eq!(
+        net.sends(ADVERTISED, &from_pbx("INVITE", 102, "b")).0,
+        PHONE
+    );
+    // Another method is another transaction, and so is another number.
+    for (method, cseq) in [("CANCEL", 2), ("BYE", 3), ("BYE", 4)] {
+        let m = from_phone(method, cseq, NO_BRANCH);
+        assert_eq!(
+            net.arrives(MOVED, &m),
+            [Counter::InRequest],
+            "{method} {cseq}"
+        );
+        assert_eq!(
+            net.sends(ADVERTISED, &m.answer(481)).0,
+            MOVED,
+            "{method} {cseq}"
+        );
+    }
+    // The same from two sources.
+    assert_eq!(net.arrives(STRANGER, &invite), [Counter::InOtherSource]);
+    let (to, counted) = net.sends(ADVERTISED, &invite.answer(200));
+    assert_eq!(
+        (to, *counted.last().unwrap()),
+        (ADVERTISED, Counter::OutDisputed)
+    );
 }

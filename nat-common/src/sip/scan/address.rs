@@ -21,7 +21,6 @@ impl Scan {
         if self.header == Header::RecordRoute {
             m.record_routes = m.record_routes.saturating_add(1);
         }
-        self.kept = false;
         self.form = Form::Name;
         match byte(w, 0) {
             b'<' => self.begin_uri(source, at + 1),

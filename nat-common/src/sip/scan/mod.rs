@@ -22,7 +22,7 @@ mod via;
 pub use state::Scan;
 
 use self::expect::Expect;
-use self::table::Header;
+use self::table::{Header, Needed};
 use super::direction::Direction;
 use super::doubt::Doubt;
 use super::field::Field;
@@ -92,7 +92,8 @@ impl Scan {
         let m = &self.message;
         let complete = m.headers & header::MANDATORY == header::MANDATORY
             && m.has(Field::CallId)
-            && (m.status == 0 || m.has(Field::Branch));
+            // It alone proves that a terminal got the request that it answers.
+            && (m.status == 0 || m.has(Field::Branch) || self.needed != Needed::In);
         if m.star != 0 && m.contacts != 1 {
             return Err(Doubt::Syntax);
         }

@@ -159,21 +159,26 @@ impl Scan {
         let begin = self.token_start;
         // Quotes around the whole belong to it: the PBX repeats them.
         let quoted = byte(source.word(begin), 0) == b'"';
-        let (at, w) = match byte(w, 0) {
-            b'!' => return self.go(at + 1, Expect::ParamToken),
-            b'"' if at == begin => return self.go(at + 1, Expect::ParamToken),
-            b'"' if quoted && at > begin + 1 && is_address_end(byte(w, 1)) => (at + 1, w >> 8),
-            b if !quoted && at > begin && is_address_end(b) => (at, w),
-            _ => return self.give_up(Doubt::Syntax),
-        };
         let field = match self.header {
             Header::From => Field::FromTag,
             Header::To => Field::ToTag,
             _ => Field::Branch,
         };
-        if self.message.has(field) {
+        if self.message.has(field) || self.kept {
             return self.give_up(Doubt::Duplicate);
         }
+        let (at, w) = match byte(w, 0) {
+            b'!' => return self.go(at + 1, Expect::ParamToken),
+            b'"' if at == begin => return self.go(at + 1, Expect::ParamToken),
+            b'"' if quoted && at > begin + 1 && is_address_end(byte(w, 1)) => (at + 1, w >> 8),
+            b if !quoted && at > begin && is_address_end(b) => (at, w),
+            // Devices of RFC 2543 send an empty branch, or none.
+            b if at == begin && is_address_end(b) && self.header == Header::Via => {
+                self.kept = true;
+                return self.param_end(at, w);
+            }
+            _ => return self.give_up(Doubt::Syntax),
+        };
         self.set_span(field as usize, Span::between(begin, at));
         self.param_end(at, w)
     }

@@ -55,7 +55,7 @@ pub struct Scan {
     pub(super) whole: bool,
     /// Form of the address being read.
     pub(super) form: Form,
-    /// The Contact being read is kept.
+    /// The Contact being read is kept; or the Via being read has an empty branch.
     pub(super) kept: bool,
     /// Host of the first Contact, in network byte order; for an IPv6 address, its groups before `::`.
     pub(super) host_address: [u64; 2],

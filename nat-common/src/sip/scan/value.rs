@@ -48,6 +48,7 @@ impl Scan {
         self.address_end = 0;
         self.number = 0;
         self.count = 0;
+        self.kept = false;
         self.resume = Expect::Tail;
         self.go(at, self.value_start)
     }
