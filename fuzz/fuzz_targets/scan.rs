@@ -5,7 +5,7 @@ use libfuzzer_sys::fuzz_target;
 use nat_common::bpf::HostLoop;
 use nat_common::sip::Scan;
 use nat_common::sip::{self, Field};
-use nat_test_oracle::{direction, part};
+use nat_test_oracle::{direction, part, plain};
 
 fuzz_target!(|text: &[u8]| {
     let found = sip::read(text);
@@ -21,6 +21,7 @@ fuzz_target!(|text: &[u8]| {
     );
     let Ok(m) = found else { return };
     direction::check(text, &m);
+    plain::check(text);
 
     for span in m.spans {
         assert!(usize::from(span.start) + usize::from(span.len) <= text.len());

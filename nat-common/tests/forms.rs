@@ -6,7 +6,7 @@ use nat_common::bytes::Source;
 use nat_common::sip::{
     self, Direction, Doubt, Field, MAX_CONTACTS, MAX_SCAN, Message, Scan, header,
 };
-use nat_test_oracle::{direction, scan_for};
+use nat_test_oracle::{direction, plain, scan_for};
 
 /// Message to try a form in. It has every header of which a form is tried.
 const REGISTER: &str = "REGISTER sip:pbx SIP/2.0\r\n\
@@ -36,6 +36,7 @@ fn with(line: &str) -> String {
 }
 
 fn read(text: &str) -> Message {
+    plain::check(text.as_bytes());
     sip::read(text.as_bytes()).unwrap_or_else(|doubt| panic!("{doubt:?}: {text}"))
 }
 

@@ -66,7 +66,7 @@ impl Identity {
     /// at characters that the scanner allows. It keeps white space at the end of a Call-ID.
     pub fn agrees(&self, other: &Self) -> bool {
         let same = |ours: &str, other: &str| {
-            let token = ours.split(|c| "=/:@[]".contains(c)).next();
+            let token = ours.split(|c| "=/:@[]#$&{|}".contains(c)).next();
             other.is_empty() || ours == other || token == Some(other)
         };
         self.call_id == other.call_id.trim_end_matches([' ', '\t'])
