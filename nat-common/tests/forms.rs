@@ -280,6 +280,8 @@ fn odd_contacts() {
         ("\"Joe <sip:a@b>, <sip:c@d>", &[], 0),
         ("<sip:a@b, <sip:c@d>", &[], 0),
         // The others count.
+        ("foo > bar, <sip:a@b>", &[("a@b", None)], 0),
+        ("foo? bar, <sip:a@b>", &[("a@b", None)], 0),
         ("<sip:a@b>,", &[("a@b", None)], 0),
         (",<sip:a@b>", &[("a@b", None)], 0),
         ("<sip:a@b>;expires=1,,<sip:c@d>;expires=2", &[("a@b", Some(1)), ("c@d", Some(2))], 0),

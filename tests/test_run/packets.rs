@@ -332,6 +332,54 @@ fn a_fragmented_request_is_learned() {
     }
 }
 
+/// A device may send no empty line. The end of a fragment is not the end of a datagram: it ends no headers, even between
+/// two lines.
+#[test]
+fn the_end_of_a_datagram_ends_the_headers() {
+    let headers = INVITE.strip_suffix("\r\n").expect("an empty line");
+    for (phone, pbx, room) in [(PHONE, PBX, 1472), (PHONE6, PBX6, 1440)] {
+        let mut path = Path::new();
+        assert_eq!(
+            path.arrives(&udp(phone, pbx, headers.as_bytes())),
+            "in_request"
+        );
+        let answer = answer(headers, "200 OK");
+        path.leaves(&udp(pbx, phone, answer.as_bytes()));
+        assert_eq!(path.dialogs()[0].learned, endpoint(phone));
+
+        for spare in [0, 1, 2, 8] {
+            let mut path = Path::new();
+            let filler = "x".repeat(room - spare - headers.len() - "X: \r\n".len());
+            let message = long(&format!("{headers}X: {filler}\r\n\r\n"));
+            let parts = fragments(&udp(phone, pbx, message.as_bytes()), 1500, 1);
+            let whole = spare >= "\r\n".len();
+            let verdict = if whole {
+                "in_request"
+            } else {
+                "in_doubt_truncated"
+            };
+            let found = path.arrives(&parts[0]);
+            // A CR that is the last byte may have no LF.
+            assert!(
+                found == verdict || spare == 1 && found == "in_doubt_syntax",
+                "{spare}: {found}"
+            );
+        }
+    }
+}
+
+/// CRLFs before the start line are skipped (RFC 3261 7.5), and some devices send a status without a reason.
+#[test]
+fn what_surrounds_the_start_line() {
+    for crlfs in 1..6 {
+        let mut path = Path::new();
+        let invite = "\r\n".repeat(crlfs) + INVITE;
+        assert_eq!(path.arrives(&inbound(PHONE, &invite)), "in_request");
+        path.leaves(&outbound(PHONE, &answer(INVITE, "200")));
+        assert_eq!(path.dialogs()[0].learned, endpoint(PHONE), "{crlfs}");
+    }
+}
+
 /// Sends fragments. Returns the outcome of each, and the verdicts.
 fn send(path: &mut Path, parts: &[Vec<u8>]) -> (Vec<Vec<u8>>, Vec<&'static str>) {
     parts

@@ -43,7 +43,7 @@ impl Scan {
                     self.go(at + 1, Expect::Value)
                 }
                 // A comma in a display name. The URI must follow.
-                Header::From | Header::To if self.form == Form::Name && !self.has_tag() => {
+                Header::From | Header::To if self.form == Form::Name => {
                     self.set_span(self.uri_field() as usize, Span::default());
                     self.go(at + 1, Expect::Params)
                 }
