@@ -8,7 +8,7 @@ use core::{error::Error, fmt};
 pub enum Doubt {
     /// The headers go on past the end of the packet, or past [`MAX_SCAN`](super::MAX_SCAN).
     Truncated = 1,
-    /// A header that matters breaks the grammar.
+    /// A header that matters breaks the grammar, or can be read in two ways.
     Syntax,
     /// A mandatory header is missing.
     Missing,

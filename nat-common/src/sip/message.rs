@@ -17,11 +17,12 @@ pub struct Message {
     pub spans: [Span; SPANS],
     /// Host and port of the first Contact, if the host is an IP address; otherwise unknown.
     pub advertised: Endpoint,
-    /// The `expires` parameter of each Contact, in seconds, plus one; 0 if there is none.
+    /// The `expires` parameter of each Contact, in seconds, plus one; 0 if there is none. A malformed one stands for 3600 (RFC
+    /// 3261 10.2.1.1).
     pub contact_expires: [u32; MAX_CONTACTS],
     /// Number of CSeq.
     pub cseq: u32,
-    /// Value of the Expires header, in seconds, if [`header::EXPIRES`](super::header::EXPIRES) is set.
+    /// Value of the Expires header, in seconds, if [`header::EXPIRES`](super::header::EXPIRES) is set; 3600 if it is malformed.
     pub expires: u32,
     /// Status of a response; 0 for a request.
     pub status: u16,
@@ -33,7 +34,7 @@ pub struct Message {
     pub vias: u8,
     /// Number of Record-Route entries, up to 255.
     pub record_routes: u8,
-    /// Number of Contacts, up to 255. The first [`MAX_CONTACTS`] are kept.
+    /// Number of Contacts, up to 255, without malformed ones. The first [`MAX_CONTACTS`] are kept.
     pub contacts: u8,
     /// 1 for `Contact: *`, otherwise 0.
     pub star: u8,

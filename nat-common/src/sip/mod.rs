@@ -1,8 +1,9 @@
 //! SIP messages: a scanner for the parts that identify a dialog, a transaction and a registration.
 //!
 //! [`read`] takes one UDP payload and returns a [`Message`], which holds positions in that payload. The scanner
-//! allocates and copies nothing. It does not validate a whole message: a header that it does not need may be malformed.
-//! Where a header that it needs breaks RFC 3261 25.1, it returns a [`Doubt`] instead of a guess.
+//! allocates and copies nothing. It does not validate a whole message: a header that it does not need may be malformed, and
+//! a malformed Contact counts as none. It reads what devices write beside RFC 3261 25.1. Where a header that it needs could
+//! be read in two ways, it returns a [`Doubt`] instead of a guess.
 //!
 //! ```
 //! use std::net::Ipv4Addr;
