@@ -10,7 +10,7 @@ use crate::bytes::words;
 use crate::endpoint::Endpoint;
 use crate::engine::draft::copy_live;
 use crate::engine::env::{Bindings, Clock, Env, Hashes, Tables, Text};
-use crate::engine::identity::{contact_uri, registration_key};
+use crate::engine::identity::{registration_key, uri_hash};
 use crate::engine::lifetimes::{CONTEST_LIFE, DEFAULT_EXPIRES, REMOVED_LIFE};
 use crate::engine::proof::may_be_proxy;
 use crate::sip::{Field, MAX_CONTACTS, Message, header};
@@ -45,7 +45,7 @@ pub(super) fn registered<E: Text>(
         env.count(Counter::RegisterOtherDomain);
         return false;
     }
-    let aor = env.hash(Field::ToUri as usize);
+    let aor = uri_hash(env, Field::ToUri as usize);
     let now = env.now();
     let draft = env.draft();
     words::clear(draft);
@@ -76,7 +76,7 @@ pub(super) fn registered<E: Text>(
         DEFAULT_EXPIRES
     };
     for index in 0..MAX_CONTACTS {
-        if contact_uri(env, Field::Contact as usize + index) == transaction.contact {
+        if uri_hash(env, Field::Contact as usize + index) == transaction.contact {
             uri = transaction.contact;
             seconds = granted(m, index).unwrap_or(DEFAULT_EXPIRES);
             break;
@@ -84,7 +84,7 @@ pub(super) fn registered<E: Text>(
     }
     if uri == 0 && m.contacts == 1 && seconds != 0 {
         // It is the only one. The PBX writes it otherwise, and will call it so.
-        uri = contact_uri(env, Field::Contact as usize);
+        uri = uri_hash(env, Field::Contact as usize);
         seconds = granted(m, 0).unwrap_or(DEFAULT_EXPIRES);
     }
     if uri == 0 {
@@ -378,10 +378,10 @@ pub(super) fn load_contact<E: Bindings + Clock>(
 /// draft. Found in the second way, its [`Binding::aor`] is not that in To.
 #[inline(never)]
 pub(super) fn live_contact<E: Bindings + Clock + Hashes>(env: &E) -> Option<NonNull<Binding>> {
-    let uri = contact_uri(env, Field::RequestUri as usize);
-    let aor = env.hash(Field::ToUri as usize);
+    let uri = uri_hash(env, Field::RequestUri as usize);
+    let aor = uri_hash(env, Field::ToUri as usize);
     // To that is the Contact URI names no owner, whoever registered it as an address-of-record.
-    let names_owner = aor != env.hash(Field::RequestUri as usize);
+    let names_owner = aor != uri;
     if names_owner && let Some(found) = load_contact(env, &ContactKey { uri, aor }) {
         return Some(found);
     }

@@ -10,7 +10,7 @@ use crate::bytes::{Span, words};
 use crate::engine::draft::copy_live;
 use crate::engine::env::{Bindings, Clock, Env, Journal, Tables, Text};
 use crate::engine::evidence::Evidence;
-use crate::engine::identity::digest;
+use crate::engine::identity::{digest, uri_hash};
 use crate::engine::lifetimes::{DIALOG_LIFE, EARLY_LIFE, ENDED_LIFE, TRANSACTION_LIFE};
 use crate::engine::proof::note_resident;
 use crate::sip::{Field, Message, Method};
@@ -31,7 +31,7 @@ pub(super) fn accept_request<E: Text>(
         return;
     }
     digest(env, m, Field::FromUri.bit());
-    evidence.owner = env.hash(Field::FromUri as usize);
+    evidence.owner = uri_hash(env, Field::FromUri as usize);
     begin_dialog(env, m.span(Field::FromUri), key, evidence);
 }
 

@@ -51,9 +51,9 @@ pub(super) fn dialog_key<E: Hashes>(env: &E, call: u64, own: Field) -> DialogKey
     }
 }
 
-/// Returns the hash of a part that is a Contact URI, joined with the PBX's socket.
+/// Returns the hash of a part that is a URI, joined with the PBX's socket; 0 if it is absent.
 #[inline(always)]
-pub(super) fn contact_uri<E: Hashes>(env: &E, part: usize) -> u64 {
+pub(super) fn uri_hash<E: Hashes>(env: &E, part: usize) -> u64 {
     match env.hash(part) {
         0 => 0,
         hash => hash ^ env.pbx(),

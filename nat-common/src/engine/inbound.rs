@@ -10,7 +10,7 @@ use crate::endpoint::Endpoint;
 use crate::engine::contacts::{granted, note_sent_on, prove_weak};
 use crate::engine::dialogs::{accept_answer, live_dialog};
 use crate::engine::env::{Checksum, Env, Text};
-use crate::engine::identity::{contact_uri, dialog_key, digest, registration_key};
+use crate::engine::identity::{dialog_key, digest, registration_key, uri_hash};
 use crate::engine::lifetimes::{ANSWER_LIFE, TRANSACTION_LIFE};
 use crate::engine::proof::{describe_pair, note_answer, prove_pair};
 use crate::engine::verdict::Heard;
@@ -93,7 +93,7 @@ fn describe_registration<E: Text>(env: &E, m: &Message, transaction: &mut Inboun
     if !env.is_for_its_domain(m) {
         transaction.flags |= InboundFlags::OTHER_DOMAIN;
     }
-    transaction.contact = contact_uri(env, Field::Contact as usize);
+    transaction.contact = uri_hash(env, Field::Contact as usize);
 }
 
 /// Counts a repetition of a request that the PBX has answered, or of its final response: the one before did not arrive.

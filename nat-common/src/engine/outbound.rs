@@ -16,7 +16,7 @@ use crate::engine::contacts::{
 use crate::engine::dialogs::{accept_request, activate_pending, forget_pending, live_dialog};
 use crate::engine::env::{Env, Text};
 use crate::engine::history;
-use crate::engine::identity::{contact_uri, dialog_key, digest};
+use crate::engine::identity::{dialog_key, digest, uri_hash};
 use crate::engine::inbound::count_repetition;
 use crate::engine::lifetimes::TRANSACTION_LIFE;
 use crate::engine::proof::{
@@ -371,8 +371,9 @@ const BY_HOST: OutboundFlags = OutboundFlags::MOVED
 fn find_contact<E: Env>(env: &E, to: &mut Endpoint) -> Decision {
     let (known, route) = (env.draft(), env.route());
     choose_host(env);
-    let to_uri = env.hash(Field::ToUri as usize);
-    let decision = if known.aor == to_uri && to_uri != env.hash(Field::RequestUri as usize) {
+    let to_uri = uri_hash(env, Field::ToUri as usize);
+    let request_uri = uri_hash(env, Field::RequestUri as usize);
+    let decision = if known.aor == to_uri && to_uri != request_uri {
         decide(
             env,
             &known.learned,
@@ -381,7 +382,7 @@ fn find_contact<E: Env>(env: &E, to: &mut Endpoint) -> Decision {
         )
     } else {
         route.flags |= OutboundFlags::WEAK;
-        route.subject = contact_uri(env, Field::RequestUri as usize);
+        route.subject = request_uri;
         follow_uri(env, known, to, route.retransmissions)
     };
     if decision != Decision::RedirectedContact {

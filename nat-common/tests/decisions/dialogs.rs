@@ -327,9 +327,11 @@ fn another_socket_of_the_host_changes_nothing() {
         let update = from_phone("UPDATE", 9, "u").tagged("pbx");
         net.arrives(STRANGER, &update);
         net.sends(STRANGER, &update.answer(200));
-        let registration = register(9, "r9", "<sip:1000@192.168.1.10>");
-        net.arrives(STRANGER, &registration);
-        net.sends(STRANGER, &registration.answer(200));
+        for (cseq, contact) in [(9, "<sip:1000@192.168.1.10>"), (10, "*")] {
+            let registration = register(cseq, "r9", contact).with("Expires: 60");
+            net.arrives(STRANGER, &registration);
+            net.sends(STRANGER, &registration.answer(200));
+        }
         net.socket.set(pbx);
         assert_eq!(net.reinvite("r").0, PHONE);
         assert_eq!(net.sends(ADVERTISED, &call_phone("i")).0, PHONE);
