@@ -458,10 +458,10 @@ fn no_progress(row: &mut Row<'_>) -> Result<()> {
     )?;
     row.phone.ua.send(&call.phone_request("INFO"), PBX)?;
     row.pbx.hear("INFO")?;
-    // That was the third transmission that drew no answer.
+    // What drew no answer before does not count.
     row.goes(
         &call.pbx_request("UPDATE"),
-        &[(Original, Turn), (Learned, Progress)],
+        &[(Learned, Progress), (Original, Turn)],
     )
 }
 
@@ -515,7 +515,7 @@ fn response(row: &mut Row<'_>) -> Result<()> {
 row!(response_to_a_repeated_request,);
 
 /// A response goes to the port that an ALG forgot. If the phone repeats its request, the response did not arrive, and the
-/// next one goes in turn. If the PBX repeats it by itself, that says nothing.
+/// next one goes in turn. If then the PBX repeats it by itself, no ACK has come, and that goes in turn, too.
 fn response_to_a_repeated_request(row: &mut Row<'_>) -> Result<()> {
     let original = address(FORGOTTEN)?;
     let request = row.phone.request("OPTIONS", "sip:2000@203.0.113.10");
@@ -536,7 +536,7 @@ fn response_to_a_repeated_request(row: &mut Row<'_>) -> Result<()> {
         None => original,
     };
     ensure!(
-        went == [original, original, second, second, original, original],
+        went == [original, original, second, original, second, original],
         "they went to {went:?}"
     );
     Ok(())

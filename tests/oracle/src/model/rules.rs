@@ -182,11 +182,8 @@ impl World {
         let pair = (meant, key(&learned), key(&original), weak);
         let unanswered = self.watch.unanswered.entry(pair).or_default();
         *unanswered += 1;
-        let mut unanswered = *unanswered;
-        if meant == Actor::Victim {
-            // A registration does not change what this request has drawn.
-            unanswered = unanswered.max(transmissions);
-        }
+        // Neither a registration nor an answer to another request changes what this one has drawn.
+        let unanswered = (*unanswered).max(transmissions);
         if meant == Actor::Victim && !weak && unanswered == 1 {
             self.judge_at_once(at, original, to);
         }
