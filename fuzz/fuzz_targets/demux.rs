@@ -24,7 +24,10 @@ fn is_keepalive(datagram: &[u8]) -> bool {
 
 /// RFC 3261 7.5: CRLFs may precede the start line. Four of them fill all that is looked at.
 fn may_be_sip(datagram: &[u8]) -> bool {
-    let crlfs = datagram.chunks(2).take_while(|pair| pair == b"\r\n").count();
+    let crlfs = datagram
+        .chunks(2)
+        .take_while(|pair| pair == b"\r\n")
+        .count();
     let start = datagram.get(crlfs.min(3) * 2);
     crlfs > 3 || start.is_some_and(u8::is_ascii_uppercase)
 }
