@@ -29,6 +29,10 @@ fn may_be_sip(datagram: &[u8]) -> bool {
         .take_while(|pair| pair == b"\r\n")
         .count();
     let start = datagram.get(crlfs.min(3) * 2);
+    // CRLF and two bytes are no message.
+    if crlfs > 0 && datagram.len() <= 4 {
+        return false;
+    }
     crlfs > 3 || start.is_some_and(u8::is_ascii_uppercase)
 }
 

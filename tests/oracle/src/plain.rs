@@ -297,8 +297,7 @@ fn tag(value: &str, masked: &str) -> Option<String> {
 /// Returns the seconds of Expires. RFC 3261 10.2.1.1 takes a malformed value for 3600.
 fn seconds(value: &str) -> u32 {
     let first = value.split([' ', '\t']).next().unwrap_or_default();
-    // No number of 32 bits has more than ten digits.
-    let is_number = (1..=10).contains(&first.len()) && first.chars().all(|c| c.is_ascii_digit());
+    let is_number = !first.is_empty() && first.chars().all(|c| c.is_ascii_digit());
     is_number
         .then(|| first.parse().ok())
         .flatten()

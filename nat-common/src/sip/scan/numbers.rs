@@ -118,13 +118,18 @@ impl Scan {
     }
 }
 
-/// Returns 10 to the power of `n` for `n` up to 2. For a larger `n` it returns 2 to the power of 32: any nonzero number
-/// times that overflows 32 bits.
+/// Returns 10 to the power of `n`, from 1 to 8.
 #[inline(always)]
 const fn power_of_ten(n: u32) -> u64 {
-    match n {
-        1 => 10,
-        2 => 100,
-        _ => 1 << 32,
-    }
+    static POWERS: [u64; 8] = [
+        100_000_000,
+        10,
+        100,
+        1000,
+        10_000,
+        100_000,
+        1_000_000,
+        10_000_000,
+    ];
+    POWERS[(n & 7) as usize]
 }
