@@ -82,9 +82,8 @@ pub(super) fn registered<E: Text>(
             break;
         }
     }
-    let only = m.contacts == 1 && m.advertised == transaction.advertised();
-    if uri == 0 && only && seconds != 0 {
-        // It is the only one, at the same host and port. The PBX writes it otherwise, and will call it so.
+    if uri == 0 && m.contacts == 1 && seconds != 0 {
+        // It is the only one. The PBX writes it otherwise, and will call it so.
         uri = uri_hash(env, Field::Contact as usize);
         seconds = granted(m, 0).unwrap_or(DEFAULT_EXPIRES);
     }
