@@ -28,7 +28,7 @@ pub struct DialogKey {
     Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
 pub struct ContactKey {
-    /// Hash of the Contact URI as the PBX lists it, else as the terminal wrote it, and the PBX's socket.
+    /// Hash of the Contact URI as the terminal wrote it, and the PBX's socket.
     pub uri: u64,
     /// Hash of the address-of-record (To of the REGISTER) without parameters, and the PBX's socket; or 0.
     pub aor: u64,

@@ -66,8 +66,7 @@ pub(super) fn registered<E: Text>(
         return false;
     }
     // The response lists every contact of the address-of-record (RFC 3261 10.3, 8): find this one. A PBX that lists
-    // none still granted what its Expires says.
-    let mut uri = 0;
+    // none, or writes this one otherwise, still granted what its Expires says.
     let mut seconds = if transaction.flags.contains(InboundFlags::REMOVE) {
         0
     } else if m.headers & header::EXPIRES != 0 {
@@ -77,18 +76,9 @@ pub(super) fn registered<E: Text>(
     };
     for index in 0..MAX_CONTACTS {
         if uri_hash(env, Field::Contact as usize + index) == transaction.contact {
-            uri = transaction.contact;
             seconds = granted(m, index).unwrap_or(DEFAULT_EXPIRES);
             break;
         }
-    }
-    if uri == 0 && m.contacts == 1 && seconds != 0 {
-        // It is the only one. The PBX writes it otherwise, and will call it so.
-        uri = uri_hash(env, Field::Contact as usize);
-        seconds = granted(m, 0).unwrap_or(DEFAULT_EXPIRES);
-    }
-    if uri == 0 {
-        uri = transaction.contact;
     }
     if removed_at(env, aor) == Some(draft.arrived) {
         // Both came within one tick, and the PBX accepted this one later.
@@ -99,6 +89,7 @@ pub(super) fn registered<E: Text>(
     draft.seen = now;
     draft.expires = now + u64::from(seconds) * SECOND;
     env.name(draft, m.span(Field::ToUri));
+    let uri = transaction.contact;
     let newest = env.place_contact(&ContactKey { uri, aor });
     if newest {
         env.place_contact(&ContactKey { uri, aor: 0 });

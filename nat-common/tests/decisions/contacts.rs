@@ -20,51 +20,6 @@ fn only_2xx_activates_a_contact() {
     }
 }
 
-/// pjsip writes `transport` first and escapes otherwise (RFC 3261 19.1.4): its 200 shows how it will call the contact.
-#[test]
-fn a_contact_is_known_as_the_pbx_writes_it() {
-    const ASKED: &str = "sip:10%30@192.168.1.10:5060;rinstance=ab12;transport=UDP";
-    const WRITTEN: &str = "sip:100@192.168.1.10:5060;transport=UDP;rinstance=ab12";
-    let calls = |net: &Network, uri: &'static str| {
-        let invite = Sip {
-            start: format!("INVITE {uri} SIP/2.0"),
-            ..call_phone(uri)
-        };
-        net.sends(ADVERTISED, &invite).0
-    };
-    let registered = |request: &str, answer: &[&str]| {
-        let net = Network::new();
-        let m = register(1, "r", &format!("<{ASKED}>{request}"));
-        net.arrives(PHONE, &m);
-        let answer = answer.iter().fold(m.answer(200), |a, h| a.with(h));
-        net.sends(PHONE, &answer);
-        net
-    };
-    let written = format!("Contact: <{WRITTEN}>;expires=60");
-    let net = registered("", &[&written]);
-    assert_eq!(calls(&net, WRITTEN), PHONE);
-    assert_eq!(
-        calls(&net, ASKED),
-        ADVERTISED,
-        "the PBX does not call it so"
-    );
-    net.wait(61);
-    assert_eq!(calls(&net, WRITTEN), ADVERTISED, "as long as granted");
-    // Of two contacts nothing says which one it is. One that is removed is not the one that is left.
-    let other = "Contact: <sip:100@192.168.1.11>";
-    for (request, answer) in [
-        ("", &[&written, other][..]),
-        (";expires=0", &[&written]),
-        ("", &[]),
-    ] {
-        let net = registered(request, answer);
-        assert_eq!(calls(&net, WRITTEN), ADVERTISED, "{request} {answer:?}");
-        let kept = request.is_empty();
-        let to = if kept { PHONE } else { ADVERTISED };
-        assert_eq!(calls(&net, ASKED), to, "{request} {answer:?}");
-    }
-}
-
 #[test]
 fn a_contact_lasts_as_long_as_granted() {
     for (headers, seconds) in [
