@@ -151,9 +151,9 @@ extern "C" fn is_for_its_domain(direction: u32) -> u32 {
         return 0;
     };
     let (m, socket) = (scratch.message(), scratch.socket());
-    let host = |field| find_host(direction, m.span(field).start.into());
-    let (domain, aor) = (host(Field::RequestUri), host(Field::ToUri));
-    engine::is_for_its_domain(scratch.text(), domain, aor, socket).into()
+    let [uri, aor] = [Field::RequestUri, Field::ToUri].map(|field| m.span(field).start.into());
+    let aor = find_host(direction, aor);
+    engine::is_for_its_domain(scratch.text(), uri, aor, socket).into()
 }
 
 /// Finds the host of the URI at a position of the message in the scratch of a direction.

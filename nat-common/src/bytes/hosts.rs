@@ -39,6 +39,21 @@ pub fn find<S: Source + ?Sized>(text: &S, uri: u32) -> u32 {
     uri
 }
 
+/// Whether the URI at `uri` has no user and no at-sign: then all parsers read its host at its beginning. A long URI is taken
+/// for one that has.
+#[inline(always)]
+#[must_use]
+pub fn is_bare<S: Source + ?Sized>(text: &S, uri: u32) -> bool {
+    for word in 0..WORDS {
+        let w = text.word(uri + word * 8);
+        let stop = swar::equal(w, b'@') | after(w);
+        if stop != 0 {
+            return swar::byte(w, swar::first(stop)) != b'@';
+        }
+    }
+    false
+}
+
 /// Whether the hosts at two positions are the same, in any case (RFC 3261 19.1.4).
 #[inline(always)]
 #[must_use]
@@ -127,7 +142,6 @@ mod tests {
             ("pbx.example;transport=udp", "1000@pbx.example:5060"),
             ("pbx.example?x=y", "1000@pbx.example"),
             ("1000@pbx.example", "1000@pbx.example"),
-            ("pbx;x=a@b", "1000@pbx"),
             ("[2001:db8::1]", "1000@[2001:DB8::1]:5060"),
             ("[2001:db8::1]:5060", "1000@[2001:db8::1]"),
             ("twelve.b.cde", "a.user.of.more.than.two.words@twelve.b.cde"),
@@ -156,6 +170,30 @@ mod tests {
             (&long, &long),
         ] {
             assert!(!same_hosts(uri, to), "{uri} {to}");
+        }
+    }
+
+    #[test]
+    fn an_at_sign_anywhere_is_seen() {
+        let is = |uri: &str| is_bare(format!("{uri} a@b").as_bytes(), 0);
+        for uri in [
+            "pbx",
+            "pbx.example:5060;transport=udp;lr",
+            "[2001:db8::1]",
+            "",
+        ] {
+            assert!(is(uri), "{uri}");
+        }
+        let long = "a".repeat(64);
+        for uri in [
+            "1000@pbx",
+            "pbx;x@friend",
+            "pbx?x@friend",
+            "pbx:5060;lr;y@friend",
+            "@",
+            &long,
+        ] {
+            assert!(!is(uri), "{uri}");
         }
     }
 

@@ -25,23 +25,23 @@ pub(super) fn granted(m: &Message, index: usize) -> Option<u32> {
 }
 
 /// Takes a 2xx to a REGISTER: its contact is active for as long as granted. The draft is made once, and stored under the
-/// contact's two keys. `own`: the PBX gave the 2xx itself (see [`is_own_answer`]). Returns whether the contact in the
+/// contact's two keys. `own`: whether the PBX gave the 2xx itself. Returns whether the contact in the
 /// draft is active now.
 #[inline(never)]
 pub(super) fn registered<E: Text>(
     env: &E,
     m: &Message,
     request: &Entry<InboundTransaction>,
-    own: bool,
+    own: Own,
 ) -> bool {
     let transaction = &request.value;
     let refused = InboundFlags::IN_DIALOG | InboundFlags::REFUSED;
-    if transaction.flags.intersects(refused) || !own {
+    if transaction.flags.intersects(refused) || own == Own::No {
         env.count(Counter::RegisterNotOwn);
         return false;
     }
     let may_relay = may_be_proxy(env);
-    if may_relay && transaction.flags.contains(InboundFlags::OTHER_DOMAIN) {
+    if may_relay && own == Own::OtherDomain {
         env.count(Counter::RegisterOtherDomain);
         return false;
     }
@@ -97,14 +97,39 @@ pub(super) fn registered<E: Text>(
     newest && seconds != 0
 }
 
-/// Whether the PBX gave the 2xx to a REGISTER itself: it has not sent the REGISTER on to another host, nor got a response
-/// to it, which it would relay. Without the entry of the REGISTER it is not known.
+/// Whether the PBX gave a 2xx to a REGISTER itself.
+#[repr(u8)]
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Own {
+    /// It sent the REGISTER on to another host, got a response to it, which it would relay, or gives it for another To. Without
+    /// the entry of the REGISTER nothing is known.
+    No,
+    /// The REGISTER is for another domain than that of its To: what is a proxy relays it.
+    OtherDomain,
+    /// It did.
+    Yes,
+}
+
+/// Returns whether the PBX gave a 2xx to a REGISTER itself (see [`registered`]).
 #[inline(always)]
-pub(super) fn is_own_answer<E: Tables + Hashes>(env: &E, m: &Message) -> bool {
+pub(super) fn own_answer<E: Tables + Hashes>(env: &E, m: &Message) -> Own {
     let key = registration_key(env, m.cseq);
-    env.slots::<InboundTransaction>(&key)
+    match env
+        .slots::<InboundTransaction>(&key)
         .and_then(|s| s.find(&key))
-        .is_some_and(|known| !known.value.flags.contains(InboundFlags::SENT_ON))
+    {
+        Some(known)
+            if !known.value.flags.contains(InboundFlags::SENT_ON)
+                && known.value.contact == env.hash(Field::ToUri as usize) =>
+        {
+            if known.value.flags.contains(InboundFlags::OTHER_DOMAIN) {
+                Own::OtherDomain
+            } else {
+                Own::Yes
+            }
+        }
+        _ => Own::No,
+    }
 }
 
 /// Notes that the PBX sends a terminal's REGISTER on to another host, or gets a response to it from there. A registrar

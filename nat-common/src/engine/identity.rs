@@ -68,13 +68,15 @@ pub(super) fn registration_key<E: Hashes>(env: &E, cseq: u32) -> SlotKey {
 }
 
 /// Whether a REGISTER is for the domain of its address-of-record (RFC 3261 10.3, 5), or for the PBX, `ours`, by its IPv4
-/// address. A proxy relays one for another domain. `domain` and `aor` are the positions of the hosts of Request-URI and To.
+/// address. A proxy relays one for another domain. `uri` and `aor` are the positions of the Request-URI, which has no user
+/// (RFC 3261 10.2), and of the host of To.
 #[inline(always)]
 pub fn is_for_its_domain<S: Source + ?Sized>(
     text: &S,
-    domain: u32,
+    uri: u32,
     aor: u32,
     ours: &Endpoint,
 ) -> bool {
-    hosts::same(text, domain, aor) || ours.is_v4() && hosts::is_v4(text, domain, ours.as_v4())
+    hosts::is_bare(text, uri)
+        && (hosts::same(text, uri, aor) || ours.is_v4() && hosts::is_v4(text, uri, ours.as_v4()))
 }

@@ -54,6 +54,10 @@ pub(super) fn request_in<E: Text>(env: &E, m: &Message, call: u64, source: &Endp
             if slots.found().value.flags.contains(InboundFlags::ANSWERED) {
                 count_repetition(env, &key, slots.found());
             }
+            if m.method == Method::Register {
+                // It may be for another domain now.
+                note_registration(env, m, source);
+            }
             return Heard::Repeat;
         }
         Noted::Other => {
@@ -83,15 +87,12 @@ fn describe_registration<E: Text>(env: &E, m: &Message, transaction: &mut Inboun
     if granted(m, 0) == Some(0) {
         transaction.flags |= InboundFlags::REMOVE;
     }
+    digest(env, m, Field::ToUri.bit());
     if env.same_user(m.span(Field::Contact), m.span(Field::ToUri)) {
-        digest(env, m, Field::ToUri.bit());
         // A Contact URI that is registered as an address-of-record names no owner.
         if env.hash(Field::ToUri as usize) != env.hash(Field::Contact as usize) {
             transaction.flags |= InboundFlags::OWN_USER;
         }
-    }
-    if !env.is_for_its_domain(m) {
-        transaction.flags |= InboundFlags::OTHER_DOMAIN;
     }
     transaction.contact = uri_hash(env, Field::Contact as usize);
 }
@@ -116,8 +117,8 @@ pub(super) fn count_repetition<E: Env>(
     known.assign(entry);
 }
 
-/// Stores a REGISTER without its branch, so that the PBX's copy of it is recognised if the PBX sends it on. If it follows
-/// a challenge that was redirected, the terminal has shown that it got that: returns the pair of addresses that it proves.
+/// Stores a REGISTER without its branch, which the far end writes into a response that the PBX relays: with its To, whether it is
+/// for another domain, and so that the PBX's copy of it is recognised if the PBX sends it on. If it follows a challenge that was redirected, the terminal has shown that it got that: returns the pair of addresses that it proves.
 #[inline(never)]
 fn note_registration<'e, E: Text>(
     env: &'e E,
@@ -133,8 +134,16 @@ fn note_registration<'e, E: Text>(
     entry.at = ticks(env.now());
     entry.value.set_source(source);
     entry.value.flags = InboundFlags::REGISTER;
-    if let Some(mut slots) = env.slots::<InboundTransaction>(&key) {
-        slots.note(&key, entry, TRANSACTION_LIFE);
+    entry.value.contact = env.hash(Field::ToUri as usize);
+    let other_domain = !env.is_for_its_domain(m);
+    if other_domain {
+        entry.value.flags |= InboundFlags::OTHER_DOMAIN;
+    }
+    if let Some(mut slots) = env.slots::<InboundTransaction>(&key)
+        && slots.note(&key, entry, TRANSACTION_LIFE) != Noted::New
+        && other_domain
+    {
+        slots.add_flags(&key, InboundFlags::OTHER_DOMAIN);
     }
     let before = registration_key(env, m.cseq.wrapping_sub(1));
     let challenged = env

@@ -11,7 +11,7 @@ use crate::bpf::atomic::Word;
 use crate::bytes::words;
 use crate::endpoint::Endpoint;
 use crate::engine::contacts::{
-    host_before, is_own_answer, live_contact, note_challenge, note_sent_on, registered,
+    Own, host_before, live_contact, note_challenge, note_sent_on, own_answer, registered,
 };
 use crate::engine::dialogs::{accept_request, activate_pending, forget_pending, live_dialog};
 use crate::engine::env::{Env, Text};
@@ -40,7 +40,11 @@ pub(super) fn response_out<E: Text>(
     let branch = env.hash(Field::Branch as usize);
     let key = key::transaction(call, branch, m.cseq, m.method);
     // Before the transaction is looked up, which lies in the same table.
-    let own = m.method == Method::Register && m.status / 100 == 2 && is_own_answer(env, m);
+    let own = if m.method == Method::Register && m.status / 100 == 2 {
+        own_answer(env, m)
+    } else {
+        Own::No
+    };
     let Some(request) = env
         .slots::<InboundTransaction>(&key)
         .and_then(|s| s.find(&key))

@@ -198,6 +198,12 @@ fn a_proxy_accepts_for_its_own_domain_only() {
             "sip:friend;x=@pbx",
             Counter::RegisterOtherDomain,
         ),
+        (
+            Some(true),
+            true,
+            "sip:pbx;x@friend",
+            Counter::RegisterOtherDomain,
+        ),
         // Its own domain, as text or by its address; or what is no proxy accepts it.
         (
             Some(true),
@@ -232,6 +238,52 @@ fn a_proxy_accepts_for_its_own_domain_only() {
         };
         assert_eq!(net.sends(ADVERTISED, &call_phone("i")).0, to, "{start}");
     }
+}
+
+/// The far end of a relayed REGISTER writes branch and To of its 2xx. Another REGISTER of the same name that the proxy ignored,
+/// or never saw, is not the one that it answers.
+#[test]
+fn the_far_end_of_a_relayed_register_cannot_make_it_another_one() {
+    let start = |uri: &str| format!("REGISTER sip:{uri} SIP/2.0");
+    let evil = Sip {
+        start: start("friend"),
+        ..forged()
+    };
+    let claims = |first: &Sip, second: &Sip, seen: Checksum, answer: Sip| {
+        let net = Network::new();
+        send_on(&net);
+        net.arrives(NEIGHBOUR, first);
+        net.checksum.set(seen);
+        net.arrives(NEIGHBOUR, second);
+        net.checksum.set(Checksum::Right);
+        net.sends(NEIGHBOUR, &answer).1[0]
+    };
+    let own = forged();
+    let own_branch = Sip {
+        vias: vec!["other"],
+        ..own.clone()
+    };
+    for (first, second, seen) in [
+        (&evil, &own_branch, Checksum::Wrong),
+        (&evil, &own_branch, Checksum::Right),
+        (&own_branch, &evil, Checksum::Right),
+        // With one branch.
+        (&evil, &own, Checksum::Right),
+        (&own, &evil, Checksum::Right),
+    ] {
+        for answer in [&evil, &own, &own_branch] {
+            let counted = claims(first, second, seen, answer.answer(200));
+            let refused = [Counter::RegisterOtherDomain, Counter::OutUnknownResponse];
+            assert!(refused.contains(&counted), "{counted:?}");
+        }
+    }
+    // The 2xx names another To than the REGISTER.
+    let friends = Sip {
+        to: "<sip:1000@friend>".into(),
+        ..evil.clone()
+    };
+    let counted = claims(&friends, &friends, Checksum::Right, evil.answer(200));
+    assert_eq!(counted, Counter::RegisterNotOwn);
 }
 
 /// Host to which a terminal moves.

@@ -308,9 +308,9 @@ impl Text for MemoryEnv {
 
     fn is_for_its_domain(&self, m: &Message) -> bool {
         let text = &self.text.borrow()[..];
-        let [domain, aor] = [Field::RequestUri, Field::ToUri]
-            .map(|field| hosts::find(text, m.span(field).start.into()));
-        engine::is_for_its_domain(text, domain, aor, &self.socket.get())
+        let [uri, aor] = [Field::RequestUri, Field::ToUri].map(|field| m.span(field).start.into());
+        let aor = hosts::find(text, aor);
+        engine::is_for_its_domain(text, uri, aor, &self.socket.get())
     }
 
     fn checksum(&self) -> Checksum {
