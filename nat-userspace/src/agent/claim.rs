@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::{Result, ensure};
 use log::info;
+use nat_common::abi::{Config, PolicyRule};
 
 use crate::{
     agent::record::{self, AgentRecord},
@@ -11,11 +12,12 @@ use crate::{
     host::{
         namespaces::network_inode,
         net::{Link, Net},
+        prefix::Prefix,
     },
     kernel::{
         attach::{self, Attached},
         layout::Foreign,
-        pins,
+        pins, policy,
         tables::Tables,
     },
 };
@@ -34,6 +36,8 @@ pub(super) struct Left {
     pub(super) tables: Tables,
     /// Interfaces with its programs.
     pub(super) interfaces: Vec<Attached>,
+    /// Settings of its programs, and their default policy.
+    pub(super) settings: (Config, Option<PolicyRule>),
 }
 
 /// Makes this process the agent of its network namespace, and writes its record.
@@ -41,7 +45,7 @@ pub(super) async fn claim(net: &Net, links: &[Link], ports: &[u16]) -> Result<Cl
     preflight::writable(
         Path::new(record::DIR),
         Path::new("/run"),
-        "RuntimeDirectory=sipnat in its unit",
+        "RuntimeDirectory=sipnat and RuntimeDirectoryPreserve=yes in its unit",
     )?;
     let _lock = record::lock()?;
     if let Some(other) = AgentRecord::find()? {
@@ -106,11 +110,14 @@ async fn find_left(net: &Net, dir: &Path) -> Result<Option<Left>> {
     if dir.exists() {
         match (Tables::open(dir), &interfaces) {
             (Ok(tables), Some(interfaces)) => {
+                attach::detach_unknown(net, interfaces, dir).await?;
                 info!(
                     "taking over what an earlier agent left in {}",
                     dir.display()
                 );
+                let default = policy::read(&tables.policy)?.remove(&Prefix::Default);
                 return Ok(Some(Left {
+                    settings: (tables.config()?, default),
                     tables,
                     interfaces: interfaces.clone(),
                 }));

@@ -12,7 +12,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::{
     agent::{
         addresses::Addresses,
-        claim::{self, Claim, claim},
+        claim::{self, Claim, Left, claim},
         logs::Logs,
         record::AgentRecord,
         signals::Signals,
@@ -24,12 +24,13 @@ use crate::{
         checksums::may_be_partial,
         clock,
         net::{Link, LinkKind, Net},
+        prefix::Prefix,
         terminal::{note, printable_lines},
     },
     kernel::{
         attach::{self, Mode, XdpMode},
         load::{DataPath, Loader},
-        object, pins,
+        object, pins, policy,
         refusal::Rejected,
     },
     settings::{Settings, Xdp},
@@ -71,17 +72,14 @@ pub async fn run(settings: &Settings) -> Result<()> {
     if let Some(left) = &left {
         loader = loader.continuing(&left.tables, &pins);
     }
-    let ended = match start(&net, loader, &links, settings, left.is_some(), &mut record).await {
-        Ok((path, addresses)) => {
-            announce(&record, left.is_some());
-            serve(path, addresses, wildcards, &mut signals).await
-        }
+    let taken_over = left.is_some();
+    let started = start(&net, loader, &links, settings, taken_over, &mut record).await;
+    let (path, addresses) = match started {
+        Ok(started) => started,
         Err(error) => {
-            let cleaned = if left.is_some() {
-                note("what the earlier agent left goes on working");
-                keep(&mut record)
-            } else {
-                claim::remove(&net, &record).await
+            let cleaned = match left {
+                Some(left) => leave(left, &mut record),
+                None => claim::remove(&net, &record).await,
             };
             if let Err(error) = cleaned {
                 warn!("could not clean up: {error:#}");
@@ -90,15 +88,38 @@ pub async fn run(settings: &Settings) -> Result<()> {
             return Err(error);
         }
     };
-    if settings.keep && ended.is_ok() {
+    // Its maps that are not used further go.
+    drop(left);
+    announce(&record, taken_over);
+    let ended = serve(path, addresses, wildcards, &mut signals).await;
+    if settings.keep {
         keep(&mut record)?;
         println(&format!(
             "sipnat: left in place on {}; `sipnat detach` removes it",
             record.interface_names()
         ));
-        return Ok(());
+        return ended;
     }
     ended.and(claim::remove(&net, &record).await)
+}
+
+/// Leaves what an earlier agent left, with the settings that it had: this agent cannot start.
+fn leave(mut left: Left, record: &mut AgentRecord) -> Result<()> {
+    let (config, default) = left.settings;
+    left.tables.config.set(0, config, 0)?;
+    if let Some(default) = default {
+        policy::write(&mut left.tables.policy, Prefix::Default, default)?;
+    }
+    let pins = record.pins.clone();
+    let is_there = |index| pins::xdp_link(&pins, index).exists();
+    record.interfaces.retain(|known| is_there(known.index));
+    note(&if record.interfaces.is_empty() {
+        "nothing is attached any more".into()
+    } else {
+        let names = record.interface_names();
+        format!("what the earlier agent left goes on working on {names}")
+    });
+    keep(record)
 }
 
 /// Writes into the record that all is left in place.

@@ -164,18 +164,37 @@ fn replace(path: &mut DataPath, link: &Link, dir: &Path, before: &Attached) -> R
 /// # Errors
 /// If the kernel does not let go.
 pub async fn detach(net: &Net, before: &Attached, dir: &Path) -> Result<()> {
-    let held = net.links().await?;
-    let held = held.iter().find(|link| link.index == before.index);
-    let program = held.and_then(|link| link.xdp);
+    let ours = ProgramInfo::from_pin(dir.join(INGRESS)).map(|info| info.id());
     pins::remove_one(&pins::xdp_link(dir, before.index))?;
     pins::remove_one(&pins::tcx_link(dir, before.index))?;
     if let Err(error) = remove_clsact(net, before).await {
         warn!("{error:#}");
     }
-    match program {
-        Some(program) => wait_until_off(net, program, Some(before.index)).await,
-        None => Ok(()),
+    match ours {
+        Ok(ours) => wait_until_off(net, ours, Some(before.index)).await,
+        Err(_) => Ok(()),
     }
+}
+
+/// Detaches the programs of an earlier agent from interfaces that its record does not name: it was killed before it wrote
+/// them there.
+///
+/// # Errors
+/// If the kernel does not let go.
+pub async fn detach_unknown(net: &Net, known: &[Attached], dir: &Path) -> Result<()> {
+    let indexes: Vec<u32> = known.iter().map(|known| known.index).collect();
+    if !pins::remove_links_but(dir, &indexes)? {
+        return Ok(());
+    }
+    let Ok(ours) = ProgramInfo::from_pin(dir.join(INGRESS)).map(|info| info.id()) else {
+        return Ok(());
+    };
+    for link in net.links().await? {
+        if !indexes.contains(&link.index) {
+            wait_until_off(net, ours, Some(link.index)).await?;
+        }
+    }
+    Ok(())
 }
 
 async fn attach_anew(
@@ -194,6 +213,9 @@ async fn attach_anew(
         Some(attached) => attached,
         None => attach_clsact(net, path.egress()?, link).await,
     };
+    if tc.is_err() {
+        pins::remove_one(&pins::xdp_link(dir, link.index))?;
+    }
     Ok(Attached {
         name: link.name.clone(),
         index: link.index,

@@ -99,9 +99,32 @@ pub fn pin(path: &mut DataPath, dir: &Path) -> Result<()> {
 /// Makes a pin, in one step in place of that of the same name.
 fn replace(dir: &Path, name: &str, pin: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let draft = dir.join(format!("new-{name}"));
+    // An agent that was killed here may have left one.
+    remove_one(&draft)?;
     pin(&draft)
         .and_then(|()| Ok(fs::rename(&draft, dir.join(name))?))
         .with_context(|| format!("cannot pin {name} in {}", dir.display()))
+}
+
+/// Removes the links of interfaces whose index is not one of `known`: an agent was killed before it wrote them into its record.
+/// Returns whether there was one.
+///
+/// # Errors
+/// If they cannot be removed.
+pub fn remove_links_but(dir: &Path, known: &[u32]) -> Result<bool> {
+    let mut removed = false;
+    for entry in fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))? {
+        let name = entry?.file_name();
+        let index = name.to_str().and_then(|name| {
+            let index = name.strip_prefix("xdp-").or(name.strip_prefix("tcx-"))?;
+            index.parse().ok()
+        });
+        if index.is_some_and(|index| !known.contains(&index)) {
+            remove_one(&dir.join(name))?;
+            removed = true;
+        }
+    }
+    Ok(removed)
 }
 
 /// Removes a pin, if it is there.

@@ -3,6 +3,7 @@
 use std::{fs, process::Command};
 
 use anyhow::{Context as _, Result};
+use aya::maps::MapData;
 use nat_common::abi::Config;
 use nat_userspace::kernel::tables::Tables;
 use nix::sys::signal::Signal;
@@ -85,6 +86,32 @@ fn a_new_agent_takes_over_what_another_left() -> Result<()> {
         host.is_clean(&programs)?;
     }
     Ok(())
+}
+
+/// An agent was killed between a pin and its record.
+#[test]
+fn what_a_killed_agent_did_not_write_down_is_no_obstacle() -> Result<()> {
+    let host = Host::new()?;
+    let both = ["--iface", "eth0", "--iface", "eth1", "--keep"];
+    stop(host.run(&both)?, Signal::SIGTERM)?;
+    let mut state: Value = serde_json::from_slice(&fs::read(host.state_file()?)?)?;
+    let interfaces = state["interfaces"].as_array_mut().context("interfaces")?;
+    interfaces.pop();
+    fs::write(host.state_file()?, state.to_string())?;
+    let pins = host.pins()?;
+    MapData::from_pin(pins.join("CONFIG"))?.pin(pins.join("new-ingress"))?;
+    for args in [&both[..4], &ON_ETH0] {
+        let mut agent = host.run(args)?;
+        assert!(agent.output().contains("tables of the earlier agent"));
+        let wanted = [Some(host.pinned_programs()?[0]), None];
+        let eth1 = args.contains(&"eth1");
+        assert_eq!(host.xdp()?, [wanted[0], wanted[usize::from(!eth1)]]);
+        agent.signal(Signal::SIGKILL)?;
+        agent.wait(STOP)?;
+    }
+    let programs = host.pinned_programs()?;
+    host.ask(&["detach"])?;
+    host.is_clean(&programs)
 }
 
 /// The object is refused: what works stays.
