@@ -57,6 +57,18 @@ fn sets_begin_with_a_cache_line() {
     assert_eq!(offset_of!(Set, values), LINE);
 }
 
+/// Returns how many instructions the verifier may take. Before 6.13 it tells apart more states in loops by `may_goto`: more than
+/// the aim, and the kernel's own limit holds.
+fn limit(loops: Loops) -> u32 {
+    const PRUNES: Kernel = Kernel(6, 13);
+    let kernel = Kernel::running().expect("a version");
+    if loops == Loops::MayGoto && kernel < PRUNES {
+        1_000_000
+    } else {
+        150_000
+    }
+}
+
 fn verified_with(loops: Loops) {
     let mut path = Path::with(|setup| setup.loops = loops);
     for (name, info) in [
@@ -72,7 +84,8 @@ fn verified_with(loops: Loops) {
             loops.name(),
             info.size_jitted()
         );
-        assert!(verified < 150_000, "{name} by {}: {verified}", loops.name());
+        let limit = limit(loops);
+        assert!(verified < limit, "{name} by {}: {verified}", loops.name());
     }
 }
 
