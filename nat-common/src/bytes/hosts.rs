@@ -16,10 +16,9 @@ use crate::bytes::{Source, swar};
 /// Number of words that are read: a longer host is not taken for the same.
 const WORDS: u32 = 8;
 
-/// Returns the position of the host of the URI at `uri`, which is after its scheme.
+/// Returns the position of the host of a URI. `uri` is the position after its scheme.
 ///
-/// What looks like a user, but behind a `;` or `?`, is none: some parsers read a parameter there. The host behind a long
-/// user is not found: then the user stands for it.
+/// An at-sign after a `;` or `?` ends no user. Behind a user of 64 bytes or more, the position is that of the user.
 #[inline(always)]
 #[must_use]
 pub fn find<S: Source + ?Sized>(text: &S, uri: u32) -> u32 {
@@ -39,8 +38,8 @@ pub fn find<S: Source + ?Sized>(text: &S, uri: u32) -> u32 {
     uri
 }
 
-/// Whether the URI at `uri` has no user and no at-sign: then all parsers read its host at its beginning. A long URI is taken
-/// for one that has.
+/// Whether a URI has no at-sign within its first 64 bytes, and ends there: then all parsers read its host at its beginning.
+/// `uri` is the position after its scheme.
 #[inline(always)]
 #[must_use]
 pub fn is_bare<S: Source + ?Sized>(text: &S, uri: u32) -> bool {

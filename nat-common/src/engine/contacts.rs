@@ -25,8 +25,7 @@ pub(super) fn granted(m: &Message, index: usize) -> Option<u32> {
 }
 
 /// Takes a 2xx to a REGISTER: its contact is active for as long as granted. The draft is made once, and stored under the
-/// contact's two keys. `own`: whether the PBX gave the 2xx itself. Returns whether the contact in the
-/// draft is active now.
+/// contact's two keys. `own`: whether the PBX gave the 2xx itself. Returns whether the contact in the draft is active now.
 #[inline(never)]
 pub(super) fn registered<E: Text>(
     env: &E,
@@ -101,12 +100,12 @@ pub(super) fn registered<E: Text>(
 #[repr(u8)]
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Own {
-    /// It sent the REGISTER on to another host, got a response to it, which it would relay, or gives it for another To. Without
-    /// the entry of the REGISTER nothing is known.
+    /// The PBX sent the REGISTER on to another host, got a response to it, or answers for another To. Or the REGISTER has no
+    /// entry.
     No,
-    /// The REGISTER is for another domain than that of its To: what is a proxy relays it.
+    /// The Request-URI names another domain than To: a proxy relays the REGISTER.
     OtherDomain,
-    /// It did.
+    /// The PBX gave the 2xx itself.
     Yes,
 }
 

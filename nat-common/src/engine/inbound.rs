@@ -55,7 +55,7 @@ pub(super) fn request_in<E: Text>(env: &E, m: &Message, call: u64, source: &Endp
                 count_repetition(env, &key, slots.found());
             }
             if m.method == Method::Register {
-                // It may be for another domain now.
+                // Another Request-URI under the same branch may name another domain.
                 note_registration(env, m, source);
             }
             return Heard::Repeat;
@@ -117,8 +117,11 @@ pub(super) fn count_repetition<E: Env>(
     known.assign(entry);
 }
 
-/// Stores a REGISTER without its branch, which the far end writes into a response that the PBX relays: with its To, whether it is
-/// for another domain, and so that the PBX's copy of it is recognised if the PBX sends it on. If it follows a challenge that was redirected, the terminal has shown that it got that: returns the pair of addresses that it proves.
+/// Stores a REGISTER without its branch, with the hash of To and the domain check: the far end of a relayed REGISTER writes
+/// branch and To of its response. The entry also recognises the PBX's copy of the REGISTER if the PBX sends it on.
+///
+/// A REGISTER that follows a redirected challenge shows that the terminal got the challenge. Returns the pair of addresses
+/// that this proves.
 #[inline(never)]
 fn note_registration<'e, E: Text>(
     env: &'e E,

@@ -100,8 +100,8 @@ pub struct Mode {
     pub tcx: bool,
 }
 
-/// Attaches both programs to `link`, and pins the links in `dir`. Where programs of an earlier agent are attached `before`, they
-/// are replaced: no packet goes without.
+/// Attaches both programs to `link`, and pins the links in `dir`. `before` names the programs of an earlier agent there: each
+/// is replaced in one step, if its hook and mode stay.
 ///
 /// # Errors
 /// If the kernel or driver refuses.
@@ -135,15 +135,16 @@ pub async fn attach(
 
 /// Replaces the programs that are attached.
 fn replace(path: &mut DataPath, link: &Link, dir: &Path, before: &Attached) -> Result<()> {
+    let pinned = |at| Ok::<_, anyhow::Error>(FdLink::from(PinnedLink::from_pin(at)?));
     let ingress = path.ingress()?;
-    let held = FdLink::from(PinnedLink::from_pin(pins::xdp_link(dir, link.index))?);
+    let held = pinned(pins::xdp_link(dir, link.index))?;
     let id = ingress.attach_to_link(held.try_into()?)?;
     // Its pin keeps it.
     drop(ingress.take_link(id)?);
     let egress = path.egress()?;
     match before.tc {
         Tc::Tcx => {
-            let held = FdLink::from(PinnedLink::from_pin(pins::tcx_link(dir, link.index))?);
+            let held = pinned(pins::tcx_link(dir, link.index))?;
             let id = egress.attach_to_link(held.try_into()?)?;
             drop(egress.take_link(id)?);
         }
@@ -164,35 +165,24 @@ fn replace(path: &mut DataPath, link: &Link, dir: &Path, before: &Attached) -> R
 /// # Errors
 /// If the kernel does not let go.
 pub async fn detach(net: &Net, before: &Attached, dir: &Path) -> Result<()> {
-    let ours = ProgramInfo::from_pin(dir.join(INGRESS)).map(|info| info.id());
+    let program = pinned_program(dir);
     pins::remove_one(&pins::xdp_link(dir, before.index))?;
     pins::remove_one(&pins::tcx_link(dir, before.index))?;
     if let Err(error) = remove_clsact(net, before).await {
         warn!("{error:#}");
     }
-    match ours {
-        Ok(ours) => wait_until_off(net, ours, Some(before.index)).await,
-        Err(_) => Ok(()),
-    }
+    wait_until_off(net, program, |index| index == before.index).await
 }
 
-/// Detaches the programs of an earlier agent from interfaces that its record does not name: it was killed before it wrote
-/// them there.
+/// Detaches the programs of an earlier agent from interfaces that its record does not name: the agent was killed before it
+/// wrote them there.
 ///
 /// # Errors
 /// If the kernel does not let go.
 pub async fn detach_unknown(net: &Net, known: &[Attached], dir: &Path) -> Result<()> {
-    let indexes: Vec<u32> = known.iter().map(|known| known.index).collect();
-    if !pins::remove_links_but(dir, &indexes)? {
-        return Ok(());
-    }
-    let Ok(ours) = ProgramInfo::from_pin(dir.join(INGRESS)).map(|info| info.id()) else {
-        return Ok(());
-    };
-    for link in net.links().await? {
-        if !indexes.contains(&link.index) {
-            wait_until_off(net, ours, Some(link.index)).await?;
-        }
+    let is_known = |index| known.iter().any(|known| known.index == index);
+    if pins::remove_links(dir, |index| !is_known(index))? {
+        wait_until_off(net, pinned_program(dir), |index| !is_known(index)).await?;
     }
     Ok(())
 }
@@ -331,7 +321,7 @@ fn attach_filter(program: &mut SchedClassifier, link: &Link, made: bool) -> Resu
 /// # Errors
 /// If pins could not be removed, or the kernel does not let go.
 pub async fn remove(net: &Net, interfaces: &[Attached], dir: &Path) -> Result<bool> {
-    let program = ProgramInfo::from_pin(dir.join(INGRESS)).map(|info| info.id());
+    let program = pinned_program(dir);
     // Links hold what is attached, and go with their pins.
     let removed = pins::remove(dir);
     for interface in interfaces {
@@ -340,23 +330,32 @@ pub async fn remove(net: &Net, interfaces: &[Attached], dir: &Path) -> Result<bo
             warn!("{error:#}");
         }
     }
-    if let Ok(program) = program {
-        wait_until_off(net, program, None).await?;
-    }
+    wait_until_off(net, program, |_any| true).await?;
     removed
 }
 
-/// Waits until no interface, or not the one of an index, has the XDP program any more: the kernel ends a link a little after
-/// its last reference has gone.
-async fn wait_until_off(net: &Net, program: u32, index: Option<u32>) -> Result<()> {
+/// Returns the id of the XDP program that is pinned in `dir`, if there is one.
+fn pinned_program(dir: &Path) -> Option<u32> {
+    let info = ProgramInfo::from_pin(dir.join(INGRESS)).ok()?;
+    Some(info.id())
+}
+
+/// Waits until none of the interfaces that count, by their index, has the XDP program any more: the kernel ends a link a little
+/// after its last reference has gone.
+async fn wait_until_off(
+    net: &Net,
+    program: Option<u32>,
+    counts: impl Fn(u32) -> bool,
+) -> Result<()> {
     const STEP: Duration = Duration::from_millis(5);
     // It does so in a work queue, which may be slow on a busy host.
     const STEPS: usize = 1000;
+    let Some(program) = program else {
+        return Ok(());
+    };
     for _ in 0..STEPS {
         let links = net.links().await?;
-        let has_it = |link: &Link| {
-            link.xdp == Some(program) && index.is_none_or(|index| index == link.index)
-        };
+        let has_it = |link: &Link| link.xdp == Some(program) && counts(link.index);
         if !links.iter().any(has_it) {
             return Ok(());
         }

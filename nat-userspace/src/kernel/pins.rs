@@ -106,12 +106,11 @@ fn replace(dir: &Path, name: &str, pin: impl FnOnce(&Path) -> Result<()>) -> Res
         .with_context(|| format!("cannot pin {name} in {}", dir.display()))
 }
 
-/// Removes the links of interfaces whose index is not one of `known`: an agent was killed before it wrote them into its record.
-/// Returns whether there was one.
+/// Removes the links of interfaces whose index is `unwanted`. Returns whether there was one.
 ///
 /// # Errors
 /// If they cannot be removed.
-pub fn remove_links_but(dir: &Path, known: &[u32]) -> Result<bool> {
+pub fn remove_links(dir: &Path, unwanted: impl Fn(u32) -> bool) -> Result<bool> {
     let mut removed = false;
     for entry in fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))? {
         let name = entry?.file_name();
@@ -119,7 +118,7 @@ pub fn remove_links_but(dir: &Path, known: &[u32]) -> Result<bool> {
             let index = name.strip_prefix("xdp-").or(name.strip_prefix("tcx-"))?;
             index.parse().ok()
         });
-        if index.is_some_and(|index| !known.contains(&index)) {
+        if index.is_some_and(&unwanted) {
             remove_one(&dir.join(name))?;
             removed = true;
         }
