@@ -21,8 +21,8 @@ pub(super) const EMULATOR: Program = Program::new(
     "runs another kernel",
 );
 
-/// Seconds until an emulator that hangs is killed. The tests take far less.
-const LIMIT: &str = "600";
+/// Seconds until an emulator that hangs is killed. The tests take half of it on two busy cores.
+const LIMIT: &str = "1500";
 /// Last line of the init script.
 const END: &str = "vm: all done";
 

@@ -1,8 +1,7 @@
-//! Character classes, line ends, schemes and methods (RFC 3261 25.1).
+//! Character classes, line ends and schemes (RFC 3261 25.1).
 
 use crate::bytes::Source;
-use crate::bytes::swar::{below, byte, equal, first, first_of_four, head, literal, starts_with};
-use crate::sip::method::Method;
+use crate::bytes::swar::{below, byte, equal, first, first_of_four, starts_with};
 
 /// Number of bytes that one step reads of an element that is rarely longer.
 pub(super) const NARROW: u32 = 16;
@@ -92,42 +91,4 @@ pub(super) const fn scheme(w: u64) -> u32 {
     } else {
         0
     }
-}
-
-/// Returns the method at the start of `w` and `next`, and its length.
-///
-/// It is case-sensitive (RFC 3261 7.1) and ends with white space. A method that sipnat does not know may have up to 15
-/// bytes.
-#[inline(always)]
-pub(super) const fn method(w: u64, next: u64) -> Option<(Method, u32)> {
-    let n = first(below(w, 0x21));
-    let method = match n {
-        0 => return None,
-        3 if head(w, 3) == literal(b"ACK") => Method::Ack,
-        3 if head(w, 3) == literal(b"BYE") => Method::Bye,
-        4 if head(w, 4) == literal(b"INFO") => Method::Info,
-        5 if head(w, 5) == literal(b"REFER") => Method::Refer,
-        5 if head(w, 5) == literal(b"PRACK") => Method::Prack,
-        6 if head(w, 6) == literal(b"INVITE") => Method::Invite,
-        6 if head(w, 6) == literal(b"CANCEL") => Method::Cancel,
-        6 if head(w, 6) == literal(b"NOTIFY") => Method::Notify,
-        6 if head(w, 6) == literal(b"UPDATE") => Method::Update,
-        7 if head(w, 7) == literal(b"MESSAGE") => Method::Message,
-        7 if head(w, 7) == literal(b"OPTIONS") => Method::Options,
-        7 if head(w, 7) == literal(b"PUBLISH") => Method::Publish,
-        8 => {
-            let more = first(below(next, 0x21));
-            if more == 0 && w == literal(b"REGISTER") {
-                Method::Register
-            } else if more == 1 && w == literal(b"SUBSCRIB") && byte(next, 0) == b'E' {
-                return Some((Method::Subscribe, 9));
-            } else if more == 8 {
-                return None;
-            } else {
-                return Some((Method::Other, 8 + more));
-            }
-        }
-        _ => Method::Other,
-    };
-    Some((method, n))
 }

@@ -11,6 +11,7 @@ mod expect;
 mod grammar;
 mod host;
 mod line;
+mod methods;
 mod numbers;
 mod params;
 mod start_line;

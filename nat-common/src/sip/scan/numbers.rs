@@ -1,7 +1,8 @@
 //! CSeq, Expires and the parameter `expires`.
 
 use super::expect::Expect;
-use super::grammar::{LineEnd, is_address_end, is_blank, line_end, method};
+use super::grammar::{LineEnd, is_address_end, is_blank, line_end};
+use super::methods::method;
 use super::state::Scan;
 use super::table::Header;
 use crate::bpf::bounded;

@@ -1,7 +1,8 @@
 //! The start line of a request or response (RFC 3261 7.1, 7.2).
 
 use super::expect::Expect;
-use super::grammar::{brackets, method, scheme};
+use super::grammar::{brackets, scheme};
+use super::methods::method;
 use super::state::Scan;
 use super::table::{Needed, ignored};
 use crate::bytes::swar::{below, byte, digits, first, head, literal};

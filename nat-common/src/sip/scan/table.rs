@@ -108,9 +108,15 @@ pub(super) const fn index(name: u64) -> usize {
 /// No other byte passes for a letter: those that become one do not occur in a name, and control characters are stops.
 #[inline(always)]
 pub(super) const fn folded_name(w: u64, stops: u64) -> u64 {
+    before(w | 0x2020_2020_2020_2020, stops)
+}
+
+/// Returns the bytes of `w` before the first of `stops`; the others become zero.
+#[inline(always)]
+pub(super) const fn before(w: u64, stops: u64) -> u64 {
     // Ones below the first stop; all ones if there is none.
     let before = stops.wrapping_sub(1) & !stops;
-    (w | 0x2020_2020_2020_2020) & (before as i64 >> 7) as u64
+    w & (before as i64 >> 7) as u64
 }
 
 /// Returns the headers that are not needed in a request, or with `None` in a response.
