@@ -1,7 +1,7 @@
 //! Character classes, line ends and schemes (RFC 3261 25.1).
 
 use crate::bytes::Source;
-use crate::bytes::swar::{below, byte, equal, first, first_of_four, starts_with};
+use crate::bytes::swar::{byte, equal, first, first_of_four, starts_with};
 
 /// Number of bytes that one step reads of an element that is rarely longer.
 pub(super) const NARROW: u32 = 16;
