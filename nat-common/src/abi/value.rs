@@ -253,7 +253,8 @@ pub struct Peer {
     pub unanswered: u8,
     /// Answers at the original destination since the last one at the learned address.
     pub strikes: u8,
-    /// Hash of the address-of-record of the terminal at the address; 0 if unknown.
+    /// Hash of the address-of-record of the terminal at the address; 0 if unknown. Of a pair: hash of the branch that the
+    /// last of `strikes` answered.
     pub owner: u64,
 }
 

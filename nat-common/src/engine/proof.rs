@@ -8,6 +8,7 @@ use crate::abi::{Counter, Entry, OutboundFlags, OutboundTransaction, Peer, PeerF
 use crate::endpoint::Endpoint;
 use crate::engine::env::{Clock, Hashes, Journal, Tables};
 use crate::engine::lifetimes::{ANSWERED_LIFE, PEER_LIFE, T1};
+use crate::sip::Field;
 use crate::tables::slots::SlotKey;
 
 /// Answers at the original destination after which a proof of the learned address counts no more.
@@ -149,6 +150,7 @@ pub(super) fn note_transmission<E: Tables + Hashes + Clock>(
         let counts = unanswered(env, known, again) == known.value.unanswered;
         entry.value.flags = known.value.flags;
         entry.value.strikes = known.value.strikes;
+        entry.value.owner = known.value.owner;
         entry.value.unanswered = known.value.unanswered.saturating_add(counts.into());
         if known.value.flags.contains(PeerFlags::PROVEN) || !counts {
             // A proof ages from the answer on, and the wait for an answer from the first request on.
@@ -167,13 +169,18 @@ pub(super) fn unanswered<E: Clock>(env: &E, pair: &Entry<Peer>, again: bool) -> 
 }
 
 /// Notes an answer at the original destination. A proof of the learned address stands the first one: somebody else may
-/// have answered while the terminal was silent.
+/// have answered while the terminal was silent. All responses to one request are one answer.
 #[inline(never)]
 fn note_strike<E: Tables + Hashes + Clock>(env: &E, entry: &mut Entry<Peer>) {
     let Some(known) = pair(env, &entry.value) else {
         return;
     };
+    let branch = env.hash(Field::Branch as usize);
+    if known.value.strikes != 0 && known.value.owner == branch {
+        return;
+    }
     entry.at = known.at;
+    entry.value.owner = branch;
     entry.value.strikes = known.value.strikes.saturating_add(1);
     if entry.value.strikes < STRIKES {
         entry.value.flags = known.value.flags;
@@ -268,6 +275,7 @@ pub(super) fn note_return<E: Tables + Hashes + Clock>(env: &E, entry: &mut Entry
     entry.at = known.at;
     entry.value.flags = known.value.flags;
     entry.value.strikes = known.value.strikes;
+    entry.value.owner = known.value.owner;
     put_pair(env, entry);
 }
 

@@ -452,7 +452,10 @@ impl World {
             if let Some(proof) = &mut self.watch.proof
                 && (meant, proof.original) == (Actor::Victim, original)
             {
-                proof.strikes += u32::from(is_own(status) && prompt && !weak);
+                if is_own(status) && prompt && !weak && proof.struck_at != Some(at) {
+                    proof.strikes += 1;
+                    proof.struck_at = Some(at);
+                }
                 if prompt && source == original && is_own(status) {
                     self.watch.unanswered.remove(&pair);
                 }
@@ -471,6 +474,7 @@ impl World {
                     original,
                     at: now,
                     strikes: 0,
+                    struck_at: None,
                 });
             }
         } else {

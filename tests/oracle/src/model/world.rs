@@ -98,8 +98,10 @@ pub(super) struct Proof {
     pub(super) learned: Endpoint,
     pub(super) original: Endpoint,
     pub(super) at: u64,
-    /// Answers of somebody else at the original destination since.
+    /// Requests that somebody else has answered at the original destination since.
     pub(super) strikes: u32,
+    /// The last of them.
+    pub(super) struck_at: Option<usize>,
 }
 
 /// Knowledge that the rules need of what has happened.
