@@ -143,17 +143,44 @@ extern "C" fn may_follow_uri(direction: u32, pbx: u64, now: u64) -> u32 {
     engine::may_follow_uri(&env).into()
 }
 
-/// Whether the REGISTER in the scratch of a direction is for the domain of its address-of-record. Not 0: it is.
+/// Whether a URI of the REGISTER in the scratch of a direction names the domain of its address-of-record: that in the Route,
+/// if `route` is not 0, else the Request-URI. `end` is its [`plain_end`]. Not 0: it does.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn is_for_its_domain(direction: u32) -> u32 {
+extern "C" fn names_domain(direction: u32, route: u32, end: u32) -> u32 {
     let Some(scratch) = Scratch::at(direction) else {
         return 0;
     };
+    let field = if route == 0 {
+        Field::RequestUri
+    } else {
+        Field::Route
+    };
     let (m, socket) = (scratch.message(), scratch.socket());
-    let [uri, aor] = [Field::RequestUri, Field::ToUri].map(|field| m.span(field).start.into());
-    let aor = find_host(direction, aor);
-    engine::is_for_its_domain(scratch.text(), uri, aor, socket).into()
+    let [uri, aor] = [field, Field::ToUri].map(|field| m.span(field).start.into());
+    let domain = find_host(direction, aor);
+    engine::names_domain(scratch.text(), uri, end, domain, socket, field).into()
+}
+
+/// Finds the end of the URI with a host at a position, if it is a plain one; else returns 0.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn plain_end(direction: u32, host: u32) -> u32 {
+    let Some(scratch) = Scratch::at(direction) else {
+        return 0;
+    };
+    let end = end_of_host(direction, host);
+    hosts::plain_end(scratch.text(), end, scratch.socket().port)
+}
+
+/// Finds the end of the host at a position of the message in the scratch of a direction; 0: none.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn end_of_host(direction: u32, host: u32) -> u32 {
+    let Some(scratch) = Scratch::at(direction) else {
+        return 0;
+    };
+    hosts::end_of(scratch.text(), host)
 }
 
 /// Finds the host of the URI at a position of the message in the scratch of a direction.
@@ -432,8 +459,11 @@ impl<L: Hash> Text for Kernel<'_, L> {
     }
 
     #[inline(always)]
-    fn is_for_its_domain(&self, _: &Message) -> bool {
-        is_for_its_domain(self.scratch.direction()) != 0
+    fn names_domain(&self, m: &Message, field: Field) -> bool {
+        let direction = self.scratch.direction();
+        // Not called from there: another frame would be too much for the stack of 6.1.
+        let end = plain_end(direction, m.span(field).start.into());
+        names_domain(direction, (field == Field::Route).into(), end) != 0
     }
 
     #[inline(always)]

@@ -15,6 +15,8 @@ use crate::bytes::{Source, swar};
 
 /// Number of words that are read: a longer host is not taken for the same.
 const WORDS: u32 = 8;
+/// Number of parameters that are read.
+const PARAMS: u32 = 2;
 
 /// Returns the position of the host of a URI. `uri` is the position after its scheme.
 ///
@@ -57,8 +59,7 @@ pub fn is_bare<S: Source + ?Sized>(text: &S, uri: u32) -> bool {
 #[inline(always)]
 #[must_use]
 pub fn same<S: Source + ?Sized>(text: &S, a: u32, b: u32) -> bool {
-    // The colons of an IPv6 address do not end it.
-    let colons = if text.word(a) as u8 == b'[' { 0 } else { !0 };
+    let colons = colons(text, a);
     for word in 0..WORDS {
         let [a, b] = [a, b].map(|at| fold(text.word(at + word * 8)));
         let [end_a, end_b] = [a, b].map(|w| {
@@ -97,6 +98,61 @@ pub fn is_v4<S: Source + ?Sized>(text: &S, host: u32, address: [u8; 4]) -> bool 
         at += wanted + 1;
     }
     true
+}
+
+/// Returns the position after the host at a position; 0 if it is longer than what is read.
+#[inline(always)]
+#[must_use]
+pub fn end_of<S: Source + ?Sized>(text: &S, host: u32) -> u32 {
+    let colons = colons(text, host);
+    for word in 0..WORDS {
+        let w = fold(text.word(host + word * 8));
+        let ends = end(w) | swar::equal(w, b':') & colons;
+        if ends != 0 {
+            let n = swar::first(ends);
+            // The bracket of an IPv6 address belongs to it.
+            return host + word * 8 + n + u32::from(swar::byte(w, n) == b'}');
+        }
+    }
+    0
+}
+
+/// Returns the position at which a URI ends, if nothing after its host, which ends at `at`, leads elsewhere; else 0: another
+/// port than the given one, or a parameter other than `lr` and `transport=udp`. `maddr` names another host (RFC 3261 19.1.1).
+#[inline(always)]
+#[must_use]
+pub fn plain_end<S: Source + ?Sized>(text: &S, mut at: u32, port: u32) -> u32 {
+    if at == 0 {
+        return 0;
+    }
+    let w = text.word(at);
+    if swar::byte(w, 0) == b':' {
+        let (digits, value) = swar::digits(w >> 8);
+        if value != port || digits == 0 {
+            return 0;
+        }
+        at += 1 + digits;
+    }
+    for _ in 0..PARAMS {
+        let w = fold(text.word(at));
+        if swar::head(w, 3) == swar::literal(b";lr") {
+            at += 3;
+        } else if w == swar::literal(b";transpo")
+            && swar::head(fold(text.word(at + 8)), 6) == swar::literal(b"rt=udp")
+        {
+            at += 14;
+        }
+    }
+    if swar::first(after(text.word(at))) != 0 {
+        return 0;
+    }
+    at
+}
+
+/// Returns a mask for colons: those of an IPv6 address do not end it.
+#[inline(always)]
+fn colons<S: Source + ?Sized>(text: &S, host: u32) -> u64 {
+    if text.word(host) as u8 == b'[' { 0 } else { !0 }
 }
 
 /// Finds the bytes that end a host in lower case (so the closing bracket is a brace), but for the colon before a port.
@@ -193,6 +249,41 @@ mod tests {
             &long,
         ] {
             assert!(!is(uri), "{uri}");
+        }
+    }
+
+    #[test]
+    fn a_plain_uri_leads_nowhere_else() {
+        let end = |uri: &str| plain_end(uri.as_bytes(), end_of(uri.as_bytes(), 0), 5070);
+        for uri in [
+            "pbx ",
+            "pbx.example>",
+            "pbx:5070 ",
+            "pbx;lr>",
+            "pbx:5070;LR;transport=UDP>",
+            "pbx;Transport=udp;lr>",
+            "[2001:db8::1] ",
+            "[2001:db8::1]:5070;lr>",
+            "of.sixteen.bytes>",
+        ] {
+            assert_eq!(end(uri), uri.len() as u32 - 1, "{uri}");
+        }
+        for uri in [
+            "pbx:5060 ",
+            "pbx: ",
+            "pbx:5070x ",
+            "pbx:50700000000 ",
+            "pbx;maddr=friend ",
+            "pbx;lr;maddr=friend>",
+            "pbx;transport=tcp>",
+            "pbx;transport=udpx>",
+            "pbx;lrx>",
+            "pbx;lr=on>",
+            "pbx;lr;lr;lr>",
+            "pbx?Route=friend ",
+            &"a".repeat(65),
+        ] {
+            assert_eq!(end(uri), 0, "{uri}");
         }
     }
 

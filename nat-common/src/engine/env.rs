@@ -25,7 +25,7 @@ use crate::endpoint::Endpoint;
 use crate::engine::evidence::Evidence;
 use crate::engine::route::Route;
 use crate::engine::verdict::Choice;
-use crate::sip::Message;
+use crate::sip::{Field, Message};
 use crate::tables::slots::{SlotKey, Slots};
 
 /// Time.
@@ -125,9 +125,9 @@ pub trait Text: Env {
     fn name(&self, draft: &mut Binding, span: Span);
     /// Whether two URIs in the message have the same user.
     fn same_user(&self, a: Span, b: Span) -> bool;
-    /// Calls [`is_for_its_domain`](crate::engine::is_for_its_domain). A kernel calls it by name, so that it is verified
-    /// once.
-    fn is_for_its_domain(&self, m: &Message) -> bool;
+    /// Calls [`names_domain`](crate::engine::names_domain) for a field with a URI. A kernel calls it by name, so that it is
+    /// verified once.
+    fn names_domain(&self, m: &Message, field: Field) -> bool;
     /// Checks the UDP checksum of the datagram with the message.
     fn checksum(&self) -> Checksum;
 }

@@ -1,10 +1,10 @@
 //! Hashes of the parts that name a message.
 
 use crate::abi::DialogKey;
-use crate::bytes::{Source, hosts};
+use crate::bytes::{Source, hosts, swar};
 use crate::endpoint::Endpoint;
 use crate::engine::env::{Hashes, Text};
-use crate::sip::{CONTACTS, Direction, Field, Message, Method};
+use crate::sip::{CONTACTS, Direction, Field, Message, Method, header};
 use crate::tables::key;
 use crate::tables::slots::SlotKey;
 
@@ -67,16 +67,41 @@ pub(super) fn registration_key<E: Hashes>(env: &E, cseq: u32) -> SlotKey {
     key::registration(call, env.hash(Field::FromTag as usize), cseq)
 }
 
-/// Whether a REGISTER is for the domain of its address-of-record (RFC 3261 10.3, 5), or for the PBX, `ours`, by its IPv4
-/// address. A proxy relays one for another domain. `uri` and `aor` are the positions of the Request-URI, which has no user
-/// (RFC 3261 10.2), and of the host of To.
+/// Whether a REGISTER is for the domain of its address-of-record (RFC 3261 10.3, 5), or for the PBX by its IPv4 address, and
+/// nothing in it leads elsewhere. A proxy relays any other: for another domain, to another port or `maddr`, or along its
+/// Route. A Route that only names the PBX, as that of an outbound proxy, leads nowhere.
 #[inline(always)]
-pub fn is_for_its_domain<S: Source + ?Sized>(
+pub(super) fn is_for_its_domain<E: Text>(env: &E, m: &Message) -> bool {
+    env.names_domain(m, Field::RequestUri)
+        && (m.headers & header::ROUTE == 0
+            || m.has(Field::Route) && env.names_domain(m, Field::Route))
+}
+
+/// Whether a URI of a REGISTER, the Request-URI or that in a Route, names the domain of To, or the PBX, `ours`, by its
+/// IPv4 address, and no other host, port or user beside (RFC 3261 10.2). `uri` is the position after its scheme, `end` that of
+/// its [`hosts::plain_end`], and `domain` that of the host of To.
+#[inline(always)]
+pub fn names_domain<S: Source + ?Sized>(
     text: &S,
     uri: u32,
-    aor: u32,
+    end: u32,
+    domain: u32,
     ours: &Endpoint,
+    field: Field,
 ) -> bool {
-    hosts::is_bare(text, uri)
-        && (hosts::same(text, uri, aor) || ours.is_v4() && hosts::is_v4(text, uri, ours.as_v4()))
+    let same = hosts::is_bare(text, uri)
+        && (hosts::same(text, uri, domain)
+            || ours.is_v4() && hosts::is_v4(text, uri, ours.as_v4()));
+    if !same {
+        return false;
+    }
+    let w = text.word(end);
+    // A second Route, in this line or in the next one, leads elsewhere.
+    let ends = match field {
+        Field::Route => {
+            swar::head(w, 3) == swar::literal(b">\r\n") && !matches!(swar::byte(w, 3), b' ' | b'\t')
+        }
+        _ => swar::byte(w, 0) == b' ',
+    };
+    end != 0 && ends
 }

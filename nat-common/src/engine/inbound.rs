@@ -10,7 +10,7 @@ use crate::endpoint::Endpoint;
 use crate::engine::contacts::{granted, note_sent_on, prove_weak};
 use crate::engine::dialogs::{accept_answer, live_dialog};
 use crate::engine::env::{Checksum, Env, Text};
-use crate::engine::identity::{dialog_key, digest, registration_key, uri_hash};
+use crate::engine::identity::{dialog_key, digest, is_for_its_domain, registration_key, uri_hash};
 use crate::engine::lifetimes::{ANSWER_LIFE, TRANSACTION_LIFE};
 use crate::engine::proof::{describe_pair, note_answer, prove_pair};
 use crate::engine::verdict::Heard;
@@ -138,7 +138,7 @@ fn note_registration<'e, E: Text>(
     entry.value.set_source(source);
     entry.value.flags = InboundFlags::REGISTER;
     entry.value.contact = env.hash(Field::ToUri as usize);
-    let other_domain = !env.is_for_its_domain(m);
+    let other_domain = !is_for_its_domain(env, m);
     if other_domain {
         entry.value.flags |= InboundFlags::OTHER_DOMAIN;
     }

@@ -31,7 +31,7 @@ pub mod verdict;
 pub use contacts::place_contact;
 pub use dialogs::place_dialog;
 pub use evidence::Evidence;
-pub use identity::is_for_its_domain;
+pub use identity::names_domain;
 pub use reach::{choose, may_follow_uri};
 pub use route::Route;
 pub use verdict::Choice;

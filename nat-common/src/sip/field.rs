@@ -20,6 +20,9 @@ pub enum Field {
     ToUri,
     /// The URI of the first Contact, without its scheme. The next seven Contacts follow.
     Contact,
+    /// The first byte of the URI in the only Route header, without its scheme. Absent if there are several of them, or if the
+    /// value does not begin as `<sip:`.
+    Route = 15,
 }
 
 impl Field {
@@ -39,3 +42,5 @@ pub const CONTACTS: u32 = ((1 << MAX_CONTACTS) - 1) << Field::Contact as u32;
 
 /// Length of [`Message::spans`](super::Message::spans): a power of two, so that a masked index is in bounds.
 pub const SPANS: usize = 16;
+
+const _: () = assert!(Field::Contact as usize + MAX_CONTACTS <= Field::Route as usize);

@@ -131,8 +131,24 @@ fn accepted_over_tcp() -> Result<()> {
     })
 }
 
-/// The attacker is behind the victim's NAT, and looks like the victim after a restart. His REGISTER is for the friend's
-/// domain.
+/// Request-URIs and Routes that lead a proxy to the friend by TCP.
+const DETOURS_OVER_TCP: [(&str, &[&str]); 4] = [
+    ("sip:198.51.100.8;transport=tcp", &[]),
+    ("sip:203.0.113.10", &["<sip:198.51.100.8;transport=tcp;lr>"]),
+    (
+        "sip:203.0.113.10",
+        &[
+            "<sip:203.0.113.10;lr>",
+            "<sip:198.51.100.8;transport=tcp;lr>",
+        ],
+    ),
+    (
+        "sip:203.0.113.10",
+        &["<sip:203.0.113.10;lr>, <sip:198.51.100.8;transport=tcp;lr>"],
+    ),
+];
+
+/// The attacker is behind the victim's NAT, and looks like the victim after a restart. The proxy sends his REGISTER on.
 #[test]
 fn accepted_over_tcp_for_a_neighbour() -> Result<()> {
     let config = STANDARD.replace("BASE", WITH_TCP);
@@ -140,18 +156,25 @@ fn accepted_over_tcp_for_a_neighbour() -> Result<()> {
         phones: 2,
         ..Plan::PLAIN_NAT
     };
-    proxy::attack_in(plan, &config, PRIVATE, |proxy| {
-        let neighbour = proxy.scene.terminal(0, 1, "6666")?;
-        let mut register = stolen(&proxy.victim)?;
-        register.start = "REGISTER sip:198.51.100.8;transport=tcp SIP/2.0".into();
-        accept_over_tcp(proxy, &neighbour.ua, &register)?;
-        proxy.reaches_victim()?;
-        ensure!(
-            proxy.scene.count("register_other_domain")? == 1,
-            "not counted"
-        );
-        Ok(())
-    })
+    for (index, (uri, routes)) in DETOURS_OVER_TCP.into_iter().enumerate() {
+        proxy::attack_in(plan, &config, PRIVATE, |proxy| {
+            let neighbour = proxy.scene.terminal(0, 1, "6666")?;
+            let mut register = stolen(&proxy.victim)?;
+            register.start = format!("REGISTER {uri} SIP/2.0");
+            for route in routes {
+                register.push("Route", *route);
+            }
+            accept_over_tcp(proxy, &neighbour.ua, &register)?;
+            proxy.reaches_victim()?;
+            ensure!(
+                proxy.scene.count("register_other_domain")? == 1,
+                "not counted"
+            );
+            Ok(())
+        })
+        .with_context(|| format!("detour {index}"))?;
+    }
+    Ok(())
 }
 
 /// The proxy sends the REGISTER on from another socket: it has IPv4 and IPv6.

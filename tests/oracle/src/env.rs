@@ -306,11 +306,12 @@ impl Text for MemoryEnv {
         users::same(&self.text.borrow()[..], a, b)
     }
 
-    fn is_for_its_domain(&self, m: &Message) -> bool {
+    fn names_domain(&self, m: &Message, field: Field) -> bool {
         let text = &self.text.borrow()[..];
-        let [uri, aor] = [Field::RequestUri, Field::ToUri].map(|field| m.span(field).start.into());
-        let aor = hosts::find(text, aor);
-        engine::is_for_its_domain(text, uri, aor, &self.socket.get())
+        let [uri, aor] = [field, Field::ToUri].map(|field| m.span(field).start.into());
+        let ours = &self.socket.get();
+        let end = hosts::plain_end(text, hosts::end_of(text, uri), ours.port);
+        engine::names_domain(text, uri, end, hosts::find(text, aor), ours, field)
     }
 
     fn checksum(&self) -> Checksum {

@@ -6,8 +6,9 @@ use super::numbers::MALFORMED_EXPIRES;
 use super::state::Scan;
 use super::table::{HEADERS, Header, folded_name, index};
 use crate::bytes::swar::{below, byte, equal, first, head, literal, starts_with};
-use crate::bytes::{Source, WIDE};
+use crate::bytes::{Source, Span, WIDE};
 use crate::sip::doubt::Doubt;
+use crate::sip::field::Field;
 use crate::sip::header;
 
 impl Scan {
@@ -28,7 +29,14 @@ impl Scan {
         let m = &mut self.message;
         match found.header {
             Header::Route => {
+                let named =
+                    m.headers & header::ROUTE == 0 && starts_with(source.word(at), b": <sip:");
                 m.headers |= header::ROUTE;
+                let uri = at + 7;
+                self.set_span(
+                    Field::Route as usize,
+                    Span::between(uri, uri + u32::from(named)),
+                );
                 return self.go(at, Expect::Skip);
             }
             Header::RecordRoute => {
