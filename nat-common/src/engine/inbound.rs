@@ -14,7 +14,7 @@ use crate::engine::identity::{dialog_key, digest, is_for_its_domain, registratio
 use crate::engine::lifetimes::{ANSWER_LIFE, TRANSACTION_LIFE};
 use crate::engine::proof::{describe_pair, note_answer, prove_pair};
 use crate::engine::verdict::Heard;
-use crate::sip::{Field, Message, Method};
+use crate::sip::{Field, Message, Method, header};
 use crate::tables::slots::{Noted, SlotKey};
 use crate::tables::{key, rank};
 
@@ -120,8 +120,8 @@ pub(super) fn count_repetition<E: Env>(
 /// Stores a REGISTER without its branch, with the hash of To and the domain check: the far end of a relayed REGISTER writes
 /// branch and To of its response. The entry also recognises the PBX's copy of the REGISTER if the PBX sends it on.
 ///
-/// A REGISTER that follows a redirected challenge shows that the terminal got the challenge. Returns the pair of addresses
-/// that this proves.
+/// A REGISTER with credentials that follows a redirected challenge shows that the terminal got the challenge: a new one
+/// without them shows that it waited in vain. Returns the pair of addresses that this proves.
 #[inline(never)]
 fn note_registration<'e, E: Text>(
     env: &'e E,
@@ -152,7 +152,8 @@ fn note_registration<'e, E: Text>(
     let challenged = env
         .slots::<InboundTransaction>(&before)
         .and_then(|s| s.find(&before))?;
-    let proves = challenged.value.flags.contains(InboundFlags::CHALLENGED)
+    let proves = m.headers & header::CREDENTIALS != 0
+        && challenged.value.flags.contains(InboundFlags::CHALLENGED)
         && challenged.value.source() == *source
         && age(ticks(env.now()), challenged.at) < TRANSACTION_LIFE;
     proves.then(|| describe_pair(env, source, &challenged.value.advertised()))

@@ -24,5 +24,7 @@ pub const CSEQ: u8 = 1 << 4;
 pub const ROUTE: u8 = 1 << 5;
 /// Expires is present.
 pub const EXPIRES: u8 = 1 << 6;
+/// Authorization or Proxy-Authorization is present (RFC 3261 22).
+pub const CREDENTIALS: u8 = 1 << 7;
 /// Headers that RFC 3261 8.1.1 demands in every message. Max-Forwards is not read here.
 pub const MANDATORY: u8 = VIA | FROM | TO | CALL_ID | CSEQ;

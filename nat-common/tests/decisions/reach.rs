@@ -534,23 +534,32 @@ fn responses_go_by_the_same_rules() {
     }
 }
 
-/// The phone gets the challenge, and registers with credentials.
+/// The phone gets the challenge, and registers with credentials. Without them, it has waited in vain, and begins anew.
 #[test]
 fn a_registration_that_follows_its_challenge_proves_the_address() {
-    let challenged = |at: usize| {
+    let challenged = |at: usize, credentials: &str| {
         let net = Network::new();
         let m = register(1, "r1", "<sip:1000@60.17.196.2>");
         for _ in 0..at {
             net.arrives(PHONE, &m);
             net.sends(FORGOTTEN, &m.answer(401));
         }
-        let again = register(2, "r2", "<sip:1000@60.17.196.2>");
+        let again = register(2, "r2", "<sip:1000@60.17.196.2>").with(credentials);
         net.arrives(PHONE, &again);
         net.sends(FORGOTTEN, &again.answer(200)).0
     };
-    assert_eq!(challenged(1), FORGOTTEN, "it arrived there");
-    assert_eq!(challenged(2), PHONE);
-    assert_eq!(challenged(3), FORGOTTEN, "the last one arrived there");
+    for credentials in [
+        "Authorization: Digest username=\"1000\"",
+        "proxy-authorization : Digest username=\"1000\"",
+    ] {
+        assert_eq!(challenged(1, credentials), FORGOTTEN, "it arrived there");
+        assert_eq!(challenged(2, credentials), PHONE, "{credentials}");
+        let last = challenged(3, credentials);
+        assert_eq!(last, FORGOTTEN, "the last one arrived there");
+    }
+    for none in ["Supported: path", "Author: Digest", "Proxy-Require: x"] {
+        assert_eq!(challenged(2, none), FORGOTTEN, "{none}");
+    }
 }
 
 /// A phone at a distance repeats its INVITE before the first answer can have arrived, and listens at its other port. The

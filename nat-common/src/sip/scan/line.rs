@@ -39,6 +39,10 @@ impl Scan {
                 );
                 return self.go(at, Expect::Skip);
             }
+            Header::Credentials => {
+                m.headers |= header::CREDENTIALS;
+                return self.go(at, Expect::Skip);
+            }
             Header::RecordRoute => {
                 let rest = source.word(at);
                 if !starts_with(rest, b"oute") || !matches!(byte(rest, 4), b':' | b' ' | b'\t') {

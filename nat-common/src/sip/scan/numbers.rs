@@ -59,7 +59,8 @@ impl Scan {
             | Header::To
             | Header::CallId
             | Header::RecordRoute
-            | Header::Route => {
+            | Header::Route
+            | Header::Credentials => {
                 if is_address_end(byte(w, n)) {
                     self.set_contact_expires(self.number);
                 }
