@@ -4,7 +4,7 @@
 use std::{io::Write as _, net::TcpStream};
 
 use anyhow::{Context as _, Result};
-use nat_test_support::{PBX, Plan, sip::Message};
+use nat_test_support::{PBX, Plan, sip::Message, ua::Ua};
 
 use super::{
     field, hear_past,
@@ -30,9 +30,13 @@ fn disguised(via: &str, request: &Message) -> Result<Message> {
 
 /// A REGISTER of the attacker that the proxy refuses.
 fn refused(proxy: &Proxy<'_>) -> Result<Message> {
+    refused_by(proxy, &proxy.attacker)
+}
+
+fn refused_by(proxy: &Proxy<'_>, attacker: &Ua) -> Result<Message> {
     let register = stolen(&proxy.victim)?;
-    proxy.attacker.send(&register, PBX)?;
-    proxy.attacker.hear("SIP/2.0 401")?;
+    attacker.send(&register, PBX)?;
+    attacker.hear("SIP/2.0 401")?;
     Ok(register)
 }
 
@@ -109,14 +113,39 @@ fn with_tcp() -> String {
     STANDARD.replace("BASE", WITH_TCP)
 }
 
+/// The attacker is behind the victim's NAT, where a phone that has started again looks the same.
+#[test]
+fn unasked_over_tcp_for_a_neighbour() -> Result<()> {
+    let plan = Plan {
+        phones: 2,
+        ..Plan::PLAIN_NAT
+    };
+    proxy::attack_in(plan, &with_tcp(), PRIVATE, |proxy| {
+        let neighbour = proxy.scene.terminal(0, 1, "6666")?;
+        let mut register = refused_by(proxy, &neighbour.ua)?;
+        let public = proxy.scene.lab.sites[0].phones[1].public;
+        let received = format!(";received={};rport={}", public.ip(), public.port());
+        register
+            .field_mut("Via")
+            .context("no Via")?
+            .push_str(&received);
+        forges_to(proxy, &register, &neighbour.ua)?;
+        proxy.reaches_victim()
+    })
+}
+
 /// The proxy relays an acceptance of this REGISTER that the attacker has written.
 fn forges(proxy: &Proxy<'_>, register: &Message) -> Result<()> {
+    forges_to(proxy, register, &proxy.attacker)
+}
+
+fn forges_to(proxy: &Proxy<'_>, register: &Message, attacker: &Ua) -> Result<()> {
     let via = format!("SIP/2.0/TCP {PBX};branch=z9hG4bK-unasked");
     let answer = disguised(&via, register)?.to_string();
     let netns = &proxy.scene.lab.public_phone;
     let mut stream = netns.enter(|| TcpStream::connect(PBX))??;
     stream.write_all(answer.as_bytes())?;
-    hear_past(&proxy.attacker, "SIP/2.0 200").map(drop)
+    hear_past(attacker, "SIP/2.0 200").map(drop)
 }
 
 /// The attacker is there before the victim, whose phone was off.
