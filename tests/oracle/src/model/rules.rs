@@ -364,7 +364,9 @@ impl World {
                 && request.to.tag == 0
                 && !request.target.is_elsewhere()
                 && server.began > self.watch.began
-                && self.is_own_registrar();
+                && self.is_own_registrar()
+                // Of two that sent it, sipnat cannot tell whom the PBX answers.
+                && self.watch.registers.get(&(sip.call, sip.from.tag, sip.cseq)).is_some_and(|by| by.len() == 1);
             let is_there = accepted && source == NAT_5060 && request.binds(&sip.to.uri);
             self.watch.occupied = is_there.then_some(now);
         }

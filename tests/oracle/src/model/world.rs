@@ -1,6 +1,6 @@
 //! The network: packets between the PBX and the actors, with the engine between them.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use nat_common::abi::{SECOND, address};
 use nat_common::datagram::Datagram;
@@ -123,6 +123,8 @@ pub(super) struct Watch {
     pub(super) registered: Option<Endpoint>,
     /// What the PBX last heard of the victim in a dialog, by Call-ID, its tag and the other tag.
     pub(super) heard: HashMap<(Call, Tag, Tag), Heard>,
+    /// Who sent a REGISTER of a Call-ID, From-tag and CSeq that sipnat has read.
+    pub(super) registers: HashMap<(Call, Tag, u32), HashSet<Actor>>,
     /// Time at which the neighbour registered, at port 5060 of the NAT.
     pub(super) occupied: Option<u64>,
     /// Another account has registered the victim's Contact URI, and sipnat has not seen the victim's registration.
@@ -352,6 +354,12 @@ impl World {
             let text = sip.text();
             let message = self.env.scan(text.as_bytes(), Direction::In);
             let message = message.unwrap_or_else(|doubt| panic!("{doubt:?}: {text}"));
+            if (sip.method, sip.status) == ("REGISTER", 0)
+                && self.env.checksum.get() == Checksum::Right
+            {
+                let name = (sip.call, sip.from.tag, sip.cseq);
+                self.watch.registers.entry(name).or_default().insert(by);
+            }
             heard = Some(engine::ingress(&self.env, &message, &source));
         }
         if self.story.is_some() {
