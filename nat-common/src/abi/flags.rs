@@ -41,6 +41,7 @@ mod bit {
     pub(super) const WEAK: u16 = 1 << 15;
     // Flags that stay with one kind of value share bits with those of others.
     pub(super) const TOLD: u16 = REPEATED;
+    pub(super) const CREDENTIALS: u16 = REPEATED;
     pub(super) const OWN_USER: u16 = KEEPALIVE;
     pub(super) const SENT_ON: u16 = REDIRECTED;
     pub(super) const CHALLENGED: u16 = PROVEN;
@@ -97,6 +98,8 @@ flags! {
         ANSWERED;
         /// The PBX challenged the REGISTER, and that was redirected.
         CHALLENGED;
+        /// The REGISTER has credentials.
+        CREDENTIALS;
         /// Several sources sent the request, so none is believed.
         AMBIGUOUS;
         /// The PBX sent the REGISTER on to another host.

@@ -251,7 +251,7 @@ pub struct Peer {
     pub flags: PeerFlags,
     /// Transmissions to the pair since its last answer.
     pub unanswered: u8,
-    /// Answers at the original destination since the last one at the learned address.
+    /// Requests answered at the original destination since the last one at the learned address.
     pub strikes: u8,
     /// Hash of the address-of-record of the terminal at the address; 0 if unknown. Of a pair: hash of the branch that the
     /// last of `strikes` answered.

@@ -145,7 +145,7 @@ pub(super) fn note_sent_on<E: Env>(env: &E, m: &Message, host: &Endpoint) {
 }
 
 /// Notes whether the last challenge to a REGISTER was redirected to its source. If the terminal gets it, it sends the next
-/// REGISTER at once.
+/// REGISTER with credentials.
 #[inline(never)]
 pub(super) fn note_challenge<E: Env>(env: &E, m: &Message, original: &Endpoint, redirected: bool) {
     let mut flags = InboundFlags::empty();

@@ -89,10 +89,7 @@ pub fn names_domain<S: Source + ?Sized>(
     ours: &Endpoint,
     field: Field,
 ) -> bool {
-    let same = hosts::is_bare(text, uri)
-        && (hosts::same(text, uri, domain)
-            || ours.is_v4() && hosts::is_v4(text, uri, ours.as_v4()));
-    if !same {
+    if !hosts::same(text, uri, domain) && !(ours.is_v4() && hosts::is_v4(text, uri, ours.as_v4())) {
         return false;
     }
     let w = text.word(end);

@@ -120,8 +120,9 @@ pub(super) fn count_repetition<E: Env>(
 /// Stores a REGISTER without its branch, with the hash of To and the domain check: the far end of a relayed REGISTER writes
 /// branch and To of its response. The entry also recognises the PBX's copy of the REGISTER if the PBX sends it on.
 ///
-/// A REGISTER with credentials that follows a redirected challenge shows that the terminal got the challenge: a new one
-/// without them shows that it waited in vain. Returns the pair of addresses that this proves.
+/// A REGISTER with credentials shows that the terminal got a redirected challenge to the one before, which had none.
+/// Without them, or with those of an earlier challenge, it may have waited in vain. Returns the pair of addresses that
+/// this proves.
 #[inline(never)]
 fn note_registration<'e, E: Text>(
     env: &'e E,
@@ -138,6 +139,10 @@ fn note_registration<'e, E: Text>(
     entry.value.set_source(source);
     entry.value.flags = InboundFlags::REGISTER;
     entry.value.contact = env.hash(Field::ToUri as usize);
+    let credentials = m.headers & header::CREDENTIALS != 0;
+    if credentials {
+        entry.value.flags |= InboundFlags::CREDENTIALS;
+    }
     let other_domain = !is_for_its_domain(env, m);
     if other_domain {
         entry.value.flags |= InboundFlags::OTHER_DOMAIN;
@@ -152,8 +157,9 @@ fn note_registration<'e, E: Text>(
     let challenged = env
         .slots::<InboundTransaction>(&before)
         .and_then(|s| s.find(&before))?;
-    let proves = m.headers & header::CREDENTIALS != 0
-        && challenged.value.flags.contains(InboundFlags::CHALLENGED)
+    let answer = InboundFlags::CHALLENGED | InboundFlags::CREDENTIALS;
+    let proves = credentials
+        && challenged.value.flags & answer == InboundFlags::CHALLENGED
         && challenged.value.source() == *source
         && age(ticks(env.now()), challenged.at) < TRANSACTION_LIFE;
     proves.then(|| describe_pair(env, source, &challenged.value.advertised()))

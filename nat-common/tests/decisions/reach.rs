@@ -300,9 +300,35 @@ fn two_responses_to_one_request_are_one_answer() {
     }
     let invite = call_phone("c");
     assert_eq!(sent(&net, FORGOTTEN, &invite, 3)[0], CALLED);
-    // The next one is another answer, although the transmissions before it were counted meanwhile.
+    // The next one is another answer.
     net.arrives(FORGOTTEN, &answer(&invite, 180));
     assert_eq!(sent(&net, FORGOTTEN, &call_phone("d"), 1), [LEFT_ALONE]);
+}
+
+/// Likewise if the transmissions of another call are counted between the two responses, and the phone registers.
+#[test]
+fn what_comes_between_two_responses_to_one_request_makes_them_no_two_answers() {
+    for registers in [false, true] {
+        let net = behind_alg();
+        let invite = call_phone("a");
+        sent(&net, FORGOTTEN, &invite, 2);
+        net.arrives(PHONE, &answer(&invite, 200));
+        let invite = call_phone("b").call("b");
+        sent(&net, FORGOTTEN, &invite, 3);
+        net.arrives(FORGOTTEN, &answer(&invite, 180));
+        for _ in 0..2 {
+            net.sends(FORGOTTEN, &call_phone("c").call("c"));
+        }
+        if registers {
+            let m = register(3, "r3", "<sip:1000@60.17.196.2>");
+            net.arrives(PHONE, &m);
+            net.sends(FORGOTTEN, &m.answer(200));
+        }
+        net.arrives(FORGOTTEN, &answer(&invite, 200));
+        // The proof stands, although a transmission to it is overdue.
+        let next = sent(&net, FORGOTTEN, &call_phone("d"), 1)[0];
+        assert!([CALLED, UNANSWERED].contains(&next), "{next:?}");
+    }
 }
 
 /// A phone whose radio sleeps answers the first transmission after the second took the other path.
@@ -537,9 +563,9 @@ fn responses_go_by_the_same_rules() {
 /// The phone gets the challenge, and registers with credentials. Without them, it has waited in vain, and begins anew.
 #[test]
 fn a_registration_that_follows_its_challenge_proves_the_address() {
-    let challenged = |at: usize, credentials: &str| {
+    let challenged_with = |earlier: &str, at: usize, credentials: &str| {
         let net = Network::new();
-        let m = register(1, "r1", "<sip:1000@60.17.196.2>");
+        let m = register(1, "r1", "<sip:1000@60.17.196.2>").with(earlier);
         for _ in 0..at {
             net.arrives(PHONE, &m);
             net.sends(FORGOTTEN, &m.answer(401));
@@ -548,6 +574,7 @@ fn a_registration_that_follows_its_challenge_proves_the_address() {
         net.arrives(PHONE, &again);
         net.sends(FORGOTTEN, &again.answer(200)).0
     };
+    let challenged = |at, credentials| challenged_with("Supported: path", at, credentials);
     for credentials in [
         "Authorization: Digest username=\"1000\"",
         "proxy-authorization : Digest username=\"1000\"",
@@ -560,6 +587,9 @@ fn a_registration_that_follows_its_challenge_proves_the_address() {
     for none in ["Supported: path", "Author: Digest", "Proxy-Require: x"] {
         assert_eq!(challenged(2, none), FORGOTTEN, "{none}");
     }
+    // It sends those of an earlier challenge each time.
+    let stale = "Authorization: Digest username=\"1000\"";
+    assert_eq!(challenged_with(stale, 2, stale), FORGOTTEN);
 }
 
 /// A phone at a distance repeats its INVITE before the first answer can have arrived, and listens at its other port. The

@@ -246,22 +246,26 @@ fn a_proxy_accepts_for_its_own_domain_only() {
 fn a_proxy_accepts_what_nothing_leads_elsewhere() {
     let (own, friend) = (Counter::ContactActivated, Counter::RegisterOtherDomain);
     for (uri, routes, counted) in [
-        ("pbx", &["<sip:pbx;lr>"][..], own),
-        ("pbx", &["<sip:PBX:5060;lr;transport=UDP>"], own),
-        ("203.0.113.10", &["<sip:203.0.113.10;lr>"], own),
-        ("pbx", &["<sip:203.0.113.10;lr>"], own),
-        ("pbx", &["<sip:friend;lr>"], friend),
-        ("pbx", &["<sip:pbx;lr>", "<sip:friend;lr>"], friend),
-        ("pbx", &["<sip:friend;lr>", "<sip:pbx;lr>"], friend),
-        ("pbx", &["<sip:pbx;lr>,<sip:friend;lr>"], friend),
-        ("pbx", &["<sip:pbx;lr>;x,<sip:friend;lr>"], friend),
-        ("pbx", &["<sip:pbx;lr>\r\n ,<sip:friend;lr>"], friend),
-        ("pbx", &["<sip:pbx ,<sip:friend;lr>"], friend),
-        ("pbx", &["sip:friend;x=<sip:pbx>"], friend),
-        ("pbx", &["\"x\" <sip:pbx;lr>"], friend),
-        ("pbx", &["<sip:pbx;maddr=friend;lr>"], friend),
-        ("pbx", &["<sip:pbx:5080;lr>"], friend),
-        ("pbx", &["<sip:x@friend;lr>"], friend),
+        ("pbx", &[" <sip:pbx;lr>"][..], own),
+        ("pbx", &[" <sip:PBX:5060;lr;transport=UDP>"], own),
+        ("203.0.113.10", &[" <sip:203.0.113.10;lr>"], own),
+        ("pbx", &[" <sip:203.0.113.10;lr>"], own),
+        ("pbx", &["<sip:pbx;lr=on>"], own),
+        ("pbx", &[" <sip:friend;lr>"], friend),
+        ("pbx", &[" <sip:pbx;lr>", " <sip:friend;lr>"], friend),
+        ("pbx", &[" <sip:friend;lr>", " <sip:pbx;lr>"], friend),
+        ("pbx", &[" <sip:pbx;lr>,<sip:friend;lr>"], friend),
+        ("pbx", &[" <sip:pbx;lr>;x,<sip:friend;lr>"], friend),
+        ("pbx", &[" <sip:pbx;lr>\r\n ,<sip:friend;lr>"], friend),
+        ("pbx", &[" <sip:pbx ,<sip:friend;lr>"], friend),
+        ("pbx", &[" sip:friend;x=<sip:pbx>"], friend),
+        ("pbx", &[" \"x\" <sip:pbx;lr>"], friend),
+        ("pbx", &[" <sip:pbx;maddr=friend;lr>"], friend),
+        ("pbx", &[" <sip:pbx:5080;lr>"], friend),
+        ("pbx", &[" <sip:x@friend;lr>"], friend),
+        ("x@pbx", &[], friend),
+        ("pbx;x@friend", &[], friend),
+        ("pbx]", &[], friend),
         ("pbx;maddr=friend", &[], friend),
         ("pbx:5080", &[], friend),
         ("pbx;transport=tcp", &[], friend),
@@ -272,7 +276,7 @@ fn a_proxy_accepts_what_nothing_leads_elsewhere() {
         let mut m = forged();
         m.start = format!("REGISTER sip:{uri} SIP/2.0");
         for route in routes {
-            m = m.with(&format!("Route: {route}"));
+            m = m.with(&format!("Route:{route}"));
         }
         net.arrives(NEIGHBOUR, &m);
         let counters = net.sends(NEIGHBOUR, &m.answer(200)).1;

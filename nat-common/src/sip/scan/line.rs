@@ -29,16 +29,20 @@ impl Scan {
         let m = &mut self.message;
         match found.header {
             Header::Route => {
-                let named =
-                    m.headers & header::ROUTE == 0 && starts_with(source.word(at), b": <sip:");
+                let w = source.word(at);
+                let blank = u32::from(byte(w, 1) == b' ');
+                let named = m.headers & header::ROUTE == 0
+                    && byte(w, 0) == b':'
+                    && starts_with(w >> (8 + 8 * blank), b"<sip:");
                 m.headers |= header::ROUTE;
-                let uri = at + 7;
+                let uri = at + 6 + blank;
                 self.set_span(
                     Field::Route as usize,
                     Span::between(uri, uri + u32::from(named)),
                 );
                 return self.go(at, Expect::Skip);
             }
+            // Eight bytes of its name are enough: no other header begins so that a REGISTER has.
             Header::Credentials => {
                 m.headers |= header::CREDENTIALS;
                 return self.go(at, Expect::Skip);
