@@ -44,7 +44,7 @@ pub use value::{
 };
 
 /// Number of the layout of everything in this folder.
-pub const ABI: u32 = 15;
+pub const ABI: u32 = 16;
 
 #[cfg(feature = "user")]
 mod pod {

@@ -89,7 +89,9 @@ pub fn names_domain<S: Source + ?Sized>(
     ours: &Endpoint,
     field: Field,
 ) -> bool {
-    if !hosts::same(text, uri, domain) && !(ours.is_v4() && hosts::is_v4(text, uri, ours.as_v4())) {
+    let named =
+        hosts::same(text, uri, domain) || ours.is_v4() && hosts::is_v4(text, uri, ours.as_v4());
+    if !named {
         return false;
     }
     let w = text.word(end);
