@@ -3,6 +3,8 @@
 use nat_common::abi::{Counter, address};
 use nat_common::endpoint::Endpoint;
 use nat_common::engine::env::Checksum;
+use nat_common::engine::names_domain;
+use nat_common::sip::Field;
 
 use crate::{
     ADVERTISED, Address, MOVED, Network, PHONE, STRANGER, Sip, call_phone, from_pbx, register,
@@ -282,6 +284,18 @@ fn a_proxy_accepts_what_nothing_leads_elsewhere() {
         let counters = net.sends(NEIGHBOUR, &m.answer(200)).1;
         assert_eq!(counters[0], counted, "{uri} {routes:?}");
     }
+}
+
+/// The last bytes of an IPv6 address are no IPv4 address.
+#[test]
+fn a_proxy_with_ipv6_has_no_ipv4_address() {
+    let text = b"203.0.113.10 pbx>";
+    let (end, domain) = (12, 13);
+    let mut ours = Endpoint::v4([203, 0, 113, 10], 5060);
+    let named = |ours: &Endpoint| names_domain(&text[..], 0, end, domain, ours, Field::RequestUri);
+    assert!(named(&ours));
+    ours.addr[0] = 1;
+    assert!(!named(&ours));
 }
 
 /// The far end of a relayed REGISTER writes branch and To of its 2xx. Another REGISTER of the same name that the proxy ignored,
