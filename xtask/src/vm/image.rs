@@ -33,6 +33,11 @@ impl Series {
         }
     }
 
+    /// Whether TC programs attach by links (tcx, 6.6). Else they are filters of a clsact qdisc.
+    pub(super) const fn has_tcx(self) -> bool {
+        !matches!(self, Self::V6_1)
+    }
+
     /// Debian release with this kernel.
     const fn suite(self) -> &'static str {
         match self {
