@@ -297,7 +297,8 @@ impl World {
         let end = (sip.call, sip.from.tag, sip.to.tag);
         match sip.method {
             "REGISTER" => {
-                let binds = server.request.binds(&server.request.to.uri) && self.is_own_registrar();
+                let binds =
+                    server.request.binds(&server.request.to.uri) && self.is_own_registrar(sip);
                 self.watch.registered = binds.then_some(server.source);
                 if let Some(contact) = server.request.contact().filter(|_| binds) {
                     // A terminal that registers is there again.
@@ -319,9 +320,15 @@ impl World {
         }
     }
 
-    /// Whether the 2xx to a REGISTER counts as the PBX's own.
-    fn is_own_registrar(&self) -> bool {
-        !self.setup.proxy || self.setup.registrar != Registrar::Unnamed
+    /// Whether a 2xx to a REGISTER counts as the PBX's own. Of two that sent the REGISTER, sipnat cannot tell which one the PBX
+    /// answers.
+    fn is_own_registrar(&self, sip: &Sip) -> bool {
+        let senders = self
+            .watch
+            .registers
+            .get(&(sip.call, sip.from.tag, sip.cseq));
+        let one = senders.is_some_and(|senders| senders.len() == 1);
+        one && (!self.setup.proxy || self.setup.registrar != Registrar::Unnamed)
     }
 
     /// Whether a call to a trunk may go elsewhere: nothing shows that it is there.
@@ -364,9 +371,7 @@ impl World {
                 && request.to.tag == 0
                 && !request.target.is_elsewhere()
                 && server.began > self.watch.began
-                && self.is_own_registrar()
-                // Of two that sent it, sipnat cannot tell whom the PBX answers.
-                && self.watch.registers.get(&(sip.call, sip.from.tag, sip.cseq)).is_some_and(|by| by.len() == 1);
+                && self.is_own_registrar(sip);
             let is_there = accepted && source == NAT_5060 && request.binds(&sip.to.uri);
             self.watch.occupied = is_there.then_some(now);
         }
@@ -430,7 +435,7 @@ impl World {
         }
         if meant == Actor::Victim && registers {
             self.watch.uri_claimed = false;
-            self.watch.knows_victim = decision != Decision::Disputed && self.is_own_registrar();
+            self.watch.knows_victim = decision != Decision::Disputed && self.is_own_registrar(sip);
         }
     }
 
