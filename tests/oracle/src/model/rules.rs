@@ -370,6 +370,7 @@ impl World {
                 && sip.from.uri == setup.account(Actor::Neighbour)
                 && request.to.tag == 0
                 && !request.target.is_elsewhere()
+                && request.route.is_none()
                 && server.began > self.watch.began
                 && self.is_own_registrar(sip);
             let is_there = accepted && source == NAT_5060 && request.binds(&sip.to.uri);
