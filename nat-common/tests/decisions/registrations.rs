@@ -42,7 +42,7 @@ fn a_relayed_2xx_moves_nothing() {
     assert!(counted.contains(&Counter::RegisterNotOwn), "{counted:?}");
     assert_eq!(net.sends(ADVERTISED, &call_phone("i")).0, PHONE);
     // Nor with the PBX's answer to a request within a dialog, which a REGISTER never is.
-    let tagged = forged().tagged("invented");
+    let tagged = forged().call("tagged").tagged("invented");
     net.arrives(STRANGER, &tagged);
     let counted = net.sends(STRANGER, &tagged.answer(200)).1;
     assert_eq!(counted[0], Counter::RegisterNotOwn);
