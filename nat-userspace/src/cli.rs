@@ -18,6 +18,7 @@ Examples:
   sipnat policy set 198.51.100.0/24 off       do not redirect to these learned addresses
   sipnat stats                                why packets were redirected or left alone
   sipnat explain 1-4711@192.168.1.10          the same for one call, packet by packet
+  sipnat explain --last                       the last requests that were not redirected
   sipnat stun-query pbx.example.com           the address that NAT gives to packets from here
 
 Every command except `stun-query` is for its own network namespace, which has at most one agent.
@@ -57,12 +58,12 @@ pub enum Command {
     /// Show how many packets were passed, learned from, redirected or left alone, with the reasons
     #[command(after_help = "Examples:\n  sipnat stats\n  sipnat stats --all --json")]
     Stats(Stats),
-    /// Show one call, packet by packet, with the reason for each decision
+    /// Show one call or address, or the last requests that were not redirected, packet by packet, with the reasons
     ///
     /// Shows messages of the PBX, and answers to them. A request of a terminal shows only by the PBX's answer. sipnat
     /// keeps the newest messages of all calls.
     #[command(
-        after_help = "Examples:\n  sipnat explain 1-4711@192.168.1.10\n  sipnat explain 1-4711@192.168.1.10 --json"
+        after_help = "Examples:\n  sipnat explain 1-4711@192.168.1.10\n  sipnat explain 60.17.196.2          what the PBX sent to that host, and to terminals behind it\n  sipnat explain --last 50            the last requests that sipnat did not redirect, with the reason\n  sipnat explain 1-4711@192.168.1.10 --json"
     )]
     Explain(Explain),
     /// Show the agent, its programs, the fill of its tables, and warnings
@@ -253,12 +254,35 @@ mod tests {
     }
 
     #[test]
+    fn explain_takes_a_subject_or_the_last_requests() {
+        for (line, expected) in [
+            ("sipnat explain --last", Some(20)),
+            ("sipnat explain --last 5 --json", Some(5)),
+            ("sipnat explain --last=7", Some(7)),
+            ("sipnat explain 1@a", None),
+        ] {
+            let Command::Explain(explain) = parse(line).unwrap().command else {
+                panic!("{line}");
+            };
+            assert_eq!(explain.last, expected, "{line}");
+        }
+        for line in ["sipnat explain", "sipnat explain 1@a --last"] {
+            assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
+        }
+    }
+
+    #[test]
     fn a_call_id_may_look_like_an_option() {
         for line in ["-1@a", "-1@a --json", "--json --1@a", "--json 1@a"] {
             match parse(&format!("sipnat explain {line}")).unwrap().command {
-                Command::Explain(Explain { call_id, json }) => {
+                Command::Explain(Explain {
+                    subject,
+                    last,
+                    json,
+                }) => {
                     assert_eq!(json, line.contains("json"), "{line}");
-                    assert!(call_id.ends_with("1@a"), "{line}: {call_id}");
+                    assert!(subject.is_some_and(|it| it.ends_with("1@a")), "{line}");
+                    assert_eq!(last, None, "{line}");
                 }
                 other => panic!("{other:?}"),
             }

@@ -1,16 +1,18 @@
 //! Output for the operator of a PBX: about one call, a trial run, and terminals that sipnat cannot help.
 
 use std::{
+    net::{Ipv4Addr, SocketAddrV4},
     process::Command,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, ensure};
 use nat_test_support::{
-    Alg, Answers, Lab, Plan, Sipnat, StrictPbx,
+    Alg, Answers, Lab, PBX, Plan, Sipnat, StrictPbx,
     pbx::Dialog,
     sipnat,
     sipp::{Scenario, Sipp},
+    ua::Ua,
 };
 use serde_json::Value;
 
@@ -108,6 +110,56 @@ fn a_call_is_explained() -> Result<()> {
     }
     sipnat::command(&lab.pbx, &["detach"])?;
     Ok(())
+}
+
+/// Without a Call-ID: what the PBX sent to an address, and the last requests that were not redirected.
+#[test]
+fn an_address_and_the_last_requests_are_explained() -> Result<()> {
+    let lab = Lab::new(Plan::default())?;
+    let agent = Sipnat::start(&lab.pbx, &[])?;
+    let elsewhere = SocketAddrV4::new(Ipv4Addr::new(198, 51, 100, 99), 5060);
+    let ua = Ua::start(&lab.pbx, PBX, SOON)?;
+    let options = ua
+        .request("OPTIONS", "sip:9999@198.51.100.99", 1)
+        .with("From", "<sip:pbx@203.0.113.10>;tag=1")
+        .with("To", "<sip:9999@198.51.100.99>")
+        .with("Call-ID", "1@203.0.113.10");
+    ua.send(&options, elsewhere)?;
+    drop(ua);
+    let (pbx, mut sipp, dialog) = call(&lab)?;
+    pbx.request(&dialog, "INVITE")?;
+    pbx.request(&dialog, "BYE")?;
+    sipp.finish(SOON)?;
+
+    let last = agent.json(&["explain", "--last", "5"])?;
+    let packets = list(&last, "packets")?;
+    assert_eq!(packets.len(), 1, "{last:#}");
+    assert_eq!(packets[0]["method"], "OPTIONS");
+    assert_eq!(packets[0]["meant"], elsewhere.to_string());
+    assert_eq!(packets[0]["verdict"], "out_unknown_request");
+    assert_eq!(last["last"], 5);
+    let text = agent.command(&["explain", "--last", "0"])?;
+    assert!(text.contains("none among the messages"), "{text}");
+
+    let phone = agent.json(&["explain", "60.17.196.2:49163"])?;
+    assert_eq!(phone["address"], "60.17.196.2:49163");
+    assert_eq!(list(&phone, "bindings")?.len(), 1, "{phone:#}");
+    let packets = list(&phone, "packets")?;
+    assert!(packets.iter().all(|packet| packet["method"] != "OPTIONS"));
+    let bye = packets.iter().find(|packet| packet["method"] == "BYE");
+    let bye = bye.with_context(|| format!("no BYE in {phone:#}"))?;
+    assert_eq!(bye["meant"], "60.17.196.2:5060");
+    let host = agent.json(&["explain", "60.17.196.2"])?;
+    assert_eq!(list(&host, "packets")?.len(), packets.len(), "{host:#}");
+    let text = agent.command(&["explain", "198.51.100.99"])?;
+    assert!(text.contains("request whose terminal is unknown"), "{text}");
+
+    let unknown = agent.command(&["explain", "198.51.100.99:5061"]);
+    let error = unknown.err().context("it knew another port")?.to_string();
+    for words in ["exit status: 1", "nothing is known of 198.51.100.99:5061"] {
+        assert!(error.contains(words), "{error}");
+    }
+    agent.stop()
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The story of one call, packet by packet.
+//! The story of a call, of a terminal's address, or of requests that were not redirected, packet by packet.
 
 use std::{
     collections::HashSet,
@@ -26,19 +26,40 @@ use crate::{
     },
 };
 
-/// All that the maps hold of a call.
+/// What a story is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Subject {
+    /// The call of this Call-ID.
+    Call(String),
+    /// Packets that were meant for an address, any port of it if there is none, or for a terminal that was learned there.
+    Address(IpAddr, Option<u16>),
+    /// The last requests of the PBX that were not redirected, so many.
+    Last(usize),
+}
+
+/// All that the maps hold of a subject.
 #[derive(Serialize)]
 pub(crate) struct Story {
-    call_id: String,
+    #[serde(flatten)]
+    about: About,
     /// Set if nothing is redirected, whatever `why` says.
     shadow: bool,
     /// Messages of the PBX, and the answers to them.
     packets: Vec<Packet>,
-    /// Bindings that the call has now.
+    /// Bindings that the call or the address has now.
     bindings: Vec<Row>,
 }
 
-/// One message of the call.
+/// Name of the subject.
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+enum About {
+    CallId(String),
+    Address(String),
+    Last(usize),
+}
+
+/// One message.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 struct Packet {
     at: Timestamp,
@@ -77,7 +98,7 @@ struct Event {
     what: &'static str,
 }
 
-fn nothing_known(call_id: &str, records: u32) -> String {
+fn nothing_known_of_call(call_id: &str, records: u32) -> String {
     format!(
         "nothing is known of a call `{call_id}`. Perhaps
   - the Call-ID is not quite this one: it is the whole value of the header, with whatever follows `@`;
@@ -87,68 +108,137 @@ fn nothing_known(call_id: &str, records: u32) -> String {
     )
 }
 
+fn nothing_known_of_address(address: &str, records: u32) -> String {
+    format!(
+        "nothing is known of {address}. Perhaps
+  - the PBX has sent nothing there, and sipnat has learned no terminal there: `sipnat bindings list` shows the terminals;
+  - it was too long ago: the newest {records} messages are kept, to all addresses"
+    )
+}
+
 impl Story {
-    /// Reads the story of the call `call_id`.
+    /// Reads the story of a subject.
     ///
     /// # Errors
-    /// If nothing is known of it, or a map cannot be read.
-    pub(crate) fn read(tables: &Tables, call_id: &str) -> Result<Self> {
+    /// If nothing is known of a call or an address, or a map cannot be read.
+    pub(crate) fn read(tables: &Tables, subject: Subject) -> Result<Self> {
         let config = tables.config()?;
-        let call = hash(call_id, &config.secret)?;
-        let calendar = Calendar::new();
-        let records = history::read(&tables.history)?;
-        let calls: HashSet<u64> = records
-            .iter()
-            .map(|record| record.pbx)
-            .chain(sockets(&config, &own_addresses(tables)?))
-            .map(|pbx| call ^ pbx)
-            .collect();
-        let mut bindings = Listing::read(tables)?.bindings;
-        bindings.retain(|row| matches!(row.key, RowKey::Dialog(key) if calls.contains(&key.call)));
-        let packets: Vec<Packet> = records
-            .iter()
-            .filter(|record| record.call == call)
-            .map(|record| Packet::new(record, calendar))
-            .collect();
-        if packets.is_empty() && bindings.is_empty() {
-            bail!(nothing_known(call_id, tables.history.len()));
+        let mut records = history::read(&tables.history)?;
+        let mut bindings = Vec::new();
+        let (about, nothing) = match subject {
+            Subject::Call(call_id) => {
+                let call = hash(&call_id, &config.secret)?;
+                let sockets = sockets(&config, &own_addresses(tables)?);
+                let calls: HashSet<u64> = records
+                    .iter()
+                    .map(|record| record.pbx)
+                    .chain(sockets)
+                    .map(|pbx| call ^ pbx)
+                    .collect();
+                bindings = Listing::read(tables)?.bindings;
+                bindings.retain(
+                    |row| matches!(row.key, RowKey::Dialog(key) if calls.contains(&key.call)),
+                );
+                records.retain(|record| record.call == call);
+                let nothing = nothing_known_of_call(&call_id, tables.history.len());
+                (About::CallId(call_id), nothing)
+            }
+            Subject::Address(ip, port) => {
+                let is_it = |address: Option<SocketAddr>| {
+                    address.is_some_and(|address| {
+                        address.ip() == ip && port.is_none_or(|port| port == address.port())
+                    })
+                };
+                bindings = Listing::read(tables)?.bindings;
+                bindings.retain(|row| is_it(Some(row.learned)) || is_it(row.advertised));
+                records.retain(|record| {
+                    is_it(rows::known(record.original())) || is_it(rows::known(record.learned()))
+                });
+                let address = match port {
+                    Some(port) => SocketAddr::new(ip, port).to_string(),
+                    None => ip.to_string(),
+                };
+                let nothing = nothing_known_of_address(&address, tables.history.len());
+                (About::Address(address), nothing)
+            }
+            Subject::Last(count) => {
+                records.retain(was_left);
+                records.drain(..records.len().saturating_sub(count));
+                (About::Last(count), String::new())
+            }
+        };
+        if records.is_empty() && bindings.is_empty() && !nothing.is_empty() {
+            bail!(nothing);
         }
+        let calendar = Calendar::new();
+        let packets = records.iter();
         Ok(Self {
-            call_id: call_id.into(),
+            about,
             shadow: config.shadow != 0,
-            packets,
+            packets: packets
+                .map(|record| Packet::new(record, calendar))
+                .collect(),
             bindings,
         })
     }
 
     /// Renders it as a table.
     pub(crate) fn render(&self, zone: &TimeZone) -> String {
+        let (about, none) = match &self.about {
+            About::CallId(call_id) => (
+                format!("Call-ID {call_id}"),
+                "its messages were too long ago",
+            ),
+            About::Address(address) => (
+                format!("to {address}, or a terminal there"),
+                "its messages were too long ago",
+            ),
+            About::Last(_) => (
+                "requests that were not redirected".to_owned(),
+                "none among the messages that are kept",
+            ),
+        };
         let mut parts = Vec::new();
         if self.shadow {
             parts.push(output::SHADOW.to_owned());
         }
         if let Some(first) = self.packets.first() {
             let day = first.at.to_zoned(zone.clone()).strftime("%F");
-            parts.push(format!("Call-ID {}, {day}", self.call_id));
+            parts.push(format!("{about}, {day}"));
             let headings = [
                 "TIME", "FROM", "MESSAGE", "CSEQ", "BINDING", "MEANT", "LEARNED", "WHY",
             ];
             let rows = self.packets.iter().flat_map(|packet| packet.rows(zone));
             parts.push(output::table(headings, &[3], rows));
         } else {
-            parts.push(format!(
-                "Call-ID {}: its messages were too long ago",
-                self.call_id
-            ));
+            parts.push(format!("{about}: {none}"));
         }
-        parts.push(String::new());
-        parts.push(if self.bindings.is_empty() {
-            "no binding is left of it".into()
-        } else {
-            rows::table(&self.bindings)
-        });
+        if !matches!(self.about, About::Last(_)) {
+            parts.push(String::new());
+            parts.push(if self.bindings.is_empty() {
+                "no binding is left of it".into()
+            } else {
+                rows::table(&self.bindings)
+            });
+        }
         parts.join("\n")
     }
+}
+
+/// Whether a record is of a request of the PBX that was not redirected, although not sent to the learned address.
+fn was_left(record: &Record) -> bool {
+    let verdict = Counter::ALL.get(usize::from(record.verdict));
+    record.status == 0
+        && verdict.is_some_and(|verdict| {
+            verdict.kind() == CounterKind::Egress
+                && !matches!(
+                    verdict,
+                    Counter::OutRedirectedDialog
+                        | Counter::OutRedirectedContact
+                        | Counter::OutRedirectedInvite
+                        | Counter::OutAlreadyThere
+                )
+        })
 }
 
 /// Hashes a header's text like the kernel programs.
@@ -328,7 +418,7 @@ mod tests {
     fn story(records: &[Record], bindings: Vec<Row>) -> Story {
         let calendar = Calendar::starting(Timestamp::from_second(1_700_000_000 - 1000).unwrap());
         Story {
-            call_id: "1@a".into(),
+            about: About::CallId("1@a".into()),
             shadow: false,
             packets: records
                 .iter()
@@ -461,6 +551,45 @@ mod tests {
         assert!(
             old.contains("too long ago") && old.starts_with("shadow: "),
             "{old}"
+        );
+    }
+
+    #[test]
+    fn what_was_not_redirected_is_listed_without_bindings() {
+        let left = record(0, Method::Invite, Counter::OutUnknownRequest, &[]);
+        for (record, is) in [
+            (left, true),
+            (record(0, Method::Bye, Counter::OutOriginalFirst, &[]), true),
+            (
+                record(0, Method::Bye, Counter::OutRedirectedDialog, &[]),
+                false,
+            ),
+            (record(0, Method::Bye, Counter::OutAlreadyThere, &[]), false),
+            (
+                record(200, Method::Invite, Counter::OutUnknownResponse, &[]),
+                false,
+            ),
+            (record(0, Method::Invite, Counter::InRequest, &[]), false),
+        ] {
+            assert_eq!(was_left(&record), is, "{record:?}");
+        }
+        let mut story = story(&[left], vec![]);
+        story.about = About::Last(20);
+        let text = story.render(&TimeZone::UTC);
+        assert!(
+            text.starts_with("requests that were not redirected, 2023-11-14\nTIME "),
+            "{text}"
+        );
+        assert!(
+            text.ends_with("request whose terminal is unknown"),
+            "{text}"
+        );
+        let json = serde_json::to_value(&story).unwrap();
+        assert_eq!(json["last"], 20);
+        story.packets.clear();
+        assert_eq!(
+            story.render(&TimeZone::UTC),
+            "requests that were not redirected: none among the messages that are kept"
         );
     }
 
