@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, Result};
 use aya::maps::{LpmTrie, MapData};
 use log::debug;
-use nat_common::abi::map;
+use nat_common::abi::{address, map};
 
 use crate::{
     host::prefix::Prefix,
@@ -34,6 +34,14 @@ pub(crate) fn read(trie: &AddressMap) -> Result<BTreeMap<Prefix, u32>> {
             Ok((Prefix::from(key), kind))
         })
         .collect()
+}
+
+/// Returns the prefixes on the link of an interface.
+pub(crate) fn on_link(kinds: &BTreeMap<Prefix, u32>) -> impl Iterator<Item = Prefix> {
+    kinds
+        .iter()
+        .filter(|(_, kind)| address::place(**kind) == address::on_link(**kind >> 8))
+        .map(|(prefix, _)| *prefix)
 }
 
 /// Changes the contents of `trie` from `old` to `new`. `old` stays equal to the contents, even after a failure.

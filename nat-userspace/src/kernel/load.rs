@@ -142,12 +142,14 @@ impl<'a> Loader<'a> {
             .context("cannot write CONFIG")?;
         let default = policy::rule(self.settings.policy, origin::DEFAULT);
         policy::write(&mut tables.policy, Prefix::Default, default)?;
+        let mut known_kinds = kinds::read(&tables.addresses)?;
+        let mut known = policy::on_link(&tables.policy)?;
+        // The user may have removed the rule of a subnet on link.
+        known.extend(kinds::on_link(&known_kinds));
         let on_link = self.addresses.on_link.into_iter().collect();
-        let known = policy::on_link(&tables.policy)?;
         policy::follow(&mut tables.policy, &known, &on_link)?;
-        let mut known = kinds::read(&tables.addresses)?;
         let kinds = self.addresses.kinds.into_iter().collect();
-        kinds::follow(&mut tables.addresses, &mut known, &kinds)?;
+        kinds::follow(&mut tables.addresses, &mut known_kinds, &kinds)?;
         Ok(DataPath {
             ebpf,
             tables,

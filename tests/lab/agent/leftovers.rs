@@ -1,6 +1,6 @@
 //! Pins, programs and state files of an agent that has ended: kept, replaced, detached or refused.
 
-use std::{fs, process::Command};
+use std::{collections::BTreeMap, fs, process::Command};
 
 use anyhow::{Context as _, Result};
 use aya::maps::MapData;
@@ -10,6 +10,8 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use super::{Host, ON_ETH0, STOP, stderr, stop};
+
+const KEEP: [&str; 3] = ["--iface", "eth0", "--keep"];
 
 #[test]
 fn what_an_agent_of_a_dead_namespace_left_is_not_ours() -> Result<()> {
@@ -85,6 +87,49 @@ fn a_new_agent_takes_over_what_another_left() -> Result<()> {
         stop(agent, Signal::SIGTERM)?;
         host.is_clean(&programs)?;
     }
+    Ok(())
+}
+
+/// While no agent ran, addresses, routes and rules went, and others came.
+#[test]
+fn addresses_and_rules_are_those_of_the_new_agent() -> Result<()> {
+    let host = Host::new()?;
+    let kinds = || {
+        let tables = Tables::open(&host.pins()?)?;
+        let entries = tables.addresses.iter().map(|entry| {
+            let (key, kind) = entry?;
+            Ok(((key.data(), key.prefix_len()), kind))
+        });
+        entries.collect::<Result<BTreeMap<_, _>>>()
+    };
+    let before = "address add 192.0.2.10/24 dev eth0\n\
+                  address add 192.0.3.10/24 dev eth0\n\
+                  route add 10.9.0.0/16 via 203.0.113.1\n";
+    host.netns.ip(before)?;
+    let first = host.run(&[&KEEP[..], &["--peer", "10.8.0.1"]].concat())?;
+    host.ask(&["policy", "remove", "203.0.113.0/24"])?;
+    stop(first, Signal::SIGTERM)?;
+    host.ask(&["policy", "remove", "192.0.3.0/24"])?;
+    let meanwhile = "address del 192.0.2.10/24 dev eth0\n\
+                     address add 198.18.0.10/24 dev eth0\n\
+                     route del 10.9.0.0/16\n\
+                     route add 10.7.0.0/16 via 203.0.113.1\n";
+    host.netns.ip(meanwhile)?;
+
+    let mut second = host.run(&ON_ETH0)?;
+    assert!(second.output().contains("tables of the earlier agent"));
+    let rules = host.ask(&["policy", "list"])?;
+    let prefixes: Vec<&str> = rules
+        .lines()
+        .skip(1)
+        .filter_map(|line| line.split_whitespace().next())
+        .collect();
+    assert_eq!(prefixes, ["default", "198.18.0.0/24"], "{rules}");
+    let taken_over = kinds()?;
+    stop(second, Signal::SIGTERM)?;
+    second = host.run(&ON_ETH0)?;
+    assert_eq!(taken_over, kinds()?, "those of an agent that begins anew");
+    stop(second, Signal::SIGTERM)?;
     Ok(())
 }
 
