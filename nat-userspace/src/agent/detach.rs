@@ -15,7 +15,7 @@ use crate::{
 /// Ends the agent if there is one, and removes all that it or an earlier one left. Returns a message for the user.
 ///
 /// # Errors
-/// If something cannot be removed.
+/// If something cannot be removed, or another agent has started meanwhile.
 pub async fn detach() -> Result<String> {
     preflight::capabilities()?;
     let net = Net::open()?;
@@ -29,6 +29,12 @@ pub async fn detach() -> Result<String> {
     let _lock = record::lock()?;
     // An agent that ends removes its own record.
     let left = AgentRecord::find().ok().flatten();
+    if let Some(other) = left.as_ref().filter(|left| left.is_alive()) {
+        bail!(
+            "an agent (pid {}) has started meanwhile, and stays: first stop what starts it, such as a unit of systemd",
+            other.pid
+        );
+    }
     let interfaces = left.map(|left| left.interfaces).unwrap_or_default();
     let pins = attach::remove(&net, &interfaces, &pins::dir(network_inode()?)).await?;
     let record = record::remove()?;

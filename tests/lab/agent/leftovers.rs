@@ -1,11 +1,17 @@
 //! Pins, programs and state files of an agent that has ended: kept, replaced, detached or refused.
 
-use std::{collections::BTreeMap, fs, process::Command};
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    process::Command,
+    thread,
+};
 
 use anyhow::{Context as _, Result};
 use aya::maps::MapData;
 use nat_common::abi::Config;
-use nat_userspace::kernel::tables::Tables;
+use nat_test_support::process::Process;
+use nat_userspace::{host::process::start_time, kernel::tables::Tables};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
@@ -189,6 +195,40 @@ fn detach_ends_a_running_agent() -> Result<()> {
         host.is_clean(&programs)?;
     }
     Ok(())
+}
+
+/// Another agent takes over after `detach` has ended the first, and before it removes the pins.
+#[test]
+fn detach_leaves_an_agent_that_has_started_meanwhile() -> Result<()> {
+    let host = Host::new()?;
+    let mut agent = host.run(&KEEP)?;
+    let programs = host.pinned_programs()?;
+    let path = host.state_file()?;
+    // Stands for the other agent.
+    let mut sleep = Command::new("sleep");
+    let other = Process::spawn(&host.netns, sleep.arg("600"), tempfile::tempdir()?)?;
+    let lock = File::create("/run/sipnat/lock")?;
+    lock.lock()?;
+    let first = thread::scope(|scope| {
+        let detach = scope.spawn(|| {
+            let pid = other.pid().to_string();
+            host.refused(&["detach"], 1, &["has started meanwhile", &pid])
+        });
+        agent.wait(STOP)?;
+        let first = fs::read(&path)?;
+        let mut state: Value = serde_json::from_slice(&first)?;
+        state["pid"] = other.pid().into();
+        state["pid_started"] = start_time(other.pid()).into();
+        fs::write(&path, state.to_string())?;
+        lock.unlock()?;
+        detach.join().expect("no panic")?;
+        Ok::<_, anyhow::Error>(first)
+    })?;
+    assert_eq!(host.pinned_programs()?, programs);
+    assert_eq!(host.xdp()?, [Some(programs[0]), None]);
+    fs::write(path, first)?;
+    host.ask(&["detach"])?;
+    host.is_clean(&programs)
 }
 
 #[test]
