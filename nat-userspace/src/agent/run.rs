@@ -59,7 +59,8 @@ pub async fn run(settings: &Settings) -> Result<()> {
     let mut signals = Signals::new()?;
 
     let Claim { mut record, left } = claim(&net, &links, &settings.ports).await?;
-    let wildcards = Wildcards::read(&settings.ports);
+    let earlier = left.as_ref().map(|left| &left.settings.0);
+    let wildcards = Wildcards::read(&settings.ports, earlier);
     let partial = may_be_partial(&links, &all);
     if partial {
         debug!("an interface is virtual: partial UDP checksums count as right");

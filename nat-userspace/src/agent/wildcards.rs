@@ -15,11 +15,15 @@ pub(super) struct Wildcards {
 }
 
 impl Wildcards {
-    /// Reads how the sockets of `ports` are bound now. Without /proc, they count as bound to an address.
-    pub(super) fn read(ports: &[u16]) -> Self {
+    /// Reads how the sockets of `ports` are bound now. A port without a socket keeps what the `earlier` settings say: the PBX
+    /// may restart at the same time. Without those, or without /proc, it counts as bound to an address.
+    pub(super) fn read(ports: &[u16], earlier: Option<&Config>) -> Self {
+        let before = earlier.map_or(0, |earlier| bits_of(ports, earlier));
         let bits = sockets::udp()
             .inspect_err(|error| warn!("cannot list the UDP sockets: {error}"))
-            .map_or(0, |sockets| sockets::wildcards(ports, &sockets, 0));
+            .map_or(before, |sockets| {
+                sockets::wildcards(ports, &sockets, before)
+            });
         Self {
             ports: ports.to_vec(),
             bits,
@@ -73,4 +77,20 @@ impl Wildcards {
         self.bits = bits;
         Ok(())
     }
+}
+
+/// Returns the bits of `ports` as `earlier` settings have them, which may have other ports, or another order.
+fn bits_of(ports: &[u16], earlier: &Config) -> u32 {
+    let mut bits = 0;
+    for (index, port) in ports.iter().enumerate() {
+        let Some(known) = earlier.ports.iter().position(|known| known == port) else {
+            continue;
+        };
+        for v4 in [true, false] {
+            if earlier.wildcards & Config::wildcard(known, v4) != 0 {
+                bits |= Config::wildcard(index, v4);
+            }
+        }
+    }
+    bits
 }

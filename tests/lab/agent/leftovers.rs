@@ -139,6 +139,36 @@ fn addresses_and_rules_are_those_of_the_new_agent() -> Result<()> {
     Ok(())
 }
 
+/// The PBX and the agent restart at the same time: the PBX has no socket when the next agent starts.
+#[test]
+fn how_the_pbx_s_socket_is_bound_stays_known() -> Result<()> {
+    let host = Host::new()?;
+    let wildcards = || Ok::<_, anyhow::Error>(Tables::open(&host.pins()?)?.config()?.wildcards);
+    let pbx = host.netns.udp(([0, 0, 0, 0], 5060))?;
+    let agent = host.run(&KEEP)?;
+    assert_eq!(wildcards()?, Config::wildcard(0, true));
+    stop(agent, Signal::SIGTERM)?;
+    drop(pbx);
+    for ports in [
+        &["--port", "5060"][..],
+        &["--port", "5080", "--port", "5060"],
+    ] {
+        let agent = host.run(&[&KEEP[..], ports].concat())?;
+        assert_eq!(
+            wildcards()?,
+            Config::wildcard(ports.len() / 2 - 1, true),
+            "{ports:?}"
+        );
+        stop(agent, Signal::SIGTERM)?;
+    }
+    // One socket says more than what was.
+    let _pbx = host.netns.udp(([203, 0, 113, 10], 5060))?;
+    let agent = host.run(&ON_ETH0)?;
+    assert_eq!(wildcards()?, 0);
+    stop(agent, Signal::SIGTERM)?;
+    Ok(())
+}
+
 /// An agent was killed between a pin and its record.
 #[test]
 fn what_a_killed_agent_did_not_write_down_is_no_obstacle() -> Result<()> {
