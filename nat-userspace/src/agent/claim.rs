@@ -4,7 +4,6 @@ use std::path::Path;
 
 use anyhow::{Result, ensure};
 use log::info;
-use nat_common::abi::{Config, PolicyRule};
 
 use crate::{
     agent::record::{self, AgentRecord},
@@ -12,14 +11,8 @@ use crate::{
     host::{
         namespaces::network_inode,
         net::{Link, Net},
-        prefix::Prefix,
     },
-    kernel::{
-        attach::{self, Attached},
-        layout::Foreign,
-        pins, policy,
-        tables::Tables,
-    },
+    kernel::{attach, layout::Foreign, load::Inputs, pins, tables::Tables},
 };
 
 /// Claim to be the agent of this network namespace.
@@ -34,10 +27,10 @@ pub(super) struct Claim {
 pub(super) struct Left {
     /// Its maps.
     pub(super) tables: Tables,
-    /// Interfaces with its programs.
-    pub(super) interfaces: Vec<Attached>,
-    /// Settings of its programs, and their default policy.
-    pub(super) settings: (Config, Option<PolicyRule>),
+    /// Its record.
+    pub(super) record: AgentRecord,
+    /// What it wrote into the maps for its programs.
+    pub(super) inputs: Inputs,
 }
 
 /// Makes this process the agent of its network namespace, and writes its record.
@@ -61,7 +54,7 @@ pub(super) async fn claim(net: &Net, links: &[Link], ports: &[u16]) -> Result<Cl
     let left = find_left(net, &record.pins).await?;
     record.interfaces = left
         .as_ref()
-        .map_or_else(Vec::new, |left| left.interfaces.clone());
+        .map_or_else(Vec::new, |left| left.record.interfaces.clone());
     for link in net.links().await? {
         let is_wanted = links.iter().any(|ours| ours.index == link.index);
         let is_ours = record.interfaces.iter().any(|i| i.index == link.index)
@@ -106,20 +99,19 @@ fn already_running(other: &AgentRecord, links: &[Link]) -> String {
 /// Finds what an agent left that ended with `--keep` or was killed. Of one that was killed while it pinned or removed its maps,
 /// the rest is removed, and so is what has no record: it does not say what is attached where.
 async fn find_left(net: &Net, dir: &Path) -> Result<Option<Left>> {
-    let interfaces = AgentRecord::find()?.map(|old| old.interfaces);
+    let record = AgentRecord::find()?;
     if dir.exists() {
-        match (Tables::open(dir), &interfaces) {
-            (Ok(tables), Some(interfaces)) => {
-                attach::detach_unknown(net, interfaces, dir).await?;
+        match (Tables::open(dir), &record) {
+            (Ok(tables), Some(record)) => {
+                attach::detach_unknown(net, &record.interfaces, dir).await?;
                 info!(
                     "taking over what an earlier agent left in {}",
                     dir.display()
                 );
-                let default = policy::read(&tables.policy)?.remove(&Prefix::Default);
                 return Ok(Some(Left {
-                    settings: (tables.config()?, default),
+                    inputs: Inputs::read(&tables)?,
                     tables,
-                    interfaces: interfaces.clone(),
+                    record: record.clone(),
                 }));
             }
             (Ok(_), None) => {}
@@ -128,6 +120,7 @@ async fn find_left(net: &Net, dir: &Path) -> Result<Option<Left>> {
         }
         info!("removing what an earlier agent left in {}", dir.display());
     }
-    attach::remove(net, &interfaces.unwrap_or_default(), dir).await?;
+    let interfaces = record.map_or_else(Vec::new, |record| record.interfaces);
+    attach::remove(net, &interfaces, dir).await?;
     Ok(None)
 }

@@ -24,13 +24,12 @@ use crate::{
         checksums::may_be_partial,
         clock,
         net::{Link, LinkKind, Net},
-        prefix::Prefix,
         terminal::{note, printable_lines},
     },
     kernel::{
         attach::{self, Mode, XdpMode},
         load::{DataPath, Loader},
-        object, pins, policy,
+        object, pins,
         refusal::Rejected,
     },
     settings::{Settings, Xdp},
@@ -59,7 +58,7 @@ pub async fn run(settings: &Settings) -> Result<()> {
     let mut signals = Signals::new()?;
 
     let Claim { mut record, left } = claim(&net, &links, &settings.ports).await?;
-    let earlier = left.as_ref().map(|left| &left.settings.0);
+    let earlier = left.as_ref().map(|left| &left.inputs.config);
     let wildcards = Wildcards::read(&settings.ports, earlier);
     let partial = may_be_partial(&links, &all);
     if partial {
@@ -79,7 +78,7 @@ pub async fn run(settings: &Settings) -> Result<()> {
         Ok(started) => started,
         Err(error) => {
             let cleaned = match left {
-                Some(left) => leave(left, &mut record),
+                Some(left) => put_back(&net, left, &record).await,
                 None => claim::remove(&net, &record).await,
             };
             if let Err(error) = cleaned {
@@ -104,23 +103,19 @@ pub async fn run(settings: &Settings) -> Result<()> {
     ended.and(claim::remove(&net, &record).await)
 }
 
-/// Leaves what an earlier agent left, with the settings that it had: this agent cannot start.
-fn leave(mut left: Left, record: &mut AgentRecord) -> Result<()> {
-    let (config, default) = left.settings;
-    left.tables.config.set(0, config, 0)?;
-    if let Some(default) = default {
-        policy::write(&mut left.tables.policy, Prefix::Default, default)?;
-    }
-    let pins = record.pins.clone();
-    let is_there = |index| pins::xdp_link(&pins, index).exists();
-    record.interfaces.retain(|known| is_there(known.index));
-    note(&if record.interfaces.is_empty() {
+/// Puts back what an earlier agent left: this agent cannot start.
+async fn put_back(net: &Net, mut left: Left, record: &AgentRecord) -> Result<()> {
+    left.inputs.write(&mut left.tables)?;
+    let mut earlier = left.record;
+    earlier.interfaces =
+        attach::restore(net, &earlier.interfaces, &record.interfaces, &record.pins).await?;
+    note(&if earlier.interfaces.is_empty() {
         "nothing is attached any more".into()
     } else {
-        let names = record.interface_names();
+        let names = earlier.interface_names();
         format!("what the earlier agent left goes on working on {names}")
     });
-    keep(record)
+    earlier.write()
 }
 
 /// Writes into the record that all is left in place.

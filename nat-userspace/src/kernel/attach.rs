@@ -4,7 +4,7 @@ use std::{fmt, path::Path, time::Duration};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use aya::programs::{
-    Link as _, LinkOrder, ProgramError, ProgramInfo, SchedClassifier, TcAttachType, Xdp, XdpError,
+    Link as _, LinkOrder, ProgramError, SchedClassifier, TcAttachType, Xdp, XdpError,
     links::{FdLink, PinnedLink},
     tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions, TcError, TcHandle},
     xdp::XdpMode as XdpFlags,
@@ -18,7 +18,7 @@ use crate::{
         net::{Link, Net, name_of},
         terminal::note,
     },
-    kernel::{load::DataPath, loops::INGRESS, pins},
+    kernel::{load::Programs, pins},
 };
 
 /// An interface with the programs on it.
@@ -100,6 +100,15 @@ pub struct Mode {
     pub tcx: bool,
 }
 
+impl From<&Attached> for Mode {
+    fn from(attached: &Attached) -> Self {
+        Self {
+            xdp: Some(attached.xdp),
+            tcx: attached.tc == Tc::Tcx,
+        }
+    }
+}
+
 /// Attaches both programs to `link`, and pins the links in `dir`. `before` names the programs of an earlier agent there: each
 /// is replaced in one step, if its hook and mode stay.
 ///
@@ -107,18 +116,18 @@ pub struct Mode {
 /// If the kernel or driver refuses.
 pub async fn attach(
     net: &Net,
-    path: &mut DataPath,
+    programs: &mut impl Programs,
     link: &Link,
     dir: &Path,
     mode: Mode,
     before: Option<&Attached>,
 ) -> Result<Attached> {
     let Some(before) = before else {
-        return attach_anew(net, path, link, dir, mode).await;
+        return attach_anew(net, programs, link, dir, mode).await;
     };
     let same_hook = mode.tcx || matches!(before.tc, Tc::Clsact { .. });
     if mode.xdp.is_none_or(|xdp| xdp == before.xdp) && same_hook {
-        match replace(path, link, dir, before) {
+        match replace(programs, link, dir, before) {
             Ok(()) => {
                 return Ok(Attached {
                     name: link.name.clone(),
@@ -130,18 +139,18 @@ pub async fn attach(
         }
     }
     detach(net, before, dir).await?;
-    attach_anew(net, path, link, dir, mode).await
+    attach_anew(net, programs, link, dir, mode).await
 }
 
 /// Replaces the programs that are attached.
-fn replace(path: &mut DataPath, link: &Link, dir: &Path, before: &Attached) -> Result<()> {
+fn replace(programs: &mut impl Programs, link: &Link, dir: &Path, before: &Attached) -> Result<()> {
     let pinned = |at| Ok::<_, anyhow::Error>(FdLink::from(PinnedLink::from_pin(at)?));
-    let ingress = path.ingress()?;
+    let ingress = programs.ingress()?;
     let held = pinned(pins::xdp_link(dir, link.index))?;
     let id = ingress.attach_to_link(held.try_into()?)?;
     // Its pin keeps it.
     drop(ingress.take_link(id)?);
-    let egress = path.egress()?;
+    let egress = programs.egress()?;
     match before.tc {
         Tc::Tcx => {
             let held = pinned(pins::tcx_link(dir, link.index))?;
@@ -160,18 +169,52 @@ fn replace(path: &mut DataPath, link: &Link, dir: &Path, before: &Attached) -> R
     Ok(())
 }
 
+/// Attaches the programs of an earlier agent again where they were, by its pins in `dir`, and detaches those that have taken
+/// their place or are elsewhere. Returns the interfaces that have the earlier programs.
+///
+/// # Errors
+/// If its pins cannot be opened, or the interfaces cannot be listed.
+pub async fn restore(
+    net: &Net,
+    earlier: &[Attached],
+    now: &[Attached],
+    dir: &Path,
+) -> Result<Vec<Attached>> {
+    let mut programs = pins::Pinned::open(dir)?;
+    let mut restored = Vec::new();
+    for link in net.links().await? {
+        let on_it = |attached: &&Attached| attached.index == link.index;
+        let present = now.iter().find(on_it);
+        let result = match (earlier.iter().find(on_it), present) {
+            (Some(known), _) => {
+                let mode = known.into();
+                attach(net, &mut programs, &link, dir, mode, present)
+                    .await
+                    .map(|attached| restored.push(attached))
+            }
+            (None, Some(new)) => detach(net, new, dir).await,
+            (None, None) => Ok(()),
+        };
+        if let Err(error) = result {
+            warn!("{error:#}");
+        }
+    }
+    Ok(restored)
+}
+
 /// Detaches the programs of an earlier agent from an interface.
 ///
 /// # Errors
 /// If the kernel does not let go.
 pub async fn detach(net: &Net, before: &Attached, dir: &Path) -> Result<()> {
-    let program = pinned_program(dir);
+    let mut held = held(net, dir).await?;
+    held.retain(|(index, _)| *index == before.index);
     pins::remove_one(&pins::xdp_link(dir, before.index))?;
     pins::remove_one(&pins::tcx_link(dir, before.index))?;
     if let Err(error) = remove_clsact(net, before).await {
         warn!("{error:#}");
     }
-    wait_until_off(net, program, |index| index == before.index).await
+    wait_until_off(net, &held).await
 }
 
 /// Detaches the programs of an earlier agent from interfaces that its record does not name: the agent was killed before it
@@ -180,28 +223,28 @@ pub async fn detach(net: &Net, before: &Attached, dir: &Path) -> Result<()> {
 /// # Errors
 /// If the kernel does not let go.
 pub async fn detach_unknown(net: &Net, known: &[Attached], dir: &Path) -> Result<()> {
-    let is_known = |index| known.iter().any(|known| known.index == index);
-    if pins::remove_links(dir, |index| !is_known(index))? {
-        wait_until_off(net, pinned_program(dir), |index| !is_known(index)).await?;
-    }
-    Ok(())
+    let is_unknown = |index| known.iter().all(|known| known.index != index);
+    let mut held = held(net, dir).await?;
+    held.retain(|(index, _)| is_unknown(*index));
+    pins::remove_links(dir, is_unknown)?;
+    wait_until_off(net, &held).await
 }
 
 async fn attach_anew(
     net: &Net,
-    path: &mut DataPath,
+    programs: &mut impl Programs,
     link: &Link,
     dir: &Path,
     mode: Mode,
 ) -> Result<Attached> {
-    let xdp = attach_xdp(path.ingress()?, link, dir, mode.xdp)?;
-    let tc = match mode.tcx.then(|| attach_tcx(path.egress()?, link, dir)) {
+    let xdp = attach_xdp(programs.ingress()?, link, dir, mode.xdp)?;
+    let tc = match mode.tcx.then(|| attach_tcx(programs.egress()?, link, dir)) {
         Some(Err(error)) if is_unknown(&error) => {
             debug!("this kernel has no tcx: {error:#}");
-            attach_clsact(net, path.egress()?, link).await
+            attach_clsact(net, programs.egress()?, link).await
         }
         Some(attached) => attached,
-        None => attach_clsact(net, path.egress()?, link).await,
+        None => attach_clsact(net, programs.egress()?, link).await,
     };
     if tc.is_err() {
         pins::remove_one(&pins::xdp_link(dir, link.index))?;
@@ -321,7 +364,7 @@ fn attach_filter(program: &mut SchedClassifier, link: &Link, made: bool) -> Resu
 /// # Errors
 /// If pins could not be removed, or the kernel does not let go.
 pub async fn remove(net: &Net, interfaces: &[Attached], dir: &Path) -> Result<bool> {
-    let program = pinned_program(dir);
+    let held = held(net, dir).await?;
     // Links hold what is attached, and go with their pins.
     let removed = pins::remove(dir);
     for interface in interfaces {
@@ -330,38 +373,43 @@ pub async fn remove(net: &Net, interfaces: &[Attached], dir: &Path) -> Result<bo
             warn!("{error:#}");
         }
     }
-    wait_until_off(net, program, |_any| true).await?;
+    wait_until_off(net, &held).await?;
     removed
 }
 
-/// Returns the id of the XDP program that is pinned in `dir`, if there is one.
-fn pinned_program(dir: &Path) -> Option<u32> {
-    let info = ProgramInfo::from_pin(dir.join(INGRESS)).ok()?;
-    Some(info.id())
+/// Returns the interfaces whose XDP program is held by a link in `dir`, by their index, with the program's id. After a failure,
+/// it may be another program than the pinned one.
+async fn held(net: &Net, dir: &Path) -> Result<Vec<(u32, u32)>> {
+    let links = net.links().await?;
+    let is_held = |link: &&Link| pins::xdp_link(dir, link.index).exists();
+    Ok(links
+        .iter()
+        .filter(is_held)
+        .filter_map(|link| Some((link.index, link.xdp?)))
+        .collect())
 }
 
-/// Waits until none of the interfaces that count, by their index, has the XDP program any more: the kernel ends a link a little
-/// after its last reference has gone.
-async fn wait_until_off(
-    net: &Net,
-    program: Option<u32>,
-    counts: impl Fn(u32) -> bool,
-) -> Result<()> {
+/// Waits until none of the interfaces has its XDP program any more: the kernel ends a link a little after its last reference
+/// has gone.
+async fn wait_until_off(net: &Net, held: &[(u32, u32)]) -> Result<()> {
     const STEP: Duration = Duration::from_millis(5);
     // It does so in a work queue, which may be slow on a busy host.
     const STEPS: usize = 1000;
-    let Some(program) = program else {
+    if held.is_empty() {
         return Ok(());
-    };
+    }
     for _ in 0..STEPS {
         let links = net.links().await?;
-        let has_it = |link: &Link| link.xdp == Some(program) && counts(link.index);
+        let has_it = |link: &Link| {
+            link.xdp
+                .is_some_and(|program| held.contains(&(link.index, program)))
+        };
         if !links.iter().any(has_it) {
             return Ok(());
         }
         tokio::time::sleep(STEP).await;
     }
-    bail!("the kernel does not let go of XDP program {program}; see `bpftool net show`")
+    bail!("the kernel does not let go of an XDP program; see `bpftool net show`")
 }
 
 async fn remove_clsact(net: &Net, interface: &Attached) -> Result<()> {

@@ -9,7 +9,7 @@ use aya::{
     programs::{Program, ProgramError, SchedClassifier, Xdp},
 };
 use log::{LevelFilter, debug};
-use nat_common::abi::{Config, origin};
+use nat_common::abi::{Config, PolicyRule, origin};
 
 use crate::{
     host::{prefix::Prefix, terminal::note},
@@ -31,6 +31,55 @@ pub struct HostAddresses {
     pub on_link: Vec<Prefix>,
     /// Entries of `ADDRESSES`: kinds of [`nat_common::abi::address`].
     pub kinds: Vec<(Prefix, u32)>,
+}
+
+/// All that an agent writes into the maps for the programs.
+#[derive(Clone, Debug)]
+pub struct Inputs {
+    /// Their settings.
+    pub config: Config,
+    /// Default policy.
+    pub default: PolicyRule,
+    /// Addresses that they know.
+    pub addresses: HostAddresses,
+}
+
+impl Inputs {
+    /// Reads what the maps contain.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn read(tables: &Tables) -> Result<Self> {
+        let default = policy::read(&tables.policy)?.remove(&Prefix::Default);
+        Ok(Self {
+            config: tables.config()?,
+            default: default.context("POLICY has no default")?,
+            addresses: HostAddresses {
+                on_link: policy::on_link(&tables.policy)?.into_iter().collect(),
+                kinds: kinds::read(&tables.addresses)?.into_iter().collect(),
+            },
+        })
+    }
+
+    /// Writes all into the maps. Rules of the user stay, and a rule that the user removed is not made again.
+    ///
+    /// # Errors
+    /// If they cannot be written.
+    pub fn write(self, tables: &mut Tables) -> Result<()> {
+        tables
+            .config
+            .set(0, self.config, 0)
+            .context("cannot write CONFIG")?;
+        policy::write(&mut tables.policy, Prefix::Default, self.default)?;
+        let mut known_kinds = kinds::read(&tables.addresses)?;
+        let mut known = policy::on_link(&tables.policy)?;
+        // The user may have removed the rule of a subnet on link.
+        known.extend(kinds::on_link(&known_kinds));
+        let on_link = self.addresses.on_link.into_iter().collect();
+        policy::follow(&mut tables.policy, &known, &on_link)?;
+        let kinds = self.addresses.kinds.into_iter().collect();
+        kinds::follow(&mut tables.addresses, &mut known_kinds, &kinds)
+    }
 }
 
 /// A load of the kernel programs, with what the settings do not say.
@@ -136,20 +185,12 @@ impl<'a> Loader<'a> {
             None => verify_either(&mut ebpf)?,
         };
         let mut tables = Tables::take(&mut ebpf)?;
-        tables
-            .config
-            .set(0, config, 0)
-            .context("cannot write CONFIG")?;
-        let default = policy::rule(self.settings.policy, origin::DEFAULT);
-        policy::write(&mut tables.policy, Prefix::Default, default)?;
-        let mut known_kinds = kinds::read(&tables.addresses)?;
-        let mut known = policy::on_link(&tables.policy)?;
-        // The user may have removed the rule of a subnet on link.
-        known.extend(kinds::on_link(&known_kinds));
-        let on_link = self.addresses.on_link.into_iter().collect();
-        policy::follow(&mut tables.policy, &known, &on_link)?;
-        let kinds = self.addresses.kinds.into_iter().collect();
-        kinds::follow(&mut tables.addresses, &mut known_kinds, &kinds)?;
+        let inputs = Inputs {
+            config,
+            default: policy::rule(self.settings.policy, origin::DEFAULT),
+            addresses: self.addresses,
+        };
+        inputs.write(&mut tables)?;
         Ok(DataPath {
             ebpf,
             tables,
@@ -230,6 +271,31 @@ fn probe(ebpf: &mut Ebpf) -> Result<Loops> {
     };
     debug!("the programs loop by {}", loops.name());
     Ok(loops)
+}
+
+/// Both programs, which can be attached.
+pub trait Programs {
+    /// Returns the XDP program.
+    ///
+    /// # Errors
+    /// Never, once loaded.
+    fn ingress(&mut self) -> Result<&mut Xdp>;
+
+    /// Returns the TC program.
+    ///
+    /// # Errors
+    /// Never, once loaded.
+    fn egress(&mut self) -> Result<&mut SchedClassifier>;
+}
+
+impl Programs for DataPath {
+    fn ingress(&mut self) -> Result<&mut Xdp> {
+        self.ingress()
+    }
+
+    fn egress(&mut self) -> Result<&mut SchedClassifier> {
+        self.egress()
+    }
 }
 
 /// Both programs, loaded, and their maps. Dropping it unloads what is neither attached nor pinned.

@@ -6,7 +6,11 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use aya::maps::MapInfo;
+use aya::{
+    maps::MapInfo,
+    programs::{SchedClassifier, Xdp},
+};
+use aya_obj::programs::XdpAttachType;
 use log::info;
 use nix::{
     mount::{MsFlags, mount},
@@ -14,7 +18,7 @@ use nix::{
 };
 
 use crate::kernel::{
-    load::DataPath,
+    load::{DataPath, Programs},
     loops::{EGRESS, INGRESS},
 };
 
@@ -96,6 +100,37 @@ pub fn pin(path: &mut DataPath, dir: &Path) -> Result<()> {
     replace(dir, EGRESS, |at| Ok(egress.pin(at)?))
 }
 
+/// Both programs, as they are pinned.
+pub struct Pinned {
+    ingress: Xdp,
+    egress: SchedClassifier,
+}
+
+impl Pinned {
+    /// Opens the programs that are pinned in `dir`.
+    ///
+    /// # Errors
+    /// If one is missing.
+    pub fn open(dir: &Path) -> Result<Self> {
+        let failed = || format!("cannot open the programs in {}", dir.display());
+        Ok(Self {
+            ingress: Xdp::from_pin(dir.join(INGRESS), XdpAttachType::Interface)
+                .with_context(failed)?,
+            egress: SchedClassifier::from_pin(dir.join(EGRESS)).with_context(failed)?,
+        })
+    }
+}
+
+impl Programs for Pinned {
+    fn ingress(&mut self) -> Result<&mut Xdp> {
+        Ok(&mut self.ingress)
+    }
+
+    fn egress(&mut self) -> Result<&mut SchedClassifier> {
+        Ok(&mut self.egress)
+    }
+}
+
 /// Makes a pin, in one step in place of that of the same name.
 fn replace(dir: &Path, name: &str, pin: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let draft = dir.join(format!("new-{name}"));
@@ -106,12 +141,11 @@ fn replace(dir: &Path, name: &str, pin: impl FnOnce(&Path) -> Result<()>) -> Res
         .with_context(|| format!("cannot pin {name} in {}", dir.display()))
 }
 
-/// Removes the links of interfaces whose index is `unwanted`. Returns whether there was one.
+/// Removes the links of interfaces whose index is `unwanted`.
 ///
 /// # Errors
 /// If they cannot be removed.
-pub fn remove_links(dir: &Path, unwanted: impl Fn(u32) -> bool) -> Result<bool> {
-    let mut removed = false;
+pub fn remove_links(dir: &Path, unwanted: impl Fn(u32) -> bool) -> Result<()> {
     for entry in fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))? {
         let name = entry?.file_name();
         let index = name.to_str().and_then(|name| {
@@ -120,10 +154,9 @@ pub fn remove_links(dir: &Path, unwanted: impl Fn(u32) -> bool) -> Result<bool> 
         });
         if index.is_some_and(&unwanted) {
             remove_one(&dir.join(name))?;
-            removed = true;
         }
     }
-    Ok(removed)
+    Ok(())
 }
 
 /// Removes a pin, if it is there.

@@ -11,7 +11,10 @@ use anyhow::{Context as _, Result};
 use aya::maps::MapData;
 use nat_common::abi::Config;
 use nat_test_support::process::Process;
-use nat_userspace::{host::process::start_time, kernel::tables::Tables};
+use nat_userspace::{
+    host::process::start_time,
+    kernel::{load::Inputs, tables::Tables},
+};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
@@ -207,6 +210,40 @@ fn an_agent_that_cannot_start_leaves_the_earlier_one_s_programs() -> Result<()> 
     assert_eq!(host.xdp()?, [Some(programs[0]), None]);
     host.ask(&["detach"])?;
     host.is_clean(&programs)
+}
+
+/// The second interface refuses native XDP, when the first one has the new programs.
+#[test]
+fn an_agent_that_fails_midway_puts_the_earlier_one_s_programs_back() -> Result<()> {
+    let host = Host::new()?;
+    host.netns
+        .ip("link add br0 type bridge\nlink set br0 up\n")?;
+    let peer = ["--peer", "10.8.0.1"];
+    for first in [
+        &[][..],
+        &["--clsact"],
+        &["--xdp", "generic"],
+        &["--stun", "--xdp", "native"],
+    ] {
+        let args = [&KEEP[..], &peer, first].concat();
+        stop(host.run(&args)?, Signal::SIGTERM)?;
+        let state = || Ok::<_, anyhow::Error>(fs::read_to_string(host.state_file()?)?);
+        let inputs = || {
+            let inputs = Inputs::read(&Tables::open(&host.pins()?)?)?;
+            Ok::<_, anyhow::Error>(format!("{inputs:?}"))
+        };
+        let (programs, before) = (host.pinned_programs()?, (state()?, inputs()?));
+        let args = ["run", "--iface", "eth0", "--iface", "br0", "--policy"];
+        let args = [&args[..], &["force", "--xdp", "native"]].concat();
+        let words = ["goes on working on eth0", "cannot attach native XDP to br0"];
+        host.refused(&args, 1, &words)?;
+        assert_eq!((state()?, inputs()?), before, "{first:?}");
+        assert_eq!(host.pinned_programs()?, programs);
+        assert_eq!(host.xdp()?, [Some(programs[0]), None]);
+        host.ask(&["detach"])?;
+        host.is_clean(&programs)?;
+    }
+    Ok(())
 }
 
 #[test]
