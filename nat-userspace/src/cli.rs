@@ -58,12 +58,12 @@ pub enum Command {
     /// Show how many packets were passed, learned from, redirected or left alone, with the reasons
     #[command(after_help = "Examples:\n  sipnat stats\n  sipnat stats --all --json")]
     Stats(Stats),
-    /// Show one call or address, or the last requests that were not redirected, packet by packet, with the reasons
+    /// Show one call, terminal or address, or the last requests that were not redirected, packet by packet, with the reasons
     ///
     /// Shows messages of the PBX, and answers to them. A request of a terminal shows only by the PBX's answer. sipnat
     /// keeps the newest messages of all calls.
     #[command(
-        after_help = "Examples:\n  sipnat explain 1-4711@192.168.1.10\n  sipnat explain 60.17.196.2          what the PBX sent to that host, and to terminals behind it\n  sipnat explain --last 50            the last requests that sipnat did not redirect, with the reason\n  sipnat explain 1-4711@192.168.1.10 --json"
+        after_help = "Examples:\n  sipnat explain 1-4711@192.168.1.10\n  sipnat explain 1000                 a terminal, by its user\n  sipnat explain 60.17.196.2          what the PBX sent to that host, and to terminals behind it\n  sipnat explain --last 50            the last requests that sipnat did not redirect, with the reason\n  sipnat explain 1-4711@192.168.1.10 --json"
     )]
     Explain(Explain),
     /// Show the agent, its programs, the fill of its tables, and warnings

@@ -151,6 +151,9 @@ fn an_address_and_the_last_requests_are_explained() -> Result<()> {
     assert_eq!(bye["meant"], "60.17.196.2:5060");
     let host = agent.json(&["explain", "60.17.196.2"])?;
     assert_eq!(list(&host, "packets")?.len(), packets.len(), "{host:#}");
+    let user = agent.json(&["explain", "1000"])?;
+    assert_eq!(user["terminal"], "1000");
+    assert_eq!(list(&user, "packets")?.len(), packets.len(), "{user:#}");
     let text = agent.command(&["explain", "198.51.100.99"])?;
     assert!(text.contains("request whose terminal is unknown"), "{text}");
 

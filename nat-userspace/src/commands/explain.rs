@@ -1,4 +1,4 @@
-//! `sipnat explain`: the story of one call, of one address, or of the last requests that were not redirected.
+//! `sipnat explain`: the story of one call, one terminal or one address, or of the last requests that were not redirected.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -17,9 +17,10 @@ use crate::{
 /// Arguments of `sipnat explain`.
 #[derive(Debug, Args)]
 pub struct Explain {
-    /// Call-ID, as in the SIP messages; or an IP address of a terminal, with or without port
+    /// Call-ID, as in the SIP messages; an IP address, with or without port; or a terminal: its user, user@host, or the id of
+    /// its binding
     #[arg(
-        value_name = "CALL-ID|ADDRESS",
+        value_name = "CALL-ID|ADDRESS|TERMINAL",
         allow_hyphen_values = true,
         required_unless_present = "last",
         conflicts_with = "last"
@@ -59,7 +60,7 @@ fn subject(text: &str) -> Subject {
     } else if let Ok(ip) = text.parse::<IpAddr>() {
         Subject::Address(ip, None)
     } else {
-        Subject::Call(text.into())
+        Subject::Named(text.into())
     }
 }
 
@@ -83,10 +84,10 @@ mod tests {
             ("2001:db8::7", Subject::Address(ip("2001:db8::7"), None)),
             (
                 "1-4711@192.168.1.10",
-                Subject::Call("1-4711@192.168.1.10".into()),
+                Subject::Named("1-4711@192.168.1.10".into()),
             ),
-            ("60.17.196.2:", Subject::Call("60.17.196.2:".into())),
-            ("", Subject::Call(String::new())),
+            ("60.17.196.2:", Subject::Named("60.17.196.2:".into())),
+            ("", Subject::Named(String::new())),
         ] {
             assert_eq!(subject(text), expected, "{text}");
         }

@@ -29,8 +29,8 @@ use crate::{
 /// What a story is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Subject {
-    /// The call of this Call-ID.
-    Call(String),
+    /// The call of this Call-ID; else the terminals of the bindings of this name, as `bindings show` takes it.
+    Named(String),
     /// Packets that were meant for an address, any port of it if there is none, or for a terminal that was learned there.
     Address(IpAddr, Option<u16>),
     /// The last requests of the PBX that were not redirected, so many.
@@ -55,6 +55,7 @@ pub(crate) struct Story {
 #[serde(rename_all = "snake_case")]
 enum About {
     CallId(String),
+    Terminal(String),
     Address(String),
     Last(usize),
 }
@@ -98,9 +99,9 @@ struct Event {
     what: &'static str,
 }
 
-fn nothing_known_of_call(call_id: &str, records: u32) -> String {
+fn nothing_known_of(name: &str, records: u32) -> String {
     format!(
-        "nothing is known of a call `{call_id}`. Perhaps
+        "nothing is known of a call `{name}`, and there is no binding of that name. Perhaps
   - the Call-ID is not quite this one: it is the whole value of the header, with whatever follows `@`;
   - the PBX has sent nothing in it: what a terminal sends shows only when the PBX answers it;
   - it was too long ago: the newest {records} messages are kept, of all calls;
@@ -126,8 +127,8 @@ impl Story {
         let mut records = history::read(&tables.history)?;
         let mut bindings = Vec::new();
         let (about, nothing) = match subject {
-            Subject::Call(call_id) => {
-                let call = hash(&call_id, &config.secret)?;
+            Subject::Named(name) => {
+                let call = hash(&name, &config.secret)?;
                 let sockets = sockets(&config, &own_addresses(tables)?);
                 let calls: HashSet<u64> = records
                     .iter()
@@ -135,13 +136,36 @@ impl Story {
                     .chain(sockets)
                     .map(|pbx| call ^ pbx)
                     .collect();
-                bindings = Listing::read(tables)?.bindings;
-                bindings.retain(
-                    |row| matches!(row.key, RowKey::Dialog(key) if calls.contains(&key.call)),
-                );
-                records.retain(|record| record.call == call);
-                let nothing = nothing_known_of_call(&call_id, tables.history.len());
-                (About::CallId(call_id), nothing)
+                let of_call =
+                    |row: &Row| matches!(row.key, RowKey::Dialog(key) if calls.contains(&key.call));
+                let nothing = nothing_known_of(&name, tables.history.len());
+                let known = Listing::read(tables)?.bindings;
+                let is_call =
+                    records.iter().any(|record| record.call == call) || known.iter().any(of_call);
+                let of_subject = |row: &Row| {
+                    if is_call {
+                        of_call(row)
+                    } else {
+                        row.matches(&name)
+                    }
+                };
+                bindings = known.into_iter().filter(of_subject).collect();
+                if is_call {
+                    records.retain(|record| record.call == call);
+                    (About::CallId(name), nothing)
+                } else {
+                    let addresses: HashSet<SocketAddr> = bindings
+                        .iter()
+                        .flat_map(|row| row.advertised.into_iter().chain([row.learned]))
+                        .collect();
+                    records.retain(|record| {
+                        [record.original(), record.learned()]
+                            .into_iter()
+                            .filter_map(rows::known)
+                            .any(|address| addresses.contains(&address))
+                    });
+                    (About::Terminal(name), nothing)
+                }
             }
             Subject::Address(ip, port) => {
                 let is_it = |address: Option<SocketAddr>| {
@@ -187,6 +211,10 @@ impl Story {
         let (about, none) = match &self.about {
             About::CallId(call_id) => (
                 format!("Call-ID {call_id}"),
+                "its messages were too long ago",
+            ),
+            About::Terminal(name) => (
+                format!("terminal {name}, and who shares its addresses"),
                 "its messages were too long ago",
             ),
             About::Address(address) => (
