@@ -230,6 +230,13 @@ fn a_contact_uri_as_address_of_record_is_no_owner() {
             } else {
                 assert_eq!(went, [FOREIGN; 2], "{uri}");
             }
+            // The owner of the URI's user outranks it.
+            if to == ADVERTISED {
+                registers(&net, PHONE, "1000", contact);
+                let invite = call(uri, "b");
+                let places = [(); 2].map(|()| net.sends(to, &invite).0);
+                assert_eq!(places, [to, PHONE]);
+            }
         }
     }
 }
