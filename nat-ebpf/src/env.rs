@@ -144,22 +144,26 @@ extern "C" fn may_follow_uri(direction: u32, pbx: u64, now: u64) -> u32 {
 }
 
 /// Whether a URI of the REGISTER in the scratch of a direction names the domain of its address-of-record: that in the Route,
-/// if `route` is not 0, else the Request-URI. `end` is its [`plain_end`]. Not 0: it does.
+/// if `route` is not 0, else the Request-URI. `uri` is its [`uri_of`], `end` its [`plain_end`]. Not 0: it does.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn names_domain(direction: u32, route: u32, end: u32) -> u32 {
+extern "C" fn names_domain(direction: u32, route: u32, uri: u32, end: u32) -> u32 {
     let Some(scratch) = Scratch::at(direction) else {
         return 0;
     };
-    let field = if route == 0 {
-        Field::RequestUri
-    } else {
-        Field::Route
-    };
     let (m, socket) = (scratch.message(), scratch.socket());
-    let [uri, aor] = [field, Field::ToUri].map(|field| m.span(field).start.into());
-    let domain = find_host(direction, aor);
-    engine::names_domain(scratch.text(), uri, end, domain, socket, field).into()
+    let domain = find_host(direction, m.span(Field::ToUri).start.into());
+    engine::names_domain(scratch.text(), field(route), uri, end, domain, socket).into()
+}
+
+/// Finds such a URI; 0: there is none.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn uri_of(direction: u32, route: u32) -> u32 {
+    let Some(scratch) = Scratch::at(direction) else {
+        return 0;
+    };
+    engine::uri_of(scratch.text(), scratch.message(), field(route))
 }
 
 /// Finds the end of the URI with a host at a position, if it is a plain one; else returns 0.
@@ -171,6 +175,15 @@ extern "C" fn plain_end(direction: u32, host: u32) -> u32 {
     };
     let end = end_of_host(direction, host);
     hosts::plain_end(scratch.text(), end, scratch.socket().port)
+}
+
+#[inline(always)]
+fn field(route: u32) -> Field {
+    if route == 0 {
+        Field::RequestUri
+    } else {
+        Field::Route
+    }
 }
 
 /// Finds the end of the host at a position of the message in the scratch of a direction; 0: none.
@@ -459,11 +472,12 @@ impl<L: Hash> Text for Kernel<'_, L> {
     }
 
     #[inline(always)]
-    fn names_domain(&self, m: &Message, field: Field) -> bool {
-        let direction = self.scratch.direction();
-        // Not called from there: another frame would be too much for the stack of 6.1.
-        let end = plain_end(direction, m.span(field).start.into());
-        names_domain(direction, (field == Field::Route).into(), end) != 0
+    fn names_domain(&self, _: &Message, field: Field) -> bool {
+        let (direction, route) = (self.scratch.direction(), (field == Field::Route).into());
+        // Not called from one another: more frames would be too much for the stack of 6.1.
+        let uri = uri_of(direction, route);
+        let end = plain_end(direction, uri);
+        uri != 0 && names_domain(direction, route, uri, end) != 0
     }
 
     #[inline(always)]

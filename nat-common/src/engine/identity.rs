@@ -77,30 +77,42 @@ pub(super) fn is_for_its_domain<E: Text>(env: &E, m: &Message) -> bool {
             || m.has(Field::Route) && env.names_domain(m, Field::Route))
 }
 
+/// Returns the position of the Request-URI or of the URI in a Route, after its scheme; 0 for a Route that does not begin so.
+#[inline(always)]
+pub fn uri_of<S: Source + ?Sized>(text: &S, m: &Message, field: Field) -> u32 {
+    let at = u32::from(m.span(field).start);
+    if !matches!(field, Field::Route) {
+        return at;
+    }
+    let w = text.word(at);
+    let blank = u32::from(swar::byte(w, 1) == b' ');
+    if swar::byte(w, 0) != b':' || !swar::starts_with(w >> (8 + 8 * blank), b"<sip:") {
+        return 0;
+    }
+    at + 6 + blank
+}
+
 /// Whether a URI of a REGISTER, the Request-URI or that in a Route, names the domain of To, or the PBX, `ours`, by its
-/// IPv4 address, and no other host, port or user beside (RFC 3261 10.2). `uri` is the position after its scheme, `end` that of
-/// its [`hosts::plain_end`], and `domain` that of the host of To.
+/// IPv4 address, and no other host, port or user beside (RFC 3261 10.2). `uri` is its [`uri_of`], `end` its
+/// [`hosts::plain_end`], and `domain` the position of the host of To.
 #[inline(always)]
 pub fn names_domain<S: Source + ?Sized>(
     text: &S,
+    field: Field,
     uri: u32,
     end: u32,
     domain: u32,
     ours: &Endpoint,
-    field: Field,
 ) -> bool {
     let named =
         hosts::same(text, uri, domain) || ours.is_v4() && hosts::is_v4(text, uri, ours.as_v4());
-    if !named {
+    if !named || end == 0 {
         return false;
     }
     let w = text.word(end);
+    if !matches!(field, Field::Route) {
+        return swar::byte(w, 0) == b' ';
+    }
     // A second Route, in this line or in the next one, leads elsewhere.
-    let ends = match field {
-        Field::Route => {
-            swar::head(w, 3) == swar::literal(b">\r\n") && !matches!(swar::byte(w, 3), b' ' | b'\t')
-        }
-        _ => swar::byte(w, 0) == b' ',
-    };
-    end != 0 && ends
+    swar::head(w, 3) == swar::literal(b">\r\n") && !matches!(swar::byte(w, 3), b' ' | b'\t')
 }

@@ -20,8 +20,7 @@ pub enum Field {
     ToUri,
     /// The URI of the first Contact, without its scheme. The next seven Contacts follow.
     Contact,
-    /// The first byte of the URI in the only Route header, without its scheme. Absent if there are several of them, or if the
-    /// value does not begin as `<sip:`.
+    /// The first byte after the name of the only Route header. Absent if there are several.
     Route = 15,
 }
 

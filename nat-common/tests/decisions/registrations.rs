@@ -292,7 +292,7 @@ fn a_proxy_with_ipv6_has_no_ipv4_address() {
     let text = b"203.0.113.10 pbx>";
     let (end, domain) = (12, 13);
     let mut ours = Endpoint::v4([203, 0, 113, 10], 5060);
-    let named = |ours: &Endpoint| names_domain(&text[..], 0, end, domain, ours, Field::RequestUri);
+    let named = |ours: &Endpoint| names_domain(&text[..], Field::RequestUri, 0, end, domain, ours);
     assert!(named(&ours));
     ours.addr[0] = 1;
     assert!(!named(&ours));

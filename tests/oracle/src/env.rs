@@ -308,10 +308,11 @@ impl Text for MemoryEnv {
 
     fn names_domain(&self, m: &Message, field: Field) -> bool {
         let text = &self.text.borrow()[..];
-        let [uri, aor] = [field, Field::ToUri].map(|field| m.span(field).start.into());
         let ours = &self.socket.get();
+        let uri = engine::uri_of(text, m, field);
         let end = hosts::plain_end(text, hosts::end_of(text, uri), ours.port);
-        engine::names_domain(text, uri, end, hosts::find(text, aor), ours, field)
+        let domain = hosts::find(text, m.span(Field::ToUri).start.into());
+        uri != 0 && engine::names_domain(text, field, uri, end, domain, ours)
     }
 
     fn checksum(&self) -> Checksum {
