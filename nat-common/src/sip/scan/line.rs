@@ -30,7 +30,7 @@ impl Scan {
         match found.header {
             Header::Route => {
                 // 0 for a second one. Arithmetic, since the verifier follows each branch here through all parameters.
-                let only = 1 ^ u32::from(m.headers / header::ROUTE & 1);
+                let only = 1 ^ u32::from((m.headers / header::ROUTE) & 1);
                 m.headers |= header::ROUTE;
                 self.set_span(Field::Route as usize, Span::between(at, at + only));
                 return self.go(at, Expect::Skip);
