@@ -147,6 +147,25 @@ fn an_accepted_request_in_the_dialog_moves_its_end() {
     assert_eq!(net.active()[0].text_len, 8, "whose it is stays known");
 }
 
+/// The PBX asked before it heard where the terminal is now: whoever answers at the old address, it is not the terminal.
+#[test]
+fn an_answer_to_an_older_request_does_not_bring_the_old_address_back() {
+    let net = Network::new();
+    net.call();
+    let update = from_phone("UPDATE", 2, "u").tagged("pbx");
+    net.arrives(MOVED, &update);
+    net.wait(1);
+    let invite = from_pbx("INVITE", 102, "a");
+    assert_eq!(net.sends(ADVERTISED, &invite).0, PHONE);
+    net.wait(1);
+    let counted = net.sends(MOVED, &update.answer(200)).1;
+    assert_eq!(counted[0], Counter::DialogMoved);
+    net.wait(1);
+    let counted = net.arrives(PHONE, &invite.answer(200));
+    assert_eq!(counted[0], Counter::DialogStale);
+    assert_eq!(net.reinvite("b").0, MOVED);
+}
+
 #[test]
 fn an_older_request_does_not_bring_the_old_address_back() {
     let net = Network::new();
