@@ -162,7 +162,7 @@ fn an_answer_to_an_older_request_does_not_bring_the_old_address_back() {
     assert_eq!(counted[0], Counter::DialogMoved);
     net.wait(1);
     let counted = net.arrives(PHONE, &invite.answer(200));
-    assert_eq!(counted[0], Counter::DialogStale);
+    assert!(counted.contains(&Counter::DialogStale), "{counted:?}");
     assert_eq!(net.reinvite("b").0, MOVED);
 }
 
