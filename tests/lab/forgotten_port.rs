@@ -62,7 +62,9 @@ fn challenged(scene: &Scene<'_>) -> Result<()> {
     phone.is_answered(&pbx, &register, 2, |register| {
         pbx.response(register, "401 Unauthorized")
     })?;
-    let uri = phone.registers(&pbx).context("with credentials")?;
+    let uri = phone
+        .registers_with_credentials(&pbx)
+        .context("with credentials")?;
     let call = Call::to(&phone, &pbx, &uri)?;
     call.reaches_phone("INVITE")?;
     call.reaches_pbx("INVITE")?;

@@ -123,7 +123,7 @@ fn answers_by_via(scene: &Scene<'_>) -> Result<()> {
             phone.is_answered(&pbx, &phone.register(), 2, |register| {
                 pbx.response(register, "401 Unauthorized")
             })?;
-            phone.registers(&pbx)?;
+            phone.registers_with_credentials(&pbx)?;
         }
     }
     Ok(())

@@ -348,7 +348,25 @@ impl Terminal {
     /// Registers for a minute. The phone must hear the answer at transmission `number` of its REGISTER. Returns the URI
     /// under which the PBX knows the phone.
     pub fn registers_at(&self, pbx: &ScriptedPbx, number: usize) -> Result<String> {
-        let register = self.register().with("Expires", "60");
+        self.is_registered(pbx, &self.register(), number)
+    }
+
+    /// Registers for a minute, with the credentials that a challenge asked for. Returns the URI under which the PBX knows the
+    /// phone.
+    pub fn registers_with_credentials(&self, pbx: &ScriptedPbx) -> Result<String> {
+        let register = self
+            .register()
+            .with("Authorization", "Digest username=\"1000\"");
+        self.is_registered(pbx, &register, 1)
+    }
+
+    fn is_registered(
+        &self,
+        pbx: &ScriptedPbx,
+        register: &Message,
+        number: usize,
+    ) -> Result<String> {
+        let register = register.clone().with("Expires", "60");
         let register = self.is_answered(pbx, &register, number, |request| {
             let uri = request.message.contact().unwrap_or_default();
             pbx.response(request, "200 OK")
