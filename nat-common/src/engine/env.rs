@@ -118,7 +118,7 @@ pub trait Env: Clock + Hashes + Tables + Bindings + Rules + Journal {
 
 /// An environment with the text of a message at hand.
 pub trait Text: Env {
-    /// Hashes parts of the message with the secret, a bit for each (see [`Field`](crate::sip::Field)), for
+    /// Hashes parts of the message with the secret, a bit for each (see [`Field`]), for
     /// [`Hashes::hash`].
     fn digest(&self, m: &Message, parts: u32);
     /// Copies part of the message into a draft's text.
