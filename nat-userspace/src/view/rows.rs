@@ -208,14 +208,17 @@ impl Row {
     /// Whether `text` means this row: the start of its id, its terminal, user, or an address.
     pub(crate) fn matches(&self, text: &str) -> bool {
         let terminal = self.terminal.as_deref().unwrap_or_default();
-        let addresses = [Some(self.learned), self.advertised];
         (text.len() >= 2 && self.id.starts_with(text))
             || terminal == text
             || terminal.split('@').any(|part| part == text)
-            || addresses
-                .into_iter()
-                .flatten()
+            || self
+                .addresses()
                 .any(|addr| addr.to_string() == text || addr.ip().to_string() == text)
+    }
+
+    /// Returns its learned and its advertised address.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = SocketAddr> + use<> {
+        [Some(self.learned), self.advertised].into_iter().flatten()
     }
 
     /// Describes the state.

@@ -26,7 +26,7 @@ use crate::{
     },
 };
 
-/// What a story is about.
+/// Subject of a story.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Subject {
     /// The call of this Call-ID; else the terminals of the bindings of this name, as `bindings show` takes it.
@@ -99,22 +99,42 @@ struct Event {
     what: &'static str,
 }
 
-fn nothing_known_of(name: &str, records: u32) -> String {
-    format!(
-        "nothing is known of a call `{name}`, and there is no binding of that name. Perhaps
+impl About {
+    /// Says that nothing is known of it. None for what may be empty.
+    fn nothing_known(&self, records: u32) -> Option<String> {
+        match self {
+            Self::CallId(name) | Self::Terminal(name) => Some(format!(
+                "nothing is known of a call `{name}`, and there is no binding of that name. Perhaps
   - the Call-ID is not quite this one: it is the whole value of the header, with whatever follows `@`;
   - the PBX has sent nothing in it: what a terminal sends shows only when the PBX answers it;
   - it was too long ago: the newest {records} messages are kept, of all calls;
   - its messages are in doubt or none of sipnat's: `sipnat stats` counts those"
-    )
-}
-
-fn nothing_known_of_address(address: &str, records: u32) -> String {
-    format!(
-        "nothing is known of {address}. Perhaps
+            )),
+            Self::Address(address) => Some(format!(
+                "nothing is known of {address}. Perhaps
   - the PBX has sent nothing there, and sipnat has learned no terminal there: `sipnat bindings list` shows the terminals;
   - it was too long ago: the newest {records} messages are kept, to all addresses"
-    )
+            )),
+            Self::Last(_) => None,
+        }
+    }
+
+    /// Heading of its table, and the words for an empty table.
+    fn heading(&self) -> (String, &'static str) {
+        const GONE: &str = "its messages were too long ago";
+        match self {
+            Self::CallId(call_id) => (format!("Call-ID {call_id}"), GONE),
+            Self::Terminal(name) => (
+                format!("terminal {name}, and who shares its addresses"),
+                GONE,
+            ),
+            Self::Address(address) => (format!("to {address}, or a terminal there"), GONE),
+            Self::Last(_) => (
+                "requests that were not redirected".to_owned(),
+                "none among the messages that are kept",
+            ),
+        }
+    }
 }
 
 impl Story {
@@ -125,73 +145,46 @@ impl Story {
     pub(crate) fn read(tables: &Tables, subject: Subject) -> Result<Self> {
         let config = tables.config()?;
         let mut records = history::read(&tables.history)?;
-        let mut bindings = Vec::new();
-        let (about, nothing) = match subject {
+        let (about, bindings) = match subject {
             Subject::Named(name) => {
                 let call = hash(&name, &config.secret)?;
+                let bindings = Listing::read(tables)?.bindings;
                 let sockets = sockets(&config, &own_addresses(tables)?);
-                let calls: HashSet<u64> = records
-                    .iter()
-                    .map(|record| record.pbx)
-                    .chain(sockets)
-                    .map(|pbx| call ^ pbx)
-                    .collect();
-                let of_call =
-                    |row: &Row| matches!(row.key, RowKey::Dialog(key) if calls.contains(&key.call));
-                let nothing = nothing_known_of(&name, tables.history.len());
-                let known = Listing::read(tables)?.bindings;
-                let is_call =
-                    records.iter().any(|record| record.call == call) || known.iter().any(of_call);
-                let of_subject = |row: &Row| {
-                    if is_call {
-                        of_call(row)
-                    } else {
-                        row.matches(&name)
+                match of_call(call, &sockets, &mut records, &bindings) {
+                    Some(bindings) => (About::CallId(name), bindings),
+                    None => {
+                        let of_name = |row: &Row| row.matches(&name);
+                        let bindings: Vec<Row> = bindings.into_iter().filter(of_name).collect();
+                        let addresses: HashSet<_> =
+                            bindings.iter().flat_map(Row::addresses).collect();
+                        keep_to(&mut records, |address| addresses.contains(address));
+                        (About::Terminal(name), bindings)
                     }
-                };
-                bindings = known.into_iter().filter(of_subject).collect();
-                if is_call {
-                    records.retain(|record| record.call == call);
-                    (About::CallId(name), nothing)
-                } else {
-                    let addresses: HashSet<SocketAddr> = bindings
-                        .iter()
-                        .flat_map(|row| row.advertised.into_iter().chain([row.learned]))
-                        .collect();
-                    records.retain(|record| {
-                        [record.original(), record.learned()]
-                            .into_iter()
-                            .filter_map(rows::known)
-                            .any(|address| addresses.contains(&address))
-                    });
-                    (About::Terminal(name), nothing)
                 }
             }
             Subject::Address(ip, port) => {
-                let is_it = |address: Option<SocketAddr>| {
-                    address.is_some_and(|address| {
-                        address.ip() == ip && port.is_none_or(|port| port == address.port())
-                    })
+                let is_it = |address: &SocketAddr| {
+                    address.ip() == ip && port.is_none_or(|port| port == address.port())
                 };
-                bindings = Listing::read(tables)?.bindings;
-                bindings.retain(|row| is_it(Some(row.learned)) || is_it(row.advertised));
-                records.retain(|record| {
-                    is_it(rows::known(record.original())) || is_it(rows::known(record.learned()))
-                });
+                let mut bindings = Listing::read(tables)?.bindings;
+                bindings.retain(|row| row.addresses().any(|address| is_it(&address)));
+                keep_to(&mut records, is_it);
                 let address = match port {
                     Some(port) => SocketAddr::new(ip, port).to_string(),
                     None => ip.to_string(),
                 };
-                let nothing = nothing_known_of_address(&address, tables.history.len());
-                (About::Address(address), nothing)
+                (About::Address(address), bindings)
             }
             Subject::Last(count) => {
                 records.retain(was_left);
                 records.drain(..records.len().saturating_sub(count));
-                (About::Last(count), String::new())
+                (About::Last(count), Vec::new())
             }
         };
-        if records.is_empty() && bindings.is_empty() && !nothing.is_empty() {
+        if records.is_empty()
+            && bindings.is_empty()
+            && let Some(nothing) = about.nothing_known(tables.history.len())
+        {
             bail!(nothing);
         }
         let calendar = Calendar::new();
@@ -208,24 +201,7 @@ impl Story {
 
     /// Renders it as a table.
     pub(crate) fn render(&self, zone: &TimeZone) -> String {
-        let (about, none) = match &self.about {
-            About::CallId(call_id) => (
-                format!("Call-ID {call_id}"),
-                "its messages were too long ago",
-            ),
-            About::Terminal(name) => (
-                format!("terminal {name}, and who shares its addresses"),
-                "its messages were too long ago",
-            ),
-            About::Address(address) => (
-                format!("to {address}, or a terminal there"),
-                "its messages were too long ago",
-            ),
-            About::Last(_) => (
-                "requests that were not redirected".to_owned(),
-                "none among the messages that are kept",
-            ),
-        };
+        let (about, none) = self.about.heading();
         let mut parts = Vec::new();
         if self.shadow {
             parts.push(output::SHADOW.to_owned());
@@ -251,6 +227,33 @@ impl Story {
         }
         parts.join("\n")
     }
+}
+
+/// Keeps the records of a call, and returns its dialog ends. None if it has neither.
+fn of_call(
+    call: u64,
+    sockets: &[u64],
+    records: &mut Vec<Record>,
+    bindings: &[Row],
+) -> Option<Vec<Row>> {
+    let used = records.iter().map(|record| record.pbx);
+    let sockets = used.chain(sockets.iter().copied());
+    let calls: HashSet<u64> = sockets.map(|pbx| call ^ pbx).collect();
+    let belongs = |row: &&Row| matches!(row.key, RowKey::Dialog(key) if calls.contains(&key.call));
+    let found: Vec<Row> = bindings.iter().filter(belongs).cloned().collect();
+    if found.is_empty() && !records.iter().any(|record| record.call == call) {
+        return None;
+    }
+    records.retain(|record| record.call == call);
+    Some(found)
+}
+
+/// Keeps the records of packets that were meant for such an address, or for a terminal that was learned there.
+fn keep_to(records: &mut Vec<Record>, is_it: impl Fn(&SocketAddr) -> bool) {
+    records.retain(|record| {
+        let addresses = [record.original(), record.learned()].map(rows::known);
+        addresses.iter().flatten().any(&is_it)
+    });
 }
 
 /// Whether a record is of a request of the PBX that was not redirected, although not sent to the learned address.
