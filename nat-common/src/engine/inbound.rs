@@ -121,8 +121,8 @@ pub(super) fn count_repetition<E: Env>(
 /// branch and To of its response. The entry also recognises the PBX's copy of the REGISTER if the PBX sends it on.
 ///
 /// A REGISTER with credentials shows that the terminal got a redirected challenge to the one before, which had none.
-/// Without them, or with those of an earlier challenge, it may have waited in vain. Returns the pair of addresses that
-/// this proves.
+/// Without them, or with those of an earlier challenge, the challenge may be lost. Returns the pair of addresses that this
+/// proves.
 #[inline(never)]
 fn note_registration<'e, E: Text>(
     env: &'e E,

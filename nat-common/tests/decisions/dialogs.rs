@@ -147,7 +147,8 @@ fn an_accepted_request_in_the_dialog_moves_its_end() {
     assert_eq!(net.active()[0].text_len, 8, "whose it is stays known");
 }
 
-/// The PBX asked before it heard where the terminal is now: whoever answers at the old address, it is not the terminal.
+/// The PBX sent its request before it accepted the terminal's new address. The terminal has left the old one, so an answer from
+/// there is not the terminal's.
 #[test]
 fn an_answer_to_an_older_request_does_not_bring_the_old_address_back() {
     let net = Network::new();

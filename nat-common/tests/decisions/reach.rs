@@ -261,28 +261,32 @@ fn a_phone_that_is_busy_has_answered() {
     }
 }
 
-/// A neighbour behind the same NAT has its port 5060, and the phone is silent for some seconds.
+/// The phone answers a call at its learned address.
+fn prove(net: &Network, branch: &'static str) {
+    let invite = call_phone(branch);
+    sent(net, FORGOTTEN, &invite, 2);
+    net.arrives(PHONE, &answer(&invite, 200));
+}
+
+/// The phone is silent, and a neighbour behind the same NAT, who has its port 5060, answers the call.
+fn answered_by_neighbour(net: &Network, branch: &'static str, status: u16) -> Sip {
+    let invite = call_phone(branch).call(branch);
+    sent(net, FORGOTTEN, &invite, 3);
+    net.arrives(FORGOTTEN, &answer(&invite, status));
+    invite
+}
+
 #[test]
 fn one_answer_at_the_original_does_not_end_a_proof() {
     let net = behind_alg();
-    let prove = |branch| {
-        let invite = call_phone(branch);
-        sent(&net, FORGOTTEN, &invite, 2);
-        net.arrives(PHONE, &answer(&invite, 200));
-    };
-    let answered_by_neighbour = |branch| {
-        let invite = call_phone(branch).call(branch);
-        sent(&net, FORGOTTEN, &invite, 3);
-        net.arrives(FORGOTTEN, &answer(&invite, 200));
-    };
-    prove("a");
-    answered_by_neighbour("b");
+    prove(&net, "a");
+    answered_by_neighbour(&net, "b", 200);
     assert_eq!(sent(&net, FORGOTTEN, &call_phone("c"), 1), [CALLED]);
-    prove("d");
-    answered_by_neighbour("e");
+    prove(&net, "d");
+    answered_by_neighbour(&net, "e", 200);
     assert_eq!(sent(&net, FORGOTTEN, &call_phone("f"), 1), [CALLED]);
     // It answers again, and the phone never does: the original destination is what works.
-    answered_by_neighbour("g");
+    answered_by_neighbour(&net, "g", 200);
     assert_eq!(sent(&net, FORGOTTEN, &call_phone("h"), 1), [LEFT_ALONE]);
 }
 
@@ -290,12 +294,9 @@ fn one_answer_at_the_original_does_not_end_a_proof() {
 #[test]
 fn two_responses_to_one_request_are_one_answer() {
     let net = behind_alg();
-    let invite = call_phone("a");
-    sent(&net, FORGOTTEN, &invite, 2);
-    net.arrives(PHONE, &answer(&invite, 200));
-    let invite = call_phone("b").call("b");
-    sent(&net, FORGOTTEN, &invite, 3);
-    for status in [180, 200, 200] {
+    prove(&net, "a");
+    let invite = answered_by_neighbour(&net, "b", 180);
+    for status in [200, 200] {
         net.arrives(FORGOTTEN, &answer(&invite, status));
     }
     let invite = call_phone("c");
@@ -305,17 +306,13 @@ fn two_responses_to_one_request_are_one_answer() {
     assert_eq!(sent(&net, FORGOTTEN, &call_phone("d"), 1), [LEFT_ALONE]);
 }
 
-/// Likewise if the transmissions of another call are counted between the two responses, and the phone registers.
+/// Between the two responses, the transmissions of another call are counted, and the phone registers.
 #[test]
 fn what_comes_between_two_responses_to_one_request_makes_them_no_two_answers() {
     for registers in [false, true] {
         let net = behind_alg();
-        let invite = call_phone("a");
-        sent(&net, FORGOTTEN, &invite, 2);
-        net.arrives(PHONE, &answer(&invite, 200));
-        let invite = call_phone("b").call("b");
-        sent(&net, FORGOTTEN, &invite, 3);
-        net.arrives(FORGOTTEN, &answer(&invite, 180));
+        prove(&net, "a");
+        let invite = answered_by_neighbour(&net, "b", 180);
         for _ in 0..2 {
             net.sends(FORGOTTEN, &call_phone("c").call("c"));
         }
@@ -560,7 +557,7 @@ fn responses_go_by_the_same_rules() {
     }
 }
 
-/// The phone gets the challenge, and registers with credentials. Without them, it has waited in vain, and begins anew.
+/// The phone gets the challenge, and registers with credentials. Without them, it has not got the challenge, and begins anew.
 #[test]
 fn a_registration_that_follows_its_challenge_proves_the_address() {
     let challenged_with = |earlier: &str, at: usize, credentials: &str| {

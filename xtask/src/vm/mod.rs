@@ -24,7 +24,7 @@ agent /usr/bin/lab agent::attach::ready agent::attach::one_agent agent::attach::
 slide /usr/bin/lab slide::
 pktgen /usr/bin/sipnat-bench pktgen --emulated
 ";
-/// Step of a kernel without tcx. On the others, this machine's tests say how an agent finds links again.
+/// Step of a kernel without tcx. With tcx, an agent takes over links as on this machine, whose lab tests that.
 const CLSACT_STEP: &str = "\
 leftovers /usr/bin/lab agent::leftovers::what_was_kept agent::leftovers::a_new agent::leftovers::detach
 ";
