@@ -148,13 +148,12 @@ pub(super) fn note_transmission<E: Tables + Hashes + Clock>(
     entry.value.unanswered = 1;
     if let Some(known) = pair(env, &entry.value) {
         let counts = unanswered(env, known, again) == known.value.unanswered;
-        entry.value.flags = known.value.flags;
-        entry.value.strikes = known.value.strikes;
-        entry.value.owner = known.value.owner;
+        let now = entry.at;
+        entry.assign(known);
         entry.value.unanswered = known.value.unanswered.saturating_add(counts.into());
-        if known.value.flags.contains(PeerFlags::PROVEN) || !counts {
-            // A proof ages from the answer on, and the wait for an answer from the first request on.
-            entry.at = known.at;
+        // A proof ages from the answer on, and the wait for an answer from the first request on.
+        if counts && !known.value.flags.contains(PeerFlags::PROVEN) {
+            entry.at = now;
         }
     }
     put_pair(env, entry);
@@ -272,10 +271,8 @@ pub(super) fn note_return<E: Tables + Hashes + Clock>(env: &E, entry: &mut Entry
     if known.value.unanswered == 0 {
         return;
     }
-    entry.at = known.at;
-    entry.value.flags = known.value.flags;
-    entry.value.strikes = known.value.strikes;
-    entry.value.owner = known.value.owner;
+    entry.assign(known);
+    entry.value.unanswered = 0;
     put_pair(env, entry);
 }
 
