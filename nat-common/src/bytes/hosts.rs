@@ -13,6 +13,9 @@
 
 use crate::bytes::{Source, swar};
 
+/// Port of a `sip` URI over UDP that names none (RFC 3261 19.1.2).
+pub const DEFAULT_PORT: u32 = 5060;
+
 /// Number of words that are read: a longer host is not taken for the same.
 const WORDS: u32 = 8;
 /// Number of parameters that are read.
@@ -106,9 +109,6 @@ pub fn end_of<S: Source + ?Sized>(text: &S, host: u32) -> u32 {
     }
     0
 }
-
-/// Port of a URI that names none (RFC 3261 19.1.2).
-const DEFAULT_PORT: u32 = 5060;
 
 /// Returns the position at which a URI ends, if nothing after its host, which ends at `at`, leads elsewhere; else 0: another
 /// port than the given one, or a parameter other than `lr` and `transport=udp`. `maddr` names another host (RFC 3261 19.1.1).

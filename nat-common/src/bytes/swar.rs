@@ -90,6 +90,15 @@ pub const fn head(w: u64, n: u32) -> u64 {
     if n >= 8 { w } else { w & ((1 << (n * 8)) - 1) }
 }
 
+/// Returns the bytes before the first byte in a finder's mask; the others become zero.
+#[inline(always)]
+#[must_use]
+pub const fn before(w: u64, mask: u64) -> u64 {
+    // Ones below the first top bit; all ones for an empty mask.
+    let before = mask.wrapping_sub(1) & !mask;
+    w & (before as i64 >> 7) as u64
+}
+
 /// Returns a string of at most eight bytes as a word.
 #[inline(always)]
 #[must_use]
@@ -198,6 +207,21 @@ mod tests {
         assert_eq!(first(equal(word(":bcdefgh"), b':')), 0);
         assert_eq!(first(equal(word("abcdefg:"), b':')), 7);
         assert_eq!(first(below(word("abc d\r\nx"), 0x21)), 3);
+    }
+
+    #[test]
+    fn keeps_what_is_before() {
+        let w = word("INVITE s");
+        for (stop, kept) in [
+            (b' ', "INVITE"),
+            (b'I', ""),
+            (b's', "INVITE "),
+            (b'x', "INVITE s"),
+        ] {
+            let mask = equal(w, stop);
+            assert_eq!(before(w, mask), literal(kept.as_bytes()), "{kept}");
+            assert_eq!(before(w, mask), head(w, first(mask)), "{kept}");
+        }
     }
 
     #[test]

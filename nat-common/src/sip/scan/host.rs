@@ -4,6 +4,7 @@ use super::expect::Expect;
 use super::grammar::is_host_end;
 use super::state::Scan;
 use crate::bytes::Source;
+use crate::bytes::hosts::DEFAULT_PORT;
 use crate::bytes::swar::{byte, digits, hex_digits};
 use crate::endpoint::Endpoint;
 
@@ -108,8 +109,7 @@ impl Scan {
                 self.set_advertised(v);
             }
         } else if is_host_end(byte(w, 0)) {
-            // RFC 3261 19.1.2: the default port of sip over UDP.
-            self.set_advertised(5060);
+            self.set_advertised(DEFAULT_PORT);
         }
         self.go(self.after_host, Expect::Params)
     }

@@ -1,7 +1,6 @@
 //! Methods, found by name in one comparison: a chain of them costs time, and the verifier walks all that follows for each.
 
-use super::table::before;
-use crate::bytes::swar::{below, first, literal};
+use crate::bytes::swar::{before, below, first, literal};
 use crate::sip::method::Method;
 
 /// Name of a method: its first eight bytes, and those after them.

@@ -3,7 +3,7 @@
 use zerocopy::{FromZeros, Immutable, KnownLayout};
 
 use super::expect::Expect;
-use crate::bytes::swar::literal;
+use crate::bytes::swar::{before, literal};
 use crate::sip::direction::Direction;
 use crate::sip::header;
 use crate::sip::method::Method;
@@ -109,14 +109,6 @@ pub(super) const fn index(name: u64) -> usize {
 #[inline(always)]
 pub(super) const fn folded_name(w: u64, stops: u64) -> u64 {
     before(w | 0x2020_2020_2020_2020, stops)
-}
-
-/// Returns the bytes of `w` before the first of `stops`; the others become zero.
-#[inline(always)]
-pub(super) const fn before(w: u64, stops: u64) -> u64 {
-    // Ones below the first stop; all ones if there is none.
-    let before = stops.wrapping_sub(1) & !stops;
-    w & (before as i64 >> 7) as u64
 }
 
 /// Returns the headers that are not needed in a request, or with `None` in a response.
