@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result, ensure};
 use aya::programs::TcAttachType;
 use nat_common::abi::Counter;
 use nat_userspace::{
-    kernel::load::{DataPath, Loader},
+    kernel::load::{DataPath, Loader, Programs},
     settings::{Settings, Sizes},
 };
 

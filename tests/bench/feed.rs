@@ -13,7 +13,10 @@ use aya::{
     util::KernelVersion,
 };
 use nat_bench_ebpf::{CALLS, Job, Sample, TEMPLATES, Template, map};
-use nat_userspace::{kernel::load::DataPath, kernel::object};
+use nat_userspace::{
+    kernel::load::{DataPath, Programs},
+    kernel::object,
+};
 
 use crate::rig::{End, Rig};
 

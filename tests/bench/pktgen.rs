@@ -8,7 +8,7 @@ use clap::Args;
 use nat_bench_ebpf::{Template, seen};
 use nat_common::abi::{Counter, CounterKind};
 use nat_userspace::{
-    kernel::load::{DataPath, Loader},
+    kernel::load::{DataPath, Loader, Programs},
     settings::Settings,
 };
 

@@ -8,7 +8,7 @@ use nat_common::abi::{self, Counter};
 use nat_test_support::process::Process;
 use nat_userspace::{
     host::prefix::Prefix,
-    kernel::load::{DataPath, HostAddresses, Loader},
+    kernel::load::{DataPath, HostAddresses, Loader, Programs},
     settings::{Settings, Stun},
 };
 

@@ -9,7 +9,7 @@ use nat_common::{
     endpoint::Endpoint,
 };
 use nat_userspace::{
-    kernel::load::Loader,
+    kernel::load::{Loader, Programs},
     settings::{Settings, Sizes},
 };
 

@@ -4,7 +4,7 @@ use std::{collections::HashSet, env};
 
 use aya::programs::{TestRun as _, TestRunOptions};
 use nat_common::abi::{DialogKey, Policy};
-use nat_userspace::kernel::load::Loader;
+use nat_userspace::kernel::load::{Loader, Programs};
 use nat_userspace::settings::Settings;
 use nat_userspace::{kernel::batch, kernel::object};
 

@@ -5,6 +5,7 @@ use std::mem::offset_of;
 use nat_common::abi::{Set, map};
 use nat_test_support::loops::{HAS_MAY_GOTO, TAKES_MAY_GOTO};
 use nat_userspace::checks::preflight::Kernel;
+use nat_userspace::kernel::load::Programs;
 use nat_userspace::kernel::loops::Loops;
 
 use crate::frames::{ADVERTISED, INVITE, PHONE, in_dialog, inbound, outbound};

@@ -20,7 +20,7 @@ use nat_test_support::loops::TAKES_MAY_GOTO;
 use nat_userspace::checks::preflight::Kernel;
 use nat_userspace::host::prefix::Prefix;
 use nat_userspace::kernel::batch;
-use nat_userspace::kernel::load::{DataPath, HostAddresses, Loader};
+use nat_userspace::kernel::load::{DataPath, HostAddresses, Loader, Programs};
 use nat_userspace::kernel::loops::Loops;
 use nat_userspace::kernel::object;
 use nat_userspace::kernel::tables::Tables;

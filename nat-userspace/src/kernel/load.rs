@@ -288,16 +288,6 @@ pub trait Programs {
     fn egress(&mut self) -> Result<&mut SchedClassifier>;
 }
 
-impl Programs for DataPath {
-    fn ingress(&mut self) -> Result<&mut Xdp> {
-        self.ingress()
-    }
-
-    fn egress(&mut self) -> Result<&mut SchedClassifier> {
-        self.egress()
-    }
-}
-
 /// Both programs, loaded, and their maps. Dropping it unloads what is neither attached nor pinned.
 pub struct DataPath {
     /// The object; its shared maps have moved to `tables`.
@@ -308,20 +298,12 @@ pub struct DataPath {
     pub loops: Loops,
 }
 
-impl DataPath {
-    /// Returns the XDP program.
-    ///
-    /// # Errors
-    /// Never, once loaded.
-    pub fn ingress(&mut self) -> Result<&mut Xdp> {
+impl Programs for DataPath {
+    fn ingress(&mut self) -> Result<&mut Xdp> {
         xdp(&mut self.ebpf, self.loops.ingress())
     }
 
-    /// Returns the TC program.
-    ///
-    /// # Errors
-    /// Never, once loaded.
-    pub fn egress(&mut self) -> Result<&mut SchedClassifier> {
+    fn egress(&mut self) -> Result<&mut SchedClassifier> {
         classifier(&mut self.ebpf, self.loops.egress())
     }
 }

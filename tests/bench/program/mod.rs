@@ -13,7 +13,7 @@ use nat_bench_ebpf::Template;
 use nat_common::abi::{Counter, CounterKind};
 use nat_userspace::{
     kernel::{
-        load::{DataPath, Loader},
+        load::{DataPath, Loader, Programs},
         loops::Loops,
     },
     settings::{Settings, Sizes},
