@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    bindings::Bindings, detach, explain::Explain, policy::PolicyArgs, run, stats::Stats,
+    bindings::Bindings, detach, explain::Explain, policy::PolicyArgs, reload, run, stats::Stats,
     status::StatusArgs, stun_query::StunQuery,
 };
 
@@ -40,9 +40,18 @@ pub struct Cli {
 pub enum Command {
     /// Run the agent in the foreground; it attaches the programs, and detaches them when it ends
     #[command(
-        after_help = "Examples:\n  sipnat run --iface eth0\n  sipnat run --iface eth0 --port 5060 --port 5080 --policy off\n  sipnat run --iface eth0 --stun        answer STUN requests of phones as well\n  sipnat run --iface eth0 --shadow      decide and count, but redirect nothing"
+        after_help = "Examples:\n  sipnat run --iface eth0\n  sipnat run --iface eth0 --port 5060 --port 5080 --policy off\n  sipnat run --iface eth0 --stun        answer STUN requests of phones as well\n  sipnat run --iface eth0 --shadow      decide and count, but redirect nothing\n  sipnat run --config sipnat.toml --policy off\n\nA configuration file has the long options as keys:\n  iface = [\"eth0\", \"eth1\"]\n  port = [5060, 5080]\n  keep = true\nOptions of the command line override it: --keep=false. `sipnat reload` applies changes of the file."
     )]
     Run(run::Run),
+    /// Have the agent read its configuration file again
+    ///
+    /// The programs stay attached. policy, registrar, peer, settle, shadow, keep and the options of STUN change at once;
+    /// stun can only be switched off. The others need a restart of the agent, and stay as they are until then. If the file
+    /// is wrong, nothing changes. SIGHUP to the agent does the same.
+    #[command(
+        after_help = "Example:\n  sipnat reload\n\nExit status: 0 reloaded, 1 the file is wrong and nothing changed, 3 no agent is running."
+    )]
+    Reload,
     /// Show the known terminals; the default subcommand is `list`
     #[command(
         args_conflicts_with_subcommands = true,
@@ -88,7 +97,8 @@ impl Command {
     /// As the command says.
     pub fn run(self) -> Result<()> {
         match self {
-            Self::Run(args) => wait_for(run::run(&args.settings())),
+            Self::Run(args) => wait_for(args.run()),
+            Self::Reload => wait_for(reload::run()),
             Self::Detach => wait_for(detach::run()),
             Self::Bindings(args) => args.run(),
             Self::Policy(args) => args.run(),
@@ -116,19 +126,26 @@ mod tests {
 
     use super::*;
     use crate::{
-        kernel::config::config,
+        commands::{options::Options, run::Usage},
+        config,
+        kernel::config::config as kernel_config,
         settings::{Settings, Stun},
     };
+
+    /// Returns the settings of a command line over a file.
+    fn over(line: &str, file: Options) -> Result<Settings> {
+        match parse(line)?.command {
+            Command::Run(args) => args.over(file),
+            other => panic!("{other:?}"),
+        }
+    }
 
     fn parse(line: &str) -> Result<Cli, clap::Error> {
         Cli::try_parse_from(line.split(' '))
     }
 
     fn run(line: &str) -> Settings {
-        match parse(line).unwrap().command {
-            Command::Run(args) => args.settings(),
-            other => panic!("{other:?}"),
-        }
+        over(line, Options::default()).unwrap()
     }
 
     #[test]
@@ -204,8 +221,10 @@ mod tests {
             "--stun-total-rate 5",
             "--stun-software",
         ] {
-            let error = parse(&format!("sipnat run --iface eth0 {option}")).unwrap_err();
-            assert!(error.to_string().contains("--stun"), "{option}: {error}");
+            let line = format!("sipnat run --iface eth0 {option}");
+            let error = over(&line, Options::default()).unwrap_err();
+            assert!(error.is::<Usage>(), "{option}: {error}");
+            assert!(error.to_string().ends_with("without --stun"), "{error}");
         }
         for wrong in ["port 65536", "rate -1", "burst 0", "total-rate -1"] {
             let line = format!("sipnat run --iface eth0 --stun --stun-{wrong}");
@@ -217,7 +236,7 @@ mod tests {
     fn only_the_sip_ports_answer_stun_where_no_other_is_named() {
         for ports in ["--stun-port 0", "--stun-port 5060", "--port 3478"] {
             let settings = run(&format!("sipnat run --iface eth0 --stun {ports}"));
-            assert_eq!(config(&settings).unwrap().stun_port, 0, "{ports}");
+            assert_eq!(kernel_config(&settings).unwrap().stun_port, 0, "{ports}");
         }
     }
 
@@ -236,8 +255,9 @@ mod tests {
 
     #[test]
     fn an_interface_is_needed() {
-        let text = parse("sipnat run").unwrap_err().to_string();
-        assert!(text.contains("--iface <INTERFACE>"), "{text}");
+        let error = over("sipnat run", Options::default()).unwrap_err();
+        assert!(error.is::<Usage>());
+        assert!(error.to_string().contains("--iface <INTERFACE>"), "{error}");
     }
 
     #[test]
@@ -320,28 +340,52 @@ mod tests {
         }
     }
 
+    /// Returns the options of a configuration file.
+    fn file(text: &str) -> Options {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, text).unwrap();
+        config::read(file.path()).unwrap()
+    }
+
     #[test]
-    fn flags_override_what_was_set_before_and_nothing_else() {
-        let mut settings = Settings {
-            ports: vec![5080],
-            policy: Policy::Off,
-            keep: true,
-            ..Settings::default()
-        };
-        let Command::Run(args) = parse("sipnat run --iface eth0 --policy force")
-            .unwrap()
-            .command
-        else {
-            panic!("another command");
-        };
-        args.fill(&mut settings);
+    fn flags_override_the_file_and_nothing_else() {
+        let text = "port = 5080\npolicy = 'off'\nkeep = true\nshadow = true\npeer = '10.0.0.0/8'\n";
+        let line = "sipnat run --iface eth0 --policy force --shadow=false";
+        let settings = over(line, file(text)).unwrap();
         let expected = Settings {
             interfaces: vec!["eth0".into()],
             ports: vec![5080],
             policy: Policy::Force,
             keep: true,
+            peers: vec!["10.0.0.0/8".parse().unwrap()],
             ..Settings::default()
         };
         assert_eq!(settings, expected);
+        let with_stun = "iface = 'eth0'\nstun = true\n";
+        let settings = over("sipnat run --stun-rate 5", file(with_stun)).unwrap();
+        assert_eq!(settings.stun.rate, 5);
+        let error = over("sipnat run --shadow", file(with_stun)).unwrap_err();
+        assert!(error.to_string().contains("exclude each other"), "{error}");
+        assert!(over("sipnat run --shadow --stun=false", file(with_stun)).is_ok());
+    }
+
+    #[test]
+    fn the_file_takes_every_option() {
+        let text = "iface = ['a', 'b']\nport = [5060, 5080]\npolicy = 'off'\nregistrar = ['192.0.2.1']\n\
+                    peer = ['10.0.0.0/8', 'fd00::/8']\nsettle = 0\nshadow = false\nstun = true\nstun-port = 3479\n\
+                    stun-rate = 0\nstun-burst = 1\nstun-total-rate = 7\nstun-software = true\nkeep = true\n\
+                    bpf-object = '/a.o'\nverifier-log = true\nxdp = 'generic'\nclsact = true\n";
+        let flags = "sipnat run --iface a --iface b --port 5060 --port 5080 --policy off --registrar 192.0.2.1 \
+                     --peer 10.0.0.0/8 --peer fd00::/8 --settle 0 --stun --stun-port 3479 --stun-rate 0 --stun-burst 1 \
+                     --stun-total-rate 7 --stun-software --keep --bpf-object /a.o --verifier-log --xdp generic --clsact";
+        assert_eq!(over("sipnat run", file(text)).unwrap(), run(flags));
+        let mut command = Cli::command();
+        let run = command.find_subcommand_mut("run").unwrap();
+        for name in run.get_arguments().filter_map(clap::Arg::get_long) {
+            assert!(
+                name == "config" || text.contains(&format!("{name} = ")),
+                "{name}"
+            );
+        }
     }
 }

@@ -17,3 +17,7 @@ pub mod kernel;
 pub mod host;
 
 pub mod settings;
+
+pub mod config;
+
+pub mod nearest;

@@ -7,11 +7,14 @@ use clap::Parser as _;
 use nat_userspace::{
     agent::session::NoAgent,
     cli::Cli,
+    commands::run::Usage,
     host::terminal::{note, printable, printable_lines},
     kernel::refusal,
 };
 
-/// Exit status where no agent runs. 2 is clap's, for wrong usage.
+/// Exit status for options that do not go together; clap's, too.
+const WRONG_USAGE: u8 = 2;
+/// Exit status where no agent runs.
 const NO_AGENT: u8 = 3;
 
 fn main() -> ExitCode {
@@ -32,6 +35,8 @@ fn main() -> ExitCode {
             note(&chain(&error));
             if error.is::<NoAgent>() {
                 ExitCode::from(NO_AGENT)
+            } else if error.is::<Usage>() {
+                ExitCode::from(WRONG_USAGE)
             } else {
                 ExitCode::FAILURE
             }

@@ -1,6 +1,7 @@
 //! Settings of `sipnat run`.
 //!
-//! Each setting has one field here, one flag in `commands/run.rs`, and the place that uses it.
+//! Each setting has one field here, one option in `commands/options.rs`, and the place that uses it. An option is a flag
+//! and a key of the configuration file.
 
 use std::{
     net::{IpAddr, Ipv4Addr},
@@ -9,24 +10,19 @@ use std::{
 
 use ipnet::{IpNet, Ipv6Net};
 use nat_common::abi::Policy;
-use serde::{Deserialize, Serialize};
 
 /// Everything that can be set.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Interfaces on which the PBX meets its terminals.
     pub interfaces: Vec<String>,
     /// UDP ports of the PBX.
     pub ports: Vec<u16>,
     /// Policy for terminals that no other rule names.
-    #[serde(with = "policy")]
     pub policy: Policy,
     /// Registrars to which the PBX sends REGISTERs on.
-    #[serde(with = "networks")]
     pub registrars: Vec<IpNet>,
     /// Trunks, providers and other PBXs.
-    #[serde(with = "networks")]
     pub peers: Vec<IpNet>,
     /// Seconds after the start for which a Contact URI alone proves less: its owner may not have registered again yet.
     pub settle: u32,
@@ -79,11 +75,55 @@ impl Settings {
             is_new
         });
     }
+
+    /// Returns the options in which the two differ, by their long names.
+    #[must_use]
+    pub fn differences(&self, other: &Self) -> Vec<&'static str> {
+        // No `..`: a new field must be compared, too.
+        let Self {
+            interfaces,
+            ports,
+            policy,
+            registrars,
+            peers,
+            settle,
+            shadow,
+            stun,
+            keep,
+            object,
+            verifier_log,
+            xdp,
+            clsact,
+            // No option.
+            sizes: _,
+        } = self;
+        let options = [
+            ("iface", *interfaces != other.interfaces),
+            ("port", *ports != other.ports),
+            ("policy", *policy != other.policy),
+            ("registrar", *registrars != other.registrars),
+            ("peer", *peers != other.peers),
+            ("settle", *settle != other.settle),
+            ("shadow", *shadow != other.shadow),
+            ("stun", stun.answer != other.stun.answer),
+            ("stun-port", stun.port != other.stun.port),
+            ("stun-rate", stun.rate != other.stun.rate),
+            ("stun-burst", stun.burst != other.stun.burst),
+            ("stun-total-rate", stun.total_rate != other.stun.total_rate),
+            ("stun-software", stun.software != other.stun.software),
+            ("keep", *keep != other.keep),
+            ("bpf-object", *object != other.object),
+            ("verifier-log", *verifier_log != other.verifier_log),
+            ("xdp", *xdp != other.xdp),
+            ("clsact", *clsact != other.clsact),
+        ];
+        let differ = options.into_iter().filter(|(_, differs)| *differs);
+        differ.map(|(name, _)| name).collect()
+    }
 }
 
 /// Answers to STUN requests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stun {
     /// Answer STUN Binding requests, on the SIP ports and on `port`.
     pub answer: bool,
@@ -113,8 +153,7 @@ impl Default for Stun {
 }
 
 /// Choice of the mode in which the XDP program runs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Xdp {
     /// Native where the driver can, else generic.
     #[default]
@@ -129,8 +168,7 @@ pub enum Xdp {
 }
 
 /// Sizes of the tables. All but `bindings` are powers of two.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sizes {
     /// Sets in `INBOUND` and in `OUTBOUND`.
     pub transactions: u32,
@@ -200,85 +238,24 @@ pub fn hosts(text: &str) -> Result<IpNet, &'static str> {
     Ok(net)
 }
 
-/// A policy by its name.
-mod policy {
-    use nat_common::abi::Policy;
-    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
-
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
-    pub(super) fn serialize<S: Serializer>(policy: &Policy, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(policy.name())
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Policy, D::Error> {
-        let name = String::deserialize(from)?;
-        super::policy_named(&name).map_err(D::Error::custom)
-    }
-}
-
-/// Networks as text, since `IpNet` has no serde of its own here.
-mod networks {
-    use ipnet::IpNet;
-    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
-
-    pub(super) fn serialize<S: Serializer>(networks: &[IpNet], to: S) -> Result<S::Ok, S::Error> {
-        to.collect_seq(networks.iter().map(ToString::to_string))
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<IpNet>, D::Error> {
-        let networks = Vec::<String>::deserialize(from)?;
-        networks
-            .iter()
-            .map(|text| super::hosts(text).map_err(D::Error::custom))
-            .collect()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_read_and_what_is_left_out_has_its_default() {
-        let settings = Settings {
-            policy: Policy::Force,
-            registrars: vec![hosts("192.0.2.1").unwrap()],
-            peers: vec![hosts("10.1.2.3/8").unwrap(), hosts("fd00::/8").unwrap()],
-            xdp: Xdp::Generic,
+    fn settings_differ_in_options() {
+        let settings = Settings::default();
+        assert_eq!(settings.differences(&settings), [""; 0]);
+        let other = Settings {
+            ports: vec![5080],
+            keep: true,
+            stun: Stun {
+                rate: 1,
+                ..Stun::default()
+            },
             ..Settings::default()
         };
-        let text = serde_json::to_string(&settings).unwrap();
-        for part in [
-            r#""policy":"force""#,
-            r#""xdp":"generic""#,
-            r#""registrars":["192.0.2.1/32"]"#,
-            r#""peers":["10.0.0.0/8","fd00::/8"]"#,
-        ] {
-            assert!(text.contains(part), "{part}: {text}");
-        }
-        assert_eq!(serde_json::from_str::<Settings>(&text).unwrap(), settings);
-        let read = |text| serde_json::from_str::<Settings>(text);
-        assert_eq!(read("{}").unwrap(), Settings::default());
-        let stun = read(r#"{"stun": {"answer": true}}"#).unwrap().stun;
-        let expected = Stun {
-            answer: true,
-            ..Stun::default()
-        };
-        assert_eq!(stun, expected);
-    }
-
-    #[test]
-    fn unknown_names_are_refused() {
-        for (text, word) in [
-            (r#"{"prots": [5060]}"#, "prots"),
-            (r#"{"stun": {"rates": 1}}"#, "rates"),
-            (r#"{"sizes": {"dialogs": 1}}"#, "dialogs"),
-            (r#"{"policy": "never"}"#, "auto, force or off"),
-            (r#"{"peers": ["default"]}"#, "name an address"),
-        ] {
-            let error = serde_json::from_str::<Settings>(text).unwrap_err();
-            assert!(error.to_string().contains(word), "{error}");
-        }
+        assert_eq!(settings.differences(&other), ["port", "stun-rate", "keep"]);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::Result;
+use ipnet::IpNet;
 use log::{debug, warn};
 use tokio::time::{Instant, sleep_until};
 
@@ -34,7 +35,10 @@ const PAUSE_FACTOR: u32 = 20;
 pub(crate) struct Addresses<'n> {
     net: &'n Net,
     links: &'n [Link],
-    settings: &'n Settings,
+    /// Trunks and other PBXs that the settings name.
+    peers: Vec<Prefix>,
+    /// Registrars that the settings name.
+    registrars: Vec<Prefix>,
     changes: AddressChanges,
     /// Set if something has changed since the last read.
     changed: bool,
@@ -50,15 +54,12 @@ pub(crate) struct Addresses<'n> {
 
 impl<'n> Addresses<'n> {
     /// Reads the addresses.
-    pub(crate) async fn read(
-        net: &'n Net,
-        links: &'n [Link],
-        settings: &'n Settings,
-    ) -> Result<Self> {
+    pub(crate) async fn read(net: &'n Net, links: &'n [Link], settings: &Settings) -> Result<Self> {
         let mut addresses = Self {
             net,
             links,
-            settings,
+            peers: Vec::new(),
+            registrars: Vec::new(),
             // Before the addresses are read, so that no change is missed.
             changes: net.address_changes()?,
             changed: false,
@@ -67,8 +68,16 @@ impl<'n> Addresses<'n> {
             kinds: BTreeMap::new(),
             warned: false,
         };
+        addresses.name(settings);
         (addresses.on_link, addresses.kinds) = addresses.now().await?;
         Ok(addresses)
+    }
+
+    /// Takes peers and registrars from `settings`, for the next [`Self::update`].
+    pub(crate) fn name(&mut self, settings: &Settings) {
+        let prefixes = |nets: &[IpNet]| nets.iter().copied().map(Prefix::Net).collect();
+        self.peers = prefixes(&settings.peers);
+        self.registrars = prefixes(&settings.registrars);
     }
 
     /// Reads the subnets on link, and makes the entries of `ADDRESSES`.
@@ -79,20 +88,8 @@ impl<'n> Addresses<'n> {
         let mut facts = Facts {
             own: self.net.own().await?,
             routes: self.net.unicast_routes().await?,
-            peers: self
-                .settings
-                .peers
-                .iter()
-                .copied()
-                .map(Prefix::Net)
-                .collect(),
-            registrars: self
-                .settings
-                .registrars
-                .iter()
-                .copied()
-                .map(Prefix::Net)
-                .collect(),
+            peers: self.peers.iter().copied().collect(),
+            registrars: self.registrars.iter().copied().collect(),
             ..Facts::default()
         };
         for link in self.links {

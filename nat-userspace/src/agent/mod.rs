@@ -1,6 +1,7 @@
 //! The agent: the process that loads the kernel programs, and follows this host while they work.
 
 mod addresses;
+mod apply;
 mod claim;
 mod kinds;
 mod logs;
@@ -8,7 +9,9 @@ mod signals;
 mod wildcards;
 
 pub mod detach;
+pub mod outcome;
 pub mod record;
+pub mod reload;
 pub mod run;
 pub mod session;
 pub mod sweep;

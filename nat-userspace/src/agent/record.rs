@@ -13,6 +13,7 @@ use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    agent::outcome::Outcome,
     host::{
         namespaces::{network_cookie, network_inode},
         process::start_time,
@@ -47,6 +48,9 @@ pub struct AgentRecord {
     pub interfaces: Vec<Attached>,
     /// Set if the agent ended and left its programs in place.
     pub kept: bool,
+    /// Outcome of the last reload.
+    #[serde(default)]
+    pub reload: Outcome,
 }
 
 impl AgentRecord {
@@ -67,6 +71,7 @@ impl AgentRecord {
             ports: ports.to_vec(),
             interfaces: Vec::new(),
             kept: false,
+            reload: Outcome::default(),
         })
     }
 

@@ -12,10 +12,11 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::{
     agent::{
         addresses::Addresses,
+        apply::{Live, Maps},
         claim::{self, Claim, Left, claim},
         logs::Logs,
         record::AgentRecord,
-        signals::Signals,
+        signals::{Request, Signals},
         sweep::Sweeper,
         wildcards::Wildcards,
     },
@@ -42,11 +43,11 @@ const SOCKETS_INTERVAL: Duration = Duration::from_secs(5);
 /// Entries of a slice: a full table of the default size takes four slices.
 const SWEEP_SLICE: usize = 1 << 16;
 
-/// Runs the agent until a signal ends it.
+/// Runs the agent until a signal ends it. SIGHUP has it `read` the settings again.
 ///
 /// # Errors
 /// If it cannot start; nothing is left behind then.
-pub async fn run(settings: &Settings) -> Result<()> {
+pub async fn run(settings: &Settings, read: &dyn Fn() -> Result<Settings>) -> Result<()> {
     preflight::capabilities()?;
     let kernel = Kernel::running()?;
     kernel.check()?;
@@ -91,8 +92,10 @@ pub async fn run(settings: &Settings) -> Result<()> {
     // Its maps that are not used further go.
     drop(left);
     announce(&record, taken_over);
-    let ended = serve(path, addresses, wildcards, &mut signals).await;
-    if settings.keep {
+    let mut live = Live::new(settings, read);
+    let host = (addresses, wildcards);
+    let ended = serve(path, host, &mut live, &mut signals, &mut record).await;
+    if live.settings.keep {
         keep(&mut record)?;
         println(&format!(
             "sipnat: left in place on {}; `sipnat detach` removes it",
@@ -131,7 +134,7 @@ async fn start<'n>(
     net: &'n Net,
     loader: Loader<'_>,
     links: &'n [Link],
-    settings: &'n Settings,
+    settings: &Settings,
     taken_over: bool,
     record: &mut AgentRecord,
 ) -> Result<(DataPath, Addresses<'n>)> {
@@ -215,18 +218,32 @@ fn announce(record: &AgentRecord, taken_over: bool) {
     ));
 }
 
+/// Reports a reload to the log and, by the record, to `sipnat reload`.
+fn report_reload(record: &AgentRecord) -> Result<()> {
+    match &record.reload.refused {
+        Some(why) => warn!("not reloaded, the earlier settings stay in force: {why}"),
+        None => {
+            for message in record.reload.messages() {
+                println(&format!("sipnat: {message}"));
+            }
+        }
+    }
+    record.write()
+}
+
 /// Prints a line to standard output at once. Its reader may have gone.
 fn println(line: &str) {
     let mut out = stdout();
     let _closed = writeln!(out, "{}", printable_lines(line)).and_then(|()| out.flush());
 }
 
-/// Sweeps, follows addresses and sockets, and forwards logs until a signal comes. The kernel programs work without.
+/// Sweeps, follows addresses and sockets, and forwards logs until a signal ends the agent. The kernel programs work without.
 async fn serve(
     mut path: DataPath,
-    mut addresses: Addresses<'_>,
-    mut wildcards: Wildcards,
+    (mut addresses, mut wildcards): (Addresses<'_>, Wildcards),
+    live: &mut Live<'_>,
     signals: &mut Signals,
+    record: &mut AgentRecord,
 ) -> Result<()> {
     let mut logs = Logs::open(&mut path.ebpf)?;
     let mut dialogs = Sweeper::new(&path.tables.dialogs)?;
@@ -238,10 +255,21 @@ async fn serve(
     }
     loop {
         tokio::select! {
-            name = signals.next() => {
-                info!("{name}: ending");
-                return Ok(());
-            }
+            (request, name) = signals.next() => match request {
+                Request::End => {
+                    info!("{name}: ending");
+                    return Ok(());
+                }
+                Request::Reload => {
+                    let maps = Maps {
+                        config: &mut path.tables.config,
+                        policy: &mut path.tables.policy,
+                        addresses: &mut path.tables.addresses,
+                    };
+                    record.reload = live.reload(maps, &mut addresses).await;
+                    report_reload(record)?;
+                }
+            },
             _ = tick.tick() => {
                 let now = clock::now();
                 let removed = dialogs

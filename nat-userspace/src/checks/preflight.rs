@@ -11,7 +11,7 @@ use nix::{
     unistd::{AccessFlags, faccessat},
 };
 
-use crate::host::net::Link;
+use crate::{host::net::Link, nearest::nearest};
 
 /// The oldest kernel that sipnat supports.
 const OLDEST: Kernel = Kernel(6, 1);
@@ -151,17 +151,9 @@ pub fn interfaces(links: &[Link], names: &[String]) -> Result<Vec<Link>> {
 }
 
 fn no_such_interface(links: &[Link], name: &str) -> String {
-    /// Likeness below which names have little in common.
-    const ALIKE: f64 = 0.8;
     let names: Vec<&str> = links.iter().map(|link| link.name.as_str()).collect();
-    let nearest = names
-        .iter()
-        .map(|other| (strsim::jaro_winkler(name, other), other))
-        .filter(|(likeness, _)| *likeness > ALIKE)
-        .max_by(|a, b| a.0.total_cmp(&b.0));
-    let hint = nearest.map_or_else(String::new, |(_, other)| {
-        format!(" (did you mean {other}?)")
-    });
+    let hint = nearest(name, names.iter().copied())
+        .map_or_else(String::new, |other| format!(" (did you mean {other}?)"));
     format!(
         "there is no interface {name}{hint}; there are {}",
         names.join(", ")

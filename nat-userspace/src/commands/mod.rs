@@ -2,10 +2,13 @@
 
 mod ports;
 
+pub mod options;
+
 pub mod bindings;
 pub mod detach;
 pub mod explain;
 pub mod policy;
+pub mod reload;
 pub mod run;
 pub mod stats;
 pub mod status;

@@ -1,5 +1,7 @@
 //! Text for a person's terminal.
 
+use std::io::{Write as _, stderr};
+
 use unicode_properties::{GeneralCategory, UnicodeGeneralCategory as _};
 
 /// Default_Ignorable_Code_Points (Unicode 16, DerivedCoreProperties.txt) whose category does not give them away: letters
@@ -56,9 +58,9 @@ fn is_printable(c: char) -> bool {
             .any(|(first, last)| (*first..=*last).contains(&c))
 }
 
-/// Prints a note to standard error.
+/// Prints a note to standard error. An agent may have lost its terminal.
 pub fn note(text: &str) {
-    eprintln!("sipnat: {}", printable_lines(text));
+    let _lost = writeln!(stderr(), "sipnat: {}", printable_lines(text));
 }
 
 #[cfg(test)]

@@ -55,6 +55,7 @@ pub(super) const CRATES: &[Crate] = &[
             &["kernel"],
             &["host"],
             &["settings", "config"],
+            &["nearest"],
         ],
     },
     Crate {

@@ -1,0 +1,193 @@
+//! Changed settings, applied while the programs work.
+
+use anyhow::{Context as _, Result};
+use aya::maps::{Array, MapData};
+use nat_common::abi::{Config, SECOND, origin};
+
+use crate::{
+    agent::{addresses::Addresses, outcome::Outcome},
+    host::prefix::Prefix,
+    kernel::{
+        config,
+        kinds::AddressMap,
+        policy::{self, Rules},
+    },
+    settings::{Settings, Stun},
+};
+
+/// Maps that settings change.
+pub(super) struct Maps<'t> {
+    pub(super) config: &'t mut Array<MapData, Config>,
+    pub(super) policy: &'t mut Rules,
+    pub(super) addresses: &'t mut AddressMap,
+}
+
+/// The settings in force, and how to read them again.
+pub(super) struct Live<'a> {
+    /// Settings in force.
+    pub(super) settings: Settings,
+    /// Reads the configuration file and the flags.
+    read: &'a dyn Fn() -> Result<Settings>,
+    /// Number of reloads.
+    reloads: u64,
+}
+
+impl<'a> Live<'a> {
+    /// Begins with the settings of the start.
+    pub(super) fn new(settings: &Settings, read: &'a dyn Fn() -> Result<Settings>) -> Self {
+        Self {
+            settings: settings.clone(),
+            read,
+            reloads: 0,
+        }
+    }
+
+    /// Reads the settings again, and applies those that need no restart. After an error the earlier ones stay in force.
+    pub(super) async fn reload(
+        &mut self,
+        maps: Maps<'_>,
+        addresses: &mut Addresses<'_>,
+    ) -> Outcome {
+        self.reloads += 1;
+        let outcome = self.apply(maps, addresses).await;
+        let outcome = outcome.unwrap_or_else(|error| Outcome {
+            refused: Some(format!("{error:#}")),
+            ..Outcome::default()
+        });
+        Outcome {
+            number: self.reloads,
+            ..outcome
+        }
+    }
+
+    async fn apply(&mut self, maps: Maps<'_>, addresses: &mut Addresses<'_>) -> Result<Outcome> {
+        let wanted = (self.read)()?;
+        config::config(&wanted)?;
+        let next = without_restart(&self.settings, &wanted);
+        let known = maps.config.get(&0, 0).context("cannot read CONFIG")?;
+        let config = reconfigured(known, &self.settings, &next)?;
+        maps.config
+            .set(0, config, 0)
+            .context("cannot write CONFIG")?;
+        if next.policy != self.settings.policy {
+            let rule = policy::rule(next.policy, origin::DEFAULT);
+            policy::write(maps.policy, Prefix::Default, rule)?;
+        }
+        if (&next.peers, &next.registrars) != (&self.settings.peers, &self.settings.registrars) {
+            addresses.name(&next);
+            addresses.update(maps.policy, maps.addresses).await?;
+        }
+        let names = |names: Vec<&str>| names.into_iter().map(String::from).collect();
+        let outcome = Outcome {
+            applied: names(self.settings.differences(&next)),
+            restart: names(next.differences(&wanted)),
+            ..Outcome::default()
+        };
+        self.settings = next;
+        Ok(outcome)
+    }
+}
+
+/// Returns the settings of `now`, with those of `wanted` that need no restart.
+///
+/// Without STUN its tables have one entry, so that STUN can be switched off, but not on.
+fn without_restart(now: &Settings, wanted: &Settings) -> Settings {
+    Settings {
+        policy: wanted.policy,
+        registrars: wanted.registrars.clone(),
+        peers: wanted.peers.clone(),
+        settle: wanted.settle,
+        shadow: wanted.shadow,
+        stun: Stun {
+            answer: wanted.stun.answer && now.stun.answer,
+            ..wanted.stun
+        },
+        keep: wanted.keep,
+        ..now.clone()
+    }
+}
+
+/// Returns `known` with the settings of `next` that differ from `now`. The programs read it meanwhile: no other word changes.
+fn reconfigured(known: Config, now: &Settings, next: &Settings) -> Result<Config> {
+    let fresh = config::config(next)?;
+    let lasts = |settings: &Settings| u64::from(settings.settle) * SECOND;
+    Ok(Config {
+        shadow: fresh.shadow,
+        stun: fresh.stun,
+        stun_port: fresh.stun_port,
+        stun_rate: fresh.stun_rate,
+        stun_total: fresh.stun_total,
+        // It counts from the first start, which this agent may not have seen.
+        settled: (known.settled + lasts(next)).saturating_sub(lasts(now)),
+        ..known
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use nat_common::abi::Policy;
+
+    use super::*;
+
+    #[test]
+    fn what_needs_a_restart_stays() {
+        let now = Settings {
+            interfaces: vec!["eth0".into()],
+            ..Settings::default()
+        };
+        let wanted = Settings {
+            interfaces: vec!["eth1".into()],
+            ports: vec![5080],
+            policy: Policy::Off,
+            keep: true,
+            stun: Stun {
+                answer: true,
+                rate: 5,
+                ..Stun::default()
+            },
+            ..now.clone()
+        };
+        let next = without_restart(&now, &wanted);
+        assert_eq!(now.differences(&next), ["policy", "stun-rate", "keep"]);
+        assert_eq!(next.differences(&wanted), ["iface", "port", "stun"]);
+    }
+
+    #[test]
+    fn stun_can_be_switched_off_for_shadow() {
+        let answering = Settings {
+            stun: Stun {
+                answer: true,
+                ..Stun::default()
+            },
+            ..Settings::default()
+        };
+        let shadow = Settings {
+            shadow: true,
+            ..Settings::default()
+        };
+        let next = without_restart(&answering, &shadow);
+        assert_eq!(next, shadow);
+        let known = config::config(&answering).unwrap();
+        let config = reconfigured(known, &answering, &next).unwrap();
+        assert_ne!(config.shadow, 0);
+        assert_eq!(config.stun, 0);
+        assert_eq!((config.secret, config.masks), (known.secret, known.masks));
+        assert_eq!(config.bucket_mask, known.bucket_mask);
+    }
+
+    #[test]
+    fn settling_ends_earlier_or_later() {
+        let now = Settings::default();
+        let known = config::config(&now).unwrap();
+        let settled = |settle| {
+            let next = Settings {
+                settle,
+                ..now.clone()
+            };
+            reconfigured(known, &now, &next).unwrap().settled
+        };
+        assert_eq!(settled(now.settle), known.settled);
+        assert_eq!(settled(now.settle + 5), known.settled + 5 * SECOND);
+        assert_eq!(settled(now.settle - 5), known.settled - 5 * SECOND);
+    }
+}
