@@ -6,7 +6,7 @@ use anyhow::Result;
 use nat_test_support::sipnat;
 use nix::sys::signal::Signal;
 
-use super::{Host, ON_ETH0, STOP, loops, stop, tc};
+use super::{Host, ON_ETH0, loops, stop, tc};
 
 #[test]
 fn ready_line_then_nothing_is_left() -> Result<()> {
@@ -100,35 +100,6 @@ fn the_clsact_qdisc_stays_for_others_filters() -> Result<()> {
         assert!(left.contains("pref 7 bpf"), "{hook}: {left}");
         let ours = tc("filter show dev eth0 egress")?;
         assert!(!ours.contains("direct-action"), "{ours}");
-    }
-    Ok(())
-}
-
-#[test]
-fn a_hang_up_ends_it_unless_that_is_ignored() -> Result<()> {
-    let host = Host::new()?;
-    // The tests may themselves run under nohup.
-    for (launcher, ends) in [
-        (&["env", "--default-signal=HUP"][..], true),
-        (&["nohup"], false),
-    ] {
-        let mut command = Command::new(launcher[0]);
-        command
-            .args(&launcher[1..])
-            .arg(sipnat::binary()?)
-            .args(["run", "--iface", "eth0"])
-            .env("RUST_LOG", "nat_userspace=info");
-        let mut agent = host.start(&mut command)?;
-        agent.signal(Signal::SIGHUP)?;
-        if !ends {
-            // An agent that ends on the signal does not answer this.
-            host.ask(&["status"])?;
-            agent.signal(Signal::SIGTERM)?;
-        }
-        assert!(agent.wait(STOP)?.success());
-        let by = if ends { "SIGHUP" } else { "SIGTERM" };
-        let output = agent.output();
-        assert!(output.contains(&format!("{by}: ending")), "{output}");
     }
     Ok(())
 }

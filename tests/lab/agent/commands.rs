@@ -27,6 +27,7 @@ fn without_an_agent_the_commands_say_so() -> Result<()> {
         &["explain", "1@a"],
         &["policy", "list"],
         &["policy", "set", "default", "off"],
+        &["reload"],
     ] {
         host.refused(
             command,

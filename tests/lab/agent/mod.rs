@@ -4,6 +4,7 @@
 
 mod attach;
 mod commands;
+mod configure;
 mod leftovers;
 mod refuse;
 mod user;
