@@ -5,6 +5,7 @@ mod apply;
 mod claim;
 mod kinds;
 mod logs;
+mod notify;
 mod signals;
 mod wildcards;
 

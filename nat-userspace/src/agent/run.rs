@@ -15,6 +15,7 @@ use crate::{
         apply::{Live, Maps},
         claim::{self, Claim, Left, claim},
         logs::Logs,
+        notify,
         record::AgentRecord,
         signals::{Request, Signals},
         sweep::Sweeper,
@@ -92,9 +93,11 @@ pub async fn run(settings: &Settings, read: &dyn Fn() -> Result<Settings>) -> Re
     // Its maps that are not used further go.
     drop(left);
     announce(&record, taken_over);
+    notify::ready();
     let mut live = Live::new(settings, read);
     let host = (addresses, wildcards);
     let ended = serve(path, host, &mut live, &mut signals, &mut record).await;
+    notify::stopping();
     if live.settings.keep {
         keep(&mut record)?;
         println(&format!(
@@ -266,11 +269,14 @@ async fn serve(
                         policy: &mut path.tables.policy,
                         addresses: &mut path.tables.addresses,
                     };
+                    notify::reloading();
                     record.reload = live.reload(maps, &mut addresses).await;
+                    notify::ready();
                     report_reload(record)?;
                 }
             },
             _ = tick.tick() => {
+                notify::alive();
                 let now = clock::now();
                 let removed = dialogs
                     .sweep(now, SWEEP_SLICE)

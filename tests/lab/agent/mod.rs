@@ -6,6 +6,7 @@ mod attach;
 mod commands;
 mod configure;
 mod leftovers;
+mod notify;
 mod refuse;
 mod user;
 
