@@ -370,6 +370,31 @@ mod tests {
     }
 
     #[test]
+    fn the_packaged_file_shows_every_default() {
+        let text = include_str!("../../packaging/sipnat.toml");
+        let settings = over("sipnat run --iface eth0", file(text)).unwrap();
+        let expected = Settings {
+            interfaces: vec!["eth0".into()],
+            keep: true,
+            ..Settings::default()
+        };
+        assert_eq!(settings, expected);
+        // Without their `#`, the keys say what holds without them.
+        let all = text.replace("\n#", "\n").replace("\n ", "\n# ");
+        let settings = over("sipnat run", file(&all)).unwrap();
+        assert_eq!(settings.differences(&expected), ["bpf-object"]);
+        let mut command = Cli::command();
+        let run = command.find_subcommand_mut("run").unwrap();
+        for option in run.get_arguments().filter(|option| !option.is_hide_set()) {
+            let name = option.get_long().unwrap();
+            assert!(
+                name == "config" || text.contains(&format!("{name} = ")),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
     fn the_file_takes_every_option() {
         let text = "iface = ['a', 'b']\nport = [5060, 5080]\npolicy = 'off'\nregistrar = ['192.0.2.1']\n\
                     peer = ['10.0.0.0/8', 'fd00::/8']\nsettle = 0\nshadow = false\nstun = true\nstun-port = 3479\n\

@@ -9,6 +9,7 @@ mod demo;
 mod fuzz;
 mod kernel;
 mod lint;
+mod package;
 mod packages;
 mod run;
 mod summary;
@@ -32,6 +33,7 @@ Examples:
   cargo xtask demo                         a re-INVITE dies without sipnat, and arrives with it
   cargo xtask demo stun                    a phone learns its address by STUN, and needs no redirect
   cargo xtask build                        target/release/sipnat, which contains the kernel programs
+  cargo xtask package                      target/debian/sipnat_*.deb
   cargo xtask run --iface eth0             build, then run the agent on a real interface
   cargo xtask test                         all tests, one summary
   cargo xtask test host                    only the tests that need neither root nor eBPF
@@ -61,6 +63,8 @@ struct Cli {
 enum Task {
     /// Build the kernel programs and the agent: target/release/sipnat
     Build,
+    /// Build, then make the Debian package: program, unit, configuration, man pages, completions
+    Package,
     /// Build, then exec `sipnat run` with these arguments
     Run {
         /// Arguments of `sipnat run`
@@ -143,6 +147,7 @@ fn perform(task: &Task, install: Install) -> Result<ExitCode> {
         Task::Check(arguments) => checks::check(&workspace, arguments),
         Task::ClippyEbpf => lint::clippy_ebpf(&workspace, install),
         Task::Deny => lint::deny(&workspace),
+        Task::Package => package::package(&workspace, install),
     }
 }
 

@@ -23,6 +23,12 @@ const BPF_LINKER: Tool = Tool {
     why: "links the kernel programs",
 };
 
+const CARGO_DEB: Tool = Tool {
+    name: "cargo-deb",
+    version: "3.8.0",
+    why: "makes the Debian package",
+};
+
 const CARGO_DENY: Tool = Tool {
     name: "cargo-deny",
     version: "0.20.2",
@@ -38,6 +44,11 @@ const CARGO_FUZZ: Tool = Tool {
 /// Returns the cached bpf-linker. One on PATH may have been built with another LLVM.
 pub(crate) fn bpf_linker(workspace: &Workspace) -> Result<PathBuf> {
     cached(workspace, &BPF_LINKER)
+}
+
+/// Returns the cargo-deb on PATH, or else the cached one.
+pub(crate) fn cargo_deb(workspace: &Workspace) -> Result<PathBuf> {
+    packages::find(CARGO_DEB.name).map_or_else(|| cached(workspace, &CARGO_DEB), Ok)
 }
 
 /// Returns the cargo-deny on PATH, or else the cached one.
