@@ -34,6 +34,7 @@ Examples:
   cargo xtask demo stun                    a phone learns its address by STUN, and needs no redirect
   cargo xtask build                        target/release/sipnat, which contains the kernel programs
   cargo xtask package                      target/debian/sipnat_*.deb
+  cargo xtask package --check              also install, run and purge it in a fresh Debian
   cargo xtask run --iface eth0             build, then run the agent on a real interface
   cargo xtask test                         all tests, one summary
   cargo xtask test host                    only the tests that need neither root nor eBPF
@@ -64,7 +65,11 @@ enum Task {
     /// Build the kernel programs and the agent: target/release/sipnat
     Build,
     /// Build, then make the Debian package: program, unit, configuration, man pages, completions
-    Package,
+    Package {
+        /// Also install, run, upgrade and purge it in a fresh Debian; needs root
+        #[arg(long)]
+        check: bool,
+    },
     /// Build, then exec `sipnat run` with these arguments
     Run {
         /// Arguments of `sipnat run`
@@ -147,7 +152,7 @@ fn perform(task: &Task, install: Install) -> Result<ExitCode> {
         Task::Check(arguments) => checks::check(&workspace, arguments),
         Task::ClippyEbpf => lint::clippy_ebpf(&workspace, install),
         Task::Deny => lint::deny(&workspace),
-        Task::Package => package::package(&workspace, install),
+        Task::Package { check } => package::package(&workspace, install, *check),
     }
 }
 

@@ -1,9 +1,14 @@
 //! `cargo xtask package`: the Debian package. cargo-deb makes it of the files that `nat-userspace/Cargo.toml` lists.
 
+mod check;
 mod completions;
 mod manual;
 
-use std::{fs, process::ExitCode};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::{Context as _, Result};
 use clap::CommandFactory as _;
@@ -11,8 +16,18 @@ use nat_userspace::cli::Cli;
 
 use crate::{build, command, packages::Install, tools, workspace::Workspace};
 
-/// Builds sipnat, writes its man pages and completions, and packs all of it. Prints the path of the package.
-pub(crate) fn package(workspace: &Workspace, install: Install) -> Result<ExitCode> {
+/// Makes the package, and checks it if wanted. Prints its path.
+pub(crate) fn package(workspace: &Workspace, install: Install, check: bool) -> Result<ExitCode> {
+    let package = make(workspace, install)?;
+    println!("{}", package.display());
+    if check {
+        check::check(workspace, install, &package)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Builds sipnat, writes its man pages and completions, and packs all of it.
+fn make(workspace: &Workspace, install: Install) -> Result<PathBuf> {
     let cargo_deb = tools::cargo_deb(workspace)?;
     let object = build::kernel_programs(workspace, install)?;
     let agent = build::agent(workspace, &object)?;
@@ -31,6 +46,8 @@ pub(crate) fn package(workspace: &Workspace, install: Install) -> Result<ExitCod
     completions::write(&mut Cli::command(), &completions)?;
     let mut deb = workspace.program(&cargo_deb);
     deb.args(["--package=nat-userspace", "--no-build", "--locked"]);
-    command::run(&mut deb)?;
-    Ok(ExitCode::SUCCESS)
+    // The last line that it prints is the path.
+    let path = command::output(&mut deb)?;
+    let path = path.lines().last().context("cargo-deb named no package")?;
+    Ok(Path::new(path).into())
 }

@@ -1,0 +1,95 @@
+# Runs as a service of a fresh Debian: installs, runs, upgrades, removes and purges the package.
+set -eu
+package=/check/sipnat.deb
+files() {
+    find / -xdev \( -path /proc -o -path /sys -o -path /dev -o -path /run -o -path /tmp -o -path /check -o -path /var/lib/dpkg \
+        -o -path /var/log -o -path /var/cache \) -prune -o -print | sort
+}
+fails() {
+    if "$@"; then
+        echo "succeeds, but must fail: $*"
+        exit 1
+    fi
+}
+pid() { systemctl show --property=MainPID --value sipnat; }
+log() { journalctl --unit=sipnat --no-pager --output=cat; }
+set -x
+
+files >/run/before
+dpkg --install "$package"
+sipnat --version
+test -s /usr/share/doc/sipnat/copyright
+systemd-analyze verify sipnat.service
+# 30 is 3.0.
+systemd-analyze security --no-pager --threshold=30 sipnat.service | tail -1
+for page in /usr/share/man/man8/sipnat*.8; do
+    man --warnings --local-file "$page" >/dev/null 2>/run/warnings
+    cat /run/warnings
+    test ! -s /run/warnings
+done
+bash -n /usr/share/bash-completion/completions/sipnat
+
+# Nothing runs before an interface is named.
+fails systemctl is-enabled sipnat
+fails systemctl start sipnat
+log | grep 'no interface is named'
+systemctl reset-failed sipnat
+
+ip link add eth0 type veth peer name phone
+ip link set eth0 up
+ip link set phone up
+ip address add 203.0.113.10/24 dev eth0
+echo 'iface = ["eth0"]' >>/etc/sipnat/sipnat.toml
+systemctl enable --now sipnat
+sipnat status
+# CAP_NET_ADMIN, CAP_PERFMON and CAP_BPF.
+grep 'CapEff:.*000000c000001000' "/proc/$(pid)/status"
+grep 'Seccomp:.*2' "/proc/$(pid)/status"
+test "$(stat --format=%a /run/sipnat)" = 700
+
+# A reload, and one of a wrong file.
+echo 'shadow = true' >>/etc/sipnat/sipnat.toml
+systemctl reload sipnat
+sipnat status | grep 'shadow: nothing is redirected'
+echo 'prot = 5060' >>/etc/sipnat/sipnat.toml
+fails systemctl reload sipnat
+log | grep 'not reloaded.*there is no key prot; did you mean port?'
+systemctl is-active sipnat
+sed -i '/^prot/d' /etc/sipnat/sipnat.toml
+
+# A restart and an upgrade keep the tables, and a stop the programs.
+sipnat policy set 198.51.100.0/24 off
+before=$(pid)
+systemctl restart sipnat
+sipnat policy list | grep 198.51.100.0/24
+dpkg --install "$package"
+systemctl is-active sipnat
+test "$(pid)" != "$before"
+sipnat policy list | grep 198.51.100.0/24
+systemctl stop sipnat
+ip link show eth0 | grep prog/xdp
+
+# The watchdog ends an agent that hangs, and the next one takes over.
+mkdir /etc/systemd/system/sipnat.service.d
+printf '[Service]\nWatchdogSec=3\nRestartSec=1\n' >/etc/systemd/system/sipnat.service.d/check.conf
+systemctl daemon-reload
+systemctl start sipnat
+before=$(pid)
+sleep 5
+test "$(pid)" = "$before"
+kill -STOP "$before"
+sleep 8
+systemctl is-active sipnat
+test "$(pid)" != "$before"
+sipnat policy list | grep 198.51.100.0/24
+rm -r /etc/systemd/system/sipnat.service.d
+
+dpkg --remove sipnat
+fails sh -c 'ip link show eth0 | grep prog/xdp'
+test -f /etc/sipnat/sipnat.toml
+fails test -e /sys/fs/bpf/sipnat
+dpkg --purge sipnat
+fails test -e /run/sipnat
+files >/run/after
+diff /run/before /run/after
+echo passed
