@@ -88,8 +88,8 @@ impl<'n> Addresses<'n> {
         let mut facts = Facts {
             own: self.net.own().await?,
             routes: self.net.unicast_routes().await?,
-            peers: self.peers.iter().copied().collect(),
-            registrars: self.registrars.iter().copied().collect(),
+            peers: self.peers.clone(),
+            registrars: self.registrars.clone(),
             ..Facts::default()
         };
         for link in self.links {

@@ -66,17 +66,22 @@ impl<'a> Live<'a> {
         let next = without_restart(&self.settings, &wanted);
         let known = maps.config.get(&0, 0).context("cannot read CONFIG")?;
         let config = reconfigured(known, &self.settings, &next)?;
-        maps.config
-            .set(0, config, 0)
-            .context("cannot write CONFIG")?;
+        // First, because it reads routes and may fail.
+        if (&next.peers, &next.registrars) != (&self.settings.peers, &self.settings.registrars) {
+            addresses.name(&next);
+            let updated = addresses.update(maps.policy, maps.addresses).await;
+            if updated.is_err() {
+                addresses.name(&self.settings);
+            }
+            updated?;
+        }
         if next.policy != self.settings.policy {
             let rule = policy::rule(next.policy, origin::DEFAULT);
             policy::write(maps.policy, Prefix::Default, rule)?;
         }
-        if (&next.peers, &next.registrars) != (&self.settings.peers, &self.settings.registrars) {
-            addresses.name(&next);
-            addresses.update(maps.policy, maps.addresses).await?;
-        }
+        maps.config
+            .set(0, config, 0)
+            .context("cannot write CONFIG")?;
         let names = |names: Vec<&str>| names.into_iter().map(String::from).collect();
         let outcome = Outcome {
             applied: names(self.settings.differences(&next)),

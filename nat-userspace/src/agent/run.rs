@@ -222,16 +222,21 @@ fn announce(record: &AgentRecord, taken_over: bool) {
 }
 
 /// Reports a reload to the log and, by the record, to `sipnat reload`.
-fn report_reload(record: &AgentRecord) -> Result<()> {
+fn report_reload(record: &AgentRecord) {
     match &record.reload.refused {
-        Some(why) => warn!("not reloaded, the earlier settings stay in force: {why}"),
+        Some(why) => warn!(
+            "not reloaded, the earlier settings stay in force: {}",
+            printable_lines(why)
+        ),
         None => {
             for message in record.reload.messages() {
                 println(&format!("sipnat: {message}"));
             }
         }
     }
-    record.write()
+    if let Err(error) = record.write() {
+        warn!("cannot answer `sipnat reload`: {error:#}");
+    }
 }
 
 /// Prints a line to standard output at once. Its reader may have gone.
@@ -272,7 +277,7 @@ async fn serve(
                     notify::reloading();
                     record.reload = live.reload(maps, &mut addresses).await;
                     notify::ready();
-                    report_reload(record)?;
+                    report_reload(record);
                 }
             },
             _ = tick.tick() => {

@@ -71,12 +71,13 @@ ip link show eth0 | grep prog/xdp
 
 # The watchdog ends an agent that hangs, and the next one takes over.
 mkdir /etc/systemd/system/sipnat.service.d
-printf '[Service]\nWatchdogSec=3\nRestartSec=1\n' >/etc/systemd/system/sipnat.service.d/check.conf
+printf '[Service]\nWatchdogSec=3\nRestartSec=1\nEnvironment=RUST_LOG=debug\n' >/etc/systemd/system/sipnat.service.d/check.conf
 systemctl daemon-reload
 systemctl start sipnat
 before=$(pid)
 sleep 5
 test "$(pid)" = "$before"
+log | grep 'taking over what an earlier agent left'
 kill -STOP "$before"
 sleep 8
 systemctl is-active sipnat
