@@ -1,28 +1,30 @@
 //! The engine's environment, from the maps and helpers of the kernel.
 
 use core::marker::PhantomData;
-use core::ptr::NonNull;
 
 use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
 use aya_ebpf::maps::lpm_trie::Key;
 use nat_common::abi::{
-    Binding, Config, ContactKey, Counter, DialogKey, Entry, Policy, Rate, Record, TEXT_LEN, Value,
+    Binding, BindingFlags, Config, ContactKey, Counter, DialogKey, Entry, Policy, Rate, Record,
+    TEXT_LEN, Value,
 };
 use nat_common::bpf::{Repeat, bounded};
 use nat_common::bytes::{Source as _, Span, hosts, swar, users};
 use nat_common::datagram::Part;
 use nat_common::endpoint::Endpoint;
 use nat_common::engine::env::{
-    Bindings, Checksum, Clock, Env, Hashes, Journal, Rules, Tables, Text,
+    Bindings, Checksum, Clock, Copy, Env, Hashes, Journal, Rules, Tables, Text,
 };
 use nat_common::engine::stun::{self, Server};
-use nat_common::engine::{self, Choice, Evidence, Route};
+use nat_common::engine::{self, Choice, Evidence, Placed, Route};
 use nat_common::sip::{Field, Message, SPANS};
+use nat_common::tables::bindings::{self as table, BindingKey, Found, Stored};
 use nat_common::tables::buckets::{self, Buckets};
 use nat_common::tables::slots::{SlotKey, Slots};
 use nat_common::tables::{hash, key};
 
-use crate::maps::{self, BUCKETS, CONTACTS, DIALOGS, POLICY, STUN_TOTAL};
+use crate::bindings;
+use crate::maps::{self, BUCKETS, POLICY, STUN_TOTAL};
 use crate::repeat::{Callback, MayGoto};
 use crate::scratch::Scratch;
 use crate::text;
@@ -86,7 +88,7 @@ unsafe extern "C" fn mix(a: u64, b: u64, c: u64, secret: *const [u64; 2]) -> u64
     hash::words(a, b, c, unsafe { &*secret })
 }
 
-/// Places a dialog end of the message in the scratch of a direction. Not 0: a new dialog end is in the draft.
+/// Places a dialog end of the message in the scratch of a direction. A [`Placed`] as a number.
 #[unsafe(no_mangle)]
 #[inline(never)]
 unsafe extern "C" fn place_dialog(
@@ -105,10 +107,10 @@ unsafe extern "C" fn place_dialog(
     // SAFETY: it comes from a reference.
     let evidence = unsafe { &*evidence };
     let env = Kernel::at(config, &scratch, now);
-    engine::place_dialog(&env, &DialogKey { call, tag }, evidence).into()
+    engine::place_dialog(&env, &DialogKey { call, tag }, evidence) as u32
 }
 
-/// Places a contact of the draft in the scratch of a direction. 0: the REGISTER is an old one.
+/// Places a contact of the draft in the scratch of a direction. A [`Placed`] as a number.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn place_contact(direction: u32, uri: u64, aor: u64, now: u64) -> u32 {
@@ -116,7 +118,7 @@ extern "C" fn place_contact(direction: u32, uri: u64, aor: u64, now: u64) -> u32
         return 0;
     };
     let env = Kernel::at(config, &scratch, now);
-    engine::place_contact(&env, &ContactKey { uri, aor }).into()
+    engine::place_contact(&env, &ContactKey { uri, aor }) as u32
 }
 
 /// Chooses between two addresses. A [`Choice`] as a number.
@@ -347,34 +349,38 @@ impl<L> Tables for Kernel<'_, L> {
 
 impl<L> Bindings for Kernel<'_, L> {
     #[inline(always)]
-    fn dialog(&self, key: &DialogKey) -> Option<NonNull<Binding>> {
-        DIALOGS.get_ptr_mut(key).and_then(NonNull::new)
+    fn copy(&self, copy: Copy) -> &mut Binding {
+        self.scratch.binding(copy)
     }
 
     #[inline(always)]
-    fn contact(&self, key: &ContactKey) -> Option<NonNull<Binding>> {
-        CONTACTS.get_ptr_mut(key).and_then(NonNull::new)
+    fn find<K: BindingKey>(&self, key: &K, to: Copy) -> Option<Found> {
+        bindings::find(self.scratch.direction(), key, to)
     }
 
     #[inline(always)]
-    fn draft(&self) -> &mut Binding {
-        self.scratch.draft()
+    fn store<K: BindingKey>(&self, from: Copy, found: Option<Found>) -> Stored {
+        bindings::store::<K>(self.scratch.direction(), from, found, self.now)
     }
 
     #[inline(always)]
-    fn put_dialog(&self, key: &DialogKey, draft: &Binding) -> bool {
-        DIALOGS.insert(key, draft, 0).is_ok()
+    fn pushed(&self) -> [u64; 2] {
+        self.scratch.room().pushed
     }
 
     #[inline(always)]
-    fn put_contact(&self, key: &ContactKey, draft: &Binding) -> bool {
-        CONTACTS.insert(key, draft, 0).is_ok()
+    fn set_flags<K: BindingKey>(&self, key: &K, found: Found, flags: BindingFlags) {
+        table::set_flags(&bindings::sets::<K>(self.config), key, found, flags);
     }
 
     #[inline(always)]
-    fn remove_contact(&self, key: &ContactKey) {
-        // A missing contact is no error.
-        let _ = CONTACTS.remove(key);
+    fn count_redirected<K: BindingKey>(&self, key: &K, found: Found) {
+        table::count_redirected(&bindings::sets::<K>(self.config), key, found);
+    }
+
+    #[inline(always)]
+    fn remove_contact(&self, key: &ContactKey, found: Found) {
+        table::forget(&bindings::sets::<ContactKey>(self.config), key, found);
     }
 }
 
@@ -432,15 +438,17 @@ impl<L> Env for Kernel<'_, L> {
     }
 
     #[inline(always)]
-    fn place_dialog(&self, key: &DialogKey, evidence: &Evidence) -> bool {
+    fn place_dialog(&self, key: &DialogKey, evidence: &Evidence) -> Placed {
         let direction = self.scratch.direction();
         // SAFETY: a valid reference.
-        unsafe { place_dialog(direction, key.call, key.tag, evidence, self.now) != 0 }
+        let placed = unsafe { place_dialog(direction, key.call, key.tag, evidence, self.now) };
+        (placed as u8).into()
     }
 
     #[inline(always)]
-    fn place_contact(&self, key: &ContactKey) -> bool {
-        place_contact(self.scratch.direction(), key.uri, key.aor, self.now) != 0
+    fn place_contact(&self, key: &ContactKey) -> Placed {
+        let placed = place_contact(self.scratch.direction(), key.uri, key.aor, self.now);
+        (placed as u8).into()
     }
 
     #[inline(always)]

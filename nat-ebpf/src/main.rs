@@ -4,6 +4,7 @@
 #![feature(asm_experimental_arch)]
 
 mod answer;
+mod bindings;
 mod datagram;
 mod egress;
 mod env;

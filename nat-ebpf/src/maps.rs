@@ -1,9 +1,9 @@
 //! Maps, from the list in `nat_common::tables`, and access to those that need no more than a line.
 
-use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
+use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::lpm_trie::Key;
-use aya_ebpf::maps::{Array, HashMap, LpmTrie, PerCpuArray};
+use aya_ebpf::maps::{Array, LpmTrie, PerCpuArray};
 // The list of maps names types of `abi`.
 use nat_common::abi::*;
 use nat_common::bpf::atomic::Word;
@@ -36,11 +36,10 @@ macro_rules! declare {
         #[map]
         pub(crate) static $map: Array<$value> = Array::with_max_entries(entries!($n), ALIGNED);
     };
-    ($(#[$doc:meta])* $map:ident hash($key:ty, $value:ty) $n:tt) => {
+    ($(#[$doc:meta])* $map:ident bindings($key:ty) $n:tt) => {
         $(#[$doc])*
         #[map]
-        pub(crate) static $map: HashMap<$key, $value> =
-            HashMap::with_max_entries(entries!($n), BPF_F_NO_PREALLOC);
+        pub(crate) static $map: Array<BindingSet> = Array::with_max_entries(entries!($n), ALIGNED);
     };
     ($(#[$doc:meta])* $map:ident trie($value:ty) $n:tt) => {
         $(#[$doc])*

@@ -4,14 +4,16 @@
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::PerCpuArray;
 use nat_common::abi::{Binding, Entry, Record, Table, Value, ValueWords};
-use nat_common::bpf::Repeat;
+use nat_common::bpf::{Repeat, bounded};
 use nat_common::bytes::words;
 use nat_common::datagram::Datagram;
 use nat_common::endpoint::Endpoint;
+use nat_common::engine::env::Copy;
 use nat_common::engine::{Evidence, Route};
 use nat_common::sip::Scan;
 use nat_common::sip::{Direction, Doubt, Message};
 use nat_common::stun::{Request, reply::Reply};
+use nat_common::tables::bindings::Room;
 use nat_common::tables::hash::{Cursor, Digest};
 
 use crate::frame::Hook;
@@ -21,12 +23,16 @@ use crate::text::Text;
 #[map]
 static SCRATCH: PerCpuArray<Contents> = PerCpuArray::with_max_entries(2, 0);
 
+/// Number of bindings in scratch: a power of two, so that the verifier can bound it.
+const BINDINGS: usize = Copy::COUNT.next_power_of_two();
+
 #[repr(C)]
 struct Contents {
     scan: Scan,
     datagram: Datagram,
     destination: Endpoint,
-    draft: Binding,
+    bindings: [Binding; BINDINGS],
+    room: Room,
     evidence: Evidence,
     route: Route,
     entry: Entry<ValueWords>,
@@ -128,8 +134,8 @@ impl Scratch {
         destination: Endpoint = destination
     }
     part! {
-        /// Scratch for a binding.
-        draft: Binding = draft
+        /// Scratch for a search for room.
+        room: Room = room
     }
     part! {
         /// Scratch for evidence.
@@ -158,6 +164,25 @@ impl Scratch {
     part! {
         /// Answer to it.
         reply: Reply = reply
+    }
+
+    /// Returns scratch for a binding.
+    #[inline(always)]
+    pub(crate) fn binding(&self, copy: Copy) -> &mut Binding {
+        // SAFETY: see `Scratch`.
+        unsafe { &mut (*self.contents).bindings[copy as usize] }
+    }
+
+    /// Returns scratch for a binding, by the number of a [`Copy`].
+    #[inline(always)]
+    pub(crate) fn binding_of(&self, copy: u32) -> &mut Binding {
+        let copy = bounded::<BINDINGS>(copy as usize);
+        // SAFETY: see `Scratch`; the number is bounded.
+        unsafe {
+            &mut *(&raw mut (*self.contents).bindings)
+                .cast::<Binding>()
+                .add(copy)
+        }
     }
 
     /// Sets the destination to that of the datagram.

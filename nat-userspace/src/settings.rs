@@ -9,7 +9,7 @@ use std::{
 };
 
 use ipnet::{IpNet, Ipv6Net};
-use nat_common::abi::Policy;
+use nat_common::abi::{BINDING_LOAD, Policy};
 
 /// Everything that can be set.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -184,8 +184,19 @@ pub struct Sizes {
     pub buckets: u32,
     /// Sets in `STUN`. Without STUN there is one.
     pub stun: u32,
-    /// Entries in `DIALOGS` and in `CONTACTS`. The kernel takes their memory only as they fill.
+    /// Bindings that `DIALOGS` keeps, and `CONTACTS`, whatever else comes. A contact takes two.
     pub bindings: u32,
+}
+
+impl Sizes {
+    /// Returns the number of sets in `DIALOGS` and in `CONTACTS`: a power of two, above one.
+    #[must_use]
+    pub fn binding_sets(&self) -> u32 {
+        self.bindings
+            .div_ceil(BINDING_LOAD)
+            .next_power_of_two()
+            .max(2)
+    }
 }
 
 impl Default for Sizes {
@@ -199,7 +210,7 @@ impl Default for Sizes {
             history: 65_536,
             buckets: 8192,
             stun: 4096,
-            bindings: 262_144,
+            bindings: 81_920,
         }
     }
 }

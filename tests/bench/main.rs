@@ -61,7 +61,7 @@ enum Name {
     Peers,
     /// Calls that ring while strangers send junk: how many are lost
     Flood,
-    /// From 1,000 to 1,000,000 bindings: a packet's time, memory, the list, the sweep
+    /// From 1,000 to 1,000,000 bindings: a packet's time, memory, the list
     Scale,
 }
 

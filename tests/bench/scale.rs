@@ -11,16 +11,16 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use aya::maps::{HashMap, IterableMap as _, Map, MapData};
-use nat_common::abi::{Binding, DialogKey, SECOND};
+use nat_common::abi::{Binding, DialogKey};
+use nat_common::tables::bindings::Stored;
 use nat_test_support::netns::{Netns, NetnsFamily};
 use nat_userspace::{
     agent::record::{self, AgentRecord},
-    agent::sweep::Sweeper,
     host::clock,
     host::namespaces::network_inode,
     kernel::attach::{Attached, Tc, XdpMode},
     kernel::load::{DataPath, Loader},
+    kernel::mapped::{Access, Bindings},
     kernel::pins,
     settings::{Settings, Sizes},
 };
@@ -46,7 +46,7 @@ pub(crate) fn bench() -> Result<Part> {
     let mut part = Part::new(
         "scale",
         "With so many active bindings, made by both programs from calls. Time of a packet as in `program`, with 64k slots; \
-         memory as the kernel counts it for the map, and as its slabs grow; list and sweep as the command line and the agent do them.",
+         memory as the kernel counts it for the map; the list as the command line makes it.",
     );
     part.note("a call is one binding; a registration is two, by Contact and address-of-record, and by Contact alone");
     machine::pin(0, 0)?;
@@ -75,31 +75,19 @@ fn with(part: &mut Part, feed: &mut Feed, netns: &Netns, count: u32) -> Result<(
         ..Settings::default()
     };
     let mut path = Loader::new(&feed::sipnat()?, &settings).load()?;
-    let (map_before, slab_before) = (map_memory(&path)?, slab()?);
     let made = program::fill(feed, &mut path, count)?;
-    let (map, slab) = (map_memory(&path)? - map_before, slab()? - slab_before);
-    let each = |bytes: i64| bytes as f64 / f64::from(made);
-    part.add(goal(
-        Figure::new(format!("map memory a binding, {many}"), each(map), "bytes").ratio(
-            each(map) / size_of::<Binding>() as f64,
+    let memory = map_memory(&path)? as f64;
+    part.add(
+        Figure::new(
+            format!("map memory a binding, {many}"),
+            memory / f64::from(made),
+            "bytes",
+        )
+        .ratio(
+            memory / f64::from(made) / size_of::<Binding>() as f64,
             "a binding's own size",
         ),
-        Goal::at_most(512.0, 256.0),
-    ));
-    if count >= 100_000 {
-        part.add(goal(
-            Figure::new(
-                format!("slab memory a binding, {many}"),
-                each(slab),
-                "bytes",
-            )
-            .ratio(
-                each(slab) / size_of::<Binding>() as f64,
-                "a binding's own size",
-            ),
-            Goal::at_most(512.0, 256.0),
-        ));
-    }
+    );
 
     for case in messages(count, "") {
         part.add(case.measure(feed, &mut path, picks)?);
@@ -154,28 +142,6 @@ fn with(part: &mut Part, feed: &mut Feed, netns: &Netns, count: u32) -> Result<(
             "MiB",
         ));
     }
-
-    for (what, now, expired) in [
-        ("nothing expired", clock::now(), 0..=0),
-        (
-            "all expired",
-            clock::now() + 24 * 3600 * SECOND,
-            made as usize..=usize::MAX,
-        ),
-    ] {
-        let start = Instant::now();
-        let removed = Sweeper::new(&path.tables.dialogs)?.sweep(now, usize::MAX)?;
-        let time = start.elapsed();
-        ensure!(
-            expired.contains(&removed),
-            "{what}: {removed} of {made} removed"
-        );
-        part.add(Figure::new(
-            format!("a sweep, {what}, {many}"),
-            time.as_secs_f64() * 1000.0,
-            "ms",
-        ));
-    }
     Ok(())
 }
 
@@ -198,14 +164,9 @@ fn messages(count: u32, meanwhile: &str) -> [Case; 2] {
 
 /// Returns the kernel's memory for `DIALOGS`.
 fn map_memory(path: &DataPath) -> Result<i64> {
-    let fd = path.tables.dialogs.map().fd().as_fd().as_raw_fd();
+    let fd = path.tables.dialogs.data().fd().as_fd().as_raw_fd();
     let text = fs::read_to_string(format!("/proc/self/fdinfo/{fd}"))?;
     number_after(&text, "memlock:")
-}
-
-/// Returns the memory of all slabs.
-fn slab() -> Result<i64> {
-    Ok(number_after(&fs::read_to_string("/proc/meminfo")?, "Slab:")? * 1024)
 }
 
 fn number_after(text: &str, name: &str) -> Result<i64> {
@@ -216,21 +177,13 @@ fn number_after(text: &str, name: &str) -> Result<i64> {
 
 /// Bindings that come and go.
 struct Turnover {
-    table: HashMap<MapData, DialogKey, Binding>,
+    table: Bindings<DialogKey>,
 }
 
 impl Turnover {
     fn of(path: &DataPath) -> Result<Self> {
-        let fd = path
-            .tables
-            .dialogs
-            .map()
-            .fd()
-            .as_fd()
-            .try_clone_to_owned()?;
-        Ok(Self {
-            table: Map::HashMap(MapData::from_fd(fd)?).try_into()?,
-        })
+        let table = path.tables.dialogs.open(Access::Write)?;
+        Ok(Self { table })
     }
 
     /// Inserts and removes bindings on the other core, at this rate, while `going` is set. Returns their number.
@@ -240,16 +193,21 @@ impl Turnover {
         machine::pin(0, 1)?;
         let key = |number: u64| DialogKey {
             call: number.wrapping_mul(0x9e37_79b9_7f4a_7c15),
-            tag: number,
+            tag: number.wrapping_mul(0xd6e8_feb8_6659_fd93),
+        };
+        let live = Binding {
+            expires: u64::MAX,
+            ..Binding::EMPTY
         };
         let start = Instant::now();
         let mut number = 0;
         while going.load(Relaxed) {
             for number in number..number + each {
-                self.table.insert(key(number), Binding::EMPTY, 0)?;
+                let stored = self.table.insert(&key(number), live, clock::now());
+                ensure!(stored == Stored::New, "{stored:?}");
                 // Each stays for a tenth of a second.
                 if let Some(old) = number.checked_sub(10 * each) {
-                    self.table.remove(&key(old))?;
+                    self.table.remove(&key(old));
                 }
             }
             number += each;
@@ -258,7 +216,7 @@ impl Turnover {
         }
         let rate = number as f64 / start.elapsed().as_secs_f64();
         for number in number.saturating_sub(10 * each)..number {
-            self.table.remove(&key(number))?;
+            self.table.remove(&key(number));
         }
         Ok(rate)
     }

@@ -3,7 +3,6 @@
 //!
 //! A new case of a packet in and a packet out is one row of the table in `cases.rs`.
 
-mod batches;
 mod cases;
 mod flood;
 mod frames;
@@ -16,4 +15,5 @@ mod run;
 mod stations;
 mod stun;
 mod stun_fuzz;
+mod tables;
 mod untouched;

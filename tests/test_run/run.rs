@@ -9,8 +9,7 @@ use std::{
 };
 
 use aya::{
-    Pod,
-    maps::{HashMap, LpmTrie, MapData},
+    maps::{LpmTrie, MapData},
     programs::{TestRun as _, TestRunOptions},
 };
 use nat_common::abi::{Binding, Config, Policy, PolicyRule, Record, origin};
@@ -19,9 +18,9 @@ use nat_common::endpoint::Endpoint;
 use nat_test_support::loops::TAKES_MAY_GOTO;
 use nat_userspace::checks::preflight::Kernel;
 use nat_userspace::host::prefix::Prefix;
-use nat_userspace::kernel::batch;
 use nat_userspace::kernel::load::{DataPath, HostAddresses, Loader, Programs};
 use nat_userspace::kernel::loops::Loops;
+use nat_userspace::kernel::mapped::Access;
 use nat_userspace::kernel::object;
 use nat_userspace::kernel::tables::Tables;
 use nat_userspace::settings::{Settings, Sizes};
@@ -151,8 +150,8 @@ fn forget(path: &mut DataPath) -> anyhow::Result<()> {
         history,
         ..
     } = &mut path.tables;
-    empty(dialogs)?;
-    empty(contacts)?;
+    dialogs.open(Access::Write)?.clear();
+    contacts.open(Access::Write)?.clear();
     for i in 0..history.len() {
         history.set(i, Record::default(), 0)?;
     }
@@ -161,13 +160,6 @@ fn forget(path: &mut DataPath) -> anyhow::Result<()> {
         policy.remove(&key)?;
     }
     set(policy, "default", Policy::Auto)
-}
-
-fn empty<K: Pod, V: Pod>(table: &mut HashMap<MapData, K, V>) -> anyhow::Result<()> {
-    let keys: Vec<K> = batch::of_hash(table)
-        .map(|entry| Ok(entry?.0))
-        .collect::<anyhow::Result<_>>()?;
-    Ok(keys.iter().try_for_each(|key| table.remove(key))?)
 }
 
 /// Sets the policy of a prefix.
@@ -383,16 +375,16 @@ impl Path {
 
     /// Returns the bindings of dialog ends.
     pub(crate) fn dialogs(&self) -> Vec<Binding> {
-        batch::of_hash(&self.0.tables.dialogs)
-            .map(|entry| entry.expect("a binding").1)
-            .collect()
+        let dialogs = self.0.tables.dialogs.open(Access::Read);
+        let dialogs = dialogs.expect("the table");
+        dialogs.iter().map(|(_, binding)| binding).collect()
     }
 
     /// Returns the bindings of contacts, each under its two keys.
     pub(crate) fn contacts(&self) -> Vec<Binding> {
-        batch::of_hash(&self.0.tables.contacts)
-            .map(|entry| entry.expect("a binding").1)
-            .collect()
+        let contacts = self.0.tables.contacts.open(Access::Read);
+        let contacts = contacts.expect("the table");
+        contacts.iter().map(|(_, binding)| binding).collect()
     }
 }
 

@@ -46,8 +46,7 @@ impl ContactKey {
     }
 }
 
-/// Longest text kept in a [`Binding`]: the terminal's URI without scheme, cut off beyond this. With a longer text, an
-/// element of the hash map would not fit into a slab object of 256 bytes.
+/// Longest text kept in a [`Binding`]: the terminal's URI without scheme, cut off beyond this.
 pub const TEXT_LEN: usize = 48;
 
 /// Record that ties an identity of a terminal to its learned address. Always active: pending ones lie in other tables.
@@ -55,7 +54,7 @@ pub const TEXT_LEN: usize = 48;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Binding {
-    /// Its own key, as words: the kernel may give the memory of a removed binding to another while it is read.
+    /// Its own key, as words.
     pub key: [u64; 2],
     /// Time at which it became active.
     pub created: u64,
@@ -131,4 +130,32 @@ impl Binding {
     pub const fn may_be_anothers(&self, known: &Self) -> bool {
         self.flags.contains(BindingFlags::PROXY) && self.call != known.call
     }
+}
+
+/// Number of bindings in a set.
+pub const BINDING_WAYS: usize = 8;
+
+/// Number of bindings for each set of a table up to which none is refused; see
+/// [`bindings`](crate::tables::bindings).
+pub const BINDING_LOAD: u32 = 5;
+
+/// Set of bindings, as it lies in a map; see [`bindings`](crate::tables::bindings) for its protocol. Tags have a cache line of
+/// their own, which is all that most lookups of what is not there read.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct BindingSet {
+    /// Tag of each slot: hash, generation, busy bit. 0 is a slot never used.
+    pub tags: [u64; BINDING_WAYS],
+    /// Bindings.
+    pub bindings: [Binding; BINDING_WAYS],
+}
+
+const _: () = assert!(size_of::<BindingSet>() == 1536);
+
+impl BindingSet {
+    /// A set never used.
+    pub const EMPTY: Self = Self {
+        tags: [0; BINDING_WAYS],
+        bindings: [Binding::EMPTY; BINDING_WAYS],
+    };
 }

@@ -53,6 +53,7 @@ mod bit {
     pub(super) const REFUSED: u16 = EARLY;
     pub(super) const PROCEEDING: u16 = ENDED;
     pub(super) const PROXY: u16 = PASSED;
+    pub(super) const UNACKNOWLEDGED: u16 = REMOVE_ALL;
     pub(super) const OTHER_DOMAIN: u16 = WEAK;
 }
 
@@ -63,6 +64,8 @@ flags! {
         DIRECT;
         /// The dialog is early: no 2xx yet (RFC 3261 12.1).
         EARLY;
+        /// The PBX has accepted the terminal's INVITE, and no ACK has come (RFC 3261 13.3.1.4).
+        UNACKNOWLEDGED;
         /// A BYE has ended the dialog. The dialog end is kept for retransmissions.
         ENDED;
         /// The last packet to the terminal was left alone, at its original destination.
@@ -180,6 +183,8 @@ flags! {
         IN_DIALOG;
         /// The dialog is early.
         EARLY;
+        /// The message accepts an INVITE.
+        UNACKNOWLEDGED;
         /// The message ends the dialog.
         ENDED;
         /// The request was the PBX's; else the terminal's.

@@ -25,7 +25,9 @@ mod tables;
 mod time;
 mod value;
 
-pub use binding::{Binding, ContactKey, DialogKey, TEXT_LEN};
+pub use binding::{
+    BINDING_LOAD, BINDING_WAYS, Binding, BindingSet, ContactKey, DialogKey, TEXT_LEN,
+};
 pub use config::{Config, MAX_PORTS, Rate, stun};
 pub use counter::{Counter, CounterKind};
 pub use flags::{
@@ -44,11 +46,11 @@ pub use value::{
 };
 
 /// Number of the layout of everything in this folder.
-pub const ABI: u32 = 16;
+pub const ABI: u32 = 17;
 
 #[cfg(feature = "user")]
 mod pod {
-    use super::{Binding, Config, ContactKey, DialogKey, PolicyRule, Record, Set};
+    use super::{Binding, BindingSet, Config, ContactKey, DialogKey, PolicyRule, Record, Set};
 
     macro_rules! pod {
         ($($t:ty),*) => {$(
@@ -61,6 +63,6 @@ mod pod {
         )*};
     }
     pod!(
-        Binding, Config, ContactKey, DialogKey, PolicyRule, Record, Set
+        Binding, BindingSet, Config, ContactKey, DialogKey, PolicyRule, Record, Set
     );
 }

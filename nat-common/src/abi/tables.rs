@@ -44,11 +44,11 @@ macro_rules! tables {
                 /// Policy by learned address.
                 POLICY policy trie(PolicyRule) 4096;
                 /// Active dialog ends.
-                DIALOGS dialogs hash(DialogKey, Binding) [bindings];
+                DIALOGS dialogs bindings(DialogKey) [bindings];
                 /// Active contacts.
-                CONTACTS contacts hash(ContactKey, Binding) [bindings];
+                CONTACTS contacts bindings(ContactKey) [bindings];
                 /// Records of decisions, the oldest overwritten.
-                HISTORY history array(Record) [history];
+                HISTORY history lines(Record) [history];
                 /// Number of records written to `HISTORY`.
                 WRITTEN written array(u64) 1;
                 /// Kinds of this host's addresses and subnets.

@@ -152,7 +152,7 @@ mod arch {
 
 #[cfg(not(target_arch = "bpf"))]
 mod arch {
-    use core::sync::atomic::{AtomicU64, Ordering};
+    use core::sync::atomic::{AtomicU64, Ordering, fence};
 
     fn word<'a>(at: *mut u64) -> &'a AtomicU64 {
         // SAFETY: `Word::new` promises a valid word, which is only accessed atomically.
@@ -160,8 +160,11 @@ mod arch {
     }
 
     pub(super) fn load(at: *mut u64) -> u64 {
-        // A plain load would not keep earlier reads before it.
-        word(at).fetch_or(0, Ordering::SeqCst)
+        // A load alone would not keep earlier reads before it. The memory may be mapped for reads only.
+        fence(Ordering::SeqCst);
+        let value = word(at).load(Ordering::Relaxed);
+        fence(Ordering::Acquire);
+        value
     }
 
     pub(super) fn store(at: *mut u64, value: u64) {

@@ -1,19 +1,19 @@
 //! Contacts: what an accepted REGISTER makes of them, and which one a request means.
 
-use core::ptr::NonNull;
-
 use crate::abi::{
     Binding, BindingFlags, ContactKey, Counter, Entry, InboundFlags, InboundTransaction,
     OutboundTransaction, SECOND, address,
 };
 use crate::bytes::words;
 use crate::endpoint::Endpoint;
-use crate::engine::draft::copy_live;
-use crate::engine::env::{Bindings, Clock, Env, Hashes, Tables, Text};
+use crate::engine::draft::find_live;
+use crate::engine::env::{Bindings, Clock, Copy, Env, Hashes, Tables, Text};
 use crate::engine::identity::{registration_key, uri_hash};
 use crate::engine::lifetimes::{CONTEST_LIFE, DEFAULT_EXPIRES, REMOVED_LIFE};
-use crate::engine::proof::may_be_proxy;
+use crate::engine::proof::{describe_pair, may_be_proxy, note_resident, note_return};
+use crate::engine::verdict::{Placed, TRIES};
 use crate::sip::{Field, MAX_CONTACTS, Message, header};
+use crate::tables::bindings::{BindingKey as _, Found, Stored};
 
 /// Returns the seconds granted to, or asked for, the Contact at `index` (RFC 3261 10.2.1.1).
 #[inline(always)]
@@ -25,24 +25,24 @@ pub(super) fn granted(m: &Message, index: usize) -> Option<u32> {
 }
 
 /// Takes a 2xx to a REGISTER: its contact is active for as long as granted. The draft is made once, and stored under the
-/// contact's two keys. `own`: whether the PBX gave the 2xx itself. Returns whether the contact in the draft is active now.
+/// contact's two keys. `own`: whether the PBX gave the 2xx itself.
 #[inline(never)]
 pub(super) fn registered<E: Text>(
     env: &E,
     m: &Message,
     request: &Entry<InboundTransaction>,
     own: Own,
-) -> bool {
+) {
     let transaction = &request.value;
     let refused = InboundFlags::IN_DIALOG | InboundFlags::REFUSED;
     if transaction.flags.intersects(refused) || own == Own::No {
         env.count(Counter::RegisterNotOwn);
-        return false;
+        return;
     }
     let may_relay = may_be_proxy(env);
     if may_relay && own == Own::OtherDomain {
         env.count(Counter::RegisterOtherDomain);
-        return false;
+        return;
     }
     let aor = uri_hash(env, Field::ToUri as usize);
     let now = env.now();
@@ -59,10 +59,10 @@ pub(super) fn registered<E: Text>(
     }
     if transaction.flags.contains(InboundFlags::REMOVE_ALL) {
         remove_all(env, aor);
-        return false;
+        return;
     }
     if transaction.contact == 0 {
-        return false;
+        return;
     }
     // The response lists every contact of the address-of-record (RFC 3261 10.3, 8): find this one. A PBX that lists
     // none, or writes this one otherwise, still granted what its Expires says.
@@ -79,7 +79,8 @@ pub(super) fn registered<E: Text>(
             break;
         }
     }
-    if removed_at(env, aor) == Some(draft.arrived) {
+    let removal = ContactKey { uri: 0, aor };
+    if env.find(&removal, Copy::Other).is_some() && env.copy(Copy::Other).arrived == draft.arrived {
         // Both came within one tick, and the PBX accepted this one later.
         draft.arrived += 1;
     }
@@ -89,11 +90,25 @@ pub(super) fn registered<E: Text>(
     draft.expires = now + u64::from(seconds) * SECOND;
     env.name(draft, m.span(Field::ToUri));
     let uri = transaction.contact;
-    let newest = env.place_contact(&ContactKey { uri, aor });
-    if newest {
-        env.place_contact(&ContactKey { uri, aor: 0 });
+    let newest = place(env, &ContactKey { uri, aor });
+    if !newest {
+        return;
     }
-    newest && seconds != 0
+    forget_pushed(env);
+    let uri = env.draft().key[0];
+    place(env, &ContactKey { uri, aor: 0 });
+    if env.draft().expires > env.now() {
+        note_registered(env);
+    }
+}
+
+/// Notes that the terminal of the contact in the draft is at its learned address.
+#[inline(never)]
+fn note_registered<E: Env>(env: &E) {
+    let contact = env.draft();
+    let pair = describe_pair(env, &contact.learned, &contact.advertised);
+    note_return(env, pair);
+    note_resident(env, &contact.learned, contact.aor);
 }
 
 /// Whether the PBX gave a 2xx to a REGISTER itself.
@@ -110,7 +125,7 @@ pub(super) enum Own {
 }
 
 /// Returns whether the PBX gave a 2xx to a REGISTER itself (see [`registered`]).
-#[inline(always)]
+#[inline(never)]
 pub(super) fn own_answer<E: Tables + Hashes>(env: &E, m: &Message) -> Own {
     let key = registration_key(env, m.cseq);
     match env
@@ -184,27 +199,22 @@ fn amend_registration<E: Env>(
 }
 
 /// Takes a 2xx to a REGISTER with `Contact: *`, as the draft has it: every contact that arrived before is void.
-#[inline(always)]
+#[inline(never)]
 fn remove_all<E: Text>(env: &E, aor: u64) {
     let removal = ContactKey { uri: 0, aor };
     let draft = env.draft();
-    let known = removed_at(env, aor);
-    if known.is_some_and(|arrived| draft.arrived <= arrived) {
+    let found = env.find(&removal, Copy::Other);
+    if found.is_some() && draft.arrived <= env.copy(Copy::Other).arrived {
         // The response again.
         return;
     }
-    draft.key = [0, aor];
+    draft.key = removal.words();
     draft.expires = env.now() + REMOVED_LIFE;
-    env.put_contact(&removal, draft);
-    env.count(Counter::ContactRemoved);
-}
-
-/// Returns the arrival of the newest `Contact: *` of an address-of-record, in ticks.
-#[inline(always)]
-fn removed_at<E: Bindings>(env: &E, aor: u64) -> Option<u64> {
-    // SAFETY: `contact` gives valid pointers.
-    env.contact(&ContactKey { uri: 0, aor })
-        .map(|removal| unsafe { (*removal.as_ptr()).arrived })
+    env.count(match env.store::<ContactKey>(Copy::Draft, found) {
+        Stored::Busy => Counter::SlotBusy,
+        Stored::Full => Counter::TableFull,
+        Stored::New | Stored::Renewed | Stored::Pushed => Counter::ContactRemoved,
+    });
 }
 
 /// Change of a contact by an accepted REGISTER.
@@ -214,185 +224,217 @@ enum Change {
     Refreshed,
     Moved,
     Removed,
+    /// Nothing changes.
+    None,
     /// The URI belongs to another owner, who has a better claim.
     Outranked,
+    /// The REGISTER is older than what is known.
+    Late,
     /// The table has no space.
     Refused,
+    /// Another CPU changes the contact.
+    Busy,
 }
 
 impl Change {
-    const fn counter(self) -> Counter {
+    /// Returns the counter of a change that is made, or refused.
+    const fn counter(self) -> Option<Counter> {
         match self {
-            Self::Activated => Counter::ContactActivated,
-            Self::Refreshed => Counter::ContactRefreshed,
-            Self::Moved => Counter::ContactMoved,
-            Self::Removed => Counter::ContactRemoved,
-            Self::Outranked => Counter::ContactOutranked,
-            Self::Refused => Counter::TableFull,
+            Self::Activated => Some(Counter::ContactActivated),
+            Self::Refreshed => Some(Counter::ContactRefreshed),
+            Self::Moved => Some(Counter::ContactMoved),
+            Self::Removed => Some(Counter::ContactRemoved),
+            Self::Outranked => Some(Counter::ContactOutranked),
+            Self::Refused => Some(Counter::TableFull),
+            Self::None | Self::Late | Self::Busy => None,
         }
     }
 }
 
-/// Stores, moves or removes one entry of a contact, as the draft says; one that expires at once is removed. Returns
-/// false if the REGISTER is older than what is known. Counts events once for the two entries.
+/// Places an entry of the contact in the draft. Returns false if its REGISTER is older than what is known, or there is no
+/// room for it.
+#[inline(always)]
+fn place<E: Env>(env: &E, key: &ContactKey) -> bool {
+    for _ in 0..TRIES {
+        let placed = env.place_contact(key);
+        if placed != Placed::Busy {
+            return placed == Placed::Done;
+        }
+    }
+    env.count(Counter::SlotBusy);
+    false
+}
+
+/// Stores, moves or removes one entry of a contact, as the draft says; one that expires at once is removed. Counts events
+/// once for the two entries.
 ///
 /// Where the entry is that of the URI alone, owners compete for it. One whose user is the URI's outranks one whose is not.
 #[inline(always)]
-pub fn place_contact<E: Env>(env: &E, key: &ContactKey) -> bool {
+pub fn place_contact<E: Env>(env: &E, key: &ContactKey) -> Placed {
+    let change = change(env, key);
+    if (key.aor != 0 || matches!(change, Change::Refused | Change::Outranked))
+        && let Some(event) = change.counter()
+    {
+        env.count(event);
+    }
+    match change {
+        Change::Busy => Placed::Busy,
+        Change::Late | Change::Refused => Placed::Refused,
+        _ => Placed::Done,
+    }
+}
+
+/// Makes the change.
+#[inline(always)]
+fn change<E: Env>(env: &E, key: &ContactKey) -> Change {
     let now = env.now();
     let draft = env.draft();
-    draft.key = [key.uri, key.aor];
+    draft.key = key.words();
     draft.created = now;
     draft.redirected = 0;
     draft.contested = 0;
     let removes = draft.expires <= now;
     let mut change = Change::Activated;
-    // SAFETY: `contact` gives valid pointers, read field by field.
-    unsafe {
-        if let Some(known) = env.contact(key).map(NonNull::as_ptr)
-            && (*known).key == draft.key
-            && is_live(env, known, now)
-        {
-            let same_owner = (*known).aor == draft.aor;
-            if same_owner && draft.arrived < (*known).arrived {
-                return false;
-            }
-            let anothers = draft.may_be_anothers(&*known);
-            if removes && (!same_owner || anothers) {
-                // Another owner's contact of the same URI stays. If the terminal's own is gone, the PBX sends nothing there.
-                return true;
-            }
-            let same_host = (*known).learned.addr == draft.learned.addr;
-            let forged = anothers && !same_host;
-            draft.created = (*known).created;
-            draft.redirected = (*known).redirected;
-            draft.contested = (*known).contested;
-            let [ours, theirs] =
-                [draft.flags, (*known).flags].map(|flags| flags & BindingFlags::OWN_USER);
-            if same_owner {
-                // The proof moves with its owner.
-                draft.flags |= (*known).flags & (BindingFlags::WEAK | BindingFlags::MOVED);
-                if !removes && !same_host && !forged && (*known).call != draft.call {
-                    leave_host(env, key, known);
-                }
-            }
-            if (*known).learned == draft.learned {
-                change = Change::Refreshed;
-            } else if same_owner && !forged {
-                // The PBX keeps one contact of that URI and owner, the newest; so does sipnat.
-                change = Change::Moved;
-            } else if ours.bits() < theirs.bits() {
-                change = Change::Outranked;
-            } else if ours.bits() > theirs.bits() {
-                draft.created = now;
-                draft.redirected = 0;
-                draft.contested = 0;
-            } else {
-                let mut until = (*known).expires;
-                if forged && until > now + CONTEST_LIFE {
-                    until = now + CONTEST_LIFE;
-                }
-                if draft.contested < until {
-                    draft.contested = until;
-                }
-                env.count(Counter::ContactAmbiguous);
-            }
+    let found = env.find(key, Copy::Known);
+    let known = env.copy(Copy::Known);
+    if found.is_some() && is_live(env, known, now) {
+        let same_owner = known.aor == draft.aor;
+        if same_owner && draft.arrived < known.arrived {
+            return Change::Late;
         }
-    }
-    if change == Change::Outranked {
-        env.count(change.counter());
-        return true;
+        let anothers = draft.may_be_anothers(known);
+        if removes && (!same_owner || anothers) {
+            // Another owner's contact of the same URI stays. If the terminal's own is gone, the PBX sends nothing there.
+            return Change::None;
+        }
+        let same_host = known.learned.addr == draft.learned.addr;
+        let forged = anothers && !same_host;
+        draft.created = known.created;
+        draft.redirected = known.redirected;
+        draft.contested = known.contested;
+        let [ours, theirs] = [draft.flags, known.flags].map(|flags| flags & BindingFlags::OWN_USER);
+        if same_owner {
+            // The proof moves with its owner.
+            draft.flags |= known.flags & (BindingFlags::WEAK | BindingFlags::MOVED);
+        }
+        if known.learned == draft.learned {
+            change = Change::Refreshed;
+        } else if same_owner && !forged {
+            // The PBX keeps one contact of that URI and owner, the newest; so does sipnat.
+            change = Change::Moved;
+        } else if ours.bits() < theirs.bits() {
+            return Change::Outranked;
+        } else if ours.bits() > theirs.bits() {
+            draft.created = now;
+            draft.redirected = 0;
+            draft.contested = 0;
+        } else {
+            let mut until = known.expires;
+            if forged && until > now + CONTEST_LIFE {
+                until = now + CONTEST_LIFE;
+            }
+            if draft.contested < until {
+                draft.contested = until;
+            }
+            env.count(Counter::ContactAmbiguous);
+        }
+        if same_owner && !removes && !same_host && !forged && known.call != draft.call {
+            leave_host(env, key);
+        }
     }
     if removes {
-        env.remove_contact(key);
-        change = Change::Removed;
-    } else if !env.put_contact(key, draft) {
-        change = Change::Refused;
+        if let Some(found) = found {
+            env.remove_contact(key, found);
+        }
+        return Change::Removed;
     }
-    if key.aor != 0 || change == Change::Refused {
-        env.count(change.counter());
+    match env.store::<ContactKey>(Copy::Draft, found) {
+        Stored::Busy => return Change::Busy,
+        Stored::Full => return Change::Refused,
+        Stored::New | Stored::Renewed | Stored::Pushed => {}
     }
-    true
+    change
 }
 
-/// Keeps where a contact was before it moved to another host, as the draft says. If it was at that other host before, it
-/// has returned.
-///
-/// # Safety
-/// `known` must be valid.
-#[inline(always)]
-unsafe fn leave_host<E: Bindings + Clock>(env: &E, key: &ContactKey, known: *const Binding) {
-    let draft = env.draft();
-    let before = key.before();
-    // SAFETY: as above; `contact` gives valid pointers.
-    unsafe {
-        if draft.flags.contains(BindingFlags::MOVED)
-            && let Some(left) = env.contact(&before).map(NonNull::as_ptr)
-            && (*left).expires > env.now()
+/// Forgets the entries by URI alone of the contact that gave way to the one in the draft, of the same owner, if one did.
+#[inline(never)]
+fn forget_pushed<E: Bindings>(env: &E) {
+    let [uri, aor] = env.pushed();
+    let owner = env.draft().aor;
+    if aor != owner {
+        return;
+    }
+    let key = ContactKey { uri, aor: 0 };
+    for key in [key, key.before()] {
+        if let Some(found) = env.find(&key, Copy::Other)
+            && env.copy(Copy::Other).aor == owner
         {
-            if (*left).learned.addr == draft.learned.addr {
-                draft.flags -= BindingFlags::MOVED;
-                env.remove_contact(&before);
-            }
-            return;
+            env.remove_contact(&key, found);
         }
+    }
+}
+
+/// Keeps where the known contact was before it moved to another host, as the draft says. If it was at that other host
+/// before, it has returned.
+#[inline(always)]
+fn leave_host<E: Bindings + Clock>(env: &E, key: &ContactKey) {
+    let before = key.before();
+    let left = env.find(&before, Copy::Other);
+    let (draft, known) = (env.draft(), env.copy(Copy::Known));
+    if draft.flags.contains(BindingFlags::MOVED)
+        && let Some(found) = left
+        && env.copy(Copy::Other).expires > env.now()
+    {
+        if env.copy(Copy::Other).learned.addr == draft.learned.addr {
+            draft.flags -= BindingFlags::MOVED;
+            env.remove_contact(&before, found);
+        }
+        return;
+    }
+    known.key = before.words();
+    let stored = env.store::<ContactKey>(Copy::Known, left);
+    if matches!(stored, Stored::New | Stored::Renewed) {
         draft.flags |= BindingFlags::MOVED;
-        env.put_contact(&before, &*known);
     }
 }
 
 /// Returns where the contact in the draft was before it registered from another host, if that registration still lasts.
 #[inline(always)]
-pub(super) fn host_before<E: Bindings + Clock>(
-    env: &E,
-    key: &ContactKey,
-) -> Option<NonNull<Binding>> {
-    if !env.draft().flags.contains(BindingFlags::MOVED) {
+pub(super) fn host_before<E: Bindings + Clock>(env: &E) -> Option<&mut Binding> {
+    let draft = env.draft();
+    if !draft.flags.contains(BindingFlags::MOVED) {
         return None;
     }
-    let left = env.contact(&key.before())?;
-    // SAFETY: `contact` gives valid pointers, read field by field.
-    unsafe { (*left.as_ptr()).key == [key.uri, key.aor] && (*left.as_ptr()).expires > env.now() }
-        .then_some(left)
+    find_live(
+        env,
+        &ContactKey::from_words(draft.key).before(),
+        Copy::Other,
+    )?;
+    Some(env.copy(Copy::Other))
 }
 
 /// Whether a contact counts: not expired, and not removed by `Contact: *` since.
-///
-/// # Safety
-/// `known` must be valid.
 #[inline(always)]
-unsafe fn is_live<E: Bindings>(env: &E, known: *const Binding, now: u64) -> bool {
-    // SAFETY: as above; `contact` gives valid pointers.
-    unsafe {
-        let removal = ContactKey {
-            uri: 0,
-            aor: (*known).aor,
-        };
-        (*known).expires > now
-            && env
-                .contact(&removal)
-                .is_none_or(|removal| !(*known).is_voided_by(removal.as_ref()))
-    }
+fn is_live<E: Bindings>(env: &E, known: &Binding, now: u64) -> bool {
+    let removal = ContactKey {
+        uri: 0,
+        aor: known.aor,
+    };
+    known.expires > now
+        && (env.find(&removal, Copy::Other).is_none() || !known.is_voided_by(env.copy(Copy::Other)))
 }
 
 /// Looks up a contact that counts, and copies it to the draft.
 #[inline(always)]
-pub(super) fn load_contact<E: Bindings + Clock>(
-    env: &E,
-    key: &ContactKey,
-) -> Option<NonNull<Binding>> {
-    let found = env.contact(key)?;
-    // SAFETY: `contact` gives valid pointers, and the draft is one.
-    unsafe {
-        copy_live(env, found.as_ptr(), &[key.uri, key.aor]) && is_live(env, env.draft(), env.now())
-    }
-    .then_some(found)
+pub(super) fn load_contact<E: Bindings + Clock>(env: &E, key: &ContactKey) -> Option<Found> {
+    env.find(key, Copy::Draft)
+        .filter(|_| is_live(env, env.draft(), env.now()))
 }
 
 /// Looks up a contact by Request-URI and the address-of-record in To, else by Request-URI alone, and copies it to the
 /// draft. Found in the second way, its [`Binding::aor`] is not that in To.
 #[inline(never)]
-pub(super) fn live_contact<E: Bindings + Clock + Hashes>(env: &E) -> Option<NonNull<Binding>> {
+pub(super) fn live_contact<E: Bindings + Clock + Hashes>(env: &E) -> Option<Found> {
     let uri = uri_hash(env, Field::RequestUri as usize);
     let aor = uri_hash(env, Field::ToUri as usize);
     // To that is the Contact URI names no owner, whoever registered it as an address-of-record.
@@ -421,7 +463,6 @@ pub(super) fn prove_weak<E: Env>(env: &E, transaction: &OutboundTransaction) {
     if draft.learned != transaction.destination() || draft.flags.contains(BindingFlags::WEAK) {
         return;
     }
-    // SAFETY: `load_contact` gives valid pointers. A lost flag is set again by the next answer.
-    unsafe { (*binding.as_ptr()).flags = draft.flags | BindingFlags::WEAK };
+    env.set_flags(&key, binding, draft.flags | BindingFlags::WEAK);
     env.count(Counter::WeakProven);
 }

@@ -1,19 +1,19 @@
 //! Dialog ends: how evidence activates, moves, confirms and ends them.
 
-use core::ptr::NonNull;
-
 use crate::abi::{
     Binding, BindingFlags, Counter, DialogKey, EvidenceFlags, InboundTransaction, PendingDialog,
     PendingFlags, age, ticks,
 };
 use crate::bytes::{Span, words};
-use crate::engine::draft::copy_live;
-use crate::engine::env::{Bindings, Clock, Env, Journal, Tables, Text};
+use crate::engine::draft::find_live;
+use crate::engine::env::{Bindings, Clock, Copy, Env, Journal, Tables, Text};
 use crate::engine::evidence::Evidence;
 use crate::engine::identity::{digest, uri_hash};
 use crate::engine::lifetimes::{DIALOG_LIFE, EARLY_LIFE, ENDED_LIFE, TRANSACTION_LIFE};
 use crate::engine::proof::note_resident;
+use crate::engine::verdict::{Placed, TRIES};
 use crate::sip::{Field, Message, Method};
+use crate::tables::bindings::{Found, Stored};
 use crate::tables::key;
 
 /// Believes that a dialog end is where the evidence says: the PBX accepted the terminal's request, by `m`. Its From says
@@ -27,7 +27,7 @@ pub(super) fn accept_request<E: Text>(
     key: &DialogKey,
     evidence: &mut Evidence,
 ) {
-    if !env.place_dialog(key, evidence) || !m.method.needs_dialog() {
+    if !place(env, key, evidence) || !m.method.needs_dialog() {
         return;
     }
     digest(env, m, Field::FromUri.bit());
@@ -42,7 +42,7 @@ pub(super) fn accept_request<E: Text>(
 /// more stack than kernels before 6.9 have.
 #[inline(always)]
 pub(super) fn accept_answer<E: Text>(env: &E, m: &Message, key: &DialogKey, evidence: &Evidence) {
-    if env.place_dialog(key, evidence) {
+    if place(env, key, evidence) {
         begin_dialog(env, m.span(Field::ToUri), key, evidence);
     }
 }
@@ -53,20 +53,35 @@ fn begin_dialog<E: Text>(env: &E, name: Span, key: &DialogKey, evidence: &Eviden
     let draft = env.draft();
     env.name(draft, name);
     draft.aor = evidence.owner;
-    put_dialog(env, key, draft, Counter::DialogActivated);
+    if !store_dialog(env, None, Counter::DialogActivated) {
+        // It is known now.
+        env.place_dialog(key, evidence);
+    }
     if evidence.owner != 0 {
         note_resident(env, &evidence.learned, evidence.owner);
     }
 }
 
-/// Moves, confirms or ends a dialog end, or leaves it as it is. Returns true for a new one: it lies in the draft,
-/// without a name.
+/// Places a dialog end. Returns true for a new one.
 #[inline(always)]
-pub fn place_dialog<E: Env>(env: &E, key: &DialogKey, evidence: &Evidence) -> bool {
+fn place<E: Env>(env: &E, key: &DialogKey, evidence: &Evidence) -> bool {
+    for _ in 0..TRIES {
+        let placed = env.place_dialog(key, evidence);
+        if placed != Placed::Busy {
+            return placed == Placed::New;
+        }
+    }
+    env.count(Counter::SlotBusy);
+    false
+}
+
+/// Moves, confirms or ends a dialog end, or leaves it as it is.
+#[inline(always)]
+pub fn place_dialog<E: Env>(env: &E, key: &DialogKey, evidence: &Evidence) -> Placed {
     let now = env.now();
     let known = live_dialog(env, key);
     let draft = env.draft();
-    let Some(known) = known.map(NonNull::as_ptr) else {
+    let Some(known) = known else {
         words::clear(draft);
         draft.key = [key.call, key.tag];
         draft.call = evidence.branch;
@@ -81,16 +96,26 @@ pub fn place_dialog<E: Env>(env: &E, key: &DialogKey, evidence: &Evidence) -> bo
             draft.flags |= BindingFlags::EARLY;
             draft.expires = now + EARLY_LIFE;
         }
-        return true;
+        return Placed::New;
     };
-    match renew_dialog(known, draft, evidence, now) {
-        Renewal::Moved => put_dialog(env, key, draft, Counter::DialogMoved),
-        Renewal::Refreshed => env.count(Counter::DialogRefreshed),
-        Renewal::Stale => env.count(Counter::DialogStale),
-        Renewal::Guarded => env.count(Counter::DialogGuarded),
-        Renewal::Ended => env.count(Counter::DialogEnded),
+    let event = match renew_dialog(draft, evidence, now) {
+        Renewal::Moved => Counter::DialogMoved,
+        Renewal::Refreshed => Counter::DialogRefreshed,
+        Renewal::Ended => Counter::DialogEnded,
+        Renewal::Stale => {
+            env.count(Counter::DialogStale);
+            return Placed::Done;
+        }
+        Renewal::Guarded => {
+            env.count(Counter::DialogGuarded);
+            return Placed::Done;
+        }
+    };
+    if store_dialog(env, Some(known), event) {
+        Placed::Done
+    } else {
+        Placed::Busy
     }
-    false
 }
 
 /// Outcome of evidence for a dialog end that is known.
@@ -111,12 +136,7 @@ enum Renewal {
 /// Renews a dialog end that is known, and copied to the draft. What the PBX accepted in an order of its own is what it
 /// believes now; only evidence that arrived before the known one is late.
 #[inline(always)]
-fn renew_dialog(
-    known: *mut Binding,
-    draft: &mut Binding,
-    evidence: &Evidence,
-    now: u64,
-) -> Renewal {
+fn renew_dialog(draft: &mut Binding, evidence: &Evidence, now: u64) -> Renewal {
     let by_pbx = evidence.flags.contains(EvidenceFlags::BY_PBX);
     if evidence.at < draft.arrived {
         return Renewal::Stale;
@@ -149,24 +169,28 @@ fn renew_dialog(
         // The last answer of the PBX tells where its tag went.
         flags = (flags - BindingFlags::TOLD) | (evident & BindingFlags::TOLD);
     }
+    // The PBX's answer to the message that began an unseen dialog, again.
+    let repeated = evidence.flags.contains(EvidenceFlags::IN_DIALOG)
+        && !by_pbx
+        && evidence.at == draft.arrived;
     let mut renewal = Renewal::Refreshed;
-    let mut expires = draft.expires;
     if !ended {
         if evident.contains(BindingFlags::ENDED) {
-            flags |= BindingFlags::ENDED;
+            flags = (flags - BindingFlags::UNACKNOWLEDGED) | BindingFlags::ENDED;
             renewal = Renewal::Ended;
-        } else if !evident.contains(BindingFlags::EARLY) {
+        } else if !evident.contains(BindingFlags::EARLY) && !repeated {
+            if !evident.contains(BindingFlags::UNACKNOWLEDGED) {
+                flags -= BindingFlags::UNACKNOWLEDGED;
+            } else if flags.contains(BindingFlags::EARLY) {
+                flags |= BindingFlags::UNACKNOWLEDGED;
+            }
             flags -= BindingFlags::EARLY;
         }
-        expires = now + life(flags);
+        draft.expires = now + life(flags);
     }
-    // SAFETY: `dialog` gives valid pointers. Others may write to the binding meanwhile: each field is written once.
-    unsafe {
-        (*known).flags = flags;
-        (*known).arrived = evidence.at;
-        (*known).seen = now;
-        (*known).expires = expires;
-    }
+    draft.flags = flags;
+    draft.arrived = evidence.at;
+    draft.seen = now;
     renewal
 }
 
@@ -179,6 +203,18 @@ const fn life(flags: BindingFlags) -> u64 {
         EARLY_LIFE
     } else {
         DIALOG_LIFE
+    }
+}
+
+/// Confirms the dialog end in the draft, as found, if it waits for this ACK.
+#[inline(always)]
+pub(super) fn acknowledge<E: Bindings + Clock + Journal>(env: &E, found: Found) {
+    let (draft, now) = (env.draft(), env.now());
+    draft.flags -= BindingFlags::UNACKNOWLEDGED;
+    draft.seen = now;
+    draft.expires = now + life(draft.flags);
+    if !store_dialog(env, Some(found), Counter::DialogRefreshed) {
+        env.count(Counter::SlotBusy);
     }
 }
 
@@ -195,22 +231,22 @@ fn settle(draft: &mut Binding, evidence: &Evidence, now: u64) {
     draft.expires = now + life(draft.flags);
 }
 
+/// Stores the draft, and counts the event, unless the table is full. False if another CPU changed the dialog end at the same
+/// time.
 #[inline(always)]
-fn put_dialog<E: Bindings + Journal>(env: &E, key: &DialogKey, draft: &Binding, event: Counter) {
-    let stored = env.put_dialog(key, draft);
-    env.count(if stored { event } else { Counter::TableFull });
+fn store_dialog<E: Bindings + Journal>(env: &E, found: Option<Found>, event: Counter) -> bool {
+    match env.store::<DialogKey>(Copy::Draft, found) {
+        Stored::Busy => return false,
+        Stored::Full => env.count(Counter::TableFull),
+        Stored::New | Stored::Renewed | Stored::Pushed => env.count(event),
+    }
+    true
 }
 
 /// Looks up a dialog end that has not expired, and copies it to the draft.
-#[inline(never)]
-pub(super) fn live_dialog<E: Bindings + Clock>(
-    env: &E,
-    key: &DialogKey,
-) -> Option<NonNull<Binding>> {
-    let found = env.dialog(key)?;
-    // SAFETY: `dialog` gives valid pointers.
-    let live = unsafe { copy_live(env, found.as_ptr(), &[key.call, key.tag]) };
-    live.then_some(found)
+#[inline(always)]
+pub(super) fn live_dialog<E: Bindings + Clock>(env: &E, key: &DialogKey) -> Option<Found> {
+    find_live(env, key, Copy::Draft)
 }
 
 /// Activates a dialog end that is pending: the PBX may send a NOTIFY ahead of the 2xx to its SUBSCRIBE (RFC 6665 4.4.1).

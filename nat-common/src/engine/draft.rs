@@ -1,25 +1,15 @@
-//! Consistent copies of bindings.
+//! Copies of live bindings.
 
-use crate::abi::Binding;
-use crate::bytes::words;
-use crate::engine::env::{Bindings, Clock};
+use crate::engine::env::{Bindings, Clock, Copy};
+use crate::tables::bindings::{BindingKey, Found};
 
-/// Copies a binding into the draft. Returns whether it is that of the key, and has not expired: the kernel may give the
-/// memory of a removed binding to another at any time, which then starts with another key.
-///
-/// # Safety
-/// `known` must be valid.
+/// Copies a binding that has not expired to scratch.
 #[inline(always)]
-pub(super) unsafe fn copy_live<E: Bindings + Clock>(
+pub(super) fn find_live<K: BindingKey, E: Bindings + Clock>(
     env: &E,
-    known: *mut Binding,
-    key: &[u64; 2],
-) -> bool {
-    let draft = env.draft();
-    // SAFETY: as above, and a valid reference.
-    let key_after = unsafe {
-        words::copy(known, draft);
-        (&raw const (*known).key).read_volatile()
-    };
-    draft.key == *key && key_after == *key && draft.expires > env.now()
+    key: &K,
+    to: Copy,
+) -> Option<Found> {
+    env.find(key, to)
+        .filter(|_| env.copy(to).expires > env.now())
 }

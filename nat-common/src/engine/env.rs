@@ -17,15 +17,16 @@
 //! assert_eq!(Stopped(7).now(), 7);
 //! ```
 
-use core::ptr::NonNull;
-
-use crate::abi::{Binding, ContactKey, Counter, DialogKey, Entry, Policy, Record, Value};
+use crate::abi::{
+    Binding, BindingFlags, ContactKey, Counter, DialogKey, Entry, Policy, Record, Value,
+};
 use crate::bytes::Span;
 use crate::endpoint::Endpoint;
 use crate::engine::evidence::Evidence;
 use crate::engine::route::Route;
-use crate::engine::verdict::Choice;
+use crate::engine::verdict::{Choice, Placed};
 use crate::sip::{Field, Message};
+use crate::tables::bindings::{BindingKey, Found, Stored};
 use crate::tables::slots::{SlotKey, Slots};
 
 /// Time.
@@ -54,24 +55,46 @@ pub trait Tables {
     fn entry<V: Value>(&self) -> &mut Entry<V>;
 }
 
-/// Active bindings.
-///
-/// Pointers to bindings lead into memory that others change at any time; they are read and written field by field, and
-/// never kept.
+/// Scratch for bindings: one memory for each.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Copy {
+    /// The binding that is to be stored, or that a message is about.
+    Draft,
+    /// The binding that the draft is to replace.
+    Known,
+    /// Another one that bears on it.
+    Other,
+}
+
+impl Copy {
+    /// Number of them.
+    pub const COUNT: usize = 3;
+}
+
+/// Active bindings; see [`bindings`](crate::tables::bindings).
 pub trait Bindings {
-    /// Looks up a dialog end.
-    fn dialog(&self, key: &DialogKey) -> Option<NonNull<Binding>>;
-    /// Looks up a contact.
-    fn contact(&self, key: &ContactKey) -> Option<NonNull<Binding>>;
     /// Returns scratch for a binding, with its last content.
     #[expect(clippy::mut_from_ref, reason = "scratch memory of one message")]
-    fn draft(&self) -> &mut Binding;
-    /// Stores a draft. False if the table is full.
-    fn put_dialog(&self, key: &DialogKey, draft: &Binding) -> bool;
-    /// Stores a draft. False if the table is full.
-    fn put_contact(&self, key: &ContactKey, draft: &Binding) -> bool;
-    /// Removes a contact.
-    fn remove_contact(&self, key: &ContactKey);
+    fn copy(&self, copy: Copy) -> &mut Binding;
+    /// Copies a binding to scratch, whether it has expired or not.
+    fn find<K: BindingKey>(&self, key: &K, to: Copy) -> Option<Found>;
+    /// Stores the binding in scratch, under the key that it holds, over the state that was found.
+    fn store<K: BindingKey>(&self, from: Copy, found: Option<Found>) -> Stored;
+    /// Returns the key of the binding that gave way to the last one stored.
+    fn pushed(&self) -> [u64; 2];
+    /// Sets the flags of a binding. Nothing is done if it has changed.
+    fn set_flags<K: BindingKey>(&self, key: &K, found: Found, flags: BindingFlags);
+    /// Adds one to the packets that a binding has redirected.
+    fn count_redirected<K: BindingKey>(&self, key: &K, found: Found);
+    /// Removes a contact. Nothing is done if it has changed.
+    fn remove_contact(&self, key: &ContactKey, found: Found);
+
+    /// Returns the draft, with its last content.
+    #[inline(always)]
+    fn draft(&self) -> &mut Binding {
+        self.copy(Copy::Draft)
+    }
 }
 
 /// Rules that the user set, and what the agent knows of the network.
@@ -107,9 +130,9 @@ pub trait Env: Clock + Hashes + Tables + Bindings + Rules + Journal {
     #[expect(clippy::mut_from_ref, reason = "scratch memory of one message")]
     fn route(&self) -> &mut Route;
     /// Calls [`place_dialog`](crate::engine::place_dialog). A kernel calls it by name, so that it is verified once.
-    fn place_dialog(&self, key: &DialogKey, evidence: &Evidence) -> bool;
+    fn place_dialog(&self, key: &DialogKey, evidence: &Evidence) -> Placed;
     /// Calls [`place_contact`](crate::engine::place_contact), likewise.
-    fn place_contact(&self, key: &ContactKey) -> bool;
+    fn place_contact(&self, key: &ContactKey) -> Placed;
     /// Calls [`choose`](crate::engine::choose), likewise.
     fn choose(&self, owner: u64, transmissions: u32) -> Choice;
     /// Calls [`may_follow_uri`](crate::engine::may_follow_uri), likewise.

@@ -24,11 +24,17 @@ pub(super) fn begin<E: Journal + Clock + Hashes>(env: &E, m: &Message) {
 #[inline(always)]
 pub(super) fn decided<E: Journal>(env: &E, decision: Decision) -> Decision {
     let verdict = &raw mut env.record().verdict;
-    // SAFETY: a valid reference, from which the decision just written is read. Volatile, so that the compiler reads it.
-    unsafe {
-        verdict.write_volatile(decision as u8);
-        verdict.cast::<Decision>().read_volatile()
-    }
+    // SAFETY: a valid reference. Volatile, so that the compiler writes it before it is read.
+    unsafe { verdict.write_volatile(decision as u8) };
+    self::decision(env)
+}
+
+/// Returns the decision in the record: [`decided`] must have written it.
+#[inline(always)]
+pub(super) fn decision<E: Journal>(env: &E) -> Decision {
+    let verdict = &raw const env.record().verdict;
+    // SAFETY: a valid reference to a decision, by the caller's promise. Volatile, so that the compiler reads it.
+    unsafe { verdict.cast::<Decision>().read_volatile() }
 }
 
 /// Ends it with the counter of its verdict, and stores it.

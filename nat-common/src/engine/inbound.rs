@@ -1,14 +1,12 @@
 //! Messages that terminals send.
 
-use core::ptr::NonNull;
-
 use crate::abi::{
     BindingFlags, Counter, Entry, EvidenceFlags, InboundFlags, InboundTransaction, OutboundFlags,
     OutboundTransaction, Peer, PendingDialog, PendingFlags, age, ticks,
 };
 use crate::endpoint::Endpoint;
 use crate::engine::contacts::{granted, note_sent_on, prove_weak};
-use crate::engine::dialogs::{accept_answer, live_dialog};
+use crate::engine::dialogs::{accept_answer, acknowledge, live_dialog};
 use crate::engine::env::{Checksum, Env, Text};
 use crate::engine::identity::{dialog_key, digest, is_for_its_domain, registration_key, uri_hash};
 use crate::engine::lifetimes::{ANSWER_LIFE, TRANSACTION_LIFE};
@@ -23,7 +21,7 @@ use crate::tables::{key, rank};
 #[inline(never)]
 pub(super) fn request_in<E: Text>(env: &E, m: &Message, call: u64, source: &Endpoint) -> Heard {
     if m.has(Field::ToTag) && m.has(Field::FromTag) {
-        note_progress(env, call, source);
+        note_progress(env, m, call, source);
     }
     if m.method == Method::Ack {
         return Heard::Ack;
@@ -201,22 +199,26 @@ fn note_pending<E: Text>(env: &E, m: &Message, call: u64, source: &Endpoint, dir
 }
 
 /// Notes progress: the message holds both tags of a dialog end. If the packet that told the terminal the PBX's tag went
-/// to its learned address, it arrived there.
+/// to its learned address, it arrived there. An ACK confirms the dialog.
 #[inline(never)]
-fn note_progress<E: Env>(env: &E, call: u64, source: &Endpoint) {
+fn note_progress<E: Env>(env: &E, m: &Message, call: u64, source: &Endpoint) {
     let key = dialog_key(env, call, Field::FromTag);
-    let Some(known) = live_dialog(env, &key).map(NonNull::as_ptr) else {
+    let Some(known) = live_dialog(env, &key) else {
         return;
     };
     let draft = env.draft();
     let told = draft.flags & (BindingFlags::TOLD | BindingFlags::PROVEN) == BindingFlags::TOLD;
-    if !told || draft.learned.addr != source.addr {
-        return;
+    let proves = told && draft.learned.addr == source.addr;
+    if proves {
+        draft.flags |= BindingFlags::PROVEN;
+        env.count(Counter::DialogProven);
     }
-    // SAFETY: `live_dialog` gives valid pointers. Others may write to the binding meanwhile: a lost flag is set again by
-    // the next message.
-    unsafe { (*known).flags = draft.flags | BindingFlags::PROVEN };
-    env.count(Counter::DialogProven);
+    if m.method == Method::Ack && draft.flags.contains(BindingFlags::UNACKNOWLEDGED) {
+        acknowledge(env, known);
+    } else if proves {
+        // If another CPU changes the binding meanwhile, the next message sets the flag.
+        env.set_flags(&key, known, draft.flags);
+    }
 }
 
 /// Takes a response as evidence if the PBX sent its request: only its receiver knows the branch. It must come from the

@@ -34,7 +34,7 @@ pub use evidence::Evidence;
 pub use identity::{names_domain, uri_of};
 pub use reach::{choose, may_follow_uri};
 pub use route::Route;
-pub use verdict::Choice;
+pub use verdict::{Choice, Placed};
 
 use crate::datagram::{Datagram, Part};
 use crate::endpoint::Endpoint;

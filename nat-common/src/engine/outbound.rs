@@ -1,31 +1,27 @@
 //! Messages that the PBX sends: what its answers decide, and where its packets go.
 
-use core::ptr::NonNull;
-
 use crate::abi::{
     Binding, BindingFlags, ContactKey, Counter, DialogKey, Entry, EvidenceFlags, Ground,
     InboundFlags, InboundTransaction, OutboundFlags, OutboundTransaction, PeerFlags, Policy, age,
     ticks,
 };
-use crate::bpf::atomic::Word;
 use crate::bytes::words;
 use crate::endpoint::Endpoint;
 use crate::engine::contacts::{
     Own, host_before, live_contact, note_challenge, note_sent_on, own_answer, registered,
 };
 use crate::engine::dialogs::{accept_request, activate_pending, forget_pending, live_dialog};
-use crate::engine::env::{Env, Text};
+use crate::engine::env::{Bindings, Env, Text};
 use crate::engine::history;
 use crate::engine::identity::{dialog_key, digest, uri_hash};
 use crate::engine::inbound::count_repetition;
 use crate::engine::lifetimes::TRANSACTION_LIFE;
-use crate::engine::proof::{
-    describe_pair, note_proxy, note_resident, note_return, note_transmission, pair, unanswered,
-};
+use crate::engine::proof::{describe_pair, note_proxy, note_transmission, pair, unanswered};
 use crate::engine::reach::{Redirect, carry_out, decide, permit, take_turns};
 use crate::engine::route::Route;
 use crate::engine::verdict::{Choice, Decision};
 use crate::sip::{Field, Message, Method, header};
+use crate::tables::bindings::{BindingKey, Found};
 use crate::tables::slots::SlotKey;
 use crate::tables::{key, rank};
 
@@ -45,14 +41,43 @@ pub(super) fn response_out<E: Text>(
     } else {
         Own::No
     };
+    let request = route_response(env, m, call, &key, to);
+    let decision = history::decision(env);
+    let Some(request) = request else {
+        return decision;
+    };
+    if m.method != Method::Register {
+        let to_source = decision == Decision::AlreadyThere
+            || decision == Decision::RedirectedResponse && !env.shadow();
+        answered(env, m, call, request, to_source);
+    } else if m.status / 100 == 2 {
+        registered(env, m, request, own);
+    }
+    note_response(env, m, &key, request, decision);
+    decision
+}
+
+/// Decides where a response goes; the record has the decision. Returns the transaction, if it is known and undisputed.
+///
+/// Its own function: what follows needs the stack (6.1).
+#[inline(never)]
+fn route_response<'e, E: Env>(
+    env: &'e E,
+    m: &Message,
+    call: u64,
+    key: &SlotKey,
+    to: &mut Endpoint,
+) -> Option<&'e mut Entry<InboundTransaction>> {
     let Some(request) = env
-        .slots::<InboundTransaction>(&key)
-        .and_then(|s| s.find(&key))
+        .slots::<InboundTransaction>(key)
+        .and_then(|s| s.find(key))
     else {
-        return late_response_out(env, m, call, to);
+        history::decided(env, late_response_out(env, m, call, to));
+        return None;
     };
     if request.value.flags.contains(InboundFlags::AMBIGUOUS) {
-        return Decision::Disputed;
+        history::decided(env, Decision::Disputed);
+        return None;
     }
     let answered_now = InboundFlags::from_bits_retain(rank::answered(m.status));
     let is_final = InboundFlags::ACCEPTED | InboundFlags::REFUSED;
@@ -61,7 +86,7 @@ pub(super) fn response_out<E: Text>(
         && request.value.flags.intersects(answered_now & is_final)
     {
         // No ACK came for the one before (RFC 3261 13.3.1.4, 17.2.1).
-        count_repetition(env, &key, request);
+        count_repetition(env, key, request);
     }
     // The draft lies outside of the kernel's small stack.
     let source = &mut env.draft().learned;
@@ -78,27 +103,8 @@ pub(super) fn response_out<E: Text>(
             transmissions: request.value.repetitions,
         },
     );
-    let decision = history::decided(env, decision);
-    if m.method != Method::Register {
-        let to_source = decision == Decision::AlreadyThere
-            || decision == Decision::RedirectedResponse && !env.shadow();
-        answered(env, m, call, request, to_source);
-    } else if m.status / 100 == 2 && registered(env, m, request, own) {
-        let contact = env.draft();
-        note_return(
-            env,
-            describe_pair(env, &contact.learned, &contact.advertised),
-        );
-        note_resident(env, &contact.learned, contact.aor);
-    }
-    note_response(env, &key, request, answered_now, decision.is_choice());
-    if is_challenge(m) && decision.is_choice() && !env.shadow() {
-        let redirected = decision == Decision::RedirectedResponse;
-        if redirected || request.value.repetitions != 0 {
-            note_challenge(env, m, &env.record().original(), redirected);
-        }
-    }
-    decision
+    history::decided(env, decision);
+    Some(request)
 }
 
 /// Whether a response challenges a REGISTER (RFC 3261 22.2, 22.3).
@@ -113,12 +119,14 @@ const fn is_challenge(m: &Message) -> bool {
 #[inline(never)]
 fn note_response<E: Env>(
     env: &E,
+    m: &Message,
     key: &SlotKey,
     request: &Entry<InboundTransaction>,
-    mut flags: InboundFlags,
-    choice: bool,
+    decision: Decision,
 ) {
-    if choice && !env.shadow() {
+    let mut flags = InboundFlags::from_bits_retain(rank::answered(m.status));
+    let choice = decision.is_choice() && !env.shadow();
+    if choice {
         flags |= InboundFlags::ANSWERED;
     }
     if !request.value.flags.contains(flags)
@@ -126,6 +134,10 @@ fn note_response<E: Env>(
         && !slots.add_flags(key, flags)
     {
         env.count(Counter::SlotBusy);
+    }
+    let redirected = decision == Decision::RedirectedResponse;
+    if choice && is_challenge(m) && (redirected || request.value.repetitions != 0) {
+        note_challenge(env, m, &env.record().original(), redirected);
     }
 }
 
@@ -161,7 +173,7 @@ fn late_response_out<E: Env>(env: &E, m: &Message, call: u64, to: &mut Endpoint)
 }
 
 /// Applies the PBX's response to a terminal's request other than REGISTER. `to_source`: it goes to the request's source.
-#[inline(always)]
+#[inline(never)]
 fn answered<E: Text>(
     env: &E,
     m: &Message,
@@ -194,6 +206,9 @@ fn answered<E: Text>(
     }
     if m.method == Method::Bye {
         evidence.flags |= EvidenceFlags::ENDED;
+    }
+    if m.method == Method::Invite && m.status >= 200 && !in_dialog {
+        evidence.flags |= EvidenceFlags::UNACKNOWLEDGED;
     }
     if to_source {
         evidence.flags |= EvidenceFlags::TOLD;
@@ -348,7 +363,7 @@ fn find_terminal<E: Text>(
     } else {
         find_contact(env, to)
     };
-    note_route(known, found, decision);
+    note_route(env, found, is_dialog, decision);
     decision
 }
 
@@ -407,20 +422,13 @@ fn find_contact<E: Env>(env: &E, to: &mut Endpoint) -> Decision {
 #[inline(always)]
 fn choose_host<E: Env>(env: &E) {
     let (known, route) = (env.draft(), env.route());
-    let key = ContactKey {
-        uri: known.key[0],
-        aor: known.key[1],
-    };
-    let Some(left) = host_before(env, &key) else {
+    let Some(left) = host_before(env) else {
         return;
     };
-    // SAFETY: `host_before` gives valid pointers.
-    let entry = unsafe { describe_pair(env, &known.learned, &(*left.as_ptr()).learned) };
+    let entry = describe_pair(env, &known.learned, &left.learned);
     let mut turn = route.retransmissions;
     if let Some(pair) = pair(env, &entry.value) {
-        // SAFETY: as above.
-        let registered = unsafe { (*left.as_ptr()).arrived };
-        if pair.value.flags.contains(PeerFlags::PROVEN) && pair.at >= registered {
+        if pair.value.flags.contains(PeerFlags::PROVEN) && pair.at >= left.arrived {
             // It answered after the host before had registered for the last time.
             return;
         }
@@ -463,25 +471,30 @@ fn follow_uri<E: Env>(env: &E, known: &Binding, to: &mut Endpoint, transmissions
     carry_out(choice, &known.learned, to, Decision::RedirectedContact)
 }
 
-/// Notes with a binding what became of a packet.
+/// Notes with the binding in the draft what became of a packet.
+#[inline(never)]
+fn note_route<E: Bindings>(env: &E, found: Found, is_dialog: bool, decision: Decision) {
+    if is_dialog {
+        note_route_of::<DialogKey, E>(env, found, decision);
+    } else {
+        note_route_of::<ContactKey, E>(env, found, decision);
+    }
+}
+
 #[inline(always)]
-fn note_route(draft: &Binding, found: NonNull<Binding>, decision: Decision) {
-    let found = found.as_ptr();
-    let redirected = matches!(
+fn note_route_of<K: BindingKey, E: Bindings>(env: &E, found: Found, decision: Decision) {
+    let draft = env.draft();
+    let key = &K::from_words(draft.key);
+    if matches!(
         decision,
         Decision::RedirectedDialog | Decision::RedirectedContact
-    );
-    // SAFETY: `dialog` and `contact` give valid pointers; the programs change `redirected` only so, and a lost flag is
-    // only not shown.
-    unsafe {
-        if redirected {
-            Word::new(&raw mut (*found).redirected).add(1);
-            if draft.flags.contains(BindingFlags::LEFT_ALONE) {
-                (*found).flags -= BindingFlags::LEFT_ALONE;
-            }
-        } else if decision == Decision::LeftAlone {
-            (*found).flags |= BindingFlags::LEFT_ALONE;
+    ) {
+        env.count_redirected(key, found);
+        if draft.flags.contains(BindingFlags::LEFT_ALONE) {
+            env.set_flags(key, found, draft.flags - BindingFlags::LEFT_ALONE);
         }
+    } else if decision == Decision::LeftAlone && !draft.flags.contains(BindingFlags::LEFT_ALONE) {
+        env.set_flags(key, found, draft.flags | BindingFlags::LEFT_ALONE);
     }
 }
 
@@ -530,7 +543,7 @@ fn after_invite<E: Env>(
 
 /// Looks up the dialog end that a request is meant for, and copies it to the draft.
 #[inline(always)]
-fn dialog_end<E: Text>(env: &E, m: &Message, call: u64) -> Option<NonNull<Binding>> {
+fn dialog_end<E: Text>(env: &E, m: &Message, call: u64) -> Option<Found> {
     let key: DialogKey = dialog_key(env, call, Field::ToTag);
     env.record().tag = key.tag;
     let found = live_dialog(env, &key);

@@ -313,3 +313,21 @@ impl Sent {
         }
     }
 }
+
+/// Tries to change a binding: another CPU may change it at the same time.
+pub(super) const TRIES: u32 = 2;
+
+/// Outcome of a try to place a dialog end or a contact.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromPrimitive)]
+pub enum Placed {
+    /// Another CPU changed it at the same time.
+    #[num_enum(default)]
+    Busy,
+    /// A dialog end that is new: it lies in the draft, without a name.
+    New,
+    /// The binding is placed, or stays as it is.
+    Done,
+    /// The contact's REGISTER is older than what is known, or there is no room for it.
+    Refused,
+}

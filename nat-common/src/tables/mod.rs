@@ -20,6 +20,7 @@
 //! assert!(unsafe { Slots::new(set, &mut copy) }.find(&key).is_some());
 //! ```
 
+pub mod bindings;
 pub mod buckets;
 pub mod hash;
 pub mod key;

@@ -255,6 +255,30 @@ fn dialogs_expire() {
     assert_eq!(net.active(), []);
 }
 
+/// Whatever shows that the terminal has the dialog does for an ACK; the 2xx again does not.
+#[test]
+fn an_invite_without_ack_is_not_confirmed() {
+    let flags = |net: &Network| net.active()[0].flags & BindingFlags::UNACKNOWLEDGED;
+    let net = Network::new();
+    let invite = from_phone("INVITE", 1, "a");
+    net.arrives(PHONE, &invite);
+    for status in [180, 200, 200] {
+        net.sends(PHONE, &invite.answer(status));
+        let waits = flags(&net) == BindingFlags::UNACKNOWLEDGED;
+        assert_eq!(waits, status == 200);
+    }
+    net.acknowledge();
+    assert!(flags(&net).is_empty());
+    net.sends(PHONE, &invite.answer(200));
+    assert!(flags(&net).is_empty(), "a late 2xx");
+    let net = Network::new();
+    net.call();
+    let info = from_pbx("INFO", 102, "i");
+    net.sends(ADVERTISED, &info);
+    net.arrives(PHONE, &info.answer(200));
+    assert!(flags(&net).is_empty());
+}
+
 #[test]
 fn a_late_message_does_not_revive_an_ended_dialog() {
     let net = Network::new();
@@ -290,6 +314,10 @@ fn a_dialog_not_seen_to_begin_is_kept_shortly_at_first() {
     net.arrives(PHONE, &update);
     net.sends(PHONE, &update.answer(200));
     assert!(net.active()[0].flags.contains(BindingFlags::EARLY));
+    net.wait(1);
+    net.sends(PHONE, &update.answer(200));
+    let early = net.active()[0].flags.contains(BindingFlags::EARLY);
+    assert!(early, "the same answer again");
     let again = from_phone("UPDATE", 2, "p").tagged("pbx");
     net.arrives(PHONE, &again);
     net.sends(PHONE, &again.answer(200));
@@ -358,19 +386,13 @@ fn another_socket_of_the_host_changes_nothing() {
     }
 }
 
-/// The kernel may reuse the memory of a removed binding while a program reads it.
+/// Tags are shorter than keys.
 #[test]
 fn a_binding_of_another_key_is_not_used() {
     let net = Network::new();
     net.call();
     net.register();
-    for binding in net
-        .dialogs()
-        .values_mut()
-        .chain(net.contacts().values_mut())
-    {
-        binding.key[1] ^= 1;
-    }
+    net.change_bindings(|binding| binding.key[1] ^= 1);
     assert_eq!(
         net.reinvite("reinvite"),
         (ADVERTISED, vec![Counter::OutUnknownRequest])

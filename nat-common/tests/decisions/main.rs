@@ -104,8 +104,7 @@ impl Network {
     fn active(&self) -> Vec<Binding> {
         let now = self.now.get();
         self.dialogs()
-            .values()
-            .map(|b| **b)
+            .into_values()
             .filter(|b| b.expires > now)
             .collect()
     }

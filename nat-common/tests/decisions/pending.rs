@@ -75,6 +75,6 @@ fn what_was_accepted_is_no_more_pending() {
     let m = from_phone("SUBSCRIBE", 1, "s");
     net.arrives(PHONE, &m);
     net.sends(PHONE, &m.answer(200));
-    net.dialogs().clear();
+    net.forget_bindings();
     assert_eq!(net.reinvite("reinvite").1, [Counter::OutUnknownRequest]);
 }

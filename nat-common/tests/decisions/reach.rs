@@ -353,7 +353,11 @@ fn progress_proves_the_learned_address_in_its_dialog() {
     assert_eq!(sent(&net, FORGOTTEN, &m, 1), [FIRST]);
     assert_eq!(
         net.acknowledge(),
-        [Counter::DialogProven, Counter::InAck],
+        [
+            Counter::DialogProven,
+            Counter::DialogRefreshed,
+            Counter::InAck
+        ],
         "once"
     );
     assert_eq!(net.acknowledge(), [Counter::InAck]);

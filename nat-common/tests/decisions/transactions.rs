@@ -157,7 +157,7 @@ fn cancel_and_ack_go_where_their_invite_went() {
     net.register();
     net.sends(ADVERTISED, &call_phone("i"));
     // The contact is gone; the transaction is not.
-    net.contacts().clear();
+    net.forget_bindings();
     for method in ["CANCEL", "ACK"] {
         let m = Sip {
             cseq: (1, method),

@@ -15,4 +15,3 @@ pub mod record;
 pub mod reload;
 pub mod run;
 pub mod session;
-pub mod sweep;

@@ -22,7 +22,7 @@ pub(super) fn stopping() {
     tell(&[NotifyState::Stopping]);
 }
 
-/// Told each second while the agent's loop runs: the watchdog restarts an agent that hangs.
+/// Told every five seconds while the agent's loop runs: the watchdog restarts an agent that hangs.
 pub(super) fn alive() {
     tell(&[NotifyState::Watchdog]);
 }

@@ -18,13 +18,14 @@ use crate::{
         notify,
         record::AgentRecord,
         signals::{Request, Signals},
-        sweep::Sweeper,
         wildcards::Wildcards,
     },
-    checks::preflight::{self, Kernel},
+    checks::{
+        full_tables,
+        preflight::{self, Kernel},
+    },
     host::{
         checksums::may_be_partial,
-        clock,
         net::{Link, LinkKind, Net},
         terminal::{note, printable_lines},
     },
@@ -37,12 +38,10 @@ use crate::{
     settings::{Settings, Xdp},
 };
 
-/// Interval between two slices of the sweep for expired bindings.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// Interval between two looks at how full the tables are.
+const FILL_INTERVAL: Duration = Duration::from_secs(60);
 /// Interval between two looks at the PBX's sockets.
 const SOCKETS_INTERVAL: Duration = Duration::from_secs(5);
-/// Entries of a slice: a full table of the default size takes four slices.
-const SWEEP_SLICE: usize = 1 << 16;
 
 /// Runs the agent until a signal ends it. SIGHUP has it `read` the settings again.
 ///
@@ -245,7 +244,7 @@ fn println(line: &str) {
     let _closed = writeln!(out, "{}", printable_lines(line)).and_then(|()| out.flush());
 }
 
-/// Sweeps, follows addresses and sockets, and forwards logs until a signal ends the agent. The kernel programs work without.
+/// Follows addresses and sockets, and forwards logs until a signal ends the agent. The kernel programs work without.
 async fn serve(
     mut path: DataPath,
     (mut addresses, mut wildcards): (Addresses<'_>, Wildcards),
@@ -254,13 +253,12 @@ async fn serve(
     record: &mut AgentRecord,
 ) -> Result<()> {
     let mut logs = Logs::open(&mut path.ebpf)?;
-    let mut dialogs = Sweeper::new(&path.tables.dialogs)?;
-    let mut contacts = Sweeper::new(&path.tables.contacts)?;
-    let mut tick = interval(SWEEP_INTERVAL);
     let mut sockets = interval(SOCKETS_INTERVAL);
-    for interval in [&mut tick, &mut sockets] {
+    let mut fills = interval(FILL_INTERVAL);
+    for interval in [&mut sockets, &mut fills] {
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     }
+    let mut full = Vec::new();
     loop {
         tokio::select! {
             (request, name) = signals.next() => match request {
@@ -280,21 +278,21 @@ async fn serve(
                     report_reload(record);
                 }
             },
-            _ = tick.tick() => {
-                notify::alive();
-                let now = clock::now();
-                let removed = dialogs
-                    .sweep(now, SWEEP_SLICE)
-                    .and_then(|n| Ok(n + contacts.sweep(now, SWEEP_SLICE)?));
-                match removed {
-                    Ok(0) => {}
-                    Ok(n) => debug!("removed {n} expired bindings"),
-                    Err(error) => warn!("cannot remove expired bindings: {error:#}"),
-                }
-            }
             _ = sockets.tick() => {
+                notify::alive();
                 if let Err(error) = wildcards.update(&mut path.tables.config) {
                     warn!("cannot follow the PBX's sockets: {error:#}");
+                }
+            }
+            _ = fills.tick() => {
+                match full_tables::names(&path.tables) {
+                    Ok(now) => {
+                        for name in now.iter().filter(|name| !full.contains(*name)) {
+                            warn!("{name} is four fifths full; see `sipnat status`");
+                        }
+                        full = now;
+                    }
+                    Err(error) => warn!("cannot tell how full the tables are: {error:#}"),
                 }
             }
             () = addresses.changed() => {

@@ -2,14 +2,14 @@
 
 use std::{iter, time::Duration};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 use nat_common::abi::ContactKey;
 use serde::Serialize;
 
 use crate::{
     agent::session::Session,
-    kernel::tables::Tables,
+    kernel::{mapped::Access, tables::Tables},
     view::{
         listing::Listing,
         output,
@@ -67,14 +67,14 @@ impl Bindings {
     /// # Errors
     /// If there is no agent, no such binding, or the maps cannot be read or written.
     pub fn run(self) -> Result<()> {
-        let Session { mut tables, .. } = Session::open()?;
+        let Session { tables, .. } = Session::open()?;
         let list = BindingsCommand::List { json: self.json };
         match self.command.unwrap_or(list) {
             BindingsCommand::List { json: true } => output::json(&Listing::read(&tables)?),
             BindingsCommand::List { json: false } => output::print(&rendered(&tables)?),
             BindingsCommand::Show { binding, json } => show(&tables, &binding, json),
             BindingsCommand::Watch => watch(&tables),
-            BindingsCommand::Remove { binding } => remove(&mut tables, &binding),
+            BindingsCommand::Remove { binding } => remove(&tables, &binding),
         }
     }
 }
@@ -145,26 +145,22 @@ fn watch(tables: &Tables) -> Result<()> {
 }
 
 /// Removes one binding.
-fn remove(tables: &mut Tables, text: &str) -> Result<()> {
+fn remove(tables: &Tables, text: &str) -> Result<()> {
     let row = Listing::read(tables)?.pick(text)?;
-    let removed = match row.key {
-        RowKey::Dialog(key) => tables.dialogs.remove(&key),
+    match row.key {
+        RowKey::Dialog(key) => {
+            tables.dialogs.open(Access::Write)?.remove(&key);
+        }
         RowKey::Contact(key) => {
+            let mut contacts = tables.contacts.open(Access::Write)?;
             let twin = ContactKey { aor: 0, ..key };
             // The entry by URI alone may meanwhile be another terminal's.
-            if tables
-                .contacts
-                .get(&twin, 0)
-                .is_ok_and(|twin| twin.aor == key.aor)
-            {
-                tables
-                    .contacts
-                    .remove(&twin)
-                    .context("cannot remove the binding")?;
+            if contacts.get(&twin).is_some_and(|twin| twin.aor == key.aor) {
+                contacts.remove(&twin);
             }
-            tables.contacts.remove(&key)
+            contacts.remove(&key);
         }
         RowKey::Slot(_) => bail!("{} is pending: it is forgotten by itself", &row.id[..8]),
-    };
-    removed.context("cannot remove the binding")
+    }
+    Ok(())
 }

@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::{
     agent::session::{NoAgent, Session},
     checks::{
-        register_warnings, stun_warnings,
+        full_tables, register_warnings, stun_warnings,
         warnings::{self, Warning},
     },
     host::{net::Net, prefix::Prefix},
@@ -72,6 +72,8 @@ struct Status {
     stun: Option<StunStatus>,
     programs: Vec<Program>,
     tables: Vec<Fill>,
+    /// Memory of all maps.
+    memory_bytes: u64,
     pins: String,
     warnings: Vec<Warning>,
 }
@@ -165,6 +167,8 @@ impl Status {
         };
         let attached = agent.interfaces.iter().map(|interface| interface.index);
         let rows = &listing.bindings;
+        let fills = fill::read(tables, &listing.used)?;
+        warnings.extend(full_tables::find(&fills));
         let mut registrars = register_warnings::find(tables)?.into_iter();
         // People see the first few. One of these stands before those of terminals, of which there may be many. The
         // others, which a stranger can cause, stand behind them.
@@ -193,7 +197,8 @@ impl Status {
             shadow: config.shadow != 0,
             stun: StunStatus::from_config(&config),
             programs: programs.into_iter().collect::<Result<_>>()?,
-            tables: fill::read(tables, &listing.used)?,
+            tables: fills,
+            memory_bytes: tables.memory()?,
             pins: pins.display().to_string(),
             warnings,
         })
@@ -236,6 +241,10 @@ impl Status {
                 table.name, table.used, table.size
             ));
         }
+        lines.push(format!(
+            "memory     {} MiB of tables",
+            self.memory_bytes.div_ceil(1 << 20)
+        ));
         for warning in self.warnings.iter().take(WARNINGS) {
             lines.push(format!("warning: {}", warning.text));
             if let Some(remedy) = &warning.remedy {

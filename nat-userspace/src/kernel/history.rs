@@ -6,16 +6,15 @@ use anyhow::{Context as _, Result};
 use aya::maps::{Array, MapData};
 use nat_common::abi::Record;
 
-use crate::kernel::batch;
+use crate::kernel::mapped::{Access, Mapped};
 
 /// Reads all records, the oldest first.
 ///
 /// # Errors
 /// If the map cannot be read.
 pub fn read(table: &Array<MapData, Record>) -> Result<Vec<Record>> {
-    Ok(in_order(
-        batch::values(table).context("cannot read HISTORY")?,
-    ))
+    let records = Mapped::new(table, Access::Read).context("cannot read HISTORY")?;
+    Ok(in_order(records.copies()))
 }
 
 /// Sorts a ring whose newest record stands before the oldest, or before those never written. The clock has ticks of

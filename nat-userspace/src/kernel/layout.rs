@@ -5,9 +5,7 @@ use std::fmt::Display;
 use anyhow::{Context as _, Result};
 use aya::{
     Pod,
-    maps::{
-        Array, HashMap, IterableMap as _, LpmTrie, Map, MapData, MapError, MapType, PerCpuArray,
-    },
+    maps::{Array, IterableMap as _, LpmTrie, Map, MapData, MapError, MapType, PerCpuArray},
 };
 
 /// A typed map.
@@ -39,7 +37,6 @@ macro_rules! typed {
 
 typed!(Array<V>, Array, size_of::<u32>(), V);
 typed!(PerCpuArray<V>, PerCpuArray, size_of::<u32>(), V);
-typed!(HashMap<K, V>, Hash, size_of::<K>(), V);
 // The length of the prefix stands before the key.
 typed!(LpmTrie<K, V>, LpmTrie, size_of::<u32>() + size_of::<K>(), V);
 

@@ -1,13 +1,13 @@
 //! The kernel programs and their maps: loading, attaching, pinning, reading.
 
 pub mod attach;
-pub mod batch;
 pub mod config;
 pub mod history;
 pub(crate) mod kinds;
 pub mod layout;
 pub mod load;
 pub mod loops;
+pub mod mapped;
 pub mod object;
 pub mod pins;
 pub mod policy;

@@ -1,20 +1,29 @@
 //! The maps that kernel programs and user space share, typed, from the list in `nat_common::tables`.
 
-use std::{io, marker::PhantomData, path::Path};
+use std::{
+    fs, io,
+    marker::PhantomData,
+    os::fd::{AsFd as _, AsRawFd as _},
+    path::Path,
+};
 
 use anyhow::{Context as _, Result, bail};
 use aya::{
     Ebpf,
-    maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, MapType, PerCpuArray},
+    maps::{Array, LpmTrie, Map, MapData, MapError, MapType, PerCpuArray},
 };
 // The list of maps names types of `abi`, and lifetimes.
-use nat_common::{abi::*, engine::lifetimes::*, tables::buckets::Buckets};
+use nat_common::{
+    abi::*,
+    engine::lifetimes::*,
+    tables::{bindings::BindingKey, buckets::Buckets},
+};
 
 use crate::{
     host::clock,
     kernel::{
-        batch,
         layout::{Foreign, Layout, MISSING, Typed},
+        mapped::{Access, Bindings, Mapped},
     },
     settings::Sizes,
 };
@@ -36,8 +45,8 @@ pub struct Table<'t> {
 enum Contents {
     /// Not counted.
     Other,
-    /// Entries that are there or not.
-    Entries(fn(&Tables) -> Result<usize>),
+    /// Live bindings, by the time now.
+    Bindings(fn(&Tables, u64) -> Result<usize>),
     /// Entries of sets, by the time now in ticks.
     Sets(fn(&Tables, u64) -> Result<usize>),
 }
@@ -54,9 +63,9 @@ impl<V: Value> Sets<V> {
     /// # Errors
     /// If the map cannot be read.
     pub fn read(&self) -> Result<SetsCopy<V>> {
-        let sets = batch::values(&self.map).context("cannot read a table of sets")?;
+        let sets = Mapped::new(&self.map, Access::Read).context("cannot read a table of sets")?;
         Ok(SetsCopy {
-            sets,
+            sets: sets.copies(),
             value: PhantomData,
         })
     }
@@ -101,6 +110,55 @@ impl<V: Value> Typed for Sets<V> {
     }
 }
 
+/// Table of bindings, with the type of its keys.
+pub struct BindingTable<K> {
+    map: Array<MapData, BindingSet>,
+    key: PhantomData<K>,
+}
+
+impl<K: BindingKey> BindingTable<K> {
+    /// Maps the table.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn open(&self, access: Access) -> Result<Bindings<K>> {
+        Bindings::new(&self.map, access).context("cannot open a table of bindings")
+    }
+
+    /// Returns the map.
+    #[must_use]
+    pub fn data(&self) -> &MapData {
+        Typed::data(self)
+    }
+
+    /// Counts the live bindings.
+    fn live(&self, now: u64) -> Result<usize> {
+        let bindings = self.open(Access::Read)?;
+        Ok(bindings.iter().filter(|(_, b)| b.expires > now).count())
+    }
+}
+
+impl<K> TryFrom<Map> for BindingTable<K> {
+    type Error = MapError;
+
+    fn try_from(map: Map) -> Result<Self, MapError> {
+        Ok(Self {
+            map: map.try_into()?,
+            key: PhantomData,
+        })
+    }
+}
+
+impl<K: BindingKey> Typed for BindingTable<K> {
+    const MAP_TYPE: MapType = <Array<MapData, BindingSet>>::MAP_TYPE;
+    const KEY: usize = <Array<MapData, BindingSet>>::KEY;
+    const VALUE: usize = <Array<MapData, BindingSet>>::VALUE;
+
+    fn data(&self) -> &MapData {
+        self.map.data()
+    }
+}
+
 /// Copy of a table of sets.
 #[derive(Clone, Debug)]
 pub struct SetsCopy<V> {
@@ -136,7 +194,7 @@ impl<V> From<Vec<Set>> for SetsCopy<V> {
 macro_rules! map_type {
     (array($value:ty)) => { Array<MapData, $value> };
     (lines($value:ty)) => { Array<MapData, $value> };
-    (hash($key:ty, $value:ty)) => { HashMap<MapData, $key, $value> };
+    (bindings($key:ty)) => { BindingTable<$key> };
     (trie($value:ty)) => { LpmTrie<MapData, Address, $value> };
     (percpu($value:ty)) => { PerCpuArray<MapData, $value> };
 }
@@ -153,18 +211,21 @@ macro_rules! fixed {
 
 /// Setting of a map's number of entries, if it has one.
 macro_rules! setting {
-    ([$setting:ident]) => {
+    (bindings [$setting:ident]) => {
+        Some(Sizes::binding_sets)
+    };
+    ($kind:ident [$setting:ident]) => {
         Some(|sizes| sizes.$setting)
     };
-    ($number:tt) => {
+    ($kind:ident $number:tt) => {
         None
     };
 }
 
 /// Contents of a map, by its kind in the list.
 macro_rules! contents {
-    (hash $field:ident) => {
-        Contents::Entries(|tables| batch::of_hash(&tables.$field).count_all())
+    (bindings $field:ident) => {
+        Contents::Bindings(|tables, now| tables.$field.live(now))
     };
     ($kind:ident $field:ident) => {
         Contents::Other
@@ -195,8 +256,8 @@ macro_rules! all {
         /// Lists the maps whose number of entries is a setting.
         pub(super) fn sized(sizes: &Sizes) -> Vec<(&'static str, u32)> {
             let all: [(&'static str, Option<fn(&Sizes) -> u32>); COUNT] = [
-                $((map::$set, setting!([$setting])),)*
-                $((map::$map, setting!($n)),)*
+                $((map::$set, setting!(sets [$setting])),)*
+                $((map::$map, setting!($kind $n)),)*
             ];
             all.into_iter()
                 .filter_map(|(name, size)| Some((name, size?(sizes))))
@@ -206,6 +267,7 @@ macro_rules! all {
         /// Writes the masks of the tables of sets into the programs' configuration.
         pub(super) fn write_masks(sizes: &Sizes, config: &mut Config) {
             $(config.masks[nat_common::abi::Table::$table as usize] = sizes.$setting - 1;)*
+            config.binding_mask = sizes.binding_sets() - 1;
         }
 
         impl Tables {
@@ -259,7 +321,7 @@ pub(crate) fn fixed_entries(name: &str) -> Option<u32> {
 }
 
 impl Table<'_> {
-    /// Returns how many entries the table can hold.
+    /// Returns how many entries the table can hold; of bindings, how many it keeps whatever else comes.
     ///
     /// # Errors
     /// If the kernel does not describe the map.
@@ -267,7 +329,8 @@ impl Table<'_> {
         let entries = u64::from(self.map.info()?.max_entries());
         Ok(match self.contents {
             Contents::Sets(_) => entries * WAYS as u64,
-            Contents::Entries(_) | Contents::Other => entries,
+            Contents::Bindings(_) => entries * u64::from(BINDING_LOAD),
+            Contents::Other => entries,
         })
     }
 
@@ -278,7 +341,7 @@ impl Table<'_> {
     pub fn used(&self) -> Result<Option<usize>> {
         match self.contents {
             Contents::Other => Ok(None),
-            Contents::Entries(count) => count(self.tables).map(Some),
+            Contents::Bindings(count) => count(self.tables, clock::now()).map(Some),
             Contents::Sets(count) => count(self.tables, ticks(clock::now())).map(Some),
         }
     }
@@ -296,11 +359,7 @@ impl Tables {
             let map = ebpf
                 .take_map(layout.name)
                 .with_context(|| format!("the eBPF object has no map {}", layout.name))?;
-            let (Map::Array(data)
-            | Map::HashMap(data)
-            | Map::LpmTrie(data)
-            | Map::PerCpuArray(data)) = map
-            else {
+            let (Map::Array(data) | Map::LpmTrie(data) | Map::PerCpuArray(data)) = map else {
                 bail!("map {} of the eBPF object is of another type", layout.name);
             };
             differences.extend(layout.differences(&data)?);
@@ -381,6 +440,21 @@ impl Tables {
         Ok(self.config()?.shadow != 0)
     }
 
+    /// Returns the memory of all maps, in bytes, as the kernel accounts for it.
+    ///
+    /// # Errors
+    /// If the kernel does not describe a map.
+    pub fn memory(&self) -> Result<u64> {
+        let memory = |table: &Table<'_>| {
+            let fd = table.map.fd().as_fd().as_raw_fd();
+            let text = fs::read_to_string(format!("/proc/self/fdinfo/{fd}"))?;
+            let bytes = text.lines().find_map(|line| line.strip_prefix("memlock:"));
+            let bytes = bytes.with_context(|| format!("no memory of {}", table.name))?;
+            Ok(bytes.trim().parse::<u64>()?)
+        };
+        self.maps().iter().map(memory).sum()
+    }
+
     /// Reads a counter, summed over the CPUs.
     ///
     /// # Errors
@@ -417,7 +491,7 @@ mod tests {
             ..Sizes::default()
         };
         let sized = sized(&sizes);
-        for (name, size) in [(map::PEERS, 64), (map::DIALOGS, 7), (map::CONTACTS, 7)] {
+        for (name, size) in [(map::PEERS, 64), (map::DIALOGS, 2), (map::CONTACTS, 2)] {
             assert!(sized.contains(&(name, size)), "{name}: {sized:?}");
         }
         assert!(sized.iter().all(|(name, _)| *name != map::POLICY));

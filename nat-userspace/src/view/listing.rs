@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::{
     host::clock,
-    kernel::{batch, tables::Tables},
+    kernel::{mapped::Access, tables::Tables},
     view::{
         keepalive::{self, Moved, Source},
         pending::{asks_for_a_contact, forget_settled, is_transaction, settled_contacts},
@@ -42,15 +42,19 @@ impl Listing {
     pub fn read(tables: &Tables) -> Result<Self> {
         let now = clock::now();
         let mut used = BTreeMap::new();
-        let contacts: HashMap<_, _> = batch::of_hash(&tables.contacts).collect::<Result<_>>()?;
+        let contacts: HashMap<_, _> = tables
+            .contacts
+            .open(Access::Read)?
+            .iter()
+            .filter(|(_, binding)| binding.expires > now)
+            .collect();
         used.insert(map::CONTACTS, contacts.len());
         let mut bindings = contact_rows(&contacts, now);
         let mut dialogs = 0;
         let mut active = HashSet::new();
-        for entry in batch::of_hash(&tables.dialogs) {
-            let (key, binding) = entry?;
-            dialogs += 1;
+        for (key, binding) in tables.dialogs.open(Access::Read)?.iter() {
             if binding.expires > now {
+                dialogs += 1;
                 active.insert((binding.learned.into(), binding.arrived));
                 let (key, kind) = (RowKey::Dialog(key), BindingKind::Dialog);
                 bindings.push(Row::new(key, kind, &binding, now));

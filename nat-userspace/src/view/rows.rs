@@ -260,6 +260,7 @@ fn notes(flags: BindingFlags) -> Vec<&'static str> {
     let mut notes = Vec::new();
     for (bit, note) in [
         (BindingFlags::EARLY, "early"),
+        (BindingFlags::UNACKNOWLEDGED, "no ACK"),
         (BindingFlags::ENDED, "ended"),
     ] {
         if flags.contains(bit) {

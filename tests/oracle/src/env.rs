@@ -2,21 +2,22 @@
 
 use std::cell::{Cell, RefCell, UnsafeCell};
 use std::collections::HashMap;
-use std::ptr::NonNull;
+use std::hash::Hash;
 
 use nat_common::abi::{
-    Binding, ContactKey, Counter, DialogKey, Entry, Policy, Record, SECOND, Set, TEXT_LEN, Table,
-    Value, ValueWords, WAYS,
+    BINDING_WAYS, Binding, BindingFlags, BindingSet, ContactKey, Counter, DialogKey, Entry, Policy,
+    Record, SECOND, Set, TEXT_LEN, Table, Value, ValueWords, WAYS,
 };
 use nat_common::bpf::HostLoop;
 use nat_common::bytes::{Span, hosts, users};
 use nat_common::endpoint::Endpoint;
 use nat_common::engine::env::{
-    Bindings, Checksum, Clock, Env, Hashes, Journal, Rules, Tables, Text,
+    Bindings, Checksum, Clock, Copy, Env, Hashes, Journal, Rules, Tables, Text,
 };
 use nat_common::engine::stun::Server;
-use nat_common::engine::{self, Choice, Evidence, Route};
+use nat_common::engine::{self, Choice, Evidence, Placed, Route};
 use nat_common::sip::{Direction, Doubt, Field, Message};
+use nat_common::tables::bindings::{self, BindingKey, Found, Room, Slice, Stored};
 use nat_common::tables::hash::{self, Cursor, Digest};
 use nat_common::tables::key;
 use nat_common::tables::slots::{SlotKey, Slots};
@@ -25,6 +26,7 @@ use crate::scan_for;
 
 const SECRET: [u64; 2] = [0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210];
 const SETS: usize = 64;
+const BINDING_SETS: u32 = 32;
 
 /// Number of entries that a table holds.
 pub const SLOTS: u32 = (SETS * WAYS) as u32;
@@ -46,10 +48,11 @@ pub struct MemoryEnv {
     entry: UnsafeCell<Entry<ValueWords>>,
     evidence: UnsafeCell<Evidence>,
     route: UnsafeCell<Route>,
-    draft: UnsafeCell<Binding>,
+    bindings: [UnsafeCell<Binding>; Copy::COUNT],
+    room: RefCell<Room>,
     record: UnsafeCell<Record>,
-    dialogs: UnsafeCell<HashMap<DialogKey, Box<Binding>>>,
-    contacts: UnsafeCell<HashMap<ContactKey, Box<Binding>>>,
+    dialogs: Vec<UnsafeCell<BindingSet>>,
+    contacts: Vec<UnsafeCell<BindingSet>>,
     /// Events that the engine has counted since they were last taken.
     pub events: RefCell<Vec<Counter>>,
     /// Full tables: insertions of dialogs and contacts fail.
@@ -90,10 +93,11 @@ impl MemoryEnv {
             entry: UnsafeCell::default(),
             evidence: UnsafeCell::default(),
             route: UnsafeCell::default(),
-            draft: UnsafeCell::new(Binding::EMPTY),
+            bindings: std::array::from_fn(|_| UnsafeCell::new(Binding::EMPTY)),
+            room: RefCell::default(),
             record: UnsafeCell::default(),
-            dialogs: UnsafeCell::default(),
-            contacts: UnsafeCell::default(),
+            dialogs: binding_sets(),
+            contacts: binding_sets(),
             events: RefCell::default(),
             full: Cell::new(false),
             kinds: RefCell::default(),
@@ -111,25 +115,65 @@ impl MemoryEnv {
         scan_for(text, direction)
     }
 
-    /// Bindings of dialog ends.
-    #[expect(
-        clippy::mut_from_ref,
-        reason = "one thread, and no reference outlives its statement"
-    )]
-    pub fn dialogs(&self) -> &mut HashMap<DialogKey, Box<Binding>> {
-        // SAFETY: as above.
-        unsafe { &mut *self.dialogs.get() }
+    /// Bindings of dialog ends, expired ones, too.
+    pub fn dialogs(&self) -> HashMap<DialogKey, Binding> {
+        all(&self.dialogs)
     }
 
-    /// Bindings of contacts.
-    #[expect(
-        clippy::mut_from_ref,
-        reason = "one thread, and no reference outlives its statement"
-    )]
-    pub fn contacts(&self) -> &mut HashMap<ContactKey, Box<Binding>> {
-        // SAFETY: as above.
-        unsafe { &mut *self.contacts.get() }
+    /// Bindings of contacts, expired ones, too.
+    pub fn contacts(&self) -> HashMap<ContactKey, Binding> {
+        all(&self.contacts)
     }
+
+    /// Forgets all bindings.
+    pub fn forget_bindings(&self) {
+        for set in self.dialogs.iter().chain(&self.contacts) {
+            // SAFETY: one thread, and no reference to it is in use.
+            unsafe { *set.get() = BindingSet::EMPTY };
+        }
+    }
+
+    /// Changes all bindings.
+    pub fn change_bindings(&self, change: impl Fn(&mut Binding)) {
+        for set in self.dialogs.iter().chain(&self.contacts) {
+            // SAFETY: one thread, and no other reference to it is in use.
+            unsafe { &mut *set.get() }
+                .bindings
+                .iter_mut()
+                .for_each(&change);
+        }
+    }
+
+    fn sets<K: BindingKey>(&self) -> Slice {
+        let sets = if K::CONTACT {
+            &self.contacts
+        } else {
+            &self.dialogs
+        };
+        // SAFETY: the cells are valid, and lie in a row; one thread.
+        unsafe { Slice::new(sets[0].get(), BINDING_SETS) }
+    }
+}
+
+fn binding_sets() -> Vec<UnsafeCell<BindingSet>> {
+    (0..BINDING_SETS)
+        .map(|_| UnsafeCell::new(BindingSet::EMPTY))
+        .collect()
+}
+
+/// Copies all bindings of a table.
+fn all<K: BindingKey + Eq + Hash>(sets: &[UnsafeCell<BindingSet>]) -> HashMap<K, Binding> {
+    let mut found = HashMap::new();
+    let mut copy = Binding::EMPTY;
+    for set in sets {
+        for way in 0..BINDING_WAYS {
+            // SAFETY: the cell is valid; one thread.
+            if unsafe { bindings::copy_slot(set.get(), way, &mut copy) } {
+                found.insert(K::from_words(copy.key), copy);
+            }
+        }
+    }
+    found
 }
 
 impl Clock for MemoryEnv {
@@ -170,33 +214,39 @@ impl Tables for MemoryEnv {
 }
 
 impl Bindings for MemoryEnv {
-    fn dialog(&self, key: &DialogKey) -> Option<NonNull<Binding>> {
-        self.dialogs().get_mut(key).map(|b| NonNull::from(&mut **b))
+    fn copy(&self, copy: Copy) -> &mut Binding {
+        // SAFETY: one thread; no other reference to it is in use.
+        unsafe { &mut *self.bindings[copy as usize].get() }
     }
 
-    fn contact(&self, key: &ContactKey) -> Option<NonNull<Binding>> {
-        self.contacts()
-            .get_mut(key)
-            .map(|b| NonNull::from(&mut **b))
+    fn find<K: BindingKey>(&self, key: &K, to: Copy) -> Option<Found> {
+        bindings::find(&self.sets::<K>(), key, self.copy(to))
     }
 
-    fn draft(&self) -> &mut Binding {
-        // SAFETY: one thread; no other reference is in use.
-        unsafe { &mut *self.draft.get() }
+    fn store<K: BindingKey>(&self, from: Copy, found: Option<Found>) -> Stored {
+        if self.full.get() {
+            return Stored::Full;
+        }
+        let from = self.copy(from);
+        let key = K::from_words(from.key);
+        let room = &mut self.room.borrow_mut();
+        bindings::store(&self.sets::<K>(), &key, from, found, self.now(), room)
     }
 
-    fn put_dialog(&self, key: &DialogKey, draft: &Binding) -> bool {
-        self.dialogs().insert(*key, Box::new(*draft));
-        !self.full.get()
+    fn pushed(&self) -> [u64; 2] {
+        self.room.borrow().pushed
     }
 
-    fn put_contact(&self, key: &ContactKey, draft: &Binding) -> bool {
-        self.contacts().insert(*key, Box::new(*draft));
-        !self.full.get()
+    fn set_flags<K: BindingKey>(&self, key: &K, found: Found, flags: BindingFlags) {
+        bindings::set_flags(&self.sets::<K>(), key, found, flags);
     }
 
-    fn remove_contact(&self, key: &ContactKey) {
-        self.contacts().remove(key);
+    fn count_redirected<K: BindingKey>(&self, key: &K, found: Found) {
+        bindings::count_redirected(&self.sets::<K>(), key, found);
+    }
+
+    fn remove_contact(&self, key: &ContactKey, found: Found) {
+        bindings::forget(&self.sets::<ContactKey>(), key, found);
     }
 }
 
@@ -247,11 +297,11 @@ impl Env for MemoryEnv {
         unsafe { &mut *self.route.get() }
     }
 
-    fn place_dialog(&self, key: &DialogKey, evidence: &Evidence) -> bool {
+    fn place_dialog(&self, key: &DialogKey, evidence: &Evidence) -> Placed {
         engine::place_dialog(self, key, evidence)
     }
 
-    fn place_contact(&self, key: &ContactKey) -> bool {
+    fn place_contact(&self, key: &ContactKey) -> Placed {
         engine::place_contact(self, key)
     }
 

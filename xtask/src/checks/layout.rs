@@ -38,6 +38,7 @@ pub(super) const CRATES: &[Crate] = &[
             &["ingress", "egress", "media"],
             &["stages"],
             &["env", "redirect", "answer"],
+            &["bindings"],
             &["maps", "scratch", "text"],
             &["frame", "datagram", "fast_reject", "repeat"],
         ],

@@ -370,7 +370,7 @@ impl Observer {
                 let asked = sources.is_some_and(|s| s.contains(&place(destination)));
                 // The transaction may have been evicted.
                 let key = dialog_end(env, m, Field::FromTag, Field::ToTag);
-                let known = env.dialogs().get(&key).is_some_and(|b| live(b));
+                let known = env.dialogs().get(&key).is_some_and(live);
                 assert!(asked || known, "no request came from there");
             }
             Decision::RedirectedInvite => {
@@ -385,15 +385,15 @@ impl Observer {
             Decision::RedirectedDialog => {
                 let key = dialog_end(env, m, Field::ToTag, Field::FromTag);
                 assert!(
-                    env.dialogs().get(&key).is_some_and(|b| live(b)),
+                    env.dialogs().get(&key).is_some_and(live),
                     "no such dialog end"
                 );
             }
             Decision::RedirectedContact => {
                 let uri = hash(env, m, Field::RequestUri) ^ env.pbx();
-                let mut contacts = env.contacts().iter();
+                let mut contacts = env.contacts().into_iter();
                 assert!(
-                    contacts.any(|(key, b)| key.uri == uri && live(b)),
+                    contacts.any(|(key, b)| key.uri == uri && live(&b)),
                     "no such contact"
                 );
             }
@@ -406,9 +406,9 @@ impl Observer {
 
     /// Checks that every learned address has sent a packet or received one.
     fn check_learned(&self, env: &MemoryEnv) {
-        let dialogs = env.dialogs().values();
+        let dialogs = env.dialogs().into_values();
         // The entry of `Contact: *` has no address.
-        let contacts = env.contacts().iter().filter(|(key, _)| key.uri != 0);
+        let contacts = env.contacts().into_iter().filter(|(key, _)| key.uri != 0);
         for binding in dialogs.chain(contacts.map(|(_, binding)| binding)) {
             assert!(
                 self.real.contains(&place(&binding.learned)),

@@ -1,0 +1,179 @@
+//! Array maps, mapped into this process: they are read without a system call, however many entries they have.
+
+use std::{marker::PhantomData, num::NonZeroUsize, os::fd::AsFd as _, ptr::NonNull};
+
+use anyhow::{Context as _, Result};
+use aya::{
+    Pod,
+    maps::{Array, IterableMap as _, MapData},
+};
+use nat_common::{
+    abi::{BINDING_WAYS, Binding, BindingSet},
+    bytes::words,
+    tables::bindings::{self, BindingKey, Room, Slice, Stored},
+};
+use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+use zerocopy::FromBytes;
+
+/// What is done with a mapped map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Reading.
+    Read,
+    /// Reading and writing.
+    Write,
+}
+
+/// Values of an array map with `BPF_F_MMAPABLE`, which the programs change at any time.
+pub struct Mapped<T> {
+    first: NonNull<T>,
+    len: u32,
+    access: Access,
+}
+
+impl<T: FromBytes + Pod> Mapped<T> {
+    /// Maps an array.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn new(array: &Array<MapData, T>, access: Access) -> Result<Self> {
+        const { assert!(size_of::<T>().is_multiple_of(8)) };
+        let map = array.map();
+        let len = array.len();
+        let bytes = NonZeroUsize::new(len as usize * size_of::<T>()).context("an empty map")?;
+        let protection = match access {
+            Access::Read => ProtFlags::PROT_READ,
+            Access::Write => ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
+        };
+        // SAFETY: a new mapping, which overlays nothing.
+        let first = unsafe {
+            mmap(
+                None,
+                bytes,
+                protection,
+                MapFlags::MAP_SHARED,
+                map.fd().as_fd(),
+                0,
+            )
+        }
+        .context("cannot map the memory of a map")?;
+        Ok(Self {
+            first: first.cast(),
+            len,
+            access,
+        })
+    }
+
+    /// Copies all values. A copy made during a write may mix two values.
+    #[must_use]
+    pub fn copies(&self) -> Vec<T> {
+        (0..self.len as usize)
+            .map(|index| {
+                let mut value = T::new_zeroed();
+                // SAFETY: within the mapping, which is aligned to a page.
+                unsafe { words::copy(self.first.as_ptr().add(index), &raw mut value) };
+                value
+            })
+            .collect()
+    }
+}
+
+// SAFETY: the memory is shared with the programs of all CPUs anyway, and accessed as that takes.
+unsafe impl<T> Send for Mapped<T> {}
+
+impl<T> Drop for Mapped<T> {
+    fn drop(&mut self) {
+        // SAFETY: this is its mapping, and nothing refers to it any more.
+        let unmapped = unsafe { munmap(self.first.cast(), self.len as usize * size_of::<T>()) };
+        debug_assert!(unmapped.is_ok(), "{unmapped:?}");
+    }
+}
+
+/// A mapped table of bindings.
+pub struct Bindings<K> {
+    sets: Mapped<BindingSet>,
+    key: PhantomData<K>,
+}
+
+impl<K: BindingKey> Bindings<K> {
+    /// Maps a table of bindings.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub(super) fn new(table: &Array<MapData, BindingSet>, access: Access) -> Result<Self> {
+        Ok(Self {
+            sets: Mapped::new(table, access)?,
+            key: PhantomData,
+        })
+    }
+
+    /// Copies the bindings one by one, the expired ones, too.
+    pub fn iter(&self) -> impl Iterator<Item = (K, Binding)> {
+        (0..self.sets.len as usize * BINDING_WAYS).filter_map(|slot| {
+            let mut copy = Binding::EMPTY;
+            // SAFETY: within the mapping.
+            let used = unsafe {
+                let set = self.sets.first.as_ptr().add(slot / BINDING_WAYS);
+                bindings::copy_slot(set, slot % BINDING_WAYS, &mut copy)
+            };
+            used.then(|| (K::from_words(copy.key), copy))
+        })
+    }
+
+    /// Copies a binding, even if it has expired.
+    #[must_use]
+    pub fn get(&self, key: &K) -> Option<Binding> {
+        let mut copy = Binding::EMPTY;
+        bindings::find(&self.slice(), key, &mut copy).map(|_| copy)
+    }
+
+    /// Stores a binding as the programs do, at a time.
+    ///
+    /// # Panics
+    /// If the table is mapped for reading.
+    #[must_use]
+    pub fn insert(&mut self, key: &K, mut binding: Binding, now: u64) -> Stored {
+        self.assert_writable();
+        binding.key = key.words();
+        let mut copy = Binding::EMPTY;
+        let found = bindings::find(&self.slice(), key, &mut copy);
+        let room = &mut Room::default();
+        bindings::store(&self.slice(), key, &binding, found, now, room)
+    }
+
+    /// Removes a binding. Returns whether it was there.
+    ///
+    /// # Panics
+    /// As for [`Self::insert`].
+    pub fn remove(&mut self, key: &K) -> bool {
+        self.assert_writable();
+        let mut copy = Binding::EMPTY;
+        let mut removed = false;
+        // A program may change it meanwhile, and two may have stored it at once.
+        while let Some(found) = bindings::find(&self.slice(), key, &mut copy) {
+            removed |= bindings::forget(&self.slice(), key, found);
+        }
+        removed
+    }
+
+    /// Removes all bindings, whatever the programs do meanwhile.
+    ///
+    /// # Panics
+    /// As for [`Self::insert`].
+    pub fn clear(&mut self) {
+        self.assert_writable();
+        for index in 0..self.sets.len as usize {
+            // SAFETY: within the mapping.
+            unsafe { words::copy(&BindingSet::EMPTY, self.sets.first.as_ptr().add(index)) };
+        }
+    }
+
+    fn assert_writable(&self) {
+        assert_eq!(self.sets.access, Access::Write, "the mapping");
+    }
+
+    fn slice(&self) -> Slice {
+        // SAFETY: the mapping lives as long as `self`, and the programs access it by the same functions.
+        unsafe { Slice::new(self.sets.first.as_ptr(), self.sets.len) }
+    }
+}
