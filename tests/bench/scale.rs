@@ -137,7 +137,7 @@ fn with(part: &mut Part, feed: &mut Feed, netns: &Netns, count: u32) -> Result<(
     ));
     if largest {
         part.add(Figure::new(
-            format!("{command}, {many}: memory"),
+            format!("{command}, {many}: memory of its own"),
             list.memory as f64 / f64::from(1 << 20),
             "MiB",
         ));
@@ -226,7 +226,7 @@ impl Turnover {
 struct List {
     time: Duration,
     cpu: Duration,
-    /// Highest memory, in bytes.
+    /// Memory that it shares with no other process, in bytes.
     memory: i64,
     rows: usize,
 }
@@ -268,7 +268,7 @@ fn run_list() -> Result<List> {
         let is_row = line.trim_ascii_start().starts_with(b"\"id\"");
         // The command has all rows before it prints the first, and its memory can be read only while it runs.
         if is_row && rows == 0 {
-            memory = most_memory(command.id())?;
+            memory = own_memory(command.id())?;
         }
         rows += usize::from(is_row);
         line.clear();
@@ -290,8 +290,8 @@ fn children() -> Result<Duration> {
     Ok(Duration::from_micros(cpu.unsigned_abs()))
 }
 
-/// Returns the highest memory of a process so far, in bytes (`proc_pid_status(5)`).
-fn most_memory(process: u32) -> Result<i64> {
+/// Returns the memory of a process that it shares with no other, in bytes (`proc_pid_status(5)`).
+fn own_memory(process: u32) -> Result<i64> {
     let status = fs::read_to_string(format!("/proc/{process}/status"))?;
-    Ok(number_after(&status, "VmHWM:")? * 1024)
+    Ok(number_after(&status, "RssAnon:")? * 1024)
 }

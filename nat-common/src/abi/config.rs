@@ -42,14 +42,10 @@ pub struct Config {
     pub stun: u32,
     /// Sets of each [`Table`], less one; powers of two less one.
     pub masks: [u32; MASKS],
-    /// Sets in `DIALOGS` and in `CONTACTS`, less one; a power of two less one.
-    pub binding_mask: u32,
     /// Lines in `BUCKETS`, less one; a power of two less one.
     pub bucket_mask: u32,
     /// Port on which STUN is answered beside the SIP ports, host byte order; 0: none.
     pub stun_port: u32,
-    /// Unused, zero.
-    pub reserved: u32,
     /// SIP ports, host byte order; unused entries are 0.
     pub ports: [u16; MAX_PORTS],
     /// Rate limit of STUN requests of one address.
@@ -64,6 +60,10 @@ pub struct Config {
     pub wildcards: u32,
     /// Not 0: an interface is virtual, and may receive packets whose UDP checksum is partial.
     pub partial_checksums: u32,
+    /// Sets in `DIALOGS` and in `CONTACTS`, less one; a power of two less one.
+    pub binding_mask: u32,
+    /// Unused, zero.
+    pub reserved: u32,
 }
 
 impl Config {
