@@ -38,7 +38,7 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run the agent in the foreground; it attaches the programs, and detaches them when it ends
+    /// Run the agent in the foreground; it attaches the programs, and without --keep detaches them when it ends
     #[command(
         after_help = "Examples:\n  sipnat run --iface eth0\n  sipnat run --iface eth0 --port 5060 --port 5080 --policy off\n  sipnat run --iface eth0 --stun        answer STUN requests of phones as well\n  sipnat run --iface eth0 --shadow      decide and count, but redirect nothing\n  sipnat run --config sipnat.toml --policy off\n\nA configuration file has the long options as keys:\n  iface = [\"eth0\", \"eth1\"]\n  port = [5060, 5080]\n  keep = true\nOptions of the command line override it: --keep=false. `sipnat reload` applies changes of the file."
     )]
@@ -49,7 +49,7 @@ pub enum Command {
     /// stun can only be switched off. The others need a restart of the agent, and stay as they are until then. If the file
     /// is wrong, nothing changes. SIGHUP to the agent does the same.
     #[command(
-        after_help = "Example:\n  sipnat reload\n\nExit status: 0 reloaded, 1 the file is wrong and nothing changed, 3 no agent is running."
+        after_help = "Example:\n  sipnat reload\n\nExit status: 0 reloaded, 1 failure, such as a wrong file, 3 no agent is running."
     )]
     Reload,
     /// Show the known terminals; the default subcommand is `list`

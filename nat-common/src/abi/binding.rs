@@ -139,8 +139,8 @@ pub const BINDING_WAYS: usize = 8;
 /// [`bindings`](crate::tables::bindings).
 pub const BINDING_LOAD: u32 = 5;
 
-/// Set of bindings, as it lies in a map; see [`bindings`](crate::tables::bindings) for its protocol. Tags have a cache line of
-/// their own, which is all that most lookups of what is not there read.
+/// Set of bindings, as it lies in a map; see [`bindings`](crate::tables::bindings) for its protocol. The tags fill one cache
+/// line. Most lookups that miss read only that line.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct BindingSet {

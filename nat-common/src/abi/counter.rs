@@ -180,8 +180,8 @@ counters! {
     PendingNoted = "pending_noted", Event, "dialog end: stored as pending";
     PendingAmbiguous = "pending_ambiguous", Event, "dialog end: pending from two sources";
     PendingDropped = "pending_dropped", Event, "dialog end: no longer pending, because the PBX refused the request";
-    TableFull = "table_full", Event, "binding not stored: its table is full of confirmed ones";
-    SlotBusy = "slot_busy", Event, "slot skipped: another CPU was writing to it";
+    TableFull = "table_full", Event, "binding not stored: both of its sets hold confirmed bindings only";
+    SlotBusy = "slot_busy", Event, "slot skipped, or binding not stored: another CPU was writing to it";
     PeerProven = "peer_proven", Event, "learned address: proven, because it answered a redirected request";
     PeerLeftAlone = "peer_left_alone", Event, "original destination: proven, because it answered a request that was left alone";
     NextHopKept = "next_hop_kept", Event, "redirect to another address: a frame with a VLAN tag keeps its next hop";

@@ -1,17 +1,16 @@
 //! Tables of bindings: arrays of sets, in which each binding may lie in one of two.
 //!
-//! A new binding goes to the set with more room. Up to [`BINDING_LOAD`](crate::abi::BINDING_LOAD) bindings for each set of
-//! the table all are kept, in whatever order they come. An expired binding is room, too: a table needs nobody to tidy it.
-//! Where both sets are full, an unconfirmed binding gives way, the one that was silent longest. A confirmed one never does:
-//! the new binding is refused.
+//! A new binding goes to the set with more free slots. Tests saw none refused up to [`BINDING_LOAD`](crate::abi::BINDING_LOAD)
+//! bindings for each set of the table. An expired binding counts as free. If both sets are full, the new binding replaces
+//! the unconfirmed one that was silent longest; if all are confirmed, it is refused.
 //!
-//! Of the unconfirmed dialog ends of one source, two sets hold no more than [`SOURCE_QUOTA`]; of the contacts of one
-//! address-of-record no more than [`OWNER_QUOTA`], and they lie in [`GROUPS`] pairs of sets. The one that was silent
-//! longest gives way to the next.
+//! Two sets hold at most [`SOURCE_QUOTA`] unconfirmed dialog ends of one source, and at most [`OWNER_QUOTA`] contacts of one
+//! address-of-record. Its contacts lie in [`GROUPS`] pairs of sets. Above a quota, the new binding replaces the one that
+//! was silent longest.
 //!
 //! The tag word guards its slot as in [`slots`](crate::tables::slots): hash, generation and a busy bit. A reader copies the
-//! binding between two reads of the tag, and tries again if they differ. Whoever changes a binding names the generation
-//! that he has read, so nobody writes over what he has not seen.
+//! binding between two reads of the tag, and tries again if they differ. A writer names the generation that it has read;
+//! if the slot has another one, it writes nothing. Only the count of redirects is added without that check.
 //!
 //! ```
 //! use nat_common::abi::{Binding, BindingSet, DialogKey};
@@ -93,7 +92,7 @@ unsafe impl Sets for Slice {
     }
 }
 
-/// Place of a binding, by its key: two sets, and the hash in its tag.
+/// Location of a binding, by its key: two sets, and the hash in its tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Home {
     sets: [u32; 2],
@@ -115,11 +114,11 @@ impl Home {
 
 /// Key of a binding. Its words are keyed hashes: nobody chooses where his bindings lie.
 pub trait BindingKey: Copy {
-    /// Whether it is that of a contact.
+    /// True for the key of a contact.
     const CONTACT: bool;
     /// Returns its words, as [`Binding::key`] has them.
     fn words(&self) -> [u64; 2];
-    /// Makes it of its words.
+    /// Builds the key from its words.
     fn from_words(words: [u64; 2]) -> Self;
     /// Returns the place of its binding.
     fn home(&self) -> Home;
@@ -226,9 +225,9 @@ pub enum Stored {
     Full,
     /// The binding is in the table now.
     New,
-    /// It took the place of its last state.
+    /// It replaced its earlier state.
     Renewed,
-    /// It took the place of another, whose key is in the [`Room`].
+    /// It replaced another one, whose key is in the [`Room`].
     Pushed,
 }
 
@@ -534,7 +533,7 @@ fn note(best: &mut [u64; class::COUNT], class: usize, rank: u64) {
     }
 }
 
-/// Whether more than one message speaks for a binding with these flags, and none against it.
+/// Whether no flag makes a binding unconfirmed: early, unacknowledged, ended.
 #[inline(always)]
 const fn is_confirmed(flags: BindingFlags) -> bool {
     const UNCONFIRMED: BindingFlags = BindingFlags::EARLY

@@ -42,7 +42,7 @@ impl<'a> Live<'a> {
         }
     }
 
-    /// Reads the settings again, and applies those that need no restart. After an error the earlier ones stay in force.
+    /// Reads the settings again, and applies those that need no restart. A wrong configuration changes nothing.
     pub(super) async fn reload(
         &mut self,
         maps: Maps<'_>,

@@ -1,14 +1,14 @@
-//! The agent's states, told to systemd (`Type=notify`). Without `NOTIFY_SOCKET` in the environment nobody is told.
+//! Reports of the agent's state to systemd (`Type=notify`). Without `NOTIFY_SOCKET` they do nothing.
 
 use log::debug;
 use sd_notify::NotifyState;
 
-/// Told when the programs are attached.
+/// Tells systemd that the programs are attached.
 pub(super) fn ready() {
     tell(&[NotifyState::Ready]);
 }
 
-/// Told before the configuration is read again; [`ready`] follows.
+/// Tells systemd that the agent reads its configuration again; [`ready`] must follow.
 pub(super) fn reloading() {
     // systemd 253 and later want the time of the reload's begin.
     match NotifyState::monotonic_usec_now() {
@@ -17,12 +17,12 @@ pub(super) fn reloading() {
     }
 }
 
-/// Told before the agent detaches, or leaves the programs in place.
+/// Tells systemd that the agent ends.
 pub(super) fn stopping() {
     tell(&[NotifyState::Stopping]);
 }
 
-/// Told every five seconds while the agent's loop runs: the watchdog restarts an agent that hangs.
+/// Tells systemd every five seconds that the agent's loop runs; the watchdog restarts an agent that hangs.
 pub(super) fn alive() {
     tell(&[NotifyState::Watchdog]);
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 pub struct Outcome {
     /// Number of reloads since the agent started, with this one.
     pub number: u64,
-    /// Reason for which it changed nothing: the configuration is wrong, or a map could not be written.
+    /// Reason for the refusal. A wrong configuration changes nothing; if a map cannot be written, earlier writes stay.
     pub refused: Option<String>,
     /// Options with a new value that is in force.
     pub applied: Vec<String>,

@@ -35,7 +35,7 @@ pub struct Options {
     /// any number. sipnat then never redirects packets for it because of a Contact URI alone.
     #[arg(long = "peer", value_name = "PREFIX", value_parser = hosts)]
     peers: Vec<IpNet>,
-    /// Seconds after the start in which sipnat trusts fewer Contact URIs [default: 3600]
+    /// Seconds after the first start in which sipnat trusts fewer Contact URIs [default: 3600]
     ///
     /// It concerns contacts whose user is not their owner's, and requests that name such a contact by its URI alone.
     /// The rightful owner of the URI may not have registered again yet. Set the longest time for which the PBX grants

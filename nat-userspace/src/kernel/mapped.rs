@@ -15,7 +15,7 @@ use nat_common::{
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 use zerocopy::FromBytes;
 
-/// What is done with a mapped map.
+/// Access to a mapped map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
     /// Reading.

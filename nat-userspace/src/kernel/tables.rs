@@ -321,7 +321,7 @@ pub(crate) fn fixed_entries(name: &str) -> Option<u32> {
 }
 
 impl Table<'_> {
-    /// Returns how many entries the table can hold; of bindings, how many it keeps whatever else comes.
+    /// Returns how many entries the table can hold; of bindings, its capacity.
     ///
     /// # Errors
     /// If the kernel does not describe the map.
