@@ -1,5 +1,7 @@
 //! Contacts: made, moved and removed by REGISTER, and used by requests outside of a dialog.
 
+use std::collections::HashSet;
+
 use nat_common::abi::Counter;
 
 use crate::{ADVERTISED, MOVED, Network, PHONE, Sip, call_phone, from_pbx, register};
@@ -176,4 +178,31 @@ fn a_request_without_to_tag_goes_to_the_contact() {
         net.reinvite("y"),
         (PHONE, vec![Counter::OutRedirectedContact])
     );
+}
+
+/// A contact that gives way to the next of its owner takes its entry by URI alone along. One account registers 300 contacts.
+#[test]
+fn a_contact_that_gives_way_leaves_nothing() {
+    let net = Network::new();
+    // Its only Via shows that the PBX is no proxy, where contacts have no quota.
+    net.sends(ADVERTISED, &call_phone("i"));
+    for n in 0..300 {
+        let contact = format!("<sip:1000@192.168.1.10;n={n}>");
+        let m = register(n + 1, format!("r{n}").leak(), &contact);
+        net.arrives(PHONE, &m);
+        let accepted = m
+            .answer(200)
+            .with(&format!("Contact: {contact};expires=600"));
+        net.sends(PHONE, &accepted);
+        net.wait(1);
+    }
+    let contacts = net.contacts();
+    let uris = |of_uri: bool| -> HashSet<u64> {
+        let keys = contacts.keys().filter(|key| (key.aor == 0) == of_uri);
+        keys.map(|key| key.uri).collect()
+    };
+    // This small table has no room for some entries by URI alone.
+    assert!(uris(true).is_subset(&uris(false)));
+    let kept = uris(false).len();
+    assert!((50..=128).contains(&kept), "{kept}");
 }
