@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use nat_common::abi::Counter;
 
-use crate::{ADVERTISED, MOVED, Network, PHONE, Sip, call_phone, from_pbx, register};
+use crate::{ADVERTISED, MOVED, Network, PHONE, STRANGER, Sip, call_phone, from_pbx, register};
 
 #[test]
 fn only_2xx_activates_a_contact() {
@@ -205,4 +205,25 @@ fn a_contact_that_gives_way_leaves_nothing() {
     assert!(uris(true).is_subset(&uris(false)));
     let kept = uris(false).len();
     assert!((50..=128).contains(&kept), "{kept}");
+}
+
+/// A proxy relays answers that others write: a stranger registers for the phone's address-of-record, again and again.
+#[test]
+fn a_stranger_behind_a_proxy_pushes_no_contact_out() {
+    let net = Network::new();
+    net.register();
+    net.wait(20);
+    for n in 0..300 {
+        let contact = format!("<sip:1000@198.51.100.9;n={n}>");
+        let m = Sip {
+            call: format!("call-{n}").leak(),
+            ..register(n + 1, format!("r{n}").leak(), &contact)
+        };
+        net.arrives(STRANGER, &m);
+        let accepted = m
+            .answer(200)
+            .with(&format!("Contact: {contact};expires=600"));
+        net.sends(STRANGER, &accepted);
+    }
+    assert_eq!(net.sends(ADVERTISED, &call_phone("i")).0, PHONE);
 }
