@@ -33,6 +33,7 @@ use crate::abi::{BINDING_WAYS as WAYS, Binding, BindingFlags, BindingSet, Contac
 use crate::bpf::atomic::Word;
 use crate::bpf::bounded;
 use crate::bytes::words;
+use crate::tables::slots::{BUSY, GENERATION, HASH, next, tag_of};
 
 /// Unconfirmed dialog ends of one source in two sets: a quarter of them.
 pub const SOURCE_QUOTA: u64 = 4;
@@ -43,10 +44,6 @@ pub const OWNER_QUOTA: u64 = 8;
 
 /// Pairs of sets in which the contacts of an address-of-record lie.
 pub const GROUPS: u64 = 16;
-
-const BUSY: u64 = 1;
-const GENERATION: u64 = 0xfffe;
-const HASH: u64 = !0xffff;
 
 /// Tries of a reader whose copy is torn. A writer needs less time than one of them.
 const TRIES: usize = 4;
@@ -102,12 +99,10 @@ pub struct Home {
 impl Home {
     #[inline(always)]
     const fn new(sets: u64, hash: u64) -> Self {
-        let hash = hash & HASH;
         Self {
             // The two differ in the lowest bit at least.
             sets: [sets as u32, sets as u32 ^ ((sets >> 32) as u32 | 1)],
-            // 0 is the tag of a slot never used.
-            hash: if hash == 0 { !HASH + 1 } else { hash },
+            hash: tag_of(hash),
         }
     }
 }
@@ -120,7 +115,7 @@ pub trait BindingKey: Copy {
     fn words(&self) -> [u64; 2];
     /// Builds the key from its words.
     fn from_words(words: [u64; 2]) -> Self;
-    /// Returns the place of its binding.
+    /// Returns the location of its binding.
     fn home(&self) -> Home;
 }
 
@@ -188,7 +183,7 @@ impl Found {
         Self(unsafe { NonZeroU32::new_unchecked(bits) })
     }
 
-    /// Makes it of its number; none of 0.
+    /// Builds it from its number; `None` for 0.
     #[inline(always)]
     #[must_use]
     pub fn from_number(number: u32) -> Option<Self> {
@@ -299,7 +294,7 @@ pub fn forget<K: BindingKey>(sets: &impl Sets, key: &K, found: Found) -> bool {
     };
     let tag = home.hash | found.generation();
     // In one step, so that a command that is killed leaves no slot busy.
-    self::tag(set, way).replace(tag, next(tag))
+    word(set, way).replace(tag, next(tag))
 }
 
 /// Sets the flags of the binding that was found. Returns whether that was done.
@@ -315,11 +310,11 @@ pub fn set_flags<K: BindingKey>(
         return false;
     };
     let tag = home.hash | found.generation();
-    let claimed = self::tag(set, way).replace(tag, tag | BUSY);
+    let claimed = word(set, way).replace(tag, tag | BUSY);
     if claimed {
-        // SAFETY: as for `tag`; the slot is claimed, so this is its only writer.
+        // SAFETY: as for `word`; the slot is claimed, so this is its only writer.
         unsafe { (&raw mut (*binding(set, way)).flags).write_volatile(flags) };
-        self::tag(set, way).store(home.hash | next(tag));
+        word(set, way).store(home.hash | next(tag));
     }
     claimed
 }
@@ -329,7 +324,7 @@ pub fn set_flags<K: BindingKey>(
 #[inline(always)]
 pub fn count_redirected<K: BindingKey>(sets: &impl Sets, key: &K, found: Found) {
     if let Some((set, way)) = slot(sets, &key.home(), found.slot()) {
-        // SAFETY: as for `tag`; this word is only added to, or written by who has claimed the slot.
+        // SAFETY: as for `word`; this word is only added to, or written by who has claimed the slot.
         unsafe { Word::new(&raw mut (*binding(set, way)).redirected) }.add(1);
     }
 }
@@ -355,22 +350,17 @@ fn slot(sets: &impl Sets, home: &Home, slot: usize) -> Option<(*mut BindingSet, 
     Some((set, bounded::<WAYS>(slot)))
 }
 
+/// Returns the tag word of a slot.
 #[inline(always)]
-fn tag(set: *mut BindingSet, way: usize) -> Word {
+fn word(set: *mut BindingSet, way: usize) -> Word {
     // SAFETY: `Sets` promises a valid set, `way` is below WAYS, and tags are only accessed so.
     unsafe { Word::new((&raw mut (*set).tags).cast::<u64>().add(way)) }
 }
 
 #[inline(always)]
 fn binding(set: *mut BindingSet, way: usize) -> *mut Binding {
-    // SAFETY: as for `tag`; no reference is made.
+    // SAFETY: as for `word`; no reference is made.
     unsafe { (&raw mut (*set).bindings).cast::<Binding>().add(way) }
-}
-
-/// Returns the generation after that of a tag.
-#[inline(always)]
-const fn next(tag: u64) -> u64 {
-    tag.wrapping_add(2) & GENERATION
 }
 
 /// Copies a binding whose tag has that hash. Returns its slot.
@@ -399,7 +389,7 @@ fn copy_of(set: *mut BindingSet, hash: u64, to: &mut Binding) -> Option<Found> {
 fn way_of(set: *mut BindingSet, hash: u64, mask: u64) -> usize {
     let mut found = WAYS;
     for way in (0..WAYS).rev() {
-        if tag(set, way).peek() & mask == hash {
+        if word(set, way).peek() & mask == hash {
             found = way;
         }
     }
@@ -409,22 +399,22 @@ fn way_of(set: *mut BindingSet, hash: u64, mask: u64) -> usize {
 /// Copies what a slot holds. Returns its tag; none if somebody writes to it.
 #[inline(always)]
 fn read(set: *mut BindingSet, way: usize, to: &mut Binding) -> Option<u64> {
-    let before = tag(set, way).load();
+    let before = word(set, way).load();
     // SAFETY: as for `binding`. If a writer tears the copy, the tags differ and it is not used.
     unsafe { words::copy(binding(set, way), &raw mut *to) };
-    let after = tag(set, way).load();
+    let after = word(set, way).load();
     (before == after && before & BUSY == 0).then_some(before)
 }
 
 /// Writes a binding over the slot that has a tag, and gives it the hash of a new one. False if the tag has changed.
 #[inline(always)]
 fn write(set: *mut BindingSet, way: usize, old: u64, hash: u64, from: &Binding) -> bool {
-    if !tag(set, way).replace(old, old | BUSY) {
+    if !word(set, way).replace(old, old | BUSY) {
         return false;
     }
     // SAFETY: as for `binding`; the slot is claimed, so this is its only writer.
     unsafe { words::copy(from, binding(set, way)) };
-    tag(set, way).store(hash | next(old));
+    word(set, way).store(hash | next(old));
     true
 }
 
@@ -464,7 +454,7 @@ fn weigh_slot(
     let number = bounded::<{ 2 * WAYS }>(number);
     let way = bounded::<WAYS>(number);
     // Before its contents.
-    let tag = tag(set, way).load();
+    let tag = word(set, way).load();
     // SAFETY: the number is bounded. The compiler, which does not see that, would check it.
     unsafe { *(&raw mut room.tags).cast::<u64>().add(number) = tag };
     let second = number / WAYS;

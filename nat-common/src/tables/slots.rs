@@ -29,11 +29,24 @@ use crate::bpf::bounded;
 use crate::bytes::words;
 use crate::tables::rank::{self, head_start};
 
-const BUSY: u64 = 1;
+pub(super) const BUSY: u64 = 1;
 /// Bits of the generation: a reader that is stopped in the middle of a copy, a virtual CPU say, is not fooled before
 /// 32,768 writes to the slot.
-const GENERATION: u64 = 0xfffe;
-const HASH: u64 = !0xffff;
+pub(super) const GENERATION: u64 = 0xfffe;
+pub(super) const HASH: u64 = !0xffff;
+
+/// Returns the bits of a hash that go into a tag. They are not 0, which is the tag of a slot never used.
+#[inline(always)]
+pub(super) const fn tag_of(hash: u64) -> u64 {
+    let tag = hash & HASH;
+    if tag == 0 { !HASH + 1 } else { tag }
+}
+
+/// Returns the generation after that of a tag.
+#[inline(always)]
+pub(super) const fn next(tag: u64) -> u64 {
+    tag.wrapping_add(2) & GENERATION
+}
 
 /// Name of an entry: 48 bits in the tag, 22 in the check, and up to 32 in the number of the set.
 ///
@@ -60,10 +73,8 @@ impl SlotKey {
     #[inline(always)]
     #[must_use]
     pub const fn new(a: u64, b: u64) -> Self {
-        let tag = a & HASH;
         Self {
-            // 0 is the tag of a slot never used.
-            tag: if tag == 0 { !HASH + 1 } else { tag },
+            tag: tag_of(a),
             check: (b >> 32) as u32 & !(EPOCH | RANK),
             index: b as u32,
         }
@@ -325,7 +336,7 @@ impl Raw {
         }
         let claimed = self.claim(way, tag);
         if claimed {
-            self.release(way, tag.wrapping_add(2) & GENERATION);
+            self.release(way, next(tag));
         }
         claimed
     }
@@ -344,8 +355,7 @@ impl Raw {
             let rank = rank::bits(rank::of(flags));
             self.check(way).write_volatile(key.check | rank | epoch);
         }
-        let generation = tag.wrapping_add(2) & GENERATION;
-        self.release(way, key.tag | generation);
+        self.release(way, key.tag | next(tag));
         Noted::New
     }
 

@@ -19,8 +19,9 @@ pub(super) const SOURCES: &[&str] = &[
     "nat-common/src/abi",
     // Endpoints are part of bindings and keys.
     "nat-common/src/endpoint.rs",
-    // The agent reads slots and buckets in pinned maps by these.
+    // The agent reads slots, bindings and buckets in pinned maps by these.
     "nat-common/src/tables/slots.rs",
+    "nat-common/src/tables/bindings.rs",
     "nat-common/src/tables/buckets.rs",
     // A record has a method as a number.
     "nat-common/src/sip/method.rs",
