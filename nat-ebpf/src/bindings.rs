@@ -3,7 +3,7 @@
 use core::marker::PhantomData;
 
 use nat_common::abi::{BindingSet, Config, ContactKey, DialogKey};
-use nat_common::engine::env::Copy;
+use nat_common::engine::env::Buffer;
 use nat_common::tables::bindings::{self as table, BindingKey, Found, Stored};
 
 use crate::maps::{self, CONTACTS, DIALOGS};
@@ -40,7 +40,7 @@ unsafe impl<K: BindingKey> table::Sets for Sets<K> {
 
 /// Finds a binding, and copies it to the scratch of a direction.
 #[inline(always)]
-pub(crate) fn find<K: BindingKey>(direction: u32, key: &K, to: Copy) -> Option<Found> {
+pub(crate) fn find<K: BindingKey>(direction: u32, key: &K, to: Buffer) -> Option<Found> {
     let [a, b] = key.words();
     let number = if K::CONTACT {
         find_contact(direction, to as u32, a, b)
@@ -54,7 +54,7 @@ pub(crate) fn find<K: BindingKey>(direction: u32, key: &K, to: Copy) -> Option<F
 #[inline(always)]
 pub(crate) fn store<K: BindingKey>(
     direction: u32,
-    from: Copy,
+    from: Buffer,
     found: Option<Found>,
     now: u64,
 ) -> Stored {

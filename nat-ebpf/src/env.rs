@@ -13,7 +13,7 @@ use nat_common::bytes::{Source as _, Span, hosts, swar, users};
 use nat_common::datagram::Part;
 use nat_common::endpoint::Endpoint;
 use nat_common::engine::env::{
-    Bindings, Checksum, Clock, Copy, Env, Hashes, Journal, Rules, Tables, Text,
+    Bindings, Buffer, Checksum, Clock, Env, Hashes, Journal, Rules, Tables, Text,
 };
 use nat_common::engine::stun::{self, Server};
 use nat_common::engine::{self, Choice, Evidence, Placed, Route};
@@ -349,17 +349,17 @@ impl<L> Tables for Kernel<'_, L> {
 
 impl<L> Bindings for Kernel<'_, L> {
     #[inline(always)]
-    fn copy(&self, copy: Copy) -> &mut Binding {
-        self.scratch.binding(copy)
+    fn buffer(&self, buffer: Buffer) -> &mut Binding {
+        self.scratch.binding(buffer)
     }
 
     #[inline(always)]
-    fn find<K: BindingKey>(&self, key: &K, to: Copy) -> Option<Found> {
+    fn find<K: BindingKey>(&self, key: &K, to: Buffer) -> Option<Found> {
         bindings::find(self.scratch.direction(), key, to)
     }
 
     #[inline(always)]
-    fn store<K: BindingKey>(&self, from: Copy, found: Option<Found>) -> Stored {
+    fn store<K: BindingKey>(&self, from: Buffer, found: Option<Found>) -> Stored {
         bindings::store::<K>(self.scratch.direction(), from, found, self.now)
     }
 

@@ -8,7 +8,7 @@ use nat_common::bpf::{Repeat, bounded};
 use nat_common::bytes::words;
 use nat_common::datagram::Datagram;
 use nat_common::endpoint::Endpoint;
-use nat_common::engine::env::Copy;
+use nat_common::engine::env::Buffer;
 use nat_common::engine::{Evidence, Route};
 use nat_common::sip::Scan;
 use nat_common::sip::{Direction, Doubt, Message};
@@ -24,7 +24,7 @@ use crate::text::Text;
 static SCRATCH: PerCpuArray<Contents> = PerCpuArray::with_max_entries(2, 0);
 
 /// Number of bindings in scratch: a power of two, so that the verifier can bound it.
-const BINDINGS: usize = Copy::COUNT.next_power_of_two();
+const BINDINGS: usize = Buffer::COUNT.next_power_of_two();
 
 #[repr(C)]
 struct Contents {
@@ -168,20 +168,20 @@ impl Scratch {
 
     /// Returns scratch for a binding.
     #[inline(always)]
-    pub(crate) fn binding(&self, copy: Copy) -> &mut Binding {
+    pub(crate) fn binding(&self, buffer: Buffer) -> &mut Binding {
         // SAFETY: see `Scratch`.
-        unsafe { &mut (*self.contents).bindings[copy as usize] }
+        unsafe { &mut (*self.contents).bindings[buffer as usize] }
     }
 
-    /// Returns scratch for a binding, by the number of a [`Copy`].
+    /// Returns scratch for a binding, by the number of a [`Buffer`].
     #[inline(always)]
-    pub(crate) fn binding_of(&self, copy: u32) -> &mut Binding {
-        let copy = bounded::<BINDINGS>(copy as usize);
+    pub(crate) fn binding_of(&self, buffer: u32) -> &mut Binding {
+        let buffer = bounded::<BINDINGS>(buffer as usize);
         // SAFETY: see `Scratch`; the number is bounded.
         unsafe {
             &mut *(&raw mut (*self.contents).bindings)
                 .cast::<Binding>()
-                .add(copy)
+                .add(buffer)
         }
     }
 

@@ -6,12 +6,12 @@ use crate::abi::{
 };
 use crate::bytes::words;
 use crate::endpoint::Endpoint;
-use crate::engine::draft::find_live;
-use crate::engine::env::{Bindings, Clock, Copy, Env, Hashes, Tables, Text};
+use crate::engine::draft::{find_live, place};
+use crate::engine::env::{Bindings, Buffer, Clock, Env, Hashes, Tables, Text};
 use crate::engine::identity::{registration_key, uri_hash};
 use crate::engine::lifetimes::{CONTEST_LIFE, DEFAULT_EXPIRES, REMOVED_LIFE};
 use crate::engine::proof::{describe_pair, may_be_proxy, note_resident, note_return};
-use crate::engine::verdict::{Placed, TRIES};
+use crate::engine::verdict::Placed;
 use crate::sip::{Field, MAX_CONTACTS, Message, header};
 use crate::tables::bindings::{BindingKey as _, Found, Stored};
 
@@ -80,7 +80,9 @@ pub(super) fn registered<E: Text>(
         }
     }
     let removal = ContactKey { uri: 0, aor };
-    if env.find(&removal, Copy::Other).is_some() && env.copy(Copy::Other).arrived == draft.arrived {
+    if env.find(&removal, Buffer::Other).is_some()
+        && env.buffer(Buffer::Other).arrived == draft.arrived
+    {
         // Both came within one tick, and the PBX accepted this one later.
         draft.arrived += 1;
     }
@@ -90,13 +92,11 @@ pub(super) fn registered<E: Text>(
     draft.expires = now + u64::from(seconds) * SECOND;
     env.name(draft, m.span(Field::ToUri));
     let uri = transaction.contact;
-    let newest = place(env, &ContactKey { uri, aor });
-    if !newest {
+    if place(env, || env.place_contact(&ContactKey { uri, aor })) != Placed::Done {
         return;
     }
     forget_pushed(env);
-    let uri = env.draft().key[0];
-    place(env, &ContactKey { uri, aor: 0 });
+    place(env, || env.place_contact(&ContactKey { uri, aor: 0 }));
     if env.draft().expires > env.now() {
         note_registered(env);
     }
@@ -203,14 +203,14 @@ fn amend_registration<E: Env>(
 fn remove_all<E: Text>(env: &E, aor: u64) {
     let removal = ContactKey { uri: 0, aor };
     let draft = env.draft();
-    let found = env.find(&removal, Copy::Other);
-    if found.is_some() && draft.arrived <= env.copy(Copy::Other).arrived {
+    let found = env.find(&removal, Buffer::Other);
+    if found.is_some() && draft.arrived <= env.buffer(Buffer::Other).arrived {
         // The response again.
         return;
     }
     draft.key = removal.words();
     draft.expires = env.now() + REMOVED_LIFE;
-    env.count(match env.store::<ContactKey>(Copy::Draft, found) {
+    env.count(match env.store::<ContactKey>(Buffer::Draft, found) {
         Stored::Busy => Counter::SlotBusy,
         Stored::Full => Counter::TableFull,
         Stored::New | Stored::Renewed | Stored::Pushed => Counter::ContactRemoved,
@@ -251,20 +251,6 @@ impl Change {
     }
 }
 
-/// Places an entry of the contact in the draft. Returns false if its REGISTER is older than what is known, or there is no
-/// room for it.
-#[inline(always)]
-fn place<E: Env>(env: &E, key: &ContactKey) -> bool {
-    for _ in 0..TRIES {
-        let placed = env.place_contact(key);
-        if placed != Placed::Busy {
-            return placed == Placed::Done;
-        }
-    }
-    env.count(Counter::SlotBusy);
-    false
-}
-
 /// Stores, moves or removes one entry of a contact, as the draft says; one that expires at once is removed. Counts events
 /// once for the two entries.
 ///
@@ -295,8 +281,8 @@ fn change<E: Env>(env: &E, key: &ContactKey) -> Change {
     draft.contested = 0;
     let removes = draft.expires <= now;
     let mut change = Change::Activated;
-    let found = env.find(key, Copy::Known);
-    let known = env.copy(Copy::Known);
+    let found = env.find(key, Buffer::Known);
+    let known = env.buffer(Buffer::Known);
     if found.is_some() && is_live(env, known, now) {
         let same_owner = known.aor == draft.aor;
         if same_owner && draft.arrived < known.arrived {
@@ -348,7 +334,7 @@ fn change<E: Env>(env: &E, key: &ContactKey) -> Change {
         }
         return Change::Removed;
     }
-    match env.store::<ContactKey>(Copy::Draft, found) {
+    match env.store::<ContactKey>(Buffer::Draft, found) {
         Stored::Busy => return Change::Busy,
         Stored::Full => return Change::Refused,
         Stored::New | Stored::Renewed | Stored::Pushed => {}
@@ -366,8 +352,8 @@ fn forget_pushed<E: Bindings>(env: &E) {
     }
     let key = ContactKey { uri, aor: 0 };
     for key in [key, key.before()] {
-        if let Some(found) = env.find(&key, Copy::Other)
-            && env.copy(Copy::Other).aor == owner
+        if let Some(found) = env.find(&key, Buffer::Other)
+            && env.buffer(Buffer::Other).aor == owner
         {
             env.remove_contact(&key, found);
         }
@@ -379,20 +365,20 @@ fn forget_pushed<E: Bindings>(env: &E) {
 #[inline(always)]
 fn leave_host<E: Bindings + Clock>(env: &E, key: &ContactKey) {
     let before = key.before();
-    let left = env.find(&before, Copy::Other);
-    let (draft, known) = (env.draft(), env.copy(Copy::Known));
+    let left = env.find(&before, Buffer::Other);
+    let (draft, known) = (env.draft(), env.buffer(Buffer::Known));
     if draft.flags.contains(BindingFlags::MOVED)
         && let Some(found) = left
-        && env.copy(Copy::Other).expires > env.now()
+        && env.buffer(Buffer::Other).expires > env.now()
     {
-        if env.copy(Copy::Other).learned.addr == draft.learned.addr {
+        if env.buffer(Buffer::Other).learned.addr == draft.learned.addr {
             draft.flags -= BindingFlags::MOVED;
             env.remove_contact(&before, found);
         }
         return;
     }
     known.key = before.words();
-    let stored = env.store::<ContactKey>(Copy::Known, left);
+    let stored = env.store::<ContactKey>(Buffer::Known, left);
     if matches!(stored, Stored::New | Stored::Renewed) {
         draft.flags |= BindingFlags::MOVED;
     }
@@ -408,9 +394,9 @@ pub(super) fn host_before<E: Bindings + Clock>(env: &E) -> Option<&mut Binding> 
     find_live(
         env,
         &ContactKey::from_words(draft.key).before(),
-        Copy::Other,
+        Buffer::Other,
     )?;
-    Some(env.copy(Copy::Other))
+    Some(env.buffer(Buffer::Other))
 }
 
 /// Whether a contact counts: not expired, and not removed by `Contact: *` since.
@@ -421,13 +407,14 @@ fn is_live<E: Bindings>(env: &E, known: &Binding, now: u64) -> bool {
         aor: known.aor,
     };
     known.expires > now
-        && (env.find(&removal, Copy::Other).is_none() || !known.is_voided_by(env.copy(Copy::Other)))
+        && (env.find(&removal, Buffer::Other).is_none()
+            || !known.is_voided_by(env.buffer(Buffer::Other)))
 }
 
 /// Looks up a contact that counts, and copies it to the draft.
 #[inline(always)]
 pub(super) fn load_contact<E: Bindings + Clock>(env: &E, key: &ContactKey) -> Option<Found> {
-    env.find(key, Copy::Draft)
+    env.find(key, Buffer::Draft)
         .filter(|_| is_live(env, env.draft(), env.now()))
 }
 

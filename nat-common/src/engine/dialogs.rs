@@ -5,13 +5,13 @@ use crate::abi::{
     PendingFlags, age, ticks,
 };
 use crate::bytes::{Span, words};
-use crate::engine::draft::find_live;
-use crate::engine::env::{Bindings, Clock, Copy, Env, Journal, Tables, Text};
+use crate::engine::draft::{find_live, place};
+use crate::engine::env::{Bindings, Buffer, Clock, Env, Journal, Tables, Text};
 use crate::engine::evidence::Evidence;
 use crate::engine::identity::{digest, uri_hash};
 use crate::engine::lifetimes::{DIALOG_LIFE, EARLY_LIFE, ENDED_LIFE, TRANSACTION_LIFE};
 use crate::engine::proof::note_resident;
-use crate::engine::verdict::{Placed, TRIES};
+use crate::engine::verdict::Placed;
 use crate::sip::{Field, Message, Method};
 use crate::tables::bindings::{Found, Stored};
 use crate::tables::key;
@@ -27,7 +27,8 @@ pub(super) fn accept_request<E: Text>(
     key: &DialogKey,
     evidence: &mut Evidence,
 ) {
-    if !place(env, key, evidence) || !m.method.needs_dialog() {
+    let placed = place(env, || env.place_dialog(key, evidence));
+    if placed != Placed::New || !m.method.needs_dialog() {
         return;
     }
     digest(env, m, Field::FromUri.bit());
@@ -42,7 +43,7 @@ pub(super) fn accept_request<E: Text>(
 /// more stack than kernels before 6.9 have.
 #[inline(always)]
 pub(super) fn accept_answer<E: Text>(env: &E, m: &Message, key: &DialogKey, evidence: &Evidence) {
-    if place(env, key, evidence) {
+    if place(env, || env.place_dialog(key, evidence)) == Placed::New {
         begin_dialog(env, m.span(Field::ToUri), key, evidence);
     }
 }
@@ -60,19 +61,6 @@ fn begin_dialog<E: Text>(env: &E, name: Span, key: &DialogKey, evidence: &Eviden
     if evidence.owner != 0 {
         note_resident(env, &evidence.learned, evidence.owner);
     }
-}
-
-/// Places a dialog end. Returns true for a new one.
-#[inline(always)]
-fn place<E: Env>(env: &E, key: &DialogKey, evidence: &Evidence) -> bool {
-    for _ in 0..TRIES {
-        let placed = env.place_dialog(key, evidence);
-        if placed != Placed::Busy {
-            return placed == Placed::New;
-        }
-    }
-    env.count(Counter::SlotBusy);
-    false
 }
 
 /// Moves, confirms or ends a dialog end, or leaves it as it is.
@@ -235,7 +223,7 @@ fn settle(draft: &mut Binding, evidence: &Evidence, now: u64) {
 /// time.
 #[inline(always)]
 fn store_dialog<E: Bindings + Journal>(env: &E, found: Option<Found>, event: Counter) -> bool {
-    match env.store::<DialogKey>(Copy::Draft, found) {
+    match env.store::<DialogKey>(Buffer::Draft, found) {
         Stored::Busy => return false,
         Stored::Full => env.count(Counter::TableFull),
         Stored::New | Stored::Renewed | Stored::Pushed => env.count(event),
@@ -246,7 +234,7 @@ fn store_dialog<E: Bindings + Journal>(env: &E, found: Option<Found>, event: Cou
 /// Looks up a dialog end that has not expired, and copies it to the draft.
 #[inline(always)]
 pub(super) fn live_dialog<E: Bindings + Clock>(env: &E, key: &DialogKey) -> Option<Found> {
-    find_live(env, key, Copy::Draft)
+    find_live(env, key, Buffer::Draft)
 }
 
 /// Activates a dialog end that is pending: the PBX may send a NOTIFY ahead of the 2xx to its SUBSCRIBE (RFC 6665 4.4.1).

@@ -58,7 +58,7 @@ pub trait Tables {
 /// Scratch for bindings: one memory for each.
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Copy {
+pub enum Buffer {
     /// The binding that is to be stored, or that a message is about.
     Draft,
     /// The binding that the draft is to replace.
@@ -67,7 +67,7 @@ pub enum Copy {
     Other,
 }
 
-impl Copy {
+impl Buffer {
     /// Number of them.
     pub const COUNT: usize = 3;
 }
@@ -76,11 +76,11 @@ impl Copy {
 pub trait Bindings {
     /// Returns scratch for a binding, with its last content.
     #[expect(clippy::mut_from_ref, reason = "scratch memory of one message")]
-    fn copy(&self, copy: Copy) -> &mut Binding;
+    fn buffer(&self, buffer: Buffer) -> &mut Binding;
     /// Copies a binding to scratch, whether it has expired or not.
-    fn find<K: BindingKey>(&self, key: &K, to: Copy) -> Option<Found>;
+    fn find<K: BindingKey>(&self, key: &K, to: Buffer) -> Option<Found>;
     /// Stores the binding in scratch, under the key that it holds, over the state that was found.
-    fn store<K: BindingKey>(&self, from: Copy, found: Option<Found>) -> Stored;
+    fn store<K: BindingKey>(&self, from: Buffer, found: Option<Found>) -> Stored;
     /// Returns the key of the binding that gave way to the last one stored.
     fn pushed(&self) -> [u64; 2];
     /// Sets the flags of a binding. Nothing is done if it has changed.
@@ -93,7 +93,7 @@ pub trait Bindings {
     /// Returns the draft, with its last content.
     #[inline(always)]
     fn draft(&self) -> &mut Binding {
-        self.copy(Copy::Draft)
+        self.buffer(Buffer::Draft)
     }
 }
 

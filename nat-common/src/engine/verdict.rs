@@ -314,9 +314,6 @@ impl Sent {
     }
 }
 
-/// Tries to change a binding: another CPU may change it at the same time.
-pub(super) const TRIES: u32 = 2;
-
 /// Outcome of a try to place a dialog end or a contact.
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromPrimitive)]

@@ -12,7 +12,7 @@ use nat_common::bpf::HostLoop;
 use nat_common::bytes::{Span, hosts, users};
 use nat_common::endpoint::Endpoint;
 use nat_common::engine::env::{
-    Bindings, Checksum, Clock, Copy, Env, Hashes, Journal, Rules, Tables, Text,
+    Bindings, Buffer, Checksum, Clock, Env, Hashes, Journal, Rules, Tables, Text,
 };
 use nat_common::engine::stun::Server;
 use nat_common::engine::{self, Choice, Evidence, Placed, Route};
@@ -48,7 +48,7 @@ pub struct MemoryEnv {
     entry: UnsafeCell<Entry<ValueWords>>,
     evidence: UnsafeCell<Evidence>,
     route: UnsafeCell<Route>,
-    bindings: [UnsafeCell<Binding>; Copy::COUNT],
+    bindings: [UnsafeCell<Binding>; Buffer::COUNT],
     room: RefCell<Room>,
     record: UnsafeCell<Record>,
     dialogs: Vec<UnsafeCell<BindingSet>>,
@@ -214,20 +214,20 @@ impl Tables for MemoryEnv {
 }
 
 impl Bindings for MemoryEnv {
-    fn copy(&self, copy: Copy) -> &mut Binding {
+    fn buffer(&self, buffer: Buffer) -> &mut Binding {
         // SAFETY: one thread; no other reference to it is in use.
-        unsafe { &mut *self.bindings[copy as usize].get() }
+        unsafe { &mut *self.bindings[buffer as usize].get() }
     }
 
-    fn find<K: BindingKey>(&self, key: &K, to: Copy) -> Option<Found> {
-        bindings::find(&self.sets::<K>(), key, self.copy(to))
+    fn find<K: BindingKey>(&self, key: &K, to: Buffer) -> Option<Found> {
+        bindings::find(&self.sets::<K>(), key, self.buffer(to))
     }
 
-    fn store<K: BindingKey>(&self, from: Copy, found: Option<Found>) -> Stored {
+    fn store<K: BindingKey>(&self, from: Buffer, found: Option<Found>) -> Stored {
         if self.full.get() {
             return Stored::Full;
         }
-        let from = self.copy(from);
+        let from = self.buffer(from);
         let key = K::from_words(from.key);
         let room = &mut self.room.borrow_mut();
         bindings::store(&self.sets::<K>(), &key, from, found, self.now(), room)
