@@ -1,22 +1,19 @@
 //! Tables of bindings that are nearly full.
 
-use std::collections::BTreeMap;
-
 use anyhow::Result;
-use nat_common::abi::map;
 
 use crate::{
     checks::warnings::Warning,
     kernel::tables::Tables,
-    view::fill::{self, Fill},
+    view::fill::{self, BINDINGS, Fill},
 };
 
-/// Names the tables of bindings that hold four fifths of what they keep for sure.
+/// Names the tables of bindings that hold four fifths of their capacity.
 ///
 /// # Errors
 /// If one cannot be read.
 pub fn names(tables: &Tables) -> Result<Vec<&'static str>> {
-    let fills = fill::read(tables, &BTreeMap::new())?;
+    let fills = fill::of_bindings(tables)?;
     Ok(fills
         .iter()
         .filter(|fill| is_nearly_full(fill))
@@ -24,7 +21,7 @@ pub fn names(tables: &Tables) -> Result<Vec<&'static str>> {
         .collect())
 }
 
-/// Lists warnings for tables of bindings that hold four fifths of what they keep for sure.
+/// Lists warnings for tables of bindings that hold four fifths of their capacity.
 #[must_use]
 pub fn find(fills: &[Fill]) -> Vec<Warning> {
     fills
@@ -41,11 +38,13 @@ pub fn find(fills: &[Fill]) -> Vec<Warning> {
 }
 
 fn is_nearly_full(fill: &Fill) -> bool {
-    [map::DIALOGS, map::CONTACTS].contains(&fill.name) && fill.used as u64 * 5 >= fill.size * 4
+    BINDINGS.contains(&fill.name) && fill.used as u64 * 5 >= fill.size * 4
 }
 
 #[cfg(test)]
 mod tests {
+    use nat_common::abi::map;
+
     use super::*;
 
     #[test]

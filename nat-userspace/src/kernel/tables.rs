@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use aya::{
-    Ebpf,
+    Ebpf, Pod,
     maps::{Array, LpmTrie, Map, MapData, MapError, MapType, PerCpuArray},
 };
 // The list of maps names types of `abi`, and lifetimes.
@@ -51,10 +51,24 @@ enum Contents {
     Sets(fn(&Tables, u64) -> Result<usize>),
 }
 
+/// Array of sets `S`, with the type of what is in them.
+pub struct SetArray<S: Pod, T> {
+    map: Array<MapData, S>,
+    content: PhantomData<T>,
+}
+
 /// Table of sets, with the type of its values.
-pub struct Sets<V> {
-    map: Array<MapData, Set>,
-    value: PhantomData<V>,
+pub type Sets<V> = SetArray<Set, V>;
+
+/// Table of bindings, with the type of its keys.
+pub type BindingTable<K> = SetArray<BindingSet, K>;
+
+impl<S: Pod, T> SetArray<S, T> {
+    /// Returns the map.
+    #[must_use]
+    pub fn data(&self) -> &MapData {
+        self.map.data()
+    }
 }
 
 impl<V: Value> Sets<V> {
@@ -89,33 +103,6 @@ impl<V: Value> Sets<V> {
     }
 }
 
-impl<V> TryFrom<Map> for Sets<V> {
-    type Error = MapError;
-
-    fn try_from(map: Map) -> Result<Self, MapError> {
-        Ok(Self {
-            map: map.try_into()?,
-            value: PhantomData,
-        })
-    }
-}
-
-impl<V: Value> Typed for Sets<V> {
-    const MAP_TYPE: MapType = <Array<MapData, Set>>::MAP_TYPE;
-    const KEY: usize = <Array<MapData, Set>>::KEY;
-    const VALUE: usize = <Array<MapData, Set>>::VALUE;
-
-    fn data(&self) -> &MapData {
-        self.map.data()
-    }
-}
-
-/// Table of bindings, with the type of its keys.
-pub struct BindingTable<K> {
-    map: Array<MapData, BindingSet>,
-    key: PhantomData<K>,
-}
-
 impl<K: BindingKey> BindingTable<K> {
     /// Maps the table.
     ///
@@ -125,12 +112,6 @@ impl<K: BindingKey> BindingTable<K> {
         Bindings::new(&self.map, access).context("cannot open a table of bindings")
     }
 
-    /// Returns the map.
-    #[must_use]
-    pub fn data(&self) -> &MapData {
-        Typed::data(self)
-    }
-
     /// Counts the live bindings.
     fn live(&self, now: u64) -> Result<usize> {
         let bindings = self.open(Access::Read)?;
@@ -138,21 +119,21 @@ impl<K: BindingKey> BindingTable<K> {
     }
 }
 
-impl<K> TryFrom<Map> for BindingTable<K> {
+impl<S: Pod, T> TryFrom<Map> for SetArray<S, T> {
     type Error = MapError;
 
     fn try_from(map: Map) -> Result<Self, MapError> {
         Ok(Self {
             map: map.try_into()?,
-            key: PhantomData,
+            content: PhantomData,
         })
     }
 }
 
-impl<K: BindingKey> Typed for BindingTable<K> {
-    const MAP_TYPE: MapType = <Array<MapData, BindingSet>>::MAP_TYPE;
-    const KEY: usize = <Array<MapData, BindingSet>>::KEY;
-    const VALUE: usize = <Array<MapData, BindingSet>>::VALUE;
+impl<S: Pod, T> Typed for SetArray<S, T> {
+    const MAP_TYPE: MapType = <Array<MapData, S>>::MAP_TYPE;
+    const KEY: usize = <Array<MapData, S>>::KEY;
+    const VALUE: usize = <Array<MapData, S>>::VALUE;
 
     fn data(&self) -> &MapData {
         self.map.data()

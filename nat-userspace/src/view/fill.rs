@@ -3,9 +3,13 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
+use nat_common::abi::map;
 use serde::Serialize;
 
-use crate::kernel::tables::Tables;
+use crate::kernel::tables::{Table, Tables};
+
+/// Names of the tables of bindings.
+pub const BINDINGS: [&str; 2] = [map::DIALOGS, map::CONTACTS];
 
 /// How full one table is.
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -27,12 +31,32 @@ pub fn read(tables: &Tables, used: &BTreeMap<&'static str, usize>) -> Result<Vec
     for table in tables.maps() {
         let known = used.get(table.name).copied();
         if let Some(used) = known.map_or_else(|| table.used(), |used| Ok(Some(used)))? {
-            fills.push(Fill {
-                name: table.name,
-                used,
-                size: table.size()?,
-            });
+            fills.push(of(&table, used)?);
         }
     }
     Ok(fills)
+}
+
+/// Returns how full the tables of bindings are.
+///
+/// # Errors
+/// If one cannot be read.
+pub fn of_bindings(tables: &Tables) -> Result<Vec<Fill>> {
+    let mut fills = Vec::new();
+    for table in tables.maps() {
+        if BINDINGS.contains(&table.name)
+            && let Some(used) = table.used()?
+        {
+            fills.push(of(&table, used)?);
+        }
+    }
+    Ok(fills)
+}
+
+fn of(table: &Table<'_>, used: usize) -> Result<Fill> {
+    Ok(Fill {
+        name: table.name,
+        used,
+        size: table.size()?,
+    })
 }
