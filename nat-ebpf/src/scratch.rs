@@ -15,6 +15,7 @@ use nat_common::sip::{Direction, Doubt, Message};
 use nat_common::stun::{Request, reply::Reply};
 use nat_common::tables::bindings::Room;
 use nat_common::tables::hash::{Cursor, Digest};
+use nat_common::tables::uri::UriHash;
 
 use crate::frame::Hook;
 use crate::text::Text;
@@ -39,6 +40,7 @@ struct Contents {
     copies: [Entry<ValueWords>; Table::COUNT],
     record: Record,
     cursor: Cursor,
+    uri: UriHash,
     digest: Digest,
     request: Request,
     reply: Reply,
@@ -152,6 +154,10 @@ impl Scratch {
     part! {
         /// Position of a hash in the text.
         cursor: Cursor = cursor
+    }
+    part! {
+        /// A URI while it is hashed.
+        uri: UriHash = uri
     }
     part! {
         /// Hashes of parts of the message.

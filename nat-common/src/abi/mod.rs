@@ -46,7 +46,7 @@ pub use value::{
 };
 
 /// Number of the layout of everything in this folder.
-pub const ABI: u32 = 18;
+pub const ABI: u32 = 19;
 
 #[cfg(feature = "user")]
 mod pod {

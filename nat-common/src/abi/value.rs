@@ -128,8 +128,8 @@ pub struct InboundTransaction {
     pub repetitions: u8,
     /// Unused, zero.
     pub reserved: u8,
-    /// Hash of the Contact URI of a REGISTER, or 0.
-    pub contact: u64,
+    /// Hash of the Contact URI of a REGISTER; of the To-tag of the first final response to another request; or 0.
+    pub detail: u64,
 }
 
 impl InboundTransaction {

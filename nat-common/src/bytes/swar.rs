@@ -165,6 +165,27 @@ pub const fn hex_digits(w: u64) -> (u32, u32) {
     (n, d as u32)
 }
 
+/// Returns the bytes with letters in lower case. Bytes of 128 and more stay.
+#[inline(always)]
+#[must_use]
+pub const fn lower(w: u64) -> u64 {
+    w | between(w, b'A', b'Z') >> 2
+}
+
+/// Returns the bytes with letters in upper case. Bytes of 128 and more stay.
+#[inline(always)]
+#[must_use]
+pub const fn upper(w: u64) -> u64 {
+    w & !(between(w, b'a', b'z') >> 2)
+}
+
+/// Finds bytes from `first` to `last`, which are below 128. Every bit of the mask is exact.
+#[inline(always)]
+const fn between(w: u64, first: u8, last: u8) -> u64 {
+    let low = w & !TOPS;
+    at_least(low, first) & !at_least(low, last + 1) & !w
+}
+
 /// Finds bytes not below `b`. All bytes must be below 128; every bit of the mask is exact.
 #[inline(always)]
 const fn at_least(w: u64, b: u8) -> u64 {
@@ -291,6 +312,21 @@ mod tests {
                 .to_digit(16)
                 .map_or((1, 1), |d| (3, 0x101 + d * 16));
             assert_eq!(hex_digits(w), want, "{b:#x}");
+        }
+    }
+
+    #[test]
+    fn changes_the_case_of_letters_only() {
+        for b in 0..=255_u8 {
+            for at in 0..8 {
+                let w = word("aZ0@[`{z") & !(0xff << (at * 8)) | u64::from(b) << (at * 8);
+                let mut bytes = w.to_le_bytes();
+                bytes.make_ascii_lowercase();
+                assert_eq!(lower(w), u64::from_le_bytes(bytes), "{b:#x} {at}");
+                bytes = w.to_le_bytes();
+                bytes.make_ascii_uppercase();
+                assert_eq!(upper(w), u64::from_le_bytes(bytes), "{b:#x} {at}");
+            }
         }
     }
 

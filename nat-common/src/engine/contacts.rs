@@ -61,7 +61,7 @@ pub(super) fn registered<E: Text>(
         remove_all(env, aor);
         return;
     }
-    if transaction.contact == 0 {
+    if transaction.detail == 0 {
         return;
     }
     // The response lists every contact of the address-of-record (RFC 3261 10.3, 8): find this one. A PBX that lists
@@ -74,7 +74,7 @@ pub(super) fn registered<E: Text>(
         DEFAULT_EXPIRES
     };
     for index in 0..MAX_CONTACTS {
-        if uri_hash(env, Field::Contact as usize + index) == transaction.contact {
+        if uri_hash(env, Field::Contact as usize + index) == transaction.detail {
             seconds = granted(m, index).unwrap_or(DEFAULT_EXPIRES);
             break;
         }
@@ -91,7 +91,7 @@ pub(super) fn registered<E: Text>(
     draft.seen = now;
     draft.expires = now + u64::from(seconds) * SECOND;
     env.name(draft, m.span(Field::ToUri));
-    let uri = transaction.contact;
+    let uri = transaction.detail;
     if place(env, || env.place_contact(&ContactKey { uri, aor })) != Placed::Done {
         return;
     }
@@ -134,7 +134,7 @@ pub(super) fn own_answer<E: Tables + Hashes>(env: &E, m: &Message) -> Own {
     {
         Some(known)
             if !known.value.flags.contains(InboundFlags::SENT_ON)
-                && known.value.contact == env.hash(Field::ToUri as usize) =>
+                && known.value.detail == env.hash(Field::ToUri as usize) =>
         {
             if known.value.flags.contains(InboundFlags::OTHER_DOMAIN) {
                 Own::OtherDomain

@@ -92,11 +92,11 @@ fn describe_registration<E: Text>(env: &E, m: &Message, transaction: &mut Inboun
             transaction.flags |= InboundFlags::OWN_USER;
         }
     }
-    transaction.contact = uri_hash(env, Field::Contact as usize);
+    transaction.detail = uri_hash(env, Field::Contact as usize);
 }
 
 /// Counts a repetition of a request that the PBX has answered, or of its final response: the one before did not arrive.
-#[inline(never)]
+#[inline(always)]
 pub(super) fn count_repetition<E: Env>(
     env: &E,
     key: &SlotKey,
@@ -104,15 +104,25 @@ pub(super) fn count_repetition<E: Env>(
 ) {
     known.value.flags -= InboundFlags::ANSWERED;
     known.value.repetitions = known.value.repetitions.saturating_add(1);
+    store_changed(env, key, known);
+}
+
+/// Stores the entry of a transaction, which was found and then changed.
+#[inline(never)]
+pub(super) fn store_changed<E: Env>(
+    env: &E,
+    key: &SlotKey,
+    changed: &mut Entry<InboundTransaction>,
+) {
     let entry = env.entry::<InboundTransaction>();
-    entry.assign(known);
+    entry.assign(changed);
     if let Some(mut slots) = env.slots::<InboundTransaction>(key)
         && !slots.put(key, entry)
     {
         env.count(Counter::SlotBusy);
     }
     // The write has put the entry of before into the copy.
-    known.assign(entry);
+    changed.assign(entry);
 }
 
 /// Stores a REGISTER without its branch, with the hash of To and the domain check: the far end of a relayed REGISTER writes
@@ -135,8 +145,8 @@ fn note_registration<'e, E: Text>(
     let entry = env.entry::<InboundTransaction>();
     entry.at = ticks(env.now());
     entry.value.set_source(source);
-    entry.value.flags = InboundFlags::REGISTER;
-    entry.value.contact = env.hash(Field::ToUri as usize);
+    entry.value.flags = InboundFlags::REGISTER | InboundFlags::ANY_BRANCH;
+    entry.value.detail = env.hash(Field::ToUri as usize);
     let credentials = m.headers & header::CREDENTIALS != 0;
     if credentials {
         entry.value.flags |= InboundFlags::CREDENTIALS;
@@ -269,7 +279,8 @@ pub(super) fn response_in<E: Text>(env: &E, m: &Message, call: u64) -> Heard {
         request.at = now;
     }
     let state = OutboundFlags::from_bits_retain(rank::answered(m.status));
-    if moves || swapped || !transaction.flags.contains(state) {
+    let is_first = !transaction.flags.contains(state);
+    if moves || swapped || is_first {
         transaction.flags |= state;
         let entry = env.entry::<OutboundTransaction>();
         entry.assign(request);
@@ -302,7 +313,10 @@ pub(super) fn response_in<E: Text>(env: &E, m: &Message, call: u64) -> Heard {
         evidence.take_answer(request, branch, &m.advertised);
         if names_new_port(&request.value, m, source) {
             evidence.learned = *source;
-            evidence.at = now;
+            if is_first {
+                // The same answer again tells nothing new.
+                evidence.at = now;
+            }
         }
         if proven {
             evidence.flags |= EvidenceFlags::PROVEN;

@@ -14,7 +14,7 @@ use crate::engine::dialogs::{accept_request, activate_pending, forget_pending, l
 use crate::engine::env::{Bindings, Env, Text};
 use crate::engine::history;
 use crate::engine::identity::{dialog_key, digest, uri_hash};
-use crate::engine::inbound::count_repetition;
+use crate::engine::inbound::{count_repetition, store_changed};
 use crate::engine::lifetimes::TRANSACTION_LIFE;
 use crate::engine::proof::{describe_pair, note_proxy, note_transmission, pair, unanswered};
 use crate::engine::reach::{Redirect, carry_out, decide, permit, take_turns};
@@ -84,6 +84,7 @@ fn route_response<'e, E: Env>(
     if request.value.repetitions != 0
         && request.value.flags.contains(InboundFlags::ANSWERED)
         && request.value.flags.intersects(answered_now & is_final)
+        && (m.method == Method::Register || request.value.detail == env.hash(Field::ToTag as usize))
     {
         // No ACK came for the one before (RFC 3261 13.3.1.4, 17.2.1).
         count_repetition(env, key, request);
@@ -121,7 +122,7 @@ fn note_response<E: Env>(
     env: &E,
     m: &Message,
     key: &SlotKey,
-    request: &Entry<InboundTransaction>,
+    request: &mut Entry<InboundTransaction>,
     decision: Decision,
 ) {
     let mut flags = InboundFlags::from_bits_retain(rank::answered(m.status));
@@ -129,7 +130,12 @@ fn note_response<E: Env>(
     if choice {
         flags |= InboundFlags::ANSWERED;
     }
-    if !request.value.flags.contains(flags)
+    if m.method != Method::Register && m.status >= 200 && request.value.detail == 0 {
+        // Another tag in a later response is another answer: a fork's (RFC 3261 13.2.2.4).
+        request.value.flags |= flags;
+        request.value.detail = env.hash(Field::ToTag as usize);
+        store_changed(env, key, request);
+    } else if !request.value.flags.contains(flags)
         && let Some(mut slots) = env.slots::<InboundTransaction>(key)
         && !slots.add_flags(key, flags)
     {

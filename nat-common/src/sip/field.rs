@@ -39,6 +39,10 @@ pub const MAX_CONTACTS: usize = 8;
 /// Bits of all kept Contacts in a set of fields.
 pub const CONTACTS: u32 = ((1 << MAX_CONTACTS) - 1) << Field::Contact as u32;
 
+/// Bits of all URIs in a set of fields.
+pub const URIS: u32 =
+    CONTACTS | Field::RequestUri.bit() | Field::FromUri.bit() | Field::ToUri.bit();
+
 /// Length of [`Message::spans`](super::Message::spans): a power of two, so that a masked index is in bounds.
 pub const SPANS: usize = 16;
 

@@ -22,22 +22,31 @@ use crate::bytes::swar;
 use crate::bytes::{Source, Span};
 use crate::sip::SPANS;
 
-struct State {
+/// State of a SipHash.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Sip {
     v0: u64,
     v1: u64,
     v2: u64,
     v3: u64,
 }
 
-impl State {
+impl Sip {
     #[inline(always)]
     fn new(secret: &[u64; 2]) -> Self {
-        Self {
-            v0: secret[0] ^ 0x736f_6d65_7073_6575,
-            v1: secret[1] ^ 0x646f_7261_6e64_6f6d,
-            v2: secret[0] ^ 0x6c79_6765_6e65_7261,
-            v3: secret[1] ^ 0x7465_6462_7974_6573,
-        }
+        let mut state = Self::default();
+        state.begin(secret);
+        state
+    }
+
+    /// Begins a hash.
+    #[inline(always)]
+    pub(super) fn begin(&mut self, secret: &[u64; 2]) {
+        self.v0 = secret[0] ^ 0x736f_6d65_7073_6575;
+        self.v1 = secret[1] ^ 0x646f_7261_6e64_6f6d;
+        self.v2 = secret[0] ^ 0x6c79_6765_6e65_7261;
+        self.v3 = secret[1] ^ 0x7465_6462_7974_6573;
     }
 
     #[inline(always)]
@@ -54,20 +63,26 @@ impl State {
         self.v2 = self.v2.rotate_left(32);
     }
 
+    /// Takes eight bytes.
     #[inline(always)]
-    fn absorb(&mut self, word: u64) {
+    pub(super) fn absorb(&mut self, word: u64) {
         self.v3 ^= word;
         self.round();
         self.v0 ^= word;
     }
 
+    /// Returns the hash, after the last word: the bytes that are left, less than eight, and above them the number of all
+    /// bytes (modulo 256). It is never 0.
     #[inline(always)]
-    fn finish(mut self) -> u64 {
+    pub(super) fn finish(&mut self) -> u64 {
         self.v2 ^= 0xff;
         self.round();
         self.round();
         self.round();
-        self.v0 ^ self.v1 ^ self.v2 ^ self.v3
+        match self.v0 ^ self.v1 ^ self.v2 ^ self.v3 {
+            0 => 1,
+            hash => hash,
+        }
     }
 }
 
@@ -103,7 +118,7 @@ pub fn span<S: Source + ?Sized, L: Repeat>(
     secret: &[u64; 2],
     cursor: &mut Cursor,
 ) -> u64 {
-    let mut state = State::new(secret);
+    let mut state = Sip::new(secret);
     cursor.set(u32::from(span.start), u32::from(span.len));
     L::repeat(u32::from(u16::MAX) / 32 + 1, || {
         let (mut at, mut left) = cursor.get();
@@ -125,8 +140,7 @@ pub fn span<S: Source + ?Sized, L: Repeat>(
         cursor.set(at, left);
         true
     });
-    let hash = state.finish();
-    if hash == 0 { 1 } else { hash }
+    state.finish()
 }
 
 /// Hashes of parts of a message; 0 for a part that is not there. In the kernel they lie in a map.
@@ -187,13 +201,12 @@ impl Digest {
 #[inline(always)]
 #[must_use]
 pub fn words(a: u64, b: u64, c: u64, secret: &[u64; 2]) -> u64 {
-    let mut state = State::new(secret);
+    let mut state = Sip::new(secret);
     state.absorb(a);
     state.absorb(b);
     state.absorb(c);
     state.absorb((3 * size_of::<u64>() as u64) << 56);
-    let hash = state.finish();
-    if hash == 0 { 1 } else { hash }
+    state.finish()
 }
 
 #[cfg(test)]

@@ -26,3 +26,4 @@ pub mod hash;
 pub mod key;
 pub mod rank;
 pub mod slots;
+pub mod uri;

@@ -662,7 +662,7 @@ mod tests {
                             let stamp = (i * 4 + t) as u16;
                             let mut e = Entry {
                                 value: InboundTransaction {
-                                    contact: u64::from(stamp),
+                                    detail: u64::from(stamp),
                                     flags: InboundFlags::from_bits_retain(stamp),
                                     ..InboundTransaction::default()
                                 },
@@ -677,7 +677,7 @@ mod tests {
                                 let owner = (i % 6 + 1) as u8;
                                 let stamp = e.value.flags.bits();
                                 assert_eq!(e.value.advertised().as_v4(), [owner; 4]);
-                                assert_eq!(e.value.contact, u64::from(stamp));
+                                assert_eq!(e.value.detail, u64::from(stamp));
                                 assert_eq!(e.value.source().port, u32::from(stamp));
                                 assert_eq!(e.value.advertised().port, u32::from(stamp));
                                 assert_eq!((e.at << 2) as u16, stamp & !3);

@@ -206,6 +206,29 @@ fn a_repeated_answer_from_elsewhere_brings_nothing_back() {
     );
 }
 
+/// So does one that names the terminal's new port in its Contact.
+#[test]
+fn a_repeated_answer_that_names_a_port_brings_nothing_back() {
+    const NEWER: Address = ([60, 17, 196, 2], 52000);
+    let net = Network::new();
+    net.call();
+    net.acknowledge();
+    let m = from_pbx("INVITE", 102, "reinvite");
+    assert_eq!(net.sends(PHONE, &m).0, PHONE);
+    net.wait(1);
+    let contact = format!("Contact: <sip:1000@60.17.196.2:{}>", MOVED.1);
+    let named = m.answer(200).with(&contact);
+    assert_eq!(net.arrives(MOVED, &named)[0], Counter::DialogMoved);
+    net.wait(1);
+    let update = from_phone("UPDATE", 2, "update").tagged("pbx");
+    net.arrives(NEWER, &update);
+    net.sends(NEWER, &update.answer(200));
+    assert_eq!(net.reinvite("next").0, NEWER);
+    net.wait(1);
+    assert_eq!(net.arrives(MOVED, &named)[0], Counter::DialogStale);
+    assert_eq!(net.reinvite("last").0, NEWER);
+}
+
 /// A response of another host than the request was sent to shows nothing, and neither does one that the kernel drops.
 #[test]
 fn an_answer_of_another_host_or_with_a_wrong_checksum_teaches_nothing() {

@@ -102,6 +102,60 @@ fn expires_0_and_a_star_remove() {
     }
 }
 
+/// A PBX writes the Contact URI otherwise than the terminal did, in its response and in its calls (RFC 3261 19.1.4).
+#[test]
+fn a_contact_is_found_in_any_spelling() {
+    for (contact, spelling) in [
+        (
+            "sip:1000@192.168.1.10:5060;rinstance=ab12;transport=UDP",
+            "sip:1000@192.168.1.10:5060;transport=UDP;rinstance=ab12",
+        ),
+        (
+            "sip:1000@192.168.1.10;Ob;USER=Phone;lr",
+            "sip:1000@192.168.1.10;user=phone;ob",
+        ),
+        ("sip:%2B49@192.168.1.10", "sip:+49@192.168.1.10"),
+        ("sip:*21#@192.168.1.10", "sip:*21%23@192.168.1.10"),
+        ("sip:1000@Phone.Local", "sip:1000@phone.local"),
+    ] {
+        let net = Network::new();
+        let m = register(1, "r", &format!("<{contact}>"));
+        net.arrives(PHONE, &m);
+        let listed = format!("Contact: <sip:9@9>;expires=9, <{spelling}>;expires=60");
+        let counted = net.sends(PHONE, &m.answer(200).with(&listed)).1;
+        assert_eq!(counted[0], Counter::ContactActivated);
+        let invite = |branch, user: &str, uri: &str| Sip {
+            start: format!("INVITE {uri} SIP/2.0"),
+            to: format!("<sip:{user}@PBX>"),
+            ..call_phone(branch)
+        };
+        net.wait(59);
+        let user = if contact.contains("%2B") {
+            "%31000"
+        } else {
+            "1000"
+        };
+        for (branch, uri) in [("a", contact), ("b", spelling)] {
+            let went = net.sends(ADVERTISED, &invite(branch, user, uri)).0;
+            assert_eq!(went, PHONE, "{uri}");
+        }
+        let other = spelling.replace("192.168.1.10", "192.168.1.1");
+        let went = net
+            .sends(
+                ADVERTISED,
+                &invite("c", "1000", &other.replace("+49", "49")),
+            )
+            .0;
+        assert_eq!(went == ADVERTISED, other != spelling, "{other}");
+        net.wait(2);
+        let went = net.sends(ADVERTISED, &invite("d", "1000", spelling)).0;
+        assert_eq!(
+            went, ADVERTISED,
+            "the time that the response grants to {spelling}"
+        );
+    }
+}
+
 #[test]
 fn a_contact_follows_its_owner() {
     let net = Network::new();

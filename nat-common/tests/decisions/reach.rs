@@ -620,6 +620,22 @@ fn a_final_answer_that_is_not_acknowledged_goes_to_the_other_port() {
     }
 }
 
+/// Other branches of a forked call answer, too (RFC 3261 13.2.2.4). Their 2xx is no repetition of the first one.
+#[test]
+fn another_answer_is_no_repetition() {
+    let net = Network::new();
+    let invite = from_phone("INVITE", 1, "i");
+    net.arrives(PHONE, &invite);
+    assert_eq!(net.sends(FORGOTTEN, &invite.answer(100)).0, FORGOTTEN);
+    net.arrives(PHONE, &invite);
+    let [one, two] = ["one", "two"].map(|tag| invite.answer(200).tagged_as(tag));
+    assert_eq!(net.sends(FORGOTTEN, &one).0, PHONE);
+    assert_eq!(net.sends(FORGOTTEN, &two).0, PHONE);
+    assert_eq!(net.sends(FORGOTTEN, &two).0, PHONE);
+    // The first one again.
+    assert_eq!(net.sends(FORGOTTEN, &one).0, FORGOTTEN);
+}
+
 /// Transmissions to the old address of a terminal do not count against its new address.
 #[test]
 fn a_terminal_that_moved_is_not_doubted() {

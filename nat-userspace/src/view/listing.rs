@@ -76,7 +76,7 @@ impl Listing {
             inbound
                 .live(tick, TRANSACTION_LIFE)
                 .filter(|slot| asks_for_a_contact(&slot.entry.value))
-                .filter(|slot| !settled.contains(&slot.entry.value.contact))
+                .filter(|slot| !settled.contains(&slot.entry.value.detail))
                 .map(|slot| {
                     let key = RowKey::Slot(slot.tag);
                     Row::pending(key, BindingKind::Contact, &(&slot.entry).into(), tick)

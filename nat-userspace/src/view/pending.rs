@@ -35,22 +35,20 @@ pub(super) fn settled_contacts(
         .slots()
         .map(|slot| slot.entry.value)
         .filter(|transaction| transaction.flags.contains(InboundFlags::REMOVE))
-        .map(|transaction| transaction.contact);
+        .map(|transaction| transaction.detail);
     contacts.keys().map(|key| key.uri).chain(removed).collect()
 }
 
 /// Whether the transaction is a REGISTER that, if accepted, makes a contact active.
 pub(super) fn asks_for_a_contact(transaction: &InboundTransaction) -> bool {
-    let kind = InboundFlags::REGISTER | InboundFlags::REMOVE | InboundFlags::REMOVE_ALL;
-    transaction.flags & kind == InboundFlags::REGISTER && transaction.contact != 0
+    let others = InboundFlags::REMOVE | InboundFlags::REMOVE_ALL | InboundFlags::ANY_BRANCH;
+    let kind = InboundFlags::REGISTER | others;
+    transaction.flags & kind == InboundFlags::REGISTER && transaction.detail != 0
 }
 
-/// Whether the entry is a transaction. A REGISTER has two entries; the second one, without its branch, only tells whether
-/// the PBX sends it on.
+/// Whether the entry is a transaction: a REGISTER has another entry beside it.
 pub(super) fn is_transaction(entry: &InboundTransaction) -> bool {
-    let only = InboundFlags::REGISTER | InboundFlags::SENT_ON | InboundFlags::CHALLENGED;
-    let by_name = entry.contact == 0 && (entry.flags - only).is_empty();
-    !(by_name && entry.flags.contains(InboundFlags::REGISTER))
+    !entry.flags.contains(InboundFlags::ANY_BRANCH)
 }
 
 #[cfg(test)]
@@ -103,28 +101,21 @@ mod tests {
 
     #[test]
     fn a_register_counts_once() {
-        let entry = |flags, contact| InboundTransaction {
-            flags,
-            contact,
+        let entry = |flags| InboundTransaction {
+            flags: flags | InboundFlags::REGISTER,
+            detail: 7,
             ..InboundTransaction::default()
         };
-        let register = InboundFlags::REGISTER;
-        assert!(is_transaction(&entry(register | InboundFlags::DIRECT, 0)));
-        assert!(is_transaction(&entry(register, 7)));
-        assert!(is_transaction(&entry(InboundFlags::empty(), 0)));
-        for more in [
-            InboundFlags::empty(),
-            InboundFlags::SENT_ON,
-            InboundFlags::CHALLENGED,
-        ] {
-            assert!(!is_transaction(&entry(register | more, 0)));
-        }
+        let own = entry(InboundFlags::empty());
+        assert!(is_transaction(&own) && asks_for_a_contact(&own));
+        let beside = entry(InboundFlags::ANY_BRANCH);
+        assert!(!is_transaction(&beside) && !asks_for_a_contact(&beside));
     }
 
     #[test]
     fn a_contact_is_pending_until_it_is_active_or_removed() {
-        let register = |contact, flags| InboundTransaction {
-            contact,
+        let register = |detail, flags| InboundTransaction {
+            detail,
             flags: flags | InboundFlags::REGISTER,
             ..InboundTransaction::default()
         };
@@ -137,7 +128,7 @@ mod tests {
             register(9, InboundFlags::empty()),
         ] {
             let entry = Entry { value, at: 0 };
-            note(&mut set, &SlotKey::of(value.contact << 24), &entry);
+            note(&mut set, &SlotKey::of(value.detail << 24), &entry);
         }
         let contacts = HashMap::from([(key(7, 1), binding("a@b"))]);
         let settled = settled_contacts(&contacts, &vec![set].into());

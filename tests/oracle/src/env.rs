@@ -16,11 +16,12 @@ use nat_common::engine::env::{
 };
 use nat_common::engine::stun::Server;
 use nat_common::engine::{self, Choice, Evidence, Placed, Route};
-use nat_common::sip::{Direction, Doubt, Field, Message};
+use nat_common::sip::{Direction, Doubt, Field, Message, URIS};
 use nat_common::tables::bindings::{self, BindingKey, Found, Room, Slice, Stored};
 use nat_common::tables::hash::{self, Cursor, Digest};
 use nat_common::tables::key;
 use nat_common::tables::slots::{SlotKey, Slots};
+use nat_common::tables::uri::{self, UriHash};
 
 use crate::scan_for;
 
@@ -338,11 +339,12 @@ impl Server for MemoryEnv {
 impl Text for MemoryEnv {
     fn digest(&self, m: &Message, parts: u32) {
         let text = self.text.borrow();
-        self.digest
-            .borrow_mut()
-            .add::<HostLoop>(&m.spans, parts, |span| {
-                hash::span::<_, HostLoop>(&text[..], span, &SECRET, &mut Cursor::default())
-            });
+        let mut digest = self.digest.borrow_mut();
+        let (uri, hashes) = (&mut UriHash::default(), &mut digest.hashes);
+        uri::uris::<_, HostLoop>(&text[..], &m.spans, parts & URIS, &SECRET, uri, hashes);
+        digest.add::<HostLoop>(&m.spans, parts & !URIS, |span| {
+            hash::span::<_, HostLoop>(&text[..], span, &SECRET, &mut Cursor::default())
+        });
     }
 
     fn name(&self, draft: &mut Binding, span: Span) {
