@@ -25,10 +25,81 @@ const FORMS: [&str; 17] = [
     "  <sip:1000@192.168.1.10:5060>  ;  expires = 60",
 ];
 
+/// Contacts, and how Asterisk 22 with pjsip writes them in its calls.
+const SPELLINGS: [(&str, &str); 13] = [
+    (
+        "<sip:1000@192.168.1.10:5060;rinstance=ab12;transport=UDP>",
+        "sip:1000@192.168.1.10:5060;transport=UDP;rinstance=ab12",
+    ),
+    (
+        "<sip:1000@192.168.1.10:5060;transport=udp;user=phone>",
+        "sip:1000@192.168.1.10:5060;user=phone;transport=udp",
+    ),
+    (
+        "<sip:1000@192.168.1.10:5060;lr>",
+        "sip:1000@192.168.1.10:5060",
+    ),
+    (
+        "<sip:1000@192.168.1.10;lr;transport=udp>",
+        "sip:1000@192.168.1.10;transport=udp",
+    ),
+    (
+        "<sip:%2B491701234567@192.168.1.10:5060>",
+        "sip:+491701234567@192.168.1.10:5060",
+    ),
+    (
+        "<sip:#1000@192.168.1.10:5060>",
+        "sip:%231000@192.168.1.10:5060",
+    ),
+    (
+        "<sip:%31000@192.168.1.10:5060>",
+        "sip:1000@192.168.1.10:5060",
+    ),
+    (
+        "<sip:1000@192.168.1.10:5060;Transport=UDP;RInstance=AB12>",
+        "sip:1000@192.168.1.10:5060;transport=UDP;RInstance=AB12",
+    ),
+    (
+        "<sip:1000@192.168.1.10:5060;TRANSPORT=udp>",
+        "sip:1000@192.168.1.10:5060;transport=udp",
+    ),
+    (
+        "<sip:1000@192.168.1.10:5060;x-a=b;user=phone;line=xyz;transport=udp>",
+        "sip:1000@192.168.1.10:5060;user=phone;transport=udp;x-a=b;line=xyz",
+    ),
+    (
+        "<sip:1000@192.168.1.10:5060;rinstance=a%41b>",
+        "sip:1000@192.168.1.10:5060;rinstance=aAb",
+    ),
+    (
+        "<sip:1000@192.168.1.10:5060;ttl=1;method=INVITE>",
+        "sip:1000@192.168.1.10:5060;ttl=1",
+    ),
+    (
+        "<sip:1000@192.168.1.10:5060?X-A=b>",
+        "sip:1000@192.168.1.10:5060",
+    ),
+];
+
+#[test]
+fn spelled_by_the_pbx() -> Result<()> {
+    let forms = SPELLINGS.map(|(form, _)| form);
+    play(Plan::PLAIN_NAT, With::Sipnat, |scene| {
+        each(scene, &forms, |pbx, phone, _| {
+            let (_, uri) = SPELLINGS
+                .iter()
+                .find(|(form, _)| *form == phone.contact)
+                .context("a spelling")?;
+            Call::to(phone, pbx, uri)?.reaches_phone("BYE")?;
+            phone.ua.heard_all()
+        })
+    })
+}
+
 #[test]
 fn with_sipnat() -> Result<()> {
     play(Plan::PLAIN_NAT, With::Sipnat, |scene| {
-        each(scene, |pbx, phone, uri| {
+        each(scene, &FORMS, |pbx, phone, uri| {
             Call::to(phone, pbx, uri)?.reaches_phone("BYE")?;
             Call::from(phone, pbx)?.reaches_phone("BYE")?;
             phone.ua.heard_all()
@@ -39,7 +110,7 @@ fn with_sipnat() -> Result<()> {
 #[test]
 fn without_sipnat() -> Result<()> {
     play(Plan::PLAIN_NAT, With::Nothing, |scene| {
-        each(scene, |pbx, phone, uri| {
+        each(scene, &FORMS, |pbx, phone, uri| {
             let call = Call::from(phone, pbx)?;
             scene.went_to(&call.pbx_sends("BYE")?, scene.lab.phone().private)?;
             let invite = pbx.request("INVITE", uri, &phone.aor);
@@ -55,18 +126,19 @@ fn without_sipnat() -> Result<()> {
 /// A phone registers with each form, each time as another owner, so that no form uses the binding of another.
 fn each(
     scene: &Scene<'_>,
+    forms: &[&str],
     test: impl Fn(&ScriptedPbx, &Terminal, &str) -> Result<()>,
 ) -> Result<()> {
     let (pbx, mut phone) = (scene.pbx()?, scene.terminal(0, 0, "1000")?);
-    for (number, form) in FORMS.into_iter().enumerate() {
+    for (number, form) in forms.iter().enumerate() {
         phone.aor = format!("sip:20{number:02}@203.0.113.10");
-        form.clone_into(&mut phone.contact);
-        let uri = phone.registers(&pbx).context(form)?;
+        (*form).clone_into(&mut phone.contact);
+        let uri = phone.registers(&pbx).with_context(|| (*form).to_owned())?;
         ensure!(
             address(&uri)? == scene.lab.phone().private,
             "{form} points to {uri}"
         );
-        test(&pbx, &phone, &uri).context(form)?;
+        test(&pbx, &phone, &uri).with_context(|| (*form).to_owned())?;
     }
     Ok(())
 }

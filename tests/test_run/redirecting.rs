@@ -1,6 +1,6 @@
 //! Packets of the PBX follow the learned address: only destination and checksums change.
 
-use nat_common::abi::Policy;
+use nat_common::abi::{Policy, SECOND};
 
 use crate::frames::{
     ADVERTISED, CALL, HEADERS, INVITE, PBX, PHONE, PRIVATE, REGISTER, STRANGER, ack, answer,
@@ -54,6 +54,38 @@ fn responses_contacts_cancel_and_ack() {
         .replace("z9hG4bK-call", "z9hG4bK-o");
     assert_eq!(
         path.leaves(&outbound(ADVERTISED, &other)),
+        "out_unknown_request"
+    );
+}
+
+/// A PBX may write a Contact URI otherwise than the phone did (RFC 3261 19.1.4).
+#[test]
+fn a_contact_in_another_spelling() {
+    const PHONES: &str =
+        "%2B49.a-long-user.of.more.than.thirty-two.bytes@192.168.1.10:5060;ob;X=Y;lr";
+    const PBXS: &str = "+49.a-long-user.of.more.than.thirty-two.bytes@192.168.1.10:5060;x=y;ob";
+    let mut path = Path::new();
+    let register = REGISTER.replace("sip:1000@60.17.196.2>", &format!("sip:{PHONES}>"));
+    assert_ne!(register, REGISTER);
+    path.arrives(&inbound(PHONE, &register));
+    let listed = format!("Contact: <sip:{PBXS}>;expires=77\r\nContent-Length");
+    let ok = answer(&register, "200 OK").replace("Content-Length", &listed);
+    assert_eq!(path.events(PHONE, &ok), ["contact_activated"]);
+    for contact in path.contacts() {
+        assert_eq!(contact.expires - contact.seen, 77 * SECOND);
+    }
+    for (branch, uri) in [("phone", PHONES), ("pbx", PBXS)] {
+        let call = CALL
+            .replace("sip:1000@60.17.196.2", &format!("sip:{uri}"))
+            .replace("z9hG4bK-call", branch);
+        path.goes_to(&call, PRIVATE, PHONE, "out_redirected_contact");
+    }
+    let other = CALL.replace(
+        "sip:1000@60.17.196.2",
+        &format!("sip:{}", PBXS.replace("+49", "+48")),
+    );
+    assert_eq!(
+        path.leaves(&outbound(PRIVATE, &other)),
         "out_unknown_request"
     );
 }
