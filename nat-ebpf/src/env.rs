@@ -18,7 +18,7 @@ use nat_common::engine::env::{
 use nat_common::engine::stun::{self, Server};
 use nat_common::engine::{self, Choice, Evidence, Placed, Route};
 use nat_common::sip::{Field, Message, SPANS, URIS};
-use nat_common::tables::bindings::{self as table, BindingKey, Found, Stored};
+use nat_common::tables::bindings::{self as table, BindingKey, Found, Pushed, Stored};
 use nat_common::tables::buckets::{self, Buckets};
 use nat_common::tables::slots::{SlotKey, Slots};
 use nat_common::tables::{hash, key, uri};
@@ -383,7 +383,7 @@ impl<L> Bindings for Kernel<'_, L> {
     }
 
     #[inline(always)]
-    fn pushed(&self) -> [u64; 2] {
+    fn pushed(&self) -> Pushed {
         self.scratch.room().pushed
     }
 

@@ -56,6 +56,7 @@ mod bit {
     pub(super) const UNACKNOWLEDGED: u16 = REMOVE_ALL;
     pub(super) const OTHER_DOMAIN: u16 = WEAK;
     pub(super) const ANY_BRANCH: u16 = LEFT_ALONE;
+    pub(super) const BY_ADDRESS: u16 = REDIRECTED;
 }
 
 flags! {
@@ -84,6 +85,8 @@ flags! {
         MOVED;
         /// Contact: the PBX that accepted it may be a proxy, which relays answers that others write.
         PROXY;
+        /// Contact: its key is the address of its URI, whatever the user.
+        BY_ADDRESS;
     }
 
     /// Flags of an [`InboundTransaction`](crate::abi::InboundTransaction).

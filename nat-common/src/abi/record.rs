@@ -41,7 +41,7 @@ pub struct Record {
     pub ground: u8,
     /// Number of the transmission, from 1; 0 if it was not counted.
     pub transmission: u8,
-    /// Not 0: only its Contact URI named the terminal.
+    /// Not 0: only its Contact named the terminal.
     pub weak: u8,
     /// Unused, zero.
     pub reserved: [u8; 5],

@@ -97,9 +97,24 @@ pub(super) fn registered<E: Text>(
     }
     forget_pushed(env);
     place(env, || env.place_contact(&ContactKey { uri, aor: 0 }));
+    place_by_address(env);
     if env.draft().expires > env.now() {
         note_registered(env);
     }
+}
+
+/// Places the contact in the draft by its advertised address. A PBX calls the numbers behind a gateway with the gateway's
+/// host and port, and another user.
+#[inline(never)]
+fn place_by_address<E: Env>(env: &E) {
+    let contact = env.draft();
+    if contact.advertised.is_unknown() || contact.advertised == contact.learned {
+        return;
+    }
+    contact.flags -= BindingFlags::WEAK | BindingFlags::MOVED;
+    contact.flags |= BindingFlags::BY_ADDRESS;
+    let key = address_key(env, &contact.advertised);
+    place(env, || env.place_contact(&key));
 }
 
 /// Notes that the terminal of the contact in the draft is at its learned address.
@@ -255,6 +270,8 @@ impl Change {
 /// once for the two entries.
 ///
 /// Where the entry is that of the URI alone, owners compete for it. One whose user is the URI's outranks one whose is not.
+/// In the entry of an address all are equal: several private networks have the same addresses, so that it is ambiguous tells
+/// nothing.
 #[inline(always)]
 pub fn place_contact<E: Env>(env: &E, key: &ContactKey) -> Placed {
     let change = change(env, key);
@@ -298,7 +315,14 @@ fn change<E: Env>(env: &E, key: &ContactKey) -> Change {
         draft.created = known.created;
         draft.redirected = known.redirected;
         draft.contested = known.contested;
-        let [ours, theirs] = [draft.flags, known.flags].map(|flags| flags & BindingFlags::OWN_USER);
+        let by_address = draft.flags.contains(BindingFlags::BY_ADDRESS);
+        let [ours, theirs] = [draft.flags, known.flags].map(|flags| {
+            if by_address {
+                BindingFlags::empty()
+            } else {
+                flags & BindingFlags::OWN_USER
+            }
+        });
         if same_owner {
             // The proof moves with its owner.
             draft.flags |= known.flags & (BindingFlags::WEAK | BindingFlags::MOVED);
@@ -322,7 +346,9 @@ fn change<E: Env>(env: &E, key: &ContactKey) -> Change {
             if draft.contested < until {
                 draft.contested = until;
             }
-            env.count(Counter::ContactAmbiguous);
+            if !by_address {
+                env.count(Counter::ContactAmbiguous);
+            }
         }
         if same_owner && !removes && !same_host && !forged && known.call != draft.call {
             leave_host(env, key);
@@ -342,16 +368,18 @@ fn change<E: Env>(env: &E, key: &ContactKey) -> Change {
     change
 }
 
-/// Forgets the entries by URI alone of the contact that gave way to the one in the draft, of the same owner, if one did.
+/// Forgets the entries without owner of the contact that gave way to the one in the draft, of the same owner, if one did.
 #[inline(never)]
-fn forget_pushed<E: Bindings>(env: &E) {
-    let [uri, aor] = env.pushed();
+fn forget_pushed<E: Bindings + Hashes>(env: &E) {
+    let pushed = env.pushed();
+    let [uri, aor] = pushed.key;
     let owner = env.draft().aor;
     if aor != owner {
         return;
     }
-    let key = ContactKey { uri, aor: 0 };
-    for key in [key, key.before()] {
+    let by_uri = ContactKey { uri, aor: 0 };
+    let by_address = address_key(env, &pushed.advertised);
+    for key in [by_uri, by_uri.before(), by_address, by_address.before()] {
         if let Some(found) = env.find(&key, Buffer::Other)
             && env.buffer(Buffer::Other).aor == owner
         {
@@ -418,10 +446,10 @@ pub(super) fn load_contact<E: Bindings + Clock>(env: &E, key: &ContactKey) -> Op
         .filter(|_| is_live(env, env.draft(), env.now()))
 }
 
-/// Looks up a contact by Request-URI and the address-of-record in To, else by Request-URI alone, and copies it to the
-/// draft. Found in the second way, its [`Binding::aor`] is not that in To.
+/// Looks up a contact by Request-URI and the address-of-record in To, else by Request-URI alone, else by its address alone,
+/// and copies it to the draft. Found in the second way, its [`Binding::aor`] is not that in To.
 #[inline(never)]
-pub(super) fn live_contact<E: Bindings + Clock + Hashes>(env: &E) -> Option<Found> {
+pub(super) fn live_contact<E: Env>(env: &E) -> Option<Found> {
     let uri = uri_hash(env, Field::RequestUri as usize);
     let aor = uri_hash(env, Field::ToUri as usize);
     // To that is the Contact URI names no owner, whoever registered it as an address-of-record.
@@ -429,7 +457,23 @@ pub(super) fn live_contact<E: Bindings + Clock + Hashes>(env: &E) -> Option<Foun
     if names_owner && let Some(found) = load_contact(env, &ContactKey { uri, aor }) {
         return Some(found);
     }
-    load_contact(env, &ContactKey { uri, aor: 0 })
+    let found = load_contact(env, &ContactKey { uri, aor: 0 });
+    if found.is_some() || !env.settled() {
+        return found;
+    }
+    // Another terminal that has the same address may not have registered yet; hence `settled`.
+    let key = address_key(env, &env.record().original());
+    load_contact(env, &key).filter(|_| !env.draft().is_ambiguous(env.now()))
+}
+
+/// Returns the key of contacts by their address alone.
+#[inline(always)]
+fn address_key<E: Hashes>(env: &E, address: &Endpoint) -> ContactKey {
+    let [high, low] = address.addr;
+    ContactKey {
+        uri: env.mix(high, low, address.port.into()) ^ env.pbx(),
+        aor: 0,
+    }
 }
 
 /// Notes with a contact that a request which only its URI named was answered at the learned address, after the original

@@ -26,7 +26,7 @@ use crate::engine::evidence::Evidence;
 use crate::engine::route::Route;
 use crate::engine::verdict::{Choice, Placed};
 use crate::sip::{Field, Message};
-use crate::tables::bindings::{BindingKey, Found, Stored};
+use crate::tables::bindings::{BindingKey, Found, Pushed, Stored};
 use crate::tables::slots::{SlotKey, Slots};
 
 /// Time.
@@ -81,8 +81,8 @@ pub trait Bindings {
     fn find<K: BindingKey>(&self, key: &K, to: Buffer) -> Option<Found>;
     /// Stores the binding in scratch, under the key that it holds, over the state that was found.
     fn store<K: BindingKey>(&self, from: Buffer, found: Option<Found>) -> Stored;
-    /// Returns the key of the binding that gave way to the last one stored.
-    fn pushed(&self) -> [u64; 2];
+    /// Returns the binding that gave way to the last one stored.
+    fn pushed(&self) -> Pushed;
     /// Sets the flags of a binding. Nothing is done if it has changed.
     fn set_flags<K: BindingKey>(&self, key: &K, found: Found, flags: BindingFlags);
     /// Adds one to the packets that a binding has redirected.

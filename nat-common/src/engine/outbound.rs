@@ -407,7 +407,7 @@ fn find_contact<E: Env>(env: &E, to: &mut Endpoint) -> Decision {
         )
     } else {
         route.flags |= OutboundFlags::WEAK;
-        route.subject = request_uri;
+        route.subject = ContactKey::from_words(known.key).uri;
         follow_uri(env, known, to, route.retransmissions)
     };
     if decision != Decision::RedirectedContact {

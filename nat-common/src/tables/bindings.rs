@@ -33,6 +33,7 @@ use crate::abi::{BINDING_WAYS as WAYS, Binding, BindingFlags, BindingSet, Contac
 use crate::bpf::atomic::Word;
 use crate::bpf::bounded;
 use crate::bytes::words;
+use crate::endpoint::Endpoint;
 use crate::tables::slots::{BUSY, GENERATION, HASH, next, tag_of};
 
 /// Unconfirmed dialog ends of one source in two sets: a quarter of them.
@@ -241,8 +242,20 @@ pub struct Room {
     in_quota: u64,
     /// Live bindings in the first set, less those in the second.
     lead: i64,
-    /// Key of the binding that gave way; zeros if none did.
-    pub pushed: [u64; 2],
+    /// The binding that gave way; zeros if none did.
+    pub pushed: Pushed,
+}
+
+/// A binding that gave way to a new one.
+#[repr(C)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+pub struct Pushed {
+    /// Its key.
+    pub key: [u64; 2],
+    /// The address in its Contact, where numeric.
+    pub advertised: Endpoint,
 }
 
 /// Finds the binding of a key, expired or not, and copies it.
@@ -271,7 +284,7 @@ pub fn store<K: BindingKey>(
     room: &mut Room,
 ) -> Stored {
     let home = key.home();
-    room.pushed = [0; 2];
+    room.pushed.key = [0; 2];
     let Some(found) = found else {
         return store_new::<K>(sets, &home, from, now, room);
     };
@@ -603,8 +616,13 @@ fn store_new<K: BindingKey>(
         return Stored::Busy;
     };
     if stored == Stored::Pushed {
+        let known = binding(set, way);
         // SAFETY: as for `binding`; the claim below fails if it changes.
-        room.pushed = unsafe { (&raw const (*binding(set, way)).key).read_volatile() };
+        unsafe {
+            room.pushed.key = (&raw const (*known).key).read_volatile();
+            room.pushed.advertised.addr = (&raw const (*known).advertised.addr).read_volatile();
+            room.pushed.advertised.port = (&raw const (*known).advertised.port).read_volatile();
+        }
     }
     // SAFETY: the number is bounded, as in `weigh_slot`.
     let old = unsafe { (&raw const room.tags).cast::<u64>().add(number).read() };
@@ -935,7 +953,7 @@ mod tests {
             store(&table.sets(), &key, &binding, None, NOW, &mut room),
             Stored::Pushed
         );
-        assert_eq!(room.pushed, dialog(15).words());
+        assert_eq!(room.pushed.key, dialog(15).words());
     }
 
     #[test]

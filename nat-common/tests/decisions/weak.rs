@@ -266,3 +266,106 @@ fn equals_at_different_addresses_are_ambiguous_until_one_expires() {
         [FIRST, CALLED]
     );
 }
+
+/// INVITE for a number behind a gateway: its host and port, another user.
+fn number(branch: &'static str) -> Sip {
+    call("0401234567@192.168.1.10", branch)
+}
+
+/// A gateway registers. The PBX calls the numbers behind it at its address.
+#[test]
+fn a_number_behind_a_gateway_is_called_at_its_address() {
+    for contact in [
+        "<sip:gw1@192.168.1.10>",
+        "<sip:gw1@192.168.1.10:5060;line=7>",
+        "<sip:192.168.1.10>",
+    ] {
+        let net = Network::new();
+        registers(&net, PHONE, "gw1", contact);
+        let first = number("a");
+        assert_eq!(sent(&net, ADVERTISED, &first, 2), [FIRST, CALLED]);
+        assert!(answers(&net, PHONE, &first).contains(&Counter::WeakProven));
+        assert_eq!(sent(&net, ADVERTISED, &number("b"), 1), [CALLED]);
+        // To that names the gateway's address-of-record is no weak evidence.
+        let named = Sip {
+            to: "<sip:gw1@pbx>".into(),
+            ..number("c")
+        };
+        assert_eq!(sent(&net, ADVERTISED, &named, 1), [CALLED]);
+        // At another port there is nobody.
+        let elsewhere = (ADVERTISED.0, 5070);
+        let unknown = Counter::OutUnknownRequest;
+        assert_eq!(sent(&net, elsewhere, &number("d"), 2), [unknown; 2]);
+        // It is gone with the registration.
+        let m = Sip {
+            to: "<sip:gw1@pbx>".into(),
+            ..register(2, "away", &format!("{contact};expires=0")).call("other")
+        };
+        net.arrives(PHONE, &m);
+        net.sends(PHONE, &m.answer(200));
+        assert_eq!(sent(&net, ADVERTISED, &number("e"), 2), [unknown; 2]);
+    }
+}
+
+/// Two private networks have the same addresses: which of the two is meant, nobody can tell. The URIs of both are known.
+#[test]
+fn two_terminals_at_one_address_are_called_by_their_uris_only() {
+    let net = Network::new();
+    for (source, owner) in [(PHONE, "1000"), (STRANGER, "2000")] {
+        let contact = format!("<sip:{owner}@192.168.1.10>");
+        let counted = registers(&net, source, owner, &contact);
+        assert!(!counted.contains(&Counter::ContactAmbiguous));
+    }
+    assert_eq!(
+        sent(&net, ADVERTISED, &number("a"), 2),
+        [Counter::OutUnknownRequest; 2]
+    );
+    assert_eq!(
+        sent(&net, ADVERTISED, &call("2000@192.168.1.10", "b"), 2),
+        [FIRST, CALLED]
+    );
+    // Each of the two may have the user of its URI: neither has a better claim to the address.
+    let net = Network::new();
+    registers(&net, PHONE, "1000", "<sip:1000@192.168.1.10>");
+    registers(&net, STRANGER, "gw1", "<sip:trunk@192.168.1.10>");
+    assert_eq!(
+        sent(&net, ADVERTISED, &number("a"), 2),
+        [Counter::OutUnknownRequest; 2]
+    );
+}
+
+/// In the first hour another terminal at that address may not have registered yet.
+#[test]
+fn an_address_is_not_followed_in_the_first_hour() {
+    let net = Network::new();
+    net.settled.set(false);
+    registers(&net, PHONE, "gw1", "<sip:gw1@192.168.1.10>");
+    assert_eq!(
+        sent(&net, ADVERTISED, &number("a"), 2),
+        [Counter::OutUnknownRequest; 2]
+    );
+    assert_eq!(
+        sent(&net, ADVERTISED, &call("gw1@192.168.1.10", "b"), 2),
+        [FIRST, CALLED]
+    );
+}
+
+/// An account registers a trunk's address, without a number of it.
+#[test]
+fn a_trunk_keeps_the_calls_to_its_address() {
+    const NUMBER: &str = "+4930@10.0.0.5";
+    const CLAIM: &str = "<sip:2000@10.0.0.5>";
+    for kind in [address::on_link(2), address::ROUTED, address::PEER] {
+        let net = Network::new();
+        net.kinds
+            .replace(vec![(Endpoint::v4(TRUNK.0, TRUNK.1), kind)]);
+        registers(&net, STRANGER, "2000", CLAIM);
+        assert_eq!(sent(&net, TRUNK, &call(NUMBER, "a"), 3), [FOREIGN; 3]);
+    }
+    let net = Network::new();
+    let options = call(NUMBER, "o");
+    sent(&net, TRUNK, &options, 1);
+    answers(&net, TRUNK, &options);
+    registers(&net, STRANGER, "2000", CLAIM);
+    assert_eq!(sent(&net, TRUNK, &call(NUMBER, "a"), 3), [FOREIGN; 3]);
+}

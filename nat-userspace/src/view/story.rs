@@ -80,7 +80,7 @@ struct Packet {
     ground: Option<&'static str>,
     /// Number of the transmission, where it was counted.
     transmission: Option<u8>,
-    /// Set if only its Contact URI named the terminal.
+    /// Set if only its Contact named the terminal.
     weak: bool,
     events: Vec<Event>,
 }
@@ -369,7 +369,7 @@ impl Packet {
         let parts = [
             ground.map(str::to_owned),
             transmission.map(|number| format!("transmission {number}")),
-            weak.then(|| "only its Contact URI names the terminal".into()),
+            weak.then(|| "only its Contact names the terminal".into()),
         ];
         parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
     }
@@ -524,7 +524,7 @@ mod tests {
         );
         assert_eq!(
             evidence(contact, Ground::Turn, 4, 1),
-            "the transmission before drew no answer: the other address is tried; transmission 4; only its Contact URI \
+            "the transmission before drew no answer: the other address is tried; transmission 4; only its Contact \
              names the terminal"
         );
         assert_eq!(evidence(Counter::OutForeignContact, Ground::None, 0, 1), "");

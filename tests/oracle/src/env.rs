@@ -17,7 +17,7 @@ use nat_common::engine::env::{
 use nat_common::engine::stun::Server;
 use nat_common::engine::{self, Choice, Evidence, Placed, Route};
 use nat_common::sip::{Direction, Doubt, Field, Message, URIS};
-use nat_common::tables::bindings::{self, BindingKey, Found, Room, Slice, Stored};
+use nat_common::tables::bindings::{self, BindingKey, Found, Pushed, Room, Slice, Stored};
 use nat_common::tables::hash::{self, Cursor, Digest};
 use nat_common::tables::key;
 use nat_common::tables::slots::{SlotKey, Slots};
@@ -234,7 +234,7 @@ impl Bindings for MemoryEnv {
         bindings::store(&self.sets::<K>(), &key, from, found, self.now(), room)
     }
 
-    fn pushed(&self) -> [u64; 2] {
+    fn pushed(&self) -> Pushed {
         self.room.borrow().pushed
     }
 
