@@ -184,7 +184,7 @@ pub struct Sizes {
     pub buckets: u32,
     /// Sets in `STUN`. Without STUN there is one.
     pub stun: u32,
-    /// Capacity of `DIALOGS`, and of `CONTACTS`: bindings up to which tests see none refused. A contact takes two.
+    /// Capacity of `DIALOGS`, and of `CONTACTS`: bindings up to which tests see none refused. A contact takes three.
     pub bindings: u32,
 }
 

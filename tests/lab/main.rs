@@ -11,6 +11,7 @@ mod change;
 mod contact_forms;
 mod edge;
 mod forgotten_port;
+mod gateway;
 mod identity;
 mod incoming;
 mod kamailio;

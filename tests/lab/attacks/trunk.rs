@@ -35,6 +35,13 @@ fn own_record(scene: &Scene<'_>, pbx: &ScriptedPbx, trunk: SocketAddrV4) -> Resu
     Ok(phone)
 }
 
+/// An account registers the trunk's address, with a user of its own.
+fn own_user(scene: &Scene<'_>, pbx: &ScriptedPbx, trunk: SocketAddrV4) -> Result<Terminal> {
+    let phone = account(scene, &format!("<sip:6666@{trunk}>"))?;
+    phone.registers(pbx)?;
+    Ok(phone)
+}
+
 /// Likewise, for the trunk's URI as address-of-record: the PBX looks only at the password.
 fn trunks_record(scene: &Scene<'_>, pbx: &ScriptedPbx, trunk: SocketAddrV4) -> Result<Terminal> {
     let phone = account(scene, &format!("<{}>", number_at(trunk)))?;
@@ -66,6 +73,7 @@ fn on_the_pbxs_own_subnet_or_routed() -> Result<()> {
         play_in(&lab, SETTLED, |scene| {
             let pbx = scene.pbx()?;
             own_record(scene, &pbx, TRUNK)?;
+            own_user(scene, &pbx, TRUNK)?;
             call_stays(scene, &pbx, TRUNK)
         })
         .context(network)?;
@@ -104,7 +112,7 @@ fn that_has_answered() -> Result<()> {
             }
             answers(&pbx, &trunk)?;
             if !registers_first {
-                own_record(scene, &pbx, TRUNK)?;
+                own_user(scene, &pbx, TRUNK)?;
             }
             call_stays(scene, &pbx, TRUNK)
         })?;

@@ -391,9 +391,13 @@ impl Observer {
             }
             Decision::RedirectedContact => {
                 let uri = hash(env, m, Field::RequestUri) ^ env.pbx();
+                let original = env.record().original();
+                let is_at = |b: &Binding| {
+                    b.flags.contains(BindingFlags::BY_ADDRESS) && b.advertised == original
+                };
                 let mut contacts = env.contacts().into_iter();
                 assert!(
-                    contacts.any(|(key, b)| key.uri == uri && live(&b)),
+                    contacts.any(|(key, b)| live(&b) && (key.uri == uri || is_at(&b))),
                     "no such contact"
                 );
             }
