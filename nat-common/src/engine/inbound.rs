@@ -82,17 +82,18 @@ fn describe_registration<E: Text>(env: &E, m: &Message, transaction: &mut Inboun
     if m.star != 0 {
         transaction.flags |= InboundFlags::REMOVE_ALL;
     }
-    if granted(m, 0) == Some(0) {
+    let first = usize::from(m.first_contact);
+    if granted(m, first) == Some(0) {
         transaction.flags |= InboundFlags::REMOVE;
     }
     digest(env, m, Field::ToUri.bit());
-    if env.same_user(m.span(Field::Contact), m.span(Field::ToUri)) {
+    if env.same_user(m.contact(first), m.span(Field::ToUri)) {
         // A Contact URI that is registered as an address-of-record names no owner.
-        if env.hash(Field::ToUri as usize) != env.hash(Field::Contact as usize) {
+        if env.hash(Field::ToUri as usize) != env.hash(Field::Contact as usize + first) {
             transaction.flags |= InboundFlags::OWN_USER;
         }
     }
-    transaction.detail = uri_hash(env, Field::Contact as usize);
+    transaction.detail = uri_hash(env, Field::Contact as usize + first);
 }
 
 /// Counts a repetition of a request that the PBX has answered, or of its final response: the one before did not arrive.

@@ -15,7 +15,7 @@ use crate::endpoint::Endpoint;
 pub struct Message {
     /// Positions of the parts; see [`Field`].
     pub spans: [Span; SPANS],
-    /// Host and port of the first Contact, if the host is an IP address; otherwise unknown.
+    /// Host and port of the Contact at [`Self::first_contact`], if the host is an IP address; otherwise unknown.
     pub advertised: Endpoint,
     /// The `expires` parameter of each Contact, in seconds, plus one; 0 if there is none. A malformed one stands for 3600 (RFC
     /// 3261 10.2.1.1).
@@ -38,6 +38,8 @@ pub struct Message {
     pub contacts: u8,
     /// 1 for `Contact: *`, otherwise 0.
     pub star: u8,
+    /// Index of the first Contact that no `expires=0` removes, if another one follows those that are removed.
+    pub first_contact: u8,
 }
 
 impl Message {

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use nat_common::abi::{Binding, BindingFlags, Counter};
+use nat_common::endpoint::Endpoint;
 
 use crate::{ADVERTISED, MOVED, Network, PHONE, STRANGER, Sip, call_phone, from_pbx, register};
 
@@ -100,6 +101,62 @@ fn expires_0_and_a_star_remove() {
             "{contact}"
         );
     }
+}
+
+/// A phone whose address has changed removes its old Contact and adds the new one in one REGISTER.
+#[test]
+fn the_first_contact_that_is_not_removed_counts() {
+    const OLD: &str = "<sip:1000@192.168.1.9:5062>";
+    const NEW: &str = "<sip:1000@192.168.1.10>";
+    for (contacts, expires) in [
+        (format!("{NEW};expires=600, {OLD};expires=0"), "60"),
+        (format!("{OLD};expires=0, {NEW};expires=600"), "60"),
+        (format!("{OLD};expires=0\r\nContact: {NEW}"), "60"),
+        (
+            format!("{OLD};expires=0, <sip:9@[2001:db8::9]>;expires=0, {NEW}"),
+            "60",
+        ),
+    ] {
+        let net = Network::new();
+        let m = register(1, "r", &contacts).with(&format!("Expires: {expires}"));
+        net.arrives(PHONE, &m);
+        let accepted = m.answer(200).with(&format!("Contact: {NEW};expires=600"));
+        assert_eq!(net.sends(PHONE, &accepted).1[0], Counter::ContactActivated);
+        let invite = call_phone("i");
+        assert_eq!(net.sends(ADVERTISED, &invite).0, PHONE, "{contacts}");
+        let known = net.contacts().into_values();
+        for contact in known {
+            assert_eq!(contact.advertised, Endpoint::v4(ADVERTISED.0, ADVERTISED.1));
+        }
+    }
+    // All are removed.
+    let net = Network::new();
+    net.register();
+    let m = register(2, "r", &format!("{OLD};expires=0, {NEW};expires=0"));
+    net.arrives(PHONE, &m);
+    assert_eq!(
+        net.sends(PHONE, &m.answer(200)).1[0],
+        Counter::ContactRemoved
+    );
+    assert_eq!(net.sends(ADVERTISED, &call_phone("i")).0, ADVERTISED);
+}
+
+/// A phone that starts anew counts from 1 again, and may use the same Call-ID. The PBX accepts that, or it does not.
+#[test]
+fn a_lower_cseq_that_the_pbx_accepts_moves_a_contact() {
+    let net = Network::new();
+    let before = register(4711, "before", "<sip:1000@192.168.1.10>");
+    net.arrives(PHONE, &before);
+    net.sends(PHONE, &before.answer(200));
+    net.wait(1);
+    let after = register(1, "after", "<sip:1000@192.168.1.10>");
+    net.arrives(MOVED, &after);
+    assert_eq!(net.sends(ADVERTISED, &call_phone("i")).0, PHONE);
+    assert_eq!(
+        net.sends(MOVED, &after.answer(200)).1[0],
+        Counter::ContactMoved
+    );
+    assert_eq!(net.sends(ADVERTISED, &call_phone("j")).0, MOVED);
 }
 
 /// A PBX writes the Contact URI otherwise than the terminal did, in its response and in its calls (RFC 3261 19.1.4).

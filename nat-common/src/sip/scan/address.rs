@@ -192,7 +192,12 @@ impl Scan {
                         Span::between(self.token_start, end),
                     );
                 }
-                if index == 0 {
+                let before = self.message.contact_expires(index.wrapping_sub(1));
+                if before == Some(0) && usize::from(self.message.first_contact) + 1 == index {
+                    self.message.first_contact = index as u8;
+                    self.forget_host();
+                }
+                if index == usize::from(self.message.first_contact) {
                     self.after_host = next;
                     let host = if self.host_start == 0 {
                         self.token_start
@@ -233,13 +238,19 @@ impl Scan {
         let index = bounded::<MAX_CONTACTS>(index);
         // SAFETY: the index is in bounds.
         unsafe { *self.message.contact_expires.get_unchecked_mut(index) = 0 };
-        if index == 0 {
+        if index == usize::from(self.message.first_contact) {
             // The host of the next one is read.
-            words::clear(&mut self.message.advertised);
-            words::clear(&mut self.host_address);
-            words::clear(&mut self.host_suffix);
-            self.groups = 0;
-            self.gap = 0;
+            self.forget_host();
         }
+    }
+
+    /// Forgets the host of a Contact.
+    #[inline(always)]
+    fn forget_host(&mut self) {
+        words::clear(&mut self.message.advertised);
+        words::clear(&mut self.host_address);
+        words::clear(&mut self.host_suffix);
+        self.groups = 0;
+        self.gap = 0;
     }
 }
