@@ -168,15 +168,26 @@ extern "C" fn uri_of(direction: u32, route: u32) -> u32 {
     engine::uri_of(scratch.text(), scratch.message(), field(route))
 }
 
-/// Finds the end of the URI with a host at a position, if it is a plain one; else returns 0.
+/// Whether the Route of the request in the scratch of a direction leads to its target. `route` and `request` are the
+/// positions of two hosts, `end` is the [`plain_end`] of the Route. Not 0: it does.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn plain_end(direction: u32, host: u32) -> u32 {
+extern "C" fn leads_to_target(direction: u32, route: u32, end: u32, request: u32) -> u32 {
+    let Some(scratch) = Scratch::at(direction) else {
+        return 0;
+    };
+    engine::leads_to_target(scratch.text(), route, end, request).into()
+}
+
+/// Finds the end of the URI with a host at a position, if it is a plain one with this port; else returns 0.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn plain_end(direction: u32, host: u32, port: u32) -> u32 {
     let Some(scratch) = Scratch::at(direction) else {
         return 0;
     };
     let end = end_of_host(direction, host);
-    hosts::plain_end(scratch.text(), end, scratch.socket().port)
+    hosts::plain_end(scratch.text(), end, port)
 }
 
 #[inline(always)]
@@ -503,8 +514,18 @@ impl<L: Hash> Text for Kernel<'_, L> {
         let (direction, route) = (self.scratch.direction(), (field == Field::Route).into());
         // Not called from one another: more frames would be too much for the stack of 6.1.
         let uri = uri_of(direction, route);
-        let end = plain_end(direction, uri);
+        let end = plain_end(direction, uri, self.scratch.socket().port);
         uri != 0 && names_domain(direction, route, uri, end) != 0
+    }
+
+    #[inline(always)]
+    fn leads_to_target(&self, _: &Message, port: u32) -> bool {
+        let direction = self.scratch.direction();
+        let uri = uri_of(direction, 1);
+        let route = find_host(direction, uri);
+        let end = plain_end(direction, route, port);
+        let request = find_host(direction, uri_of(direction, 0));
+        uri != 0 && leads_to_target(direction, route, end, request) != 0
     }
 
     #[inline(always)]

@@ -63,7 +63,7 @@ fn route() -> Result<()> {
             for method in ["INVITE", "ACK", "BYE"] {
                 let routed = call
                     .pbx_request(method)
-                    .with("Route", "<sip:192.168.1.10;lr>");
+                    .with("Route", "<sip:192.168.1.1;lr>");
                 pbx.send(&routed)?;
                 scene.went_to(&routed, host.private)?;
                 scene.went_to(&call.pbx_sends(method)?, host.public)?;

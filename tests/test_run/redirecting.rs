@@ -192,6 +192,19 @@ fn policy() {
     assert_eq!(path.sends(&bye).2, "out_redirected_dialog");
     let routed = in_dialog("BYE", "r").replace("From:", "Route: <sip:edge;lr>\r\nFrom:");
     assert_eq!(path.leaves(&outbound(ADVERTISED, &routed)), "out_route");
+    // One that names the terminal leads to no other hop.
+    let host = ADVERTISED.split(':').next().unwrap();
+    let route = format!("Route: <sip:1000@{host}:5060>\r\nFrom:");
+    let routed = in_dialog("BYE", "t").replace("From:", &route);
+    let targeted = routed.replacen(
+        "BYE sip:1000@192.168.1.10",
+        &format!("BYE sip:1000@{host}"),
+        1,
+    );
+    assert_eq!(
+        path.sends(&outbound(ADVERTISED, &targeted)).2,
+        "out_redirected_dialog"
+    );
 }
 
 /// One of several sources of a request is not the terminal: its response is left alone, and nothing is learned.

@@ -127,7 +127,7 @@ flags! {
 
     /// Flags of an [`OutboundTransaction`](crate::abi::OutboundTransaction).
     OutboundFlags {
-        /// The request has no Route.
+        /// The request has no Route to another hop.
         DIRECT;
         /// The request has a To-tag: its dialog existed before it.
         IN_DIALOG;

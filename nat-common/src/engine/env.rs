@@ -151,6 +151,8 @@ pub trait Text: Env {
     /// Calls [`names_domain`](crate::engine::names_domain) for a field with a URI. A kernel calls it by name, so that it is
     /// verified once.
     fn names_domain(&self, m: &Message, field: Field) -> bool;
+    /// Calls [`leads_to_target`](crate::engine::leads_to_target) for a request to `port`, likewise.
+    fn leads_to_target(&self, m: &Message, port: u32) -> bool;
     /// Checks the UDP checksum of the datagram with the message.
     fn checksum(&self) -> Checksum;
 }

@@ -109,10 +109,24 @@ pub fn names_domain<S: Source + ?Sized>(
     if !named || end == 0 {
         return false;
     }
-    let w = text.word(end);
-    if !matches!(field, Field::Route) {
-        return swar::byte(w, 0) == b' ';
+    if matches!(field, Field::Route) {
+        is_only_route(text, end)
+    } else {
+        swar::byte(text.word(end), 0) == b' '
     }
-    // A second Route, in this line or in the next one, leads elsewhere.
+}
+
+/// Whether the only Route of a request names the host of the Request-URI, and the port to which the request is sent: then it
+/// leads to no other hop. `route` and `request` are the positions of the two hosts, `end` is the [`hosts::plain_end`] of the
+/// Route.
+#[inline(always)]
+pub fn leads_to_target<S: Source + ?Sized>(text: &S, route: u32, end: u32, request: u32) -> bool {
+    end != 0 && hosts::same(text, route, request) && is_only_route(text, end)
+}
+
+/// Whether the URI of a Route that ends at `end` has no other after it, in this line or in the next one.
+#[inline(always)]
+fn is_only_route<S: Source + ?Sized>(text: &S, end: u32) -> bool {
+    let w = text.word(end);
     swar::head(w, 3) == swar::literal(b">\r\n") && !matches!(swar::byte(w, 3), b' ' | b'\t')
 }

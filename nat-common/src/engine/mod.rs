@@ -31,7 +31,7 @@ pub mod verdict;
 pub use contacts::place_contact;
 pub use dialogs::place_dialog;
 pub use evidence::Evidence;
-pub use identity::{names_domain, uri_of};
+pub use identity::{leads_to_target, names_domain, uri_of};
 pub use reach::{choose, may_follow_uri};
 pub use route::Route;
 pub use verdict::{Choice, Placed};

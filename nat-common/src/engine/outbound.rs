@@ -227,7 +227,6 @@ fn answered<E: Text>(
 pub(super) fn request_out<E: Text>(env: &E, m: &Message, call: u64, to: &mut Endpoint) -> Decision {
     let branch = env.hash(Field::Branch as usize);
     let follows = m.method == Method::Ack || m.method == Method::Cancel;
-    let routed = m.headers & header::ROUTE != 0;
     if m.method == Method::Register {
         note_sent_on(env, m, to);
     }
@@ -245,10 +244,13 @@ pub(super) fn request_out<E: Text>(env: &E, m: &Message, call: u64, to: &mut End
     }
     let route = env.route();
     words::clear(route);
-    let decision = if routed {
-        Decision::Route
-    } else {
+    if !is_for_another_hop(env, m, to.port) {
+        route.flags = OutboundFlags::DIRECT;
+    }
+    let decision = if route.flags.contains(OutboundFlags::DIRECT) {
         find_terminal(env, m, call, branch, before, to)
+    } else {
+        Decision::Route
     };
     let decision = history::decided(env, decision);
     if follows {
@@ -271,9 +273,6 @@ pub(super) fn request_out<E: Text>(env: &E, m: &Message, call: u64, to: &mut End
         transaction.set_destination(to);
         transaction.set_alternative(&route.other);
     }
-    if !routed {
-        transaction.flags |= OutboundFlags::DIRECT;
-    }
     if m.has(Field::ToTag) {
         transaction.flags |= OutboundFlags::IN_DIALOG;
     }
@@ -286,6 +285,14 @@ pub(super) fn request_out<E: Text>(env: &E, m: &Message, call: u64, to: &mut End
         env.count(Counter::SlotBusy);
     }
     decision
+}
+
+/// Whether a request has a Route that leads to another hop. FreeSWITCH writes one that only repeats the Request-URI.
+///
+/// Its own function: its caller needs the stack (6.1).
+#[inline(never)]
+fn is_for_another_hop<E: Text>(env: &E, m: &Message, port: u32) -> bool {
+    m.headers & header::ROUTE != 0 && !(m.has(Field::Route) && env.leads_to_target(m, port))
 }
 
 /// Notes which of two addresses a request goes to: in its route, and with the pair if it is open which of them answers.

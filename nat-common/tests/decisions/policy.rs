@@ -62,6 +62,58 @@ fn a_route_is_aimed_at_another_hop() {
     );
 }
 
+/// FreeSWITCH repeats the Request-URI in a Route.
+#[test]
+fn a_route_that_names_the_target_is_no_other_hop() {
+    for (route, to, leads) in [
+        (" <sip:1000@192.168.1.10>", ADVERTISED, true),
+        ("<sip:192.168.1.10:5060;lr>", ADVERTISED, true),
+        (
+            " <sip:1000@192.168.1.10:5060;transport=udp>",
+            ADVERTISED,
+            true,
+        ),
+        // To another port, another host, or to two of them.
+        (" <sip:192.168.1.10:5080;lr>", ADVERTISED, false),
+        (
+            " <sip:192.168.1.10:5080;lr>",
+            ([192, 168, 1, 10], 5080),
+            true,
+        ),
+        (" <sip:192.168.1.1;lr>", ADVERTISED, false),
+        (" <sip:192.168.1.100;lr>", ADVERTISED, false),
+        (" <sip:192.168.1.10;maddr=192.0.2.1>", ADVERTISED, false),
+        (" <sip:192.168.1.10;lr>, <sip:edge;lr>", ADVERTISED, false),
+        (
+            " <sip:192.168.1.10;lr>\r\n ,<sip:edge;lr>",
+            ADVERTISED,
+            false,
+        ),
+        (
+            " <sip:192.168.1.10;lr>\r\nRoute: <sip:edge;lr>",
+            ADVERTISED,
+            false,
+        ),
+        (
+            " <sip:edge;lr>\r\nRoute: <sip:192.168.1.10;lr>",
+            ADVERTISED,
+            false,
+        ),
+        (" sip:192.168.1.10;lr", ADVERTISED, false),
+    ] {
+        let net = Network::new();
+        net.call();
+        let m = from_pbx("OPTIONS", 2, "o").with(&format!("Route:{route}"));
+        let counter = if leads {
+            Counter::OutRedirectedDialog
+        } else {
+            Counter::OutRoute
+        };
+        let went = (if leads { PHONE } else { to }, vec![counter]);
+        assert_eq!(net.sends(to, &m), went, "{route}");
+    }
+}
+
 #[test]
 fn what_needs_nothing_is_left() {
     let net = Network::new();

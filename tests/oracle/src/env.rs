@@ -367,6 +367,14 @@ impl Text for MemoryEnv {
         uri != 0 && engine::names_domain(text, field, uri, end, domain, ours)
     }
 
+    fn leads_to_target(&self, m: &Message, port: u32) -> bool {
+        let text = &self.text.borrow()[..];
+        let [uri, request] = [Field::Route, Field::RequestUri].map(|f| engine::uri_of(text, m, f));
+        let [route, request] = [uri, request].map(|uri| hosts::find(text, uri));
+        let end = hosts::plain_end(text, hosts::end_of(text, route), port);
+        uri != 0 && engine::leads_to_target(text, route, end, request)
+    }
+
     fn checksum(&self) -> Checksum {
         self.checksum.get()
     }
