@@ -58,7 +58,7 @@ pub async fn find(
     net: &Net,
     links: &[Link],
     attached: impl Iterator<Item = u32>,
-    rows: &[Row],
+    rows: impl Iterator<Item = Row>,
     rules: &Rules,
 ) -> Result<Vec<Warning>> {
     let network = Network {
@@ -71,7 +71,7 @@ pub async fn find(
     for row in rows {
         let Some(advertised) = row
             .advertised
-            .filter(|advertised| seems_elsewhere(row, advertised))
+            .filter(|advertised| seems_elsewhere(&row, advertised))
         else {
             continue;
         };
@@ -103,6 +103,8 @@ pub async fn find(
             });
         }
     }
+    // Those that people see first are the same ones the next time.
+    warnings.sort_unstable_by(|a, b| a.text.cmp(&b.text));
     Ok(warnings)
 }
 

@@ -13,6 +13,7 @@ use crate::{
     view::{
         listing::Listing,
         output,
+        page::Page,
         proof::Proof,
         rows::{Row, RowKey, seconds},
     },
@@ -70,8 +71,11 @@ impl Bindings {
         let Session { tables, .. } = Session::open()?;
         let list = BindingsCommand::List { json: self.json };
         match self.command.unwrap_or(list) {
-            BindingsCommand::List { json: true } => output::json(&Listing::read(&tables)?),
-            BindingsCommand::List { json: false } => output::print(&rendered(&tables)?),
+            BindingsCommand::List { json: true } => {
+                let listing = Listing::read(&tables)?;
+                output::to_stdout(|out| listing.write_json(out))
+            }
+            BindingsCommand::List { json: false } => print(&tables, || Ok(())),
             BindingsCommand::Show { binding, json } => show(&tables, &binding, json),
             BindingsCommand::Watch => watch(&tables),
             BindingsCommand::Remove { binding } => remove(&tables, &binding),
@@ -79,13 +83,13 @@ impl Bindings {
     }
 }
 
-fn rendered(tables: &Tables) -> Result<String> {
-    let list = Listing::read(tables)?.render();
-    Ok(if tables.shadow()? {
-        format!("{}\n{list}", output::SHADOW)
-    } else {
-        list
-    })
+/// Prints the list, after it has been read and something else was done.
+fn print(tables: &Tables, before: impl FnOnce() -> Result<()>) -> Result<()> {
+    let listing = Listing::read(tables)?;
+    let page = Page::of(&listing);
+    let shadow = tables.shadow()?.then(|| output::SHADOW.into());
+    before()?;
+    output::print_lines(shadow.into_iter().chain(page.lines()))
 }
 
 /// A binding in full.
@@ -137,9 +141,7 @@ fn show(tables: &Tables, text: &str, json: bool) -> Result<()> {
 /// Prints the list again each second, until it is interrupted.
 fn watch(tables: &Tables) -> Result<()> {
     loop {
-        let list = rendered(tables)?;
-        output::clear_screen()?;
-        output::print(&list)?;
+        print(tables, output::clear_screen)?;
         std::thread::sleep(Duration::from_secs(1));
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     host::prefix::Prefix,
     kernel::{policy, tables::Tables},
     settings::policy_named,
-    view::output,
+    view::output::{self, Columns},
 };
 
 /// Arguments of `sipnat policy`.
@@ -108,5 +108,8 @@ fn list(tables: &Tables, json: bool) -> Result<()> {
         return output::json(&rows.collect::<Vec<_>>());
     }
     let rows = rows.map(|row| [row.prefix, row.policy.into(), row.origin.into()]);
-    output::print(&output::table(["PREFIX", "POLICY", "ORIGIN"], &[], rows))
+    output::print(&output::table(
+        Columns::new(["PREFIX", "POLICY", "ORIGIN"], &[]),
+        rows,
+    ))
 }

@@ -5,7 +5,10 @@ use clap::Args;
 use nat_common::abi::{Counter, CounterKind};
 use serde_json::{Map, Value};
 
-use crate::{agent::session::Session, view::output};
+use crate::{
+    agent::session::Session,
+    view::output::{self, Columns},
+};
 
 const GROUPS: [(CounterKind, &str); 3] = [
     (CounterKind::Ingress, "ingress"),
@@ -70,7 +73,7 @@ fn render(counts: &[(Counter, u64)], all: bool) -> String {
     if rows.is_empty() {
         return "nothing has been counted yet".into();
     }
-    output::table(["COUNTER", "PACKETS", "WHY"], &[1], rows)
+    output::table(Columns::new(["COUNTER", "PACKETS", "WHY"], &[1]), rows)
 }
 
 /// Sums the packets of a direction. A sum of events would mean nothing.

@@ -166,14 +166,14 @@ impl Status {
             stun_warnings::find(&agent.interfaces, &links)
         };
         let attached = agent.interfaces.iter().map(|interface| interface.index);
-        let rows = &listing.bindings;
         let fills = fill::read(tables, &listing.used)?;
         warnings.extend(full_tables::find(&fills));
         let mut registrars = register_warnings::find(tables)?.into_iter();
         // People see the first few. One of these stands before those of terminals, of which there may be many. The
         // others, which a stranger can cause, stand behind them.
         warnings.extend(registrars.next());
-        warnings.extend(warnings::find(&net, &links, attached, rows, &tables.policy).await?);
+        warnings
+            .extend(warnings::find(&net, &links, attached, listing.rows(), &tables.policy).await?);
         warnings.extend(registrars);
         let programs = [INGRESS, EGRESS].map(|name| {
             let info = ProgramInfo::from_pin(pins.join(name))

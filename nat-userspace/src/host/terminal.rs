@@ -22,7 +22,12 @@ const INVISIBLE: [(char, char); 9] = [
 /// changes the direction of writing is replaced by U+FFFD. So is everything that is not UTF-8.
 #[must_use]
 pub fn printable(text: &[u8]) -> String {
-    String::from_utf8_lossy(text)
+    let lossy = String::from_utf8_lossy(text);
+    // A list has a million texts, nearly all of them plain.
+    if text.iter().all(|byte| matches!(byte, b' '..=b'~')) {
+        return lossy.into_owned();
+    }
+    lossy
         .chars()
         .map(|c| if is_printable(c) { c } else { '\u{fffd}' })
         .collect()

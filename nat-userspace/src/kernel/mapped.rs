@@ -107,17 +107,47 @@ impl<K: BindingKey> Bindings<K> {
         })
     }
 
+    /// Returns the number of slots.
+    #[must_use]
+    pub const fn slots(&self) -> u32 {
+        self.sets.len * BINDING_WAYS as u32
+    }
+
+    /// Copies the binding of a slot, even if it has expired, and returns its key. Without one, `to` is undefined.
+    pub fn copy(&self, slot: u32, to: &mut Binding) -> Option<K> {
+        let way = slot as usize % BINDING_WAYS;
+        // SAFETY: within the mapping. Tags are written by other CPUs, so the read is volatile.
+        let used = unsafe {
+            let set = self.set(slot);
+            // Most slots of a table are empty: nothing is copied of them.
+            (&raw const (*set).tags[way]).read_volatile() != 0 && bindings::copy_slot(set, way, to)
+        };
+        used.then(|| K::from_words(to.key))
+    }
+
     /// Copies the bindings one by one, the expired ones, too.
     pub fn iter(&self) -> impl Iterator<Item = (K, Binding)> {
-        (0..self.sets.len as usize * BINDING_WAYS).filter_map(|slot| {
+        (0..self.slots()).filter_map(|slot| {
             let mut copy = Binding::EMPTY;
-            // SAFETY: within the mapping.
-            let used = unsafe {
-                let set = self.sets.first.as_ptr().add(slot / BINDING_WAYS);
-                bindings::copy_slot(set, slot % BINDING_WAYS, &mut copy)
-            };
-            used.then(|| (K::from_words(copy.key), copy))
+            Some((self.copy(slot, &mut copy)?, copy))
         })
+    }
+
+    /// Visits the bindings one by one, the expired ones, too. It copies less than [`Self::iter`].
+    pub fn visit(&self, mut visit: impl FnMut(&K, &Binding)) {
+        let mut copy = Binding::EMPTY;
+        for slot in 0..self.slots() {
+            if let Some(key) = self.copy(slot, &mut copy) {
+                visit(&key, &copy);
+            }
+        }
+    }
+
+    /// Returns the set of a slot.
+    const fn set(&self, slot: u32) -> *mut BindingSet {
+        assert!(slot < self.slots());
+        // SAFETY: within the mapping.
+        unsafe { self.sets.first.as_ptr().add(slot as usize / BINDING_WAYS) }
     }
 
     /// Copies a binding, even if it has expired.

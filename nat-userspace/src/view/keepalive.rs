@@ -14,12 +14,14 @@
 //! If one of two phones behind a NAT is turned off, and then the other on, the first seems to have moved.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     net::{IpAddr, SocketAddr},
     time::Duration,
 };
 
 use nat_common::abi::{Entry, StunFlags, StunSource, TICK_SHIFT, age};
+
+use crate::view::rows::Row;
 
 /// A source of STUN keepalives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +33,62 @@ pub(crate) struct Source {
     known: Duration,
     /// Number of keepalives, as far as the kernel counts.
     count: u8,
+}
+
+/// Keepalives, and the bindings whose terminals they show.
+pub(super) struct Keepalives {
+    sources: Vec<Source>,
+    /// Seconds since the last keepalive of each source.
+    seen: HashMap<SocketAddr, u64>,
+    /// Those of the sources that are learned addresses.
+    learned: HashSet<SocketAddr>,
+    moved: BTreeMap<SocketAddr, Moved>,
+}
+
+impl Keepalives {
+    pub(super) fn of(sources: Vec<Source>) -> Self {
+        let seen = sources.iter();
+        Self {
+            seen: seen
+                .map(|source| (source.addr, source.silent.as_secs()))
+                .collect(),
+            sources,
+            learned: HashSet::new(),
+            moved: BTreeMap::new(),
+        }
+    }
+
+    /// Whether there are any.
+    pub(super) fn are_there(&self) -> bool {
+        !self.sources.is_empty()
+    }
+
+    /// Takes note of the learned address of a binding.
+    pub(super) fn see(&mut self, learned: SocketAddr) {
+        if self.seen.contains_key(&learned) {
+            self.learned.insert(learned);
+        }
+    }
+
+    /// Finds out who has moved, once all learned addresses were seen.
+    pub(super) fn find_moved(&mut self) {
+        self.moved = moved(&self.sources, &self.learned);
+    }
+
+    /// Enters keepalives into a row: they are signs of life, and show that a terminal has moved.
+    pub(super) fn enter(&self, row: &mut Row) {
+        if let Some(&seen) = self.seen.get(&row.learned) {
+            row.stun_seen_seconds_ago = Some(seen);
+            row.seen_seconds_ago = row.seen_seconds_ago.min(seen);
+        }
+        if let Some(moved) = self.moved.get(&row.learned) {
+            row.moved = true;
+            row.moved_to = match moved {
+                Moved::To(addr) => Some(*addr),
+                Moved::Somewhere => None,
+            };
+        }
+    }
 }
 
 /// New address of a terminal.
@@ -80,10 +138,7 @@ impl Source {
 }
 
 /// Returns which of the `learned` addresses of bindings their terminals have left.
-pub(crate) fn moved(
-    sources: &[Source],
-    learned: &HashSet<SocketAddr>,
-) -> BTreeMap<SocketAddr, Moved> {
+fn moved(sources: &[Source], learned: &HashSet<SocketAddr>) -> BTreeMap<SocketAddr, Moved> {
     let mut hosts: BTreeMap<IpAddr, Vec<&Source>> = BTreeMap::new();
     for source in sources {
         hosts.entry(source.addr.ip()).or_default().push(source);
@@ -116,10 +171,14 @@ pub(crate) fn moved(
 
 #[cfg(test)]
 mod tests {
-    use nat_common::abi::{SECOND, ticks};
+    use nat_common::abi::{DialogKey, SECOND, ticks};
     use nat_common::endpoint::Endpoint;
 
     use super::*;
+    use crate::view::rows::{
+        BindingKind, RowKey,
+        tests::{NOW, binding},
+    };
 
     fn at(port: u16) -> SocketAddr {
         SocketAddr::from(([60, 17, 196, 2], port))
@@ -133,6 +192,46 @@ mod tests {
             known: Duration::from_secs(known),
             count,
         }
+    }
+
+    #[test]
+    fn a_keepalive_is_a_sign_of_life_and_shows_who_moved() {
+        let entry = |port, first: u64, last: u64| {
+            let ago = |seconds: u64| ticks(NOW - seconds * SECOND);
+            let mut value = StunSource {
+                first: ago(first),
+                flags: StunFlags::KEEPALIVE,
+                requests: 4,
+                ..StunSource::default()
+            };
+            value.set_source(&Endpoint::v4([60, 17, 196, 2], port));
+            Entry {
+                value,
+                at: ago(last),
+            }
+        };
+        let shown = |seen: u64, entries: &[Entry<StunSource>]| {
+            let mut b = binding("1000@60.17.196.2");
+            b.seen = NOW - seen * SECOND;
+            let key = RowKey::Dialog(DialogKey::default());
+            let mut row = Row::new(key, BindingKind::Dialog, &b, NOW);
+            let sources = entries.iter();
+            let sources = sources.filter_map(|entry| Source::of(entry, ticks(NOW)));
+            let mut keepalives = Keepalives::of(sources.collect());
+            keepalives.see(row.learned);
+            keepalives.find_moved();
+            keepalives.enter(&mut row);
+            let seen = (row.seen_seconds_ago, row.stun_seen_seconds_ago);
+            (seen, row.moved, row.moved_to.map(|addr| addr.port()))
+        };
+        let (mine, other) = (49163, 49164);
+        assert_eq!(shown(100, &[]), ((100, None), false, None));
+        let lives = ((50, Some(50)), false, None);
+        assert_eq!(shown(100, &[entry(mine, 90, 50)]), lives);
+        assert_eq!(shown(9, &[entry(mine, 90, 50)]).0, (9, Some(50)));
+        assert_eq!(shown(100, &[entry(other, 90, 50)]).0, (100, None));
+        let moved = [entry(mine, 90, 50), entry(other, 40, 10)];
+        assert_eq!(shown(100, &moved), ((50, Some(50)), true, Some(other)));
     }
 
     /// Ports 1 to 3 are the learned addresses of bindings.

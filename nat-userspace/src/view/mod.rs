@@ -1,8 +1,11 @@
 //! The contents of the maps, as people read them.
 
+mod contacts;
 mod keepalive;
+pub(crate) mod page;
 mod pending;
 pub(crate) mod proof;
+mod row_json;
 
 pub mod fill;
 pub mod listing;

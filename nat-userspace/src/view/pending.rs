@@ -1,42 +1,95 @@
 //! Transactions that may still become bindings.
 
-use std::{
-    collections::{HashMap, HashSet},
-    net::SocketAddr,
-};
+use std::{collections::HashSet, net::SocketAddr};
 
-use nat_common::abi::{Binding, ContactKey, InboundFlags, InboundTransaction, PendingDialog};
+use nat_common::{
+    abi::{Binding, ContactKey, InboundFlags, InboundTransaction, PendingDialog, Slot},
+    engine::lifetimes::TRANSACTION_LIFE,
+};
 
 use crate::kernel::tables::SetsCopy;
 
-/// Source of a request, and the time at which it arrived, in ticks.
-pub(super) type Arrival = (SocketAddr, u64);
+/// Claims to bindings that the PBX has not accepted yet.
+pub(super) struct Claims {
+    /// Claims to dialog ends.
+    pub(super) dialogs: Vec<Slot<PendingDialog>>,
+    /// Claims to contacts.
+    pub(super) contacts: Vec<Slot<InboundTransaction>>,
+    open_dialogs: HashSet<Arrival>,
+    open_contacts: HashSet<u64>,
+}
 
-/// Clears the slots of dialog ends that have become active. Such a dialog end has the slot's source and time; the keys
-/// of the two tables have no part in common that could be compared.
-pub(super) fn forget_settled(pending: &mut SetsCopy<PendingDialog>, active: &HashSet<Arrival>) {
-    for set in &mut pending.sets {
-        let slots = set.slots::<PendingDialog>();
-        for (tag, slot) in set.tags.iter_mut().zip(slots) {
-            let entry = slot.entry;
-            if active.contains(&(entry.value.source().into(), entry.at)) {
-                *tag = 0;
+/// Source of a request, and the time at which it arrived, in ticks.
+type Arrival = (SocketAddr, u64);
+
+impl Claims {
+    /// Picks the live claims of both tables. `now` is in ticks.
+    pub(super) fn of(
+        pending: &SetsCopy<PendingDialog>,
+        inbound: &SetsCopy<InboundTransaction>,
+        now: u64,
+    ) -> Self {
+        let dialogs: Vec<_> = pending.live(now, TRANSACTION_LIFE).collect();
+        let contacts: Vec<_> = inbound
+            .live(now, TRANSACTION_LIFE)
+            .filter(|slot| asks_for_a_contact(&slot.entry.value))
+            .collect();
+        let mut claims = Self {
+            open_dialogs: dialogs.iter().map(arrival).collect(),
+            open_contacts: contacts.iter().map(contact).collect(),
+            dialogs,
+            contacts,
+        };
+        for slot in inbound.slots() {
+            if slot.entry.value.flags.contains(InboundFlags::REMOVE) {
+                claims.open_contacts.remove(&contact(&slot));
             }
         }
+        claims
+    }
+
+    /// Whether active dialog ends may settle some.
+    pub(super) fn need_dialogs(&self) -> bool {
+        !self.open_dialogs.is_empty()
+    }
+
+    /// Returns the addresses from which they came.
+    pub(super) fn sources(&self) -> impl Iterator<Item = SocketAddr> {
+        let dialogs = self.dialogs.iter().map(|slot| slot.entry.value.source());
+        let contacts = self.contacts.iter().map(|slot| slot.entry.value.source());
+        dialogs.chain(contacts).map(Into::into)
+    }
+
+    /// Settles the claim to a dialog end that has become active. Such a dialog end has the slot's source and time; the
+    /// keys of the two tables have no part in common that could be compared.
+    pub(super) fn settle_dialog(&mut self, active: &Binding) {
+        if self.need_dialogs() {
+            let arrival = (active.learned.into(), active.arrived);
+            self.open_dialogs.remove(&arrival);
+        }
+    }
+
+    /// Settles the claims to a contact that is active.
+    pub(super) fn settle_contact(&mut self, active: &ContactKey) {
+        self.open_contacts.remove(&active.uri);
+    }
+
+    /// Forgets the claims that are settled.
+    pub(super) fn forget_settled(&mut self) {
+        self.dialogs
+            .retain(|slot| self.open_dialogs.contains(&arrival(slot)));
+        self.contacts
+            .retain(|slot| self.open_contacts.contains(&contact(slot)));
     }
 }
 
-/// Returns the hashes of Contact URIs that are active already, or were removed.
-pub(super) fn settled_contacts(
-    contacts: &HashMap<ContactKey, Binding>,
-    inbound: &SetsCopy<InboundTransaction>,
-) -> HashSet<u64> {
-    let removed = inbound
-        .slots()
-        .map(|slot| slot.entry.value)
-        .filter(|transaction| transaction.flags.contains(InboundFlags::REMOVE))
-        .map(|transaction| transaction.detail);
-    contacts.keys().map(|key| key.uri).chain(removed).collect()
+fn arrival(slot: &Slot<PendingDialog>) -> Arrival {
+    (slot.entry.value.source().into(), slot.entry.at)
+}
+
+/// Returns the hash of the Contact URI of a REGISTER.
+fn contact(slot: &Slot<InboundTransaction>) -> u64 {
+    slot.entry.value.detail
 }
 
 /// Whether the transaction is a REGISTER that, if accepted, makes a contact active.
@@ -81,22 +134,25 @@ mod tests {
             at: ticks(NOW),
             value: PendingDialog::default(),
         };
-        entry
-            .value
-            .set_source(&Endpoint::v4([60, 17, 196, 2], 49163));
+        let source = Endpoint::v4([60, 17, 196, 2], 49163);
+        entry.value.set_source(&source);
         note(&mut set, &SlotKey::of(7 << 24), &entry);
-        let mut slots = SetsCopy::<PendingDialog>::from(vec![Set::default(), set]);
-        let live = |slots: &SetsCopy<_>| slots.live(ticks(NOW), TRANSACTION_LIFE).count();
-        assert_eq!(live(&slots), 1);
-        let source: SocketAddr = "60.17.196.2:49163".parse().unwrap();
-        let other = "60.17.196.2:49164".parse().unwrap();
-        forget_settled(
-            &mut slots,
-            &[(source, entry.at + 1), (other, entry.at)].into(),
-        );
-        assert_eq!(live(&slots), 1);
-        forget_settled(&mut slots, &[(source, entry.at)].into());
-        assert_eq!(live(&slots), 0);
+        let pending = vec![Set::default(), set].into();
+        let left_by = |learned, arrived| {
+            let mut claims = Claims::of(&pending, &vec![].into(), ticks(NOW));
+            assert_eq!(claims.sources().count(), 1);
+            claims.settle_dialog(&Binding {
+                learned,
+                arrived,
+                ..binding("a@b")
+            });
+            claims.forget_settled();
+            claims.dialogs.len()
+        };
+        let other = Endpoint::v4([60, 17, 196, 2], 49164);
+        assert_eq!(left_by(source, entry.at + 1), 1);
+        assert_eq!(left_by(other, entry.at), 1);
+        assert_eq!(left_by(source, entry.at), 0);
     }
 
     #[test]
@@ -123,16 +179,20 @@ mod tests {
         assert!(!asks_for_a_contact(&register(0, InboundFlags::DIRECT)));
         assert!(!asks_for_a_contact(&register(7, InboundFlags::REMOVE)));
         let mut set = Set::default();
-        for value in [
+        for (tag, value) in (1..).zip([
+            register(7, InboundFlags::DIRECT),
+            register(8, InboundFlags::DIRECT),
             register(8, InboundFlags::REMOVE),
-            register(9, InboundFlags::empty()),
-        ] {
-            let entry = Entry { value, at: 0 };
-            note(&mut set, &SlotKey::of(value.detail << 24), &entry);
+            register(9, InboundFlags::DIRECT),
+        ]) {
+            let at = ticks(NOW);
+            note(&mut set, &SlotKey::of(tag << 24), &Entry { value, at });
         }
-        let contacts = HashMap::from([(key(7, 1), binding("a@b"))]);
-        let settled = settled_contacts(&contacts, &vec![set].into());
-        assert!(settled.contains(&7) && settled.contains(&8) && !settled.contains(&9));
+        let mut claims = Claims::of(&vec![].into(), &vec![set].into(), ticks(NOW));
+        claims.settle_contact(&key(7, 1));
+        claims.forget_settled();
+        let left: Vec<u64> = claims.contacts.iter().map(contact).collect();
+        assert_eq!(left, [9]);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use nat_common::{
 };
 use serde::Serialize;
 
-use crate::view::output;
+use crate::view::output::{self, Columns};
 
 /// Identity that a binding belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -50,17 +50,50 @@ pub enum RowKey {
 }
 
 impl RowKey {
-    /// Returns the id of the row on the command line. Rows often share half of their key: both ends of a proxied call have
-    /// its Call-ID, two owners may have one Contact.
+    /// Returns the id of the row on the command line.
     #[must_use]
     pub fn id(self) -> String {
-        let joined = |a: u64, b: u64| format!("{:016x}{b:016x}", a ^ b.rotate_left(32));
+        let (first, second) = self.halves();
         match self {
-            Self::Dialog(key) => joined(key.call, key.tag),
-            Self::Contact(key) => joined(key.uri, key.aor),
-            Self::Slot(tag) => format!("{:012x}", tag >> 16),
+            Self::Dialog(_) | Self::Contact(_) => {
+                let mut id = String::with_capacity(32);
+                id.extend(hex(first, 16));
+                id.extend(hex(second, 16));
+                id
+            }
+            Self::Slot(_) => hex(first >> 16, 12).collect(),
         }
     }
+
+    /// Returns the id as numbers. Rows often share half of their key: both ends of a proxied call have its Call-ID, two
+    /// owners may have one Contact.
+    const fn halves(self) -> (u64, u64) {
+        let (first, second) = match self {
+            Self::Dialog(key) => (key.call, key.tag),
+            Self::Contact(key) => (key.uri, key.aor),
+            Self::Slot(tag) => (tag, 0),
+        };
+        (first ^ second.rotate_left(32), second)
+    }
+}
+
+/// Returns the lowest digits of a number in hexadecimal. A list has a million of them; `format!` takes ten times as long.
+fn hex(number: u64, digits: u32) -> impl Iterator<Item = char> {
+    const DIGITS: [u8; 16] = *b"0123456789abcdef";
+    let digits = (0..digits).rev();
+    digits.map(move |digit| char::from(DIGITS[(number >> (4 * digit) & 0xf) as usize]))
+}
+
+/// Number of characters of a terminal by which rows are sorted. A list of a million keeps the order of each row.
+const TERMINAL_ORDER: usize = 22;
+
+/// Place of a row in a sorted list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Order {
+    state: BindingState,
+    kind: BindingKind,
+    terminal: [u8; TERMINAL_ORDER],
+    id: u64,
 }
 
 /// One binding, as shown.
@@ -172,9 +205,18 @@ impl Row {
         }
     }
 
-    /// Returns the key by which the list is sorted.
-    pub(super) fn order(&self) -> impl Ord + '_ {
-        (self.state, self.kind, &self.terminal, &self.id)
+    /// Returns its place in a sorted list.
+    pub(super) fn order(&self) -> Order {
+        let mut terminal = [0; TERMINAL_ORDER];
+        let text = self.terminal.as_deref().unwrap_or_default().as_bytes();
+        let len = text.len().min(TERMINAL_ORDER);
+        terminal[..len].copy_from_slice(&text[..len]);
+        Order {
+            state: self.state,
+            kind: self.kind,
+            terminal,
+            id: self.key.halves().0,
+        }
     }
 
     pub(crate) fn pending(key: RowKey, kind: BindingKind, claim: &Claim, now: u64) -> Self {
@@ -241,6 +283,22 @@ impl Row {
         }
     }
 
+    /// Returns its cells, as [`columns`] has them.
+    pub(super) fn cells(&self) -> [String; COLUMNS] {
+        [
+            self.id[..8].into(),
+            self.terminal.clone().unwrap_or_else(|| "-".into()),
+            self.kind().into(),
+            self.state(),
+            self.advertised(),
+            self.learned.to_string(),
+            seconds(self.age_seconds),
+            seconds(self.seen_seconds_ago),
+            seconds(self.expires_in_seconds),
+            self.redirected.to_string(),
+        ]
+    }
+
     /// Names the kind.
     pub(crate) fn kind(&self) -> &'static str {
         match self.kind {
@@ -278,22 +336,11 @@ pub(crate) fn known(endpoint: Endpoint) -> Option<SocketAddr> {
     (!endpoint.is_unknown()).then(|| endpoint.into())
 }
 
-/// Renders rows under headings.
-pub(crate) fn table(rows: &[Row]) -> String {
-    let cells = rows.iter().map(|row| {
-        [
-            row.id[..8].into(),
-            row.terminal.clone().unwrap_or_else(|| "-".into()),
-            row.kind().into(),
-            row.state(),
-            row.advertised(),
-            row.learned.to_string(),
-            seconds(row.age_seconds),
-            seconds(row.seen_seconds_ago),
-            seconds(row.expires_in_seconds),
-            row.redirected.to_string(),
-        ]
-    });
+/// Number of columns of the list.
+pub(super) const COLUMNS: usize = 10;
+
+/// Returns the columns of the list.
+pub(super) fn columns() -> Columns<COLUMNS> {
     let headings = [
         "ID",
         "TERMINAL",
@@ -306,7 +353,12 @@ pub(crate) fn table(rows: &[Row]) -> String {
         "EXPIRES",
         "REDIRECTED",
     ];
-    output::table(headings, &[9], cells)
+    Columns::new(headings, &[COLUMNS - 1])
+}
+
+/// Renders rows under headings.
+pub(crate) fn table(rows: &[Row]) -> String {
+    output::table(columns(), rows.iter().map(Row::cells))
 }
 
 /// Writes a number of seconds in its two largest units.
@@ -335,6 +387,54 @@ pub(crate) mod tests {
         };
         binding.text[..text.len()].copy_from_slice(text.as_bytes());
         binding
+    }
+
+    #[test]
+    fn the_list_reads_as_a_table() {
+        let dialog = DialogKey {
+            call: 0xabcd << 48,
+            tag: 1,
+        };
+        let early = Binding {
+            flags: BindingFlags::DIRECT | BindingFlags::EARLY,
+            ..binding("1000@60.17.196.2")
+        };
+        let row = Row::new(RowKey::Dialog(dialog), BindingKind::Dialog, &early, NOW);
+        let text = table(&[row]);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(
+            lines,
+            [
+                "ID        TERMINAL          KIND    STATE           ADVERTISED        LEARNED            AGE    SEEN  EXPIRES  REDIRECTED",
+                "abcd0001  1000@60.17.196.2  dialog  active (early)  60.17.196.2:5060  60.17.196.2:49163  1m 5s  5s    1m                3",
+            ]
+        );
+    }
+
+    #[test]
+    fn the_list_is_sorted_by_state_kind_terminal_and_id() {
+        let row = |call, text| {
+            let key = DialogKey { call, tag: 0 };
+            Row::new(
+                RowKey::Dialog(key),
+                BindingKind::Dialog,
+                &binding(text),
+                NOW,
+            )
+        };
+        let mut ambiguous = row(0, "1000@a");
+        ambiguous.state = BindingState::Ambiguous;
+        let mut contact = row(0, "1000@a");
+        contact.kind = BindingKind::Contact;
+        let sorted = [
+            row(7, "1000@a"),
+            row(8, "1000@a"),
+            row(0, "1000@b"),
+            row(0, "1001"),
+            contact,
+            ambiguous,
+        ];
+        assert!(sorted.is_sorted_by(|a, b| a.order() < b.order()));
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::{
     kernel::{history, tables::Tables},
     view::{
         listing::Listing,
-        output,
+        output::{self, Columns},
         rows::{self, Row, RowKey},
     },
 };
@@ -148,13 +148,12 @@ impl Story {
         let (about, bindings) = match subject {
             Subject::Named(name) => {
                 let call = hash(&name, &config.secret)?;
-                let bindings = Listing::read(tables)?.bindings;
+                let listing = Listing::read(tables)?;
                 let sockets = sockets(&config, &own_addresses(tables)?);
-                match of_call(call, &sockets, &mut records, &bindings) {
+                match of_call(call, &sockets, &mut records, listing.rows()) {
                     Some(bindings) => (About::CallId(name), bindings),
                     None => {
-                        let of_name = |row: &Row| row.matches(&name);
-                        let bindings: Vec<Row> = bindings.into_iter().filter(of_name).collect();
+                        let bindings = sorted(listing.rows().filter(|row| row.matches(&name)));
                         let addresses: HashSet<_> =
                             bindings.iter().flat_map(Row::addresses).collect();
                         keep_to(&mut records, |address| addresses.contains(address));
@@ -166,8 +165,8 @@ impl Story {
                 let is_it = |address: &SocketAddr| {
                     address.ip() == ip && port.is_none_or(|port| port == address.port())
                 };
-                let mut bindings = Listing::read(tables)?.bindings;
-                bindings.retain(|row| row.addresses().any(|address| is_it(&address)));
+                let is_there = |row: &Row| row.addresses().any(|address| is_it(&address));
+                let bindings = sorted(Listing::read(tables)?.rows().filter(is_there));
                 keep_to(&mut records, is_it);
                 let address = match port {
                     Some(port) => SocketAddr::new(ip, port).to_string(),
@@ -213,7 +212,7 @@ impl Story {
                 "TIME", "FROM", "MESSAGE", "CSEQ", "BINDING", "MEANT", "LEARNED", "WHY",
             ];
             let rows = self.packets.iter().flat_map(|packet| packet.rows(zone));
-            parts.push(output::table(headings, &[3], rows));
+            parts.push(output::table(Columns::new(headings, &[3]), rows));
         } else {
             parts.push(format!("{about}: {none}"));
         }
@@ -234,18 +233,25 @@ fn of_call(
     call: u64,
     sockets: &[u64],
     records: &mut Vec<Record>,
-    bindings: &[Row],
+    bindings: impl Iterator<Item = Row>,
 ) -> Option<Vec<Row>> {
     let used = records.iter().map(|record| record.pbx);
     let sockets = used.chain(sockets.iter().copied());
     let calls: HashSet<u64> = sockets.map(|pbx| call ^ pbx).collect();
-    let belongs = |row: &&Row| matches!(row.key, RowKey::Dialog(key) if calls.contains(&key.call));
-    let found: Vec<Row> = bindings.iter().filter(belongs).cloned().collect();
+    let belongs = |row: &Row| matches!(row.key, RowKey::Dialog(key) if calls.contains(&key.call));
+    let found = sorted(bindings.filter(belongs));
     if found.is_empty() && !records.iter().any(|record| record.call == call) {
         return None;
     }
     records.retain(|record| record.call == call);
     Some(found)
+}
+
+/// Sorts bindings as their list does.
+fn sorted(bindings: impl Iterator<Item = Row>) -> Vec<Row> {
+    let mut bindings: Vec<Row> = bindings.collect();
+    bindings.sort_unstable_by_key(Row::order);
+    bindings
 }
 
 /// Keeps the records of packets that were meant for such an address, or for a terminal that was learned there.
