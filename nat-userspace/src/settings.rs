@@ -5,6 +5,7 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr},
+    ops::RangeInclusive,
     path::PathBuf,
 };
 
@@ -94,9 +95,18 @@ impl Settings {
             verifier_log,
             xdp,
             clsact,
-            // No option.
-            sizes: _,
+            sizes,
         } = self;
+        let Sizes {
+            bindings,
+            transactions,
+            pending,
+            peers: proofs,
+            fragments,
+            history,
+            buckets,
+            stun: stun_sources,
+        } = sizes;
         let options = [
             ("iface", *interfaces != other.interfaces),
             ("port", *ports != other.ports),
@@ -116,6 +126,17 @@ impl Settings {
             ("verifier-log", *verifier_log != other.verifier_log),
             ("xdp", *xdp != other.xdp),
             ("clsact", *clsact != other.clsact),
+            ("size-bindings", *bindings != other.sizes.bindings),
+            (
+                "size-transactions",
+                *transactions != other.sizes.transactions,
+            ),
+            ("size-pending", *pending != other.sizes.pending),
+            ("size-proofs", *proofs != other.sizes.peers),
+            ("size-fragments", *fragments != other.sizes.fragments),
+            ("size-history", *history != other.sizes.history),
+            ("size-stun-limits", *buckets != other.sizes.buckets),
+            ("size-stun-sources", *stun_sources != other.sizes.stun),
         ];
         let differ = options.into_iter().filter(|(_, differs)| *differs);
         differ.map(|(name, _)| name).collect()
@@ -189,13 +210,19 @@ pub struct Sizes {
 }
 
 impl Sizes {
+    /// Numbers of entries that a table may be told to hold. The largest tables of bindings take 12 GiB.
+    pub const ENTRIES: RangeInclusive<u32> = 1024..=1 << 24;
+
+    /// Returns the number of sets, or lines, that hold so many entries: a power of two.
+    #[must_use]
+    pub const fn sets(entries: u32, ways: usize) -> u32 {
+        entries.div_ceil(ways as u32).next_power_of_two()
+    }
+
     /// Returns the number of sets in `DIALOGS` and in `CONTACTS`: a power of two, above one.
     #[must_use]
     pub fn binding_sets(&self) -> u32 {
-        self.bindings
-            .div_ceil(BINDING_LOAD)
-            .next_power_of_two()
-            .max(2)
+        Self::sets(self.bindings, BINDING_LOAD as usize).max(2)
     }
 }
 
@@ -267,6 +294,21 @@ mod tests {
             ..Settings::default()
         };
         assert_eq!(settings.differences(&other), ["port", "stun-rate", "keep"]);
+    }
+
+    #[test]
+    fn tables_hold_at_least_what_was_asked_for() {
+        for entries in [1024, 1025, 81_920, 81_921, *Sizes::ENTRIES.end()] {
+            let sizes = Sizes {
+                bindings: entries,
+                ..Sizes::default()
+            };
+            let capacity = sizes.binding_sets() * BINDING_LOAD;
+            assert!((entries..2 * entries + 2 * BINDING_LOAD).contains(&capacity));
+            let slots = Sizes::sets(entries, 4) * 4;
+            assert!((entries..2 * entries).contains(&slots), "{entries}");
+        }
+        assert_eq!(Sizes::default().binding_sets() * BINDING_LOAD, 81_920);
     }
 
     #[test]

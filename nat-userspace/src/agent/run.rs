@@ -26,14 +26,17 @@ use crate::{
     },
     host::{
         checksums::may_be_partial,
+        clock,
         net::{Link, LinkKind, Net},
         terminal::{note, printable_lines},
     },
     kernel::{
         attach::{self, Mode, XdpMode},
+        carry::{self, Carried},
         load::{DataPath, Loader},
         object, pins,
         refusal::Rejected,
+        tables::Tables,
     },
     settings::{Settings, Xdp},
 };
@@ -74,7 +77,8 @@ pub async fn run(settings: &Settings, read: &dyn Fn() -> Result<Settings>) -> Re
         loader = loader.continuing(&left.tables, &pins);
     }
     let taken_over = left.is_some();
-    let started = start(&net, loader, &links, settings, taken_over, &mut record).await;
+    let earlier = left.as_ref().map(|left| &left.tables);
+    let started = start(&net, loader, &links, settings, earlier, &mut record).await;
     let (path, addresses) = match started {
         Ok(started) => started,
         Err(error) => {
@@ -130,19 +134,22 @@ fn keep(record: &mut AgentRecord) -> Result<()> {
     record.write()
 }
 
-/// Loads, pins and attaches. What an earlier agent has attached, as the record says, is `taken_over`: then the pins change
-/// last, so that they are those of what works if something fails.
+/// Loads, pins and attaches. What an earlier agent has attached, as the record says, is taken over, with its tables: then
+/// the pins change last, so that they are those of what works if something fails.
 async fn start<'n>(
     net: &'n Net,
     loader: Loader<'_>,
     links: &'n [Link],
     settings: &Settings,
-    taken_over: bool,
+    earlier: Option<&Tables>,
     record: &mut AgentRecord,
 ) -> Result<(DataPath, Addresses<'n>)> {
     let addresses = Addresses::read(net, links, settings).await?;
     let mut path = loader.addresses(addresses.known()).load()?;
-    if !taken_over {
+    let started = clock::now();
+    if let Some(earlier) = earlier {
+        carry_over(earlier, &path.tables)?;
+    } else {
         pins::pin(&mut path, &record.pins)?;
     }
     let before = record.interfaces.clone();
@@ -165,10 +172,30 @@ async fn start<'n>(
             record.write()?;
         }
     }
-    if taken_over {
+    if let Some(earlier) = earlier {
+        // The earlier programs may have changed bindings until now.
+        carry::bindings(earlier, &path.tables, started)?;
         pins::pin(&mut path, &record.pins)?;
     }
     Ok((path, addresses))
+}
+
+/// Carries bindings over into tables of another size, and says so.
+fn carry_over(earlier: &Tables, tables: &Tables) -> Result<()> {
+    for carried in carry::bindings(earlier, tables, 0)? {
+        let Carried {
+            table,
+            bindings,
+            refused,
+        } = carried;
+        note(&format!(
+            "{table} changes its size: {bindings} bindings go on"
+        ));
+        if refused > 0 {
+            warn!("{table} has no room for {refused} bindings; set size-bindings to more");
+        }
+    }
+    Ok(())
 }
 
 /// Returns the mode of XDP on `link`; none where the driver decides.

@@ -4,8 +4,8 @@ use anyhow::Result;
 
 use crate::{
     checks::warnings::Warning,
-    kernel::tables::Tables,
-    view::fill::{self, BINDINGS, Fill},
+    kernel::tables::{BINDINGS, Tables},
+    view::fill::{self, Fill},
 };
 
 /// Names the tables of bindings that hold four fifths of their capacity.

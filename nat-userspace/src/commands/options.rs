@@ -4,11 +4,14 @@ use std::path::PathBuf;
 
 use clap::Args;
 use ipnet::IpNet;
-use nat_common::abi::Policy;
+use nat_common::{
+    abi::{Policy, WAYS},
+    tables::buckets,
+};
 
 use crate::{
     commands::ports::{port, port_or_none},
-    settings::{Settings, Xdp, hosts, policy_named},
+    settings::{Settings, Sizes, Xdp, hosts, policy_named},
 };
 
 /// Options of `sipnat run`. Each overrides a setting.
@@ -90,6 +93,50 @@ pub struct Options {
     /// Attach to the clsact qdisc, even if the kernel has tcx
     #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "true|false", hide_possible_values = true)]
     clsact: Option<bool>,
+    /// Dialog ends that are kept whatever else arrives, and as many bindings of contacts [default: 81920]
+    ///
+    /// A registered contact takes three. Beyond this number sipnat may refuse new ones; `sipnat status` warns from four
+    /// fifths on. The number is rounded up to 81,920 times, or divided by, a power of two. Memory: 614 bytes each, 48 MiB
+    /// by default. After a restart with another size the bindings are still there, as far as the new tables hold them.
+    #[arg(long, value_name = "NUMBER", value_parser = entries)]
+    size_bindings: Option<u32>,
+    /// Transactions that are kept in each direction; one counts for 32 s [default: 65536]
+    ///
+    /// The default is enough for 2,000 messages a second. All but `--size-bindings` are rounded up to a power of two, and
+    /// after a restart with another size, a table begins empty: calls that ring meanwhile may be lost. Memory: 128 bytes
+    /// each, 8 MiB by default.
+    #[arg(long, value_name = "NUMBER", value_parser = entries)]
+    size_transactions: Option<u32>,
+    /// SUBSCRIBE and REFER requests that the PBX has not answered yet [default: 16384]
+    ///
+    /// Memory: 64 bytes each, 1 MiB by default.
+    #[arg(long, value_name = "NUMBER", value_parser = entries)]
+    size_pending: Option<u32>,
+    /// Proofs of the addresses at which terminals answer, some for each terminal [default: 16384]
+    ///
+    /// Memory: 64 bytes each, 1 MiB by default.
+    #[arg(long, value_name = "NUMBER", value_parser = entries)]
+    size_proofs: Option<u32>,
+    /// Datagrams that the PBX is just sending in fragments [default: 4096]
+    ///
+    /// Memory: 64 bytes each, 256 KiB by default.
+    #[arg(long, value_name = "NUMBER", value_parser = entries)]
+    size_fragments: Option<u32>,
+    /// Decisions that `sipnat explain` remembers [default: 65536]
+    ///
+    /// Memory: 88 bytes each, 5.5 MiB by default.
+    #[arg(long, value_name = "NUMBER", value_parser = entries)]
+    size_history: Option<u32>,
+    /// Addresses that have a rate limit for STUN of their own [default: 65536]
+    ///
+    /// Memory, with --stun: 8 bytes each, 512 KiB by default.
+    #[arg(long, value_name = "NUMBER", value_parser = entries)]
+    size_stun_limits: Option<u32>,
+    /// Sources of STUN keepalives that `sipnat bindings list` knows [default: 16384]
+    ///
+    /// Memory, with --stun: 64 bytes each, 1 MiB by default.
+    #[arg(long, value_name = "NUMBER", value_parser = entries)]
+    size_stun_sources: Option<u32>,
 }
 
 impl Options {
@@ -118,6 +165,19 @@ impl Options {
         set(&mut settings.verifier_log, self.verifier_log);
         set(&mut settings.xdp, self.xdp);
         set(&mut settings.clsact, self.clsact);
+        let sizes = &mut settings.sizes;
+        let sets = |entries: Option<u32>| entries.map(|entries| Sizes::sets(entries, WAYS));
+        set(&mut sizes.bindings, self.size_bindings);
+        set(&mut sizes.transactions, sets(self.size_transactions));
+        set(&mut sizes.pending, sets(self.size_pending));
+        set(&mut sizes.peers, sets(self.size_proofs));
+        set(&mut sizes.fragments, sets(self.size_fragments));
+        let records = self.size_history.map(|entries| Sizes::sets(entries, 1));
+        set(&mut sizes.history, records);
+        let lines = self.size_stun_limits;
+        let lines = lines.map(|entries| Sizes::sets(entries, buckets::WAYS));
+        set(&mut sizes.buckets, lines);
+        set(&mut sizes.stun, sets(self.size_stun_sources));
         settings.remove_repeated_ports();
     }
 
@@ -129,6 +189,8 @@ impl Options {
             ("stun-burst", self.stun_burst.is_some()),
             ("stun-total-rate", self.stun_total_rate.is_some()),
             ("stun-software", self.stun_software == Some(true)),
+            ("size-stun-limits", self.size_stun_limits.is_some()),
+            ("size-stun-sources", self.size_stun_sources.is_some()),
         ];
         let given = given.into_iter().find(|(_, given)| *given);
         given.map(|(name, _)| name)
@@ -144,4 +206,103 @@ fn some<T>(list: Vec<T>) -> Option<Vec<T>> {
 fn seconds(text: &str) -> Result<u32, &'static str> {
     text.parse()
         .map_err(|_| "a time is a whole number of seconds, such as 3600")
+}
+
+/// Parses a number of entries of a table.
+fn entries(text: &str) -> Result<u32, String> {
+    let (least, most) = (Sizes::ENTRIES.start(), Sizes::ENTRIES.end());
+    text.parse()
+        .ok()
+        .filter(|number| Sizes::ENTRIES.contains(number))
+        .ok_or_else(|| format!("a size is a whole number of entries, from {least} to {most}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Command, FromArgMatches as _};
+
+    use super::*;
+    use crate::kernel::tables::memory;
+
+    fn parse(args: &[&str]) -> Result<Settings, clap::Error> {
+        let command = Options::augment_args(Command::new("run").no_binary_name(true));
+        let options = Options::from_arg_matches(&command.try_get_matches_from(args)?)?;
+        let mut settings = Settings::default();
+        options.fill(&mut settings);
+        Ok(settings)
+    }
+
+    #[test]
+    fn the_defaults_in_the_help_are_those_of_the_settings() {
+        let defaults = [
+            "--size-bindings=81920",
+            "--size-transactions=65536",
+            "--size-pending=16384",
+            "--size-proofs=16384",
+            "--size-fragments=4096",
+            "--size-history=65536",
+            "--size-stun-limits=65536",
+            "--size-stun-sources=16384",
+        ];
+        assert_eq!(parse(&defaults).unwrap(), Settings::default());
+        let command = Options::augment_args(Command::new("run"));
+        for default in defaults {
+            let (name, number) = default[2..].split_once('=').unwrap();
+            let mut options = command.get_arguments();
+            let option = options.find(|option| option.get_long() == Some(name));
+            let help = option.unwrap().get_help().unwrap().to_string();
+            assert!(help.contains(&format!("[default: {number}]")), "{help}");
+            // Each changes one size, and is noticed by a reload.
+            let changed = parse(&[&format!("--{name}=1024")]).unwrap();
+            assert_eq!(Settings::default().differences(&changed), [name]);
+        }
+    }
+
+    #[test]
+    fn the_help_says_what_a_size_costs() {
+        let command = Options::augment_args(Command::new("run"));
+        let sizes = Settings::default().sizes;
+        let options = command.get_arguments();
+        let options = options.filter(|option| option.get_long().unwrap().starts_with("size-"));
+        let mut told = 0.0;
+        for option in options {
+            let name = option.get_long().unwrap();
+            let more = 32 * told_default(option);
+            let large = parse(&[&format!("--{name}={more}")]).unwrap().sizes;
+            // The default is one of the 32 times of it.
+            let bytes = (memory(&large) - memory(&sizes)) / 31;
+            let each = bytes / u64::from(told_default(option));
+            let help = option.get_long_help().unwrap().to_string();
+            assert!(
+                help.contains(&format!(" {each} bytes each")),
+                "{name}: {each}: {help}"
+            );
+            let mib = bytes as f64 / f64::from(1 << 20);
+            let text = if mib < 1.0 {
+                format!(" {} KiB by default", bytes >> 10)
+            } else {
+                format!(" {mib} MiB by default")
+            };
+            let help = help.replace('\n', " ");
+            assert!(help.contains(&text), "{name}: {text}: {help}");
+            told += mib;
+        }
+        assert_eq!(told, memory(&sizes) as f64 / f64::from(1 << 20));
+    }
+
+    fn told_default(option: &clap::Arg) -> u32 {
+        let help = option.get_help().unwrap().to_string();
+        let (_, number) = help.split_once("[default: ").unwrap();
+        number.trim_end_matches(']').parse().unwrap()
+    }
+
+    #[test]
+    fn a_size_has_bounds() {
+        for size in ["0", "1023", "16777217", "-1", "1M", ""] {
+            let error = parse(&[&format!("--size-bindings={size}")]).unwrap_err();
+            let error = error.to_string();
+            assert!(error.contains("from 1024 to 16777216"), "{error}");
+        }
+        assert!(parse(&["--size-bindings=16777216"]).is_ok());
+    }
 }

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use nat_common::{
-    abi::{self, ABI, Config, MAX_PORTS, SECOND, map},
+    abi::{self, ABI, Config, MAX_PORTS, SECOND},
     tables::buckets,
 };
 
@@ -70,10 +70,8 @@ pub fn config(settings: &Settings) -> Result<Config> {
 pub(super) fn sizes(settings: &Settings) -> Result<Sizes> {
     let mut sizes = settings.sizes;
     for (name, size) in sized(&sizes) {
-        // The kernel takes memory for these only as they fill, and does not mask their index.
-        let any = name == map::DIALOGS || name == map::CONTACTS;
         ensure!(
-            size.is_power_of_two() || any && size > 0,
+            size.is_power_of_two(),
             "the size of {name} must be a power of two, not {size}"
         );
     }

@@ -45,7 +45,8 @@ pub(super) struct Layout {
     pub(super) name: &'static str,
     map_type: MapType,
     key: usize,
-    value: usize,
+    /// Bytes of a value.
+    pub(super) value: usize,
     /// Number of entries, if only one will do.
     pub(super) entries: Option<u32>,
 }

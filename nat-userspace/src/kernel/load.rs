@@ -19,7 +19,7 @@ use crate::{
         loops::{EGRESS, INGRESS, Loops},
         policy,
         refusal::{self, Rejected},
-        tables::{Tables, sized},
+        tables::{BINDINGS, Tables, sized},
     },
     settings::Settings,
 };
@@ -120,7 +120,7 @@ impl<'a> Loader<'a> {
     }
 
     /// Uses the maps of an earlier data path, which are pinned in `pins`, and its secret. A map of another size than the
-    /// settings want begins empty.
+    /// settings want begins empty; [`carry`](crate::kernel::carry) fills those of bindings.
     #[must_use]
     pub fn continuing(mut self, tables: &'a Tables, pins: &'a Path) -> Self {
         self.earlier = Some(Earlier { tables, pins });
@@ -214,10 +214,11 @@ impl<'a> Loader<'a> {
             for table in tables.maps() {
                 let is = table.map.info()?.max_entries();
                 match sized.get(table.name) {
-                    Some(wanted) if *wanted != is => note(&format!(
-                        "{} begins empty: it had {is} entries, and {wanted} are wanted",
-                        table.name
-                    )),
+                    Some(wanted) if *wanted != is => {
+                        if !BINDINGS.contains(&table.name) {
+                            note(&format!("{} begins empty: its size changes", table.name));
+                        }
+                    }
                     _ => _ = loader.map_pin_path(table.name, pins.join(table.name)),
                 }
             }

@@ -1,6 +1,7 @@
 //! The kernel programs and their maps: loading, attaching, pinning, reading.
 
 pub mod attach;
+pub mod carry;
 pub mod config;
 pub mod history;
 pub(crate) mod kinds;

@@ -28,6 +28,9 @@ use crate::{
     settings::Sizes,
 };
 
+/// Names of the tables of bindings.
+pub const BINDINGS: [&str; 2] = [map::DIALOGS, map::CONTACTS];
+
 /// Key of `POLICY` and `ADDRESSES`: an IPv4-mapped or IPv6 address.
 pub type Address = [u8; 16];
 
@@ -295,6 +298,17 @@ macro_rules! all {
 }
 nat_common::tables!(all);
 
+/// Returns the memory that the tables of these sizes take, in bytes, without what all of them have: per-CPU counters, and
+/// tries, which the kernel fills entry by entry.
+#[must_use]
+pub fn memory(sizes: &Sizes) -> u64 {
+    let layout = |name| LAYOUTS.iter().find(|layout| layout.name == name);
+    let sized = sized(sizes).into_iter();
+    sized
+        .filter_map(|(name, entries)| Some(layout(name)?.value as u64 * u64::from(entries)))
+        .sum()
+}
+
 /// Returns the number of entries of a map, where it is fixed.
 pub(crate) fn fixed_entries(name: &str) -> Option<u32> {
     let layout = LAYOUTS.iter().find(|layout| layout.name == name)?;
@@ -452,6 +466,7 @@ impl Tables {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{kernel::config, settings::Settings};
 
     #[test]
     fn every_table_is_named_once() {
@@ -462,6 +477,21 @@ mod tests {
         assert_eq!(unique.len(), names.len(), "{names:?}");
         assert!(names.contains(&map::CONFIG) && names.contains(&map::COUNTERS));
         assert!(fixed_entries(map::ADDRESSES).is_some() && fixed_entries(map::DIALOGS).is_none());
+    }
+
+    /// 64 MiB is what a small machine has to spare.
+    #[test]
+    fn tables_of_the_default_sizes_take_64_mib() {
+        let settings = Settings::default();
+        let sizes = config::sizes(&settings).unwrap();
+        let least = u64::from(sizes.binding_sets()) * 2 * size_of::<BindingSet>() as u64;
+        let all = memory(&sizes);
+        assert!(all > least && all <= 64 << 20, "{all} bytes");
+        let doubled = Sizes {
+            bindings: sizes.bindings * 2,
+            ..sizes
+        };
+        assert_eq!(memory(&doubled), all + least);
     }
 
     #[test]

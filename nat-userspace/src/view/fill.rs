@@ -3,13 +3,9 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
-use nat_common::abi::map;
 use serde::Serialize;
 
-use crate::kernel::tables::{Table, Tables};
-
-/// Names of the tables of bindings.
-pub const BINDINGS: [&str; 2] = [map::DIALOGS, map::CONTACTS];
+use crate::kernel::tables::{BINDINGS, Table, Tables};
 
 /// How full one table is.
 #[derive(Debug, PartialEq, Eq, Serialize)]

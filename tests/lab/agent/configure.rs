@@ -96,6 +96,11 @@ fn a_wrong_file_is_refused_with_its_line() -> Result<()> {
     refused(4, "`sip` is no value of port: a port is a number from 1 to")?;
     file.write("iface = 'eth0'\npolicy = \"never\"\n")?;
     refused(2, "a policy is auto, force or off")?;
+    file.write("iface = 'eth0'\nsize-bindings = 100\n")?;
+    refused(
+        2,
+        "a size is a whole number of entries, from 1024 to 16777216",
+    )?;
     file.write("iface = \n")?;
     refused(1, "")?;
     file.write("port = 5060\n")?;
@@ -119,7 +124,7 @@ fn a_reload_applies_what_needs_no_restart() -> Result<()> {
 
     host.ask(&["policy", "set", "198.51.100.7", "force"])?;
     file.write(
-        "iface = ['eth0', 'eth1']\nport = 5080\npolicy = 'auto'\nshadow = true\nkeep = true\npeer = '10.9.8.0/24'\nsettle = 60\n",
+        "iface = ['eth0', 'eth1']\nport = 5080\npolicy = 'auto'\nshadow = true\nkeep = true\npeer = '10.9.8.0/24'\nsettle = 60\nsize-history = 2048\n",
     )?;
     let told = host.ask(&["reload"])?;
     assert!(
@@ -127,7 +132,7 @@ fn a_reload_applies_what_needs_no_restart() -> Result<()> {
         "{told}"
     );
     assert!(
-        told.contains("a restart of the agent is needed for iface, port;"),
+        told.contains("a restart of the agent is needed for iface, port, size-history;"),
         "{told}"
     );
     assert!(agent.output().contains(&told), "{}", agent.output());

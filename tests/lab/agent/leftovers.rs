@@ -9,11 +9,14 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use aya::maps::MapData;
-use nat_common::abi::Config;
+use nat_common::{
+    abi::{Binding, Config, ContactKey, DialogKey},
+    tables::bindings::Stored,
+};
 use nat_test_support::process::Process;
 use nat_userspace::{
-    host::process::start_time,
-    kernel::{load::Inputs, tables::Tables},
+    host::{clock, process::start_time},
+    kernel::{load::Inputs, mapped::Access, tables::Tables},
 };
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -96,6 +99,79 @@ fn a_new_agent_takes_over_what_another_left() -> Result<()> {
         stop(agent, Signal::SIGTERM)?;
         host.is_clean(&programs)?;
     }
+    Ok(())
+}
+
+/// Another size is another map. Its bindings are the earlier ones, and nothing else is forgotten silently.
+#[test]
+fn bindings_outlive_a_change_of_their_number() -> Result<()> {
+    const KNOWN: u64 = 3000;
+    let host = Host::new()?;
+    let run = |more: &[&str]| host.run(&[&KEEP[..], more].concat());
+    stop(run(&["--size-bindings", "5000"])?, Signal::SIGTERM)?;
+    // As evenly spread as the hashes that keys are.
+    let hash = |n: u64| (n + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let key = |n: u64| DialogKey {
+        call: hash(n),
+        tag: hash(hash(n)),
+    };
+    let contact = |n: u64| ContactKey {
+        uri: hash(n),
+        aor: hash(hash(n)),
+    };
+    let binding = |redirected| Binding {
+        expires: u64::MAX,
+        redirected,
+        aor: redirected,
+        ..Binding::EMPTY
+    };
+    let tables = Tables::open(&host.pins()?)?;
+    let mut dialogs = tables.dialogs.open(Access::Write)?;
+    let mut contacts = tables.contacts.open(Access::Write)?;
+    for n in 0..KNOWN {
+        let now = clock::now();
+        assert_eq!(dialogs.insert(&key(n), binding(n), now), Stored::New);
+        assert_eq!(contacts.insert(&contact(n), binding(n), now), Stored::New);
+    }
+    let expired = Binding {
+        expires: 1,
+        ..Binding::EMPTY
+    };
+    assert_eq!(dialogs.insert(&key(KNOWN), expired, 0), Stored::New);
+    drop((dialogs, contacts, tables));
+
+    let counts = |output: &str| {
+        ["DIALOGS", "CONTACTS"].map(|table| {
+            let line = format!("{table} changes its size: ");
+            let (_, rest) = output.split_once(&line)?;
+            rest.split(' ').next()?.parse::<u64>().ok()
+        })
+    };
+    let agent = run(&["--size-bindings", "20000", "--size-history", "1024"])?;
+    assert_eq!(counts(&agent.output()), [Some(KNOWN); 2]);
+    assert!(agent.output().contains("HISTORY begins empty"));
+    assert!(host.ask(&["status"])?.contains("DIALOGS    3000 of 20480"));
+    let tables = Tables::open(&host.pins()?)?;
+    let dialogs = tables.dialogs.open(Access::Read)?;
+    for n in 0..KNOWN {
+        assert_eq!(dialogs.get(&key(n)).map(|b| b.redirected), Some(n));
+    }
+    assert_eq!(dialogs.get(&key(KNOWN)), None, "it has expired");
+    drop((dialogs, tables));
+    stop(agent, Signal::SIGTERM)?;
+
+    // The same size: the same maps.
+    let agent = run(&["--size-bindings", "20480", "--size-history", "1024"])?;
+    assert_eq!(counts(&agent.output()), [None; 2]);
+    stop(agent, Signal::SIGTERM)?;
+
+    let agent = run(&["--size-bindings", "1024"])?;
+    let output = agent.output();
+    let fit = counts(&output)[0].context("no count")?;
+    let lost = format!("DIALOGS has no room for {} bindings", KNOWN - fit);
+    assert!(output.contains(&lost), "{output}");
+    stop(agent, Signal::SIGTERM)?;
+    host.ask(&["detach"])?;
     Ok(())
 }
 
