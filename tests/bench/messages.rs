@@ -30,6 +30,9 @@ pub(crate) enum Terminal {
 /// Private address of phones.
 const PRIVATE: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 10);
 
+/// Address of the account that registers ever more contacts.
+const ACCOUNT: [u8; 4] = [60, 1, 2, 3];
+
 /// RTP port, another for each message.
 const RTP: &str = "\x05\x05\x05\x05\x05";
 
@@ -75,6 +78,28 @@ pub(crate) fn inbound(terminal: Terminal, text: &str) -> Template {
 /// Returns a message from the PBX to the address in a terminal's Contact.
 pub(crate) fn outbound(terminal: Terminal, text: &str) -> Template {
     from_pbx(terminal, edit::DESTINATION_ADDRESS, text)
+}
+
+/// Returns a message from the SIP port of a known terminal that nothing translates.
+pub(crate) fn from_public(text: &str) -> Template {
+    let source = Edit {
+        at: SOURCE as u16,
+        kind: edit::SOURCE_ADDRESS | edit::PICKED,
+    };
+    sip(
+        datagram([60, 0, 0, 0], PBX, 5060, 5060, text.as_bytes()),
+        Some(source),
+    )
+}
+
+/// Returns a message from the address of the account that registers ever more contacts.
+pub(crate) fn from_account(text: &str) -> Template {
+    sip(datagram(ACCOUNT, PBX, 5060, 5060, text.as_bytes()), None)
+}
+
+/// Returns a message from the PBX to the account.
+pub(crate) fn to_account(text: &str) -> Template {
+    sip(datagram(PBX, ACCOUNT, 5060, 5060, text.as_bytes()), None)
 }
 
 /// Returns a message from the PBX to the private address of a known terminal.
@@ -412,6 +437,68 @@ pub(crate) fn acknowledged() -> String {
          To: <sip:1002@{DOMAIN}>;tag=pbx\r\n\
          Call-ID: {id}@192.168.1.10\r\n\
          CSeq: 1 ACK\r\n\
+         Content-Length: 0\r\n\r\n"
+    )
+}
+
+/// Returns the REGISTER of a known terminal, for an address-of-record of its own.
+pub(crate) fn register() -> String {
+    let (id, address) = (Terminal::Picked.id(), Terminal::Picked.address());
+    format!(
+        "REGISTER sip:{DOMAIN} SIP/2.0\r\n\
+         Via: SIP/2.0/UDP {address};branch=z9hG4bK-reg-{id}\r\n\
+         From: <sip:{id}@{DOMAIN}>;tag=reg-{id}\r\n\
+         To: <sip:{id}@{DOMAIN}>\r\n\
+         Call-ID: reg-{id}@192.168.1.10\r\n\
+         CSeq: 1 REGISTER\r\n\
+         Contact: <sip:{id}@{address}>\r\n\
+         Expires: 3600\r\n\
+         Content-Length: 0\r\n\r\n"
+    )
+}
+
+/// Returns a call of the PBX to a terminal that has sent its [`register`].
+pub(crate) fn call_to_registered() -> String {
+    let (id, address) = (Terminal::Picked.id(), Terminal::Picked.address());
+    format!(
+        "INVITE sip:{id}@{address} SIP/2.0\r\n\
+         Via: SIP/2.0/UDP 203.0.113.10:5060;branch=z9hG4bKcall{id}\r\n\
+         From: <sip:1002@{DOMAIN}>;tag=pbx\r\n\
+         To: <sip:{id}@{DOMAIN}>\r\n\
+         Call-ID: call-{id}@203.0.113.10\r\n\
+         CSeq: 102 INVITE\r\n\
+         Contact: <sip:1002@203.0.113.10:5060>\r\n\
+         Content-Length: 0\r\n\r\n"
+    )
+}
+
+/// Returns a REGISTER of one account, each with another Contact.
+pub(crate) fn register_of_account() -> String {
+    let id = Terminal::New.id();
+    format!(
+        "REGISTER sip:{DOMAIN} SIP/2.0\r\n\
+         Via: SIP/2.0/UDP 60.1.2.3;branch=z9hG4bK-{id}\r\n\
+         From: <sip:account@{DOMAIN}>;tag={id}\r\n\
+         To: <sip:account@{DOMAIN}>\r\n\
+         Call-ID: {id}@60.1.2.3\r\n\
+         CSeq: 1 REGISTER\r\n\
+         Contact: <sip:{id}@60.1.2.3>\r\n\
+         Expires: 3600\r\n\
+         Content-Length: 0\r\n\r\n"
+    )
+}
+
+/// Returns a request with the tags of a dialog that nobody knows.
+pub(crate) fn in_unknown_dialog(method: &str) -> String {
+    let (id, address) = (Terminal::New.id(), Terminal::New.address());
+    format!(
+        "{method} sip:1002@{DOMAIN} SIP/2.0\r\n\
+         Via: SIP/2.0/UDP {address};branch=z9hG4bK-{id}\r\n\
+         From: <sip:1000@{DOMAIN}>;tag={id}\r\n\
+         To: <sip:1002@{DOMAIN}>;tag=as1\r\n\
+         Call-ID: {id}@192.168.1.10\r\n\
+         CSeq: 1 {method}\r\n\
+         Contact: <sip:1000@{address}>\r\n\
          Content-Length: 0\r\n\r\n"
     )
 }
