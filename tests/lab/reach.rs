@@ -271,7 +271,7 @@ row!(on_link,);
 
 /// The private address is that of a host on the PBX's own link.
 fn on_link(row: &mut Row<'_>) -> Result<()> {
-    row.scene.has_a_neighbour_with_the_phone_s_address()?;
+    has_a_neighbour_with_the_phone_s_address(row.scene)?;
     row.registers(PRIVATE)?;
     row.until(Original)?;
     row.registers(PRIVATE)?;
@@ -283,7 +283,7 @@ row!(routed_to_the_default_gateway,);
 /// The private address lies in a subnet on the PBX's own link. A route of its own to the default route's gateway takes it
 /// out of that, and says no more than the default route.
 fn routed_to_the_default_gateway(row: &mut Row<'_>) -> Result<()> {
-    row.scene.has_a_neighbour_with_the_phone_s_address()?;
+    has_a_neighbour_with_the_phone_s_address(row.scene)?;
     row.registers(PRIVATE)?;
     row.until(Original)?;
     let pbx = &row.scene.lab.pbx;
@@ -570,7 +570,7 @@ const FOREIGN: [(At, Ground); 3] = [(Original, Ground::None); 3];
 row!(by_uri_on_link,);
 
 fn by_uri_on_link(row: &mut Row<'_>) -> Result<()> {
-    row.scene.has_a_neighbour_with_the_phone_s_address()?;
+    has_a_neighbour_with_the_phone_s_address(row.scene)?;
     row.registers(PRIVATE)?;
     row.until(Original)?;
     row.goes(&row.options_to(PRIVATE), &FOREIGN)
@@ -737,10 +737,8 @@ impl Row<'_> {
     }
 }
 
-impl Scene<'_> {
-    /// The PBX's own link has a subnet with the phone's private addresses, and a host in it with the phone's own.
-    fn has_a_neighbour_with_the_phone_s_address(&self) -> Result<()> {
-        self.lab.pbx.ip("addr add 192.168.1.5/24 dev eth0")?;
-        self.lab.neighbour.ip("addr add 192.168.1.10/24 dev eth0")
-    }
+/// The PBX's own link has a subnet with the phone's private addresses, and a host in it with the phone's own.
+fn has_a_neighbour_with_the_phone_s_address(scene: &Scene<'_>) -> Result<()> {
+    scene.lab.pbx.ip("addr add 192.168.1.5/24 dev eth0")?;
+    scene.lab.neighbour.ip("addr add 192.168.1.10/24 dev eth0")
 }

@@ -5,6 +5,7 @@ use std::{fs, process::Command, time::Duration};
 use anyhow::Result;
 
 use crate::{
+    asterisk::PASSWORD,
     lab::{PBX, Phone},
     process::Process,
 };
@@ -51,7 +52,7 @@ impl Baresip {
         fs::write(
             dir.path().join("accounts"),
             format!(
-                "<sip:{user}@{}>;auth_pass=none;regint=60;answermode=auto{parameters}\n",
+                "<sip:{user}@{}>;auth_pass={PASSWORD};regint=60;answermode=auto{parameters}\n",
                 PBX.ip()
             ),
         )?;

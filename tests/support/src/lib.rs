@@ -1,17 +1,22 @@
 //! The lab: phones, routers, an ISP and a PBX in network namespaces, with the faults of real ones.
 //!
 //! - [`lab`] builds the network, from [`netns`] (namespaces), [`alg`] (the router's SIP ALG) and [`xdp`].
-//! - [`process`] runs real programs in it: [`sipnat`], [`sipp`], [`baresip`], [`twinkle`], [`kamailio`].
-//! - [`pbx`] is a PBX that follows RFC 3261 strictly. [`ua`] and [`call`] are user agents in the hands of a test.
+//! - [`process`] runs real programs in it: [`sipnat`], [`sipp`], [`baresip`], [`twinkle`], [`kamailio`], [`asterisk`].
+//! - [`pbx`] is a PBX that follows RFC 3261 strictly. [`ua`] and [`call`] are user agents in the hands of a test; [`handset`] has
+//!   a password, of which [`digest`] proves the knowledge.
+//! - [`scene`] plays a scenario in a lab, with sipnat and without.
 //! - [`forge`] sends datagrams that no socket sends.
 //! - [`capture`] records packets on every interface, and [`ladder`] draws them.
 //! - [`sip`], [`stun`] and [`unique`] build and read messages. [`loops`] knows kernel versions.
 
 pub mod alg;
+pub mod asterisk;
 pub mod baresip;
 pub mod call;
 pub mod capture;
+pub mod digest;
 pub mod forge;
+pub mod handset;
 pub mod kamailio;
 pub mod lab;
 pub mod ladder;
@@ -19,6 +24,7 @@ pub mod loops;
 pub mod netns;
 pub mod pbx;
 pub mod process;
+pub mod scene;
 pub mod sip;
 pub mod sipnat;
 pub mod sipp;

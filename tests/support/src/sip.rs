@@ -109,6 +109,14 @@ impl Message {
         self
     }
 
+    /// The same message with a text for a body.
+    #[must_use]
+    pub fn with_text(mut self, text: &str) -> Self {
+        self.push("Content-Type", "text/plain");
+        text.clone_into(&mut self.body);
+        self
+    }
+
     /// The same message with compact header field names (RFC 3261 7.3.3).
     #[must_use]
     pub fn compact(mut self) -> Self {
@@ -118,6 +126,11 @@ impl Message {
             }
         }
         self
+    }
+
+    /// The body.
+    pub fn body(&self) -> &str {
+        &self.body
     }
 
     /// The value of the first header field of that (long) name.

@@ -53,6 +53,19 @@ impl<'a> Sipnat<'a> {
         self.process.output()
     }
 
+    /// Sends the agent a signal.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        self.process.signal(signal)
+    }
+
+    /// Waits until the agent has printed this text.
+    pub fn wait_for(&mut self, text: &str, limit: Duration) -> Result<()> {
+        self.process
+            .wait_until(&format!("line `{text}`"), limit, |process| {
+                process.output().contains(text)
+            })
+    }
+
     /// Ends the agent by a signal.
     pub fn end(mut self, signal: Signal) -> Result<()> {
         self.process.signal(signal)?;

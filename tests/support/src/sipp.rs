@@ -5,6 +5,7 @@ use std::{fs, net::SocketAddrV4, process::Command, time::Duration};
 use anyhow::{Result, ensure};
 
 use crate::{
+    asterisk::PASSWORD,
     lab::{PBX, Phone},
     netns::Netns,
     process::Process,
@@ -19,6 +20,8 @@ const START: Duration = Duration::from_secs(5);
 pub enum Scenario {
     /// It registers.
     Register,
+    /// It registers with a password.
+    RegisterWithPassword,
     /// It unregisters.
     Unregister,
     /// It calls; the other end changes the session and hangs up.
@@ -29,6 +32,8 @@ pub enum Scenario {
     CallAndCancel,
     /// It answers; the other end changes the session and hangs up.
     Answer,
+    /// It answers with a session description; the other end hangs up.
+    AnswerWithMedia,
     /// It answers, changes the session and hangs up.
     AnswerAndHangUp,
     /// It rings until the other end gives up.
@@ -41,11 +46,15 @@ impl Scenario {
     fn xml(self) -> &'static str {
         match self {
             Self::Register => include_str!("../scenarios/register.xml"),
+            Self::RegisterWithPassword => {
+                include_str!("../scenarios/register_with_password.xml")
+            }
             Self::Unregister => include_str!("../scenarios/unregister.xml"),
             Self::Call => include_str!("../scenarios/call.xml"),
             Self::CallAndHangUp => include_str!("../scenarios/call_and_hang_up.xml"),
             Self::CallAndCancel => include_str!("../scenarios/call_and_cancel.xml"),
             Self::Answer => include_str!("../scenarios/answer.xml"),
+            Self::AnswerWithMedia => include_str!("../scenarios/answer_with_media.xml"),
             Self::AnswerAndHangUp => include_str!("../scenarios/answer_and_hang_up.xml"),
             Self::Ring => include_str!("../scenarios/ring.xml"),
             Self::Options => include_str!("../scenarios/options.xml"),
@@ -115,6 +124,10 @@ impl Sipp {
                     "-key",
                     "contact",
                     account.contact,
+                    "-au",
+                    account.user,
+                    "-ap",
+                    PASSWORD,
                 ])
                 .args(["-timeout", TIMEOUT, "-timeout_error"])
                 .args(["-trace_err", "-error_file", "errors"]),

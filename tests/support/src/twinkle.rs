@@ -8,6 +8,7 @@ use std::{
 use anyhow::Result;
 
 use crate::{
+    asterisk::PASSWORD,
     lab::{PBX, Phone},
     process::Process,
 };
@@ -40,7 +41,7 @@ impl Twinkle {
         fs::write(
             settings.join("phone.cfg"),
             format!(
-                "user_name={user}\nuser_domain={pbx}\nregistrar={pbx}\nregistration_time=60\n\
+                "user_name={user}\nauth_name={user}\nauth_pass={PASSWORD}\nuser_domain={pbx}\nregistrar={pbx}\nregistration_time=60\n\
                  sip_transport=udp\npres_publish_startup=no\n{}",
                 server.unwrap_or_default(),
                 pbx = PBX.ip(),

@@ -165,6 +165,16 @@ impl Ua {
             .with_context(|| format!("transmission {number}"))
     }
 
+    /// Returns its address.
+    pub fn local(&self) -> SocketAddrV4 {
+        self.local
+    }
+
+    /// Returns the next message; none if `limit` passes first.
+    pub fn listen(&self, limit: Duration) -> Result<Option<Heard>> {
+        self.receive(limit)
+    }
+
     /// Discards what has come so far.
     pub fn forget(&self) -> Result<()> {
         while self.receive(Duration::ZERO)?.is_some() {}
@@ -301,7 +311,7 @@ impl Terminal {
             ua: Ua::start(netns, local, patience)?,
             aor: format!("sip:{user}@203.0.113.10"),
             contact: format!("<sip:{user}@{local}>"),
-            registration: format!("register-{}@phone", unique()),
+            registration: format!("register-{}", unique()),
             cseq: Cell::new(0),
         })
     }
@@ -326,7 +336,7 @@ impl Terminal {
 
     /// Makes the phone register under another Call-ID from now on, as after a reboot.
     pub fn reboot(&mut self) {
-        self.registration = format!("register-{}@phone", unique());
+        self.registration = format!("register-{}", unique());
     }
 
     /// Returns the next REGISTER: all have one Call-ID (RFC 3261 10.2.4).
@@ -336,7 +346,7 @@ impl Terminal {
             .request("REGISTER", "sip:203.0.113.10", self.cseq.get())
             .with("From", format!("<{}>;tag={}", self.aor, self.registration))
             .with("To", format!("<{}>", self.aor))
-            .with("Call-ID", &self.registration)
+            .with("Call-ID", format!("{}@phone", self.registration))
             .with("Contact", &self.contact)
     }
 
