@@ -12,7 +12,9 @@ use anyhow::Result;
 use clap::ValueEnum;
 
 use crate::{
-    build, command, kernel,
+    build, command,
+    debootstrap::Root,
+    kernel,
     packages::{self, Install},
     summary::{Outcome, Summary},
     vm::{self, Series},
@@ -21,6 +23,30 @@ use crate::{
 
 /// Number of lab tests at a time. They mostly wait for timers, but each runs several processes.
 const LAB_THREADS: &str = "2";
+
+/// Debians with the PBXs of the layer interop, and the variables that name their folders.
+const ASTERISKS: [(&str, Root); 2] = [
+    (
+        "SIPNAT_ASTERISK_22",
+        Root {
+            name: "asterisk-sid",
+            suite: "sid",
+            packages: "asterisk",
+            why: "is a PBX of the interop tests",
+            megabytes: 500,
+        },
+    ),
+    (
+        "SIPNAT_ASTERISK_16",
+        Root {
+            name: "asterisk-bullseye",
+            suite: "bullseye",
+            packages: "asterisk",
+            why: "is a PBX of the interop tests",
+            megabytes: 430,
+        },
+    ),
+];
 
 /// A group of tests with the same requirements.
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
@@ -31,6 +57,8 @@ pub(crate) enum Layer {
     TestRun,
     /// Network namespaces with real SIP software; needs root
     Lab,
+    /// Real PBXs, each in a Debian of its own; runs only if it is named; needs root
+    Interop,
     /// Many phones for a minute or for --minutes; runs only if it is named; needs root
     Soak,
 }
@@ -44,6 +72,7 @@ impl Layer {
             Self::Host => "host",
             Self::TestRun => "test-run",
             Self::Lab => "lab",
+            Self::Interop => "interop",
             Self::Soak => "soak",
         }
     }
@@ -71,6 +100,7 @@ impl Layer {
             ],
             Self::TestRun => &[&["--no-fail-fast", "--package=nat-tests", "--test=test_run"]],
             Self::Lab => &[&["--no-fail-fast", "--package=nat-tests", "--test=lab"]],
+            Self::Interop => &[&["--no-fail-fast", "--package=nat-tests", "--test=interop"]],
             Self::Soak => &[&["--release", "--package=nat-tests", "--bin=sipnat-soak"]],
         }
     }
@@ -137,15 +167,19 @@ fn prepare(workspace: &Workspace, install: Install, layer: Layer) -> Result<Read
     if !gaps.is_empty() {
         return Ok(Ready::Gaps(gaps));
     }
-    if matches!(layer, Layer::Lab | Layer::Soak) {
+    if matches!(layer, Layer::Lab | Layer::Interop | Layer::Soak) {
         packages::ensure(&packages::LAB, install)?;
+    }
+    let mut environment = Vec::new();
+    if layer == Layer::Interop {
+        for (variable, root) in ASTERISKS {
+            environment.push((variable, root.folder(install)?));
+        }
     }
     let object = build::kernel_programs(workspace, install)?;
     let agent = build::agent(workspace, &object)?;
-    Ok(Ready::Run(vec![
-        (build::OBJECT, object),
-        (build::AGENT, agent),
-    ]))
+    environment.extend([(build::OBJECT, object), (build::AGENT, agent)]);
+    Ok(Ready::Run(environment))
 }
 
 /// Runs the tests of a layer, prints their output, and counts their results.
@@ -164,7 +198,9 @@ fn run(
             .args(args)
             .envs(environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null());
-        if layer == Layer::Lab && env::var_os("RUST_TEST_THREADS").is_none() {
+        if matches!(layer, Layer::Lab | Layer::Interop)
+            && env::var_os("RUST_TEST_THREADS").is_none()
+        {
             cargo.env("RUST_TEST_THREADS", LAB_THREADS);
         }
         let failed_before = outcome.counts.failed;

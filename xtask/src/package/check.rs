@@ -1,29 +1,27 @@
 //! Check of a package: a fresh Debian installs, runs, upgrades, removes and purges it, under a systemd of its own.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context as _, Result, ensure};
 
 use crate::{
-    command, kernel,
+    command,
+    debootstrap::Root,
+    kernel,
     packages::{self, Install, Program},
-    tools,
     workspace::Workspace,
 };
 
-/// Release of Debian that the package must install on.
-const SUITE: &str = "bookworm";
-/// Packages beside the essential ones: the service manager, and what the check runs.
-const INCLUDED: &str = "bash-completion,iproute2,man-db,systemd,systemd-sysv";
+/// Debian that the package must install on, with a service manager and what the check runs.
+const DEBIAN: Root = Root {
+    name: "debian-bookworm",
+    suite: "bookworm",
+    packages: "bash-completion,iproute2,man-db,systemd,systemd-sysv",
+    why: "installs the package",
+    megabytes: 400,
+};
 
-const PROGRAMS: [Program; 2] = [
-    Program::new("debootstrap", "debootstrap", "makes a fresh Debian"),
-    Program::new("unshare", "util-linux", "runs it in namespaces"),
-];
+const UNSHARE: Program = Program::new("unshare", "util-linux", "runs it in namespaces");
 
 /// Checks `package`. Fails with the end of the log.
 pub(super) fn check(workspace: &Workspace, install: Install, package: &Path) -> Result<()> {
@@ -31,8 +29,8 @@ pub(super) fn check(workspace: &Workspace, install: Install, package: &Path) -> 
         kernel::is_root(),
         "only root can check a package: it makes namespaces and loads programs"
     );
-    packages::ensure(&PROGRAMS, install)?;
-    let root = debian()?;
+    packages::ensure(&[UNSHARE], install)?;
+    let root = DEBIAN.folder(install)?;
     let scratch = workspace.target.join("package-check");
     if scratch.exists() {
         fs::remove_dir_all(&scratch)?;
@@ -57,26 +55,9 @@ pub(super) fn check(workspace: &Workspace, install: Install, package: &Path) -> 
         "{end}\nthe package failed its check: {}",
         log.display()
     );
-    println!("checked on Debian {SUITE}: installs, runs, upgrades, removes, purges");
+    println!(
+        "checked on Debian {}: installs, runs, upgrades, removes, purges",
+        DEBIAN.suite
+    );
     Ok(())
-}
-
-/// Returns the directory of a fresh Debian, which is made once.
-fn debian() -> Result<PathBuf> {
-    let root = tools::cache()?.join(format!("debian-{SUITE}"));
-    if root.exists() {
-        return Ok(root);
-    }
-    let draft = root.with_extension("new");
-    if draft.exists() {
-        fs::remove_dir_all(&draft)?;
-    }
-    fs::create_dir_all(&draft)?;
-    let mut debootstrap = Command::new("debootstrap");
-    debootstrap
-        .args(["--variant=minbase", "--include", INCLUDED, SUITE])
-        .arg(&draft);
-    command::run(&mut debootstrap)?;
-    fs::rename(&draft, &root)?;
-    Ok(root)
 }
