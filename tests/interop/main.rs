@@ -1,0 +1,15 @@
+//! Tests with real PBXs: Asterisk 22 with `chan_pjsip`, Asterisk 16 with `chan_pjsip` and with `chan_sip`.
+//!
+//! Every scenario is played at each of them, with sipnat and without. Without, the message that is the point of the test
+//! must not arrive.
+
+mod calls;
+mod changes;
+mod contact_forms;
+mod events;
+mod frame;
+mod kamailio;
+mod programs;
+mod sessions;
+mod settings;
+mod trunks;
