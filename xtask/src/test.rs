@@ -33,7 +33,7 @@ const ASTERISKS: [(&str, Root); 2] = [
             suite: "sid",
             packages: "asterisk",
             why: "is a PBX of the interop tests",
-            megabytes: 500,
+            megabytes: 410,
         },
     ),
     (
@@ -43,7 +43,7 @@ const ASTERISKS: [(&str, Root); 2] = [
             suite: "bullseye",
             packages: "asterisk",
             why: "is a PBX of the interop tests",
-            megabytes: 430,
+            megabytes: 350,
         },
     ),
 ];
