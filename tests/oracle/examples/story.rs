@@ -1,6 +1,8 @@
 //! Tells the story of an input of the fuzz target `decide`, after leaving out the steps that it does not need:
 //! `cargo run -p nat-test-oracle --example story -- fuzz/artifacts/decide/crash-...`. With a second path, it writes the
-//! shorter input there.
+//! shorter input there, as text if the path ends with `.story`.
+//!
+//! A story in text makes a seed: `... --example story -- tests/oracle/stories/NAME.story fuzz/corpus/decide/NAME`.
 
 use std::env::args;
 use std::fs;
@@ -10,8 +12,14 @@ use nat_test_oracle::model::{self, Setup, Step};
 fn main() {
     let path = args().nth(1).expect("the path of an input");
     let input = fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
-    let (mut setup, mut steps) = model::decode(&input).expect("an input with a setup");
-    if !setup.raw && model::play(setup, &steps, false).is_err() {
+    let is_text = |path: &str| path.ends_with(".story");
+    let (mut setup, mut steps) = if is_text(&path) {
+        let text = String::from_utf8(input).expect("a text");
+        model::read_story(&text).unwrap_or_else(|error| panic!("{path}: {error}"))
+    } else {
+        model::decode(&input).expect("an input with a setup")
+    };
+    if !is_text(&path) && !setup.raw && model::play(setup, &steps, false).is_err() {
         shorten(&mut setup, &mut steps);
     }
     let (reason, story) = match model::play(setup, &steps, true) {
@@ -20,7 +28,11 @@ fn main() {
     };
     println!("{}\n{reason}", story.join("\n"));
     if let Some(path) = args().nth(2) {
-        let input = model::encode(setup, &steps);
+        let input = if is_text(&path) {
+            model::write_story(setup, &steps).into_bytes()
+        } else {
+            model::encode(setup, &steps)
+        };
         fs::write(&path, input).unwrap_or_else(|error| panic!("{path}: {error}"));
     }
 }

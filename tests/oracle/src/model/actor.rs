@@ -49,6 +49,7 @@ impl From<Anyone> for Actor {
             Anyone::Account => Self::Account,
             Anyone::Friend => Self::Friend,
             Anyone::Neighbour => Self::Neighbour,
+            Anyone::Registrar => Self::Registrar,
         }
     }
 }

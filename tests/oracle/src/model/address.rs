@@ -94,6 +94,7 @@ impl Setup {
     /// Address-of-record of an actor.
     pub(super) const fn account(&self, actor: Actor) -> Uri {
         match actor {
+            Actor::Account if self.tenant_of_contact => self.contact(Actor::Victim, 0, true),
             Actor::Account if self.tenant => Uri::named("1000", "other.example"),
             Actor::Outsider | Actor::Local => Uri::named(user(actor), "elsewhere.example"),
             _ => Uri::named(user(actor), DOMAIN),

@@ -3,10 +3,10 @@
 use super::actor::Actor;
 use super::address::{DOMAIN, GROUP};
 use super::input::{
-    Attack, ContactChoice, Forged, Forgery, FromTag, Outer, Party as Role, RouteChoice, Target,
-    ToTag, Transit,
+    Attack, ContactChoice, Forged, Forgery, FromTag, Outer, Party as Role, Registrar, RouteChoice,
+    Slip, Target, ToTag, Transit,
 };
-use super::sip::{Call, Contacts, Party, Sip, Tag, Uri, Via};
+use super::sip::{Call, Contacts, PBX, Party, Sip, Tag, Uri, Via};
 use super::terminal::{INVENTED, branch, is_secret, registrant, registration};
 use super::world::{Path, Purpose, World};
 
@@ -46,6 +46,16 @@ impl Forged {
     }
 }
 
+/// Actor that an attacker names.
+const fn actor(party: Role, by: Actor) -> Actor {
+    match party {
+        Role::Own => by,
+        Role::Victim => Actor::Victim,
+        Role::Public => Actor::Public,
+        Role::Trunk => Actor::Trunk,
+    }
+}
+
 impl World {
     /// An attacker sends a request.
     pub(super) fn attacks(&mut self, attack: &Attack) {
@@ -58,12 +68,7 @@ impl World {
             None => 0,
         };
         let cseq = first + u32::from(attack.cseq.0);
-        let party = match attack.party {
-            Role::Own => by,
-            Role::Victim => Actor::Victim,
-            Role::Public => Actor::Public,
-            Role::Trunk => Actor::Trunk,
-        };
+        let party = actor(attack.party, by);
         let aor = self.setup.account(party);
         let from_tag = match attack.from_tag {
             FromTag::Public => call,
@@ -113,6 +118,9 @@ impl World {
         {
             self.note_subscribes(by, call, from_tag);
         }
+        if register && !attack.other_socket {
+            self.registers.push((by, sip.clone()));
+        }
         if by == Actor::Local {
             let to = self.source(Actor::Account);
             return self.leaves(to, Purpose::Foreign, sip);
@@ -160,6 +168,45 @@ impl World {
             Path::Pbx
         };
         self.attack(by, forgery.transit, path, sip);
+    }
+
+    /// The friend answers an attacker's REGISTER. The PBX relays the answer: it has sent the REGISTER to the friend, or is a
+    /// proxy (RFC 3261 16.7).
+    pub(super) fn slips(&mut self, slip: &Slip) {
+        let number = 1 + usize::from(slip.which.0);
+        let Some(at) = self.registers.len().checked_sub(number) else {
+            return;
+        };
+        let (by, request) = self.registers[at].clone();
+        if registrant(request.call).is_some() || self.names_another(&request.to.uri) {
+            // Nobody knows the Call-ID of another terminal's registration.
+            return;
+        }
+        let status = slip.status.status();
+        let mut answer = request.answer(status, request.to.tag.max(INVENTED));
+        answer.to.uri = match slip.party {
+            Role::Own => answer.to.uri,
+            Role::Victim => self.setup.account(Actor::Victim),
+            // The model knows claims of the victim's contact only.
+            Role::Public | Role::Trunk => return,
+        };
+        answer.contacts = request.contacts.clone();
+        answer.expires = request.expires;
+        let mut clients = self.pbx.clients.iter();
+        let sent_on = clients.rfind(|client| {
+            client.request.vias.first().map(|via| via.branch) == Some(request.branch())
+        });
+        answer.vias.push(Via {
+            sent_by: PBX,
+            rport: false,
+            branch: sent_on.map_or(OWN_BRANCHES, |client| client.request.branch()),
+        });
+        let is_seen = sent_on.is_some() && self.setup.registrar != Registrar::Named || slip.seen;
+        if !is_seen && status / 100 == 2 {
+            self.note_slip(by, &request, &answer);
+        }
+        let path = if slip.seen { Path::Pbx } else { Path::Unseen };
+        self.attack(Actor::Friend, Transit::Right, path, answer);
     }
 
     /// Call-ID that an attacker knows or guesses.

@@ -8,7 +8,7 @@ use super::sip::Place;
 use super::state::Terminal;
 use super::world::World;
 
-/// Transmissions of which one arrives.
+/// Transmissions of which one arrives, if somebody has answered at the original destination.
 const TRANSMISSIONS: u32 = 3;
 
 /// Time between two transmissions.
@@ -77,7 +77,7 @@ impl World {
         }
         let before = self.pbx.clients.len();
         if self.setup.proxy {
-            self.calls(Actor::Trunk, callee, "INVITE");
+            self.calls(Actor::Trunk, callee, "INVITE", false);
         } else {
             self.pbx_calls(callee, "INVITE");
         }
@@ -101,13 +101,19 @@ impl World {
 
     /// Repeats the requests from a number on until one is answered. Fails if none is.
     fn arrives_at_last(&mut self, actor: Actor, from: usize) -> bool {
-        for _ in 0..TRANSMISSIONS {
+        // A refusal that is another terminal's does not make the victim wait.
+        let is_alone = actor == Actor::Victim && !self.watch.somebody_accepted;
+        let transmissions = TRANSMISSIONS - u32::from(is_alone);
+        for sent in 1..=transmissions {
             if self.failure.is_some() {
                 return false;
             }
             let clients = &self.pbx.clients[from..];
             if clients.is_empty() || clients.iter().any(|client| client.status >= 200) {
                 return true;
+            }
+            if sent == transmissions {
+                break;
             }
             self.wait(INTERVAL);
             for at in from..self.pbx.clients.len() {
@@ -118,18 +124,21 @@ impl World {
         let client = &self.pbx.clients[from];
         let to = Place(&client.sent_to).to_string();
         self.fail(format!(
-            "{actor:?} has spoken, and {TRANSMISSIONS} transmissions do not reach it; the last went to {to}"
+            "{actor:?} has spoken, and {transmissions} transmissions do not reach it; the last went to {to}"
         ));
         false
     }
 
     /// Whether requests by contact are to reach a terminal.
     fn is_found_by_contact(&self, actor: Actor) -> bool {
+        if actor == Actor::Victim && !self.is_alone() {
+            return false;
+        }
         if actor != Actor::Victim || !self.setup.uri_in_to {
             return true;
         }
         // Another account can claim a Contact URI, unless it has the user of the victim's account. Who answers there gets
         // what the PBX sends there, as without sipnat.
-        !self.setup.other_user && !self.setup.tenant && !self.watch.somebody_answered
+        self.outranks() && !self.watch.somebody_answered
     }
 }

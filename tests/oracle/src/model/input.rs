@@ -1,7 +1,11 @@
 //! Input of the model: a few bytes of setup, then steps of five bytes each.
 //!
 //! All bytes are an input: a choice takes as many bits as it needs, and goes round. So the fuzzer may change any of them,
-//! and a script in Rust has bytes of its own.
+//! and a story in text has bytes of its own ([`read_story`](super::read_story)).
+
+use std::fmt::Write as _;
+
+use super::text::Words;
 
 /// Length of an encoded [`Setup`].
 pub const SETUP_LEN: usize = 4;
@@ -38,6 +42,26 @@ trait Field: Copy {
     const BITS: u32;
     fn from_bits(bits: u32) -> Self;
     fn to_bits(self) -> u32;
+
+    /// Reads the value of a field; the first choice if the words have none.
+    fn read(words: &mut Words<'_>, field: &str) -> Result<Self, String> {
+        let Some(word) = words.take(field) else {
+            return Ok(Self::from_bits(0));
+        };
+        let mut all = (0..1 << Self::BITS).map(Self::from_bits);
+        all.find(|choice| choice.name() == word)
+            .ok_or_else(|| format!("{field} is no {word}"))
+    }
+
+    /// Writes the value of a field, unless it is the first choice.
+    fn write(self, field: &str, text: &mut String) {
+        if self.to_bits() != 0 {
+            _ = write!(text, " {field}={}", self.name());
+        }
+    }
+
+    /// Returns the choice as a word.
+    fn name(self) -> String;
 }
 
 impl Field for bool {
@@ -49,6 +73,16 @@ impl Field for bool {
 
     fn to_bits(self) -> u32 {
         self.into()
+    }
+
+    fn write(self, field: &str, text: &mut String) {
+        if self {
+            _ = write!(text, " {field}");
+        }
+    }
+
+    fn name(self) -> String {
+        self.to_string()
     }
 }
 
@@ -65,6 +99,10 @@ impl<const WIDTH: u32> Field for Number<WIDTH> {
 
     fn to_bits(self) -> u32 {
         self.0.into()
+    }
+
+    fn name(self) -> String {
+        self.0.to_string()
     }
 }
 
@@ -91,6 +129,10 @@ macro_rules! choices {
 
             fn to_bits(self) -> u32 {
                 self as u32
+            }
+
+            fn name(self) -> String {
+                format!("{self:?}")
             }
         }
     )*};
@@ -122,6 +164,8 @@ choices! {
         Friend,
         /// The neighbour.
         Neighbour,
+        /// The registrar behind a PBX that relays.
+        Registrar,
     }
     /// Destination of a call.
     Callee: 3 {
@@ -163,6 +207,8 @@ choices! {
         Refuse,
         /// Sends 100 only.
         Trying,
+        /// Rings, and sends nothing before it answers.
+        Slow,
     }
     /// Tag that a far end writes into To.
     TagChoice: 2 {
@@ -426,6 +472,14 @@ macro_rules! setup {
                 $(bits.put(self.$field);)*
                 bits.bits.to_le_bytes()
             }
+
+            pub(super) fn read(words: &mut Words<'_>) -> Result<Self, String> {
+                Ok(Self { $($field: Field::read(words, stringify!($field))?,)* })
+            }
+
+            pub(super) fn write(self, text: &mut String) {
+                $(Field::write(self.$field, stringify!($field), text);)*
+            }
         }
     };
 }
@@ -465,6 +519,14 @@ setup! {
     owns_5060: bool,
     /// The host's other socket has the SIP port of another local address.
     other_address: bool,
+    /// The PBX, which relays no calls, relays REGISTERs for other domains, and those in a dialog along their Route.
+    relays_registers: bool,
+    /// The account's address-of-record is the victim's Contact URI.
+    tenant_of_contact: bool,
+    /// Terminals register again without waiting for an answer.
+    impatient: bool,
+    /// The PBX derives its tag from Call-ID and From-tag.
+    derived_tags: bool,
 }
 
 /// Defines several choices as one.
@@ -489,6 +551,18 @@ macro_rules! joined {
                 let mut bits = Bits::default();
                 $(bits.put(self.$field);)*
                 bits.bits
+            }
+
+            fn read(words: &mut Words<'_>, _: &str) -> Result<Self, String> {
+                Ok(Self { $($field: Field::read(words, stringify!($field))?,)* })
+            }
+
+            fn write(self, _: &str, text: &mut String) {
+                $(self.$field.write(stringify!($field), text);)*
+            }
+
+            fn name(self) -> String {
+                stringify!($name).into()
             }
         }
     )*};
@@ -520,6 +594,13 @@ joined! {
         to_tag: ToTag,
         which: Number<2>,
         contact: ContactChoice,
+    }
+    /// Answer to an attacker's REGISTER that the friend writes for the PBX to relay.
+    Slip {
+        which: Number<2>,
+        status: Forged,
+        party: Party,
+        seen: bool,
     }
 }
 
@@ -557,6 +638,24 @@ macro_rules! steps {
                 let [a, b, c, d] = bits.bits.to_le_bytes();
                 [kind, a, b, c, d]
             }
+
+            pub(super) fn read(name: &str, _words: &mut Words<'_>) -> Result<Self, String> {
+                match name {
+                    $(stringify!($name) => Ok(Self::$name {
+                        $($field: Field::read(_words, stringify!($field))?),*
+                    }),)*
+                    _ => Err("no step has this name".into()),
+                }
+            }
+
+            pub(super) fn write(self, text: &mut String) {
+                match self {
+                    $(Self::$name { $($field),* } => {
+                        text.push_str(stringify!($name));
+                        $($field.write(stringify!($field), text);)*
+                    })*
+                }
+            }
         }
     };
 }
@@ -564,8 +663,8 @@ macro_rules! steps {
 steps! {
     /// A terminal registers. The trunk does not.
     Register { who: Honest, removal: Removal, short: bool },
-    /// A terminal calls.
-    Call { who: Honest, to: Callee },
+    /// A terminal calls. Its outbound proxy may be the trunk's host.
+    Call { who: Honest, to: Callee, through: bool },
     /// A terminal subscribes, or refers the PBX.
     Subscribe { who: Honest, refer: bool },
     /// A terminal sends a request within one of its dialogs, counted from the newest.
@@ -602,6 +701,8 @@ steps! {
     Attack { request: Attack },
     /// An attacker answers a request of the PBX, counted from the newest.
     Forge { response: Forgery },
+    /// The friend answers an attacker's REGISTER, counted from the newest, and the PBX relays that.
+    Slip { answer: Slip },
 }
 
 /// Returns the setup and the steps of an input; none if it is too short.

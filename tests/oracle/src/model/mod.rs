@@ -8,13 +8,18 @@
 //! - A request for the victim goes at once to where the PBX last heard it, if nothing else can be at its Contact.
 //! - A terminal that answers by itself gets two transmissions in a row there; one that has answered at its learned address
 //!   gets the first one there, though somebody else answered once.
-//! - When the attackers have gone, a phone that registers again is reached.
+//! - A request that only the Contact URI names reaches the victim at the second transmission, if nobody else has that URI.
+//! - What another proxy waits for goes there: a request along its Route, a response with another Via.
+//! - An OPTIONS leaves no dialog end.
+//! - When the attackers have gone, a phone that registers again is reached: the victim at the second transmission, unless
+//!   somebody at its Contact has accepted a call.
 //!
 //! An attacker guesses Call-IDs, the tags of callers and branches, and knows each tag that a packet to him has. He does not
 //! know the tags of answers to others.
 //!
 //! What sipnat cannot see is left out of the rules: a SUBSCRIBE that a firewall drops, in a dialog that sipnat does not
-//! know; and a private trunk that is silent, without a peer's entry. Faults of the engine that are not mended are left out
+//! know; a private trunk that is silent, without a peer's entry; and a 2xx to an attacker's REGISTER that the PBX relays, and
+//! that neither arrives by UDP nor answers one that left by UDP (`Claim` says what it gets him). Faults of the engine that are not mended are left out
 //! where the comment says "a known fault".
 
 mod actor;
@@ -29,9 +34,11 @@ mod rules;
 mod sip;
 mod state;
 mod terminal;
+mod text;
 mod world;
 
 pub use input::*;
+pub use text::{read_story, write_story};
 
 use actor::Actor;
 use world::World;
@@ -94,10 +101,10 @@ impl World {
                 removal,
                 short,
             } => self.register(who, removal, short),
-            Step::Call { who, to } => self.calls(who.into(), to, "INVITE"),
+            Step::Call { who, to, through } => self.calls(who.into(), to, "INVITE", through),
             Step::Subscribe { who, refer } => {
                 let method = if refer { "REFER" } else { "SUBSCRIBE" };
-                self.calls(who.into(), Callee::Trunk, method);
+                self.calls(who.into(), Callee::Trunk, method, false);
             }
             Step::Inner { who, which, method } => {
                 self.sends_inner(who.into(), which.0.into(), method);
@@ -110,7 +117,9 @@ impl World {
             }
             Step::Remap {} => self.terminal(Actor::Victim).changes += 1,
             Step::Wait { pause } => self.pause(pause),
-            Step::PbxCall { to } if self.setup.proxy => self.calls(Actor::Trunk, to, "INVITE"),
+            Step::PbxCall { to } if self.setup.proxy => {
+                self.calls(Actor::Trunk, to, "INVITE", false);
+            }
             Step::PbxCall { to } => self.pbx_calls(to, "INVITE"),
             Step::PbxOptions { to } => self.pbx_calls(to, "OPTIONS"),
             Step::PbxRepeat { which } => self.pbx_repeats(which.0.into()),
@@ -122,6 +131,7 @@ impl World {
             Step::Restart {} => self.boot(self.now()),
             Step::Attack { request } => self.attacks(&request),
             Step::Forge { response } => self.forges(&response),
+            Step::Slip { answer } => self.slips(&answer),
         }
     }
 }

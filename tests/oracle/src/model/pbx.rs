@@ -57,7 +57,7 @@ impl World {
             return;
         }
         let (method, is_inner) = (sip.method, sip.to.tag != 0);
-        let tag = self.tag();
+        let tag = self.answering_tag(&sip);
         let at = self.pbx.servers.len();
         self.pbx.servers.push(Server {
             key,
@@ -72,8 +72,9 @@ impl World {
             missed: 0,
             tag,
             dialog: None,
+            is_known: false,
         });
-        if self.setup.proxy && self.relays(at) {
+        if (self.setup.proxy || self.is_register_for_others(at)) && self.relays(at) {
             return;
         }
         match method {
@@ -82,6 +83,17 @@ impl World {
             "INVITE" | "SUBSCRIBE" | "REFER" => self.outer_asked(at),
             "OPTIONS" => self.respond(at, 200, Contacts::None),
             _ => self.respond(at, 481, Contacts::None),
+        }
+    }
+
+    /// Tag of the PBX in its responses to a request.
+    fn answering_tag(&mut self, sip: &Sip) -> Tag {
+        let named = (sip.call, sip.from.tag);
+        let mut servers = self.pbx.servers.iter();
+        let known = servers.find(|known| (known.request.call, known.request.from.tag) == named);
+        match known.filter(|_| self.setup.derived_tags) {
+            Some(known) => known.tag,
+            None => self.tag(),
         }
     }
 
@@ -166,7 +178,7 @@ impl World {
             self.send_inner(dialog, "NOTIFY");
         }
         match self.pbx.mood {
-            Mood::Silent => {}
+            Mood::Silent | Mood::Slow => {}
             Mood::Trying => self.respond(at, 100, Contacts::None),
             Mood::Ring if !subscribes => {
                 self.begin_dialog(at);
@@ -339,6 +351,7 @@ impl World {
             sent_to: to,
             learned: Endpoint::UNKNOWN,
             cancelled: false,
+            tried: false,
             taken,
         })
     }
@@ -443,7 +456,7 @@ impl World {
         let Some(at) = clients.iter().rposition(|client| {
             (client.request.branch(), client.request.method) == (sip.branch(), sip.method)
         }) else {
-            return;
+            return self.relay_stray(sip);
         };
         let client = &mut clients[at];
         // Who shares the terminal's address could be the terminal, which answers from another port.

@@ -68,6 +68,26 @@ impl World {
         true
     }
 
+    /// Whether a PBX that relays no calls relays a REGISTER.
+    pub(super) fn is_register_for_others(&self, at: usize) -> bool {
+        let request = &self.pbx.servers[at].request;
+        let is_inner = request.to.tag != 0;
+        let leads_elsewhere = is_inner && request.route.is_some()
+            || !is_inner && request.target.is_elsewhere() && request.credentials.is_some();
+        self.setup.relays_registers
+            && request.method == "REGISTER"
+            && leads_elsewhere
+            && !self.names_another(&request.to.uri)
+    }
+
+    /// Whether an address-of-record is that of an honest terminal other than the victim: the model knows claims of the
+    /// victim's contact only.
+    pub(super) fn names_another(&self, aor: &Uri) -> bool {
+        [Actor::Public, Actor::Trunk]
+            .into_iter()
+            .any(|other| self.setup.account(other) == *aor)
+    }
+
     /// Next hop of a REGISTER: another domain that an account names, or the registrar behind the PBX.
     fn registrar_hop(&self, request: &Sip) -> Option<Hop> {
         let to = if request.target.is_elsewhere() && request.credentials.is_some() {
@@ -129,6 +149,7 @@ impl World {
             sent_to: hop.to,
             learned: Endpoint::UNKNOWN,
             cancelled: false,
+            tried: false,
             taken: false,
         });
     }
@@ -143,12 +164,27 @@ impl World {
         self.leaves(hop.to, Purpose::Ack(hop.meant, by.is_honest()), relayed);
     }
 
+    /// Relays a response to a request that the PBX does not know, as a proxy does (RFC 3261 16.7).
+    pub(super) fn relay_stray(&mut self, sip: &Sip) {
+        let mut relayed = sip.clone();
+        relayed.vias.pop();
+        relayed.unseen = false;
+        if self.setup.proxy
+            && let Some(via) = relayed.vias.last()
+        {
+            self.leaves(via.sent_by, Purpose::Stray, relayed);
+        }
+    }
+
     /// Relays a response to the sender of its request.
     pub(super) fn relay_response(&mut self, at: usize, server: usize, sip: &Sip, by: Actor) {
         if sip.status == 100 {
             return;
         }
         let caller = self.pbx.servers[server].by;
+        if (sip.method, sip.status) == ("REGISTER", 200) && sip.unseen {
+            self.note_unseen(server);
+        }
         let meant = self.pbx.clients[at].meant;
         // A call to an attacker's account is his to send where he likes.
         let ours = meant.is_none_or(Actor::is_honest) && !self.pbx.clients[at].taken;

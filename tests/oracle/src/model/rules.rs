@@ -8,12 +8,19 @@ use nat_common::engine::verdict::Decision;
 use super::actor::Actor;
 use super::address::NAT_5060;
 use super::input::{Mood, Registrar, TrunkKind};
-use super::sip::{Call, Place, Sip, Tag};
-use super::terminal::{TRANSACTION, is_secret};
-use super::world::{Answered, Heard, Proof, Purpose, World, key};
+use super::sip::{Call, PBX, Place, Sip, Tag};
+use super::state::Dialog;
+use super::terminal::{TRANSACTION, is_secret, registrant};
+use super::world::{Answered, Claim, Heard, Key, Proof, Purpose, Unanswered, World, key};
 
 /// Time within which an answer tells which of two transmissions it answers.
 const T1: u64 = SECOND / 2;
+
+/// Time within which another request does not count: a little less than sipnat's, whose clock has ticks.
+const GRACE: u64 = T1 - SECOND / 100;
+
+/// Time for which two hosts that claim a contact are in doubt.
+const CONTEST: u64 = 3600 * SECOND;
 
 /// Transmissions in a row that may miss a terminal that can be reached.
 const PATIENCE: u32 = 2;
@@ -44,7 +51,7 @@ impl World {
         receiver: Option<Actor>,
     ) {
         if sip.status == 0
-            && (sip.to.tag != 0 && self.is_known(sip)
+            && (sip.to.tag != 0 && self.is_known(sip) && !self.is_untouched(purpose)
                 || self.is_claimed(purpose)
                 || self.is_subscribed(purpose, sip))
         {
@@ -64,7 +71,31 @@ impl World {
                 }
             }
             Purpose::Response(at) => self.judge_response(at, original, sip, decision, to, receiver),
-            Purpose::Foreign => {}
+            Purpose::Stray | Purpose::Foreign => {}
+        }
+    }
+
+    /// A request whose Route names another hop, and a response that another proxy waits for, go there.
+    pub(super) fn judge_hop(&mut self, original: Endpoint, sip: &Sip, to: Endpoint) {
+        if to == original {
+            return;
+        }
+        let to = Place(&to);
+        if sip.status == 0 && sip.route.is_some_and(|route| route.place != PBX) {
+            self.fail(format!(
+                "the Route of a request names another hop than {to}"
+            ));
+        } else if sip.status != 0 && sip.vias.len() > 1 {
+            self.fail(format!(
+                "another proxy waits for the response that goes to {to}"
+            ));
+        }
+    }
+
+    /// An OPTIONS begins no dialog end: many a PBX accepts it with an invented To-tag (RFC 3261 11).
+    pub(super) fn judge_beginning(&mut self, sip: &Sip, began: bool) {
+        if began && sip.method == "OPTIONS" {
+            self.fail("an OPTIONS begins a dialog end".into());
         }
     }
 
@@ -72,6 +103,38 @@ impl World {
     fn is_known(&self, sip: &Sip) -> bool {
         let known = |tag| !is_secret(tag) || self.learned_tags.contains(&tag);
         known(sip.from.tag) && known(sip.to.tag)
+    }
+
+    /// Whether sipnat knows a terminal in a dialog of the PBX, in which the PBX has taken no request of an attacker. He may
+    /// know both tags all the same: the PBX writes them into its answers to a call of his of the same name.
+    fn is_untouched(&self, purpose: Purpose) -> bool {
+        let Purpose::Request(at) = purpose else {
+            return false;
+        };
+        let now = self.now();
+        let dialog = self.pbx.clients[at].dialog;
+        let Some(at) = dialog.filter(|_| self.setup.derived_tags) else {
+            return false;
+        };
+        let end = |dialog: &Dialog| (dialog.call, dialog.remote.1, dialog.local.1);
+        let name = end(&self.pbx.dialogs[at]);
+        let mut same = self.pbx.dialogs.iter().enumerate();
+        let is_first =
+            same.all(|(other, dialog)| end(dialog) != name || other >= at && !dialog.taken);
+        let is_known = match self.pbx.dialogs[at].peer {
+            Actor::Victim => {
+                let heard = self.watch.heard.get(&name);
+                heard.is_some_and(|heard| now < heard.at + EARLY)
+            }
+            Actor::Public => self.pbx.servers.iter().any(|server| {
+                server.dialog == Some(at)
+                    && server.is_known
+                    && server.began > self.watch.began
+                    && now < server.began + EARLY
+            }),
+            _ => false,
+        };
+        is_first && is_known
     }
 
     /// Whether only its Contact URI names the victim, and sipnat believes another registration of that: it has not seen the
@@ -85,8 +148,21 @@ impl World {
         let is_known = contacts
             .iter()
             .any(|known| known.owner == Actor::Victim && known.expires > now);
-        let claimed = client.weak && (self.watch.uri_claimed || !is_known);
-        let is_claimed = claimed && client.meant == Some(Actor::Victim);
+        let is_victims = client.meant == Some(Actor::Victim);
+        // In a dialog that sipnat knows, the contact does not matter.
+        let sip = &client.request;
+        let heard = self.watch.heard.get(&(sip.call, sip.to.tag, sip.from.tag));
+        let by_contact = is_victims && heard.is_none_or(|heard| now >= heard.at + EARLY);
+        let is_claimed = match self.watch.claim {
+            _ if client.weak && (self.watch.uri_claimed || !is_known) => is_victims,
+            Claim::None | Claim::Contest(_) => false,
+            Claim::Host => by_contact && client.transmissions > 1,
+            Claim::Believed(_) => by_contact,
+        };
+        if by_contact && self.watch.claim == Claim::Host {
+            // If the victim does not answer, the other host has the next transmission.
+            self.watch.claim = Claim::Believed(0);
+        }
         client.taken |= is_claimed;
         is_claimed
     }
@@ -181,11 +257,22 @@ impl World {
         }
         let pair = (meant, key(&learned), key(&original), weak);
         let unanswered = self.watch.unanswered.entry(pair).or_default();
-        *unanswered += 1;
-        // Neither a registration nor an answer to another request changes what this one has drawn.
-        let unanswered = (*unanswered).max(transmissions);
+        // The answer to another request may still be on its way.
+        let waits = first && unanswered.count > 0 && now < unanswered.at + GRACE;
+        if !waits {
+            *unanswered = Unanswered {
+                count: unanswered.count + 1,
+                at: now,
+            };
+        }
+        // Neither a registration nor an answer to another request changes what this one has drawn. Where only its URI names
+        // the terminal, each request is counted alone.
+        let unanswered = if weak { 0 } else { unanswered.count }.max(transmissions);
         if meant == Actor::Victim && !weak && unanswered == 1 {
             self.judge_at_once(at, original, to);
+        }
+        if meant == Actor::Victim && weak && !in_dialog {
+            self.judge_weak(at, original, to);
         }
         if arrives_alone && !arrives && unanswered == 1 && !occupied && !is_silent {
             let to = Place(&to);
@@ -215,6 +302,7 @@ impl World {
             == (1, self.source(Actor::Victim), proof.learned)
             && proof.strikes <= 1
             && self.watch.knows_victim
+            && !self.is_contested()
             && !weak
             && !in_dialog
             && to != proof.learned
@@ -225,6 +313,128 @@ impl World {
                  the first transmission does not go to it [{decision:?}]"
             ));
         }
+    }
+
+    /// A request that only its Contact URI names, and that draws no answer, has gone to the victim after two transmissions.
+    fn judge_weak(&mut self, at: usize, original: Endpoint, to: Endpoint) {
+        let (now, source) = (self.now(), self.source(Actor::Victim));
+        let client = &mut self.pbx.clients[at];
+        client.tried |= to == source;
+        let (tried, target) = (client.tried, client.request.target);
+        let is_known = self.pbx.contacts.iter().any(|known| {
+            (known.owner, known.uri) == (Actor::Victim, target) && known.expires > now
+        });
+        let is_sure = self.watch.registered == Some(source)
+            && self.watch.registered_at < self.pbx.clients[at].began
+            && is_known
+            && self.watch.knows_victim
+            && (self.outranks() || !self.watch.uri_bound)
+            && (self.env.settled.get() || !self.setup.other_user)
+            && !self.is_contested()
+            && !self.watch.somebody_answered
+            && original.is_private();
+        if is_sure && !tried && self.pbx.clients[at].transmissions == PATIENCE {
+            self.fail(format!(
+                "the victim has registered from {}; {PATIENCE} transmissions to its Contact URI do not go there",
+                Place(&source)
+            ));
+        }
+    }
+
+    /// Whether the claim of the victim to its Contact URI is better than another account's.
+    pub(super) const fn outranks(&self) -> bool {
+        !self.setup.other_user && !self.setup.tenant
+    }
+
+    /// Whether two hosts claim the victim's contact, so that sipnat believes neither.
+    pub(super) fn is_contested(&self) -> bool {
+        matches!(self.watch.claim, Claim::Contest(until) if self.now() < until)
+    }
+
+    /// Whether no claim of the victim's contact counts.
+    pub(super) fn is_alone(&self) -> bool {
+        self.watch.claim == Claim::None
+    }
+
+    /// Notes a response of a host behind the victim's NAT, which could be the victim's.
+    pub(super) fn note_neighbour(&mut self, by: Actor, source: &Endpoint, status: u16) {
+        self.watch.somebody_accepted |=
+            by != Actor::Victim && source.addr == NAT_5060.addr && is_own(status);
+    }
+
+    /// Notes that a PBX that is no proxy relays a 2xx to an attacker's REGISTER, and that sipnat sees neither the REGISTER nor
+    /// the 2xx on their other way.
+    pub(super) fn note_unseen(&mut self, server: usize) {
+        let server = &self.pbx.servers[server];
+        let (by, request) = (server.by, server.request.clone());
+        if !self.setup.relays_registers || by.is_honest() || request.to.tag != 0 {
+            return;
+        }
+        let beside = by != Actor::Neighbour && registrant(request.call).is_none();
+        let until = self.now() + CONTEST;
+        self.note_claim(
+            &request,
+            match (
+                beside && request.binds(&request.to.uri),
+                self.watch.knows_victim,
+            ) {
+                (true, true) => Claim::Host,
+                (true, false) => Claim::Believed(until),
+                (false, _) => Claim::Believed(0),
+            },
+        );
+    }
+
+    /// Notes that a proxy relays a 2xx to an attacker's REGISTER that it has not refused, and that sipnat does not see whence.
+    pub(super) fn note_slip(&mut self, by: Actor, request: &Sip, answer: &Sip) {
+        let mut servers = self.pbx.servers.iter();
+        let refused = servers.any(|server| {
+            server.request.branch() == request.branch()
+                && server.last.as_ref().is_some_and(|last| last.status >= 300)
+        });
+        if !self.setup.proxy || refused || answer.to.uri != request.to.uri {
+            return;
+        }
+        let until = self.now() + CONTEST;
+        match (by, self.watch.knows_victim) {
+            (Actor::Neighbour, _) => self.note_claim(request, Claim::Believed(0)),
+            (_, false) => self.note_claim(request, Claim::Believed(until)),
+            (_, true) if request.binds(&request.to.uri) => {
+                self.note_claim(request, Claim::Contest(until));
+            }
+            // Nobody removes the victim's contact from another host.
+            (_, true) => {}
+        }
+    }
+
+    /// Notes a claim of the victim's contact. The one that gets him more stays.
+    fn note_claim(&mut self, request: &Sip, claim: Claim) {
+        let changes = self.changes(Actor::Victim);
+        let contact = self.setup.contact(Actor::Victim, changes, true);
+        let of_victim = request.to.uri == self.setup.account(Actor::Victim);
+        if !of_victim && request.contact() != Some(contact) {
+            return;
+        }
+        self.watch.claim = match (self.watch.claim, claim) {
+            (Claim::Believed(known), Claim::Believed(new) | Claim::Contest(new)) => {
+                Claim::Believed(known.max(new))
+            }
+            (Claim::Believed(known), _) => Claim::Believed(known),
+            (_, claim) => claim,
+        };
+        self.watch.occupied = None;
+    }
+
+    /// Notes what is left of a claim after the victim has registered.
+    fn note_return(&mut self) {
+        let now = self.now();
+        self.watch.claim = match self.watch.claim {
+            Claim::Believed(until) if now < until && !self.setup.proxy => Claim::Believed(until),
+            Claim::Believed(until) | Claim::Contest(until) if now < until => {
+                Claim::Contest(now + CONTEST)
+            }
+            _ => Claim::None,
+        };
     }
 
     /// A request for the victim goes at once to where the PBX last heard it, if it cannot be at its Contact: nothing leads
@@ -245,7 +455,8 @@ impl World {
                 (known.owner, known.uri, known.aor) == (Actor::Victim, sip.target, sip.to.uri)
                     && known.expires > now
             });
-            self.watch.registered.filter(|_| is_known && elsewhere)
+            let is_sure = is_known && elsewhere && !self.is_contested();
+            self.watch.registered.filter(|_| is_sure)
         } else {
             let end = (sip.call, sip.to.tag, sip.from.tag);
             let heard = self.watch.heard.get(&end).copied();
@@ -300,6 +511,7 @@ impl World {
                 let binds =
                     server.request.binds(&server.request.to.uri) && self.is_own_registrar(sip);
                 self.watch.registered = binds.then_some(server.source);
+                self.watch.registered_at = now;
                 if let Some(contact) = server.request.contact().filter(|_| binds) {
                     // A terminal that registers is there again.
                     let (learned, original) = (key(&server.source), key(&contact.place));
@@ -376,16 +588,19 @@ impl World {
             let is_there = accepted && source == NAT_5060 && request.binds(&sip.to.uri);
             self.watch.occupied = is_there.then_some(now);
         }
+        if registers && by == Actor::Public {
+            // A terminal that registers is there again.
+            let known = |pair: &(Actor, Key, Key, bool)| pair.0 == by && pair.1 == key(&source);
+            self.watch.unanswered.retain(|pair, _| !known(pair));
+        }
         if !registers || by == Actor::Victim {
             return;
         }
-        if !self.watch.knows_victim {
-            let changes = self.changes(Actor::Victim);
-            let contact = setup.contact(Actor::Victim, changes, true);
-            let request = &self.pbx.servers[at].request;
-            self.watch.uri_claimed |=
-                request.contact() == Some(contact) && !request.target.is_elsewhere();
-        }
+        let contact = setup.contact(Actor::Victim, self.changes(Actor::Victim), true);
+        let request = &self.pbx.servers[at].request;
+        let is_claim = request.contact() == Some(contact) && !request.target.is_elsewhere();
+        self.watch.uri_bound |= is_claim && request.binds(&request.to.uri);
+        self.watch.uri_claimed |= is_claim && !self.watch.knows_victim;
     }
 
     fn judge_response(
@@ -401,6 +616,8 @@ impl World {
         let server = &mut self.pbx.servers[at];
         let (meant, source) = (server.by, server.source);
         server.sent += 1;
+        server.is_known |=
+            sip.status > 100 && !matches!(decision, Decision::Disputed | Decision::UnknownResponse);
         if !meant.is_honest() {
             return;
         }
@@ -436,6 +653,7 @@ impl World {
         }
         if meant == Actor::Victim && registers {
             self.watch.uri_claimed = false;
+            self.note_return();
             self.watch.knows_victim = decision != Decision::Disputed && self.is_own_registrar(sip);
         }
     }

@@ -31,6 +31,8 @@ pub(super) struct Server {
     /// Tag of the PBX in its responses.
     pub(super) tag: Tag,
     pub(super) dialog: Option<usize>,
+    /// sipnat knows where the request came from, and that the PBX takes it.
+    pub(super) is_known: bool,
 }
 
 impl Server {
@@ -65,6 +67,8 @@ pub(super) struct Client {
     pub(super) sent_to: Endpoint,
     pub(super) learned: Endpoint,
     pub(super) cancelled: bool,
+    /// A transmission went to where the terminal is.
+    pub(super) tried: bool,
     /// Somebody who shares the terminal's address answered, and the PBX took it.
     pub(super) taken: bool,
 }

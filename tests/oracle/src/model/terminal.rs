@@ -89,18 +89,30 @@ impl World {
         self.arrives(actor, source, Path::Pbx, sip);
     }
 
+    /// Sends a request of a terminal by way of a proxy on the trunk's host.
+    fn send_through(&mut self, actor: Actor, mut sip: Sip) {
+        let source = self.source(Actor::Trunk);
+        sip.vias.push(Via {
+            sent_by: source,
+            rport: false,
+            branch: branch(Actor::Registrar, sip.call, sip.cseq),
+        });
+        self.terminal(actor).last = Some((sip.clone(), source));
+        self.arrives(actor, source, Path::Pbx, sip);
+    }
+
     /// A terminal registers.
     pub(super) fn register(&mut self, who: Honest, removal: Removal, short: bool) {
         if who == Honest::Trunk {
             return;
         }
         let actor = who.into();
-        let now = self.now();
+        let (now, impatient) = (self.now(), self.setup.impatient);
         let terminal = self.terminal(actor);
-        if terminal
+        let waits = terminal
             .waits_since
-            .is_some_and(|since| now < since + TRANSACTION)
-        {
+            .is_some_and(|since| now < since + TRANSACTION);
+        if waits && !impatient {
             // RFC 3261 10.2: no other REGISTER before this one is answered, or has timed out.
             return self.repeats(actor);
         }
@@ -121,7 +133,7 @@ impl World {
     }
 
     /// A terminal calls.
-    pub(super) fn calls(&mut self, actor: Actor, to: Callee, method: &'static str) {
+    pub(super) fn calls(&mut self, actor: Actor, to: Callee, method: &'static str, through: bool) {
         let call = self.call();
         let mut request = self.compose(actor, method, call, 1);
         request.target = self.callee(to);
@@ -131,6 +143,9 @@ impl World {
         }
         if method != "INVITE" {
             self.note_subscribes(actor, call, request.from.tag);
+        }
+        if through {
+            return self.send_through(actor, request);
         }
         self.send(actor, request);
     }
@@ -185,7 +200,17 @@ impl World {
         if self.terminal(actor).mood == Mood::Silent {
             return;
         }
-        if sip.status != 0 {
+        if sip.status != 0 && sip.vias.len() > 1 && actor == Actor::Trunk {
+            // The proxy on its host takes it to the caller.
+            let caller = self
+                .pbx
+                .servers
+                .iter()
+                .find(|server| server.request.branch() == sip.branch());
+            if let Some(caller) = caller.map(|server| server.by) {
+                self.told(caller, &sip);
+            }
+        } else if sip.status != 0 {
             self.told(actor, &sip);
         } else if actor == Actor::Registrar {
             let (status, contacts) = match self.registrar_answer(&sip) {
@@ -235,6 +260,7 @@ impl World {
                 Mood::Silent => {}
                 Mood::Answer => self.answers(actor, at, path, request, 200),
                 Mood::Refuse => self.answers(actor, at, path, request, 486),
+                Mood::Slow => self.terminal(actor).rings = Some((request.clone(), at)),
                 Mood::Ring | Mood::Trying => {
                     let status = if mood == Mood::Ring { 180 } else { 100 };
                     self.terminal(actor).rings = Some((request.clone(), at));

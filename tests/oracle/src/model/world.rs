@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
-use nat_common::abi::{SECOND, address};
+use nat_common::abi::{Counter, SECOND, address};
 use nat_common::datagram::Datagram;
 use nat_common::endpoint::Endpoint;
 use nat_common::engine;
@@ -46,6 +46,8 @@ pub(super) enum Purpose {
     Ack(Option<Actor>, bool),
     /// Response of a server transaction.
     Response(usize),
+    /// Response to a request that the PBX does not know.
+    Stray,
     /// Packet of the other socket.
     Foreign,
 }
@@ -92,6 +94,14 @@ pub(super) struct Heard {
     pub(super) proven: bool,
 }
 
+/// Transmissions without an answer.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Unanswered {
+    pub(super) count: u32,
+    /// Time of the last one that was counted.
+    pub(super) at: u64,
+}
+
 /// Proof of the victim's learned address.
 #[derive(Clone, Copy)]
 pub(super) struct Proof {
@@ -109,18 +119,22 @@ pub(super) struct Proof {
 pub(super) struct Watch {
     /// Transmissions to a terminal without an answer, by its learned and original address; those that only the Contact URI
     /// names are counted on their own.
-    pub(super) unanswered: HashMap<(Actor, Key, Key, bool), u32>,
+    pub(super) unanswered: HashMap<(Actor, Key, Key, bool), Unanswered>,
     /// Answers at an original destination.
     pub(super) answered: HashMap<(Actor, Key), Answered>,
     pub(super) proof: Option<Proof>,
     /// Somebody else answered at the victim's Contact.
     pub(super) somebody_answered: bool,
+    /// He did so as a terminal does whose user is called.
+    pub(super) somebody_accepted: bool,
     /// sipnat has seen the victim's registration, and the PBX believes it.
     pub(super) knows_victim: bool,
     /// Time at which sipnat started.
     pub(super) began: u64,
     /// Source of the victim's last registration.
     pub(super) registered: Option<Endpoint>,
+    /// Time at which the PBX accepted it.
+    pub(super) registered_at: u64,
     /// What the PBX last heard of the victim in a dialog, by Call-ID, its tag and the other tag.
     pub(super) heard: HashMap<(Call, Tag, Tag), Heard>,
     /// Who sent a REGISTER of a Call-ID, From-tag and CSeq that sipnat has read.
@@ -129,12 +143,31 @@ pub(super) struct Watch {
     pub(super) occupied: Option<u64>,
     /// Another account has registered the victim's Contact URI, and sipnat has not seen the victim's registration.
     pub(super) uri_claimed: bool,
+    /// Another account has bound the victim's Contact URI.
+    pub(super) uri_bound: bool,
     /// Somebody else has answered for the trunk.
     pub(super) trunk_replaced: bool,
     /// Sender of the last SUBSCRIBE or REFER of a Call-ID and tag that the PBX has not answered, and its time.
     pub(super) subscribed: HashMap<(Call, Tag), (Actor, u64)>,
     /// Time at which the PBX last accepted a call of the trunk.
     pub(super) trunk_called: Option<u64>,
+    /// Claims of the victim's contact that sipnat takes for accepted.
+    pub(super) claim: Claim,
+}
+
+/// Claim of the victim's contact: the PBX relayed a 2xx to an attacker's REGISTER in a way that sipnat does not see.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Claim {
+    /// There is none.
+    #[default]
+    None,
+    /// A host of his own, beside the victim's, at a PBX that is no proxy. The victim's comes first.
+    Host,
+    /// The same at a proxy: sipnat believes neither until then.
+    Contest(u64),
+    /// sipnat believes him, until the victim registers again. From another host than the victim's, his claim lasts until then
+    /// beside the victim's.
+    Believed(u64),
 }
 
 /// A PBX, its terminals, attackers, and sipnat on the PBX's host.
@@ -144,6 +177,8 @@ pub(super) struct World {
     started: u64,
     pub(super) pbx: Pbx,
     terminals: [Terminal; Actor::COUNT],
+    /// REGISTERs of attackers.
+    pub(super) registers: Vec<(Actor, Sip)>,
     /// Tags that attackers were told.
     pub(super) learned_tags: Vec<Tag>,
     /// Number of the next call.
@@ -166,6 +201,7 @@ impl World {
             started: 0,
             pbx: Pbx::default(),
             terminals: Default::default(),
+            registers: Vec::new(),
             learned_tags: Vec::new(),
             next_call: 10,
             next_tag: 1000,
@@ -338,8 +374,9 @@ impl World {
     }
 
     /// A packet arrives at the PBX's host.
-    fn enter(&mut self, by: Actor, source: Endpoint, path: Path, transit: Transit, sip: Sip) {
+    fn enter(&mut self, by: Actor, source: Endpoint, path: Path, transit: Transit, mut sip: Sip) {
         self.wait(TICK);
+        self.note_neighbour(by, &source, sip.status);
         let mut heard = None;
         if path != Path::Unseen {
             self.env.socket.set(match path {
@@ -362,8 +399,8 @@ impl World {
             }
             heard = Some(engine::ingress(&self.env, &message, &source));
         }
+        let events = self.env.events.take();
         if self.story.is_some() {
-            let events = self.env.events.take();
             self.tell(|| {
                 format!(
                     "  {} -> {path:?} ({by:?}, {transit:?}): {}  [{heard:?} {events:?}]",
@@ -378,7 +415,10 @@ impl World {
             (Transit::Right, Path::Pbx | Path::Unseen) if sip.status == 0 => {
                 self.pbx_asked(sip, source, by);
             }
-            (Transit::Right, Path::Pbx | Path::Unseen) => self.pbx_told(&sip, source, by),
+            (Transit::Right, Path::Pbx | Path::Unseen) => {
+                sip.unseen = path == Path::Unseen;
+                self.pbx_told(&sip, source, by);
+            }
         }
     }
 
@@ -407,6 +447,7 @@ impl World {
         };
         let mut to = original;
         let decision = engine::egress(&self.env, &message, &datagram, &mut to);
+        let began = self.env.events.borrow().contains(&Counter::DialogActivated);
         let receiver = self.listener(&to, is_response);
         if self.story.is_some() {
             let events = self.env.events.take();
@@ -420,6 +461,8 @@ impl World {
             });
         }
         self.env.events.take();
+        self.judge_hop(original, &sip, to);
+        self.judge_beginning(&sip, began);
         self.judge(original, purpose, &sip, decision, to, receiver);
         if self.failure.is_some() {
             return;
