@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use super::text::Words;
+use super::words::Words;
 
 /// Length of an encoded [`Setup`].
 pub const SETUP_LEN: usize = 4;
@@ -703,6 +703,8 @@ steps! {
     Forge { response: Forgery },
     /// The friend answers an attacker's REGISTER, counted from the newest, and the PBX relays that.
     Slip { answer: Slip },
+    /// The network delivers an answer of a terminal again, counted from the newest.
+    Again { who: Honest, which: Number<2> },
 }
 
 /// Returns the setup and the steps of an input; none if it is too short.

@@ -35,6 +35,7 @@ mod sip;
 mod state;
 mod terminal;
 mod text;
+mod words;
 mod world;
 
 pub use input::*;
@@ -131,6 +132,7 @@ impl World {
             Step::Restart {} => self.boot(self.now()),
             Step::Attack { request } => self.attacks(&request),
             Step::Forge { response } => self.forges(&response),
+            Step::Again { who, which } => self.answers_again(who.into(), which.0.into()),
             Step::Slip { answer } => self.slips(&answer),
         }
     }

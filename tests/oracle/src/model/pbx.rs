@@ -481,7 +481,7 @@ impl World {
         if let Some(server) = server {
             self.relay_response(at, server, sip, by);
         } else if is_invite && sip.status / 100 == 2 {
-            self.answered(at, sip, by);
+            self.answered(at, sip, by, was_open);
         } else if sip.status == 481
             && let Some(dialog) = self.pbx.clients[at].dialog
         {
@@ -493,7 +493,7 @@ impl World {
     }
 
     /// Takes a 2xx to an INVITE: its dialog begins or goes on, and an ACK is sent.
-    fn answered(&mut self, at: usize, sip: &Sip, by: Actor) {
+    fn answered(&mut self, at: usize, sip: &Sip, by: Actor, is_first: bool) {
         let client = &self.pbx.clients[at];
         let known = client.dialog.or_else(|| {
             let mut dialogs = self.pbx.dialogs.iter();
@@ -520,7 +520,9 @@ impl World {
         });
         let branch = self.branch();
         let dialog = &mut self.pbx.dialogs[number];
-        dialog.target = sip.contact().unwrap_or(dialog.target);
+        if is_first || known.is_none() {
+            dialog.target = sip.contact().unwrap_or(dialog.target);
+        }
         dialog.taken |= by != dialog.peer;
         let mut ack = dialog.request("ACK", branch);
         ack.cseq = sip.cseq;

@@ -321,6 +321,14 @@ impl World {
         self.arrives(actor, source, path, answer);
     }
 
+    /// The network delivers an answer again, counted from the newest.
+    pub(super) fn answers_again(&mut self, actor: Actor, which: usize) {
+        let mut known = self.terminal(actor).answers.iter().rev();
+        if let Some((answer, source)) = known.nth(which).cloned() {
+            self.arrives(actor, source, Path::Pbx, answer);
+        }
+    }
+
     /// Chooses the tag that a terminal writes into To.
     fn choose_tag(&mut self, actor: Actor, request: &Sip) -> Tag {
         let choice = self.terminal(actor).tag;
