@@ -202,6 +202,18 @@ fn bindings(env: &MemoryEnv) -> Bindings {
     )
 }
 
+/// Dialog ends without what an ACK confirms.
+fn unconfirmed(dialogs: &HashMap<DialogKey, Binding>) -> HashMap<DialogKey, Binding> {
+    let plain = |binding: &Binding| Binding {
+        seen: 0,
+        expires: 0,
+        flags: binding.flags - BindingFlags::UNACKNOWLEDGED,
+        ..*binding
+    };
+    let ends = dialogs.iter();
+    ends.map(|(key, binding)| (*key, plain(binding))).collect()
+}
+
 /// Checks that only the terminal's own dialog end is new or has changed, and that its address is a source or a destination
 /// of the transaction.
 fn check_moved(
@@ -273,7 +285,10 @@ impl Observer {
         }
         let after = bindings(env);
         assert_eq!(before.1, after.1, "only the PBX makes contacts");
-        if before.0 != after.0 {
+        if heard == Heard::Ack {
+            // It confirms a call that the PBX has accepted (RFC 3261 13.3.1.4), and moves nothing.
+            assert_eq!(unconfirmed(&before.0), unconfirmed(&after.0));
+        } else if before.0 != after.0 {
             assert_eq!(heard, Heard::Response, "only an answer is evidence");
             assert_ne!(sip.checksum(), Checksum::Wrong, "the PBX does not see it");
             assert!(m.status > 100, "a request is no evidence without the PBX");
