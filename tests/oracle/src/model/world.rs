@@ -395,6 +395,12 @@ impl World {
                 && self.env.checksum.get() == Checksum::Right
             {
                 let name = (sip.call, sip.from.tag, sip.cseq);
+                // At another port, its Request-URI may lead elsewhere: to sipnat this is another sender's.
+                let by = if path == Path::Other {
+                    Actor::Local
+                } else {
+                    by
+                };
                 self.watch.registers.entry(name).or_default().insert(by);
             }
             heard = Some(engine::ingress(&self.env, &message, &source));
