@@ -1,8 +1,8 @@
 //! Dialog ends: how evidence activates, moves, confirms and ends them.
 
 use crate::abi::{
-    Binding, BindingFlags, Counter, DialogKey, EvidenceFlags, InboundTransaction, PendingDialog,
-    PendingFlags, age, ticks,
+    Binding, BindingFlags, Counter, DialogKey, Entry, EvidenceFlags, InboundTransaction,
+    PendingDialog, PendingFlags, age, ticks,
 };
 use crate::bytes::{Span, words};
 use crate::engine::draft::{find_live, place};
@@ -204,6 +204,29 @@ pub(super) fn acknowledge<E: Bindings + Clock + Journal>(env: &E, found: Found) 
     if !store_dialog(env, Some(found), Counter::DialogRefreshed) {
         env.count(Counter::SlotBusy);
     }
+}
+
+/// Ends a dialog end whose terminal sent the request. Whoever sends it from elsewhere knows two tags, and is not the terminal.
+#[inline(never)]
+pub(super) fn end_dialog<E: Bindings + Clock + Journal>(
+    env: &E,
+    key: &DialogKey,
+    request: &Entry<InboundTransaction>,
+) -> bool {
+    let Some(found) = live_dialog(env, key) else {
+        return false;
+    };
+    let (draft, now) = (env.draft(), env.now());
+    let learned = &draft.learned;
+    let elsewhere = (learned.addr[0] ^ request.value.source_addr[0])
+        | (learned.addr[1] ^ request.value.source_addr[1])
+        | u64::from(learned.port ^ u32::from(request.value.source_port));
+    if elsewhere != 0 || draft.flags.contains(BindingFlags::ENDED) {
+        return false;
+    }
+    draft.flags |= BindingFlags::ENDED;
+    draft.expires = now + life(draft.flags);
+    store_dialog(env, Some(found), Counter::DialogEnded)
 }
 
 /// Writes accepted evidence into a draft.

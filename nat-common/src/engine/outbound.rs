@@ -10,7 +10,9 @@ use crate::endpoint::Endpoint;
 use crate::engine::contacts::{
     Own, host_before, live_contact, note_challenge, note_sent_on, own_answer, registered,
 };
-use crate::engine::dialogs::{accept_request, activate_pending, forget_pending, live_dialog};
+use crate::engine::dialogs::{
+    accept_request, activate_pending, end_dialog, forget_pending, live_dialog,
+};
 use crate::engine::env::{Bindings, Env, Text};
 use crate::engine::history;
 use crate::engine::identity::{dialog_key, digest, uri_hash};
@@ -201,6 +203,11 @@ fn answered<E: Text>(
         if forget_pending(env, m, call, tag, &request.value) && m.status >= 300 {
             env.count(Counter::PendingDropped);
         }
+    }
+    if in_dialog && m.method == Method::Bye && m.status == 481 {
+        // The PBX knows the dialog no more (RFC 3261 12.2.2), as after a restart.
+        end_dialog(env, &key, request);
+        return;
     }
     if m.status >= 300 || (in_dialog && m.status < 200) {
         return;

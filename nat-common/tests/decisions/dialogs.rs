@@ -306,6 +306,35 @@ fn a_challenged_bye_ends_nothing() {
     }
 }
 
+/// The PBX has been started again, and knows the phone's call no more.
+#[test]
+fn a_bye_that_the_pbx_knows_no_dialog_for_ends_it() {
+    for (source, method, status, left) in [
+        (PHONE, "BYE", 481, 0),
+        (PHONE, "BYE", 500, 1),
+        // A subscription within the call is unknown, not the call (RFC 6665 4.1.3).
+        (PHONE, "NOTIFY", 481, 1),
+        // Somebody else who knows both tags.
+        (MOVED, "BYE", 481, 1),
+        (STRANGER, "BYE", 481, 1),
+    ] {
+        let net = Network::new();
+        net.call();
+        let m = from_phone(method, 2, "b").tagged("pbx");
+        net.arrives(source, &m);
+        net.sends(source, &m.answer(status));
+        assert_eq!(net.reinvite("r").0, PHONE, "{method} {status}");
+        net.wait(33);
+        assert_eq!(net.active().len(), left, "{method} {status}");
+    }
+    // It makes no dialog end either.
+    let net = Network::new();
+    let m = from_phone("BYE", 2, "b").tagged("pbx");
+    net.arrives(PHONE, &m);
+    net.sends(PHONE, &m.answer(481));
+    assert_eq!(net.active(), []);
+}
+
 /// A PBX that answers every request must not fill the table for long.
 #[test]
 fn a_dialog_not_seen_to_begin_is_kept_shortly_at_first() {

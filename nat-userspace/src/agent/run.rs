@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::Result;
 use log::{debug, info, warn};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use crate::{
     agent::{
@@ -43,8 +43,6 @@ use crate::{
 
 /// Interval between two looks at how full the tables are.
 const FILL_INTERVAL: Duration = Duration::from_secs(60);
-/// Interval between two looks at the PBX's sockets.
-const SOCKETS_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Runs the agent until a signal ends it. SIGHUP has it `read` the settings again.
 ///
@@ -280,11 +278,9 @@ async fn serve(
     record: &mut AgentRecord,
 ) -> Result<()> {
     let mut logs = Logs::open(&mut path.ebpf)?;
-    let mut sockets = interval(SOCKETS_INTERVAL);
+    let mut look = Instant::now();
     let mut fills = interval(FILL_INTERVAL);
-    for interval in [&mut sockets, &mut fills] {
-        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    }
+    fills.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut full = Vec::new();
     loop {
         tokio::select! {
@@ -305,7 +301,8 @@ async fn serve(
                     report_reload(record);
                 }
             },
-            _ = sockets.tick() => {
+            () = sleep_until(look) => {
+                look = Instant::now() + wildcards.interval();
                 notify::alive();
                 if let Err(error) = wildcards.update(&mut path.tables.config) {
                     warn!("cannot follow the PBX's sockets: {error:#}");

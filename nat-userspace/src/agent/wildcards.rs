@@ -1,5 +1,7 @@
 //! Follows how the PBX's sockets are bound, and tells the kernel programs.
 
+use std::time::{Duration, Instant};
+
 use anyhow::{Context as _, Result};
 use aya::maps::{Array, MapData};
 use log::{debug, info, warn};
@@ -7,11 +9,22 @@ use nat_common::abi::Config;
 
 use crate::host::sockets;
 
+/// Time between two looks at the PBX's sockets.
+const INTERVAL: Duration = Duration::from_secs(5);
+/// Likewise, while a port has no socket yet: the PBX starts. Until the next look its terminals are stored under keys that hold
+/// no longer.
+const STARTING: Duration = Duration::from_millis(200);
+/// Time in which a PBX starts.
+const START: Duration = Duration::from_secs(600);
+
 /// SIP ports whose sockets are bound to no address.
 pub(super) struct Wildcards {
     ports: Vec<u16>,
     /// See [`Config::wildcards`].
     bits: u32,
+    /// Each port has had a socket.
+    bound: bool,
+    since: Instant,
 }
 
 impl Wildcards {
@@ -27,6 +40,17 @@ impl Wildcards {
         Self {
             ports: ports.to_vec(),
             bits,
+            bound: false,
+            since: Instant::now(),
+        }
+    }
+
+    /// Returns the time to the next look.
+    pub(super) fn interval(&self) -> Duration {
+        if self.bound || self.since.elapsed() > START {
+            INTERVAL
+        } else {
+            STARTING
         }
     }
 
@@ -47,6 +71,8 @@ impl Wildcards {
                 return Ok(());
             }
         };
+        let has_socket = |port| sockets.iter().any(|socket| socket.port() == port);
+        self.bound |= self.ports.iter().copied().all(has_socket);
         let bits = sockets::wildcards(&self.ports, &sockets, self.bits);
         if bits == self.bits {
             return Ok(());
