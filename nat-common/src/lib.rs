@@ -19,6 +19,7 @@ pub mod bytes;
 pub mod datagram;
 pub mod endpoint;
 pub mod engine;
+pub mod sdp;
 pub mod sip;
 pub mod stun;
 pub mod tables;

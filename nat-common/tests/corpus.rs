@@ -4,7 +4,7 @@ use std::fs;
 use std::panic::catch_unwind;
 use std::path::Path;
 
-use nat_common::sip;
+use nat_common::{sdp, sip};
 use nat_test_oracle::{plain, reference};
 
 /// Returns the inputs in a folder of `fuzz/`, with their paths.
@@ -46,6 +46,20 @@ fn no_other_parser_contradicts() {
             if let Ok(Some(other)) = catch_unwind(|| reference::parsed(&text)) {
                 assert!(ours.agrees(&other), "{name}: {ours:?} {other:?}");
             }
+        }
+    }
+}
+
+#[test]
+fn no_other_parser_finds_other_media() {
+    for (name, body) in inputs("corpus/sdp") {
+        let mut text = b"INVITE sip:b SIP/2.0\r\nc: application/sdp\r\n\r\n".to_vec();
+        text.extend(&body);
+        if let (Ok(ours), Some((lines, count))) =
+            (sdp::read(&text), nat_test_oracle::sdp::parsed(&body))
+        {
+            let same = nat_test_oracle::sdp::agrees(&ours, &lines, count);
+            assert!(same, "{name}: {ours:?} {lines:?}");
         }
     }
 }

@@ -25,6 +25,8 @@ pub(crate) enum Target {
     Decide,
     /// Random bytes through the STUN codec
     Stun,
+    /// The scanner of session descriptions against another parser
+    Sdp,
 }
 
 /// Runs each target for some minutes. With 0 minutes, it only replays the stored inputs.

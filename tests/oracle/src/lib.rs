@@ -1,6 +1,7 @@
 //! Expected results for tests of nat-common, shared by its host tests, the fuzz targets and the test runs in the kernel.
 //!
 //! [`mod@reference`] and [`stun`] ask independent crates (`rsip`, `stun-types`) for their reading of a message.
+//! [`mod@sdp`] asks `sdp-types` for its reading of a session description.
 //! [`mod@plain`] reads the forms that `rsip` refuses.
 //! [`direction`] derives from a full scan what a scan for one direction must find. [`mod@env`] runs the engine on maps in
 //! memory, and [`mod@model`] a network with attackers on those. Nothing here needs a kernel.
@@ -10,6 +11,7 @@ pub mod env;
 pub mod model;
 pub mod plain;
 pub mod reference;
+pub mod sdp;
 pub mod stun;
 
 mod scan;

@@ -1,0 +1,197 @@
+//! The scanner of session descriptions: the headers that describe the body, then the body, one line or one value a step.
+//!
+//! It is a state machine as that of SIP is: each step is straight-line code, and its state lies in memory. A function that
+//! reads something returns whether the scan goes on.
+
+mod address;
+mod body;
+mod expect;
+mod headers;
+mod lines;
+mod state;
+
+pub use state::Scan;
+
+use self::expect::{Expect, Section};
+use super::description::{LineFlags, MAX_LINES};
+use super::none::NoDescription;
+use crate::bpf::{Repeat, Step};
+use crate::bytes::swar::{below, byte, equal, first, first_of_four};
+use crate::bytes::{Source, WIDE, words};
+use crate::sip::MAX_SCAN;
+
+/// Upper bound of the steps for a message of [`MAX_SCAN`] bytes: no step but the last of a value reads nothing.
+const MAX_STEPS: u32 = 2 * MAX_SCAN;
+
+/// Steps of a scan.
+struct Steps<'s, S: ?Sized> {
+    scan: &'s mut Scan,
+    source: &'s S,
+}
+
+impl<S: Source + ?Sized> Step for Steps<'_, S> {
+    #[inline(always)]
+    fn step(&mut self) -> bool {
+        self.scan.step(self.source)
+    }
+}
+
+impl Scan {
+    /// Scans a message and leaves the result in `description`.
+    ///
+    /// # Errors
+    /// [`NoDescription`] if there is none, or if it can be read in two ways.
+    #[inline(always)]
+    pub fn run<S: Source + ?Sized, L: Repeat>(&mut self, source: &S) -> Result<(), NoDescription> {
+        // The all-zero state is the one before the first byte.
+        words::clear(self);
+        self.whole = source.is_whole() && source.len() <= MAX_SCAN;
+        self.end = source.len().min(MAX_SCAN);
+        L::repeat(MAX_STEPS, Steps { scan: self, source });
+        match self.why {
+            0 if self.done => {
+                self.complete();
+                Ok(())
+            }
+            0 | 1 => Err(NoDescription::Absent),
+            2 => Err(NoDescription::OtherType),
+            3 => Err(NoDescription::Encoded),
+            4 => Err(NoDescription::Truncated),
+            5 => Err(NoDescription::Syntax),
+            _ => Err(NoDescription::Duplicate),
+        }
+    }
+
+    /// Makes one step: the start of a line and, if nothing in it matters, its rest; or one element of a value.
+    #[inline(always)]
+    fn step<S: Source + ?Sized>(&mut self, source: &S) -> bool {
+        let (mut at, mut expect) = self.position();
+        if at >= self.end {
+            return self.end_of_text(at, expect);
+        }
+        if expect == Expect::Line {
+            let more = match self.section {
+                Section::Headers => self.header(source, at),
+                Section::Before => self.before(source, at),
+                Section::Description => self.line(source, at),
+                Section::After => self.after(source, at),
+            };
+            if !more {
+                return false;
+            }
+            (at, expect) = self.position();
+        }
+        let w = source.word(at);
+        match expect {
+            Expect::Rest => self.rest(source, at),
+            Expect::Start => self.start(at, w),
+            Expect::Colon => self.colon(at, w),
+            Expect::Value => self.value(source, at, w),
+            Expect::Ipv4 => self.ipv4(source, at),
+            Expect::Ipv6 => self.ipv6(at, w),
+            Expect::Port => self.port(at, w),
+            Expect::Transport => self.transport(source, at, w),
+            Expect::RtcpPort => self.rtcp_port(source, at, w),
+            // The body has just begun.
+            Expect::Line => true,
+        }
+    }
+
+    /// Reads the rest of a line.
+    #[inline(always)]
+    fn rest<S: Source + ?Sized>(&mut self, source: &S, at: u32) -> bool {
+        let [first_word, second, third, fourth] = source.wide_word(at);
+        let is_control = |w| below(w, b'\r' + 1);
+        let n = first_of_four([
+            is_control(first_word),
+            is_control(second),
+            is_control(third),
+            is_control(fourth),
+        ]);
+        let at = at + n;
+        if n == WIDE {
+            return self.go(at, Expect::Rest);
+        }
+        if at >= self.end {
+            return self.end_of_text(at, Expect::Rest);
+        }
+        let w = source.word(at);
+        match (byte(w, 0), byte(w, 1)) {
+            (b'\n', _) => self.go(at + 1, Expect::Line),
+            (b'\r', b'\n') => self.go(at + 2, Expect::Line),
+            // Some parsers take them for the end of the line or of the text, others do not.
+            (b'\r' | 0, _) => self.refuse(NoDescription::Syntax),
+            _ => self.go(
+                at + first(equal(w, b'\n') | equal(w, b'\r') | equal(w, 0)),
+                Expect::Rest,
+            ),
+        }
+    }
+
+    /// Ends the scan at the end of the body. A line must not cross that, but the last one may lack its line end.
+    #[inline(always)]
+    fn end_of_text(&mut self, at: u32, expect: Expect) -> bool {
+        if matches!(self.section, Section::Headers | Section::Before) {
+            return self.refuse(NoDescription::Absent);
+        }
+        if !self.whole && self.last {
+            self.description.cut = true;
+            // Its last line may be cut off.
+            self.level_flags(|flags| flags | LineFlags::UNREADABLE.bits());
+        } else if at > self.end && expect == Expect::Line || expect != Expect::Line && !self.last {
+            return self.refuse(NoDescription::Truncated);
+        }
+        self.done = true;
+        false
+    }
+
+    /// Fills in the description.
+    #[inline(always)]
+    fn complete(&mut self) {
+        self.complete_line::<0>();
+        self.complete_line::<1>();
+        self.complete_line::<2>();
+        self.complete_line::<3>();
+    }
+
+    /// Fills in an `m=` line, with what it takes from the session.
+    #[inline(always)]
+    fn complete_line<const INDEX: usize>(&mut self) {
+        const {
+            assert!(INDEX < MAX_LINES);
+        }
+        const DIRECTIONS: u16 = LineFlags::NO_SEND.union(LineFlags::NO_RECEIVE).bits();
+        if INDEX >= usize::from(self.description.count) {
+            return;
+        }
+        let (session, level) = (&self.levels[0], &self.levels[INDEX + 1]);
+        let line = &mut self.description.lines[INDEX];
+        let mut flags = level.flags | session.flags & LineFlags::ICE.bits();
+        let address = if level.has_address {
+            level
+        } else {
+            flags |= session.flags & LineFlags::UNREADABLE.bits();
+            session
+        };
+        if !level.has_direction {
+            flags |= session.flags & DIRECTIONS;
+        }
+        line.addr[0] = address.addr[0];
+        line.addr[1] = address.addr[1];
+        let named = level.rtcp_addr[0] | level.rtcp_addr[1] != 0;
+        if named && (level.rtcp_addr[0] != line.addr[0] || level.rtcp_addr[1] != line.addr[1]) {
+            flags |= LineFlags::RTCP_ELSEWHERE.bits();
+        }
+        line.port = level.port;
+        line.rtcp = match (level.has_rtcp, level.port) {
+            (true, _) => level.rtcp,
+            (false, 0) => 0,
+            (false, port) => port.wrapping_add(1),
+        };
+        line.kind = level.kind;
+        line.transport = level.transport;
+        line.flags = LineFlags::from_bits_retain(flags);
+    }
+}
+
+const _: () = assert!(MAX_LINES == 4, "`complete` names each");

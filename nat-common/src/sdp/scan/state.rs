@@ -1,0 +1,141 @@
+//! Memory of the scanner between steps.
+
+use zerocopy::{FromZeros, Immutable, KnownLayout};
+
+use super::expect::{Body, Expect, Header, Section, Target};
+use crate::bpf::bounded;
+use crate::sdp::description::{Description, Kind, MAX_LINES, Transport};
+use crate::sdp::none::NoDescription;
+
+/// Number of levels: the session, the lines that are kept, and one for all further lines. A power of two, so that the
+/// verifier can bound the index.
+const LEVELS: usize = (MAX_LINES + 2).next_power_of_two();
+
+/// State of a scan. It lies in memory between steps.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, Default, FromZeros, Immutable, KnownLayout)]
+pub struct Scan {
+    /// Position of the scanner.
+    pub(super) at: u32,
+    /// End of the bytes to read.
+    pub(super) end: u32,
+    /// Value of Content-Length.
+    pub(super) length: u32,
+    /// Index of the level being read.
+    pub(super) level: u32,
+    /// Element that is expected at `at`.
+    pub(super) expect: Expect,
+    /// Part of the message at `at`.
+    pub(super) section: Section,
+    /// Header being read.
+    pub(super) header: Header,
+    /// Type of the body.
+    pub(super) body: Body,
+    /// Line whose address is read.
+    pub(super) target: Target,
+    /// A [`NoDescription`], or 0.
+    pub(super) why: u8,
+    /// Headers that were read, a bit for each.
+    pub(super) seen: u8,
+    /// Number of groups of the IPv6 address that were read.
+    pub(super) groups: u8,
+    /// One more than the number of groups before `::`; 0: not seen.
+    pub(super) gap: u8,
+    /// The body is encoded.
+    pub(super) encoded: bool,
+    /// The text is a whole datagram, and all of it is read.
+    pub(super) whole: bool,
+    /// The body goes to the end of the text.
+    pub(super) last: bool,
+    /// The description has ended.
+    pub(super) done: bool,
+    /// Address being read, in network byte order; of an IPv6 address, the groups before `::`.
+    pub(super) address: [u64; 2],
+    /// Groups after `::`, the last in the lowest bits.
+    pub(super) suffix: [u64; 2],
+    /// What was read of the session, and of each `m=` line.
+    pub(super) levels: [Level; LEVELS],
+    /// Result of the scan.
+    pub description: Description,
+}
+
+/// What was read of the session, or of one `m=` line.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromZeros, Immutable, KnownLayout)]
+pub(super) struct Level {
+    /// Address in `c=`.
+    pub(super) addr: [u64; 2],
+    /// Address in `a=rtcp`.
+    pub(super) rtcp_addr: [u64; 2],
+    /// Port of the media.
+    pub(super) port: u16,
+    /// Port in `a=rtcp`.
+    pub(super) rtcp: u16,
+    /// Bits of [`LineFlags`](crate::sdp::LineFlags).
+    pub(super) flags: u16,
+    /// Kind of media.
+    pub(super) kind: Kind,
+    /// Protocol below the media.
+    pub(super) transport: Transport,
+    /// There is a `c=` line.
+    pub(super) has_address: bool,
+    /// There is an `a=rtcp` line.
+    pub(super) has_rtcp: bool,
+    /// There is a direction.
+    pub(super) has_direction: bool,
+    pub(super) reserved: [u8; 5],
+}
+
+impl Scan {
+    /// Ends the scan without a description.
+    #[inline(always)]
+    pub(super) fn refuse(&mut self, why: NoDescription) -> bool {
+        self.why = why as u8;
+        false
+    }
+
+    /// Continues at `at`, where it expects `expect`.
+    #[inline(always)]
+    pub(super) fn go(&mut self, at: u32, expect: Expect) -> bool {
+        self.at = at;
+        self.expect = expect;
+        true
+    }
+
+    /// Reads the position and the expected element from memory. The verifier then takes both for unknown, so that all
+    /// rounds of the loop look alike to it.
+    #[inline(always)]
+    pub(super) fn position(&self) -> (u32, Expect) {
+        // SAFETY: valid references. Volatile, so that the compiler keeps the state in memory.
+        unsafe {
+            (
+                (&raw const self.at).read_volatile(),
+                (&raw const self.expect).read_volatile(),
+            )
+        }
+    }
+
+    /// Returns the level being read.
+    #[inline(always)]
+    pub(super) fn level(&mut self) -> &mut Level {
+        let index = bounded::<LEVELS>(self.level as usize);
+        // SAFETY: the index is in bounds.
+        unsafe { self.levels.get_unchecked_mut(index) }
+    }
+
+    /// Changes the flags of the level being read.
+    #[inline(always)]
+    pub(super) fn level_flags(&mut self, change: impl Fn(u16) -> u16) {
+        let level = self.level();
+        level.flags = change(level.flags);
+    }
+
+    /// Begins the next `m=` line.
+    #[inline(always)]
+    pub(super) fn begin_level(&mut self) -> &mut Level {
+        let count = self.description.count.saturating_add(1);
+        self.description.count = count;
+        self.level = u32::from(count).min(MAX_LINES as u32 + 1);
+        self.level()
+    }
+}
