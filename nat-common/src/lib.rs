@@ -19,6 +19,7 @@ pub mod bytes;
 pub mod datagram;
 pub mod endpoint;
 pub mod engine;
+pub mod media;
 pub mod sdp;
 pub mod sip;
 pub mod stun;

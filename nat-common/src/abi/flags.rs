@@ -175,6 +175,12 @@ flags! {
         PASSED;
     }
 
+    /// Flags of an [`Offer`](crate::abi::Offer).
+    OfferFlags {
+        /// Two descriptions of one transaction differ.
+        AMBIGUOUS;
+    }
+
     /// Flags of a [`StunSource`](crate::abi::StunSource).
     StunFlags {
         /// Requests go to a SIP port, as keepalives do (RFC 5626 3.5.2).

@@ -18,6 +18,7 @@ mod binding;
 mod config;
 mod flags;
 mod ground;
+mod media;
 mod policy;
 mod record;
 mod set;
@@ -31,26 +32,32 @@ pub use binding::{
 pub use config::{Config, MAX_PORTS, Rate, stun};
 pub use counter::{Counter, CounterKind};
 pub use flags::{
-    BindingFlags, EvidenceFlags, FragmentFlags, InboundFlags, OutboundFlags, PeerFlags,
+    BindingFlags, EvidenceFlags, FragmentFlags, InboundFlags, OfferFlags, OutboundFlags, PeerFlags,
     PendingFlags, StunFlags,
 };
 pub use ground::Ground;
+pub use media::{
+    MEDIA_ADDRESSES, MEDIA_PORTS, MediaBits, MediaConfig, MediaCounter, MediaFlags, MediaSlot,
+};
 pub use policy::{Policy, PolicyRule, origin};
 pub use record::Record;
 pub use set::{EPOCH, EPOCH_BITS, RANK, Set, Slot, WAYS};
 pub use tables::{Table, map};
 pub use time::{SECOND, TICK_SHIFT, age, ticks};
 pub use value::{
-    Entry, FIRST_PORT, FLAGS, FragmentedDatagram, InboundTransaction, OutboundTransaction, Peer,
-    PendingDialog, StunSource, VALUE_WORDS, Value, ValueWords,
+    Entry, FIRST_PORT, FLAGS, FragmentedDatagram, InboundTransaction, OFFER_LINES, Offer,
+    OutboundTransaction, Peer, PendingDialog, StunSource, VALUE_WORDS, Value, ValueWords, line,
 };
 
 /// Number of the layout of everything in this folder.
-pub const ABI: u32 = 19;
+pub const ABI: u32 = 20;
 
 #[cfg(feature = "user")]
 mod pod {
-    use super::{Binding, BindingSet, Config, ContactKey, DialogKey, PolicyRule, Record, Set};
+    use super::{
+        Binding, BindingSet, Config, ContactKey, DialogKey, MediaBits, MediaConfig, MediaSlot,
+        PolicyRule, Record, Set,
+    };
 
     macro_rules! pod {
         ($($t:ty),*) => {$(
@@ -63,6 +70,16 @@ mod pod {
         )*};
     }
     pod!(
-        Binding, BindingSet, Config, ContactKey, DialogKey, PolicyRule, Record, Set
+        Binding,
+        BindingSet,
+        Config,
+        ContactKey,
+        DialogKey,
+        MediaBits,
+        MediaConfig,
+        MediaSlot,
+        PolicyRule,
+        Record,
+        Set
     );
 }

@@ -37,6 +37,8 @@ macro_rules! tables {
                 FRAGMENTS fragments Fragments(FragmentedDatagram) [fragments] FRAGMENT_LIFE;
                 /// Sources of STUN requests.
                 STUN stun Stun(StunSource) [stun] FOREVER;
+                /// Session descriptions that are not answered yet.
+                OFFERS offers Offers(Offer) [offers] ANSWER_LIFE;
             }
             maps {
                 /// Settings of the kernel programs.
@@ -59,6 +61,14 @@ macro_rules! tables {
                 STUN_TOTAL stun_total lines(Buckets) 1;
                 /// Packets and events, by the index of their counter.
                 COUNTERS counters percpu(u64) (Counter::COUNT);
+                /// Settings of media.
+                MEDIA_CONFIG media_config array(MediaConfig) 1;
+                /// Streams by the number of a local address and by port.
+                MEDIA media lines(MediaSlot) [media];
+                /// Bits of the slots of `MEDIA` that are used.
+                MEDIA_BITS media_bits lines(MediaBits) 1;
+                /// Events of media, by the index of their counter.
+                MEDIA_COUNTERS media_counters percpu(u64) (MediaCounter::COUNT);
             }
         }
     };

@@ -5,7 +5,7 @@ use core::mem::offset_of;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::abi::flags::{
-    FragmentFlags, InboundFlags, OutboundFlags, PeerFlags, PendingFlags, StunFlags,
+    FragmentFlags, InboundFlags, OfferFlags, OutboundFlags, PeerFlags, PendingFlags, StunFlags,
 };
 use crate::abi::tables::Table;
 use crate::bytes::words;
@@ -338,3 +338,48 @@ impl StunSource {
 }
 
 value!(StunSource, StunFlags, Stun, source_addr, source_port);
+
+/// Number of streams in an [`Offer`].
+pub const OFFER_LINES: usize = 4;
+
+/// Session description of one side, until the other side answers it: the address of its media, and its streams.
+#[repr(C)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+pub struct Offer {
+    /// Address of the media.
+    pub addr: [u64; 2],
+    /// Port of each stream; 0: it is refused or absent.
+    pub ports: [u16; OFFER_LINES],
+    /// Port of the RTCP of each stream; 0: none.
+    pub rtcp: [u16; OFFER_LINES],
+    /// Port of the first stream again: the tables of sets compare the first endpoint.
+    pub first: u16,
+    /// Unused, zero.
+    pub unused: u16,
+    /// State of the description.
+    pub flags: OfferFlags,
+    /// Unused, zero.
+    pub reserved: u16,
+    /// Bits of [`line`] for each stream.
+    pub lines: [u8; OFFER_LINES],
+    /// Unused, zero.
+    pub reserved_end: [u8; 4],
+}
+
+/// Bits of a stream in an [`Offer`].
+pub mod line {
+    /// The stream can be served: its port and address are known.
+    pub const USABLE: u8 = 1;
+    /// RTP.
+    pub const RTP: u8 = 1 << 1;
+    /// Fax over UDP.
+    pub const UDPTL: u8 = 1 << 2;
+    /// RTP and RTCP may share the port.
+    pub const MUX: u8 = 1 << 3;
+    /// ICE.
+    pub const ICE: u8 = 1 << 4;
+}
+
+value!(Offer, OfferFlags, Offers, addr, first);

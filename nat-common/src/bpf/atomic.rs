@@ -2,7 +2,7 @@
 //!
 //! Rust's BPF target has no compare-and-swap in `core`, though the kernel has it since 5.12.
 //!
-//! [`Word::replace`] and [`Word::fetch_add`] are full barriers; [`Word::add`] is none. The BPF of older kernels has no
+//! [`Word::replace`] and [`Word::fetch_add`] are full barriers; [`Word::add`], [`Word::set`] and [`Word::unset`] are none. The BPF of older kernels has no
 //! other barriers. On x86-64 [`Word::load`] and [`Word::store`] need none: the CPU neither moves a read before a read
 //! nor a write before a write or a read (AMD64 Architecture Programmer's Manual, volume 2, 7.2).
 //!
@@ -16,6 +16,9 @@
 //! assert!(!word.replace(7, 9));
 //! assert_eq!(word.fetch_add(1), 8);
 //! assert_eq!(word.load(), 9);
+//! word.set(6);
+//! word.unset(9);
+//! assert_eq!(word.load(), 6);
 //! ```
 
 /// 64-bit word in shared memory.
@@ -67,6 +70,18 @@ impl Word {
     #[must_use]
     pub fn fetch_add(self, value: u64) -> u64 {
         arch::fetch_add(self.0, value)
+    }
+
+    /// Sets bits.
+    #[inline(always)]
+    pub fn set(self, bits: u64) {
+        arch::or(self.0, bits);
+    }
+
+    /// Clears bits.
+    #[inline(always)]
+    pub fn unset(self, bits: u64) {
+        arch::and(self.0, !bits);
     }
 
     /// Adds to the value.
@@ -148,6 +163,22 @@ mod arch {
             asm!("lock *(u64 *)({at} + 0) += {v}", at = in(reg) at, v = in(reg) value);
         }
     }
+
+    #[inline(always)]
+    pub(super) fn or(at: *mut u64, value: u64) {
+        // SAFETY: `Word::new` promises a valid word.
+        unsafe {
+            asm!("lock *(u64 *)({at} + 0) |= {v}", at = in(reg) at, v = in(reg) value);
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn and(at: *mut u64, value: u64) {
+        // SAFETY: `Word::new` promises a valid word.
+        unsafe {
+            asm!("lock *(u64 *)({at} + 0) &= {v}", at = in(reg) at, v = in(reg) value);
+        }
+    }
 }
 
 #[cfg(not(target_arch = "bpf"))]
@@ -183,5 +214,13 @@ mod arch {
 
     pub(super) fn add(at: *mut u64, value: u64) {
         word(at).fetch_add(value, Ordering::Relaxed);
+    }
+
+    pub(super) fn or(at: *mut u64, value: u64) {
+        word(at).fetch_or(value, Ordering::Relaxed);
+    }
+
+    pub(super) fn and(at: *mut u64, value: u64) {
+        word(at).fetch_and(value, Ordering::Relaxed);
     }
 }

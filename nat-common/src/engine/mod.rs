@@ -21,6 +21,7 @@ mod history;
 mod identity;
 mod inbound;
 pub mod lifetimes;
+pub mod media;
 mod outbound;
 mod proof;
 mod reach;

@@ -60,3 +60,19 @@ pub const fn registration(call: u64, tag: u64, cseq: u32) -> SlotKey {
 pub const fn pending(call: u64, tag: u64) -> SlotKey {
     SlotKey::new(call ^ tag.rotate_left(32), tag ^ call.rotate_left(16))
 }
+
+/// Makes the key of a session description that a request carries, until the answer to the request. `by_pbx`: the PBX sent
+/// it; in a proxy's call both sides send one in the same transaction.
+#[inline(always)]
+#[must_use]
+pub const fn offer(call: u64, branch: u64, cseq: u32, method: Method, by_pbx: bool) -> SlotKey {
+    transaction(call, branch.rotate_left(8) ^ by_pbx as u64, cseq, method)
+}
+
+/// Makes the key of a session description that a 2xx carries, until the ACK, which has another branch. `by_pbx`: the PBX sent
+/// the 2xx.
+#[inline(always)]
+#[must_use]
+pub const fn offer_in_answer(call: u64, cseq: u32, by_pbx: bool) -> SlotKey {
+    transaction(call, call.rotate_left(8) ^ by_pbx as u64, cseq, Method::Ack)
+}

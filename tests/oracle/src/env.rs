@@ -1,12 +1,13 @@
 //! The engine's environment on the host: maps in memory instead of the kernel's.
 
 use std::cell::{Cell, RefCell, UnsafeCell};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 
 use nat_common::abi::{
-    BINDING_WAYS, Binding, BindingFlags, BindingSet, ContactKey, Counter, DialogKey, Entry, Policy,
-    Record, SECOND, Set, TEXT_LEN, Table, Value, ValueWords, WAYS,
+    BINDING_WAYS, Binding, BindingFlags, BindingSet, ContactKey, Counter, DialogKey, Entry,
+    MediaConfig, MediaCounter, MediaSlot, Policy, Record, SECOND, Set, TEXT_LEN, Table, Value,
+    ValueWords, WAYS,
 };
 use nat_common::bpf::HostLoop;
 use nat_common::bytes::{Span, hosts, users};
@@ -14,8 +15,10 @@ use nat_common::endpoint::Endpoint;
 use nat_common::engine::env::{
     Bindings, Buffer, Checksum, Clock, Env, Hashes, Journal, Rules, Tables, Text,
 };
+use nat_common::engine::media::{self, Media, MediaSlots, Pairing};
 use nat_common::engine::stun::Server;
 use nat_common::engine::{self, Choice, Evidence, Placed, Route};
+use nat_common::sdp::{self, Description};
 use nat_common::sip::{Direction, Doubt, Field, Message, URIS};
 use nat_common::tables::bindings::{self, BindingKey, Found, Pushed, Room, Slice, Stored};
 use nat_common::tables::hash::{self, Cursor, Digest};
@@ -70,6 +73,14 @@ pub struct MemoryEnv {
     pub tokens: Cell<u32>,
     /// Tokens left in the bucket of all sources of STUN requests together.
     pub total: Cell<u32>,
+    /// Settings of media: by default, the PBX's address has slots.
+    pub media_config: UnsafeCell<MediaConfig>,
+    /// Slots of media that were ever bound, by the number of the address and by port.
+    pub media: RefCell<BTreeMap<(u32, u16), MediaSlot>>,
+    /// Events of media since they were last taken.
+    pub media_events: RefCell<Vec<MediaCounter>>,
+    description: UnsafeCell<Description>,
+    pairing: UnsafeCell<Pairing>,
 }
 
 impl Default for MemoryEnv {
@@ -107,7 +118,22 @@ impl MemoryEnv {
             checksum: Cell::new(Checksum::Right),
             tokens: Cell::new(u32::MAX),
             total: Cell::new(u32::MAX),
+            media_config: UnsafeCell::new(media_config()),
+            media: RefCell::default(),
+            media_events: RefCell::default(),
+            description: UnsafeCell::default(),
+            pairing: UnsafeCell::default(),
         }
+    }
+
+    /// Reads the description in a message, for the engine. False if there is none.
+    pub fn describe(&self, text: &[u8]) -> bool {
+        let Ok(description) = sdp::read(text) else {
+            return false;
+        };
+        // SAFETY: one thread; no reference to it is in use.
+        unsafe { *self.description.get() = description };
+        true
     }
 
     /// Scans a message and keeps its text, so that the engine can hash its parts.
@@ -154,6 +180,16 @@ impl MemoryEnv {
         // SAFETY: the cells are valid, and lie in a row; one thread.
         unsafe { Slice::new(sets[0].get(), BINDING_SETS) }
     }
+}
+
+/// Slots for the ports of the PBX's address.
+fn media_config() -> MediaConfig {
+    let mut config = MediaConfig {
+        ports: [10_000, u16::MAX],
+        ..MediaConfig::default()
+    };
+    config.addresses[0] = Endpoint::v4([203, 0, 113, 10], 0).addr;
+    config
 }
 
 fn binding_sets() -> Vec<UnsafeCell<BindingSet>> {
@@ -377,5 +413,51 @@ impl Text for MemoryEnv {
 
     fn checksum(&self) -> Checksum {
         self.checksum.get()
+    }
+}
+
+impl MediaSlots for MemoryEnv {
+    fn media_config(&self) -> &MediaConfig {
+        // SAFETY: one thread; tests change it between messages only.
+        unsafe { &*self.media_config.get() }
+    }
+
+    fn pairing(&self) -> &mut Pairing {
+        // SAFETY: one thread; references are used as in the kernel.
+        unsafe { &mut *self.pairing.get() }
+    }
+
+    fn bind(&self, number: u32, port: u16) {
+        let mut media = self.media.borrow_mut();
+        let slot = media.entry((number, port)).or_default();
+        // SAFETY: one thread.
+        let bound = unsafe { nat_common::media::bind(slot, &self.pairing().binding) };
+        self.count_media(media::event_of(bound));
+    }
+
+    fn clear(&self, number: u32, port: u16) {
+        if let Some(slot) = self.media.borrow_mut().get_mut(&(number, port)) {
+            // SAFETY: one thread.
+            unsafe { nat_common::media::clear(slot) };
+        }
+    }
+
+    fn count_media(&self, event: MediaCounter) {
+        self.media_events.borrow_mut().push(event);
+    }
+
+    fn is_signalling(&self, port: u16) -> bool {
+        u32::from(port) == self.socket.get().port || port == 3478
+    }
+}
+
+impl Media for MemoryEnv {
+    fn description(&self) -> &Description {
+        // SAFETY: one thread; it changes between messages only.
+        unsafe { &*self.description.get() }
+    }
+
+    fn bind_line(&self, index: u32) {
+        media::bind_line(self, index);
     }
 }

@@ -24,6 +24,7 @@ pub(super) const CRATES: &[Crate] = &[
         name: "nat_common",
         floors: &[
             &["engine"],
+            &["media"],
             &["tables"],
             &["sip", "sdp", "stun", "datagram"],
             &["abi"],

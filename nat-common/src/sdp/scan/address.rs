@@ -2,8 +2,8 @@
 
 use super::expect::{Expect, Target, is_end};
 use super::state::Scan;
-use crate::bytes::Source;
 use crate::bytes::swar::{byte, digits, hex_digits};
+use crate::bytes::{Source, words};
 use crate::endpoint::Endpoint;
 use crate::sdp::description::LineFlags;
 
@@ -136,10 +136,7 @@ impl Scan {
         let level = self.level();
         match target {
             // An earlier one does not hold either.
-            Target::Connection => {
-                level.addr[0] = 0;
-                level.addr[1] = 0;
-            }
+            Target::Connection => words::clear(&mut level.addr),
             Target::Rtcp => level.flags |= LineFlags::RTCP_ELSEWHERE.bits(),
         }
         self.go(at, Expect::Rest)

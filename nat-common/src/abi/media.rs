@@ -1,0 +1,180 @@
+//! Media: slots of local UDP ports, their settings, and counters.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::abi::binding::DialogKey;
+use crate::endpoint::Endpoint;
+
+/// Number of local addresses that have slots.
+pub const MEDIA_ADDRESSES: usize = 8;
+
+/// Number of slots of an address: one for each port.
+pub const MEDIA_PORTS: u32 = 1 << 16;
+
+/// Stream that the PBX receives at a local UDP port: where its sender is, and what the PBX means by it.
+///
+/// The first cache line serves packets, the second one the owner and people. [`media`](crate::media) has the protocol.
+#[repr(C, align(8))]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+pub struct MediaSlot {
+    /// State: generation and a busy bit; see [`media`](crate::media).
+    pub tag: u64,
+    /// Learned port and time, in one word; see [`Latch`](crate::media::Latch).
+    pub latch: u64,
+    /// Address to which the PBX sends: that in the terminal's description.
+    pub advertised_addr: [u64; 2],
+    /// Address from which the stream may come: that of the terminal's signalling.
+    pub peer_addr: [u64; 2],
+    /// MAC address of the router from which the stream comes, in its lower six bytes.
+    pub router: u64,
+    /// Source of the stream (RFC 3550 5.1), in network byte order; 0: unknown.
+    pub ssrc: u32,
+    /// Port to which the PBX sends.
+    pub advertised_port: u16,
+    /// Bits of [`MediaFlags`].
+    pub flags: MediaFlags,
+    /// Owner: the terminal's dialog end.
+    pub owner: DialogKey,
+    /// Time at which the slot was bound, in nanoseconds.
+    pub created: u64,
+    /// Time from which on it counts no more, in nanoseconds.
+    pub expires: u64,
+    /// Time of the last look at its owner, in ticks.
+    pub checked: u64,
+    /// Packets that came from the learned address.
+    pub received: u64,
+    /// Packets that were rewritten.
+    pub rewritten: u64,
+    /// Packets from other sources.
+    pub strangers: u64,
+}
+
+const _: () = assert!(size_of::<MediaSlot>() == 128);
+
+impl MediaSlot {
+    /// Returns address and port to which the PBX sends.
+    #[inline(always)]
+    #[must_use]
+    pub const fn advertised(&self) -> Endpoint {
+        Endpoint {
+            addr: self.advertised_addr,
+            port: self.advertised_port as u32,
+            reserved: 0,
+        }
+    }
+}
+
+/// Flags of a [`MediaSlot`].
+#[repr(transparent)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+pub struct MediaFlags(u16);
+
+bitflags::bitflags! {
+    impl MediaFlags: u16 {
+        /// The port is one of RTCP alone.
+        const RTCP = 1;
+        /// The stream is fax (UDPTL), which has no RTP header.
+        const UDPTL = 1 << 1;
+        /// Packets to the advertised address are to go to the learned one.
+        const REWRITE = 1 << 2;
+        /// The PBX has not accepted the call yet.
+        const EARLY = 1 << 3;
+    }
+}
+
+/// Settings of media: the value of `MEDIA_CONFIG`.
+#[repr(C)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+pub struct MediaConfig {
+    /// Local addresses that have slots, as in [`Endpoint`]; unused ones are zero.
+    pub addresses: [[u64; 2]; MEDIA_ADDRESSES],
+    /// Lowest and highest port that may have a slot.
+    pub ports: [u16; 2],
+    /// Unused, zero.
+    pub reserved: u32,
+}
+
+impl MediaConfig {
+    /// Returns the number of a local address; [`MEDIA_ADDRESSES`] if it has no slots.
+    #[inline(always)]
+    #[must_use]
+    pub fn number(&self, addr: &[u64; 2]) -> u32 {
+        let mut found = MEDIA_ADDRESSES;
+        // The last one first, so that a lookup has no early exit.
+        for number in (0..MEDIA_ADDRESSES).rev() {
+            let known = &self.addresses[number];
+            if known[1] == addr[1] && known[0] == addr[0] {
+                found = number;
+            }
+        }
+        found as u32
+    }
+}
+
+/// Bits of `MEDIA_BITS`: one for each slot, set where a slot is used. Most UDP to other ports is told by it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct MediaBits {
+    /// The bits.
+    pub words: [u64; MEDIA_ADDRESSES * MEDIA_PORTS as usize / 64],
+}
+
+macro_rules! counters {
+    ($($variant:ident = $name:literal, $help:literal;)*) => {
+        /// Event of media. The discriminant is the index in the map `MEDIA_COUNTERS`.
+        #[repr(u32)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum MediaCounter {
+            $(#[doc = $help] $variant,)*
+        }
+
+        impl MediaCounter {
+            /// All of them, in the order of the map.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            /// Number of them.
+            pub const COUNT: u32 = Self::ALL.len() as u32;
+
+            /// Name in `sipnat stats` and its JSON.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+
+            /// Explanation in one line.
+            #[must_use]
+            pub const fn help(self) -> &'static str {
+                match self { $(Self::$variant => $help,)* }
+            }
+        }
+    };
+}
+
+counters! {
+    Noted = "media_noted", "Description stored until the other side answers it";
+    Unreadable = "media_unreadable", "Body that is no description, or can be read in two ways";
+    Ambiguous = "media_ambiguous", "Two descriptions of one transaction differ: neither counts";
+    Unpaired = "media_unpaired", "Description without the one that it answers, or of no known dialog";
+    NotDirect = "media_not_direct", "Another proxy stands between this host and the terminal";
+    Direct = "media_direct", "The PBX names an address that is not this host's: its media do not pass here";
+    Bound = "media_bound", "Slot bound to a stream";
+    Kept = "media_kept", "Slot that was bound to the same stream before";
+    Refused = "media_refused", "Line that has no slot: refused, ICE on both sides, another protocol, or a port that may have none";
+    Removed = "media_removed", "Slot whose call has ended or expired";
+    Latched = "media_latched", "Source of a stream learned";
+    Relatched = "media_latched_again", "Source of a stream learned again";
+    Stranger = "media_stranger", "Packet to a bound port from another address than the terminal's signalling";
+    Rival = "media_rival", "Packet to a bound port from another port than the learned one";
+    Rewritten = "media_rewritten", "Packet of the PBX sent to the learned address";
+    Waiting = "media_waiting", "Packet of the PBX to a stream that is not learned yet";
+    Elsewhere = "media_elsewhere", "Packet of the PBX from a bound port to another destination";
+    Left = "media_left", "Packet of the PBX whose destination needs no change";
+    Shadowed = "media_shadowed", "Packet of the PBX that shadow mode left alone";
+    WriteFailed = "media_write_failed", "Packet of the PBX that could not be changed";
+}

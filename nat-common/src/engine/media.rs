@@ -1,0 +1,430 @@
+//! Media: which streams a call has. A description of one side is noted, and counts when the other side answers it.
+//!
+//! The evidence is the PBX's consent, as for a dialog end: a stream is bound only to the learned address of a live dialog
+//! end, whose message the PBX has answered, or which has answered the PBX. Lines of offer and answer belong together by
+//! their order (RFC 3264 6).
+
+use zerocopy::{FromZeros, Immutable, KnownLayout};
+
+use crate::abi::{
+    BindingFlags, InboundFlags, InboundTransaction, MEDIA_ADDRESSES, MediaConfig, MediaCounter,
+    MediaFlags, OFFER_LINES, Offer, OfferFlags, Policy, age, line, ticks,
+};
+use crate::bpf::bounded;
+use crate::bytes::words;
+use crate::endpoint::Endpoint;
+use crate::engine::dialogs::live_dialog;
+use crate::engine::env::{Checksum, Env, Text};
+use crate::engine::identity::dialog_key;
+use crate::engine::lifetimes::{ANSWER_LIFE, DIALOG_LIFE, EARLY_LIFE};
+use crate::engine::verdict::Heard;
+use crate::media::{Binding, Bound};
+use crate::sdp::{Description, LineFlags, Transport};
+use crate::sip::{Field, Message, Method, header};
+use crate::tables::key;
+use crate::tables::slots::{Noted, SlotKey};
+
+/// Environment of decisions about media.
+pub trait Media: Env + Text + MediaSlots {
+    /// Returns the description in the message.
+    fn description(&self) -> &Description;
+    /// Calls [`bind_line`]. A kernel calls it by name, so that it is verified once.
+    fn bind_line(&self, index: u32);
+}
+
+/// Slots of streams.
+pub trait MediaSlots {
+    /// Returns the settings.
+    fn media_config(&self) -> &MediaConfig;
+    /// Returns scratch for a pair of descriptions, with its last content.
+    #[expect(clippy::mut_from_ref, reason = "scratch memory of one message")]
+    fn pairing(&self) -> &mut Pairing;
+    /// Binds the slot of a port to the stream in the pairing.
+    fn bind(&self, number: u32, port: u16);
+    /// Empties the slot of a port.
+    fn clear(&self, number: u32, port: u16);
+    /// Adds one to a counter.
+    fn count_media(&self, event: MediaCounter);
+    /// Whether a port is one of SIP or STUN.
+    fn is_signalling(&self, port: u16) -> bool;
+}
+
+/// Descriptions of both sides, and the stream of a line.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromZeros, Immutable, KnownLayout)]
+pub struct Pairing {
+    /// Description of the PBX.
+    pub pbx: Offer,
+    /// Description of the terminal.
+    pub terminal: Offer,
+    /// Stream of the line that is being bound.
+    pub binding: Binding,
+    /// Number of the PBX's local address.
+    pub number: u32,
+    /// Flags of all streams.
+    pub flags: u32,
+}
+
+/// Returns the event that the outcome of binding a slot is.
+#[inline(always)]
+#[must_use]
+pub const fn event_of(bound: Bound) -> MediaCounter {
+    match bound {
+        Bound::New => MediaCounter::Bound,
+        Bound::Same => MediaCounter::Kept,
+        Bound::Accepted | Bound::Busy => MediaCounter::Refused,
+    }
+}
+
+/// Whether a message may carry a description that matters. Offers in PRACK and in its answers are left alone.
+#[inline(always)]
+#[must_use]
+pub const fn may_carry(m: &Message) -> bool {
+    matches!(m.method, Method::Invite | Method::Update | Method::Ack)
+        && (m.status == 0 || m.status > 100 && m.status < 300)
+}
+
+/// Takes the description in a message of a terminal, which was heard as `heard` says.
+#[inline(always)]
+pub fn incoming<E: Media>(env: &E, m: &Message, heard: Heard, source: &Endpoint) {
+    let (call, branch) = names(env);
+    match heard {
+        Heard::Request | Heard::Repeat => {
+            note(env, &key::offer(call, branch, m.cseq, m.method, false));
+        }
+        Heard::Response => {
+            let answered = key::offer(call, branch, m.cseq, m.method, true);
+            let pair = Pair {
+                key: &answered,
+                call,
+                own: Field::ToTag,
+                by_terminal: false,
+            };
+            if !pair_up(env, m, &pair, Some(source)) && m.status >= 200 {
+                note(env, &key::offer_in_answer(call, m.cseq, false));
+            }
+        }
+        Heard::Ack => {
+            if env.checksum() != Checksum::Right {
+                // The PBX never sees it.
+                return;
+            }
+            let answered = key::offer_in_answer(call, m.cseq, true);
+            let pair = Pair {
+                key: &answered,
+                call,
+                own: Field::FromTag,
+                by_terminal: false,
+            };
+            if !pair_up(env, m, &pair, Some(source)) {
+                env.count_media(MediaCounter::Unpaired);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Takes the description in a message of the PBX.
+#[inline(always)]
+pub fn outgoing<E: Media>(env: &E, m: &Message) {
+    let (call, branch) = names(env);
+    if m.status == 0 {
+        if m.headers & header::ROUTE != 0 {
+            env.count_media(MediaCounter::NotDirect);
+        } else if m.method == Method::Ack {
+            let answered = key::offer_in_answer(call, m.cseq, false);
+            let pair = Pair {
+                key: &answered,
+                call,
+                own: Field::ToTag,
+                by_terminal: true,
+            };
+            if !pair_up(env, m, &pair, None) {
+                env.count_media(MediaCounter::Unpaired);
+            }
+        } else {
+            note(env, &key::offer(call, branch, m.cseq, m.method, true));
+        }
+        return;
+    }
+    let transaction = key::transaction(call, branch, m.cseq, m.method);
+    let disputed = env
+        .slots::<InboundTransaction>(&transaction)
+        .and_then(|s| s.find(&transaction))
+        .is_none_or(|request| request.value.flags.contains(InboundFlags::AMBIGUOUS));
+    if disputed {
+        env.count_media(MediaCounter::Unpaired);
+        return;
+    }
+    let answered = key::offer(call, branch, m.cseq, m.method, false);
+    let pair = Pair {
+        key: &answered,
+        call,
+        own: Field::FromTag,
+        by_terminal: true,
+    };
+    if !pair_up(env, m, &pair, None) && m.status >= 200 {
+        note(env, &key::offer_in_answer(call, m.cseq, true));
+    }
+}
+
+/// Returns the hashes of Call-ID and branch.
+#[inline(always)]
+fn names<E: Env>(env: &E) -> (u64, u64) {
+    let call = env.hash(Field::CallId as usize) ^ env.pbx();
+    (call, env.hash(Field::Branch as usize))
+}
+
+/// Notes the description until the other side answers it. Of two that differ, neither counts.
+#[inline(never)]
+fn note<E: Media>(env: &E, key: &SlotKey) {
+    let entry = env.entry::<Offer>();
+    entry.at = ticks(env.now());
+    if !describe(env.description(), &mut entry.value) {
+        env.count_media(MediaCounter::Unreadable);
+        return;
+    }
+    let Some(mut slots) = env.slots::<Offer>(key) else {
+        return;
+    };
+    let noted = slots.note(key, entry, ANSWER_LIFE);
+    let same = match noted {
+        Noted::New => {
+            env.count_media(MediaCounter::Noted);
+            return;
+        }
+        Noted::Busy => return,
+        Noted::Other => false,
+        Noted::Same => is_same(&slots.found().value, &entry.value),
+    };
+    if !same {
+        slots.add_flags(key, OfferFlags::AMBIGUOUS);
+        env.count_media(MediaCounter::Ambiguous);
+    }
+}
+
+/// Whether two descriptions have the same streams.
+#[inline(always)]
+fn is_same(known: &Offer, other: &Offer) -> bool {
+    let mut differs = (known.addr[0] ^ other.addr[0]) | (known.addr[1] ^ other.addr[1]);
+    let mut index = 0;
+    while index < OFFER_LINES {
+        differs |= u64::from(known.ports[index] ^ other.ports[index])
+            | u64::from(known.rtcp[index] ^ other.rtcp[index])
+            | u64::from(known.lines[index] ^ other.lines[index]);
+        index += 1;
+    }
+    differs == 0
+}
+
+/// Copies a description as it is noted. Streams at another address than the first are not usable. False if none is.
+#[inline(always)]
+fn describe(description: &Description, offer: &mut Offer) -> bool {
+    words::clear(offer);
+    let mut found = describe_line::<0>(description, offer, false);
+    found = describe_line::<1>(description, offer, found);
+    found = describe_line::<2>(description, offer, found);
+    found = describe_line::<3>(description, offer, found);
+    offer.first = offer.ports[0];
+    found
+}
+
+/// Copies a line. `found`: the address of an earlier one is known. Returns whether one is known now.
+#[inline(always)]
+fn describe_line<const INDEX: usize>(
+    description: &Description,
+    offer: &mut Offer,
+    found: bool,
+) -> bool {
+    let from = &description.lines[INDEX];
+    let known = from.addr[0] | from.addr[1] != 0;
+    let readable = !from.flags.contains(LineFlags::UNREADABLE);
+    if !found && known && readable {
+        offer.addr[0] = from.addr[0];
+        offer.addr[1] = from.addr[1];
+    }
+    let here = from.addr[1] == offer.addr[1] && from.addr[0] == offer.addr[0];
+    if !known || !readable || !here {
+        return found || known && readable;
+    }
+    let elsewhere = from.flags.contains(LineFlags::RTCP_ELSEWHERE);
+    let mut bits = match from.transport {
+        Transport::Rtp => line::USABLE | line::RTP,
+        Transport::Udptl => line::USABLE | line::UDPTL,
+        Transport::Other => 0,
+    };
+    if from.flags.contains(LineFlags::MUX) {
+        bits |= line::MUX;
+    }
+    if from.flags.contains(LineFlags::ICE) || description.cut {
+        bits |= line::ICE;
+    }
+    offer.ports[INDEX] = from.port;
+    offer.rtcp[INDEX] = if elsewhere { 0 } else { from.rtcp };
+    offer.lines[INDEX] = bits;
+    true
+}
+
+/// Description that a message answers.
+struct Pair<'k> {
+    /// Key under which it was noted.
+    key: &'k SlotKey,
+    /// Hash of the Call-ID, joined with the PBX's socket.
+    call: u64,
+    /// Field with the terminal's own tag in this message.
+    own: Field,
+    /// The terminal wrote the description that was noted.
+    by_terminal: bool,
+}
+
+/// Binds the streams of a noted description and of that in the message, if the terminal's dialog end is live. With a
+/// `source`, the message must come from its learned address. False if no description was noted.
+#[inline(never)]
+fn pair_up<E: Media>(env: &E, m: &Message, pair: &Pair<'_>, source: Option<&Endpoint>) -> bool {
+    let now = env.now();
+    let Some(noted) = env
+        .slots::<Offer>(pair.key)
+        .and_then(|s| s.find(pair.key))
+        .filter(|noted| age(ticks(now), noted.at) < ANSWER_LIFE)
+    else {
+        return false;
+    };
+    if noted.value.flags.contains(OfferFlags::AMBIGUOUS) {
+        env.count_media(MediaCounter::Ambiguous);
+        return true;
+    }
+    let p = env.pairing();
+    let (before, here) = if pair.by_terminal {
+        (&mut p.terminal, &mut p.pbx)
+    } else {
+        (&mut p.pbx, &mut p.terminal)
+    };
+    words::assign(before, &noted.value);
+    if !describe(env.description(), here) {
+        env.count_media(MediaCounter::Unreadable);
+        return true;
+    }
+    let owner = dialog_key(env, pair.call, pair.own);
+    p.binding.owner.call = owner.call;
+    p.binding.owner.tag = owner.tag;
+    if live_dialog(env, &owner).is_none() {
+        env.count_media(MediaCounter::Unpaired);
+        return true;
+    }
+    let known = env.draft();
+    let elsewhere = source.is_some_and(|source| source.addr != known.learned.addr);
+    if elsewhere || known.flags.contains(BindingFlags::ENDED) {
+        env.count_media(MediaCounter::Unpaired);
+        return true;
+    }
+    let policy = env.policy(&known.learned);
+    let direct = known.flags.contains(BindingFlags::DIRECT);
+    if !direct && policy != Policy::Force {
+        env.count_media(MediaCounter::NotDirect);
+        return true;
+    }
+    let number = env.media_config().number(&p.pbx.addr);
+    if number >= MEDIA_ADDRESSES as u32 {
+        env.count_media(MediaCounter::Direct);
+        return true;
+    }
+    p.number = number;
+    let early = m.status != 0 && m.status < 200;
+    let mut flags = MediaFlags::empty();
+    flags.set(MediaFlags::EARLY, early);
+    flags.set(MediaFlags::REWRITE, may_rewrite(env, &p.terminal, policy));
+    p.flags = u32::from(flags.bits());
+    let binding = &mut p.binding;
+    binding.peer[0] = known.learned.addr[0];
+    binding.peer[1] = known.learned.addr[1];
+    binding.now = now;
+    binding.expires = now + if early { EARLY_LIFE } else { DIALOG_LIFE };
+    env.bind_line(0);
+    env.bind_line(1);
+    env.bind_line(2);
+    env.bind_line(3);
+    true
+}
+
+/// Whether packets to the terminal's advertised media may go to its learned address: its dialog end is in the draft. The
+/// advertised address cannot be reached from here, or is the learned one and the terminal is behind NAT.
+#[inline(always)]
+fn may_rewrite<E: Media>(env: &E, terminal: &Offer, policy: Policy) -> bool {
+    let known = env.draft();
+    let advertised = Endpoint {
+        addr: terminal.addr,
+        port: 1,
+        reserved: 0,
+    };
+    match policy {
+        Policy::Off => return false,
+        Policy::Force => return true,
+        Policy::Auto => {}
+    }
+    if known.learned.addr == terminal.addr {
+        return known.learned != known.advertised;
+    }
+    advertised.is_private() && env.kind_of(&advertised) == 0
+}
+
+/// Binds the slots of a line: of its media, and of its RTCP.
+#[inline(always)]
+pub fn bind_line<E: MediaSlots>(env: &E, index: u32) {
+    let p = env.pairing();
+    let index = bounded::<OFFER_LINES>(index as usize);
+    // SAFETY: the index is in bounds.
+    let (port, rtcp, pbx) = unsafe {
+        (
+            *p.pbx.ports.get_unchecked(index),
+            *p.pbx.rtcp.get_unchecked(index),
+            *p.pbx.lines.get_unchecked(index),
+        )
+    };
+    // SAFETY: as above.
+    let (their_port, their_rtcp, terminal) = unsafe {
+        (
+            *p.terminal.ports.get_unchecked(index),
+            *p.terminal.rtcp.get_unchecked(index),
+            *p.terminal.lines.get_unchecked(index),
+        )
+    };
+    let [lowest, highest] = env.media_config().ports;
+    if port == 0 || port < lowest || port > highest || env.is_signalling(port) {
+        if port != 0 {
+            env.count_media(MediaCounter::Refused);
+        }
+        return;
+    }
+    let both = pbx & terminal;
+    let served =
+        both & line::USABLE != 0 && both & (line::RTP | line::UDPTL) != 0 && both & line::ICE == 0;
+    if !served || their_port == 0 {
+        env.count_media(MediaCounter::Refused);
+        env.clear(p.number, port);
+        return;
+    }
+    let unspecified = p.terminal.addr[0] == 0 && (p.terminal.addr[1] >> 32) == 0;
+    if unspecified {
+        // On hold (RFC 2543 B.5): the stream comes back.
+        env.count_media(MediaCounter::Kept);
+        return;
+    }
+    let flags = MediaFlags::from_bits_truncate(p.flags as u16);
+    let binding = &mut p.binding;
+    binding.flags = if both & line::UDPTL != 0 {
+        flags | MediaFlags::UDPTL
+    } else {
+        flags
+    };
+    binding.advertised.addr[0] = p.terminal.addr[0];
+    binding.advertised.addr[1] = p.terminal.addr[1];
+    binding.advertised.port = u32::from(their_port);
+    env.bind(p.number, port);
+    let muxed = both & line::MUX != 0;
+    let own_port = rtcp != 0 && rtcp != port && !env.is_signalling(rtcp);
+    if both & line::RTP != 0 && !muxed && own_port && their_rtcp != 0 {
+        p.binding.flags = flags | MediaFlags::RTCP;
+        p.binding.advertised.port = u32::from(their_rtcp);
+        env.bind(p.number, rtcp);
+    }
+}

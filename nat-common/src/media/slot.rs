@@ -1,0 +1,332 @@
+//! Access to a slot in shared memory.
+
+use zerocopy::{FromZeros, Immutable, KnownLayout};
+
+use crate::abi::{DialogKey, MediaFlags, MediaSlot, age, ticks};
+use crate::bpf::atomic::Word;
+use crate::endpoint::Endpoint;
+use crate::media::latch::{Effect, Heard, Latch, LatchFlags};
+use crate::media::packet::Packet;
+
+/// Bit of a tag while its slot is written.
+const BUSY: u64 = 1;
+/// Bit of the tag of a slot that is used.
+const USED: u64 = 1 << 1;
+/// Lowest bit of the generation.
+const GENERATION: u64 = 1 << 2;
+
+/// Stream that a slot is bound to.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, Default, FromZeros, Immutable, KnownLayout)]
+pub struct Binding {
+    /// Address and port in the terminal's description.
+    pub advertised: Endpoint,
+    /// Address of the terminal's signalling.
+    pub peer: [u64; 2],
+    /// The terminal's dialog end.
+    pub owner: DialogKey,
+    /// Kind of the stream.
+    pub flags: MediaFlags,
+    /// Time, in nanoseconds.
+    pub now: u64,
+    /// Time from which on the slot counts no more.
+    pub expires: u64,
+}
+
+/// Outcome of binding a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// It is bound to the stream.
+    New,
+    /// It was before, and what it has learned stays.
+    Same,
+    /// It stays bound to another stream: an early answer does not replace an accepted one of the same call.
+    Accepted,
+    /// Another CPU was writing.
+    Busy,
+}
+
+/// Packet that arrived at a slot.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival {
+    /// Its source.
+    pub source: Endpoint,
+    /// MAC address from which it came.
+    pub router: u64,
+    /// Its first bytes.
+    pub packet: Packet,
+    /// Time, in ticks.
+    pub tick: u64,
+}
+
+/// What became of a packet that arrived. It passes in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrived {
+    /// The slot is not used, or just being written.
+    Unused,
+    /// It comes from another address than the terminal's.
+    Stranger,
+    /// It comes from the terminal's address, and from another port than the stream.
+    Rival,
+    /// It comes from the learned address.
+    Known,
+    /// The stream's source is learned.
+    Latched,
+    /// The stream's source has changed.
+    Relatched,
+}
+
+/// What becomes of a packet that the PBX sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Departed {
+    /// The slot is not used, or just being written.
+    Unused,
+    /// It goes to another destination than the stream's.
+    Elsewhere,
+    /// The stream's source is not learned yet.
+    Waiting,
+    /// Its destination needs no change.
+    Left,
+    /// It goes to the learned address.
+    Rewritten {
+        /// The learned address.
+        to: Endpoint,
+        /// MAC address of the router from which the stream comes.
+        router: u64,
+    },
+}
+
+/// Returns the word of a field.
+///
+/// # Safety
+/// As for [`bind`].
+#[inline(always)]
+unsafe fn word(field: *mut u64) -> Word {
+    // SAFETY: a field of a valid slot, and only accessed so.
+    unsafe { Word::new(field) }
+}
+
+/// Reads a field that others may write meanwhile.
+macro_rules! read {
+    ($slot:expr, $($field:tt)+) => {
+        // SAFETY: the caller promises a valid slot.
+        unsafe { (&raw const (*$slot).$($field)+).read_volatile() }
+    };
+}
+
+/// Writes a field that others may read meanwhile.
+macro_rules! write {
+    ($slot:expr, $value:expr => $($field:tt)+) => {
+        // SAFETY: the caller promises a valid slot.
+        unsafe { (&raw mut (*$slot).$($field)+).write_volatile($value) }
+    };
+}
+
+/// Whether a slot is used. The answer may be old when it is read.
+///
+/// # Safety
+/// As for [`bind`].
+#[inline(always)]
+#[must_use]
+pub unsafe fn is_used(slot: *mut MediaSlot) -> bool {
+    // SAFETY: by the caller's promise.
+    unsafe { word(&raw mut (*slot).tag) }.peek() & USED != 0
+}
+
+/// Binds a slot to a stream. The newer description wins; one with the same address changes nothing of what was learned.
+///
+/// # Safety
+/// `slot` must be valid for reads and writes, aligned to eight bytes, and only ever be accessed by these functions, or to be
+/// read.
+#[inline(always)]
+pub unsafe fn bind(slot: *mut MediaSlot, binding: &Binding) -> Bound {
+    // SAFETY: by the caller's promise.
+    let (tag, latch) = unsafe { (word(&raw mut (*slot).tag), word(&raw mut (*slot).latch)) };
+    let before = tag.load();
+    let early = binding.flags.contains(MediaFlags::EARLY);
+    let flags = read!(slot, flags);
+    let used = before & USED != 0;
+    let same_call = read!(slot, owner.call) == binding.owner.call;
+    let same_owner = same_call && read!(slot, owner.tag) == binding.owner.tag;
+    let live = read!(slot, expires) > binding.now;
+    if used && live && early && same_call && !same_owner && !flags.contains(MediaFlags::EARLY) {
+        return Bound::Accepted;
+    }
+    if before & BUSY != 0 || !tag.replace(before, before | BUSY) {
+        return Bound::Busy;
+    }
+    let kind = MediaFlags::RTCP.union(MediaFlags::UDPTL);
+    let same = used
+        && live
+        && read!(slot, advertised_port) == binding.advertised.port as u16
+        && read!(slot, advertised_addr[1]) == binding.advertised.addr[1]
+        && read!(slot, advertised_addr[0]) == binding.advertised.addr[0]
+        && read!(slot, peer_addr[1]) == binding.peer[1]
+        && read!(slot, peer_addr[0]) == binding.peer[0]
+        && flags.intersection(kind) == binding.flags.intersection(kind)
+        && same_owner;
+    let mut after = before | USED;
+    if !same {
+        after = after.wrapping_add(GENERATION);
+        let known = Latch::from_word(latch.load());
+        let tick = ticks(binding.now) as u32;
+        latch.store(Latch::bound(known, after >> 2, tick).word());
+        write!(slot, 0 => ssrc);
+        write!(slot, binding.advertised.addr[0] => advertised_addr[0]);
+        write!(slot, binding.advertised.addr[1] => advertised_addr[1]);
+        write!(slot, binding.advertised.port as u16 => advertised_port);
+        write!(slot, binding.peer[0] => peer_addr[0]);
+        write!(slot, binding.peer[1] => peer_addr[1]);
+        write!(slot, binding.owner.call => owner.call);
+        write!(slot, binding.owner.tag => owner.tag);
+        write!(slot, binding.now => created);
+        write!(slot, 0 => received);
+        write!(slot, 0 => rewritten);
+        write!(slot, 0 => strangers);
+    }
+    write!(slot, binding.flags => flags);
+    write!(slot, binding.expires => expires);
+    write!(slot, ticks(binding.now) => checked);
+    tag.store(after);
+    if same { Bound::Same } else { Bound::New }
+}
+
+/// Empties a slot. Returns false if it was empty, or another CPU was writing.
+///
+/// # Safety
+/// As for [`bind`].
+#[inline(always)]
+pub unsafe fn clear(slot: *mut MediaSlot) -> bool {
+    // SAFETY: by the caller's promise.
+    let tag = unsafe { word(&raw mut (*slot).tag) };
+    let before = tag.load();
+    before & (BUSY | USED) == USED && tag.replace(before, (before & !USED).wrapping_add(GENERATION))
+}
+
+/// Whether the owner of a slot was last looked at `due` ticks ago. If so, it counts as looked at now.
+///
+/// # Safety
+/// As for [`bind`].
+#[inline(always)]
+pub unsafe fn is_due(slot: *mut MediaSlot, tick: u64, due: u64) -> bool {
+    let is_due = age(tick, read!(slot, checked)) >= due;
+    if is_due {
+        write!(slot, tick => checked);
+    }
+    is_due
+}
+
+/// Copies the stream that a slot is bound to. The copy may mix two streams: a later [`bind`] with it makes one stream of it,
+/// which the next look at the owner corrects.
+///
+/// # Safety
+/// As for [`bind`].
+#[inline(always)]
+pub unsafe fn describe(slot: *mut MediaSlot, to: &mut Binding) {
+    to.advertised.addr[0] = read!(slot, advertised_addr[0]);
+    to.advertised.addr[1] = read!(slot, advertised_addr[1]);
+    to.advertised.port = u32::from(read!(slot, advertised_port));
+    to.peer[0] = read!(slot, peer_addr[0]);
+    to.peer[1] = read!(slot, peer_addr[1]);
+    to.owner.call = read!(slot, owner.call);
+    to.owner.tag = read!(slot, owner.tag);
+    to.flags = read!(slot, flags);
+    to.expires = read!(slot, expires);
+}
+
+/// Learns from a packet that arrived.
+///
+/// # Safety
+/// As for [`bind`].
+#[inline(always)]
+pub unsafe fn arrive(slot: *mut MediaSlot, arrival: &Arrival) -> Arrived {
+    // SAFETY: by the caller's promise.
+    let (tag, latch) = unsafe { (word(&raw mut (*slot).tag), word(&raw mut (*slot).latch)) };
+    if tag.load() & (BUSY | USED) != USED {
+        return Arrived::Unused;
+    }
+    let before = latch.peek();
+    let peer = [read!(slot, peer_addr[0]), read!(slot, peer_addr[1])];
+    if arrival.source.addr[1] != peer[1] || arrival.source.addr[0] != peer[0] {
+        let strangers = read!(slot, strangers);
+        write!(slot, strangers.wrapping_add(1) => strangers);
+        return Arrived::Stranger;
+    }
+    let mut known = Latch::from_word(before);
+    let ssrc = read!(slot, ssrc);
+    let effect = known.hear(&Heard {
+        packet: arrival.packet,
+        port: arrival.source.port as u16,
+        ssrc,
+        advertised_port: read!(slot, advertised_port),
+        slot: read!(slot, flags),
+        age: age(arrival.tick, ticks(read!(slot, created))),
+        tick: arrival.tick as u32,
+    });
+    let arrived = match effect {
+        Effect::Rival => {
+            let strangers = read!(slot, strangers);
+            write!(slot, strangers.wrapping_add(1) => strangers);
+            return Arrived::Rival;
+        }
+        Effect::Latched => Arrived::Latched,
+        Effect::Again => Arrived::Relatched,
+        Effect::None | Effect::Seen => Arrived::Known,
+    };
+    if effect != Effect::None {
+        if !latch.replace(before, known.word()) {
+            // Another packet was faster, or the slot is bound to another stream.
+            return Arrived::Known;
+        }
+        write!(slot, arrival.router => router);
+    }
+    if arrival.packet.ssrc != 0 && arrival.packet.ssrc != ssrc {
+        write!(slot, arrival.packet.ssrc => ssrc);
+    }
+    let received = read!(slot, received);
+    write!(slot, received.wrapping_add(1) => received);
+    arrived
+}
+
+/// Decides where a packet of the PBX goes, which it sends from the slot's port to `to`.
+///
+/// # Safety
+/// As for [`bind`].
+#[inline(always)]
+pub unsafe fn depart(slot: *mut MediaSlot, to: &Endpoint) -> Departed {
+    // SAFETY: by the caller's promise.
+    let (tag, latch) = unsafe { (word(&raw mut (*slot).tag), word(&raw mut (*slot).latch)) };
+    let before = tag.load();
+    if before & (BUSY | USED) != USED {
+        return Departed::Unused;
+    }
+    let here = read!(slot, advertised_addr[1]) == to.addr[1]
+        && u32::from(read!(slot, advertised_port)) == to.port
+        && read!(slot, advertised_addr[0]) == to.addr[0];
+    let known = Latch::from_word(latch.peek());
+    let flags = read!(slot, flags);
+    let learned = Endpoint {
+        addr: [read!(slot, peer_addr[0]), read!(slot, peer_addr[1])],
+        port: u32::from(known.port),
+        reserved: 0,
+    };
+    let router = read!(slot, router);
+    if tag.load() != before {
+        return Departed::Unused;
+    }
+    if !here {
+        return Departed::Elsewhere;
+    }
+    if !known.flags.contains(LatchFlags::LATCHED) {
+        return Departed::Waiting;
+    }
+    if !flags.contains(MediaFlags::REWRITE) || learned == *to {
+        return Departed::Left;
+    }
+    let rewritten = read!(slot, rewritten);
+    write!(slot, rewritten.wrapping_add(1) => rewritten);
+    Departed::Rewritten {
+        to: learned,
+        router,
+    }
+}

@@ -1,0 +1,437 @@
+//! Which streams a call has: MEDIA offers and answers in every place where SIP may carry them.
+
+use nat_common::abi::{MediaCounter, MediaFlags, Policy, address};
+
+use crate::{Call, PBX, PRIVATE, STRANGER, sdp};
+
+const REWRITE: MediaFlags = MediaFlags::REWRITE;
+const RTCP: MediaFlags = MediaFlags::REWRITE.union(MediaFlags::RTCP);
+const PEER: &str = "60.17.196.2:0";
+
+fn stream(port: u16, advertised: &str, flags: MediaFlags) -> (u16, String, String, MediaFlags) {
+    (port, advertised.into(), PEER.into(), flags)
+}
+
+/// Streams of a call with audio at the ports that most tests use.
+fn audio() -> Vec<(u16, String, String, MediaFlags)> {
+    vec![
+        stream(20_000, "192.168.1.10:4000", REWRITE),
+        stream(20_001, "192.168.1.10:4001", RTCP),
+    ]
+}
+
+#[test]
+fn offer_in_the_invite() {
+    let call = Call::of_phone();
+    assert_eq!(call.slots(), audio());
+    assert_eq!(
+        call.events(),
+        [
+            MediaCounter::Noted,
+            MediaCounter::Bound,
+            MediaCounter::Bound
+        ]
+    );
+    // The PBX repeats its answer.
+    call.pbx(
+        "SIP/2.0 200 OK",
+        "1 INVITE",
+        "1",
+        &sdp(PBX.as_v4(), 20_000, ""),
+    );
+    assert_eq!(call.events(), [MediaCounter::Kept, MediaCounter::Kept]);
+}
+
+#[test]
+fn nothing_counts_that_the_pbx_does_not_answer() {
+    let mut call = Call::new(true);
+    call.phone(
+        "INVITE sip:2000@pbx SIP/2.0",
+        "1 INVITE",
+        "1",
+        &sdp(PRIVATE, 4000, ""),
+    );
+    call.to_tag = "pbx";
+    for status in [
+        "100 Trying",
+        "302 Moved",
+        "401 Unauthorized",
+        "486 Busy Here",
+    ] {
+        let start = format!("SIP/2.0 {status}");
+        call.pbx(&start, "1 INVITE", "1", &sdp(PBX.as_v4(), 20_000, ""));
+        assert_eq!(call.slots(), [], "{status}");
+    }
+    // Nor that it answers in another transaction.
+    call.pbx(
+        "SIP/2.0 200 OK",
+        "1 INVITE",
+        "2",
+        &sdp(PBX.as_v4(), 20_000, ""),
+    );
+    assert_eq!(call.slots(), []);
+    assert_eq!(call.events(), [MediaCounter::Noted, MediaCounter::Unpaired]);
+}
+
+#[test]
+fn offer_of_the_pbx() {
+    let mut call = Call::new(false);
+    call.pbx(
+        "INVITE sip:1000@phone SIP/2.0",
+        "1 INVITE",
+        "1",
+        &sdp(PBX.as_v4(), 20_000, ""),
+    );
+    assert_eq!(call.slots(), []);
+    call.to_tag = "phone";
+    call.phone("SIP/2.0 200 OK", "1 INVITE", "1", &sdp(PRIVATE, 4000, ""));
+    assert_eq!(call.slots(), audio());
+}
+
+#[test]
+fn offer_of_the_pbx_in_its_answer() {
+    let mut call = Call::new(true);
+    call.phone("INVITE sip:2000@pbx SIP/2.0", "1 INVITE", "1", "");
+    call.to_tag = "pbx";
+    call.pbx(
+        "SIP/2.0 200 OK",
+        "1 INVITE",
+        "1",
+        &sdp(PBX.as_v4(), 20_000, ""),
+    );
+    assert_eq!(call.slots(), []);
+    // An ACK of another host says nothing.
+    call.arrives(
+        STRANGER,
+        "ACK sip:2000@pbx SIP/2.0",
+        "1 ACK",
+        "2",
+        &sdp(PRIVATE, 9, ""),
+    );
+    assert_eq!(call.slots(), []);
+    call.phone(
+        "ACK sip:2000@pbx SIP/2.0",
+        "1 ACK",
+        "2",
+        &sdp(PRIVATE, 4000, ""),
+    );
+    assert_eq!(call.slots(), audio());
+}
+
+#[test]
+fn offer_of_the_phone_in_its_answer() {
+    let mut call = Call::new(false);
+    call.pbx("INVITE sip:1000@phone SIP/2.0", "1 INVITE", "1", "");
+    call.to_tag = "phone";
+    call.phone("SIP/2.0 200 OK", "1 INVITE", "1", &sdp(PRIVATE, 4000, ""));
+    assert_eq!(call.slots(), []);
+    call.pbx(
+        "ACK sip:1000@phone SIP/2.0",
+        "1 ACK",
+        "2",
+        &sdp(PBX.as_v4(), 20_000, ""),
+    );
+    assert_eq!(call.slots(), audio());
+}
+
+#[test]
+fn early_media_and_forks() {
+    let mut call = Call::new(false);
+    let early = MediaFlags::EARLY;
+    call.pbx(
+        "INVITE sip:1000@phone SIP/2.0",
+        "1 INVITE",
+        "1",
+        &sdp(PBX.as_v4(), 20_000, ""),
+    );
+    call.to_tag = "one";
+    call.phone(
+        "SIP/2.0 183 Progress",
+        "1 INVITE",
+        "1",
+        &sdp(PRIVATE, 4000, ""),
+    );
+    assert_eq!(
+        call.slots()[0],
+        stream(20_000, "192.168.1.10:4000", REWRITE | early)
+    );
+    // Of two early ones, the newer.
+    call.to_tag = "two";
+    call.phone(
+        "SIP/2.0 183 Progress",
+        "1 INVITE",
+        "1",
+        &sdp(PRIVATE, 4002, ""),
+    );
+    assert_eq!(
+        call.slots()[0],
+        stream(20_000, "192.168.1.10:4002", REWRITE | early)
+    );
+    call.to_tag = "one";
+    call.phone("SIP/2.0 200 OK", "1 INVITE", "1", &sdp(PRIVATE, 4000, ""));
+    assert_eq!(call.slots(), audio());
+    // An early one that is late.
+    call.to_tag = "two";
+    call.phone(
+        "SIP/2.0 183 Progress",
+        "1 INVITE",
+        "1",
+        &sdp(PRIVATE, 4002, ""),
+    );
+    assert_eq!(call.slots(), audio());
+}
+
+#[test]
+fn the_call_changes() {
+    let call = Call::of_phone();
+    call.events();
+    // On hold: the address of RFC 2543, then a direction.
+    for (cseq, body) in [
+        ("2", sdp([0, 0, 0, 0], 4000, "")),
+        ("3", sdp(PRIVATE, 4000, "a=sendonly\r\n")),
+    ] {
+        call.phone(
+            "INVITE sip:2000@pbx SIP/2.0",
+            &format!("{cseq} INVITE"),
+            cseq,
+            &body,
+        );
+        call.pbx(
+            "SIP/2.0 200 OK",
+            &format!("{cseq} INVITE"),
+            cseq,
+            &sdp(PBX.as_v4(), 20_000, ""),
+        );
+        assert_eq!(call.slots(), audio(), "{cseq}");
+        assert!(!call.events().contains(&MediaCounter::Bound));
+    }
+    // Another port, by UPDATE.
+    call.phone(
+        "UPDATE sip:2000@pbx SIP/2.0",
+        "4 UPDATE",
+        "4",
+        &sdp(PRIVATE, 4010, ""),
+    );
+    call.pbx(
+        "SIP/2.0 200 OK",
+        "4 UPDATE",
+        "4",
+        &sdp(PBX.as_v4(), 20_000, ""),
+    );
+    assert_eq!(
+        call.slots()[0],
+        stream(20_000, "192.168.1.10:4010", REWRITE)
+    );
+    // Fax beside the audio, which is refused.
+    let fax = "m=image 4020 udptl t38\r\n";
+    call.phone(
+        "INVITE sip:2000@pbx SIP/2.0",
+        "5 INVITE",
+        "5",
+        &sdp(PRIVATE, 0, fax),
+    );
+    let answer = sdp(PBX.as_v4(), 0, "m=image 20004 udptl t38\r\n");
+    call.pbx("SIP/2.0 200 OK", "5 INVITE", "5", &answer);
+    let udptl = stream(20_004, "192.168.1.10:4020", REWRITE | MediaFlags::UDPTL);
+    assert!(call.slots().contains(&udptl));
+    // The PBX asks for audio that the phone refuses.
+    let body = sdp(PBX.as_v4(), 20_000, "");
+    call.phone(
+        "INVITE sip:2000@pbx SIP/2.0",
+        "6 INVITE",
+        "6",
+        &sdp(PRIVATE, 0, fax),
+    );
+    call.pbx("SIP/2.0 200 OK", "6 INVITE", "6", &body);
+    assert!(call.slots().iter().all(|slot| slot.0 != 20_000));
+}
+
+#[test]
+fn several_lines() {
+    let mut call = Call::new(true);
+    let lines = "m=video 4002 RTP/AVP 99\r\na=rtcp-mux\r\nm=application 4004 UDP/BFCP *\r\nm=text 4006 RTP/AVP 98\r\na=rtcp:4100\r\n";
+    call.phone(
+        "INVITE sip:2000@pbx SIP/2.0",
+        "1 INVITE",
+        "1",
+        &sdp(PRIVATE, 4000, lines),
+    );
+    call.to_tag = "pbx";
+    let lines = "m=video 20002 RTP/AVP 99\r\na=rtcp-mux\r\nm=application 20006 UDP/BFCP *\r\nm=text 20008 RTP/AVP 98\r\na=rtcp:20100\r\n";
+    call.pbx(
+        "SIP/2.0 200 OK",
+        "1 INVITE",
+        "1",
+        &sdp(PBX.as_v4(), 20_000, lines),
+    );
+    let mut want = audio();
+    want.extend([
+        stream(20_002, "192.168.1.10:4002", REWRITE),
+        stream(20_008, "192.168.1.10:4006", REWRITE),
+        stream(20_100, "192.168.1.10:4100", RTCP),
+    ]);
+    assert_eq!(call.slots(), want);
+}
+
+/// Lines that have no slot, and so are left alone.
+#[test]
+fn left_alone() {
+    let ice = "a=ice-ufrag:1234\r\n";
+    for (what, terminal, pbx, event) in [
+        (
+            "ICE on both sides",
+            sdp(PRIVATE, 4000, ice),
+            sdp(PBX.as_v4(), 20_000, ice),
+            MediaCounter::Refused,
+        ),
+        (
+            "direct media",
+            sdp(PRIVATE, 4000, ""),
+            sdp([198, 51, 100, 7], 20_000, ""),
+            MediaCounter::Direct,
+        ),
+        (
+            "a port of SIP",
+            sdp(PRIVATE, 4000, ""),
+            sdp(PBX.as_v4(), 5060, ""),
+            MediaCounter::Refused,
+        ),
+        (
+            "a port below the range",
+            sdp(PRIVATE, 4000, ""),
+            sdp(PBX.as_v4(), 9999, ""),
+            MediaCounter::Refused,
+        ),
+        (
+            "another protocol",
+            sdp(PRIVATE, 4000, "").replace("RTP/AVP", "TCP/RTP/AVP"),
+            sdp(PBX.as_v4(), 20_000, "").replace("RTP/AVP", "TCP/RTP/AVP"),
+            MediaCounter::Refused,
+        ),
+        (
+            "a name",
+            sdp(PRIVATE, 4000, "").replace("192.168.1.10", "phone.lan"),
+            sdp(PBX.as_v4(), 20_000, ""),
+            MediaCounter::Unreadable,
+        ),
+    ] {
+        let mut call = Call::new(true);
+        call.phone("INVITE sip:2000@pbx SIP/2.0", "1 INVITE", "1", &terminal);
+        call.to_tag = "pbx";
+        call.pbx("SIP/2.0 200 OK", "1 INVITE", "1", &pbx);
+        assert_eq!(call.slots(), [], "{what}");
+        assert!(call.events().contains(&event), "{what}");
+    }
+    // Whatever the range of ports.
+    let mut call = Call::new(true);
+    call.env.media_config.get_mut().ports = [1, u16::MAX];
+    call.phone(
+        "INVITE sip:2000@pbx SIP/2.0",
+        "1 INVITE",
+        "1",
+        &sdp(PRIVATE, 4000, ""),
+    );
+    call.to_tag = "pbx";
+    call.pbx(
+        "SIP/2.0 200 OK",
+        "1 INVITE",
+        "1",
+        &sdp(PBX.as_v4(), 5060, ""),
+    );
+    assert_eq!(call.slots(), []);
+    // ICE on one side only is not in use (RFC 8839 4.2.5).
+    let mut call = Call::new(true);
+    call.phone(
+        "INVITE sip:2000@pbx SIP/2.0",
+        "1 INVITE",
+        "1",
+        &sdp(PRIVATE, 4000, ice),
+    );
+    call.to_tag = "pbx";
+    call.pbx(
+        "SIP/2.0 200 OK",
+        "1 INVITE",
+        "1",
+        &sdp(PBX.as_v4(), 20_000, ""),
+    );
+    assert_eq!(call.slots(), audio());
+}
+
+/// Packets to an address that can be reached from here stay as they are: the slot only observes.
+#[test]
+fn rewriting_is_for_addresses_that_cannot_be_reached() {
+    let flags = |prepare: &dyn Fn(&mut Call), host: [u8; 4]| {
+        let mut call = Call::new(true);
+        prepare(&mut call);
+        call.phone(
+            "INVITE sip:2000@pbx SIP/2.0",
+            "1 INVITE",
+            "1",
+            &sdp(host, 4000, ""),
+        );
+        call.to_tag = "pbx";
+        call.pbx(
+            "SIP/2.0 200 OK",
+            "1 INVITE",
+            "1",
+            &sdp(PBX.as_v4(), 20_000, ""),
+        );
+        call.slots()[0].3
+    };
+    let none = MediaFlags::empty();
+    let public = [198, 51, 100, 9];
+    let learned = [60, 17, 196, 2];
+    assert_eq!(flags(&|_| (), PRIVATE), REWRITE);
+    assert_eq!(flags(&|_| (), public), none);
+    // Its own public address, which an ALG or STUN told it: another port may still be the right one.
+    assert_eq!(flags(&|_| (), learned), REWRITE);
+    let at = |call: &mut Call, kind: u32| {
+        let private = nat_common::endpoint::Endpoint::v4(PRIVATE, 0);
+        call.env.kinds.borrow_mut().push((private, kind));
+    };
+    assert_eq!(flags(&|call| at(call, address::on_link(2)), PRIVATE), none);
+    assert_eq!(flags(&|call| at(call, address::ROUTED), PRIVATE), none);
+    assert_eq!(flags(&|call| at(call, address::LOCAL), PRIVATE), none);
+    assert_eq!(
+        flags(&|call| call.env.policy.set(Policy::Off), PRIVATE),
+        none
+    );
+    assert_eq!(
+        flags(&|call| call.env.policy.set(Policy::Force), public),
+        REWRITE
+    );
+}
+
+#[test]
+fn a_terminal_behind_a_proxy_has_no_slot() {
+    let mut call = Call::new(true);
+    let via = "SIP/2.0\r\nVia: SIP/2.0/UDP proxy;branch=z9hG4bKp";
+    call.phone(
+        &format!("INVITE sip:2000@pbx {via}"),
+        "1 INVITE",
+        "1",
+        &sdp(PRIVATE, 4000, ""),
+    );
+    call.to_tag = "pbx";
+    let start = "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP proxy;branch=z9hG4bKp";
+    call.pbx(start, "1 INVITE", "1", &sdp(PBX.as_v4(), 20_000, ""));
+    assert_eq!(call.slots(), []);
+    assert!(call.events().contains(&MediaCounter::NotDirect));
+}
+
+#[test]
+fn a_description_lasts_as_long_as_a_phone_rings() {
+    for (seconds, bound) in [(179, true), (1000, false)] {
+        let mut call = Call::new(false);
+        call.pbx(
+            "INVITE sip:1000@phone SIP/2.0",
+            "1 INVITE",
+            "1",
+            &sdp(PBX.as_v4(), 20_000, ""),
+        );
+        call.wait(seconds);
+        call.to_tag = "phone";
+        call.phone("SIP/2.0 200 OK", "1 INVITE", "1", &sdp(PRIVATE, 4000, ""));
+        assert_eq!(!call.slots().is_empty(), bound, "{seconds}");
+    }
+}
