@@ -7,7 +7,9 @@ use aya_ebpf::bindings::{TC_ACT_REDIRECT, TC_ACT_SHOT, TC_ACT_UNSPEC};
 use aya_ebpf::programs::TcContext;
 use aya_log_ebpf::debug;
 use nat_common::abi::Config;
+use nat_common::datagram::Part;
 use nat_common::endpoint::Endpoint;
+use nat_common::engine::media::may_carry;
 use nat_common::engine::verdict::{Decision, Sent, Skip};
 use nat_common::engine::{self, fragments};
 
@@ -15,6 +17,7 @@ use crate::env::{Hash, Kernel};
 use crate::fast_reject::fast_reject;
 use crate::frame::Egress;
 use crate::maps::{config, count};
+use crate::media::{self, Entry};
 use crate::redirect::{self, Redirected};
 use crate::scratch::Scratch;
 use crate::stages::{Found, find, read};
@@ -31,7 +34,28 @@ pub(crate) fn run<L: Hash>(ctx: &TcContext) -> i32 {
     }
     let (verdict, action) = send::<L>(ctx);
     count(verdict.counter());
+    if media::is_on() {
+        enter_media(ctx, verdict, action);
+    }
     action
+}
+
+/// Goes on with a program of media, if the packet may be one of a stream or describe one.
+#[inline(always)]
+fn enter_media(ctx: &TcContext, verdict: Sent, action: i32) {
+    match verdict {
+        Sent::Skipped(Skip::OtherPort) => media::enter_tc(ctx, Entry::Packet),
+        Sent::Decided(_) => {
+            let Some(scratch) = Scratch::of::<Egress>() else {
+                return;
+            };
+            scratch.handover().action = action;
+            if scratch.datagram().part != Part::Later && may_carry(scratch.message()) {
+                media::enter_tc(ctx, Entry::Description);
+            }
+        }
+        _ => {}
+    }
 }
 
 #[inline(always)]

@@ -77,6 +77,20 @@ impl<'s> Kernel<'s> {
     }
 }
 
+impl<L> Kernel<'_, L> {
+    /// Returns the scratch of this packet.
+    #[inline(always)]
+    pub(crate) fn scratch(&self) -> &Scratch {
+        self.scratch
+    }
+
+    /// Returns the settings.
+    #[inline(always)]
+    pub(crate) fn config(&self) -> &'static Config {
+        self.config
+    }
+}
+
 /// Hashes three words. Verified once, as those of `nat_common::tables::slots`; so are the functions below.
 #[unsafe(no_mangle)]
 #[inline(never)]

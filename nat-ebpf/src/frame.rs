@@ -212,6 +212,24 @@ impl<C: Context> Frame<C> {
         true
     }
 
+    /// Writes two bytes at an offset, as they lie in memory. False if there are none.
+    #[inline(always)]
+    pub(crate) fn store_half(&self, offset: u32, half: u16) -> bool {
+        let Some(at) = self.pointer::<2>(offset) else {
+            return false;
+        };
+        // SAFETY: the bounds were checked. In assembly, as in `load`.
+        unsafe {
+            asm!(
+                "*(u16 *)({at} + 0) = {half}",
+                at = in(reg) at,
+                half = in(reg) u64::from(half),
+                options(nostack),
+            );
+        }
+        true
+    }
+
     /// Returns a pointer to `BYTES` bytes at an offset, if they are all there.
     #[inline(always)]
     pub(crate) fn pointer<const BYTES: usize>(&self, offset: u32) -> Option<usize> {

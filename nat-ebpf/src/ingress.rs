@@ -6,6 +6,7 @@
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX};
 use aya_ebpf::programs::XdpContext;
 use nat_common::abi::{Config, stun::ANSWER};
+use nat_common::engine::media::may_carry;
 use nat_common::engine::stun::Arrival;
 use nat_common::engine::verdict::{Heard, Received, Skip, Stun};
 use nat_common::engine::{self, stun};
@@ -16,6 +17,7 @@ use crate::env::{Hash, Kernel};
 use crate::fast_reject::{fast_reject, is_sip_port};
 use crate::frame::{Frame, Ingress};
 use crate::maps::{config, count};
+use crate::media::{self, Entry};
 use crate::scratch::Scratch;
 use crate::stages::{Found, find, read};
 
@@ -24,7 +26,33 @@ use crate::stages::{Found, find, read};
 pub(crate) fn run<L: Hash>(ctx: &XdpContext) -> u32 {
     let verdict = receive::<L>(ctx);
     count(verdict.counter());
+    if media::is_on() {
+        enter_media(ctx, verdict);
+    }
     action(verdict)
+}
+
+/// Goes on with a program of media, if the packet may be one of a stream or describe one.
+#[inline(always)]
+fn enter_media(ctx: &XdpContext, verdict: Received) {
+    match verdict {
+        Received::Skipped(Skip::OtherPort) => media::enter_xdp(ctx, Entry::Packet),
+        Received::Heard(heard) => {
+            let Some(scratch) = Scratch::of::<Ingress>() else {
+                return;
+            };
+            let heard = match heard {
+                Heard::Request | Heard::Repeat => Heard::Request,
+                Heard::Response | Heard::Ack => heard,
+                _ => return,
+            };
+            scratch.handover().heard = heard as u32;
+            if may_carry(scratch.message()) {
+                media::enter_xdp(ctx, Entry::Description);
+            }
+        }
+        _ => {}
+    }
 }
 
 /// XDP action that carries a verdict out.

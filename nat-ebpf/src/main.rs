@@ -12,6 +12,7 @@ mod fast_reject;
 mod frame;
 mod ingress;
 mod maps;
+mod media;
 mod redirect;
 mod repeat;
 mod scratch;
@@ -49,6 +50,45 @@ pub(crate) fn egress(ctx: TcContext) -> i32 {
 #[classifier]
 pub(crate) fn egress_loop(ctx: TcContext) -> i32 {
     egress::run::<Callback>(&ctx)
+}
+
+/// Reads the description in a message that arrived; entered from `ingress`.
+#[xdp(frags)]
+pub(crate) fn sdp_in(_: XdpContext) -> u32 {
+    media::description_in::<MayGoto>();
+    XDP_PASS
+}
+
+/// Same program for kernels before 6.9.
+#[xdp(frags)]
+pub(crate) fn sdp_in_loop(_: XdpContext) -> u32 {
+    media::description_in::<Callback>();
+    XDP_PASS
+}
+
+/// Reads the description in a message that the PBX sends; entered from `egress`.
+#[classifier]
+pub(crate) fn sdp_out(_: TcContext) -> i32 {
+    media::description_out::<MayGoto>()
+}
+
+/// Same program for kernels before 6.9.
+#[classifier]
+pub(crate) fn sdp_out_loop(_: TcContext) -> i32 {
+    media::description_out::<Callback>()
+}
+
+/// Learns from the packets of streams that arrive; entered from `ingress`.
+#[xdp(frags)]
+pub(crate) fn media_in(ctx: XdpContext) -> u32 {
+    media::packet_in(&ctx);
+    XDP_PASS
+}
+
+/// Sends the packets of streams to the learned address; entered from `egress`.
+#[classifier]
+pub(crate) fn media_out(ctx: TcContext) -> i32 {
+    media::packet_out(&ctx)
 }
 
 /// Does nothing: a kernel that loads it has `may_goto`.

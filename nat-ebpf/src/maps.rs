@@ -7,6 +7,7 @@ use aya_ebpf::maps::{Array, LpmTrie, PerCpuArray};
 // The list of maps names types of `abi`.
 use nat_common::abi::*;
 use nat_common::bpf::atomic::Word;
+use nat_common::bpf::bounded;
 use nat_common::bytes::words;
 use nat_common::endpoint::Endpoint;
 use nat_common::tables::buckets::Buckets;
@@ -113,5 +114,66 @@ pub(crate) fn count(counter: Counter) {
     if let Some(cell) = COUNTERS.get_ptr_mut(counter as u32) {
         // SAFETY: the value is valid; only this CPU writes it. An interrupted addition may be lost.
         unsafe { *cell += 1 };
+    }
+}
+
+/// Adds one to a counter of media.
+#[inline(always)]
+pub(crate) fn count_media(event: MediaCounter) {
+    if let Some(cell) = MEDIA_COUNTERS.get_ptr_mut(event as u32) {
+        // SAFETY: as in `count`.
+        unsafe { *cell += 1 };
+    }
+}
+
+/// Settings of media before the agent has written any.
+static NO_MEDIA: MediaConfig = MediaConfig {
+    addresses: [[0; 2]; MEDIA_ADDRESSES],
+    ports: [0; 2],
+    reserved: 0,
+};
+
+/// Returns the settings of media.
+#[inline(always)]
+pub(crate) fn media_config() -> &'static MediaConfig {
+    MEDIA_CONFIG.get(0).unwrap_or(&NO_MEDIA)
+}
+
+/// Looks up the slot of a port of a local address.
+#[inline(always)]
+pub(crate) fn media_slot(number: u32, port: u32) -> Option<*mut MediaSlot> {
+    MEDIA.get_ptr_mut(number * MEDIA_PORTS + (port & 0xffff))
+}
+
+/// Number of words in `MEDIA_BITS`: a power of two, so that the verifier can bound an index.
+const MEDIA_WORDS: usize = size_of::<MediaBits>() / 8;
+
+/// Returns the word with the bit of a slot, and the bit.
+#[inline(always)]
+fn media_bit(number: u32, port: u32) -> Option<(Word, u64)> {
+    let bits = MEDIA_BITS.get_ptr_mut(0)?;
+    let index = number * MEDIA_PORTS + (port & 0xffff);
+    let word = bounded::<MEDIA_WORDS>(index as usize / 64);
+    // SAFETY: the index is in bounds; only these programs write to the word, and so.
+    let word = unsafe { Word::new(bits.cast::<u64>().add(word)) };
+    Some((word, 1 << (index % 64)))
+}
+
+/// Whether the slot of a port is marked as used.
+#[inline(always)]
+pub(crate) fn is_media_marked(number: u32, port: u32) -> bool {
+    number < MEDIA_ADDRESSES as u32
+        && media_bit(number, port).is_some_and(|(word, bit)| word.peek() & bit != 0)
+}
+
+/// Marks the slot of a port as used or not.
+#[inline(always)]
+pub(crate) fn mark_media(number: u32, port: u32, used: bool) {
+    if let Some((word, bit)) = media_bit(number, port) {
+        if used {
+            word.set(bit);
+        } else {
+            word.unset(bit);
+        }
     }
 }

@@ -47,6 +47,15 @@ pub(crate) fn was_rerouted(ctx: &TcContext) -> bool {
     true
 }
 
+/// Marks a packet that passes once more.
+#[inline(always)]
+pub(crate) fn mark_rerouted(ctx: &TcContext) {
+    // SAFETY: the kernel gives a valid context.
+    let cb = unsafe { &mut (*ctx.skb.skb).cb };
+    cb[3] = REROUTED[0];
+    cb[4] = REROUTED[1];
+}
+
 /// Rewrites the destination. If the address changed, the kernel chooses the next hop again, since TC egress comes after
 /// routing. Its own function, since the stack is small.
 #[inline(never)]
@@ -97,15 +106,14 @@ pub(crate) fn apply(ctx: &TcContext, datagram: &Datagram, to: &Endpoint) -> Redi
         return Redirected::Done;
     }
     // SAFETY: the kernel gives a valid context.
-    let skb = unsafe { &mut *ctx.skb.skb };
+    let skb = unsafe { &*ctx.skb.skb };
     if datagram.tagged != 0 || skb.vlan_present != 0 {
         // The addresses of a VLAN belong to another interface: none of its routes leads through this one.
         count(Counter::NextHopKept);
         return Redirected::Done;
     }
     count(Counter::NextHopChanged);
-    skb.cb[3] = REROUTED[0];
-    skb.cb[4] = REROUTED[1];
+    mark_rerouted(ctx);
     // Without a neighbour the kernel looks up route and neighbour of the changed packet, and sends it through this
     // interface; without a route it drops it. `bpf_fib_lookup` would tell that before, but refuses on a host that does not
     // forward, as most PBXs do not.
@@ -118,7 +126,7 @@ pub(crate) fn apply(ctx: &TcContext, datagram: &Datagram, to: &Endpoint) -> Redi
 /// Returns the difference that a change of address makes to a checksum. IPv4-mapped addresses differ by as much as the
 /// IPv4 addresses themselves.
 #[inline(always)]
-fn difference(old: &Endpoint, to: &Endpoint) -> u64 {
+pub(crate) fn difference(old: &Endpoint, to: &Endpoint) -> u64 {
     const BYTES: u32 = size_of::<[u64; 2]>() as u32;
     let [old, to] = [old, to].map(|endpoint| endpoint.addr.as_ptr().cast_mut().cast());
     // SAFETY: two valid arrays of that size.

@@ -3,13 +3,15 @@
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::PerCpuArray;
-use nat_common::abi::{Binding, Entry, Record, Table, Value, ValueWords};
+use nat_common::abi::{Binding, Entry, MediaCounter, Record, Table, Value, ValueWords};
 use nat_common::bpf::{Repeat, bounded};
 use nat_common::bytes::words;
 use nat_common::datagram::Datagram;
 use nat_common::endpoint::Endpoint;
 use nat_common::engine::env::Buffer;
+use nat_common::engine::media::Pairing;
 use nat_common::engine::{Evidence, Route};
+use nat_common::sdp::{self, Description, NoDescription};
 use nat_common::sip::Scan;
 use nat_common::sip::{Direction, Doubt, Message};
 use nat_common::stun::{Request, reply::Reply};
@@ -18,6 +20,7 @@ use nat_common::tables::hash::{Cursor, Digest};
 use nat_common::tables::uri::UriHash;
 
 use crate::frame::Hook;
+use crate::maps::count_media;
 use crate::text::Text;
 
 /// Scratch of each CPU, by direction.
@@ -44,7 +47,19 @@ struct Contents {
     digest: Digest,
     request: Request,
     reply: Reply,
+    handover: Handover,
+    pairing: Pairing,
+    sdp: sdp::Scan,
     text: Text,
+}
+
+/// Results of the programs before, for those behind a tail call.
+#[repr(C, align(8))]
+pub(crate) struct Handover {
+    /// Use that was made of the message, a [`Heard`](nat_common::engine::verdict::Heard) as a number.
+    pub(crate) heard: u32,
+    /// Action that the packet is to have.
+    pub(crate) action: i32,
 }
 
 /// Scratch of this CPU for one packet of a direction. A packet may be sent while the arrival of another is handled, but
@@ -171,6 +186,14 @@ impl Scratch {
         /// Answer to it.
         reply: Reply = reply
     }
+    part! {
+        /// Results of the programs before.
+        handover: Handover = handover
+    }
+    part! {
+        /// Descriptions of both sides.
+        pairing: Pairing = pairing
+    }
 
     /// Returns scratch for a binding.
     #[inline(always)]
@@ -202,6 +225,29 @@ impl Scratch {
     pub(crate) fn scan<L: Repeat>(&self, direction: Direction) -> Result<(), Doubt> {
         // SAFETY: see `Scratch`.
         unsafe { &mut (*self.contents).scan }.run::<_, L>(self.text(), Some(direction))
+    }
+
+    /// Scans the message for its description. False if it has none that can be used.
+    #[inline(always)]
+    pub(crate) fn describe<L: Repeat>(&self) -> bool {
+        // SAFETY: see `Scratch`.
+        let scan = unsafe { &mut (*self.contents).sdp };
+        match scan.run::<_, L>(self.text()) {
+            Ok(()) => true,
+            Err(why) => {
+                if why != NoDescription::Absent {
+                    count_media(MediaCounter::Unreadable);
+                }
+                false
+            }
+        }
+    }
+
+    /// The description in the message.
+    #[inline(always)]
+    pub(crate) fn description(&self) -> &Description {
+        // SAFETY: see `Scratch`.
+        unsafe { &(*self.contents).sdp.description }
     }
 
     /// Returns an entry to fill in, zeroed.

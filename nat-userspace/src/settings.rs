@@ -10,7 +10,7 @@ use std::{
 };
 
 use ipnet::{IpNet, Ipv6Net};
-use nat_common::abi::{BINDING_LOAD, Policy};
+use nat_common::abi::{BINDING_LOAD, MEDIA_PORTS, Policy};
 
 /// Everything that can be set.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +31,8 @@ pub struct Settings {
     pub shadow: bool,
     /// Answers to STUN requests.
     pub stun: Stun,
+    /// Learn where streams of media come from, and send those of the PBX there.
+    pub media: bool,
     /// Leave the programs in place when the agent ends.
     pub keep: bool,
     /// File with the kernel programs, instead of those in this binary.
@@ -56,6 +58,7 @@ impl Default for Settings {
             settle: 3600,
             shadow: false,
             stun: Stun::default(),
+            media: false,
             keep: false,
             object: None,
             verifier_log: false,
@@ -90,6 +93,7 @@ impl Settings {
             settle,
             shadow,
             stun,
+            media,
             keep,
             object,
             verifier_log,
@@ -121,6 +125,7 @@ impl Settings {
             ("stun-burst", stun.burst != other.stun.burst),
             ("stun-total-rate", stun.total_rate != other.stun.total_rate),
             ("stun-software", stun.software != other.stun.software),
+            ("media", *media != other.media),
             ("keep", *keep != other.keep),
             ("bpf-object", *object != other.object),
             ("verifier-log", *verifier_log != other.verifier_log),
@@ -205,6 +210,10 @@ pub struct Sizes {
     pub buckets: u32,
     /// Sets in `STUN`. Without STUN there is one.
     pub stun: u32,
+    /// Sets in `OFFERS`. Without media there is one.
+    pub offers: u32,
+    /// Slots in `MEDIA`: 65,536 for each local address. Without media there is one.
+    pub media: u32,
     /// Capacity of `DIALOGS`, and of `CONTACTS`: bindings up to which tests see none refused. A contact takes three.
     pub bindings: u32,
 }
@@ -237,6 +246,8 @@ impl Default for Sizes {
             history: 65_536,
             buckets: 8192,
             stun: 4096,
+            offers: 16384,
+            media: 4 * MEDIA_PORTS,
             bindings: 81_920,
         }
     }

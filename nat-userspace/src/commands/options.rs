@@ -77,6 +77,12 @@ pub struct Options {
     /// Name sipnat in each STUN answer, which makes it longer
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "true|false", hide_possible_values = true)]
     stun_software: Option<bool>,
+    /// Send the PBX's audio and video to where the terminal's come from, instead of a private address in its SDP
+    ///
+    /// sipnat learns the source of each stream from calls that the PBX has accepted. It needs the PBX to relay media: two
+    /// phones that send to each other directly do not pass here. SIP over TCP or TLS is not seen, so its calls have none.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "true|false", hide_possible_values = true)]
+    media: Option<bool>,
     /// Leave the programs and their tables in place when the agent ends; the next agent takes them over
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "true|false", hide_possible_values = true)]
     keep: Option<bool>,
@@ -160,6 +166,7 @@ impl Options {
         set(&mut settings.stun.burst, self.stun_burst);
         set(&mut settings.stun.total_rate, self.stun_total_rate);
         set(&mut settings.stun.software, self.stun_software);
+        set(&mut settings.media, self.media);
         set(&mut settings.keep, self.keep);
         set(&mut settings.object, self.bpf_object.map(Some));
         set(&mut settings.verifier_log, self.verifier_log);

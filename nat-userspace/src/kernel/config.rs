@@ -63,7 +63,7 @@ pub fn config(settings: &Settings) -> Result<Config> {
     Ok(config)
 }
 
-/// Returns the sizes of the maps. The tables of STUN have one entry where STUN is not answered.
+/// Returns the sizes of the maps. The tables of STUN and of media have one entry where they are off.
 ///
 /// # Errors
 /// If a size is out of range.
@@ -78,6 +78,10 @@ pub(super) fn sizes(settings: &Settings) -> Result<Sizes> {
     if !settings.stun.answer {
         sizes.buckets = 1;
         sizes.stun = 1;
+    }
+    if !settings.media {
+        sizes.offers = 1;
+        sizes.media = 1;
     }
     Ok(sizes)
 }

@@ -17,7 +17,7 @@ use crate::{
         config::{config, sizes},
         kinds,
         loops::{EGRESS, INGRESS, Loops},
-        policy,
+        media, policy,
         refusal::{self, Rejected},
         tables::{BINDINGS, Tables, sized},
     },
@@ -184,17 +184,26 @@ impl<'a> Loader<'a> {
             Some(loops) => verify(&mut ebpf, loops)?,
             None => verify_either(&mut ebpf)?,
         };
+        if self.settings.media {
+            media::load(&mut ebpf, loops)?;
+        }
         let mut tables = Tables::take(&mut ebpf)?;
         let inputs = Inputs {
             config,
             default: policy::rule(self.settings.policy, origin::DEFAULT),
             addresses: self.addresses,
         };
+        let media = media::config(&inputs.addresses.kinds, tables.media.len());
         inputs.write(&mut tables)?;
+        tables
+            .media_config
+            .set(0, media, 0)
+            .context("cannot write MEDIA_CONFIG")?;
         Ok(DataPath {
             ebpf,
             tables,
             loops,
+            media: self.settings.media,
         })
     }
 
@@ -226,6 +235,7 @@ impl<'a> Loader<'a> {
         loader
             // The object has no such global when the programs log nothing.
             .override_global(aya_log::LEVEL, &log, false)
+            .override_global(MEDIA_ON, &u32::from(self.settings.media), true)
             .verifier_log_level(if self.settings.verifier_log {
                 VerifierLogLevel::DEBUG | VerifierLogLevel::STATS
             } else {
@@ -235,6 +245,9 @@ impl<'a> Loader<'a> {
             .context("cannot load the eBPF object")
     }
 }
+
+/// Global of the object that is not 0 if media are on.
+const MEDIA_ON: &str = "MEDIA_ON";
 
 /// Has the kernel verify and load both programs.
 fn verify(ebpf: &mut Ebpf, loops: Loops) -> Result<Loops> {
@@ -297,6 +310,8 @@ pub struct DataPath {
     pub tables: Tables,
     /// Form of the programs' loops.
     pub loops: Loops,
+    /// Whether the programs of media are loaded.
+    pub media: bool,
 }
 
 impl Programs for DataPath {
@@ -314,13 +329,13 @@ fn program<'e>(ebpf: &'e mut Ebpf, name: &str) -> Result<&'e mut Program> {
         .with_context(|| format!("the eBPF object has no program `{name}`"))
 }
 
-fn xdp<'e>(ebpf: &'e mut Ebpf, name: &str) -> Result<&'e mut Xdp> {
+pub(super) fn xdp<'e>(ebpf: &'e mut Ebpf, name: &str) -> Result<&'e mut Xdp> {
     program(ebpf, name)?
         .try_into()
         .map_err(|_| anyhow!("program `{name}` is no XDP program"))
 }
 
-fn classifier<'e>(ebpf: &'e mut Ebpf, name: &str) -> Result<&'e mut SchedClassifier> {
+pub(super) fn classifier<'e>(ebpf: &'e mut Ebpf, name: &str) -> Result<&'e mut SchedClassifier> {
     program(ebpf, name)?
         .try_into()
         .map_err(|_| anyhow!("program `{name}` is no TC classifier"))

@@ -31,6 +31,22 @@ impl Loops {
         }
     }
 
+    /// Returns the names of the programs of media behind XDP: for descriptions, and for packets.
+    pub(super) const fn media_xdp(self) -> [&'static str; 2] {
+        match self {
+            Self::MayGoto => ["sdp_in", "media_in"],
+            Self::BpfLoop => ["sdp_in_loop", "media_in"],
+        }
+    }
+
+    /// Returns the names of the programs of media behind TC, in the same order.
+    pub(super) const fn media_tc(self) -> [&'static str; 2] {
+        match self {
+            Self::MayGoto => ["sdp_out", "media_out"],
+            Self::BpfLoop => ["sdp_out_loop", "media_out"],
+        }
+    }
+
     /// Returns the form of the program of that name.
     #[must_use]
     pub fn of(program: &str) -> Self {

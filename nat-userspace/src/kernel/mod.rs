@@ -9,6 +9,7 @@ pub mod layout;
 pub mod load;
 pub mod loops;
 pub mod mapped;
+pub mod media;
 pub mod object;
 pub mod pins;
 pub mod policy;

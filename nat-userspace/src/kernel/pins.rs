@@ -20,6 +20,7 @@ use nix::{
 use crate::kernel::{
     load::{DataPath, Programs},
     loops::{EGRESS, INGRESS},
+    media,
 };
 
 /// Mount point of the BPF filesystem.
@@ -92,6 +93,15 @@ pub fn pin(path: &mut DataPath, dir: &Path) -> Result<()> {
         let pinned = MapInfo::from_pin(dir.join(table.name));
         if pinned.is_err() || pinned.is_ok_and(|pinned| pinned.id() != id) {
             replace(dir, table.name, |at| Ok(table.map.pin(at)?))?;
+        }
+    }
+    for name in media::ARRAYS {
+        if path.media {
+            let array = path.ebpf.map(name).context("no array of programs")?;
+            replace(dir, name, |at| Ok(array.pin(at)?))?;
+        } else {
+            // Of an earlier agent: its programs are not entered any more.
+            let _absent = fs::remove_file(dir.join(name));
         }
     }
     let ingress = path.ingress()?;

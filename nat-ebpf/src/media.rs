@@ -1,0 +1,516 @@
+//! Media: programs that `ingress` and `egress` enter by tail calls.
+//!
+//! Each has its own stack and its own bound of verified instructions. `sdp_in` and `sdp_out` read the description in a message
+//! that the programs before have decided on, from the same scratch. `media_in` and `media_out` see the packets of streams.
+//! Without media the agent loads none of them, and the verifier removes the calls.
+
+use aya_ebpf::bindings::{
+    BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, TC_ACT_REDIRECT, TC_ACT_SHOT, TC_ACT_UNSPEC,
+};
+use aya_ebpf::helpers::generated::{bpf_ktime_get_coarse_ns, bpf_redirect_neigh};
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::ProgramArray;
+use aya_ebpf::programs::{TcContext, XdpContext};
+use nat_common::abi::{BindingFlags, Config, MediaConfig, MediaCounter, MediaSlot, SECOND, ticks};
+use nat_common::endpoint::Endpoint;
+use nat_common::engine::env::Buffer;
+use nat_common::engine::media::{self as decide, Media, Pairing};
+use nat_common::engine::verdict::Heard;
+use nat_common::media::{self, Arrival, Arrived, Departed, Packet};
+use nat_common::sdp::Description;
+use network_types::eth::EtherType;
+use network_types::ip::IpProto;
+
+use crate::bindings;
+use crate::env::{Hash, Kernel};
+use crate::fast_reject::{is_sip_port, is_stun_port};
+use crate::frame::{Context, Egress, Frame, Hook, Ingress};
+use crate::maps::{self, config, count_media};
+use crate::redirect;
+use crate::scratch::Scratch;
+
+/// Programs behind XDP `ingress`, by [`Entry`]. Empty slots mean that media are off.
+#[map]
+static XDP_CALLS: ProgramArray = ProgramArray::with_max_entries(2, 0);
+
+/// Programs behind TC `egress`, by [`Entry`].
+#[map]
+static TC_CALLS: ProgramArray = ProgramArray::with_max_entries(2, 0);
+
+/// Not 0: the agent has loaded the programs. The verifier knows the value, and removes what it excludes.
+#[unsafe(no_mangle)]
+static MEDIA_ON: u32 = 0;
+
+/// Index of a program in its array.
+#[repr(u32)]
+#[derive(Clone, Copy)]
+pub(crate) enum Entry {
+    /// For descriptions.
+    Description = 0,
+    /// For the packets of streams.
+    Packet,
+}
+
+/// Whether media are on.
+#[inline(always)]
+pub(crate) fn is_on() -> bool {
+    // SAFETY: a valid reference. Volatile, since the agent sets the value when it loads the program.
+    unsafe { (&raw const MEDIA_ON).read_volatile() != 0 }
+}
+
+/// Goes on with a program of XDP. Returns if there is none.
+#[inline(always)]
+pub(crate) fn enter_xdp(ctx: &XdpContext, entry: Entry) {
+    // SAFETY: nothing of the caller needs to be dropped.
+    unsafe { XDP_CALLS.tail_call(ctx, entry as u32) };
+}
+
+/// Goes on with a program of TC. Returns if there is none.
+#[inline(always)]
+pub(crate) fn enter_tc(ctx: &TcContext, entry: Entry) {
+    // SAFETY: as above.
+    unsafe { TC_CALLS.tail_call(ctx, entry as u32) };
+}
+
+/// Reads the description in a message of a terminal.
+#[inline(always)]
+pub(crate) fn description_in<L: Hash>() {
+    let (Some(scratch), Some(config)) = (Scratch::of::<Ingress>(), config()) else {
+        return;
+    };
+    if describe::<L>(&scratch) {
+        incoming::<L>(&scratch, config);
+    }
+}
+
+/// Reads the description in a message of the PBX.
+#[inline(always)]
+pub(crate) fn description_out<L: Hash>() -> i32 {
+    let (Some(scratch), Some(config)) = (Scratch::of::<Egress>(), config()) else {
+        return TC_ACT_UNSPEC;
+    };
+    if describe::<L>(&scratch) {
+        outgoing::<L>(&scratch, config);
+    }
+    scratch.handover().action
+}
+
+/// First stage: scans the message in scratch for its description.
+#[inline(never)]
+fn describe<L: Hash>(scratch: &Scratch) -> bool {
+    scratch.describe::<L>()
+}
+
+#[inline(never)]
+fn incoming<L: Hash>(scratch: &Scratch, config: &'static Config) {
+    let env = Kernel::reading::<L>(config, scratch);
+    let heard = scratch.handover().heard;
+    let source = &scratch.datagram().source;
+    // Not matched by the compiler's own enum: a value in memory may be any.
+    let heard = if heard == Heard::Request as u32 {
+        Heard::Request
+    } else if heard == Heard::Response as u32 {
+        Heard::Response
+    } else if heard == Heard::Ack as u32 {
+        Heard::Ack
+    } else {
+        return;
+    };
+    decide::incoming(&env, scratch.message(), heard, source);
+}
+
+#[inline(never)]
+fn outgoing<L: Hash>(scratch: &Scratch, config: &'static Config) {
+    let env = Kernel::reading::<L>(config, scratch);
+    decide::outgoing(&env, scratch.message());
+}
+
+/// Binds a line of the pairing in the scratch of a direction.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn bind_media_line(direction: u32, index: u32) -> u32 {
+    let (Some(scratch), Some(config)) = (Scratch::at(direction), config()) else {
+        return 0;
+    };
+    let env = Kernel::new(config, &scratch);
+    decide::bind_line(&env, index);
+    1
+}
+
+/// Binds the slot of a port to the stream in the scratch of a direction.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn bind_media(direction: u32, number: u32, port: u32) -> u32 {
+    let (Some(scratch), Some(slot)) = (Scratch::at(direction), maps::media_slot(number, port))
+    else {
+        return 0;
+    };
+    // SAFETY: the value of an array map is valid and aligned; these programs use it by the functions of `media` only.
+    let bound = unsafe { media::bind(slot, &scratch.pairing().binding) };
+    maps::mark_media(number, port, true);
+    count_media(decide::event_of(bound));
+    1
+}
+
+/// Empties the slot of a port.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn clear_media(number: u32, port: u32) -> u32 {
+    let Some(slot) = maps::media_slot(number, port) else {
+        return 0;
+    };
+    // SAFETY: as above.
+    if unsafe { media::clear(slot) } {
+        maps::mark_media(number, port, false);
+        count_media(MediaCounter::Removed);
+    }
+    1
+}
+
+impl<L> decide::MediaSlots for Kernel<'_, L> {
+    #[inline(always)]
+    fn media_config(&self) -> &MediaConfig {
+        maps::media_config()
+    }
+
+    #[inline(always)]
+    fn pairing(&self) -> &mut Pairing {
+        self.scratch().pairing()
+    }
+
+    #[inline(always)]
+    fn bind(&self, number: u32, port: u16) {
+        bind_media(self.scratch().direction(), number, port.into());
+    }
+
+    #[inline(always)]
+    fn clear(&self, number: u32, port: u16) {
+        clear_media(number, port.into());
+    }
+
+    #[inline(always)]
+    fn count_media(&self, event: MediaCounter) {
+        count_media(event);
+    }
+
+    #[inline(always)]
+    fn is_signalling(&self, port: u16) -> bool {
+        let config = self.config();
+        is_sip_port(config, port.into()) || is_stun_port::<Ingress>(config, port.into())
+    }
+}
+
+impl<L: Hash> Media for Kernel<'_, L> {
+    #[inline(always)]
+    fn description(&self) -> &Description {
+        self.scratch().description()
+    }
+
+    #[inline(always)]
+    fn bind_line(&self, index: u32) {
+        bind_media_line(self.scratch().direction(), index);
+    }
+}
+
+/// Datagram of a stream, in a frame without VLAN tags, IP options, extensions and fragments.
+struct Plain {
+    source: Endpoint,
+    destination: Endpoint,
+    /// Offset of the UDP header.
+    udp: u32,
+    /// Bytes of the payload.
+    len: u32,
+}
+
+/// Offset of the type of an Ethernet frame.
+const TYPE: u32 = 12;
+const IP: u32 = 14;
+/// Bytes of headers.
+const IPV4: u32 = 20;
+const IPV6: u32 = 40;
+const UDP: u32 = 8;
+/// "More fragments" and the offset, in network byte order.
+const FRAGMENT: u64 = 0x3fff_u16.to_be() as u64;
+
+/// Reads the headers of a frame.
+#[inline(always)]
+fn plain<C: Context>(frame: Frame<C>) -> Option<Plain> {
+    let first = frame.load(TYPE)?;
+    let kind = first as u16;
+    let mut plain = Plain {
+        source: Endpoint::UNKNOWN,
+        destination: Endpoint::UNKNOWN,
+        udp: 0,
+        len: 0,
+    };
+    if kind == EtherType::Ipv4 as u16 {
+        let second = frame.load(IP + 6)?;
+        let proto = (second >> 24) as u8;
+        if (first >> 16) as u8 != 0x45 || second & FRAGMENT != 0 || proto != IpProto::Udp as u8 {
+            return None;
+        }
+        let [s0, s1, s2, s3, d0, d1, d2, d3] = frame.load(IP + 12)?.to_le_bytes();
+        plain.source.addr[1] = Endpoint::v4([s0, s1, s2, s3], 0).addr[1];
+        plain.destination.addr[1] = Endpoint::v4([d0, d1, d2, d3], 0).addr[1];
+        plain.udp = IP + IPV4;
+    } else if kind == EtherType::Ipv6 as u16 {
+        if (frame.load(IP)? >> 48) as u8 != IpProto::Udp as u8 {
+            return None;
+        }
+        plain.source.addr[0] = frame.load(IP + 8)?;
+        plain.source.addr[1] = frame.load(IP + 16)?;
+        plain.destination.addr[0] = frame.load(IP + 24)?;
+        plain.destination.addr[1] = frame.load(IP + 32)?;
+        if plain.source.is_v4() || plain.destination.is_v4() {
+            return None;
+        }
+        plain.udp = IP + IPV6;
+    } else {
+        return None;
+    }
+    let [s0, s1, d0, d1, l0, l1, ..] = frame.load(plain.udp)?.to_le_bytes();
+    plain.source.port = u32::from(u16::from_be_bytes([s0, s1]));
+    plain.destination.port = u32::from(u16::from_be_bytes([d0, d1]));
+    plain.len = u32::from(u16::from_be_bytes([l0, l1])).saturating_sub(UDP);
+    Some(plain)
+}
+
+/// Returns the number of a local address, if the slot of its port is used.
+#[inline(always)]
+fn used(ours: &Endpoint) -> Option<u32> {
+    let number = maps::media_config().number(&ours.addr);
+    maps::is_media_marked(number, ours.port).then_some(number)
+}
+
+/// Learns from a packet that arrived, which passes in any case.
+#[inline(always)]
+pub(crate) fn packet_in(ctx: &XdpContext) {
+    let frame = Frame::from(ctx);
+    let Some(plain) = plain(frame) else {
+        return;
+    };
+    let Some(number) = used(&plain.destination) else {
+        return;
+    };
+    let Some(slot) = maps::media_slot(number, plain.destination.port) else {
+        return;
+    };
+    let payload = plain.udp + UDP;
+    let mut first = 0;
+    if plain.len >= 8 {
+        let Some(word) = frame.load(payload) else {
+            return;
+        };
+        first = word;
+    }
+    let mut second = 0;
+    if plain.len >= 16 {
+        let Some(word) = frame.load(payload + 8) else {
+            return;
+        };
+        second = word;
+    }
+    let Some(router) = frame.load(4) else {
+        return;
+    };
+    // SAFETY: a helper without arguments.
+    let now = unsafe { bpf_ktime_get_coarse_ns() };
+    let arrival = Arrival {
+        source: plain.source,
+        router: router >> 16,
+        packet: Packet::read(plain.len, first, second),
+        tick: ticks(now),
+    };
+    // SAFETY: as in `bind_media`.
+    let arrived = unsafe { media::arrive(slot, &arrival) };
+    let due = match arrived {
+        Arrived::Unused => return,
+        Arrived::Stranger => {
+            count_media(MediaCounter::Stranger);
+            1
+        }
+        Arrived::Rival => {
+            count_media(MediaCounter::Rival);
+            CHECK
+        }
+        Arrived::Latched => {
+            count_media(MediaCounter::Latched);
+            CHECK
+        }
+        Arrived::Relatched => {
+            count_media(MediaCounter::Relatched);
+            CHECK
+        }
+        Arrived::Known => CHECK,
+    };
+    check::<Ingress>(slot, number, plain.destination.port, now, due);
+}
+
+/// Ticks between two looks at the owner of a slot.
+const CHECK: u64 = ticks(SECOND);
+
+/// Looks at the owner of a slot, if that is due.
+#[inline(always)]
+fn check<H: Hook>(slot: *mut MediaSlot, number: u32, port: u32, now: u64, due: u64) {
+    // SAFETY: as in `bind_media`.
+    if unsafe { media::is_due(slot, ticks(now), due) } {
+        check_owner(H::DIRECTION as u32, number, port, now);
+    }
+}
+
+/// Looks at the owner of a slot. If its dialog has ended, the slot ends as well; if it has moved, so does the slot.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn check_owner(direction: u32, number: u32, port: u32, now: u64) -> u32 {
+    let (Some(scratch), Some(slot)) = (Scratch::at(direction), maps::media_slot(number, port))
+    else {
+        return 0;
+    };
+    let binding = &mut scratch.pairing().binding;
+    // SAFETY: as in `bind_media`.
+    unsafe { media::describe(slot, binding) };
+    let owner = binding.owner;
+    let found = bindings::find(direction, &owner, Buffer::Draft);
+    let known = scratch.binding(Buffer::Draft);
+    let live = found.is_some()
+        && known.expires > now
+        && binding.expires > now
+        && !known.flags.contains(BindingFlags::ENDED);
+    if !live {
+        clear_media(number, port);
+        return 0;
+    }
+    let elsewhere =
+        known.learned.addr[1] != binding.peer[1] || known.learned.addr[0] != binding.peer[0];
+    if elsewhere {
+        binding.peer[0] = known.learned.addr[0];
+        binding.peer[1] = known.learned.addr[1];
+        binding.now = now;
+        bind_media(direction, number, port);
+    }
+    1
+}
+
+/// Sends a packet of the PBX to where its stream comes from.
+#[inline(always)]
+pub(crate) fn packet_out(ctx: &TcContext) -> i32 {
+    // SAFETY: the kernel gives a valid context.
+    let skb = unsafe { &*ctx.skb.skb };
+    if skb.gso_size != 0 || skb.vlan_present != 0 {
+        return TC_ACT_UNSPEC;
+    }
+    let frame = Frame::from(ctx);
+    let Some(plain) = plain(frame) else {
+        return TC_ACT_UNSPEC;
+    };
+    let Some(number) = used(&plain.source) else {
+        return TC_ACT_UNSPEC;
+    };
+    let Some(slot) = maps::media_slot(number, plain.source.port) else {
+        return TC_ACT_UNSPEC;
+    };
+    // SAFETY: a helper without arguments.
+    let now = unsafe { bpf_ktime_get_coarse_ns() };
+    check::<Egress>(slot, number, plain.source.port, now, CHECK);
+    // SAFETY: as in `bind_media`.
+    let (to, router) = match unsafe { media::depart(slot, &plain.destination) } {
+        Departed::Rewritten { to, router } => (to, router),
+        Departed::Unused => return TC_ACT_UNSPEC,
+        Departed::Elsewhere => return leave(MediaCounter::Elsewhere),
+        Departed::Waiting => return leave(MediaCounter::Waiting),
+        Departed::Left => return leave(MediaCounter::Left),
+    };
+    if config().is_none_or(|config| config.shadow != 0) {
+        return leave(MediaCounter::Shadowed);
+    }
+    let Some(hop) = frame.load(0) else {
+        return TC_ACT_UNSPEC;
+    };
+    rewrite(ctx, &plain, &to, hop << 16 == router << 16)
+}
+
+#[inline(always)]
+fn leave(why: MediaCounter) -> i32 {
+    count_media(why);
+    TC_ACT_UNSPEC
+}
+
+/// Offsets in headers.
+const V4_CHECK: u32 = 10;
+const V4_DESTINATION: u32 = 16;
+const V6_DESTINATION: u32 = 24;
+const UDP_DESTINATION: u32 = 2;
+const UDP_CHECK: u32 = 6;
+
+/// Writes the destination. `same_hop`: the frame goes to the router from which the stream comes.
+///
+/// Only the kernel knows whether the UDP checksum is partial, so its helper changes it. All else is stored directly: five
+/// helpers take 80 ns more.
+#[inline(always)]
+fn rewrite(ctx: &TcContext, plain: &Plain, to: &Endpoint, same_hop: bool) -> i32 {
+    let old = &plain.destination;
+    let check = (plain.udp + UDP_CHECK) as usize;
+    let moved = old.addr[1] != to.addr[1] || old.addr[0] != to.addr[0];
+    let mut changed = false;
+    if old.port != to.port {
+        let flags = u64::from(BPF_F_MARK_MANGLED_0) | size_of::<u16>() as u64;
+        let ports = [old, to].map(|endpoint| u64::from((endpoint.port as u16).to_be()));
+        if ctx
+            .l4_csum_replace(check, ports[0], ports[1], flags)
+            .is_err()
+        {
+            return leave(MediaCounter::WriteFailed);
+        }
+        changed = true;
+    }
+    if moved {
+        let flags = u64::from(BPF_F_PSEUDO_HDR | BPF_F_MARK_MANGLED_0);
+        let difference = redirect::difference(old, to);
+        if ctx.l4_csum_replace(check, 0, difference, flags).is_err() {
+            count_media(MediaCounter::WriteFailed);
+            return if changed { TC_ACT_SHOT } else { TC_ACT_UNSPEC };
+        }
+    }
+    let frame = Frame::from(ctx);
+    let stored = store_port(frame, plain.udp, to.port) && (!moved || store_address(frame, old, to));
+    if !stored {
+        count_media(MediaCounter::WriteFailed);
+        return TC_ACT_SHOT;
+    }
+    count_media(MediaCounter::Rewritten);
+    if same_hop || !moved {
+        return TC_ACT_UNSPEC;
+    }
+    redirect::mark_rerouted(ctx);
+    // SAFETY: the kernel gives a valid context; no parameters are given.
+    unsafe { bpf_redirect_neigh((*ctx.skb.skb).ifindex, core::ptr::null_mut(), 0, 0) };
+    TC_ACT_REDIRECT
+}
+
+#[inline(always)]
+fn store_port<C: Context>(frame: Frame<C>, udp: u32, port: u32) -> bool {
+    frame.store_half(udp + UDP_DESTINATION, (port as u16).to_be())
+}
+
+/// Writes the address, and the checksum of an IPv4 header (RFC 1624).
+#[inline(always)]
+fn store_address<C: Context>(frame: Frame<C>, old: &Endpoint, to: &Endpoint) -> bool {
+    if !to.is_v4() {
+        let [high, low] = to.addr;
+        let at = IP + V6_DESTINATION;
+        return frame.store(at, high as u32)
+            && frame.store(at + 4, (high >> 32) as u32)
+            && frame.store(at + 8, low as u32)
+            && frame.store(at + 12, (low >> 32) as u32);
+    }
+    let Some(header) = frame.load(IP + 8) else {
+        return false;
+    };
+    let (before, after) = (old.addr[1] >> 32, to.addr[1] >> 32);
+    let halves = |word: u64| (word & 0xffff) + (word >> 16);
+    let checksum = (header >> 16) & 0xffff;
+    let mut sum = (!checksum & 0xffff) + (0x1_fffe - halves(before)) + halves(after);
+    sum = (sum & 0xffff) + (sum >> 16);
+    sum = (sum & 0xffff) + (sum >> 16);
+    frame.store(IP + V4_DESTINATION, after as u32) && frame.store_half(IP + V4_CHECK, !sum as u16)
+}
