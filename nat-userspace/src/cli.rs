@@ -6,8 +6,8 @@ use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    bindings::Bindings, detach, explain::Explain, policy::PolicyArgs, reload, run, stats::Stats,
-    status::StatusArgs, stun_query::StunQuery,
+    bindings::Bindings, detach, explain::Explain, media::Media, policy::PolicyArgs, reload, run,
+    stats::Stats, status::StatusArgs, stun_query::StunQuery,
 };
 
 const AFTER_HELP: &str = "\
@@ -67,6 +67,12 @@ pub enum Command {
     /// Show how many packets were passed, learned from, redirected or left alone, with the reasons
     #[command(after_help = "Examples:\n  sipnat stats\n  sipnat stats --all --json")]
     Stats(Stats),
+    /// Show the streams of media whose sources sipnat learns; the default subcommand is `list`
+    #[command(
+        args_conflicts_with_subcommands = true,
+        after_help = "Examples:\n  sipnat media\n  sipnat media show 1000@pbx.example.com\n  sipnat media list --json"
+    )]
+    Media(Media),
     /// Show one call, terminal or address, or the last requests that were not redirected, packet by packet, with the reasons
     ///
     /// Shows messages of the PBX, and answers to them. A request of a terminal shows only by the PBX's answer. sipnat
@@ -103,6 +109,7 @@ impl Command {
             Self::Bindings(args) => args.run(),
             Self::Policy(args) => args.run(),
             Self::Stats(args) => args.run(),
+            Self::Media(args) => args.run(),
             Self::Explain(args) => args.run(),
             Self::Status(args) => wait_for(args.run()),
             Self::StunQuery(args) => args.run(),

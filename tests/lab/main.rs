@@ -16,6 +16,7 @@ mod identity;
 mod incoming;
 mod kamailio;
 mod kernel_alg;
+mod media;
 mod methods;
 mod nats;
 mod next_hop;

@@ -7,6 +7,7 @@ pub mod options;
 pub mod bindings;
 pub mod detach;
 pub mod explain;
+pub mod media;
 pub mod policy;
 pub mod reload;
 pub mod run;

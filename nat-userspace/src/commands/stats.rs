@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clap::Args;
-use nat_common::abi::{Counter, CounterKind};
+use nat_common::abi::{Counter, CounterKind, MediaCounter};
 use serde_json::{Map, Value};
 
 use crate::{
@@ -38,21 +38,30 @@ impl Stats {
             .iter()
             .map(|&counter| Ok((counter, tables.count(counter)?)))
             .collect::<Result<Vec<_>>>()?;
+        let media = MediaCounter::ALL
+            .iter()
+            .map(|&counter| Ok((counter, tables.count_media(counter)?)))
+            .collect::<Result<Vec<_>>>()?;
         if self.json {
+            let media = media
+                .into_iter()
+                .map(|(counter, count)| (counter.name(), count));
             let named = counts
                 .into_iter()
-                .map(|(counter, count)| (counter.name().to_owned(), Value::from(count)));
+                .map(|(counter, count)| (counter.name(), count))
+                .chain(media)
+                .map(|(name, count)| (name.to_owned(), Value::from(count)));
             return output::json(&named.collect::<Map<_, _>>());
         }
         if tables.shadow()? {
             output::print(output::SHADOW)?;
         }
-        output::print(&render(&counts, self.all))
+        output::print(&render(&counts, &media, self.all))
     }
 }
 
-/// Renders the counters by direction. Counters that are zero appear only with `all`.
-fn render(counts: &[(Counter, u64)], all: bool) -> String {
+/// Renders the counters by direction, those of media last. Counters that are zero appear only with `all`.
+fn render(counts: &[(Counter, u64)], media: &[(MediaCounter, u64)], all: bool) -> String {
     let mut rows = Vec::new();
     for (kind, title) in GROUPS {
         let mut group = counts
@@ -70,6 +79,20 @@ fn render(counts: &[(Counter, u64)], all: bool) -> String {
             ]
         }));
     }
+    let mut media = media
+        .iter()
+        .filter(|(_, count)| all || *count > 0)
+        .peekable();
+    if media.peek().is_some() {
+        rows.push(["media".into(), String::new(), String::new()]);
+    }
+    rows.extend(media.map(|(counter, count)| {
+        [
+            format!("  {}", counter.name()),
+            count.to_string(),
+            counter.help().to_owned(),
+        ]
+    }));
     if rows.is_empty() {
         return "nothing has been counted yet".into();
     }
@@ -96,12 +119,12 @@ mod tests {
             (Counter::InAck, 0),
             (Counter::OutRedirectedDialog, 3),
         ];
-        let some = render(&counts, false);
+        let some = render(&counts, &[], false);
         assert!(some.contains("in_request") && some.contains("out_redirected_dialog"));
         assert!(!some.contains("in_ack ") && !some.contains("events"));
-        assert!(render(&counts, true).contains("in_ack"));
+        assert!(render(&counts, &[], true).contains("in_ack"));
         let more = [(Counter::InStun, 30), (Counter::DialogMoved, 5)];
-        let text = render(&[&counts[..], &more].concat(), false);
+        let text = render(&[&counts[..], &more].concat(), &[], false);
         let total = |title: &str| {
             let line = text.lines().find(|line| line.starts_with(title)).unwrap();
             line.split_whitespace().nth(1).map(str::to_owned)
@@ -109,6 +132,6 @@ mod tests {
         assert_eq!(total("ingress").as_deref(), Some("42"));
         assert_eq!(total("egress").as_deref(), Some("3"));
         assert_eq!(total("events"), None);
-        assert_eq!(render(&[], false), "nothing has been counted yet");
+        assert_eq!(render(&[], &[], false), "nothing has been counted yet");
     }
 }

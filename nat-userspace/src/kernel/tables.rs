@@ -3,6 +3,7 @@
 use std::{
     fs, io,
     marker::PhantomData,
+    net::SocketAddr,
     os::fd::{AsFd as _, AsRawFd as _},
     path::Path,
 };
@@ -15,6 +16,7 @@ use aya::{
 // The list of maps names types of `abi`, and lifetimes.
 use nat_common::{
     abi::*,
+    endpoint::Endpoint,
     engine::lifetimes::*,
     tables::{bindings::BindingKey, buckets::Buckets},
 };
@@ -460,6 +462,44 @@ impl Tables {
             .get(&(counter as u32), 0)
             .context("cannot read COUNTERS")?;
         Ok(cpus.iter().sum())
+    }
+
+    /// Reads a counter of media, summed over the CPUs.
+    ///
+    /// # Errors
+    /// If the map cannot be read.
+    pub fn count_media(&self, counter: MediaCounter) -> Result<u64> {
+        let cpus = self
+            .media_counters
+            .get(&(counter as u32), 0)
+            .context("cannot read MEDIA_COUNTERS")?;
+        Ok(cpus.iter().sum())
+    }
+
+    /// Reads the slots of media that are used, with the local address and port of each.
+    ///
+    /// # Errors
+    /// If a map cannot be read.
+    pub fn media_slots(&self) -> Result<Vec<(SocketAddr, MediaSlot)>> {
+        let config = self.media_config.get(&0, 0).context("MEDIA_CONFIG")?;
+        let bits = Mapped::new(&self.media_bits, Access::Read).context("MEDIA_BITS")?;
+        let mut found = Vec::new();
+        for words in bits.copies() {
+            for (word, bits) in (0..).zip(words.words) {
+                for bit in (0..u64::BITS).filter(|bit| bits & 1 << bit != 0) {
+                    let index = word * u64::BITS + bit;
+                    let slot = self.media.get(&index, 0).context("MEDIA")?;
+                    let addr = config.addresses[(index / MEDIA_PORTS) as usize];
+                    let ours = Endpoint {
+                        addr,
+                        port: index % MEDIA_PORTS,
+                        reserved: 0,
+                    };
+                    found.push((ours.into(), slot));
+                }
+            }
+        }
+        Ok(found)
     }
 }
 
