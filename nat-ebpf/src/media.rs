@@ -11,7 +11,9 @@ use aya_ebpf::helpers::generated::{bpf_ktime_get_coarse_ns, bpf_redirect_neigh};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::ProgramArray;
 use aya_ebpf::programs::{TcContext, XdpContext};
-use nat_common::abi::{BindingFlags, Config, MediaConfig, MediaCounter, MediaSlot, SECOND, ticks};
+use nat_common::abi::{
+    BindingFlags, Config, DialogKey, MediaConfig, MediaCounter, MediaSlot, SECOND, ticks,
+};
 use nat_common::endpoint::Endpoint;
 use nat_common::engine::env::Buffer;
 use nat_common::engine::media::{self as decide, Media, Pairing};
@@ -181,6 +183,12 @@ impl<L> decide::MediaSlots for Kernel<'_, L> {
     #[inline(always)]
     fn bind(&self, number: u32, port: u16) {
         bind_media(self.scratch().direction(), number, port.into());
+    }
+
+    #[inline(always)]
+    fn owner(&self, number: u32, port: u16) -> Option<DialogKey> {
+        // SAFETY: as in `bind_media`.
+        unsafe { media::owner(maps::media_slot(number, port.into())?) }
     }
 
     #[inline(always)]

@@ -166,6 +166,7 @@ counters! {
     Bound = "media_bound", "Slot bound to a stream";
     Kept = "media_kept", "Slot that was bound to the same stream before";
     Refused = "media_refused", "Line that has no slot: refused, ICE on both sides, another protocol, or a port that may have none";
+    Guarded = "media_guarded", "Stream refused: its port serves another call, which goes on";
     Removed = "media_removed", "Slot whose call has ended or expired";
     Latched = "media_latched", "Source of a stream learned";
     Relatched = "media_latched_again", "Source of a stream learned again";

@@ -7,14 +7,14 @@
 use zerocopy::{FromZeros, Immutable, KnownLayout};
 
 use crate::abi::{
-    BindingFlags, InboundFlags, InboundTransaction, MEDIA_ADDRESSES, MediaConfig, MediaCounter,
-    MediaFlags, OFFER_LINES, Offer, OfferFlags, Policy, age, line, ticks,
+    BindingFlags, DialogKey, InboundFlags, InboundTransaction, MEDIA_ADDRESSES, MediaConfig,
+    MediaCounter, MediaFlags, OFFER_LINES, Offer, OfferFlags, Policy, age, line, ticks,
 };
 use crate::bpf::bounded;
 use crate::bytes::words;
 use crate::endpoint::Endpoint;
 use crate::engine::dialogs::live_dialog;
-use crate::engine::env::{Checksum, Env, Text};
+use crate::engine::env::{Bindings, Checksum, Clock, Env, Text};
 use crate::engine::identity::dialog_key;
 use crate::engine::lifetimes::{ANSWER_LIFE, DIALOG_LIFE, EARLY_LIFE};
 use crate::engine::verdict::Heard;
@@ -41,6 +41,8 @@ pub trait MediaSlots {
     fn pairing(&self) -> &mut Pairing;
     /// Binds the slot of a port to the stream in the pairing.
     fn bind(&self, number: u32, port: u16);
+    /// Returns the owner of the slot of a port, if it is used.
+    fn owner(&self, number: u32, port: u16) -> Option<DialogKey>;
     /// Empties the slot of a port.
     fn clear(&self, number: u32, port: u16);
     /// Adds one to a counter.
@@ -72,6 +74,7 @@ pub const fn event_of(bound: Bound) -> MediaCounter {
     match bound {
         Bound::New => MediaCounter::Bound,
         Bound::Same => MediaCounter::Kept,
+        Bound::Taken => MediaCounter::Guarded,
         Bound::Accepted | Bound::Busy => MediaCounter::Refused,
     }
 }
@@ -369,7 +372,7 @@ fn may_rewrite<E: Media>(env: &E, terminal: &Offer, policy: Policy) -> bool {
 
 /// Binds the slots of a line: of its media, and of its RTCP.
 #[inline(always)]
-pub fn bind_line<E: MediaSlots>(env: &E, index: u32) {
+pub fn bind_line<E: MediaSlots + Bindings + Clock>(env: &E, index: u32) {
     let p = env.pairing();
     let index = bounded::<OFFER_LINES>(index as usize);
     // SAFETY: the index is in bounds.
@@ -419,12 +422,25 @@ pub fn bind_line<E: MediaSlots>(env: &E, index: u32) {
     binding.advertised.addr[0] = p.terminal.addr[0];
     binding.advertised.addr[1] = p.terminal.addr[1];
     binding.advertised.port = u32::from(their_port);
-    env.bind(p.number, port);
+    bind_slot(env, port);
     let muxed = both & line::MUX != 0;
     let own_port = rtcp != 0 && rtcp != port && !env.is_signalling(rtcp);
     if both & line::RTP != 0 && !muxed && own_port && their_rtcp != 0 {
         p.binding.flags = flags | MediaFlags::RTCP;
         p.binding.advertised.port = u32::from(their_rtcp);
-        env.bind(p.number, rtcp);
+        bind_slot(env, rtcp);
     }
+}
+
+/// Binds a slot to the stream in the pairing. One of another call gives way if that has ended.
+#[inline(always)]
+fn bind_slot<E: MediaSlots + Bindings + Clock>(env: &E, port: u16) {
+    let p = env.pairing();
+    if let Some(owner) = env.owner(p.number, port)
+        && owner.call != p.binding.owner.call
+        && (live_dialog(env, &owner).is_none() || env.draft().flags.contains(BindingFlags::ENDED))
+    {
+        env.clear(p.number, port);
+    }
+    env.bind(p.number, port);
 }

@@ -115,6 +115,13 @@ pub(super) struct Heard {
 }
 
 impl Latch {
+    /// Whether the stream was heard within the last two seconds.
+    #[inline(always)]
+    pub(super) const fn is_heard(self, tick: u32) -> bool {
+        self.flags.contains(LatchFlags::LATCHED)
+            && (tick.wrapping_sub(self.seen) as i32) < LONG_SILENCE as i32
+    }
+
     /// Applies a packet from the terminal's address.
     #[inline(always)]
     pub(super) fn hear(&mut self, heard: &Heard) -> Effect {

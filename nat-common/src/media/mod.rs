@@ -36,5 +36,5 @@ pub use latch::{Latch, LatchFlags};
 pub use packet::{Packet, PacketKind};
 pub use slot::{
     Arrival, Arrived, Binding, Bound, Departed, arrive, bind, clear, depart, describe, is_due,
-    is_used,
+    is_used, owner,
 };

@@ -42,6 +42,8 @@ pub enum Bound {
     Same,
     /// It stays bound to another stream: an early answer does not replace an accepted one of the same call.
     Accepted,
+    /// It stays bound to the stream of another call, which goes on.
+    Taken,
     /// Another CPU was writing.
     Busy,
 }
@@ -133,7 +135,8 @@ pub unsafe fn is_used(slot: *mut MediaSlot) -> bool {
     unsafe { word(&raw mut (*slot).tag) }.peek() & USED != 0
 }
 
-/// Binds a slot to a stream. The newer description wins; one with the same address changes nothing of what was learned.
+/// Binds a slot to a stream. The newer description wins, unless the stream of another call goes on: whoever can have the PBX
+/// relay a description, as a proxy does, could name the port of somebody else's call in it. A description with the same address changes nothing of what was learned.
 ///
 /// # Safety
 /// `slot` must be valid for reads and writes, aligned to eight bytes, and only ever be accessed by these functions, or to be
@@ -151,6 +154,10 @@ pub unsafe fn bind(slot: *mut MediaSlot, binding: &Binding) -> Bound {
     let live = read!(slot, expires) > binding.now;
     if used && live && early && same_call && !same_owner && !flags.contains(MediaFlags::EARLY) {
         return Bound::Accepted;
+    }
+    let known = Latch::from_word(latch.peek());
+    if used && live && !same_call && known.is_heard(ticks(binding.now) as u32) {
+        return Bound::Taken;
     }
     if before & BUSY != 0 || !tag.replace(before, before | BUSY) {
         return Bound::Busy;
@@ -189,6 +196,23 @@ pub unsafe fn bind(slot: *mut MediaSlot, binding: &Binding) -> Bound {
     write!(slot, ticks(binding.now) => checked);
     tag.store(after);
     if same { Bound::Same } else { Bound::New }
+}
+
+/// Returns the owner of a slot that is used.
+///
+/// # Safety
+/// As for [`bind`].
+#[inline(always)]
+#[must_use]
+pub unsafe fn owner(slot: *mut MediaSlot) -> Option<DialogKey> {
+    // SAFETY: by the caller's promise.
+    if !unsafe { is_used(slot) } {
+        return None;
+    }
+    Some(DialogKey {
+        call: read!(slot, owner.call),
+        tag: read!(slot, owner.tag),
+    })
 }
 
 /// Empties a slot. Returns false if it was empty, or another CPU was writing.

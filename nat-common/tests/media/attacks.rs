@@ -1,9 +1,10 @@
 //! Attacks on the streams of others.
 
-use nat_common::abi::MediaCounter;
+use nat_common::abi::{MediaCounter, ticks};
 use nat_common::endpoint::Endpoint;
+use nat_common::media::{self, Arrival, Arrived, Packet};
 
-use crate::{Call, PBX, PRIVATE, STRANGER, sdp};
+use crate::{Call, PBX, PHONE, PRIVATE, STRANGER, sdp};
 
 /// A stranger knows Call-ID, tags and branch, and writes another description.
 #[test]
@@ -115,4 +116,82 @@ fn a_flood_of_offers_leaves_slots_alone() {
         );
     }
     assert_eq!(flood.slots(), before);
+}
+
+/// A PBX that is a proxy relays descriptions that others wrote: one names the port of somebody else's call.
+#[test]
+fn another_call_does_not_take_the_port_of_one_that_goes_on() {
+    let call = Call::of_phone();
+    let before = call.slots();
+    let hear = |env: &nat_test_oracle::env::MemoryEnv| {
+        let arrival = Arrival {
+            source: Endpoint::v4(PHONE.as_v4(), 50_123),
+            router: 1,
+            packet: Packet::read(172, 0x80, 7),
+            tick: ticks(env.now.get()),
+        };
+        let mut media = env.media.borrow_mut();
+        // SAFETY: one thread.
+        unsafe { media::arrive(media.get_mut(&(0, 20_000)).expect("bound"), &arrival) }
+    };
+    assert_eq!(hear(&call.env), Arrived::Latched);
+    let mut other = Call::new(true);
+    other.id = "8@attacker";
+    other.env = call.env;
+    let attack = |other: &mut Call, cseq: &str| {
+        other.to_tag = "";
+        let invite = format!("{cseq} INVITE");
+        let body = sdp(PRIVATE, 4000, "");
+        other.arrives(STRANGER, "INVITE sip:x@pbx SIP/2.0", &invite, cseq, &body);
+        other.to_tag = "friend";
+        other.pbx(
+            "SIP/2.0 200 OK",
+            &invite,
+            cseq,
+            &sdp(PBX.as_v4(), 20_000, ""),
+        );
+    };
+    attack(&mut other, "1");
+    assert_eq!(other.slots()[0], before[0]);
+    assert!(other.events().contains(&MediaCounter::Guarded));
+    // When the call is silent, the PBX uses the port anew.
+    other.wait(3);
+    attack(&mut other, "2");
+    assert_eq!(other.slots()[0].2, "198.51.100.66:0");
+}
+
+/// A port of a call that has ended is free at once.
+#[test]
+fn the_port_of_a_call_that_has_ended_is_free() {
+    let call = Call::of_phone();
+    let arrival = Arrival {
+        source: Endpoint::v4(PHONE.as_v4(), 50_123),
+        router: 1,
+        packet: Packet::read(172, 0x80, 7),
+        tick: ticks(call.env.now.get()),
+    };
+    {
+        let mut media = call.env.media.borrow_mut();
+        // SAFETY: one thread.
+        unsafe { media::arrive(media.get_mut(&(0, 20_000)).expect("bound"), &arrival) };
+    }
+    call.phone("BYE sip:2000@pbx SIP/2.0", "2 BYE", "9", "");
+    call.pbx("SIP/2.0 200 OK", "2 BYE", "9", "");
+    let mut next = Call::new(true);
+    next.id = "9@phone";
+    next.env = call.env;
+    next.phone(
+        "INVITE sip:2000@pbx SIP/2.0",
+        "1 INVITE",
+        "1",
+        &sdp(PRIVATE, 4010, ""),
+    );
+    next.to_tag = "pbx2";
+    next.pbx(
+        "SIP/2.0 200 OK",
+        "1 INVITE",
+        "1",
+        &sdp(PBX.as_v4(), 20_000, ""),
+    );
+    assert_eq!(next.slots()[0].1, "192.168.1.10:4010");
 }

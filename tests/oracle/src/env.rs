@@ -435,6 +435,12 @@ impl MediaSlots for MemoryEnv {
         self.count_media(media::event_of(bound));
     }
 
+    fn owner(&self, number: u32, port: u16) -> Option<DialogKey> {
+        let mut media = self.media.borrow_mut();
+        // SAFETY: one thread.
+        unsafe { nat_common::media::owner(media.get_mut(&(number, port))?) }
+    }
+
     fn clear(&self, number: u32, port: u16) {
         if let Some(slot) = self.media.borrow_mut().get_mut(&(number, port)) {
             // SAFETY: one thread.
