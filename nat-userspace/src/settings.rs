@@ -110,6 +110,9 @@ impl Settings {
             history,
             buckets,
             stun: stun_sources,
+            // No options.
+            offers: _,
+            media: _,
         } = sizes;
         let options = [
             ("iface", *interfaces != other.interfaces),

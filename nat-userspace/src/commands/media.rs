@@ -15,7 +15,7 @@ use crate::{
     agent::session::Session,
     host::clock,
     kernel::{mapped::Access, tables::Tables},
-    view::output,
+    view::output::{self, Columns},
 };
 
 /// Arguments of `sipnat media`.
@@ -203,7 +203,7 @@ fn list(streams: &[Stream], json: bool) -> Result<()> {
         "SILENT",
     ];
     let rows = streams.iter().map(Stream::cells);
-    output::print(&output::table(headings, &[5, 6, 7, 8], rows))
+    output::print(&output::table(Columns::new(headings, &[5, 6, 7, 8]), rows))
 }
 
 /// Prints some streams in full.

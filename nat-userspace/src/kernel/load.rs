@@ -3,10 +3,10 @@
 
 use std::{collections::HashMap, path::Path};
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result};
 use aya::{
     Ebpf, EbpfLoader, VerifierLogLevel,
-    programs::{Program, ProgramError, SchedClassifier, Xdp},
+    programs::{ProgramError, SchedClassifier, Xdp},
 };
 use log::{LevelFilter, debug};
 use nat_common::abi::{Config, PolicyRule, origin};
@@ -18,6 +18,7 @@ use crate::{
         kinds,
         loops::{EGRESS, INGRESS, Loops},
         media, policy,
+        programs::{classifier, xdp},
         refusal::{self, Rejected},
         tables::{BINDINGS, Tables, sized},
     },
@@ -322,21 +323,4 @@ impl Programs for DataPath {
     fn egress(&mut self) -> Result<&mut SchedClassifier> {
         classifier(&mut self.ebpf, self.loops.egress())
     }
-}
-
-fn program<'e>(ebpf: &'e mut Ebpf, name: &str) -> Result<&'e mut Program> {
-    ebpf.program_mut(name)
-        .with_context(|| format!("the eBPF object has no program `{name}`"))
-}
-
-pub(super) fn xdp<'e>(ebpf: &'e mut Ebpf, name: &str) -> Result<&'e mut Xdp> {
-    program(ebpf, name)?
-        .try_into()
-        .map_err(|_| anyhow!("program `{name}` is no XDP program"))
-}
-
-pub(super) fn classifier<'e>(ebpf: &'e mut Ebpf, name: &str) -> Result<&'e mut SchedClassifier> {
-    program(ebpf, name)?
-        .try_into()
-        .map_err(|_| anyhow!("program `{name}` is no TC classifier"))
 }

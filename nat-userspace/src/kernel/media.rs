@@ -15,8 +15,8 @@ use nat_common::{
 use crate::{
     host::prefix::Prefix,
     kernel::{
-        load::{classifier, xdp},
         loops::Loops,
+        programs::{classifier, xdp},
         refusal,
     },
 };

@@ -13,5 +13,6 @@ pub mod media;
 pub mod object;
 pub mod pins;
 pub mod policy;
+mod programs;
 pub mod refusal;
 pub mod tables;
