@@ -7,9 +7,7 @@ use aya_ebpf::bindings::{TC_ACT_REDIRECT, TC_ACT_SHOT, TC_ACT_UNSPEC};
 use aya_ebpf::programs::TcContext;
 use aya_log_ebpf::debug;
 use nat_common::abi::Config;
-use nat_common::datagram::Part;
 use nat_common::endpoint::Endpoint;
-use nat_common::engine::media::may_carry;
 use nat_common::engine::verdict::{Decision, Sent, Skip};
 use nat_common::engine::{self, fragments};
 
@@ -45,15 +43,7 @@ pub(crate) fn run<L: Hash>(ctx: &TcContext) -> i32 {
 fn enter_media(ctx: &TcContext, verdict: Sent, action: i32) {
     match verdict {
         Sent::Skipped(Skip::OtherPort) => media::enter_tc(ctx, Entry::Packet),
-        Sent::Decided(_) => {
-            let Some(scratch) = Scratch::of::<Egress>() else {
-                return;
-            };
-            scratch.handover().action = action;
-            if scratch.datagram().part != Part::Later && may_carry(scratch.message()) {
-                media::enter_tc(ctx, Entry::Description);
-            }
-        }
+        Sent::Decided(_) => media::enter_decided(ctx, action),
         _ => {}
     }
 }

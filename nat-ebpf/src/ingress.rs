@@ -6,7 +6,6 @@
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX};
 use aya_ebpf::programs::XdpContext;
 use nat_common::abi::{Config, stun::ANSWER};
-use nat_common::engine::media::may_carry;
 use nat_common::engine::stun::Arrival;
 use nat_common::engine::verdict::{Heard, Received, Skip, Stun};
 use nat_common::engine::{self, stun};
@@ -37,20 +36,7 @@ pub(crate) fn run<L: Hash>(ctx: &XdpContext) -> u32 {
 fn enter_media(ctx: &XdpContext, verdict: Received) {
     match verdict {
         Received::Skipped(Skip::OtherPort) => media::enter_xdp(ctx, Entry::Packet),
-        Received::Heard(heard) => {
-            let Some(scratch) = Scratch::of::<Ingress>() else {
-                return;
-            };
-            let heard = match heard {
-                Heard::Request | Heard::Repeat => Heard::Request,
-                Heard::Response | Heard::Ack => heard,
-                _ => return,
-            };
-            scratch.handover().heard = heard as u32;
-            if may_carry(scratch.message()) {
-                media::enter_xdp(ctx, Entry::Description);
-            }
-        }
+        Received::Heard(heard) => media::enter_heard(ctx, heard),
         _ => {}
     }
 }

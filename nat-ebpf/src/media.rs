@@ -14,12 +14,14 @@ use aya_ebpf::programs::{TcContext, XdpContext};
 use nat_common::abi::{
     BindingFlags, Config, DialogKey, MediaConfig, MediaCounter, MediaSlot, SECOND, ticks,
 };
+use nat_common::datagram::Part;
 use nat_common::endpoint::Endpoint;
 use nat_common::engine::env::Buffer;
-use nat_common::engine::media::{self as decide, Media, Pairing};
+use nat_common::engine::media::{self as decide, Media, Pairing, may_carry};
 use nat_common::engine::verdict::Heard;
 use nat_common::media::{self, Arrival, Arrived, Departed, Packet};
 use nat_common::sdp::Description;
+use nat_common::sip::Direction;
 use network_types::eth::EtherType;
 use network_types::ip::IpProto;
 
@@ -74,6 +76,39 @@ pub(crate) fn enter_tc(ctx: &TcContext, entry: Entry) {
     unsafe { TC_CALLS.tail_call(ctx, entry as u32) };
 }
 
+/// Hands a message over to the program for descriptions. Not 0: it may carry one. A terminal's message was `heard` as a
+/// [`Heard`] says; a message of the PBX has an `action`.
+///
+/// A function with a name is verified once, and not after each verdict.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn hand_over(direction: u32, heard: u32, action: i32) -> u32 {
+    let Some(scratch) = Scratch::at(direction) else {
+        return 0;
+    };
+    let handover = scratch.handover();
+    handover.heard = heard;
+    handover.action = action;
+    let later = scratch.datagram().part == Part::Later;
+    (!later && may_carry(scratch.message())).into()
+}
+
+/// Goes on with the description in a message of a terminal.
+#[inline(always)]
+pub(crate) fn enter_heard(ctx: &XdpContext, heard: Heard) {
+    if hand_over(Direction::In as u32, heard as u32, 0) != 0 {
+        enter_xdp(ctx, Entry::Description);
+    }
+}
+
+/// Goes on with the description in a message of the PBX.
+#[inline(always)]
+pub(crate) fn enter_decided(ctx: &TcContext, action: i32) {
+    if hand_over(Direction::Out as u32, 0, action) != 0 {
+        enter_tc(ctx, Entry::Description);
+    }
+}
+
 /// Reads the description in a message of a terminal.
 #[inline(always)]
 pub(crate) fn description_in<L: Hash>() {
@@ -109,7 +144,7 @@ fn incoming<L: Hash>(scratch: &Scratch, config: &'static Config) {
     let heard = scratch.handover().heard;
     let source = &scratch.datagram().source;
     // Not matched by the compiler's own enum: a value in memory may be any.
-    let heard = if heard == Heard::Request as u32 {
+    let heard = if heard == Heard::Request as u32 || heard == Heard::Repeat as u32 {
         Heard::Request
     } else if heard == Heard::Response as u32 {
         Heard::Response
