@@ -405,13 +405,13 @@ mod tests {
     fn the_file_takes_every_option() {
         let text = "iface = ['a', 'b']\nport = [5060, 5080]\npolicy = 'off'\nregistrar = ['192.0.2.1']\n\
                     peer = ['10.0.0.0/8', 'fd00::/8']\nsettle = 0\nshadow = false\nstun = true\nstun-port = 3479\n\
-                    stun-rate = 0\nstun-burst = 1\nstun-total-rate = 7\nstun-software = true\nkeep = true\n\
+                    stun-rate = 0\nstun-burst = 1\nstun-total-rate = 7\nstun-software = true\nmedia = true\nkeep = true\n\
                     bpf-object = '/a.o'\nverifier-log = true\nxdp = 'generic'\nclsact = true\nsize-bindings = 2000\n\
                     size-transactions = 3000\nsize-pending = 4000\nsize-proofs = 5000\nsize-fragments = 6000\n\
                     size-history = 7000\nsize-stun-limits = 8000\nsize-stun-sources = 9000\n";
         let flags = "sipnat run --iface a --iface b --port 5060 --port 5080 --policy off --registrar 192.0.2.1 \
                      --peer 10.0.0.0/8 --peer fd00::/8 --settle 0 --stun --stun-port 3479 --stun-rate 0 --stun-burst 1 \
-                     --stun-total-rate 7 --stun-software --keep --bpf-object /a.o --verifier-log --xdp generic --clsact \
+                     --stun-total-rate 7 --stun-software --media --keep --bpf-object /a.o --verifier-log --xdp generic --clsact \
                      --size-bindings 2000 --size-transactions 3000 --size-pending 4000 --size-proofs 5000 \
                      --size-fragments 6000 --size-history 7000 --size-stun-limits 8000 --size-stun-sources 9000";
         assert_eq!(over("sipnat run", file(text)).unwrap(), run(flags));
