@@ -362,7 +362,7 @@ pub struct Offer {
     pub flags: OfferFlags,
     /// Unused, zero.
     pub reserved: u16,
-    /// Bits of [`line`] for each stream.
+    /// Bits of [`mod@line`] for each stream.
     pub lines: [u8; OFFER_LINES],
     /// Unused, zero.
     pub reserved_end: [u8; 4],
