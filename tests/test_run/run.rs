@@ -64,6 +64,8 @@ const SMALL: Sizes = Sizes {
     history: 64,
     buckets: 64,
     stun: 64,
+    offers: 1,
+    media: 1,
     bindings: 64,
 };
 
