@@ -76,7 +76,11 @@ fn a_contact() {
     let ok = answer(REGISTER, "200 OK").replace("Content-Length", granted);
     assert_eq!(path.events(PHONE, &ok), ["contact_activated"]);
     let contacts = path.contacts();
-    assert_eq!(contacts.len(), 2, "with and without its address-of-record");
+    assert_eq!(
+        contacts.len(),
+        3,
+        "with and without its address-of-record, and by its address"
+    );
     for contact in contacts {
         assert_eq!(contact.learned, endpoint(PHONE));
         assert_eq!(contact.expires - contact.seen, 77 * SECOND);

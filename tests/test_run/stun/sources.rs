@@ -258,7 +258,7 @@ fn stun_changes_no_binding() {
     path.call();
     path.register();
     let before = everything(&path);
-    assert_eq!(before.0.len(), 3);
+    assert_eq!(before.0.len(), 4);
     for (message, _) in answerable().into_iter().chain(unanswerable()) {
         for (from, to) in [(PHONE, PBX), ("60.17.196.2:49999", PBX), (PHONE6, STUN6)] {
             path.test(true, &udp(from, to, &message));
