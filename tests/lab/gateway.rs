@@ -1,7 +1,7 @@
 //! Numbers behind a gateway that registers: the PBX calls them with host and port of its Contact, and another user, as Asterisk
 //! does for `Dial(PJSIP/0401234567@gateway)`.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use nat_test_support::{
     Plan, ScriptedPbx, Terminal,
     sip::{Message, uri},
@@ -39,7 +39,12 @@ fn with_sipnat() -> Result<()> {
         let next = number(&pbx, &gateway);
         pbx.send(&next)?;
         scene.went_to(&next, phone.public)?;
-        answers(&pbx, &gateway)
+        answers(&pbx, &gateway)?;
+        let id = scene.binding("contact")?["id"].clone();
+        let id = id.as_str().context("an id")?;
+        scene.sipnat()?.command(&["bindings", "remove", id])?;
+        let last = number(&pbx, &gateway);
+        scene.transmits(&pbx, &last, &[phone.private; 2])
     })
 }
 

@@ -4,7 +4,7 @@ use std::{iter, time::Duration};
 
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
-use nat_common::abi::ContactKey;
+use nat_common::abi::{BindingFlags, ContactKey};
 use serde::Serialize;
 
 use crate::{
@@ -155,10 +155,19 @@ fn remove(tables: &Tables, text: &str) -> Result<()> {
         }
         RowKey::Contact(key) => {
             let mut contacts = tables.contacts.open(Access::Write)?;
-            let twin = ContactKey { aor: 0, ..key };
-            // The entry by URI alone may meanwhile be another terminal's.
-            if contacts.get(&twin).is_some_and(|twin| twin.aor == key.aor) {
-                contacts.remove(&twin);
+            let advertised = contacts.get(&key).map(|known| known.advertised);
+            // The entries without an owner may meanwhile be another terminal's.
+            let others: Vec<ContactKey> = contacts
+                .iter()
+                .filter(|(other, binding)| {
+                    let at_address = binding.flags.contains(BindingFlags::BY_ADDRESS)
+                        && advertised == Some(binding.advertised);
+                    other.aor == 0 && binding.aor == key.aor && (other.uri == key.uri || at_address)
+                })
+                .map(|(other, _)| other)
+                .collect();
+            for key in others {
+                contacts.remove(&key);
             }
             contacts.remove(&key);
         }
