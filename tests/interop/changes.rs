@@ -15,7 +15,7 @@ use nat_test_support::{
 };
 use nix::sys::signal::Signal;
 
-use crate::frame::{Stage, at_each_pbx};
+use crate::frame::{Stage, at_each_pbx, with_each_pbx};
 
 /// Another mapping of the first site's NAT.
 const MOVED: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(60, 17, 196, 2), 55555);
@@ -78,30 +78,7 @@ fn restarted(stage: &Stage<'_>) -> Result<()> {
     phone.answers()?.hangs_up()
 }
 
-macro_rules! at {
-    ($scenario:ident) => {
-        mod $scenario {
-            use super::*;
-
-            #[test]
-            fn pjsip22() -> Result<()> {
-                super::$scenario(Release::Pjsip22)
-            }
-
-            #[test]
-            fn pjsip16() -> Result<()> {
-                super::$scenario(Release::Pjsip16)
-            }
-
-            #[test]
-            fn chan_sip16() -> Result<()> {
-                super::$scenario(Release::ChanSip16)
-            }
-        }
-    };
-}
-
-at!(agent_killed);
+with_each_pbx!(agent_killed);
 
 /// The agent is killed in a call. The kernel programs go on: the PBX hangs up, and calls again.
 fn agent_killed(release: Release) -> Result<()> {
@@ -119,7 +96,7 @@ fn agent_killed(release: Release) -> Result<()> {
     phone.answers()?.hangs_up()
 }
 
-at!(started_after_the_agent);
+with_each_pbx!(started_after_the_agent);
 
 /// The PBX starts after the agent, and a phone registers a second later. Calls reach the phone.
 fn started_after_the_agent(release: Release) -> Result<()> {

@@ -9,7 +9,7 @@ use nat_test_support::{
     scene::{OVERDUE, With},
 };
 
-use crate::frame::{Stage, WITHOUT_FIRST_HOUR, play};
+use crate::frame::{Stage, WITHOUT_FIRST_HOUR, play, with_each_pbx};
 
 const FORMS: [&str; 42] = [
     "<sip:1000@192.168.1.10:5060>",
@@ -61,39 +61,21 @@ const FORMS: [&str; 42] = [
     "<sip:1000@192.168.1.10:5060>;q=1.0, <sip:1000@192.0.2.9:5060>;q=0.2",
 ];
 
-macro_rules! at {
-    ($name:ident, $release:expr) => {
-        mod $name {
-            use super::*;
+with_each_pbx!(with_sipnat);
 
-            #[test]
-            fn with_sipnat() -> Result<()> {
-                play(
-                    $release,
-                    Options::default(),
-                    Plan::PLAIN_NAT,
-                    WITHOUT_FIRST_HOUR,
-                    |stage| each(stage, reached),
-                )
-            }
-
-            #[test]
-            fn without_sipnat() -> Result<()> {
-                let with = With::Nothing;
-                play(
-                    $release,
-                    Options::default(),
-                    Plan::PLAIN_NAT,
-                    with,
-                    not_reached,
-                )
-            }
-        }
-    };
+fn with_sipnat(release: Release) -> Result<()> {
+    let (options, plan) = (Options::default(), Plan::PLAIN_NAT);
+    play(release, options, plan, WITHOUT_FIRST_HOUR, |stage| {
+        each(stage, reached)
+    })
 }
-at!(pjsip22, Release::Pjsip22);
-at!(pjsip16, Release::Pjsip16);
-at!(chan_sip16, Release::ChanSip16);
+
+with_each_pbx!(without_sipnat);
+
+fn without_sipnat(release: Release) -> Result<()> {
+    let (options, plan) = (Options::default(), Plan::PLAIN_NAT);
+    play(release, options, plan, With::Nothing, not_reached)
+}
 
 /// The phone registers with each form, is called, and removes its contacts. Names all forms that fail.
 fn each(stage: &Stage<'_>, test: impl Fn(&Stage<'_>, &Handset) -> Result<()>) -> Result<()> {

@@ -67,6 +67,31 @@ macro_rules! at_each_pjsip {
 }
 pub(crate) use at_each_pjsip;
 
+/// Makes a test of one function with each PBX, for what starts the PBX itself.
+macro_rules! with_each_pbx {
+    ($scenario:ident) => {
+        mod $scenario {
+            use nat_test_support::asterisk::Release;
+
+            #[test]
+            fn pjsip22() -> anyhow::Result<()> {
+                super::$scenario(Release::Pjsip22)
+            }
+
+            #[test]
+            fn pjsip16() -> anyhow::Result<()> {
+                super::$scenario(Release::Pjsip16)
+            }
+
+            #[test]
+            fn chan_sip16() -> anyhow::Result<()> {
+                super::$scenario(Release::ChanSip16)
+            }
+        }
+    };
+}
+pub(crate) use with_each_pbx;
+
 /// Makes the two tests of one scenario at one PBX.
 macro_rules! at_pbx {
     ($(#[$known:meta])? $module:ident, $release:ident, $name:ident, $plan:expr, $options:expr, $with:expr, $start:literal) => {

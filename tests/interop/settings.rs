@@ -7,32 +7,9 @@ use nat_test_support::{
     scene::{Death, SOON, With},
 };
 
-use crate::frame::{Stage, play};
+use crate::frame::{Stage, play, with_each_pbx};
 
-macro_rules! at {
-    ($scenario:ident) => {
-        mod $scenario {
-            use super::*;
-
-            #[test]
-            fn pjsip22() -> Result<()> {
-                super::$scenario(Release::Pjsip22)
-            }
-
-            #[test]
-            fn pjsip16() -> Result<()> {
-                super::$scenario(Release::Pjsip16)
-            }
-
-            #[test]
-            fn chan_sip16() -> Result<()> {
-                super::$scenario(Release::ChanSip16)
-            }
-        }
-    };
-}
-
-at!(own_nat_settings);
+with_each_pbx!(own_nat_settings);
 
 /// The PBX's own NAT settings serve as well. sipnat then finds nothing to redirect.
 fn own_nat_settings(release: Release) -> Result<()> {
@@ -99,7 +76,7 @@ fn called(stage: &Stage<'_>) -> Result<()> {
     call.hears("BYE").map(drop)
 }
 
-at!(local_networks);
+with_each_pbx!(local_networks);
 
 /// A PBX behind a NAT of its own gives its outer address to all but its local networks. If those contain the phones'
 /// private addresses, the phones get the PBX's private address.
@@ -134,7 +111,7 @@ fn local_networks(release: Release) -> Result<()> {
     Ok(())
 }
 
-at!(kept_open);
+with_each_pbx!(kept_open);
 
 /// The router forgets a mapping that is not used for 30 seconds. OPTIONS every 15 seconds keep it open, so that the PBX
 /// reaches the phone after a longer silence.

@@ -23,12 +23,7 @@ fn a_stranger_s_description_does_not_count() {
             stranger(&call);
         }
         call.to_tag = "pbx";
-        call.pbx(
-            "SIP/2.0 200 OK",
-            "1 INVITE",
-            "1",
-            &sdp(PBX.as_v4(), 20_000, ""),
-        );
+        call.accepts(&sdp(PBX.as_v4(), 20_000, ""));
         assert_eq!(call.slots(), [], "{stranger_first}");
     }
 }
@@ -63,12 +58,7 @@ fn two_descriptions_of_one_transaction_count_for_nothing() {
         call.phone(start, "1 INVITE", "1", &sdp(PRIVATE, 4000, ""));
         call.phone(start, "1 INVITE", "1", &other);
         call.to_tag = "pbx";
-        call.pbx(
-            "SIP/2.0 200 OK",
-            "1 INVITE",
-            "1",
-            &sdp(PBX.as_v4(), 20_000, ""),
-        );
+        call.accepts(&sdp(PBX.as_v4(), 20_000, ""));
         assert_eq!(call.slots(), [], "{other}");
         assert!(call.events().contains(&MediaCounter::Ambiguous));
     }
@@ -78,12 +68,7 @@ fn two_descriptions_of_one_transaction_count_for_nothing() {
 #[test]
 fn a_stranger_s_answer_does_not_count() {
     let mut call = Call::new(false);
-    call.pbx(
-        "INVITE sip:1000@phone SIP/2.0",
-        "1 INVITE",
-        "1",
-        &sdp(PBX.as_v4(), 20_000, ""),
-    );
+    call.is_called(&sdp(PBX.as_v4(), 20_000, ""));
     call.to_tag = "phone";
     call.arrives(
         STRANGER,
@@ -93,7 +78,7 @@ fn a_stranger_s_answer_does_not_count() {
         &sdp(PRIVATE, 666, ""),
     );
     assert_eq!(call.slots(), []);
-    call.phone("SIP/2.0 200 OK", "1 INVITE", "1", &sdp(PRIVATE, 4000, ""));
+    call.answers(&sdp(PRIVATE, 4000, ""));
     assert_eq!(call.slots()[0].1, "192.168.1.10:4000");
 }
 
@@ -180,18 +165,8 @@ fn the_port_of_a_call_that_has_ended_is_free() {
     let mut next = Call::new(true);
     next.id = "9@phone";
     next.env = call.env;
-    next.phone(
-        "INVITE sip:2000@pbx SIP/2.0",
-        "1 INVITE",
-        "1",
-        &sdp(PRIVATE, 4010, ""),
-    );
+    next.invites(&sdp(PRIVATE, 4010, ""));
     next.to_tag = "pbx2";
-    next.pbx(
-        "SIP/2.0 200 OK",
-        "1 INVITE",
-        "1",
-        &sdp(PBX.as_v4(), 20_000, ""),
-    );
+    next.accepts(&sdp(PBX.as_v4(), 20_000, ""));
     assert_eq!(next.slots()[0].1, "192.168.1.10:4010");
 }

@@ -107,22 +107,37 @@ impl Call {
         }
     }
 
+    /// The phone begins the call.
+    fn invites(&self, body: &str) {
+        self.phone("INVITE sip:2000@pbx SIP/2.0", "1 INVITE", "1", body);
+    }
+
+    /// The PBX accepts the call.
+    fn accepts(&self, body: &str) {
+        self.pbx("SIP/2.0 200 OK", "1 INVITE", "1", body);
+    }
+
+    /// The PBX calls the phone.
+    fn is_called(&self, body: &str) {
+        self.pbx("INVITE sip:1000@phone SIP/2.0", "1 INVITE", "1", body);
+    }
+
+    /// The phone tells of its progress.
+    fn progresses(&self, body: &str) {
+        self.phone("SIP/2.0 183 Progress", "1 INVITE", "1", body);
+    }
+
+    /// The phone accepts the call.
+    fn answers(&self, body: &str) {
+        self.phone("SIP/2.0 200 OK", "1 INVITE", "1", body);
+    }
+
     /// A call of the phone, which both sides describe as usual.
     fn of_phone() -> Self {
         let mut call = Self::new(true);
-        call.phone(
-            "INVITE sip:2000@pbx SIP/2.0",
-            "1 INVITE",
-            "1",
-            &sdp(PRIVATE, 4000, ""),
-        );
+        call.invites(&sdp(PRIVATE, 4000, ""));
         call.to_tag = "pbx";
-        call.pbx(
-            "SIP/2.0 200 OK",
-            "1 INVITE",
-            "1",
-            &sdp(PBX.as_v4(), 20_000, ""),
-        );
+        call.accepts(&sdp(PBX.as_v4(), 20_000, ""));
         call.phone("ACK sip:2000@pbx SIP/2.0", "1 ACK", "2", "");
         call
     }

@@ -33,24 +33,14 @@ fn offer_in_the_invite() {
         ]
     );
     // The PBX repeats its answer.
-    call.pbx(
-        "SIP/2.0 200 OK",
-        "1 INVITE",
-        "1",
-        &sdp(PBX.as_v4(), 20_000, ""),
-    );
+    call.accepts(&sdp(PBX.as_v4(), 20_000, ""));
     assert_eq!(call.events(), [MediaCounter::Kept, MediaCounter::Kept]);
 }
 
 #[test]
 fn nothing_counts_that_the_pbx_does_not_answer() {
     let mut call = Call::new(true);
-    call.phone(
-        "INVITE sip:2000@pbx SIP/2.0",
-        "1 INVITE",
-        "1",
-        &sdp(PRIVATE, 4000, ""),
-    );
+    call.invites(&sdp(PRIVATE, 4000, ""));
     call.to_tag = "pbx";
     for status in [
         "100 Trying",
@@ -76,15 +66,10 @@ fn nothing_counts_that_the_pbx_does_not_answer() {
 #[test]
 fn offer_of_the_pbx() {
     let mut call = Call::new(false);
-    call.pbx(
-        "INVITE sip:1000@phone SIP/2.0",
-        "1 INVITE",
-        "1",
-        &sdp(PBX.as_v4(), 20_000, ""),
-    );
+    call.is_called(&sdp(PBX.as_v4(), 20_000, ""));
     assert_eq!(call.slots(), []);
     call.to_tag = "phone";
-    call.phone("SIP/2.0 200 OK", "1 INVITE", "1", &sdp(PRIVATE, 4000, ""));
+    call.answers(&sdp(PRIVATE, 4000, ""));
     assert_eq!(call.slots(), audio());
 }
 
@@ -93,12 +78,7 @@ fn offer_of_the_pbx_in_its_answer() {
     let mut call = Call::new(true);
     call.phone("INVITE sip:2000@pbx SIP/2.0", "1 INVITE", "1", "");
     call.to_tag = "pbx";
-    call.pbx(
-        "SIP/2.0 200 OK",
-        "1 INVITE",
-        "1",
-        &sdp(PBX.as_v4(), 20_000, ""),
-    );
+    call.accepts(&sdp(PBX.as_v4(), 20_000, ""));
     assert_eq!(call.slots(), []);
     // An ACK of another host says nothing.
     call.arrives(
@@ -121,9 +101,9 @@ fn offer_of_the_pbx_in_its_answer() {
 #[test]
 fn offer_of_the_phone_in_its_answer() {
     let mut call = Call::new(false);
-    call.pbx("INVITE sip:1000@phone SIP/2.0", "1 INVITE", "1", "");
+    call.is_called("");
     call.to_tag = "phone";
-    call.phone("SIP/2.0 200 OK", "1 INVITE", "1", &sdp(PRIVATE, 4000, ""));
+    call.answers(&sdp(PRIVATE, 4000, ""));
     assert_eq!(call.slots(), []);
     call.pbx(
         "ACK sip:1000@phone SIP/2.0",
@@ -138,46 +118,26 @@ fn offer_of_the_phone_in_its_answer() {
 fn early_media_and_forks() {
     let mut call = Call::new(false);
     let early = MediaFlags::EARLY;
-    call.pbx(
-        "INVITE sip:1000@phone SIP/2.0",
-        "1 INVITE",
-        "1",
-        &sdp(PBX.as_v4(), 20_000, ""),
-    );
+    call.is_called(&sdp(PBX.as_v4(), 20_000, ""));
     call.to_tag = "one";
-    call.phone(
-        "SIP/2.0 183 Progress",
-        "1 INVITE",
-        "1",
-        &sdp(PRIVATE, 4000, ""),
-    );
+    call.progresses(&sdp(PRIVATE, 4000, ""));
     assert_eq!(
         call.slots()[0],
         stream(20_000, "192.168.1.10:4000", REWRITE | early)
     );
     // Of two early ones, the newer.
     call.to_tag = "two";
-    call.phone(
-        "SIP/2.0 183 Progress",
-        "1 INVITE",
-        "1",
-        &sdp(PRIVATE, 4002, ""),
-    );
+    call.progresses(&sdp(PRIVATE, 4002, ""));
     assert_eq!(
         call.slots()[0],
         stream(20_000, "192.168.1.10:4002", REWRITE | early)
     );
     call.to_tag = "one";
-    call.phone("SIP/2.0 200 OK", "1 INVITE", "1", &sdp(PRIVATE, 4000, ""));
+    call.answers(&sdp(PRIVATE, 4000, ""));
     assert_eq!(call.slots(), audio());
     // An early one that is late.
     call.to_tag = "two";
-    call.phone(
-        "SIP/2.0 183 Progress",
-        "1 INVITE",
-        "1",
-        &sdp(PRIVATE, 4002, ""),
-    );
+    call.progresses(&sdp(PRIVATE, 4002, ""));
     assert_eq!(call.slots(), audio());
 }
 
@@ -250,20 +210,10 @@ fn the_call_changes() {
 fn several_lines() {
     let mut call = Call::new(true);
     let lines = "m=video 4002 RTP/AVP 99\r\na=rtcp-mux\r\nm=application 4004 UDP/BFCP *\r\nm=text 4006 RTP/AVP 98\r\na=rtcp:4100\r\n";
-    call.phone(
-        "INVITE sip:2000@pbx SIP/2.0",
-        "1 INVITE",
-        "1",
-        &sdp(PRIVATE, 4000, lines),
-    );
+    call.invites(&sdp(PRIVATE, 4000, lines));
     call.to_tag = "pbx";
     let lines = "m=video 20002 RTP/AVP 99\r\na=rtcp-mux\r\nm=application 20006 UDP/BFCP *\r\nm=text 20008 RTP/AVP 98\r\na=rtcp:20100\r\n";
-    call.pbx(
-        "SIP/2.0 200 OK",
-        "1 INVITE",
-        "1",
-        &sdp(PBX.as_v4(), 20_000, lines),
-    );
+    call.accepts(&sdp(PBX.as_v4(), 20_000, lines));
     let mut want = audio();
     want.extend([
         stream(20_002, "192.168.1.10:4002", REWRITE),
@@ -316,44 +266,24 @@ fn left_alone() {
         ),
     ] {
         let mut call = Call::new(true);
-        call.phone("INVITE sip:2000@pbx SIP/2.0", "1 INVITE", "1", &terminal);
+        call.invites(&terminal);
         call.to_tag = "pbx";
-        call.pbx("SIP/2.0 200 OK", "1 INVITE", "1", &pbx);
+        call.accepts(&pbx);
         assert_eq!(call.slots(), [], "{what}");
         assert!(call.events().contains(&event), "{what}");
     }
     // Whatever the range of ports.
     let mut call = Call::new(true);
     call.env.media_config.get_mut().ports = [1, u16::MAX];
-    call.phone(
-        "INVITE sip:2000@pbx SIP/2.0",
-        "1 INVITE",
-        "1",
-        &sdp(PRIVATE, 4000, ""),
-    );
+    call.invites(&sdp(PRIVATE, 4000, ""));
     call.to_tag = "pbx";
-    call.pbx(
-        "SIP/2.0 200 OK",
-        "1 INVITE",
-        "1",
-        &sdp(PBX.as_v4(), 5060, ""),
-    );
+    call.accepts(&sdp(PBX.as_v4(), 5060, ""));
     assert_eq!(call.slots(), []);
     // ICE on one side only is not in use (RFC 8839 4.2.5).
     let mut call = Call::new(true);
-    call.phone(
-        "INVITE sip:2000@pbx SIP/2.0",
-        "1 INVITE",
-        "1",
-        &sdp(PRIVATE, 4000, ice),
-    );
+    call.invites(&sdp(PRIVATE, 4000, ice));
     call.to_tag = "pbx";
-    call.pbx(
-        "SIP/2.0 200 OK",
-        "1 INVITE",
-        "1",
-        &sdp(PBX.as_v4(), 20_000, ""),
-    );
+    call.accepts(&sdp(PBX.as_v4(), 20_000, ""));
     assert_eq!(call.slots(), audio());
 }
 
@@ -363,19 +293,9 @@ fn rewriting_is_for_addresses_that_cannot_be_reached() {
     let flags = |prepare: &dyn Fn(&mut Call), host: [u8; 4]| {
         let mut call = Call::new(true);
         prepare(&mut call);
-        call.phone(
-            "INVITE sip:2000@pbx SIP/2.0",
-            "1 INVITE",
-            "1",
-            &sdp(host, 4000, ""),
-        );
+        call.invites(&sdp(host, 4000, ""));
         call.to_tag = "pbx";
-        call.pbx(
-            "SIP/2.0 200 OK",
-            "1 INVITE",
-            "1",
-            &sdp(PBX.as_v4(), 20_000, ""),
-        );
+        call.accepts(&sdp(PBX.as_v4(), 20_000, ""));
         call.slots()[0].3
     };
     let none = MediaFlags::empty();
@@ -423,15 +343,10 @@ fn a_terminal_behind_a_proxy_has_no_slot() {
 fn a_description_lasts_as_long_as_a_phone_rings() {
     for (seconds, bound) in [(179, true), (1000, false)] {
         let mut call = Call::new(false);
-        call.pbx(
-            "INVITE sip:1000@phone SIP/2.0",
-            "1 INVITE",
-            "1",
-            &sdp(PBX.as_v4(), 20_000, ""),
-        );
+        call.is_called(&sdp(PBX.as_v4(), 20_000, ""));
         call.wait(seconds);
         call.to_tag = "phone";
-        call.phone("SIP/2.0 200 OK", "1 INVITE", "1", &sdp(PRIVATE, 4000, ""));
+        call.answers(&sdp(PRIVATE, 4000, ""));
         assert_eq!(!call.slots().is_empty(), bound, "{seconds}");
     }
 }

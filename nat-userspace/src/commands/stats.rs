@@ -71,13 +71,7 @@ fn render(counts: &[(Counter, u64)], media: &[(MediaCounter, u64)], all: bool) -
         if group.peek().is_some() {
             rows.push([title.to_owned(), total(counts, kind), String::new()]);
         }
-        rows.extend(group.map(|(counter, count)| {
-            [
-                format!("  {}", counter.name()),
-                count.to_string(),
-                counter.help().to_owned(),
-            ]
-        }));
+        rows.extend(group.map(|(counter, count)| row(counter.name(), *count, counter.help())));
     }
     let mut media = media
         .iter()
@@ -86,17 +80,16 @@ fn render(counts: &[(Counter, u64)], media: &[(MediaCounter, u64)], all: bool) -
     if media.peek().is_some() {
         rows.push(["media".into(), String::new(), String::new()]);
     }
-    rows.extend(media.map(|(counter, count)| {
-        [
-            format!("  {}", counter.name()),
-            count.to_string(),
-            counter.help().to_owned(),
-        ]
-    }));
+    rows.extend(media.map(|(counter, count)| row(counter.name(), *count, counter.help())));
     if rows.is_empty() {
         return "nothing has been counted yet".into();
     }
     output::table(Columns::new(["COUNTER", "PACKETS", "WHY"], &[1]), rows)
+}
+
+/// Renders a counter.
+fn row(name: &str, count: u64, help: &str) -> [String; 3] {
+    [format!("  {name}"), count.to_string(), help.to_owned()]
 }
 
 /// Sums the packets of a direction. A sum of events would mean nothing.
