@@ -12,16 +12,17 @@
 //! assert_eq!(Counter::DialogMoved.event_bit().count_ones(), 1);
 //! ```
 
-macro_rules! counters {
-    ($($(#[$group:meta])* $variant:ident = $name:literal, $kind:ident, $help:literal;)*) => {
-        /// Verdict or event. The discriminant is the index in the `COUNTERS` map.
+/// Makes the type of a map's counters.
+macro_rules! counter_type {
+    ($(#[$doc:meta])* $type:ident { $($variant:ident = $name:literal, $help:literal;)* }) => {
+        $(#[$doc])*
         #[repr(u32)]
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum Counter {
+        pub enum $type {
             $(#[doc = $help] $variant,)*
         }
 
-        impl Counter {
+        impl $type {
             /// All of them, in the order of the map.
             pub const ALL: &'static [Self] = &[$(Self::$variant),*];
 
@@ -39,7 +40,19 @@ macro_rules! counters {
             pub const fn help(self) -> &'static str {
                 match self { $(Self::$variant => $help,)* }
             }
+        }
+    };
+}
+pub(super) use counter_type;
 
+macro_rules! counters {
+    ($($(#[$group:meta])* $variant:ident = $name:literal, $kind:ident, $help:literal;)*) => {
+        counter_type! {
+            /// Verdict or event. The discriminant is the index in the `COUNTERS` map.
+            Counter { $($variant = $name, $help;)* }
+        }
+
+        impl Counter {
             /// Kind of the counter.
             #[must_use]
             pub const fn kind(self) -> CounterKind {

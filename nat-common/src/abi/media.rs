@@ -3,6 +3,7 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::abi::binding::DialogKey;
+use crate::abi::counter::counter_type;
 use crate::endpoint::Endpoint;
 
 /// Number of local addresses that have slots.
@@ -126,32 +127,10 @@ pub struct MediaBits {
 }
 
 macro_rules! counters {
-    ($($variant:ident = $name:literal, $help:literal;)*) => {
-        /// Event of media. The discriminant is the index in the map `MEDIA_COUNTERS`.
-        #[repr(u32)]
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum MediaCounter {
-            $(#[doc = $help] $variant,)*
-        }
-
-        impl MediaCounter {
-            /// All of them, in the order of the map.
-            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
-
-            /// Number of them.
-            pub const COUNT: u32 = Self::ALL.len() as u32;
-
-            /// Name in `sipnat stats` and its JSON.
-            #[must_use]
-            pub const fn name(self) -> &'static str {
-                match self { $(Self::$variant => $name,)* }
-            }
-
-            /// Explanation in one line.
-            #[must_use]
-            pub const fn help(self) -> &'static str {
-                match self { $(Self::$variant => $help,)* }
-            }
+    ($($list:tt)*) => {
+        counter_type! {
+            /// Event of media. The discriminant is the index in the map `MEDIA_COUNTERS`.
+            MediaCounter { $($list)* }
         }
     };
 }
