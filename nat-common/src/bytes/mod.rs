@@ -13,9 +13,11 @@
 //! ```
 
 pub mod hosts;
+mod ipv6;
 mod source;
 pub mod swar;
 pub mod users;
 pub mod words;
 
+pub use ipv6::Ipv6;
 pub use source::{Source, Span, WIDE};

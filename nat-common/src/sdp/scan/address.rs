@@ -20,15 +20,15 @@ impl Scan {
             return self.unknown_address(at);
         };
         let b = byte(source.word(after), 0);
-        if self.groups == 0 && self.gap == 0 {
+        if self.address.is_empty() {
             if !is_address_end(b) {
                 return self.unknown_address(after);
             }
             let [high, low] = Endpoint::v4(quad.to_be_bytes(), 0).addr;
             return self.set_address(after, high, low);
         }
-        self.add_group(quad >> 16);
-        self.add_group(quad & 0xffff);
+        self.address.add(quad >> 16);
+        self.address.add(quad & 0xffff);
         self.ipv6_end(after, b)
     }
 
@@ -37,18 +37,18 @@ impl Scan {
     pub(super) fn ipv6(&mut self, at: u32, w: u64) -> bool {
         let (n, v) = hex_digits(w);
         let b = byte(w, n);
-        if n > 4 || self.groups >= 8 {
+        if n > 4 || self.address.groups >= 8 {
             return self.unknown_address(at);
         }
         if b == b'.' {
-            if self.groups == 0 && self.gap == 0 {
+            if self.address.is_empty() {
                 return self.unknown_address(at);
             }
             return self.go(at, Expect::Ipv4);
         }
         if n > 0 {
-            self.add_group(v);
-        } else if self.gap == 0 && self.groups > 0 || self.gap > 0 && self.gap <= self.groups {
+            self.address.add(v);
+        } else if self.address.lacks_group() {
             // A group must follow a single colon.
             return self.unknown_address(at);
         }
@@ -56,10 +56,10 @@ impl Scan {
             return self.ipv6_end(at + n, b);
         }
         if byte(w, n + 1) == b':' {
-            if self.gap != 0 {
+            if self.address.gap != 0 {
                 return self.unknown_address(at);
             }
-            self.gap = self.groups.wrapping_add(1);
+            self.address.begin_gap();
             return self.go(at + n + 2, Expect::Ipv6);
         }
         if n == 0 {
@@ -69,36 +69,13 @@ impl Scan {
         self.go(at + n + 1, Expect::Ipv6)
     }
 
-    /// Adds a group: before `::` by its number, after `::` at the end.
-    #[inline(always)]
-    fn add_group(&mut self, group: u32) {
-        if self.gap == 0 {
-            let group = u64::from(group) << (48 - 16 * u32::from(self.groups & 3));
-            if self.groups < 4 {
-                self.address[0] |= group.to_be();
-            } else {
-                self.address[1] |= group.to_be();
-            }
-        } else {
-            self.suffix[0] = self.suffix[0] << 16 | self.suffix[1] >> 48;
-            self.suffix[1] = self.suffix[1] << 16 | u64::from(group);
-        }
-        self.groups = self.groups.wrapping_add(1);
-    }
-
     /// Ends an IPv6 address at `b`. It must be whole; `::` stands for at least one group.
     #[inline(always)]
     fn ipv6_end(&mut self, at: u32, b: u8) -> bool {
-        let is_whole = if self.gap == 0 {
-            self.groups == 8
-        } else {
-            self.groups < 8
-        };
-        if !is_whole || !is_address_end(b) {
+        if !self.address.is_whole() || !is_address_end(b) {
             return self.unknown_address(at);
         }
-        let high = self.address[0] | self.suffix[0].to_be();
-        let low = self.address[1] | self.suffix[1].to_be();
+        let [high, low] = self.address.words();
         let address = Endpoint {
             addr: [high, low],
             port: 0,

@@ -2,8 +2,8 @@
 
 use super::expect::{Expect, Target, is_end};
 use super::state::Scan;
+use crate::bytes::Source;
 use crate::bytes::swar::{before, below, byte, digits, first, head, literal, starts_with};
-use crate::bytes::{Source, words};
 use crate::sdp::description::{Kind, LineFlags, Transport};
 use crate::sdp::none::NoDescription;
 
@@ -39,10 +39,7 @@ impl Scan {
     #[inline(always)]
     fn begin_address(&mut self, at: u32, value: u64, target: Target) -> bool {
         self.target = target;
-        words::clear(&mut self.address);
-        words::clear(&mut self.suffix);
-        self.groups = 0;
-        self.gap = 0;
+        self.address.clear();
         let expect = if head(value, 7) == literal(b"IN IP4 ") {
             Expect::Ipv4
         } else if head(value, 7) == literal(b"IN IP6 ") {

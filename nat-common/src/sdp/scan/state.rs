@@ -4,6 +4,7 @@ use zerocopy::{FromZeros, Immutable, KnownLayout};
 
 use super::expect::{Body, Expect, Header, Section, Target};
 use crate::bpf::bounded;
+use crate::bytes::Ipv6;
 use crate::sdp::description::{Description, Kind, MAX_LINES, Transport};
 use crate::sdp::none::NoDescription;
 
@@ -37,10 +38,6 @@ pub struct Scan {
     pub(super) why: u8,
     /// Headers that were read, a bit for each.
     pub(super) seen: u8,
-    /// Number of groups of the IPv6 address that were read.
-    pub(super) groups: u8,
-    /// One more than the number of groups before `::`; 0: not seen.
-    pub(super) gap: u8,
     /// The body is encoded.
     pub(super) encoded: bool,
     /// The text is a whole datagram, and all of it is read.
@@ -49,10 +46,8 @@ pub struct Scan {
     pub(super) last: bool,
     /// The description has ended.
     pub(super) done: bool,
-    /// Address being read, in network byte order; of an IPv6 address, the groups before `::`.
-    pub(super) address: [u64; 2],
-    /// Groups after `::`, the last in the lowest bits.
-    pub(super) suffix: [u64; 2],
+    /// IPv6 address being read.
+    pub(super) address: Ipv6,
     /// What was read of the session, and of each `m=` line.
     pub(super) levels: [Level; LEVELS],
     /// Result of the scan.

@@ -248,9 +248,6 @@ impl Scan {
     #[inline(always)]
     fn forget_host(&mut self) {
         words::clear(&mut self.message.advertised);
-        words::clear(&mut self.host_address);
-        words::clear(&mut self.host_suffix);
-        self.groups = 0;
-        self.gap = 0;
+        self.host_groups.clear();
     }
 }

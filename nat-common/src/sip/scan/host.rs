@@ -12,7 +12,7 @@ impl Scan {
     /// Reads a dotted quad. A host that is no address leaves `advertised` unknown.
     #[inline(always)]
     pub(super) fn host<S: Source + ?Sized>(&mut self, source: &S, at: u32, w: u64) -> bool {
-        let is_whole_host = self.groups == 0 && self.gap == 0;
+        let is_whole_host = self.host_groups.is_empty();
         if is_whole_host && byte(w, 0) == b'[' {
             return self.go(at + 1, Expect::Ipv6);
         }
@@ -29,8 +29,8 @@ impl Scan {
             self.host_address = Endpoint::v4(quad.to_be_bytes(), 0).addr;
             return self.host_end(source, at, w);
         }
-        self.add_group(quad >> 16);
-        self.add_group(quad & 0xffff);
+        self.host_groups.add(quad >> 16);
+        self.host_groups.add(quad & 0xffff);
         self.ipv6_end(at, byte(w, 0))
     }
 
@@ -39,15 +39,15 @@ impl Scan {
     pub(super) fn ipv6(&mut self, at: u32, w: u64) -> bool {
         let (n, v) = hex_digits(w);
         let b = byte(w, n);
-        if n > 4 || self.groups >= 8 {
+        if n > 4 || self.host_groups.groups >= 8 {
             return self.go(self.after_host, Expect::Params);
         }
         if b == b'.' {
             return self.go(at, Expect::Host);
         }
         if n > 0 {
-            self.add_group(v);
-        } else if self.gap == 0 && self.groups > 0 || self.gap > 0 && self.gap <= self.groups {
+            self.host_groups.add(v);
+        } else if self.host_groups.lacks_group() {
             // A group must follow a single colon.
             return self.go(self.after_host, Expect::Params);
         }
@@ -55,10 +55,10 @@ impl Scan {
             return self.ipv6_end(at + n, b);
         }
         if byte(w, n + 1) == b':' {
-            if self.gap != 0 {
+            if self.host_groups.gap != 0 {
                 return self.go(self.after_host, Expect::Params);
             }
-            self.gap = self.groups.wrapping_add(1);
+            self.host_groups.begin_gap();
             return self.go(at + n + 2, Expect::Ipv6);
         }
         // A single colon must not come first, nor right after `::`.
@@ -66,36 +66,13 @@ impl Scan {
         self.go(if n == 0 { self.after_host } else { at + n + 1 }, expect)
     }
 
-    /// Adds a group: before `::` by its number, after `::` at the end.
-    #[inline(always)]
-    fn add_group(&mut self, group: u32) {
-        if self.gap == 0 {
-            let group = u64::from(group) << (48 - 16 * u32::from(self.groups & 3));
-            if self.groups < 4 {
-                self.host_address[0] |= group.to_be();
-            } else {
-                self.host_address[1] |= group.to_be();
-            }
-        } else {
-            self.host_suffix[0] = self.host_suffix[0] << 16 | self.host_suffix[1] >> 48;
-            self.host_suffix[1] = self.host_suffix[1] << 16 | u64::from(group);
-        }
-        self.groups = self.groups.wrapping_add(1);
-    }
-
     /// Reads the bracket `b` that ends an IPv6 address. The address must be whole; `::` stands for at least one group.
     #[inline(always)]
     fn ipv6_end(&mut self, at: u32, b: u8) -> bool {
-        let is_whole = if self.gap == 0 {
-            self.groups == 8
-        } else {
-            self.groups < 8
-        };
-        if b != b']' || !is_whole {
+        if b != b']' || !self.host_groups.is_whole() {
             return self.go(self.after_host, Expect::Params);
         }
-        self.host_address[0] |= self.host_suffix[0].to_be();
-        self.host_address[1] |= self.host_suffix[1].to_be();
+        self.host_address = self.host_groups.words();
         self.go(at + 1, Expect::HostEnd)
     }
 

@@ -5,7 +5,7 @@ use zerocopy::{FromZeros, Immutable, KnownLayout};
 use super::expect::Expect;
 use super::table::{Header, Needed};
 use crate::bpf::bounded;
-use crate::bytes::Span;
+use crate::bytes::{Ipv6, Span};
 use crate::sip::Message;
 use crate::sip::doubt::Doubt;
 use crate::sip::field::SPANS;
@@ -47,20 +47,16 @@ pub struct Scan {
     pub(super) needed: Needed,
     /// Headers that are not needed in this direction, a bit for each (see [`Header::bit`]).
     pub(super) ignored: u16,
-    /// Number of groups of the IPv6 address that were read.
-    pub(super) groups: u8,
-    /// One more than the number of groups before `::`; 0: not seen.
-    pub(super) gap: u8,
     /// The end of the text ends the headers if no empty line did: it is that of a datagram, and all of it is read.
     pub(super) whole: bool,
     /// Form of the address being read.
     pub(super) form: Form,
     /// The Contact being read is kept; or the Via being read has an empty branch.
     pub(super) kept: bool,
-    /// Host of the first Contact, in network byte order; for an IPv6 address, its groups before `::`.
+    /// Host of the first Contact, in network byte order.
     pub(super) host_address: [u64; 2],
-    /// Groups after `::`, the last in the lowest bits.
-    pub(super) host_suffix: [u64; 2],
+    /// IPv6 address of a host being read.
+    pub(super) host_groups: Ipv6,
     /// Result of the scan.
     pub message: Message,
 }
