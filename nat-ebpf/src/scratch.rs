@@ -53,6 +53,23 @@ struct Contents {
     text: Text,
 }
 
+/// Reads the usual headers of the message in the scratch of a direction. Not 0: nothing is unusual.
+///
+/// Verified once: what follows then cannot depend on the way on which it came there.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn read_usual(direction: u32) -> u32 {
+    let Some(scratch) = Scratch::at(direction) else {
+        return 0;
+    };
+    let direction = if direction == Direction::In as u32 {
+        Direction::In
+    } else {
+        Direction::Out
+    };
+    scratch.read_usual(direction).into()
+}
+
 /// Results of the programs before, for those behind a tail call.
 #[repr(C, align(8))]
 pub(crate) struct Handover {
@@ -135,7 +152,7 @@ impl Scratch {
     #[inline(always)]
     pub(crate) fn message(&self) -> &Message {
         // SAFETY: see `Scratch`.
-        unsafe { &(*self.contents).scan.message }
+        unsafe { &(*self.contents).scan }.message()
     }
 
     part! {
@@ -220,11 +237,23 @@ impl Scratch {
         words::assign(self.destination(), &self.datagram().destination);
     }
 
-    /// Scans the message for what matters in a direction.
+    /// Scans the message for what matters in its direction.
     #[inline(always)]
     pub(crate) fn scan<L: Repeat>(&self, direction: Direction) -> Result<(), Doubt> {
         // SAFETY: see `Scratch`.
-        unsafe { &mut (*self.contents).scan }.run::<_, L>(self.text(), Some(direction))
+        let scan = unsafe { &mut (*self.contents).scan };
+        if scan.walk::<_, L>(self.text()) && read_usual(direction as u32) != 0 {
+            return Ok(());
+        }
+        scan.read_any::<_, L>(self.text(), Some(direction))
+    }
+
+    /// Reads the headers that the walk has found. False if one is unusual.
+    #[inline(always)]
+    fn read_usual(&self, direction: Direction) -> bool {
+        // SAFETY: see `Scratch`.
+        let scan = unsafe { &mut (*self.contents).scan };
+        scan.read_usual(self.text(), Some(direction))
     }
 
     /// Scans the message for its description. False if it has none that can be used.

@@ -5,7 +5,7 @@ use core::arch::asm;
 
 use aya_ebpf::helpers::generated::bpf_csum_diff;
 use nat_common::bpf::{Repeat, bounded};
-use nat_common::bytes::Source;
+use nat_common::bytes::{Class, Source};
 use nat_common::sip::MAX_SCAN;
 
 use crate::datagram::Payload;
@@ -165,6 +165,48 @@ impl Text {
     }
 }
 
+/// Defines a function for each class of bytes. Each is verified once: the scanner calls it in many states.
+macro_rules! classes {
+    ($($name:ident = $class:ident)*) => {
+        $(
+            #[unsafe(no_mangle)]
+            #[inline(never)]
+            unsafe extern "C" fn $name(text: *const Text, at: u32) -> u64 {
+                if text.is_null() {
+                    return 0;
+                }
+                // SAFETY: it comes from a reference.
+                Class::$class.find(unsafe { &*text }.wide_word(at))
+            }
+        )*
+
+        /// Finds the bytes of a class.
+        #[inline(always)]
+        fn find(text: &Text, at: u32, class: Class) -> u64 {
+            match class {
+                $(
+                    // SAFETY: a valid reference.
+                    Class::$class => unsafe { $name(text, at) },
+                )*
+            }
+        }
+    };
+}
+
+classes! {
+    find_uri_end = UriEnd
+    find_uri_param = UriParam
+    find_quote = Quote
+    find_name_end = NameEnd
+    find_token_end = TokenEnd
+    find_params_end = ParamsEnd
+    find_sent_by_end = SentByEnd
+    find_request_uri_end = RequestUriEnd
+    find_b = B
+    find_semicolon = Semicolon
+    find_space = Space
+}
+
 impl Source for Text {
     #[inline(always)]
     fn word(&self, at: u32) -> u64 {
@@ -200,6 +242,11 @@ impl Source for Text {
             );
         }
         [first, second, third, fourth]
+    }
+
+    #[inline(always)]
+    fn find(&self, at: u32, class: Class) -> u64 {
+        find(self, at, class)
     }
 
     #[inline(always)]

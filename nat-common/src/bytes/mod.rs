@@ -12,6 +12,7 @@
 //! assert_eq!(status.slice(text), Some(&b"200"[..]));
 //! ```
 
+mod class;
 pub mod hosts;
 mod ipv6;
 mod source;
@@ -19,5 +20,6 @@ pub mod swar;
 pub mod users;
 pub mod words;
 
+pub use class::Class;
 pub use ipv6::Ipv6;
-pub use source::{Source, Span, WIDE};
+pub use source::{BLOCK, Source, Span, WIDE};

@@ -2,8 +2,13 @@
 
 use zerocopy::{FromZeros, Immutable, KnownLayout};
 
+use super::{Class, swar};
+
 /// Number of bytes in [`Source::wide_word`]: a step reads so many of an element that may be long.
 pub const WIDE: u32 = 32;
+
+/// Number of bytes in [`Source::controls`].
+pub const BLOCK: u32 = 64;
 
 /// Bytes of one message.
 pub trait Source {
@@ -14,6 +19,22 @@ pub trait Source {
     #[inline(always)]
     fn wide_word(&self, at: u32) -> [u64; WIDE as usize / 8] {
         core::array::from_fn(|i| self.word(at + i as u32 * 8))
+    }
+
+    /// Finds the bytes of a class in [`WIDE`] ones from `at`. Returns a bit for each byte (see [`Class::find`]).
+    #[inline(always)]
+    fn find(&self, at: u32, class: Class) -> u64 {
+        class.find(self.wide_word(at))
+    }
+
+    /// Returns the control characters (below a space) of [`BLOCK`] bytes from `at`, a bit for each byte, the first lowest.
+    #[inline(always)]
+    fn controls(&self, at: u32) -> u64 {
+        let mut others = 0;
+        for i in 0..BLOCK / 8 {
+            others |= swar::pack(swar::not_controls(self.word(at + i * 8))) << (i * 8);
+        }
+        !others
     }
 
     /// Returns the length of the message in bytes.

@@ -17,7 +17,8 @@
 //! ```
 
 const ONES: u64 = 0x0101_0101_0101_0101;
-const TOPS: u64 = 0x8080_8080_8080_8080;
+/// Top bits of the bytes of a word.
+pub const TOPS: u64 = 0x8080_8080_8080_8080;
 
 /// Finds bytes equal to `b`.
 #[inline(always)]
@@ -25,6 +26,38 @@ const TOPS: u64 = 0x8080_8080_8080_8080;
 pub const fn equal(w: u64, b: u8) -> u64 {
     let x = w ^ (ONES * b as u64);
     x.wrapping_sub(ONES) & !x & TOPS
+}
+
+/// Finds bytes that are no control characters: a space, and what is above it. Every bit of the mask is exact.
+#[inline(always)]
+#[must_use]
+pub const fn not_controls(w: u64) -> u64 {
+    (((w & !TOPS) + ONES * 0x60) | w) & TOPS
+}
+
+/// Finds bytes equal to `b`. Every bit of the mask is exact.
+#[inline(always)]
+#[must_use]
+pub const fn exactly(w: u64, b: u8) -> u64 {
+    let x = w ^ (ONES * b as u64);
+    !(((x & !TOPS) + !TOPS) | x) & TOPS
+}
+
+/// Finds angle brackets: they differ in one bit.
+#[inline(always)]
+#[must_use]
+pub const fn brackets(w: u64) -> u64 {
+    equal(w & !(ONES * 2), b'<')
+}
+
+/// Finds letters, digits and `-./:_`: what most tokens consist of (RFC 3261 25.1). Every bit of the mask is exact.
+#[inline(always)]
+#[must_use]
+pub const fn plain(w: u64) -> u64 {
+    let folded = (w | (ONES * 0x20)) & !TOPS;
+    let low = at_least(folded, b'-') & !at_least(folded, b':' + 1);
+    let letters = at_least(folded, b'a') & !at_least(folded, b'z' + 1);
+    (low | letters) & not_controls(w) & !w | exactly(w, b'_')
 }
 
 /// Finds bytes below `b`, which must be at most 128.
@@ -48,19 +81,21 @@ pub const fn first(mask: u64) -> u32 {
 #[inline(always)]
 #[must_use]
 pub fn first_of_four([first, second, third, fourth]: [u64; 4]) -> u32 {
-    let all = gather(first) | gather(second) << 8 | gather(third) << 16 | gather(fourth) << 24;
+    let all = pack(first) | pack(second) << 8 | pack(third) << 16 | pack(fourth) << 24;
     lowest_bit(all | 1 << 32)
 }
 
 /// Packs the bits of a finder's mask into eight bits, that of the first byte lowest.
 #[inline(always)]
-const fn gather(mask: u64) -> u64 {
-    (mask >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56
+#[must_use]
+pub const fn pack(mask: u64) -> u64 {
+    mask.wrapping_mul(0x0002_0408_1020_4081) >> 56
 }
 
 /// Returns the index of the lowest set bit of `mask`, which must not be 0.
 #[inline(always)]
-fn lowest_bit(mask: u64) -> u32 {
+#[must_use]
+pub fn lowest_bit(mask: u64) -> u32 {
     // Leiserson, Prokop and Randall, "Using de Bruijn sequences to index a 1 in a computer word", 1998.
     const SEQUENCE: u64 = 0x03f7_9d71_b4cb_0a89;
     static POSITIONS: [u8; 64] = {

@@ -63,5 +63,5 @@ use crate::bpf::HostLoop;
 pub fn read(text: &[u8]) -> Result<Message, Doubt> {
     let mut scan = Scan::default();
     scan.run::<[u8], HostLoop>(text, None)?;
-    Ok(scan.message)
+    Ok(*scan.message())
 }

@@ -13,6 +13,7 @@ pub mod plain;
 pub mod reference;
 pub mod sdp;
 pub mod stun;
+pub mod usual;
 
 mod scan;
 

@@ -8,7 +8,7 @@ use nat_common::sip::{Direction, Doubt, Message, Scan};
 pub fn scan_for(text: &[u8], direction: Direction) -> Result<Message, Doubt> {
     let mut scan = Scan::default();
     scan.run::<_, HostLoop>(text, Some(direction))
-        .map(|()| scan.message)
+        .map(|()| *scan.message())
 }
 
 /// Returns the bytes of a part of a message.

@@ -1,7 +1,7 @@
 //! Character classes, line ends and schemes (RFC 3261 25.1).
 
 use crate::bytes::Source;
-use crate::bytes::swar::{byte, equal, first, first_of_four, starts_with};
+use crate::bytes::swar::{byte, first, first_of_four, starts_with};
 
 /// Number of bytes that one step reads of an element that is rarely longer.
 pub(super) const NARROW: u32 = 16;
@@ -30,12 +30,6 @@ pub(super) fn find_wide<S: Source + ?Sized>(
 ) -> u32 {
     let [first, second, third, fourth] = source.wide_word(at);
     first_of_four([finder(first), finder(second), finder(third), finder(fourth)])
-}
-
-/// Finds angle brackets: they differ in one bit.
-#[inline(always)]
-pub(super) const fn brackets(w: u64) -> u64 {
-    equal(w & !0x0202_0202_0202_0202, b'<')
 }
 
 /// Whether `b` is a space or a tab.

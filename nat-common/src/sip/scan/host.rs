@@ -1,103 +1,18 @@
-//! The address that the first Contact advertises: an IPv4 or IPv6 address and a port.
+//! The dotted quad and the port of a host.
 
-use super::expect::Expect;
 use super::grammar::is_host_end;
-use super::state::Scan;
 use crate::bytes::Source;
 use crate::bytes::hosts::DEFAULT_PORT;
-use crate::bytes::swar::{byte, digits, hex_digits};
-use crate::endpoint::Endpoint;
+use crate::bytes::swar::{byte, digits};
 
-impl Scan {
-    /// Reads a dotted quad. A host that is no address leaves `advertised` unknown.
-    #[inline(always)]
-    pub(super) fn host<S: Source + ?Sized>(&mut self, source: &S, at: u32, w: u64) -> bool {
-        let is_whole_host = self.host_groups.is_empty();
-        if is_whole_host && byte(w, 0) == b'[' {
-            return self.go(at + 1, Expect::Ipv6);
-        }
-        // Not a loop: a step must not hold one.
-        let quad = octet(source, at, 0)
-            .and_then(|(at, quad)| octet(source, dot(source, at)?, quad))
-            .and_then(|(at, quad)| octet(source, dot(source, at)?, quad))
-            .and_then(|(at, quad)| octet(source, dot(source, at)?, quad));
-        let Some((at, quad)) = quad else {
-            return self.go(self.after_host, Expect::Params);
-        };
-        let w = source.word(at);
-        if is_whole_host {
-            self.host_address = Endpoint::v4(quad.to_be_bytes(), 0).addr;
-            return self.host_end(source, at, w);
-        }
-        self.host_groups.add(quad >> 16);
-        self.host_groups.add(quad & 0xffff);
-        self.ipv6_end(at, byte(w, 0))
-    }
-
-    /// Reads a group of an IPv6 address (RFC 4291 2.2), and the colon or colons after it.
-    #[inline(always)]
-    pub(super) fn ipv6(&mut self, at: u32, w: u64) -> bool {
-        let (n, v) = hex_digits(w);
-        let b = byte(w, n);
-        if n > 4 || self.host_groups.groups >= 8 {
-            return self.go(self.after_host, Expect::Params);
-        }
-        if b == b'.' {
-            return self.go(at, Expect::Host);
-        }
-        if n > 0 {
-            self.host_groups.add(v);
-        } else if self.host_groups.lacks_group() {
-            // A group must follow a single colon.
-            return self.go(self.after_host, Expect::Params);
-        }
-        if b != b':' {
-            return self.ipv6_end(at + n, b);
-        }
-        if byte(w, n + 1) == b':' {
-            if self.host_groups.gap != 0 {
-                return self.go(self.after_host, Expect::Params);
-            }
-            self.host_groups.begin_gap();
-            return self.go(at + n + 2, Expect::Ipv6);
-        }
-        // A single colon must not come first, nor right after `::`.
-        let expect = if n == 0 { Expect::Params } else { Expect::Ipv6 };
-        self.go(if n == 0 { self.after_host } else { at + n + 1 }, expect)
-    }
-
-    /// Reads the bracket `b` that ends an IPv6 address. The address must be whole; `::` stands for at least one group.
-    #[inline(always)]
-    fn ipv6_end(&mut self, at: u32, b: u8) -> bool {
-        if b != b']' || !self.host_groups.is_whole() {
-            return self.go(self.after_host, Expect::Params);
-        }
-        self.host_address = self.host_groups.words();
-        self.go(at + 1, Expect::HostEnd)
-    }
-
-    /// Reads the port, if there is one.
-    #[inline(always)]
-    pub(super) fn host_end<S: Source + ?Sized>(&mut self, source: &S, at: u32, w: u64) -> bool {
-        if byte(w, 0) == b':' {
-            let w = source.word(at + 1);
-            let (n, v) = digits(w);
-            if n > 0 && n < 6 && v > 0 && v <= 0xffff && is_host_end(byte(w, n)) {
-                self.set_advertised(v);
-            }
-        } else if is_host_end(byte(w, 0)) {
-            self.set_advertised(DEFAULT_PORT);
-        }
-        self.go(self.after_host, Expect::Params)
-    }
-
-    /// Notes the advertised address and port.
-    #[inline(always)]
-    fn set_advertised(&mut self, port: u32) {
-        self.message.advertised.addr[0] = self.host_address[0];
-        self.message.advertised.addr[1] = self.host_address[1];
-        self.message.advertised.port = port;
-    }
+/// Reads a dotted quad. Returns the position after it, and its value.
+#[inline(always)]
+pub(super) fn dotted_quad<S: Source + ?Sized>(source: &S, at: u32) -> Option<(u32, u32)> {
+    // Not a loop: a step of the machine must not hold one.
+    octet(source, at, 0)
+        .and_then(|(at, quad)| octet(source, dot(source, at)?, quad))
+        .and_then(|(at, quad)| octet(source, dot(source, at)?, quad))
+        .and_then(|(at, quad)| octet(source, dot(source, at)?, quad))
 }
 
 /// Reads an octet of a dotted quad and appends it to `quad`. Returns the position after it, and the new `quad`.
@@ -112,4 +27,24 @@ fn octet<S: Source + ?Sized>(source: &S, at: u32, quad: u32) -> Option<(u32, u32
 #[inline(always)]
 fn dot<S: Source + ?Sized>(source: &S, at: u32) -> Option<u32> {
     (byte(source.word(at), 0) == b'.').then_some(at + 1)
+}
+
+/// Returns the port after a host that ends at `at`; 0 if what follows is neither a port nor the end of a host.
+#[inline(always)]
+pub(super) fn port<S: Source + ?Sized>(source: &S, at: u32) -> u32 {
+    let w = source.word(at);
+    if byte(w, 0) == b':' {
+        let w = source.word(at + 1);
+        let (n, v) = digits(w);
+        return if n > 0 && n < 6 && v <= 0xffff && is_host_end(byte(w, n)) {
+            v
+        } else {
+            0
+        };
+    }
+    if is_host_end(byte(w, 0)) {
+        DEFAULT_PORT
+    } else {
+        0
+    }
 }

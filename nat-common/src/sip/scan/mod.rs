@@ -1,60 +1,42 @@
-//! The scanner: one pass over the headers, eight bytes at a time or more.
+//! The scanner reads a message in two ways, with the same result.
 //!
-//! It is a state machine. Each step is straight-line code and its state lies in memory, so the verifier looks at one
-//! step only, whatever loop repeats it (see [`Repeat`]).
+//! - Most messages are written as most devices write them. A [walk](walk) over the lines notes where the wanted headers
+//!   lie, and [straight-line code](usual) reads each of them.
+//! - Whatever is unusual, or in doubt, goes to a [state machine](machine) that reads the message from its first byte.
 //!
-//! A function that reads something returns whether the scan goes on. Its arguments are the position `at` and, where it
-//! needs only that, the word `w` there.
+//! The machine defines what a message means. The usual way only is faster: it reads what it is sure of, or nothing.
 
-mod address;
-mod expect;
 mod grammar;
 mod host;
-mod line;
+mod machine;
 mod methods;
-mod numbers;
-mod params;
-mod start_line;
-mod state;
 mod table;
-mod value;
-mod via;
+mod usual;
+mod walk;
 
-pub use state::Scan;
+use zerocopy::{FromZeros, Immutable, KnownLayout};
 
-use self::expect::Expect;
-use self::table::{Header, Needed};
+use self::machine::Machine;
+use self::walk::Lines;
 use super::direction::Direction;
 use super::doubt::Doubt;
-use super::field::Field;
-use super::header;
-use crate::bpf::{Repeat, Step};
-use crate::bytes::Source;
-use crate::bytes::words;
+use super::message::Message;
+use crate::bpf::Repeat;
+use crate::bytes::{Source, words};
 
 /// Number of bytes that the scanner reads. A longer header section is [`Doubt::Truncated`].
 pub const MAX_SCAN: u32 = 0x3fbf;
 
-/// Upper bound of the steps for a message of [`MAX_SCAN`] bytes.
-const MAX_STEPS: u32 = 4 * MAX_SCAN;
-
-/// Steps of a scan.
-struct Steps<'s, S: ?Sized> {
-    scan: &'s mut Scan,
-    source: &'s S,
-}
-
-impl<S: Source + ?Sized> Step for Steps<'_, S> {
-    const TWO_PER_CALL: bool = true;
-
-    #[inline(always)]
-    fn step(&mut self) -> bool {
-        self.scan.step(self.source)
-    }
+/// Memory of a scan. The all-zero value is one before a scan.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, Default, FromZeros, Immutable, KnownLayout)]
+pub struct Scan {
+    lines: Lines,
+    machine: Machine,
 }
 
 impl Scan {
-    /// Scans a message and leaves the result in `message`.
+    /// Scans a message and leaves the result in [`Self::message`].
     ///
     /// With a `direction`, the scanner only checks the presence of headers that are not needed in that direction. With
     /// `None` it reads all.
@@ -67,123 +49,47 @@ impl Scan {
         source: &S,
         direction: Option<Direction>,
     ) -> Result<(), Doubt> {
-        // The all-zero state is the one before the first byte.
-        words::clear(self);
-        self.needed = direction.into();
-        self.end = if source.len() > MAX_SCAN {
-            MAX_SCAN
-        } else {
-            self.whole = source.is_whole();
-            source.len()
-        };
-        L::repeat(MAX_STEPS, Steps { scan: self, source });
-        match self.doubt {
-            0 if !self.done => Err(Doubt::Truncated),
-            0 => self.complete(),
-            1 => Err(Doubt::Truncated),
-            2 => Err(Doubt::Syntax),
-            3 => Err(Doubt::Missing),
-            _ => Err(Doubt::Duplicate),
+        if self.walk::<S, L>(source) && self.read_usual(source, direction) {
+            return Ok(());
         }
+        self.read_any::<S, L>(source, direction)
     }
 
-    /// Checks that all mandatory parts were found.
+    /// Walks over the lines of a message. False if it has unusual ones.
     #[inline(always)]
-    fn complete(&self) -> Result<(), Doubt> {
-        let m = &self.message;
-        let complete = m.headers & header::MANDATORY == header::MANDATORY
-            && m.has(Field::CallId)
-            // It alone proves that a terminal got the request that it answers.
-            && (m.status == 0 || m.has(Field::Branch) || self.needed != Needed::In);
-        if m.star != 0 && m.contacts != 1 {
-            return Err(Doubt::Syntax);
-        }
-        if !complete {
-            return Err(Doubt::Missing);
-        }
-        // A display name without a URI after it.
-        let needs_from = self.ignored & Header::From.bit() == 0;
-        if !m.has(Field::ToUri) || needs_from && !m.has(Field::FromUri) {
-            return Err(Doubt::Syntax);
-        }
-        Ok(())
+    pub fn walk<S: Source + ?Sized, L: Repeat>(&mut self, source: &S) -> bool {
+        self.lines.walk::<S, L>(source)
     }
 
-    /// Makes one step. It has three parts, in the order in which they often follow one another: the start of a line;
-    /// the rest of a skipped line, or an element of a value; parameters. Each part runs if its element is expected.
+    /// Reads the headers that the walk has found. False if one is unusual.
+    #[inline(always)]
+    pub fn read_usual<S: Source + ?Sized>(
+        &mut self,
+        source: &S,
+        direction: Option<Direction>,
+    ) -> bool {
+        let message = &mut self.machine.message;
+        words::clear(message);
+        usual::read(source, &self.lines, direction.into(), message)
+    }
+
+    /// Reads a message of any form by the machine.
     ///
-    /// Fewer steps mean fewer mispredicted branches.
+    /// # Errors
+    /// A [`Doubt`] if the message should be left alone.
     #[inline(always)]
-    fn step<S: Source + ?Sized>(&mut self, source: &S) -> bool {
-        let (mut at, mut expect) = self.position();
-        if at >= self.end {
-            return self.end_of_text(expect);
-        }
-        if expect == Expect::Line {
-            if !self.line(source, at) {
-                return false;
-            }
-            (at, expect) = self.position();
-        }
-        if expect == Expect::Skip {
-            return self.skip(source, at);
-        }
-        if expect != Expect::Params {
-            if !self.element(source, at, expect) {
-                return false;
-            }
-            (at, expect) = self.position();
-            if expect != Expect::Params {
-                return true;
-            }
-            if at >= self.end {
-                return self.give_up(Doubt::Truncated);
-            }
-        }
-        self.params(source, at)
+    pub fn read_any<S: Source + ?Sized, L: Repeat>(
+        &mut self,
+        source: &S,
+        direction: Option<Direction>,
+    ) -> Result<(), Doubt> {
+        self.machine.run::<S, L>(source, direction.into())
     }
 
-    /// Ends the scan at the end of the text. Some devices send no empty line. A datagram that ends within a line is
-    /// truncated.
+    /// Result of the scan.
     #[inline(always)]
-    fn end_of_text(&mut self, expect: Expect) -> bool {
-        self.done = expect == Expect::Line && self.whole;
-        if self.done {
-            return false;
-        }
-        self.give_up(Doubt::Truncated)
-    }
-
-    /// Second part of a step: reads one element of a value or of the start line.
-    #[inline(always)]
-    fn element<S: Source + ?Sized>(&mut self, source: &S, at: u32, expect: Expect) -> bool {
-        let w = source.word(at);
-        match expect {
-            Expect::StartLine => self.start_line(source, at, w),
-            Expect::RequestUri => self.request_uri(source, at, w),
-            Expect::Colon => self.colon(at, w),
-            Expect::Value => self.value(at, w),
-            Expect::Via => self.via(source, at, w),
-            Expect::Protocol => self.protocol(at, w),
-            Expect::Address => self.address(source, at, w),
-            Expect::Name => self.name(source, at, w),
-            Expect::Quoted => self.quoted(source, at, w),
-            Expect::AfterName => self.after_name(source, at, w),
-            Expect::Uri => self.uri(source, at, w),
-            Expect::Host => self.host(source, at, w),
-            Expect::Ipv6 => self.ipv6(at, w),
-            Expect::HostEnd => self.host_end(source, at, w),
-            Expect::Param => self.param(at, w),
-            Expect::Equals => self.equals(at, w),
-            Expect::ParamValue => self.param_value(at, w),
-            Expect::ParamToken => self.param_token(source, at, w),
-            Expect::ParamEnd => self.param_end(at, w),
-            Expect::CallId => self.call_id(source, at),
-            Expect::Number => self.number(source, at, w),
-            Expect::CseqMethod => self.cseq_method(source, at, w),
-            Expect::Tail => self.tail(at, w),
-            // The other parts of a step read these.
-            Expect::Line | Expect::Skip | Expect::Params => true,
-        }
+    #[must_use]
+    pub const fn message(&self) -> &Message {
+        &self.machine.message
     }
 }

@@ -1,20 +1,20 @@
 //! CSeq, Expires and the parameter `expires`.
 
 use super::expect::Expect;
-use super::grammar::{LineEnd, is_address_end, is_blank, line_end};
-use super::methods::method;
-use super::state::Scan;
-use super::table::Header;
+use super::state::Machine;
 use crate::bpf::bounded;
 use crate::bytes::Source;
 use crate::bytes::swar::{byte, digits};
 use crate::sip::doubt::Doubt;
 use crate::sip::field::MAX_CONTACTS;
+use crate::sip::scan::grammar::{LineEnd, is_address_end, is_blank, line_end};
+use crate::sip::scan::methods::method;
+use crate::sip::scan::table::Header;
 
 /// Seconds that a malformed `expires` stands for (RFC 3261 10.2.1.1).
 pub(super) const MALFORMED_EXPIRES: u32 = 3600;
 
-impl Scan {
+impl Machine {
     /// Reads digits.
     #[inline(always)]
     pub(super) fn number<S: Source + ?Sized>(&mut self, source: &S, at: u32, w: u64) -> bool {

@@ -1,17 +1,32 @@
 //! The start of a header line, and lines that do not matter.
 
 use super::expect::Expect;
-use super::grammar::find_wide;
 use super::numbers::MALFORMED_EXPIRES;
-use super::state::Scan;
-use super::table::{HEADERS, Header, folded_name, index};
+use super::state::Machine;
+use crate::bpf::bounded;
 use crate::bytes::swar::{below, byte, equal, first, head, literal, starts_with};
 use crate::bytes::{Source, Span, WIDE};
 use crate::sip::doubt::Doubt;
 use crate::sip::field::Field;
 use crate::sip::header;
+use crate::sip::scan::grammar::find_wide;
+use crate::sip::scan::table::{HEADERS, Header, folded_name, index};
 
-impl Scan {
+/// First element of the value of each header, and its bit in [`header`] if it must appear only once, otherwise 0.
+static VALUES: [(Expect, u8); 16] = {
+    let mut values = [(Expect::Skip, 0); 16];
+    values[Header::Via as usize] = (Expect::Via, 0);
+    values[Header::From as usize] = (Expect::Address, header::FROM);
+    values[Header::To as usize] = (Expect::Address, header::TO);
+    values[Header::CallId as usize] = (Expect::CallId, header::CALL_ID);
+    values[Header::Cseq as usize] = (Expect::Number, header::CSEQ);
+    values[Header::Contact as usize] = (Expect::Address, 0);
+    values[Header::Expires as usize] = (Expect::Number, header::EXPIRES);
+    values[Header::RecordRoute as usize] = (Expect::Address, 0);
+    values
+};
+
+impl Machine {
     /// First part of a step: looks up the header by its name, long or compact (RFC 3261 7.3.3), in any case.
     #[inline(always)]
     pub(super) fn line<S: Source + ?Sized>(&mut self, source: &S, at: u32) -> bool {
@@ -56,15 +71,18 @@ impl Scan {
             }
             _ => {}
         }
-        if m.headers & found.once != 0 {
+        // SAFETY: the index is in bounds.
+        let (value_start, once) =
+            unsafe { *VALUES.get_unchecked(bounded::<16>(found.header as usize)) };
+        if m.headers & once != 0 {
             return self.give_up(Doubt::Duplicate);
         }
-        m.headers |= found.once;
+        m.headers |= once;
         if self.ignored & found.header.bit() != 0 {
             return self.go(at, Expect::Skip);
         }
         self.header = found.header;
-        self.value_start = found.value_start;
+        self.value_start = value_start;
         let w = source.word(at);
         if head(w, 2) == literal(b": ") && byte(w, 2) > b' ' {
             return self.begin_value(at + 2);

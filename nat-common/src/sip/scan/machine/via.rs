@@ -1,14 +1,14 @@
 //! The sent-protocol of Via (RFC 3261 25.1, `via-parm`).
 
 use super::expect::Expect;
-use super::grammar::{LineEnd, is_blank, line_end};
-use super::state::Scan;
+use super::state::Machine;
 use crate::bytes::Source;
 use crate::bytes::swar::{below, byte, equal, first, starts_with};
 use crate::sip::doubt::Doubt;
 use crate::sip::header;
+use crate::sip::scan::grammar::{LineEnd, is_blank, line_end};
 
-impl Scan {
+impl Machine {
     /// Reads the start of a Via. Mostly that is `SIP/2.0/UDP` and a space.
     #[inline(always)]
     pub(super) fn via<S: Source + ?Sized>(&mut self, source: &S, at: u32, w: u64) -> bool {

@@ -1,16 +1,16 @@
 //! Parameters of Via, From, To and Contact.
 
 use super::expect::Expect;
-use super::grammar::{NARROW, brackets, find_narrow, is_address_end, is_blank};
 use super::numbers::MALFORMED_EXPIRES;
-use super::state::{Form, Scan};
-use super::table::Header;
-use crate::bytes::swar::{below, byte, equal, starts_with, token_end};
+use super::state::{Form, Machine};
+use crate::bytes::swar::{below, brackets, byte, equal, starts_with, token_end};
 use crate::bytes::{Source, Span};
 use crate::sip::doubt::Doubt;
 use crate::sip::field::{Field, MAX_CONTACTS};
+use crate::sip::scan::grammar::{NARROW, find_narrow, is_address_end, is_blank};
+use crate::sip::scan::table::Header;
 
-impl Scan {
+impl Machine {
     /// Third part of a step: reads up to a separator of parameters. In a Via this also skips the sent-by.
     #[inline(always)]
     pub(super) fn params<S: Source + ?Sized>(&mut self, source: &S, at: u32) -> bool {

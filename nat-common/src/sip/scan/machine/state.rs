@@ -1,20 +1,20 @@
-//! Memory of the scanner between steps.
+//! Memory of the machine between steps.
 
 use zerocopy::{FromZeros, Immutable, KnownLayout};
 
 use super::expect::Expect;
-use super::table::{Header, Needed};
 use crate::bpf::bounded;
 use crate::bytes::{Ipv6, Span};
 use crate::sip::Message;
 use crate::sip::doubt::Doubt;
 use crate::sip::field::SPANS;
+use crate::sip::scan::table::{Header, Needed};
 
-/// State of a scan. It lies in memory between steps.
+/// State of the machine. It lies in memory between steps.
 #[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, FromZeros, Immutable, KnownLayout)]
-pub struct Scan {
-    /// Position of the scanner.
+pub struct Machine {
+    /// Position of the machine.
     pub(super) at: u32,
     /// End of the bytes to read.
     pub(super) end: u32,
@@ -58,7 +58,7 @@ pub struct Scan {
     /// IPv6 address of a host being read.
     pub(super) host_groups: Ipv6,
     /// Result of the scan.
-    pub message: Message,
+    pub(in crate::sip::scan) message: Message,
 }
 
 /// Form of an address. It says what an angle bracket means that follows parameters.
@@ -74,7 +74,7 @@ pub(super) enum Form {
     Name,
 }
 
-impl Scan {
+impl Machine {
     /// Ends the scan with a doubt.
     #[inline(always)]
     pub(super) fn give_up(&mut self, why: Doubt) -> bool {

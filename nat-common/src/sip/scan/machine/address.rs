@@ -1,19 +1,19 @@
 //! Addresses of From, To, Contact and Record-Route: `name-addr` and `addr-spec` (RFC 3261 25.1).
 
 use super::expect::Expect;
-use super::grammar::{LineEnd, NARROW, brackets, find_narrow, is_address_end, line_end, scheme};
-use super::state::{Form, Scan};
-use super::table::Header;
+use super::state::{Form, Machine};
 use crate::bpf::bounded;
-use crate::bytes::swar::{below, byte, equal, first};
+use crate::bytes::swar::{below, brackets, byte, equal, first};
 use crate::bytes::{Source, Span, words};
 use crate::sip::doubt::Doubt;
 use crate::sip::field::{Field, MAX_CONTACTS};
+use crate::sip::scan::grammar::{LineEnd, NARROW, find_narrow, is_address_end, line_end, scheme};
+use crate::sip::scan::table::Header;
 
 /// Value of `token_start` while no URI has begun: beyond every end.
 const NO_URI: u32 = u32::MAX;
 
-impl Scan {
+impl Machine {
     /// Reads the start of an address.
     #[inline(always)]
     pub(super) fn address<S: Source + ?Sized>(&mut self, source: &S, at: u32, w: u64) -> bool {

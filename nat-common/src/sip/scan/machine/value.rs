@@ -1,14 +1,14 @@
 //! Elements of values that several headers share, and Call-ID.
 
 use super::expect::Expect;
-use super::grammar::{LineEnd, find_wide, is_blank, line_end};
-use super::state::Scan;
-use super::table::Header;
+use super::state::Machine;
 use crate::bytes::swar::{below, byte, equal, first};
 use crate::bytes::{Source, Span, WIDE};
 use crate::sip::field::Field;
+use crate::sip::scan::grammar::{LineEnd, find_wide, is_blank, line_end};
+use crate::sip::scan::table::Header;
 
-impl Scan {
+impl Machine {
     /// Reads `HCOLON` (RFC 3261 25.1) where it is not just a colon and a space.
     #[inline(always)]
     pub(super) fn colon(&mut self, at: u32, w: u64) -> bool {

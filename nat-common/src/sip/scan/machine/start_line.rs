@@ -1,17 +1,17 @@
 //! The start line of a request or response (RFC 3261 7.1, 7.2).
 
 use super::expect::Expect;
-use super::grammar::{brackets, scheme};
-use super::methods::method;
-use super::state::Scan;
-use super::table::{Needed, ignored};
-use crate::bytes::swar::{below, byte, digits, first, head, literal};
+use super::state::Machine;
+use crate::bytes::swar::{below, brackets, byte, digits, first, head, literal};
 use crate::bytes::{Source, Span};
 use crate::sip::doubt::Doubt;
 use crate::sip::field::Field;
 use crate::sip::method::Method;
+use crate::sip::scan::grammar::scheme;
+use crate::sip::scan::methods::method;
+use crate::sip::scan::table::{Needed, ignored};
 
-impl Scan {
+impl Machine {
     /// Reads CRLFs before the start line (RFC 3261 7.5), then `SIP/2.0 SP Status-Code SP`, or `Method SP` and the scheme of
     /// the Request-URI. Devices omit an empty reason with the space before it.
     #[inline(always)]
