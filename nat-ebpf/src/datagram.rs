@@ -19,26 +19,9 @@ const MAX_EXTENSIONS: usize = 4;
 /// Finds the datagram in a frame.
 #[inline(always)]
 pub(crate) fn parse<C: Context>(frame: Frame<C>, datagram: &mut Datagram) -> Result<(), Skip> {
-    words::clear(datagram);
+    network(frame, datagram)?;
     let load = |at| frame.load(at).ok_or(Skip::Malformed);
-    let mut at = EthHdr::LEN as u32 - 2;
-    let mut kind = load(at)? as u16;
-    for _ in 0..MAX_TAGS {
-        if kind == EtherType::Ieee8021q as u16 || kind == EtherType::Ieee8021ad as u16 {
-            datagram.tagged = 1;
-            at += VlanHdr::LEN as u32;
-            kind = load(at)? as u16;
-        }
-    }
-    let ip = at + 2;
-    datagram.ip = ip;
-    let rest = if kind == EtherType::Ipv4 as u16 {
-        ipv4(frame, ip, datagram)?
-    } else if kind == EtherType::Ipv6 as u16 {
-        ipv6(frame, ip, datagram)?
-    } else {
-        return Err(Skip::NotIp);
-    };
+    let rest = datagram.len;
     if datagram.part == Part::Later {
         return Ok(());
     }
@@ -67,6 +50,34 @@ pub(crate) fn parse<C: Context>(frame: Frame<C>, datagram: &mut Datagram) -> Res
     datagram.len = length - UdpHdr::LEN as u32;
     // The last eight bytes are there, so all are.
     load(udp + length - 8)?;
+    Ok(())
+}
+
+/// Reads the headers up to that of UDP. The length is then that of what follows IP's headers.
+///
+/// Its own function: the verifier would follow each way through the headers to the end of the program.
+#[inline(never)]
+fn network<C: Context>(frame: Frame<C>, datagram: &mut Datagram) -> Result<(), Skip> {
+    words::clear(datagram);
+    let load = |at| frame.load(at).ok_or(Skip::Malformed);
+    let mut at = EthHdr::LEN as u32 - 2;
+    let mut kind = load(at)? as u16;
+    for _ in 0..MAX_TAGS {
+        if kind == EtherType::Ieee8021q as u16 || kind == EtherType::Ieee8021ad as u16 {
+            datagram.tagged = 1;
+            at += VlanHdr::LEN as u32;
+            kind = load(at)? as u16;
+        }
+    }
+    let ip = at + 2;
+    datagram.ip = ip;
+    datagram.len = if kind == EtherType::Ipv4 as u16 {
+        ipv4(frame, ip, datagram)?
+    } else if kind == EtherType::Ipv6 as u16 {
+        ipv6(frame, ip, datagram)?
+    } else {
+        return Err(Skip::NotIp);
+    };
     Ok(())
 }
 

@@ -5,8 +5,8 @@ use core::marker::PhantomData;
 use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
 use aya_ebpf::maps::lpm_trie::Key;
 use nat_common::abi::{
-    Binding, BindingFlags, Config, ContactKey, Counter, DialogKey, Entry, Policy, Rate, Record,
-    TEXT_LEN, Value,
+    Binding, BindingFlags, Config, ContactKey, Counter, DialogKey, Entry, Peer, Policy, Rate,
+    Record, TEXT_LEN, Value,
 };
 use nat_common::bpf::{Repeat, bounded};
 use nat_common::bytes::{Source as _, Span, hosts, swar, users};
@@ -157,6 +157,19 @@ extern "C" fn may_follow_uri(direction: u32, pbx: u64, now: u64) -> u32 {
     let mut env = Kernel::at(config, &scratch, now);
     env.pbx = pbx;
     engine::may_follow_uri(&env).into()
+}
+
+/// Notes that the pair of addresses in the scratch of a direction is proven.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn prove_pair(direction: u32, pbx: u64, now: u64) -> u32 {
+    let (Some(scratch), Some(config)) = (Scratch::at(direction), maps::config()) else {
+        return 0;
+    };
+    let mut env = Kernel::at(config, &scratch, now);
+    env.pbx = pbx;
+    engine::prove_pair(&env, scratch.filled::<Peer>());
+    1
 }
 
 /// Whether a URI of the REGISTER in the scratch of a direction names the domain of its address-of-record: that in the Route,
@@ -326,10 +339,18 @@ fn copy_name(message: &text::Text, span: Span, draft: &mut Binding) {
     draft.text_len = len as u8;
 }
 
-/// Whether two URIs have the same user. Its own function, as above.
+/// Whether two URIs of the message in the scratch of a direction have the same user. Not 0: they have.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn same_user(text: &text::Text, a: Span, b: Span) -> bool {
-    users::same(text, a, b)
+extern "C" fn same_user(direction: u32, a: u32, a_len: u32, b: u32, b_len: u32) -> u32 {
+    let Some(scratch) = Scratch::at(direction) else {
+        return 0;
+    };
+    let span = |start: u32, len: u32| Span {
+        start: start as u16,
+        len: len as u16,
+    };
+    users::same(scratch.text(), span(a, a_len), span(b, b_len)).into()
 }
 
 /// Checks the UDP checksum of the message in scratch.
@@ -505,6 +526,11 @@ impl<L> Env for Kernel<'_, L> {
     fn may_follow_uri(&self) -> bool {
         may_follow_uri(self.scratch.direction(), self.pbx, self.now) != 0
     }
+
+    #[inline(always)]
+    fn prove_pair(&self, _: &mut Entry<Peer>) {
+        prove_pair(self.scratch.direction(), self.pbx, self.now);
+    }
 }
 
 impl<L: Hash> Text for Kernel<'_, L> {
@@ -520,7 +546,9 @@ impl<L: Hash> Text for Kernel<'_, L> {
 
     #[inline(always)]
     fn same_user(&self, a: Span, b: Span) -> bool {
-        same_user(self.scratch.text(), a, b)
+        let direction = self.scratch.direction();
+        let [a_len, b_len] = [a.len, b.len].map(u32::from);
+        same_user(direction, a.start.into(), a_len, b.start.into(), b_len) != 0
     }
 
     #[inline(always)]

@@ -50,15 +50,8 @@ pub(crate) fn fast_reject<H: Hook>(frame: Frame<H::Context>, config: &Config) ->
         Direction::Out => [s0, s1],
     };
     let port = u32::from(u16::from_be_bytes(ours));
-    let other = !is_sip_port(config, port) && !is_stun_port::<H>(config, port);
+    let other = !config.has_port(port) && !is_stun_port::<H>(config, port);
     other.then_some(Skip::OtherPort)
-}
-
-/// Whether a port is a SIP port of the PBX.
-#[inline(always)]
-pub(crate) fn is_sip_port(config: &Config, port: u32) -> bool {
-    // An unused entry is 0, which is no port.
-    port != 0 && config.ports.contains(&(port as u16))
 }
 
 /// Whether a port is the STUN port beside the SIP ports.

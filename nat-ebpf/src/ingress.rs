@@ -13,7 +13,7 @@ use nat_common::engine::{self, stun};
 use crate::answer::{self, Written};
 use crate::datagram::Payload;
 use crate::env::{Hash, Kernel};
-use crate::fast_reject::{fast_reject, is_sip_port};
+use crate::fast_reject::fast_reject;
 use crate::frame::{Frame, Ingress};
 use crate::maps::{config, count};
 use crate::media::{self, Entry};
@@ -111,7 +111,7 @@ fn serve<L: Hash>(ctx: &XdpContext, scratch: &Scratch, config: &'static Config) 
             datagram,
             // SAFETY: the kernel gives a valid context.
             interface: unsafe { (*ctx.ctx).ingress_ifindex },
-            sip_port: is_sip_port(config, datagram.destination.port),
+            sip_port: config.has_port(datagram.destination.port),
         },
         &Payload::of(datagram, frame),
         config.stun,

@@ -27,7 +27,7 @@ use network_types::ip::IpProto;
 
 use crate::bindings;
 use crate::env::{Hash, Kernel};
-use crate::fast_reject::{is_sip_port, is_stun_port};
+use crate::fast_reject::is_stun_port;
 use crate::frame::{Context, Egress, Frame, Hook, Ingress};
 use crate::maps::{self, config, count_media};
 use crate::redirect;
@@ -239,7 +239,7 @@ impl<L> decide::MediaSlots for Kernel<'_, L> {
     #[inline(always)]
     fn is_signalling(&self, port: u16) -> bool {
         let config = self.config();
-        is_sip_port(config, port.into()) || is_stun_port::<Ingress>(config, port.into())
+        config.has_port(port.into()) || is_stun_port::<Ingress>(config, port.into())
     }
 }
 

@@ -290,6 +290,13 @@ impl Scratch {
         }
     }
 
+    /// Returns the entry that was filled in.
+    #[inline(always)]
+    pub(crate) fn filled<V: Value>(&self) -> &mut Entry<V> {
+        // SAFETY: as above.
+        unsafe { &mut *(&raw mut (*self.contents).entry).cast() }
+    }
+
     /// Returns scratch for a copy of an entry of a table.
     #[inline(always)]
     pub(crate) fn copy<V: Value>(&self) -> &mut Entry<V> {

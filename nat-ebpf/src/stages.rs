@@ -8,7 +8,7 @@ use nat_common::engine::verdict::Skip;
 use nat_common::sip::{Direction, Doubt};
 
 use crate::datagram::{Payload, parse};
-use crate::fast_reject::{is_sip_port, is_stun_port};
+use crate::fast_reject::is_stun_port;
 use crate::frame::{Frame, Hook};
 use crate::scratch::Scratch;
 
@@ -40,7 +40,7 @@ pub(crate) fn find<H: Hook>(frame: Frame<H::Context>, scratch: &Scratch, config:
         Direction::In => &datagram.destination,
         Direction::Out => &datagram.source,
     };
-    let sip = is_sip_port(config, ours.port);
+    let sip = config.has_port(ours.port);
     if !sip && !is_stun_port::<H>(config, ours.port) {
         return Found::Skipped(Skip::OtherPort);
     }

@@ -1,5 +1,7 @@
 //! Settings that the agent writes for the kernel programs.
 
+use core::mem::offset_of;
+
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::abi::tables::Table;
@@ -73,6 +75,25 @@ impl Config {
     pub const fn wildcard(index: usize, v4: bool) -> u32 {
         let bit = 1 << index;
         if v4 { bit } else { bit << MAX_PORTS }
+    }
+
+    /// Whether a port is a SIP port.
+    ///
+    /// All are compared at once: the verifier would follow each of eight branches.
+    #[inline(always)]
+    #[must_use]
+    pub const fn has_port(&self, port: u32) -> bool {
+        const ONES: u64 = 0x0001_0001_0001_0001;
+        const TOPS: u64 = 0x8000_8000_8000_8000;
+        const { assert!(offset_of!(Self, ports).is_multiple_of(8) && MAX_PORTS == 8) };
+        let ports = (&raw const self.ports).cast::<u64>();
+        // SAFETY: two words, aligned, by the assertion.
+        let words = unsafe { [*ports, *ports.add(1)] };
+        let wanted = port as u16 as u64 * ONES;
+        let [first, second] = [words[0] ^ wanted, words[1] ^ wanted];
+        let same = (first.wrapping_sub(ONES) & !first) | (second.wrapping_sub(ONES) & !second);
+        // An unused entry is 0, which is no port.
+        port != 0 && same & TOPS != 0
     }
 
     /// Whether the PBX's socket that has the port of `ours` is bound to no address of that version of IP.

@@ -18,7 +18,7 @@
 //! ```
 
 use crate::abi::{
-    Binding, BindingFlags, ContactKey, Counter, DialogKey, Entry, Policy, Record, Value,
+    Binding, BindingFlags, ContactKey, Counter, DialogKey, Entry, Peer, Policy, Record, Value,
 };
 use crate::bytes::Span;
 use crate::endpoint::Endpoint;
@@ -137,6 +137,8 @@ pub trait Env: Clock + Hashes + Tables + Bindings + Rules + Journal {
     fn choose(&self, owner: u64, transmissions: u32) -> Choice;
     /// Calls [`may_follow_uri`](crate::engine::may_follow_uri), likewise.
     fn may_follow_uri(&self) -> bool;
+    /// Calls [`prove_pair`](crate::engine::prove_pair) for the new entry in scratch, likewise.
+    fn prove_pair(&self, entry: &mut Entry<Peer>);
 }
 
 /// An environment with the text of a message at hand.

@@ -10,7 +10,7 @@ use crate::engine::dialogs::{accept_answer, acknowledge, live_dialog};
 use crate::engine::env::{Checksum, Env, Text};
 use crate::engine::identity::{dialog_key, digest, is_for_its_domain, registration_key, uri_hash};
 use crate::engine::lifetimes::{ANSWER_LIFE, TRANSACTION_LIFE};
-use crate::engine::proof::{describe_pair, note_answer, prove_pair};
+use crate::engine::proof::{describe_pair, note_answer};
 use crate::engine::verdict::Heard;
 use crate::sip::{Field, Message, Method, header};
 use crate::tables::slots::{Noted, SlotKey};
@@ -67,7 +67,7 @@ pub(super) fn request_in<E: Text>(env: &E, m: &Message, call: u64, source: &Endp
     }
     if m.method == Method::Register {
         if let Some(entry) = note_registration(env, m, source) {
-            prove_pair(env, entry);
+            env.prove_pair(entry);
         }
     } else if m.method.subscribes() && !m.has(Field::ToTag) && m.has(Field::FromTag) {
         note_pending(env, m, call, source, direct);

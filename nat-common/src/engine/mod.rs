@@ -33,6 +33,7 @@ pub use contacts::place_contact;
 pub use dialogs::place_dialog;
 pub use evidence::Evidence;
 pub use identity::{leads_to_target, names_domain, uri_of};
+pub use proof::prove_pair;
 pub use reach::{choose, may_follow_uri};
 pub use route::Route;
 pub use verdict::{Choice, Placed};

@@ -6,7 +6,7 @@
 
 use crate::abi::{Counter, Entry, OutboundFlags, OutboundTransaction, Peer, PeerFlags, age, ticks};
 use crate::endpoint::Endpoint;
-use crate::engine::env::{Clock, Hashes, Journal, Tables};
+use crate::engine::env::{Clock, Env, Hashes, Journal, Tables};
 use crate::engine::lifetimes::{ANSWERED_LIFE, PEER_LIFE, T1};
 use crate::sip::Field;
 use crate::tables::slots::SlotKey;
@@ -117,8 +117,8 @@ pub(super) fn describe_pair<'e, E: Tables>(
 }
 
 /// Notes that a terminal is reached at its learned address, while packets for it are meant for the original destination.
-#[inline(never)]
-pub(super) fn prove_pair<E: Tables + Hashes + Clock + Journal>(env: &E, entry: &mut Entry<Peer>) {
+#[inline(always)]
+pub fn prove_pair<E: Tables + Hashes + Clock + Journal>(env: &E, entry: &mut Entry<Peer>) {
     let now = ticks(env.now());
     let known = pair(env, &entry.value);
     if known.is_some_and(|known| {
@@ -289,7 +289,7 @@ const fn is_own(status: u16) -> bool {
 /// tried, only an answer within T1 tells which of them it was. An answer from the terminal's learned host, another one than
 /// the original destination, is not `by_itself`: it says nothing of that destination to other owners.
 #[inline(always)]
-pub(super) fn note_answer<E: Tables + Hashes + Clock + Journal>(
+pub(super) fn note_answer<E: Env>(
     env: &E,
     request: &mut Entry<OutboundTransaction>,
     status: u16,
@@ -306,7 +306,7 @@ pub(super) fn note_answer<E: Tables + Hashes + Clock + Journal>(
     if transaction.flags.contains(OutboundFlags::REDIRECTED) {
         if tells && (!weak || moved) {
             let (learned, original) = (transaction.destination(), transaction.alternative());
-            prove_pair(env, describe_pair(env, &learned, &original));
+            env.prove_pair(describe_pair(env, &learned, &original));
         }
         return tells;
     }

@@ -20,7 +20,7 @@
 //! ```
 
 use crate::abi::{Rate, SECOND};
-use crate::bpf::atomic::Word;
+use crate::bpf::{atomic::Word, bounded};
 
 /// Number of buckets in a line.
 pub const WAYS: usize = 8;
@@ -106,12 +106,10 @@ pub const fn total_limit(rate: &Rate) -> Option<u64> {
 #[inline(always)]
 const fn ahead(time: u64, now: u64, rate: &Rate) -> u64 {
     let ahead = time.wrapping_sub(now) & TIME;
-    // No bucket is further ahead than this; a time beyond it is past.
-    if ahead > rate.burst + rate.interval + SKEW {
-        0
-    } else {
-        ahead
-    }
+    // No bucket is further ahead than this; a time beyond it is past. Not a branch, as below.
+    let most = rate.burst + rate.interval + SKEW;
+    let is_past = (most.wrapping_sub(ahead) as i64 >> 63) as u64;
+    ahead & !is_past
 }
 
 /// Takes a token from the bucket of a source, by its hash. False if none is left.
@@ -132,21 +130,24 @@ pub unsafe fn take(line: *mut Buckets, hash: u64, now: u64, rate: &Rate) -> bool
     // 0 was never used.
     let tag = if tag == 0 { 1 << TIME_BITS } else { tag };
     for _ in 0..TRIES {
-        let (mut slot, mut old, mut least) = (0, 0, u64::MAX);
+        // Without a branch: the verifier would follow each of eight ways, three times.
+        let (mut slot, mut old, mut least) = (0, 0, i64::MAX);
         for way in 0..WAYS {
             // SAFETY: by the caller's promise, and `way` is within.
             let word = unsafe { Word::new(line.cast::<u64>().add(way)) }.peek();
-            let used = ahead(word, now, rate);
-            if word & !TIME == tag {
-                (slot, old, least) = (way, word, used);
-                break;
-            }
-            if used < least {
-                (slot, old, least) = (way, word, used);
-            }
+            // The bucket of the source comes first, then the fullest one.
+            let other = word & !TIME ^ tag;
+            let is_other = (other | other.wrapping_neg()) >> 63;
+            let rank = (is_other * (ahead(word, now, rate) + 1)) as i64;
+            // Ones if it comes before those seen.
+            let before = (rank.wrapping_sub(least) >> 63) as u64;
+            slot ^= (slot ^ way as u64) & before;
+            old ^= (old ^ word) & before;
+            least ^= (least ^ rank) & before as i64;
         }
+        let slot = bounded::<WAYS>(slot as usize);
         let mine = old & !TIME == tag;
-        let used = if mine { least } else { 0 };
+        let used = if mine { ahead(old, now, rate) } else { 0 };
         if used > rate.burst {
             return false;
         }

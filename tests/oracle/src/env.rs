@@ -6,8 +6,8 @@ use std::hash::Hash;
 
 use nat_common::abi::{
     BINDING_WAYS, Binding, BindingFlags, BindingSet, ContactKey, Counter, DialogKey, Entry,
-    MediaConfig, MediaCounter, MediaSlot, Policy, Record, SECOND, Set, TEXT_LEN, Table, Value,
-    ValueWords, WAYS,
+    MediaConfig, MediaCounter, MediaSlot, Peer, Policy, Record, SECOND, Set, TEXT_LEN, Table,
+    Value, ValueWords, WAYS,
 };
 use nat_common::bpf::HostLoop;
 use nat_common::bytes::{Span, hosts, users};
@@ -348,6 +348,10 @@ impl Env for MemoryEnv {
 
     fn may_follow_uri(&self) -> bool {
         engine::may_follow_uri(self)
+    }
+
+    fn prove_pair(&self, entry: &mut Entry<Peer>) {
+        engine::prove_pair(self, entry);
     }
 }
 
