@@ -20,7 +20,7 @@
 //! ```
 
 use crate::abi::{Rate, SECOND};
-use crate::bpf::{atomic::Word, bounded};
+use crate::bpf::{atomic::Word, bounded, sign};
 
 /// Number of buckets in a line.
 pub const WAYS: usize = 8;
@@ -104,12 +104,12 @@ pub const fn total_limit(rate: &Rate) -> Option<u64> {
 
 /// Returns by how much a time is ahead of `now`; 0 if it is past.
 #[inline(always)]
-const fn ahead(time: u64, now: u64, rate: &Rate) -> u64 {
+fn ahead(time: u64, now: u64, rate: &Rate) -> u64 {
     let ahead = time.wrapping_sub(now) & TIME;
     // No bucket is further ahead than this; a time beyond it is past. Not a branch, as below.
     let most = rate.burst + rate.interval + SKEW;
-    let is_past = (most.wrapping_sub(ahead) as i64 >> 63) as u64;
-    ahead & !is_past
+    let is_past = sign(most.wrapping_sub(ahead) as i64);
+    ahead * (1 - is_past)
 }
 
 /// Takes a token from the bucket of a source, by its hash. False if none is left.
@@ -137,13 +137,12 @@ pub unsafe fn take(line: *mut Buckets, hash: u64, now: u64, rate: &Rate) -> bool
             let word = unsafe { Word::new(line.cast::<u64>().add(way)) }.peek();
             // The bucket of the source comes first, then the fullest one.
             let other = word & !TIME ^ tag;
-            let is_other = (other | other.wrapping_neg()) >> 63;
+            let is_other = sign((other | other.wrapping_neg()) as i64);
             let rank = (is_other * (ahead(word, now, rate) + 1)) as i64;
-            // Ones if it comes before those seen.
-            let before = (rank.wrapping_sub(least) >> 63) as u64;
-            slot ^= (slot ^ way as u64) & before;
-            old ^= (old ^ word) & before;
-            least ^= (least ^ rank) & before as i64;
+            let before = sign(rank.wrapping_sub(least));
+            slot ^= (slot ^ way as u64) * before;
+            old ^= (old ^ word) * before;
+            least ^= (least ^ rank) * before as i64;
         }
         let slot = bounded::<WAYS>(slot as usize);
         let mine = old & !TIME == tag;
