@@ -5,7 +5,7 @@ use std::panic::catch_unwind;
 use std::path::Path;
 
 use nat_common::{sdp, sip};
-use nat_test_oracle::{plain, reference};
+use nat_test_oracle::{plain, reference, usual};
 
 /// Returns the inputs in a folder of `fuzz/`, with their paths.
 fn inputs(folder: &str) -> Vec<(String, Vec<u8>)> {
@@ -27,6 +27,7 @@ fn inputs(folder: &str) -> Vec<(String, Vec<u8>)> {
 fn no_part_is_outside_of_the_message() {
     for (name, text) in inputs("corpus/scan") {
         plain::check(&text);
+        usual::check(&text);
         if let Ok(message) = sip::read(&text) {
             for span in message.spans {
                 let end = usize::from(span.start) + usize::from(span.len);

@@ -12,7 +12,7 @@ use nat_common::bytes::Span;
 use nat_common::sip;
 use nat_common::sip::{Field, MAX_CONTACTS, Message, Method};
 use nat_common::tables::hash::{self, Cursor};
-use nat_test_oracle::{direction, part, plain, reference};
+use nat_test_oracle::{direction, part, plain, reference, usual};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -432,6 +432,7 @@ proptest! {
         model.check(&model.write(&PLAIN))?;
         direction::check(text.as_bytes(), &sip::read(text.as_bytes()).expect("no doubt"));
         plain::check(text.as_bytes());
+        usual::check(text.as_bytes());
     }
 
     /// `rsip` finds the same in the plain form.
@@ -484,6 +485,7 @@ proptest! {
             prop_assert!(m.has(Field::CallId));
             direction::check(&text, &m);
             plain::check(&text);
+        usual::check(&text);
         }
     }
 
@@ -492,6 +494,7 @@ proptest! {
     fn agrees_or_doubts(model in model(), edits in edits()) {
         let text = tampered(model.write(&PLAIN).into_bytes(), &edits);
         plain::check(&text);
+        usual::check(&text);
         // rsip panics on some messages.
         if let (Some(ours), Ok(Some(other))) = (
             reference::scanned(&text),
