@@ -75,10 +75,7 @@ fn usual_forms() {
             "from",
             "From: \"Müller, <Alice>; sip:a@b\"<sip:1000@pbx>;tag=a.b-c_d:e/f",
         ),
-        (
-            "from",
-            "From: <sip:+4930123456;phone-context=a@pbx;user=phone>;tag=1",
-        ),
+        ("from", "From: <sip:+4930123456@pbx;user=phone>;tag=1"),
         ("from", "From: <sip:pbx?a=b>;tag=1"),
         ("to", "t: <tel:+4930123456>"),
         (
@@ -148,6 +145,7 @@ fn other_forms() {
         ("to", "To: a, b <sip:2000@pbx>"),
         ("to", "To: <sip:20 00@pbx>"),
         ("to", "To: <sip:a@b@pbx>"),
+        ("to", "To: <sip:2000;a=b@pbx>"),
         ("to", "To: <sip:>"),
         ("to", "To: <sip:2000@pbx"),
         ("to", "To: <sip:2000@pbx\r\n >"),

@@ -5,7 +5,7 @@ use core::arch::asm;
 
 use aya_ebpf::helpers::generated::bpf_csum_diff;
 use nat_common::bpf::{Repeat, bounded};
-use nat_common::bytes::{Class, Source};
+use nat_common::bytes::{Class, Source, swar};
 use nat_common::sip::MAX_SCAN;
 
 use crate::datagram::Payload;
@@ -188,6 +188,8 @@ macro_rules! classes {
                     // SAFETY: a valid reference.
                     Class::$class => unsafe { $name(text, at) },
                 )*
+                // It takes less time than a call.
+                Class::Space => class.find(text.wide_word(at)),
             }
         }
     };
@@ -195,16 +197,14 @@ macro_rules! classes {
 
 classes! {
     find_uri_end = UriEnd
-    find_uri_param = UriParam
+    find_uri_mark = UriMark
     find_quote = Quote
     find_name_end = NameEnd
     find_token_end = TokenEnd
     find_params_end = ParamsEnd
-    find_sent_by_end = SentByEnd
     find_request_uri_end = RequestUriEnd
     find_b = B
     find_semicolon = Semicolon
-    find_space = Space
 }
 
 impl Source for Text {
@@ -242,6 +242,43 @@ impl Source for Text {
             );
         }
         [first, second, third, fourth]
+    }
+
+    #[inline(always)]
+    fn controls(&self, at: u32) -> u64 {
+        let mut others = 0_u64;
+        macro_rules! block {
+            ($($word:literal: $shift:literal)*) => {
+                // SAFETY: a chunk fits there. In assembly, as above; and the compiler would load the constants for each word.
+                unsafe {
+                    asm!(
+                        $(
+                            concat!("{word} = *(u64 *)({from} + ", $word, ")"),
+                            "{mask} = {word}",
+                            "{mask} &= {low}",
+                            "{mask} += {add}",
+                            "{mask} |= {word}",
+                            "{mask} &= {tops}",
+                            "{mask} *= {pack}",
+                            "{mask} >>= 56",
+                            concat!("{mask} <<= ", $shift),
+                            "{others} |= {mask}",
+                        )*
+                        from = in(reg) address(&raw const self.bytes, at),
+                        low = in(reg) !swar::TOPS,
+                        add = in(reg) swar::TO_TOP,
+                        tops = in(reg) swar::TOPS,
+                        pack = in(reg) swar::PACK,
+                        word = out(reg) _,
+                        mask = out(reg) _,
+                        others = inout(reg) others,
+                        options(readonly, pure, nostack),
+                    );
+                }
+            };
+        }
+        block!(0: 0 8: 8 16: 16 24: 24 32: 32 40: 40 48: 48 56: 56);
+        !others
     }
 
     #[inline(always)]

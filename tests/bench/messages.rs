@@ -631,3 +631,33 @@ fn session(random: &mut Random, (host, port): (&str, &str), length: usize) -> St
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use nat_common::bpf::HostLoop;
+    use nat_common::sip::{Direction, Scan};
+
+    use super::*;
+
+    /// A mix that the scanner does not read in the usual way would measure its machine only.
+    #[test]
+    fn requests_are_usual() {
+        let mut random = Random::new(1);
+        let mut usual = 0;
+        let shape = Shape { length: 590, wanted_last: false };
+        for _ in 0..MIX {
+            let mut text = request(&mut random, "INVITE", Terminal::New, shape).into_bytes();
+            for byte in &mut text {
+                if *byte < 6 {
+                    *byte = b'1';
+                }
+            }
+            let mut scan = Scan::default();
+            let taken = scan.walk::<_, HostLoop>(text.as_slice())
+                && scan.read_usual(text.as_slice(), Some(Direction::In));
+            if !taken { println!("{}", String::from_utf8_lossy(&text)); }
+            usual += usize::from(taken);
+        }
+        assert_eq!(usual, MIX);
+    }
+}

@@ -1,24 +1,22 @@
 //! Classes of bytes that the scanner of SIP looks for, in [`WIDE`](super::WIDE) bytes at once.
 
-use super::swar::{TOPS, below, brackets, equal, exactly, lower, pack, plain};
+use super::swar::{TOPS, below, brackets, equal, exactly, lower, marks, pack, plain};
 
 /// Class of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
     /// What ends a URI in brackets, or its user: `>`, `@` and a space.
     UriEnd,
-    /// What begins the parameters or headers of a URI in brackets: `;` and `?`.
-    UriParam,
+    /// The same, and `; < = ?` and control characters.
+    UriMark,
     /// What ends a name in quotes: `"` and a backslash.
     Quote,
     /// What ends a name of words: any byte that is not part of it, nor a space.
     NameEnd,
-    /// What ends a usual token: any byte that is no letter, digit or one of `-./:_`.
+    /// What ends a usual token: any byte that is no letter, digit or one of `-./:_`. Some control characters do not.
     TokenEnd,
-    /// What ends usual parameters: any byte that is not of a token, nor `;` and `=`.
+    /// What ends usual parameters: any byte that is not of a token, nor `;` and `=`. Some control characters do not.
     ParamsEnd,
-    /// What ends a sent-by.
-    SentByEnd,
     /// What ends a Request-URI.
     RequestUriEnd,
     /// The letter `b`, in any case.
@@ -32,7 +30,7 @@ pub enum Class {
 impl Class {
     /// Finds the bytes of this class in four words. Returns a bit for each byte, that of the first lowest.
     ///
-    /// Of [`Self::Quote`], [`Self::NameEnd`], [`Self::SentByEnd`] and [`Self::RequestUriEnd`], only the lowest bit is exact.
+    /// Of [`Self::Quote`], [`Self::NameEnd`], [`Self::UriMark`] and [`Self::RequestUriEnd`], only the lowest bit is exact.
     #[inline(always)]
     #[must_use]
     pub const fn find(self, [first, second, third, fourth]: [u64; 4]) -> u64 {
@@ -47,8 +45,7 @@ impl Class {
     const fn mask(self, w: u64) -> u64 {
         match self {
             Self::UriEnd => exactly(w, b'>') | exactly(w, b'@') | exactly(w, b' '),
-            // They differ in one bit.
-            Self::UriParam => exactly(w & !0x0404_0404_0404_0404, b';'),
+            Self::UriMark => marks(w) | below(w, 0x21),
             Self::Quote => equal(w, b'"') | equal(w, b'\\'),
             Self::NameEnd => {
                 below(w, b'#') & !exactly(w, b' ')
@@ -60,7 +57,6 @@ impl Class {
             }
             Self::TokenEnd => !plain(w) & TOPS,
             Self::ParamsEnd => !(plain(w) | exactly(w, b';') | exactly(w, b'=')) & TOPS,
-            Self::SentByEnd => below(w, b'#') | equal(w, b';') | equal(w, b',') | brackets(w),
             Self::RequestUriEnd => below(w, 0x21) | brackets(w),
             Self::B => exactly(lower(w), b'b'),
             Self::Semicolon => exactly(w, b';'),

@@ -28,11 +28,16 @@ pub const fn equal(w: u64, b: u8) -> u64 {
     x.wrapping_sub(ONES) & !x & TOPS
 }
 
+/// Number that takes a byte to 128 or more if it is below 128 and no control character, in each byte of a word.
+pub const TO_TOP: u64 = ONES * 0x60;
+/// Factor that gathers the top bits of the bytes in the top byte, that of the first byte lowest.
+pub const PACK: u64 = 0x0002_0408_1020_4081;
+
 /// Finds bytes that are no control characters: a space, and what is above it. Every bit of the mask is exact.
 #[inline(always)]
 #[must_use]
 pub const fn not_controls(w: u64) -> u64 {
-    (((w & !TOPS) + ONES * 0x60) | w) & TOPS
+    (((w & !TOPS) + TO_TOP) | w) & TOPS
 }
 
 /// Finds bytes equal to `b`. Every bit of the mask is exact.
@@ -50,14 +55,27 @@ pub const fn brackets(w: u64) -> u64 {
     equal(w & !(ONES * 2), b'<')
 }
 
-/// Finds letters, digits and `-./:_`: what most tokens consist of (RFC 3261 25.1). Every bit of the mask is exact.
+/// Finds letters, digits and `-./:_`, of which most tokens consist (RFC 3261 25.1). Every bit of the mask is exact in a text
+/// without control characters.
 #[inline(always)]
 #[must_use]
 pub const fn plain(w: u64) -> u64 {
     let folded = (w | (ONES * 0x20)) & !TOPS;
-    let low = at_least(folded, b'-') & !at_least(folded, b':' + 1);
-    let letters = at_least(folded, b'a') & !at_least(folded, b'z' + 1);
-    (low | letters) & not_controls(w) & !w | exactly(w, b'_')
+    const fn reaches(folded: u64, b: u8) -> u64 {
+        folded + ONES * (128 - b as u64)
+    }
+    let punctuation = reaches(folded, b'-') & !reaches(folded, b':' + 1);
+    let letters = reaches(folded, b'a') & !reaches(folded, b'z' + 1);
+    // The underscore and DEL fold to the same.
+    let underscore = reaches(folded, 0x7f) & !(w << 2);
+    (punctuation | letters | underscore) & !w & TOPS
+}
+
+/// Finds `; < = > ? @`. Every bit of the mask is exact.
+#[inline(always)]
+#[must_use]
+pub const fn marks(w: u64) -> u64 {
+    between(w, b';', b'@')
 }
 
 /// Finds bytes below `b`, which must be at most 128.
@@ -89,7 +107,7 @@ pub fn first_of_four([first, second, third, fourth]: [u64; 4]) -> u32 {
 #[inline(always)]
 #[must_use]
 pub const fn pack(mask: u64) -> u64 {
-    mask.wrapping_mul(0x0002_0408_1020_4081) >> 56
+    mask.wrapping_mul(PACK) >> 56
 }
 
 /// Returns the index of the lowest set bit of `mask`, which must not be 0.
@@ -309,6 +327,33 @@ mod tests {
         for at in 0..=32 {
             let masks = words(at).map(|w| equal(w, b':'));
             assert_eq!(first_of_four(masks), at as u32);
+        }
+    }
+
+    #[test]
+    fn classes_agree_with_bytes() {
+        for b in b' '..=255 {
+            let plain_byte = b.is_ascii_alphanumeric() || b"-./:_".contains(&b);
+            for at in 0..8 {
+                // Neighbours that take part in every carry and borrow.
+                for others in ["aaaaaaaa", "\x7f\x7f\x7f\x7f\x7f\x7f\x7f\x7f", "        "] {
+                    let shift = at * 8;
+                    let w = word(others) & !(0xff << shift) | u64::from(b) << shift;
+                    let bit = |mask: u64| mask >> shift & 0xff == 0x80;
+                    assert_eq!(bit(plain(w)), plain_byte, "{b:#x} in {others}");
+                    assert_eq!(bit(marks(w)), b";<=>?@".contains(&b), "{b:#x} in {others}");
+                    assert_eq!(bit(exactly(w, b'b')), b == b'b', "{b:#x} in {others}");
+                }
+            }
+        }
+        for b in 0..=255_u8 {
+            let w = u64::from_le_bytes([b, 0, b, 32, b, 255, b, 31]);
+            let want = if b < b' ' {
+                0x0000_8000_8000_0000_u64
+            } else {
+                0x0080_8080_8080_0080
+            };
+            assert_eq!(not_controls(w), want, "{b:#x}");
         }
     }
 

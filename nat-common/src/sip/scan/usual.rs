@@ -8,7 +8,7 @@ use super::host::{dotted_quad, port};
 use super::methods::method;
 use super::table::{Header, Needed, ignored};
 use super::walk::{Lines, Value};
-use crate::bytes::swar::{byte, digits, literal, lowest_bit, starts_with};
+use crate::bytes::swar::{byte, digits, head, literal, lowest_bit, starts_with};
 use crate::bytes::{Class, Source, Span, WIDE};
 use crate::endpoint::Endpoint;
 use crate::sip::field::Field;
@@ -32,6 +32,7 @@ pub(super) fn read<S: Source + ?Sized>(
         lines,
         needed,
         message,
+        method_len: 0,
     }
     .read()
     .is_some()
@@ -42,6 +43,8 @@ struct Usual<'s, S: ?Sized> {
     lines: &'s Lines,
     needed: Needed,
     message: &'s mut Message,
+    /// Length of a request's method.
+    method_len: u32,
 }
 
 impl<S: Source + ?Sized> Usual<'_, S> {
@@ -100,6 +103,7 @@ impl<S: Source + ?Sized> Usual<'_, S> {
         let after = byte(if n < 8 { w } else { next }, n);
         require(method != Method::Other && after == b' ')?;
         self.message.method = method;
+        self.method_len = n;
         if self.needed != Needed::In || method == Method::Register {
             self.request_uri(n + 1, end)?;
         }
@@ -126,11 +130,9 @@ impl<S: Source + ?Sized> Usual<'_, S> {
         let rest = self.source.word(start + 8);
         require(starts_with(self.source.word(start), b"sip/2.0/") && starts_with(rest, b"udp "))?;
         let sent_by = start + 12;
-        let ends = self.source.find(sent_by, Class::SentByEnd);
-        require(ends != 0 && byte(rest, 4) != b'/')?;
-        let n = lowest_bit(ends);
-        require(n != 0)?;
-        let branch = self.branch(sent_by + n)?;
+        let params = self.token(sent_by, end)?;
+        require(byte(rest, 4) != b'/')?;
+        let branch = self.branch(params)?;
         let stop = self.token(branch, end)?;
         self.set(Field::Branch, branch, stop);
         self.message.vias = 1;
@@ -184,11 +186,16 @@ impl<S: Source + ?Sized> Usual<'_, S> {
         let (n, number) = digits(w);
         require(n != 0 && n != 8 && byte(w, n) == b' ')?;
         let at = start + n + 1;
-        let (method, n) = method(self.source.word(at), self.source.word(at + 8))?;
-        require(at + n == end)?;
+        let (w, next) = (self.source.word(at), self.source.word(at + 8));
         if self.message.status == 0 {
-            require(method == self.message.method)?;
+            // The start line begins with it.
+            let n = end.wrapping_sub(at);
+            let same = head(w ^ self.source.word(0), n) == 0
+                && (n <= 8 || head(next ^ self.source.word(8), n - 8) == 0);
+            require(n == self.method_len && same)?;
         } else {
+            let (method, n) = method(w, next)?;
+            require(at + n == end)?;
             self.message.method = method;
         }
         self.message.cseq = number;
@@ -274,40 +281,53 @@ impl<S: Source + ?Sized> Usual<'_, S> {
     #[inline(always)]
     fn uri(&self, at: u32) -> Option<NameAddr> {
         let uri = at + scheme(self.source.word(at));
-        let mut ends = self.source.find(uri, Class::UriEnd);
-        let mut params = self.source.find(uri, Class::UriParam);
-        if ends & ends.wrapping_sub(1) == 0 {
-            ends |= self.source.find(uri + WIDE, Class::UriEnd) << WIDE;
-            params |= self.source.find(uri + WIDE, Class::UriParam) << WIDE;
+        let mut marks = self.source.find(uri, Class::UriMark);
+        if marks & marks.wrapping_sub(1) == 0 {
+            marks |= self.source.find(uri + WIDE, Class::UriMark) << WIDE;
         }
-        require(ends != 0)?;
-        let mut n = lowest_bit(ends);
-        let mut host = 0;
-        if byte(self.source.word(uri + n), 0) == b'@' {
-            host = n + 1;
-            ends &= ends.wrapping_sub(1);
-            require(ends != 0)?;
-            n = lowest_bit(ends);
+        let mut host = uri;
+        let mut end = uri + self.lowest(marks)?;
+        let mut mark = byte(self.source.word(end), 0);
+        if mark == b'@' {
+            host = end + 1;
+            end = uri + self.lowest(marks & marks.wrapping_sub(1))?;
+            mark = byte(self.source.word(end), 0);
         }
-        require(n != 0 && byte(self.source.word(uri + n), 0) == b'>')?;
-        // Parameters before an at-sign are part of the user.
-        let end = lowest_bit(params & !ones(host) | 1 << n);
-        require(end != 0)?;
+        let mut bracket = end;
+        if mark == b';' || mark == b'?' {
+            // Another at-sign would make it part of the user.
+            bracket += self.first(end, Class::UriEnd)?;
+            mark = byte(self.source.word(bracket), 0);
+        }
+        require(end != uri && mark == b'>')?;
         Some(NameAddr {
             uri,
-            host: uri + host,
-            end: uri + end,
-            bracket: uri + n,
+            host,
+            end,
+            bracket,
         })
     }
 
     /// Reads a token of letters, digits and `-./:_`, which ends at a semicolon or at `end`. Returns where.
     #[inline(always)]
     fn token(&self, start: u32, end: u32) -> Option<u32> {
-        let n = self.first(start, Class::TokenEnd)?;
+        let len = end.wrapping_sub(start);
+        let last = if len < LONG { 1 << len } else { 0 };
+        let mut ends = self.source.find(start, Class::TokenEnd) | last;
+        if ends & u64::from(u32::MAX) == 0 {
+            ends |= self.source.find(start + WIDE, Class::TokenEnd) << WIDE;
+        }
+        let n = self.lowest(ends)?;
         let stop = start + n;
-        require(n != 0 && (stop == end || byte(self.source.word(stop), 0) == b';'))?;
+        require(n != 0 && (n == len || byte(self.source.word(stop), 0) == b';'))?;
         Some(stop)
+    }
+
+    /// Returns the index of the lowest bit, if there is one.
+    #[inline(always)]
+    fn lowest(&self, bits: u64) -> Option<u32> {
+        require(bits != 0)?;
+        Some(lowest_bit(bits))
     }
 
     /// Returns the number of bytes before the first one of a class; less than [`LONG`].
@@ -316,9 +336,8 @@ impl<S: Source + ?Sized> Usual<'_, S> {
         let mut found = self.source.find(at, class);
         if found == 0 {
             found = self.source.find(at + WIDE, class) << WIDE;
-            require(found != 0)?;
         }
-        Some(lowest_bit(found))
+        self.lowest(found)
     }
 
     #[inline(always)]

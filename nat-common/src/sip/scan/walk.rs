@@ -10,7 +10,7 @@ use zerocopy::{FromZeros, Immutable, KnownLayout};
 
 use super::MAX_SCAN;
 use super::table::{FOLD, HEADERS, Header, index};
-use crate::bpf::{Repeat, bounded};
+use crate::bpf::{Repeat, Step, bounded};
 use crate::bytes::swar::{byte, head, literal, lowest_bit};
 use crate::bytes::{BLOCK, Source};
 use crate::sip::scan::grammar::is_blank;
@@ -50,22 +50,49 @@ pub struct Value {
     pub(super) end: u32,
 }
 
+/// Rounds of a walk.
+struct Rounds<'s, S: ?Sized> {
+    lines: &'s mut Lines,
+    source: &'s S,
+}
+
+impl<S: Source + ?Sized> Step for Rounds<'_, S> {
+    const TWO_PER_CALL: bool = true;
+
+    #[inline(always)]
+    fn step(&mut self) -> bool {
+        self.lines.round(self.source)
+    }
+}
+
 impl Lines {
     /// Walks over the lines. False if one is not usual, or the message is cut off.
     #[inline(always)]
     pub(super) fn walk<S: Source + ?Sized, L: Repeat>(&mut self, source: &S) -> bool {
-        // The first round goes to the first block.
-        self.controls = 0;
-        self.block = 0_u32.wrapping_sub(BLOCK);
-        self.at = 0;
-        self.start_line = 0;
-        self.body = 0;
-        self.seen = 0;
-        self.done = 0;
-        L::repeat(MAX_ROUNDS, || self.round(source));
+        self.begin();
+        let rounds = Rounds {
+            lines: self,
+            source,
+        };
+        L::repeat(MAX_ROUNDS, rounds);
         // SAFETY: a valid reference. Volatile, so that it stays in memory.
         let done = unsafe { (&raw const self.done).read_volatile() };
         done != 0 && self.body <= source.len() && self.body <= MAX_SCAN
+    }
+
+    /// Prepares for the first round, which goes to the first block.
+    #[inline(always)]
+    fn begin(&mut self) {
+        // SAFETY: valid references. Volatile, so that the compiler calls no function for it.
+        unsafe {
+            (&raw mut self.controls).write_volatile(0);
+            (&raw mut self.block).write_volatile(0_u32.wrapping_sub(BLOCK));
+            (&raw mut self.at).write_volatile(0);
+            (&raw mut self.start_line).write_volatile(0);
+            (&raw mut self.body).write_volatile(0);
+            (&raw mut self.seen).write_volatile(0);
+            (&raw mut self.done).write_volatile(0);
+        }
     }
 
     /// Headers that were seen.
