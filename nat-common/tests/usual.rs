@@ -1,5 +1,6 @@
 //! The usual way of the scanner: which forms it reads, and that it leaves the others to the machine.
 
+use nat_common::sip::MAX_SCAN;
 use nat_test_oracle::usual::check;
 
 /// Lines of a message that is read in the usual way, for all headers and for both directions.
@@ -173,10 +174,24 @@ fn what_is_not_needed_has_any_form() {
     for (name, line) in [
         ("start", "INVITE  sip:2000@pbx SIP/2.0"),
         ("contact", "Contact: <sip:1000@[2001:db8::1]>"),
+        ("start", "INVITE sip: SIP/2.0"),
         ("contact", "Contact: *"),
+        ("contact", "Contact: * <sip:a@b>"),
         ("contact", "Contact: <sip:a@b>;expires=1"),
         ("from", "From: a;b"),
     ] {
         assert_eq!(check(with(name, line).as_bytes()), 1, "{line}");
+    }
+}
+
+/// A header section that ends behind what the scanner reads.
+#[test]
+fn headers_of_many_bytes() {
+    let usual = with("max", "X: ").len();
+    for end in MAX_SCAN - 8..MAX_SCAN + 8 {
+        let line = format!("X: {}", "x".repeat(end as usize - usual));
+        let text = with("max", &line) + "body";
+        let want = if end <= MAX_SCAN { 3 } else { 0 };
+        assert_eq!(check(text.as_bytes()), want, "{end}");
     }
 }

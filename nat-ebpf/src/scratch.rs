@@ -19,7 +19,7 @@ use nat_common::tables::bindings::Room;
 use nat_common::tables::hash::{Cursor, Digest};
 use nat_common::tables::uri::UriHash;
 
-use crate::frame::Hook;
+use crate::frame::{Egress, Hook, Ingress};
 use crate::maps::count_media;
 use crate::text::Text;
 
@@ -53,21 +53,20 @@ struct Contents {
     text: Text,
 }
 
-/// Reads the usual headers of the message in the scratch of a direction. Not 0: nothing is unusual.
+/// Reads the usual headers of the message that arrived. Not 0: nothing is unusual.
 ///
-/// Verified once: what follows then cannot depend on the way on which it came there.
+/// Verified once. It also makes one state of all those in which the walk may end.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn read_usual(direction: u32) -> u32 {
-    let Some(scratch) = Scratch::at(direction) else {
-        return 0;
-    };
-    let direction = if direction == Direction::In as u32 {
-        Direction::In
-    } else {
-        Direction::Out
-    };
-    scratch.read_usual(direction).into()
+extern "C" fn read_usual_in() -> u32 {
+    Scratch::of::<Ingress>().map_or(0, |scratch| scratch.read_usual(Direction::In).into())
+}
+
+/// Reads the usual headers of the message that the PBX sends, likewise.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn read_usual_out() -> u32 {
+    Scratch::of::<Egress>().map_or(0, |scratch| scratch.read_usual(Direction::Out).into())
 }
 
 /// Results of the programs before, for those behind a tail call.
@@ -242,7 +241,12 @@ impl Scratch {
     pub(crate) fn scan<L: Repeat>(&self, direction: Direction) -> Result<(), Doubt> {
         // SAFETY: see `Scratch`.
         let scan = unsafe { &mut (*self.contents).scan };
-        if scan.walk::<_, L>(self.text()) && read_usual(direction as u32) != 0 {
+        scan.walk::<_, L>(self.text());
+        let usual = match direction {
+            Direction::In => read_usual_in(),
+            Direction::Out => read_usual_out(),
+        };
+        if usual != 0 {
             return Ok(());
         }
         scan.read_any::<_, L>(self.text(), Some(direction))

@@ -188,8 +188,6 @@ macro_rules! classes {
                     // SAFETY: a valid reference.
                     Class::$class => unsafe { $name(text, at) },
                 )*
-                // It takes less time than a call.
-                Class::Space => class.find(text.wide_word(at)),
             }
         }
     };
@@ -205,6 +203,7 @@ classes! {
     find_request_uri_end = RequestUriEnd
     find_b = B
     find_semicolon = Semicolon
+    find_space = Space
 }
 
 impl Source for Text {

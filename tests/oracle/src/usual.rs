@@ -12,7 +12,8 @@ pub fn check(text: &[u8]) -> u32 {
     let mut taken = 0;
     for direction in [None, Some(Direction::In), Some(Direction::Out)] {
         let mut usual = Scan::default();
-        if !usual.walk::<_, HostLoop>(text) || !usual.read_usual(text, direction) {
+        usual.walk::<_, HostLoop>(text);
+        if !usual.read_usual(text, direction) {
             continue;
         }
         let mut any = Scan::default();

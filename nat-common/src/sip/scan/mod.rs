@@ -49,19 +49,20 @@ impl Scan {
         source: &S,
         direction: Option<Direction>,
     ) -> Result<(), Doubt> {
-        if self.walk::<S, L>(source) && self.read_usual(source, direction) {
+        self.walk::<S, L>(source);
+        if self.read_usual(source, direction) {
             return Ok(());
         }
         self.read_any::<S, L>(source, direction)
     }
 
-    /// Walks over the lines of a message. False if it has unusual ones.
+    /// Walks over the lines of a message, up to one that is not usual.
     #[inline(always)]
-    pub fn walk<S: Source + ?Sized, L: Repeat>(&mut self, source: &S) -> bool {
-        self.lines.walk::<S, L>(source)
+    pub fn walk<S: Source + ?Sized, L: Repeat>(&mut self, source: &S) {
+        self.lines.walk::<S, L>(source);
     }
 
-    /// Reads the headers that the walk has found. False if one is unusual.
+    /// Reads the headers that the walk has found. False if it did not come to the body, or one of them is unusual.
     #[inline(always)]
     pub fn read_usual<S: Source + ?Sized>(
         &mut self,

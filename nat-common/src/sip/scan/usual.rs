@@ -50,6 +50,7 @@ struct Usual<'s, S: ?Sized> {
 impl<S: Source + ?Sized> Usual<'_, S> {
     #[inline(always)]
     fn read(mut self) -> Option<()> {
+        require(self.lines.is_done())?;
         let mandatory = [
             Header::Via,
             Header::From,
@@ -169,7 +170,7 @@ impl<S: Source + ?Sized> Usual<'_, S> {
         let Value { start, end } = self.lines.value(Header::CallId);
         let len = end.wrapping_sub(start);
         require(len != 0 && len <= LONG)?;
-        let mut spaces = self.source.find(start, Class::Space);
+        let mut spaces = self.near(start, Class::Space);
         if len > WIDE {
             spaces |= self.source.find(start + WIDE, Class::Space) << WIDE;
         }
@@ -281,7 +282,7 @@ impl<S: Source + ?Sized> Usual<'_, S> {
     #[inline(always)]
     fn uri(&self, at: u32) -> Option<NameAddr> {
         let uri = at + scheme(self.source.word(at));
-        let mut marks = self.source.find(uri, Class::UriMark);
+        let mut marks = self.near(uri, Class::UriMark);
         if marks & marks.wrapping_sub(1) == 0 {
             marks |= self.source.find(uri + WIDE, Class::UriMark) << WIDE;
         }
@@ -313,7 +314,7 @@ impl<S: Source + ?Sized> Usual<'_, S> {
     fn token(&self, start: u32, end: u32) -> Option<u32> {
         let len = end.wrapping_sub(start);
         let last = if len < LONG { 1 << len } else { 0 };
-        let mut ends = self.source.find(start, Class::TokenEnd) | last;
+        let mut ends = self.near(start, Class::TokenEnd) | last;
         if ends & u64::from(u32::MAX) == 0 {
             ends |= self.source.find(start + WIDE, Class::TokenEnd) << WIDE;
         }
@@ -321,6 +322,12 @@ impl<S: Source + ?Sized> Usual<'_, S> {
         let stop = start + n;
         require(n != 0 && (n == len || byte(self.source.word(stop), 0) == b';'))?;
         Some(stop)
+    }
+
+    /// Finds the bytes of a class as [`Source::find`] does. A kernel makes no call for it: most elements end here.
+    #[inline(always)]
+    fn near(&self, at: u32, class: Class) -> u64 {
+        class.find(self.source.wide_word(at))
     }
 
     /// Returns the index of the lowest bit, if there is one.

@@ -66,18 +66,21 @@ impl<S: Source + ?Sized> Step for Rounds<'_, S> {
 }
 
 impl Lines {
-    /// Walks over the lines. False if one is not usual, or the message is cut off.
+    /// Walks over the lines, up to one that is not usual.
     #[inline(always)]
-    pub(super) fn walk<S: Source + ?Sized, L: Repeat>(&mut self, source: &S) -> bool {
+    pub(super) fn walk<S: Source + ?Sized, L: Repeat>(&mut self, source: &S) {
         self.begin();
         let rounds = Rounds {
             lines: self,
             source,
         };
         L::repeat(MAX_ROUNDS, rounds);
-        // SAFETY: a valid reference. Volatile, so that it stays in memory.
-        let done = unsafe { (&raw const self.done).read_volatile() };
-        done != 0 && self.body <= source.len() && self.body <= MAX_SCAN
+    }
+
+    /// Whether the walk came to the body of the message.
+    #[inline(always)]
+    pub(super) const fn is_done(&self) -> bool {
+        self.done != 0 && self.body <= MAX_SCAN
     }
 
     /// Prepares for the first round, which goes to the first block.
