@@ -22,17 +22,17 @@ use nat_test_oracle::{reference, scan_for};
 
 use packets::Skipped;
 
-const ABOUT: &str = "\
-Puts the SIP messages of test suites through the scanners, and lists those in doubt.
-
-Each folder or file in DIR is a suite. Its captures (pcap, pcapng) and its text files that begin like SIP are read. A text file
-is one message; without CRLF, its lines end so. A message that occurs twice counts once. Not read, but counted:
-fragments, TCP, and packets of which a capture holds a part.
-
-The list has a line for each doubt: place, direction or scanner, doubt, start line. A place is a file, with the number of the packet.";
-
+/// Puts the SIP messages of test suites through the scanners, and lists those in doubt.
+///
+/// Each folder or file in DIR is a suite. Its captures (pcap, pcapng) and its text files that begin like SIP are read. A text
+/// file is one message. If it has no CRLF, its lines are read as if they ended so. A message that occurs twice counts once.
+///
+/// Fragments, packets of which a capture holds a part, and SIP over TCP are counted only.
+///
+/// A line of the list has the place, the direction or scanner, the doubt, and the header or line that causes it. A
+/// place is a file, with the number of the packet.
 #[derive(Parser)]
-#[command(name = "sipnat-captures", about = ABOUT)]
+#[command(name = "sipnat-captures")]
 struct Cli {
     /// Folder of the suites
     dir: PathBuf,
@@ -273,7 +273,7 @@ impl Figures {
     }
 }
 
-/// Returns the line at which a scan stops, or the headers that it misses.
+/// Returns the header at which a scan stops, or the headers that it misses.
 fn cause(text: &[u8], direction: Direction, why: Doubt) -> String {
     if why == Doubt::Missing {
         let mut scan = Scan::default();
@@ -296,12 +296,17 @@ fn cause(text: &[u8], direction: Direction, why: Doubt) -> String {
         }
         return missing.join(", ");
     }
-    let mut end = 0;
+    let (mut start, mut end) = (0, 0);
     for line in text.split_inclusive(|b| *b == b'\n') {
         end += line.len();
-        if scan_for(&text[..end], direction) == Err(why) {
-            return shown(line);
+        // A header ends before a line that does not continue it.
+        if matches!(text.get(end), Some(b' ' | b'\t')) {
+            continue;
         }
+        if scan_for(&text[..end], direction) == Err(why) {
+            return shown(&text[start..end]);
+        }
+        start = end;
     }
     String::new()
 }
@@ -367,6 +372,17 @@ mod tests {
                 "p\tSDP\tunreadable\tm=audio 1/2 RTP/AVP 0\\r",
                 "p\tboth\tMissing\tCall-ID, branch",
             ]
+        );
+    }
+
+    #[test]
+    fn the_cause_is_a_whole_header() {
+        let text =
+            b"BYE sip:a SIP/2.0\r\nv:\r\n SIP/2.0/UDP h\r\nf:\r\n <sip:a b>\r\nt: <sip:c@d>\r\n\
+            i: c\r\nCSeq: 1 BYE\r\n\r\n";
+        assert_eq!(
+            cause(text, Direction::Out, Doubt::Syntax),
+            "f:\\r\\n <sip:a b>\\r\\n"
         );
     }
 }

@@ -320,7 +320,11 @@ mod tests {
         fragment[14 + 6] = 0x20;
         let mut short = udp();
         short.pop();
-        let file = pcap_file(1, &[(fragment, 0), (tcp(), 0), (short, 1), (udp(), 0)]);
+        // The upper bits tell of a frame check sequence.
+        let file = pcap_file(
+            0x5400_0001,
+            &[(fragment, 0), (tcp(), 0), (short, 1), (udp(), 0)],
+        );
         assert!(is_capture(&file));
         let capture = read(&file, is_sip).unwrap();
         assert_eq!(capture.datagrams, [datagram(4)]);
