@@ -18,7 +18,7 @@ use nat_common::{
     sdp::{self, LineFlags, NoDescription},
     sip::{self, Direction, Doubt, Field, Scan, header},
 };
-use nat_test_oracle::{reference, scan_for};
+use nat_test_oracle::{plain, reference, scan_for};
 
 use packets::Skipped;
 
@@ -258,11 +258,15 @@ impl Figures {
             }
         }
         let ours = reference::scanned(text);
-        // `rsip` panics on some messages.
+        // `rsip` panics on some messages, the plain reader on one that it reads otherwise.
         let hook = panic::take_hook();
         panic::set_hook(Box::new(|_| {}));
         let other = catch_unwind(|| reference::parsed(text)).ok().flatten();
+        let plain = catch_unwind(|| plain::check(text));
         panic::set_hook(hook);
+        if plain.is_err() {
+            doubt("plain", "read otherwise".into());
+        }
         if let (Some(ours), Some(other)) = (ours, other) {
             if ours.agrees(&other) {
                 self.alike += 1;
