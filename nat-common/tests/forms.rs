@@ -491,6 +491,9 @@ fn vias() {
         ("SIP/2.0/UDP h;branch=a, SIP/2.0/UDP i;branch=b", "a", 2),
         ("SIP/2.0/UDP h;branch=a\r\nv: SIP/2.0/UDP i;branch={b}", "a", 2),
         ("SIP/2.0/UDP J\u{fc}rgen;branch=a", "a", 1),
+        // An Aastra Intelligate, and a proxy: docs/captures.md.
+        ("SIP/2.0/UDP 192.0.2.1:5060port;branch=z9hG4bK-1", "z9hG4bK-1", 1),
+        ("SIP/2.0/UDP 192.168.1.2:5065;received=192.0.2.1:64193;branch=z9hG4bKD+a/L50=", "z9hG4bKD+a/L50=", 1),
     ] {
         let text = with(&format!("Via: {value}"));
         let m = read(&text);
