@@ -117,6 +117,7 @@ fn other_forms() {
         ("via", "Via: SIP/2.0/UDP x;branch="),
         ("via", "Via: SIP/2.0/UDP x;branch=z+"),
         ("via", "Via: SIP/2.0/UDP x;branch=z;branch=y"),
+        ("via", "Via: SIP/2.0/UDP x;branch=z;Branch=y"),
         ("via", "Via: SIP/2.0/UDP x;b;branch=z"),
         ("via", "Via: SIP/2.0/UDP x;branch=z, SIP/2.0/UDP y;branch=x"),
         (

@@ -282,7 +282,7 @@ fn cause(text: &[u8], direction: Direction, why: Doubt) -> String {
     if why == Doubt::Missing {
         let mut scan = Scan::default();
         let _ = scan.run::<_, HostLoop>(text, Some(direction));
-        let message = scan.message;
+        let message = *scan.message();
         let mut missing = vec![];
         for (header, name) in [
             (header::VIA, "Via"),
