@@ -16,6 +16,9 @@ const PUBLIC: [u8; 4] = [198, 51, 100, 7];
 /// Port of the NAT without a mapping: what an ALG writes.
 pub(super) const NAT_5060: Endpoint = at(NAT, 5060);
 
+/// Address of the victim in its private network.
+const PRIVATE: Endpoint = at([192, 168, 1, 10], 5060);
+
 /// First port that the victim's NAT gives it.
 const FIRST_MAPPING: u16 = 49163;
 
@@ -60,7 +63,7 @@ impl Setup {
     pub(super) const fn sent_by(&self, actor: Actor, changes: u16) -> Endpoint {
         match actor {
             Actor::Victim => match self.victim {
-                VictimContact::Private => at([192, 168, 1, 10], 5060),
+                VictimContact::Private => PRIVATE,
                 VictimContact::Alg | VictimContact::AlgInCalls => NAT_5060,
                 VictimContact::Mapped => self.source(actor, changes),
             },
@@ -80,6 +83,7 @@ impl Setup {
                 PublicKind::Vpn => at([10, 8, 0, 7], 5060),
                 PublicKind::TwoPorts | PublicKind::NewPorts => at(PUBLIC, 5060),
             },
+            Actor::Account if self.same_address => PRIVATE,
             _ => self.sent_by(actor, changes),
         };
         let user = match actor {
@@ -147,6 +151,10 @@ pub(super) const DOMAIN: &str = "pbx.example";
 
 /// User of the address-of-record that rings all accounts.
 pub(super) const GROUP: &str = "5000";
+
+/// Number behind the victim, and another number of the trunk.
+pub(super) const NUMBER: &str = "0401234567";
+pub(super) const TRUNK_NUMBER: &str = "+49305678";
 
 /// User of an actor's address-of-record.
 const fn user(actor: Actor) -> &'static str {

@@ -5,6 +5,7 @@ use std::fmt::{self, Display, Formatter};
 use nat_common::endpoint::Endpoint;
 
 use super::actor::Actor;
+use super::address::{NUMBER, TRUNK_NUMBER};
 
 /// Socket of the PBX.
 pub(super) const PBX: Endpoint = Endpoint::v4([203, 0, 113, 10], 5060);
@@ -43,6 +44,16 @@ impl Uri {
             domain: "",
             place,
         }
+    }
+
+    /// The URI of another user at the same address.
+    pub(super) const fn of_user(self, user: &'static str) -> Self {
+        Self { user, ..self }
+    }
+
+    /// Whether it is that of a number, which no terminal has registered.
+    pub(super) fn is_number(&self) -> bool {
+        [NUMBER, TRUNK_NUMBER].contains(&self.user)
     }
 
     /// Whether it names an address other than the PBX's.
