@@ -332,6 +332,12 @@ fn same_user(text: &text::Text, a: Span, b: Span) -> bool {
     users::same(text, a, b)
 }
 
+/// Whether the user of a URI is a telephone number. Its own function, as above.
+#[inline(never)]
+fn is_number(text: &text::Text, uri: Span) -> bool {
+    users::is_number(text, uri)
+}
+
 /// Checks the UDP checksum of the message in scratch.
 #[inline(never)]
 fn checksum<L: Repeat>(scratch: &Scratch, partial: bool) -> Checksum {
@@ -521,6 +527,11 @@ impl<L: Hash> Text for Kernel<'_, L> {
     #[inline(always)]
     fn same_user(&self, a: Span, b: Span) -> bool {
         same_user(self.scratch.text(), a, b)
+    }
+
+    #[inline(always)]
+    fn is_number(&self, uri: Span) -> bool {
+        is_number(self.scratch.text(), uri)
     }
 
     #[inline(always)]

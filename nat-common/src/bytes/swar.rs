@@ -17,7 +17,7 @@
 //! ```
 
 const ONES: u64 = 0x0101_0101_0101_0101;
-const TOPS: u64 = 0x8080_8080_8080_8080;
+pub(super) const TOPS: u64 = 0x8080_8080_8080_8080;
 
 /// Finds bytes equal to `b`.
 #[inline(always)]

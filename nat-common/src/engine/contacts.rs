@@ -447,9 +447,10 @@ pub(super) fn load_contact<E: Bindings + Clock>(env: &E, key: &ContactKey) -> Op
 }
 
 /// Looks up a contact by Request-URI and the address-of-record in To, else by Request-URI alone, else by its address alone,
-/// and copies it to the draft. Found in the second way, its [`Binding::aor`] is not that in To.
+/// and copies it to the draft. Found in the second way, its [`Binding::aor`] is not that in To. It is ambiguous if it may be
+/// a [number of another](is_number_of_another).
 #[inline(never)]
-pub(super) fn live_contact<E: Env>(env: &E) -> Option<Found> {
+pub(super) fn live_contact<E: Text>(env: &E, m: &Message) -> Option<Found> {
     let uri = uri_hash(env, Field::RequestUri as usize);
     let aor = uri_hash(env, Field::ToUri as usize);
     // To that is the Contact URI names no owner, whoever registered it as an address-of-record.
@@ -458,12 +459,38 @@ pub(super) fn live_contact<E: Env>(env: &E) -> Option<Found> {
         return Some(found);
     }
     let found = load_contact(env, &ContactKey { uri, aor: 0 });
-    if found.is_some() || !env.settled() {
+    if found.is_some() {
+        if is_number_of_another(env, m) {
+            env.draft().contested = u64::MAX;
+        }
         return found;
+    }
+    if !env.settled() {
+        return None;
     }
     // Another terminal that has the same address may not have registered yet; hence `settled`.
     let key = address_key(env, &env.record().original());
     load_contact(env, &key).filter(|_| !env.draft().is_ambiguous(env.now()))
+}
+
+/// Whether the contact in the draft, which only the Request-URI names, may be one that an account made of a number behind
+/// another's gateway: its user is a number and not its owner's, and another owner has a contact with the same private
+/// address. A PBX that calls the number means the gateway.
+#[inline(never)]
+fn is_number_of_another<E: Text>(env: &E, m: &Message) -> bool {
+    let original = &env.record().original();
+    if env.draft().flags.contains(BindingFlags::OWN_USER)
+        || !original.is_private()
+        || !env.is_number(m.span(Field::RequestUri))
+    {
+        return false;
+    }
+    let (now, key) = (env.now(), address_key(env, original));
+    if env.find(&key, Buffer::Known).is_none() {
+        return false;
+    }
+    let (draft, known) = (env.draft(), env.buffer(Buffer::Known));
+    known.expires > now && (known.aor != draft.aor || known.is_ambiguous(now))
 }
 
 /// Returns the key of contacts by their address alone.

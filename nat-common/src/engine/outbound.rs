@@ -359,7 +359,7 @@ fn find_terminal<E: Text>(
             return decision;
         }
         digest(env, m, Field::RequestUri.bit() | Field::ToUri.bit());
-        found = live_contact(env);
+        found = live_contact(env, m);
     }
     let Some(found) = found else {
         return Decision::UnknownRequest;

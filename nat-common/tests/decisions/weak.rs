@@ -369,3 +369,14 @@ fn a_trunk_keeps_the_calls_to_its_address() {
     registers(&net, STRANGER, "2000", CLAIM);
     assert_eq!(sent(&net, TRUNK, &call(NUMBER, "a"), 3), [FOREIGN; 3]);
 }
+
+/// An account registers the number itself, at the gateway's address: the number has no owner, and so names none.
+#[test]
+fn a_number_behind_a_gateway_is_nobody_s_to_register() {
+    let net = Network::new();
+    registers(&net, PHONE, "gw1", "<sip:gw1@192.168.1.10>");
+    registers(&net, STRANGER, "2000", "<sip:0401234567@192.168.1.10>");
+    let invite = number("a");
+    let places = [(); 4].map(|()| net.sends(ADVERTISED, &invite).0);
+    assert_eq!(places, [ADVERTISED; 4]);
+}

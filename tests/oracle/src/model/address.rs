@@ -88,6 +88,7 @@ impl Setup {
         };
         let user = match actor {
             Actor::Victim if self.other_user => "x7y",
+            Actor::Account if self.claims_number => NUMBER,
             // One tenant's phone has the user of the other's.
             Actor::Account if self.tenant => "1000",
             _ => user(actor),

@@ -533,6 +533,8 @@ setup! {
     derived_tags: bool,
     /// The account's own Contact has the private address of the victim's: another phone in another private network.
     same_address: bool,
+    /// The user of the account's own Contact is the number behind the victim.
+    claims_number: bool,
 }
 
 /// Defines several choices as one.

@@ -265,6 +265,9 @@ impl World {
         if !is_silent {
             self.judge_target(Some(meant), original, to);
         }
+        if self.is_misled(meant) {
+            return;
+        }
         let pair = (meant, key(&learned), key(&original), weak);
         let unanswered = self.watch.unanswered.entry(pair).or_default();
         // The answer to another request may still be on its way.
@@ -377,6 +380,11 @@ impl World {
     /// Whether sipnat has seen the victim's registration, which lasts.
     fn knows_victim(&self) -> bool {
         self.now() < self.watch.knows_victim_until
+    }
+
+    /// Whether sipnat takes a terminal to be where it is not, because its own answer seemed to say so.
+    pub(super) fn is_misled(&self, actor: Actor) -> bool {
+        actor == Actor::Public && self.watch.is_misled
     }
 
     /// Whether no claim of the victim's contact counts.
@@ -727,6 +735,9 @@ impl World {
         let missed = server.missed;
         let arrives_alone = self.listener(&original, true) == Some(meant);
         self.judge_target(Some(meant), original, to);
+        if self.is_misled(meant) {
+            return;
+        }
         if arrives_alone && !arrives && unrepeated {
             self.fail(format!(
                 "{meant:?} gets the first response without sipnat; with it, {} gets it",
@@ -770,6 +781,12 @@ impl World {
         let Some(meant) = meant else {
             return;
         };
+        self.watch.is_misled |= meant == Actor::Public
+            && by == meant
+            && redirected
+            && prompt
+            && source == client.sent_to
+            && self.setup.answers_elsewhere;
         let pair = (meant, key(&learned), key(&original), weak);
         if by != meant {
             self.watch.trunk_replaced |= meant == Actor::Trunk && weak;

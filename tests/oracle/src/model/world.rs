@@ -153,6 +153,9 @@ pub(super) struct Watch {
     pub(super) trunk_called: Option<u64>,
     /// Claims of the victim's contact that sipnat takes for accepted.
     pub(super) claim: Claim,
+    /// The public phone answered from a port at which it does not listen, soon after a transmission went there, and answered an
+    /// earlier one: it seems to be there. That is a known fault.
+    pub(super) is_misled: bool,
     /// Contacts that the PBX has accepted, by their address. sipnat may know more of them than the PBX, and not fewer.
     pub(super) places: Vec<ClaimedPlace>,
     /// Time until which several owners have a contact with an address.
