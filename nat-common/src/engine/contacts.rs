@@ -8,7 +8,7 @@ use crate::bytes::words;
 use crate::endpoint::Endpoint;
 use crate::engine::draft::{find_live, place};
 use crate::engine::env::{Bindings, Buffer, Clock, Env, Hashes, Tables, Text};
-use crate::engine::identity::{registration_key, uri_hash};
+use crate::engine::identity::{challenge_key, registration_key, uri_hash};
 use crate::engine::lifetimes::{CONTEST_LIFE, DEFAULT_EXPIRES, REMOVED_LIFE};
 use crate::engine::proof::{describe_pair, may_be_proxy, note_resident, note_return};
 use crate::engine::verdict::Placed;
@@ -168,49 +168,52 @@ pub(super) fn note_sent_on<E: Env>(env: &E, m: &Message, host: &Endpoint) {
     if env.kind_of(host) & address::REGISTRAR != 0 {
         return;
     }
-    let none = InboundFlags::empty();
-    if amend_registration(env, m, none, InboundFlags::SENT_ON, host) {
+    let key = registration_key(env, m.cseq);
+    let known = env
+        .slots::<InboundTransaction>(&key)
+        .and_then(|s| s.find(&key));
+    if known.is_none_or(|known| known.value.flags.contains(InboundFlags::SENT_ON)) {
+        return;
+    }
+    if let Some(mut slots) = env.slots::<InboundTransaction>(&key)
+        // Once more, if another CPU changed the entry meanwhile.
+        && (slots.add_flags(&key, InboundFlags::SENT_ON)
+            || slots.add_flags(&key, InboundFlags::SENT_ON))
+    {
         env.count(Counter::RegisterSentOn);
     }
 }
 
-/// Notes whether the last challenge to a REGISTER was redirected to its source. If the terminal gets it, it sends the next
-/// REGISTER with credentials.
+/// Notes that a challenge to a REGISTER without credentials was redirected to its source, or forgets that the one before was.
+/// If the terminal gets it, it sends the next REGISTER with credentials.
+///
+/// It has an entry of its own. In that of the REGISTER, a write could undo a flag that another CPU sets.
 #[inline(never)]
 pub(super) fn note_challenge<E: Env>(env: &E, m: &Message, original: &Endpoint, redirected: bool) {
-    let mut flags = InboundFlags::empty();
-    if redirected {
-        flags = InboundFlags::CHALLENGED;
-    }
-    amend_registration(env, m, InboundFlags::CHALLENGED, flags, original);
-}
-
-/// Removes and adds flags of the entry of a REGISTER, and stores an address there, unless it was sent on. False if there is
-/// none.
-#[inline(always)]
-fn amend_registration<E: Env>(
-    env: &E,
-    m: &Message,
-    old: InboundFlags,
-    new: InboundFlags,
-    address: &Endpoint,
-) -> bool {
     let key = registration_key(env, m.cseq);
     let Some(known) = env
         .slots::<InboundTransaction>(&key)
         .and_then(|s| s.find(&key))
     else {
-        return false;
+        return;
     };
-    if known.value.flags.contains(InboundFlags::SENT_ON) {
-        return false;
+    let others = InboundFlags::SENT_ON | InboundFlags::CREDENTIALS;
+    if known.value.flags.intersects(others) {
+        return;
     }
     let entry = env.entry::<InboundTransaction>();
     entry.assign(known);
-    entry.value.flags = (entry.value.flags - old) | new;
-    entry.value.set_advertised(address);
-    env.slots::<InboundTransaction>(&key)
-        .is_some_and(|mut slots| slots.put(&key, entry))
+    entry.value.flags =
+        InboundFlags::REGISTER | InboundFlags::ANY_BRANCH | InboundFlags::CHALLENGED;
+    entry.value.set_advertised(original);
+    let key = challenge_key(env, m.cseq);
+    if let Some(mut slots) = env.slots::<InboundTransaction>(&key) {
+        if redirected {
+            slots.put(&key, entry);
+        } else {
+            slots.forget(&key);
+        }
+    }
 }
 
 /// Takes a 2xx to a REGISTER with `Contact: *`, as the draft has it: every contact that arrived before is void.

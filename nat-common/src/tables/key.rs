@@ -54,6 +54,13 @@ pub const fn registration(call: u64, tag: u64, cseq: u32) -> SlotKey {
     transaction(call, tag.rotate_left(8), cseq, Method::Register)
 }
 
+/// Makes the key of a challenge to a REGISTER.
+#[inline(always)]
+#[must_use]
+pub const fn challenge(call: u64, tag: u64, cseq: u32) -> SlotKey {
+    transaction(call, tag.rotate_left(24), cseq, Method::Register)
+}
+
 /// Makes the key of a pending dialog end: Call-ID and the terminal's own tag.
 #[inline(always)]
 #[must_use]
