@@ -380,3 +380,37 @@ fn a_number_behind_a_gateway_is_nobody_s_to_register() {
     let places = [(); 4].map(|()| net.sends(ADVERTISED, &invite).0);
     assert_eq!(places, [ADVERTISED; 4]);
 }
+
+/// Phones that share an address are called by their own URIs still: those of their users, names, and those of one NAT.
+#[test]
+fn a_contact_that_is_no_number_of_another_is_called_by_its_uri() {
+    const OTHER: Address = (PHONE.0, 49200);
+    for (owner, uri, to, neighbour) in [
+        (
+            "0401234567",
+            "0401234567@192.168.1.10",
+            ADVERTISED,
+            STRANGER,
+        ),
+        ("gw1", "s@192.168.1.10", ADVERTISED, STRANGER),
+        ("gw1", "0401234567-0x55@192.168.1.10", ADVERTISED, STRANGER),
+        ("gw1", "0401234567@60.17.196.2", FORGOTTEN, OTHER),
+    ] {
+        let net = Network::new();
+        let host = uri.split_once('@').unwrap().1;
+        registers(&net, PHONE, owner, &format!("<sip:{uri}>"));
+        registers(&net, neighbour, "2000", &format!("<sip:2000@{host}>"));
+        assert_eq!(sent(&net, to, &call(uri, "a"), 2), [FIRST, CALLED], "{uri}");
+    }
+    // A number that nobody else's gateway can be meant by: the owner is alone, or another one has been there.
+    let net = Network::new();
+    const NUMBER: &str = "<sip:0401234567@192.168.1.10>";
+    registers(&net, PHONE, "gw1", NUMBER);
+    assert_eq!(sent(&net, ADVERTISED, &number("a"), 2), [FIRST, CALLED]);
+    registers(&net, STRANGER, "2000", "<sip:2000@192.168.1.10>");
+    let ambiguous = Counter::OutAmbiguous;
+    assert_eq!(sent(&net, ADVERTISED, &number("b"), 2), [ambiguous; 2]);
+    net.wait(3600);
+    registers(&net, PHONE, "gw1", NUMBER);
+    assert_eq!(sent(&net, ADVERTISED, &number("c"), 2), [FIRST, CALLED]);
+}
