@@ -461,14 +461,21 @@ pub(super) fn live_contact<E: Text>(env: &E, m: &Message) -> Option<Found> {
     if names_owner && let Some(found) = load_contact(env, &ContactKey { uri, aor }) {
         return Some(found);
     }
+    // A request within a dialog goes to the Contact of a party of that dialog. If sipnat does not know the dialog, that party may
+    // be one that has never registered, and the contact another's: if To names somebody else, it is.
+    let in_dialog = m.has(Field::ToTag);
     let found = load_contact(env, &ContactKey { uri, aor: 0 });
     if found.is_some() {
+        let is_owner_s = env.draft().flags.contains(BindingFlags::OWN_USER);
+        if in_dialog && (names_owner || !is_owner_s) {
+            return None;
+        }
         if is_number_of_another(env, m) {
             env.draft().contested = u64::MAX;
         }
         return found;
     }
-    if !env.settled() {
+    if in_dialog || !env.settled() {
         return None;
     }
     // Another terminal that has the same address may not have registered yet; hence `settled`.

@@ -17,9 +17,10 @@ const TRUNK: Address = ([10, 0, 0, 5], 5060);
 /// `owner` registers a Contact from `source`, and the PBX accepts.
 fn registers(net: &Network, source: Address, owner: &str, contact: &str) -> Vec<Counter> {
     net.wait(1);
+    let domain = if owner.contains('@') { "" } else { "@pbx" };
     let m = Sip {
-        to: format!("<sip:{owner}@pbx>"),
-        from: format!("<sip:{owner}@pbx>;tag={owner}"),
+        to: format!("<sip:{owner}{domain}>"),
+        from: format!("<sip:{owner}{domain}>;tag=phone"),
         ..register(1, "r", contact).call(match owner {
             "1000" => "one",
             "2000" => "two",
@@ -413,4 +414,34 @@ fn a_contact_that_is_no_number_of_another_is_called_by_its_uri() {
     net.wait(3600);
     registers(&net, PHONE, "gw1", NUMBER);
     assert_eq!(sent(&net, ADVERTISED, &number("c"), 2), [FIRST, CALLED]);
+}
+
+/// sipnat knows nothing of a dialog, as where somebody disputed its INVITE. The caller has never registered, and another
+/// account has a contact with its URI, or its address.
+#[test]
+fn a_request_within_an_unknown_dialog_goes_to_no_other_account() {
+    for (owner, contact) in [
+        ("2000", CONTACT),
+        ("2000", "<sip:2000@192.168.1.10>"),
+        // An account of another domain with the same user.
+        ("1000@other", CONTACT),
+    ] {
+        let net = Network::new();
+        registers(&net, STRANGER, owner, contact);
+        let inner = Sip {
+            to: "<sip:1000@pbx>;tag=caller".into(),
+            ..call(URI, "a")
+        };
+        let unknown = Counter::OutUnknownRequest;
+        assert_eq!(sent(&net, ADVERTISED, &inner, 4), [unknown; 4], "{owner}");
+        // The owner of the URI's user has a better claim: a call may have been up when sipnat started.
+        registers(&net, PHONE, "1000", CONTACT);
+        let inner = Sip {
+            to: format!("<sip:{URI}>;tag=callee"),
+            ..call(URI, "b")
+        };
+        if owner == "2000" {
+            assert_eq!(sent(&net, ADVERTISED, &inner, 2), [FIRST, CALLED]);
+        }
+    }
 }

@@ -165,6 +165,14 @@ impl World {
             _ if client.weak && (is_replaced || by_uri && self.watch.uri_claimed || !is_known) => {
                 is_victims
             }
+            // Nothing tells a tenant with the victim's user from the victim, where To is the Contact URI.
+            _ if sip.to.tag != 0
+                && self.setup.tenant
+                && self.setup.uri_in_to
+                && (self.watch.uri_claimed || !is_known) =>
+            {
+                by_contact
+            }
             Claim::None | Claim::Contest(_) => false,
             Claim::Host => by_contact && client.transmissions > 1,
             Claim::Believed(_) => by_contact,
