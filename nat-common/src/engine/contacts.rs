@@ -461,13 +461,16 @@ pub(super) fn live_contact<E: Text>(env: &E, m: &Message) -> Option<Found> {
     if names_owner && let Some(found) = load_contact(env, &ContactKey { uri, aor }) {
         return Some(found);
     }
-    // A request within a dialog goes to the Contact of a party of that dialog. If sipnat does not know the dialog, that party may
-    // be one that has never registered, and the contact another's: if To names somebody else, it is.
     let in_dialog = m.has(Field::ToTag);
     let found = load_contact(env, &ContactKey { uri, aor: 0 });
     if found.is_some() {
-        let is_owner_s = env.draft().flags.contains(BindingFlags::OWN_USER);
-        if in_dialog && (names_owner || !is_owner_s) {
+        let own_user = env.draft().flags.contains(BindingFlags::OWN_USER);
+        if in_dialog {
+            // Its URI is the Contact of a party of a dialog that sipnat does not know. That party may never have registered,
+            // and the contact be another's: if To names somebody else, it is.
+            return found.filter(|_| own_user && !names_owner);
+        }
+        if names_owner && !own_user && names_user(env, m) {
             return None;
         }
         if is_number_of_another(env, m) {
@@ -475,12 +478,23 @@ pub(super) fn live_contact<E: Text>(env: &E, m: &Message) -> Option<Found> {
         }
         return found;
     }
-    if in_dialog || !env.settled() {
+    // Another terminal that has the same address may not have registered yet; hence `settled`.
+    if in_dialog && !names_owner || !env.settled() {
         return None;
     }
-    // Another terminal that has the same address may not have registered yet; hence `settled`.
+    // An address-of-record in To may be that of a terminal whose registration sipnat could not follow.
     let key = address_key(env, &env.record().original());
-    load_contact(env, &key).filter(|_| !env.draft().is_ambiguous(env.now()))
+    load_contact(env, &key).filter(|_| {
+        let contact = env.draft();
+        !contact.is_ambiguous(env.now()) && (!names_owner || contact.aor == aor)
+    })
+}
+
+/// Whether To names an address-of-record that has the user of the Request-URI. The contact is that owner's then, whom sipnat does
+/// not know, and no other's.
+#[inline(never)]
+fn names_user<E: Text>(env: &E, m: &Message) -> bool {
+    env.same_user(m.span(Field::RequestUri), m.span(Field::ToUri))
 }
 
 /// Whether the contact in the draft, which only the Request-URI names, may be one that an account made of a number behind

@@ -445,3 +445,23 @@ fn a_request_within_an_unknown_dialog_goes_to_no_other_account() {
         }
     }
 }
+
+/// sipnat could not follow the victim's REGISTERs: somebody disputed them. To names the victim by its address-of-record. No
+/// other account has a claim to its contact, be it by the URI or by the address.
+#[test]
+fn a_contact_of_another_is_not_that_of_the_user_in_to() {
+    for contact in [CONTACT, "<sip:2000@192.168.1.10>"] {
+        let net = Network::new();
+        registers(&net, STRANGER, "2000", contact);
+        let unknown = Counter::OutUnknownRequest;
+        assert_eq!(sent(&net, ADVERTISED, &call_phone("a"), 4), [unknown; 4]);
+    }
+    // A group is called: To names another user.
+    let net = Network::new();
+    registers(&net, PHONE, "2000", CONTACT);
+    let group = Sip {
+        to: "<sip:5000@pbx>".into(),
+        ..call(URI, "b")
+    };
+    assert_eq!(sent(&net, ADVERTISED, &group, 2), [FIRST, CALLED]);
+}

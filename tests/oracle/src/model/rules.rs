@@ -352,6 +352,7 @@ impl World {
         let is_best = if target.is_number() {
             let shared = self.watch.shared.get(&key(&original));
             began >= self.settles_at()
+                && !self.setup.proxy
                 && shared.is_none_or(|until| began >= *until)
                 && !self.is_claimed_by_others(Actor::Victim, &original, began)
                 && self.is_alone()
