@@ -165,11 +165,13 @@ impl World {
             _ if client.weak && (is_replaced || by_uri && self.watch.uri_claimed || !is_known) => {
                 is_victims
             }
-            // Nothing tells a tenant with the victim's user from the victim, where To is the Contact URI.
-            _ if sip.to.tag != 0
-                && self.setup.tenant
-                && self.setup.uri_in_to
-                && (self.watch.uri_claimed || !is_known) =>
+            // sipnat does not know the victim's registration. Nothing tells a tenant with its user from it, nor whether To
+            // names a group, if the user of its Contact is another.
+            _ if (self.watch.uri_claimed || !is_known)
+                && match sip.to.tag {
+                    0 => self.setup.tenant || self.setup.other_user && self.env.settled.get(),
+                    _ => self.setup.tenant && self.setup.uri_in_to,
+                } =>
             {
                 by_contact
             }
