@@ -449,64 +449,69 @@ pub(super) fn load_contact<E: Bindings + Clock>(env: &E, key: &ContactKey) -> Op
         .filter(|_| is_live(env, env.draft(), env.now()))
 }
 
-/// Looks up a contact by Request-URI and the address-of-record in To, else by Request-URI alone, else by its address alone,
-/// and copies it to the draft. Found in the second way, its [`Binding::aor`] is not that in To. It is ambiguous if it may be
-/// a [number of another](is_number_of_another).
-#[inline(never)]
+/// Looks up the contact that a request means, and copies it to the draft: by Request-URI and the address-of-record in To, else by
+/// Request-URI alone, else by its address alone. Found otherwise than in the first way, its [`Binding::aor`] need not be that in
+/// To. It is ambiguous if it may be a [number of another](is_number_of_another).
+///
+/// Each way is a function of its own: the stack of 6.1 has no space for more frames below them.
+#[inline(always)]
 pub(super) fn live_contact<E: Text>(env: &E, m: &Message) -> Option<Found> {
-    let uri = uri_hash(env, Field::RequestUri as usize);
-    let aor = uri_hash(env, Field::ToUri as usize);
-    // To that is the Contact URI names no owner, whoever registered it as an address-of-record.
-    let names_owner = aor != uri;
-    if names_owner && let Some(found) = load_contact(env, &ContactKey { uri, aor }) {
-        return Some(found);
-    }
-    let in_dialog = m.has(Field::ToTag);
-    let found = load_contact(env, &ContactKey { uri, aor: 0 });
-    if found.is_some() {
-        let own_user = env.draft().flags.contains(BindingFlags::OWN_USER);
-        if in_dialog {
-            // Its URI is the Contact of a party of a dialog that sipnat does not know. That party may never have registered,
-            // and the contact be another's: if To names somebody else, it is.
-            return found.filter(|_| own_user && !names_owner);
-        }
-        if names_owner && !own_user && names_user(env, m) {
-            return None;
-        }
-        if is_number_of_another(env, m) {
-            env.draft().contested = u64::MAX;
-        }
-        return found;
-    }
-    // Another terminal that has the same address may not have registered yet; hence `settled`.
-    if in_dialog && !names_owner || !env.settled() {
-        return None;
-    }
-    // An address-of-record in To may be that of a terminal whose registration sipnat could not follow.
-    let key = address_key(env, &env.record().original());
-    load_contact(env, &key).filter(|_| {
-        let contact = env.draft();
-        !contact.is_ambiguous(env.now()) && (!names_owner || contact.aor == aor)
-    })
+    contact_of_owner(env)
+        .or_else(|| contact_by_uri(env, m))
+        .or_else(|| contact_by_address(env, m))
 }
 
-/// Whether To names an address-of-record that has the user of the Request-URI. The contact is that owner's then, whom sipnat does
-/// not know, and no other's.
+/// Looks up a contact by Request-URI and the address-of-record in To.
 #[inline(never)]
-fn names_user<E: Text>(env: &E, m: &Message) -> bool {
-    env.same_user(m.span(Field::RequestUri), m.span(Field::ToUri))
+fn contact_of_owner<E: Env>(env: &E) -> Option<Found> {
+    if !names_owner(env) {
+        return None;
+    }
+    let uri = uri_hash(env, Field::RequestUri as usize);
+    let aor = uri_hash(env, Field::ToUri as usize);
+    load_contact(env, &ContactKey { uri, aor })
+}
+
+/// Whether To may name the owner of a contact. To that is the Contact URI names none, whoever registered it as an
+/// address-of-record.
+#[inline(always)]
+fn names_owner<E: Hashes>(env: &E) -> bool {
+    env.hash(Field::ToUri as usize) != env.hash(Field::RequestUri as usize)
+}
+
+/// Looks up a contact by Request-URI alone.
+///
+/// Within a dialog, the URI is the Contact of a party of a dialog that sipnat does not know. That party may never have registered,
+/// and the contact be another's: if To names somebody else, it is. Outside of one, an address-of-record in To that has the
+/// user of the Request-URI is that of its owner, whom sipnat does not know. A contact whose owner lacks that user is another's.
+#[inline(never)]
+fn contact_by_uri<E: Text>(env: &E, m: &Message) -> Option<Found> {
+    let uri = uri_hash(env, Field::RequestUri as usize);
+    let found = load_contact(env, &ContactKey { uri, aor: 0 })?;
+    let own_user = env.draft().flags.contains(BindingFlags::OWN_USER);
+    let names_owner = names_owner(env);
+    if m.has(Field::ToTag) {
+        return (own_user && !names_owner).then_some(found);
+    }
+    if own_user {
+        return Some(found);
+    }
+    if names_owner && env.same_user(m.span(Field::RequestUri), m.span(Field::ToUri)) {
+        return None;
+    }
+    if is_number_of_another(env, m) {
+        env.draft().contested = u64::MAX;
+    }
+    Some(found)
 }
 
 /// Whether the contact in the draft, which only the Request-URI names, may be one that an account made of a number behind
-/// another's gateway: its user is a number and not its owner's, and another owner has a contact with the same private
-/// address. A PBX that calls the number means the gateway.
-#[inline(never)]
+/// another's gateway: its user is a number, not its owner's, and another owner has a contact with the same private address. A
+/// PBX that calls the number means the gateway.
+#[inline(always)]
 fn is_number_of_another<E: Text>(env: &E, m: &Message) -> bool {
     let original = &env.record().original();
-    if env.draft().flags.contains(BindingFlags::OWN_USER)
-        || !original.is_private()
-        || !env.is_number(m.span(Field::RequestUri))
-    {
+    if !original.is_private() || !env.is_number(m.span(Field::RequestUri)) {
         return false;
     }
     let (now, key) = (env.now(), address_key(env, original));
@@ -515,6 +520,20 @@ fn is_number_of_another<E: Text>(env: &E, m: &Message) -> bool {
     }
     let (draft, known) = (env.draft(), env.buffer(Buffer::Known));
     known.expires > now && (known.aor != draft.aor || known.is_ambiguous(now))
+}
+
+/// Looks up a contact by its address alone. Another terminal that has the same address may not have registered yet, in the first
+/// hour. An address-of-record in To may be that of a terminal whose registration sipnat could not follow.
+#[inline(never)]
+fn contact_by_address<E: Env>(env: &E, m: &Message) -> Option<Found> {
+    let names_owner = names_owner(env);
+    if m.has(Field::ToTag) && !names_owner || !env.settled() {
+        return None;
+    }
+    let found = load_contact(env, &address_key(env, &env.record().original()))?;
+    let contact = env.draft();
+    let is_other = names_owner && contact.aor != uri_hash(env, Field::ToUri as usize);
+    (!is_other && !contact.is_ambiguous(env.now())).then_some(found)
 }
 
 /// Returns the key of contacts by their address alone.
