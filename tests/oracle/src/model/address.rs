@@ -4,7 +4,7 @@ use nat_common::endpoint::Endpoint;
 
 use super::actor::Actor;
 use super::input::{PublicKind, Setup, TrunkKind, VictimContact};
-use super::sip::Uri;
+use super::sip::{NUMBER, Uri};
 
 const fn at(address: [u8; 4], port: u16) -> Endpoint {
     Endpoint::v4(address, port)
@@ -152,10 +152,6 @@ pub(super) const DOMAIN: &str = "pbx.example";
 
 /// User of the address-of-record that rings all accounts.
 pub(super) const GROUP: &str = "5000";
-
-/// Number behind the victim, and another number of the trunk.
-pub(super) const NUMBER: &str = "0401234567";
-pub(super) const TRUNK_NUMBER: &str = "+49305678";
 
 /// User of an actor's address-of-record.
 const fn user(actor: Actor) -> &'static str {

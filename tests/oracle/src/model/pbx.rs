@@ -4,9 +4,9 @@ use nat_common::abi::SECOND;
 use nat_common::endpoint::Endpoint;
 
 use super::actor::Actor;
-use super::address::{DOMAIN, GROUP, NUMBER, TRUNK_NUMBER};
+use super::address::{DOMAIN, GROUP};
 use super::input::{Callee, Inner, Mood, Removal, Responses};
-use super::sip::{Branch, Call, Contacts, PBX, Party, Sip, Tag, Uri, Via};
+use super::sip::{Branch, Call, Contacts, NUMBER, PBX, Party, Sip, TRUNK_NUMBER, Tag, Uri, Via};
 use super::state::{Client, Dialog, Registered, Server};
 use super::world::{Purpose, World};
 

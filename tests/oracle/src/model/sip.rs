@@ -5,10 +5,13 @@ use std::fmt::{self, Display, Formatter};
 use nat_common::endpoint::Endpoint;
 
 use super::actor::Actor;
-use super::address::{NUMBER, TRUNK_NUMBER};
 
 /// Socket of the PBX.
 pub(super) const PBX: Endpoint = Endpoint::v4([203, 0, 113, 10], 5060);
+
+/// Number behind the victim, and another number of the trunk.
+pub(super) const NUMBER: &str = "0401234567";
+pub(super) const TRUNK_NUMBER: &str = "+49305678";
 
 /// Tag; 0 is none.
 pub(super) type Tag = u16;
