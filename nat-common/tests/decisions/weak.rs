@@ -434,6 +434,13 @@ fn a_request_within_an_unknown_dialog_goes_to_no_other_account() {
         };
         let unknown = Counter::OutUnknownRequest;
         assert_eq!(sent(&net, ADVERTISED, &inner, 4), [unknown; 4], "{owner}");
+        if owner == "2000" {
+            let inner = Sip {
+                to: format!("<sip:{URI}>;tag=callee"),
+                ..call(URI, "c")
+            };
+            assert_eq!(sent(&net, ADVERTISED, &inner, 4), [unknown; 4]);
+        }
         // The owner of the URI's user has a better claim: a call may have been up when sipnat started.
         registers(&net, PHONE, "1000", CONTACT);
         let inner = Sip {
