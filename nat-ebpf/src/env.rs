@@ -353,6 +353,12 @@ extern "C" fn same_user(direction: u32, a: u32, a_len: u32, b: u32, b_len: u32) 
     users::same(scratch.text(), span(a, a_len), span(b, b_len)).into()
 }
 
+/// Whether the user of a URI is a telephone number. Its own function, as above.
+#[inline(never)]
+fn is_number(text: &text::Text, uri: Span) -> bool {
+    users::is_number(text, uri)
+}
+
 /// Checks the UDP checksum of the message in scratch.
 #[inline(never)]
 fn checksum<L: Repeat>(scratch: &Scratch, partial: bool) -> Checksum {
@@ -549,6 +555,11 @@ impl<L: Hash> Text for Kernel<'_, L> {
         let direction = self.scratch.direction();
         let [a_len, b_len] = [a.len, b.len].map(u32::from);
         same_user(direction, a.start.into(), a_len, b.start.into(), b_len) != 0
+    }
+
+    #[inline(always)]
+    fn is_number(&self, uri: Span) -> bool {
+        is_number(self.scratch.text(), uri)
     }
 
     #[inline(always)]

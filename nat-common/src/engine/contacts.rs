@@ -8,7 +8,7 @@ use crate::bytes::words;
 use crate::endpoint::Endpoint;
 use crate::engine::draft::{find_live, place};
 use crate::engine::env::{Bindings, Buffer, Clock, Env, Hashes, Tables, Text};
-use crate::engine::identity::{registration_key, uri_hash};
+use crate::engine::identity::{challenge_key, registration_key, uri_hash};
 use crate::engine::lifetimes::{CONTEST_LIFE, DEFAULT_EXPIRES, REMOVED_LIFE};
 use crate::engine::proof::{describe_pair, may_be_proxy, note_resident, note_return};
 use crate::engine::verdict::Placed;
@@ -168,49 +168,52 @@ pub(super) fn note_sent_on<E: Env>(env: &E, m: &Message, host: &Endpoint) {
     if env.kind_of(host) & address::REGISTRAR != 0 {
         return;
     }
-    let none = InboundFlags::empty();
-    if amend_registration(env, m, none, InboundFlags::SENT_ON, host) {
+    let key = registration_key(env, m.cseq);
+    let known = env
+        .slots::<InboundTransaction>(&key)
+        .and_then(|s| s.find(&key));
+    if known.is_none_or(|known| known.value.flags.contains(InboundFlags::SENT_ON)) {
+        return;
+    }
+    if let Some(mut slots) = env.slots::<InboundTransaction>(&key)
+        // Once more, if another CPU changed the entry meanwhile.
+        && (slots.add_flags(&key, InboundFlags::SENT_ON)
+            || slots.add_flags(&key, InboundFlags::SENT_ON))
+    {
         env.count(Counter::RegisterSentOn);
     }
 }
 
-/// Notes whether the last challenge to a REGISTER was redirected to its source. If the terminal gets it, it sends the next
-/// REGISTER with credentials.
+/// Notes that a challenge to a REGISTER without credentials was redirected to its source, or forgets that the one before was.
+/// If the terminal gets it, it sends the next REGISTER with credentials.
+///
+/// It has an entry of its own. In that of the REGISTER, a write could undo a flag that another CPU sets.
 #[inline(never)]
 pub(super) fn note_challenge<E: Env>(env: &E, m: &Message, original: &Endpoint, redirected: bool) {
-    let mut flags = InboundFlags::empty();
-    if redirected {
-        flags = InboundFlags::CHALLENGED;
-    }
-    amend_registration(env, m, InboundFlags::CHALLENGED, flags, original);
-}
-
-/// Removes and adds flags of the entry of a REGISTER, and stores an address there, unless it was sent on. False if there is
-/// none.
-#[inline(always)]
-fn amend_registration<E: Env>(
-    env: &E,
-    m: &Message,
-    old: InboundFlags,
-    new: InboundFlags,
-    address: &Endpoint,
-) -> bool {
     let key = registration_key(env, m.cseq);
     let Some(known) = env
         .slots::<InboundTransaction>(&key)
         .and_then(|s| s.find(&key))
     else {
-        return false;
+        return;
     };
-    if known.value.flags.contains(InboundFlags::SENT_ON) {
-        return false;
+    let others = InboundFlags::SENT_ON | InboundFlags::CREDENTIALS;
+    if known.value.flags.intersects(others) {
+        return;
     }
     let entry = env.entry::<InboundTransaction>();
     entry.assign(known);
-    entry.value.flags = (entry.value.flags - old) | new;
-    entry.value.set_advertised(address);
-    env.slots::<InboundTransaction>(&key)
-        .is_some_and(|mut slots| slots.put(&key, entry))
+    entry.value.flags =
+        InboundFlags::REGISTER | InboundFlags::ANY_BRANCH | InboundFlags::CHALLENGED;
+    entry.value.set_advertised(original);
+    let key = challenge_key(env, m.cseq);
+    if let Some(mut slots) = env.slots::<InboundTransaction>(&key) {
+        if redirected {
+            slots.put(&key, entry);
+        } else {
+            slots.forget(&key);
+        }
+    }
 }
 
 /// Takes a 2xx to a REGISTER with `Contact: *`, as the draft has it: every contact that arrived before is void.
@@ -446,24 +449,91 @@ pub(super) fn load_contact<E: Bindings + Clock>(env: &E, key: &ContactKey) -> Op
         .filter(|_| is_live(env, env.draft(), env.now()))
 }
 
-/// Looks up a contact by Request-URI and the address-of-record in To, else by Request-URI alone, else by its address alone,
-/// and copies it to the draft. Found in the second way, its [`Binding::aor`] is not that in To.
+/// Looks up the contact that a request means, and copies it to the draft: by Request-URI and the address-of-record in To, else by
+/// Request-URI alone, else by its address alone. Found otherwise than in the first way, its [`Binding::aor`] need not be that in
+/// To. It is ambiguous if it may be a [number of another](is_number_of_another).
+///
+/// Each way is a function of its own: the stack of 6.1 has no space for more frames below them.
+#[inline(always)]
+pub(super) fn live_contact<E: Text>(env: &E, m: &Message) -> Option<Found> {
+    contact_of_owner(env)
+        .or_else(|| contact_by_uri(env, m))
+        .or_else(|| contact_by_address(env, m))
+}
+
+/// Looks up a contact by Request-URI and the address-of-record in To.
 #[inline(never)]
-pub(super) fn live_contact<E: Env>(env: &E) -> Option<Found> {
+fn contact_of_owner<E: Env>(env: &E) -> Option<Found> {
+    if !names_owner(env) {
+        return None;
+    }
     let uri = uri_hash(env, Field::RequestUri as usize);
     let aor = uri_hash(env, Field::ToUri as usize);
-    // To that is the Contact URI names no owner, whoever registered it as an address-of-record.
-    let names_owner = aor != uri;
-    if names_owner && let Some(found) = load_contact(env, &ContactKey { uri, aor }) {
+    load_contact(env, &ContactKey { uri, aor })
+}
+
+/// Whether To may name the owner of a contact. To that is the Contact URI names none, whoever registered it as an
+/// address-of-record.
+#[inline(always)]
+fn names_owner<E: Hashes>(env: &E) -> bool {
+    env.hash(Field::ToUri as usize) != env.hash(Field::RequestUri as usize)
+}
+
+/// Looks up a contact by Request-URI alone.
+///
+/// Within a dialog, the URI is the Contact of a party of a dialog that sipnat does not know. That party may never have registered,
+/// and the contact be another's: if To names somebody else, it is. Outside of one, an address-of-record in To that has the
+/// user of the Request-URI is that of its owner, whom sipnat does not know. A contact whose owner lacks that user is another's.
+#[inline(never)]
+fn contact_by_uri<E: Text>(env: &E, m: &Message) -> Option<Found> {
+    let uri = uri_hash(env, Field::RequestUri as usize);
+    let found = load_contact(env, &ContactKey { uri, aor: 0 })?;
+    let own_user = env.draft().flags.contains(BindingFlags::OWN_USER);
+    let names_owner = names_owner(env);
+    if m.has(Field::ToTag) {
+        return (own_user && !names_owner).then_some(found);
+    }
+    if own_user {
         return Some(found);
     }
-    let found = load_contact(env, &ContactKey { uri, aor: 0 });
-    if found.is_some() || !env.settled() {
-        return found;
+    if names_owner && env.same_user(m.span(Field::RequestUri), m.span(Field::ToUri)) {
+        return None;
     }
-    // Another terminal that has the same address may not have registered yet; hence `settled`.
-    let key = address_key(env, &env.record().original());
-    load_contact(env, &key).filter(|_| !env.draft().is_ambiguous(env.now()))
+    if is_number_of_another(env, m) {
+        env.draft().contested = u64::MAX;
+    }
+    Some(found)
+}
+
+/// Whether the contact in the draft, which only the Request-URI names, may be one that an account made of a number behind
+/// another's gateway: its user is a number, not its owner's, and another owner has a contact with the same private address. A
+/// PBX that calls the number means the gateway.
+#[inline(always)]
+fn is_number_of_another<E: Text>(env: &E, m: &Message) -> bool {
+    let original = &env.record().original();
+    if !original.is_private() || !env.is_number(m.span(Field::RequestUri)) {
+        return false;
+    }
+    let (now, key) = (env.now(), address_key(env, original));
+    if env.find(&key, Buffer::Known).is_none() {
+        return false;
+    }
+    let (draft, known) = (env.draft(), env.buffer(Buffer::Known));
+    known.expires > now && (known.aor != draft.aor || known.is_ambiguous(now))
+}
+
+/// Looks up a contact by its address alone. Another terminal that has the same address may not have registered yet, in the first
+/// hour. An address-of-record in To may be that of a terminal whose registration sipnat could not follow.
+#[inline(never)]
+fn contact_by_address<E: Env>(env: &E, m: &Message) -> Option<Found> {
+    let names_owner = names_owner(env);
+    if m.has(Field::ToTag) && !names_owner || !env.settled() {
+        return None;
+    }
+    let found = load_contact(env, &address_key(env, &env.record().original()))?;
+    let contact = env.draft();
+    let is_other = names_owner && contact.aor != uri_hash(env, Field::ToUri as usize);
+    (!is_other && !contact.is_ambiguous(env.now())).then_some(found)
 }
 
 /// Returns the key of contacts by their address alone.

@@ -67,6 +67,13 @@ pub(super) fn registration_key<E: Hashes>(env: &E, cseq: u32) -> SlotKey {
     key::registration(call, env.hash(Field::FromTag as usize), cseq)
 }
 
+/// Returns the key of the challenge to a REGISTER that was redirected to its source.
+#[inline(always)]
+pub(super) fn challenge_key<E: Hashes>(env: &E, cseq: u32) -> SlotKey {
+    let call = env.hash(Field::CallId as usize);
+    key::challenge(call, env.hash(Field::FromTag as usize), cseq)
+}
+
 /// Whether a REGISTER is for the domain of its address-of-record (RFC 3261 10.3, 5), or for the PBX by its IPv4 address, and
 /// nothing in it leads elsewhere. A proxy relays any other: for another domain, to another port or `maddr`, or along its
 /// Route. A Route that only names the PBX, as that of an outbound proxy, leads nowhere.

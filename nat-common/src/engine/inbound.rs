@@ -8,12 +8,14 @@ use crate::endpoint::Endpoint;
 use crate::engine::contacts::{granted, note_sent_on, prove_weak};
 use crate::engine::dialogs::{accept_answer, acknowledge, live_dialog};
 use crate::engine::env::{Checksum, Env, Text};
-use crate::engine::identity::{dialog_key, digest, is_for_its_domain, registration_key, uri_hash};
+use crate::engine::identity::{
+    challenge_key, dialog_key, digest, is_for_its_domain, registration_key, uri_hash,
+};
 use crate::engine::lifetimes::{ANSWER_LIFE, TRANSACTION_LIFE};
 use crate::engine::proof::{describe_pair, note_answer};
 use crate::engine::verdict::Heard;
 use crate::sip::{Field, Message, Method, header};
-use crate::tables::slots::{Noted, SlotKey};
+use crate::tables::slots::Noted;
 use crate::tables::{key, rank};
 
 /// Stores a request's source with its transaction, and with the dialog end if the PBX may send to that before it
@@ -49,8 +51,10 @@ pub(super) fn request_in<E: Text>(env: &E, m: &Message, call: u64, source: &Endp
     match slots.note(&key, entry, TRANSACTION_LIFE) {
         Noted::New => {}
         Noted::Same => {
+            // The response before did not arrive. If another CPU changes the entry meanwhile, this repetition does not count,
+            // or is the copy that the other one counts.
             if slots.found().value.flags.contains(InboundFlags::ANSWERED) {
-                count_repetition(env, &key, slots.found());
+                slots.count(&key, InboundFlags::ANSWERED);
             }
             if m.method == Method::Register {
                 // Another Request-URI under the same branch may name another domain.
@@ -96,36 +100,6 @@ fn describe_registration<E: Text>(env: &E, m: &Message, transaction: &mut Inboun
     transaction.detail = uri_hash(env, Field::Contact as usize + first);
 }
 
-/// Counts a repetition of a request that the PBX has answered, or of its final response: the one before did not arrive.
-#[inline(always)]
-pub(super) fn count_repetition<E: Env>(
-    env: &E,
-    key: &SlotKey,
-    known: &mut Entry<InboundTransaction>,
-) {
-    known.value.flags -= InboundFlags::ANSWERED;
-    known.value.repetitions = known.value.repetitions.saturating_add(1);
-    store_changed(env, key, known);
-}
-
-/// Stores the entry of a transaction, which was found and then changed.
-#[inline(never)]
-pub(super) fn store_changed<E: Env>(
-    env: &E,
-    key: &SlotKey,
-    changed: &mut Entry<InboundTransaction>,
-) {
-    let entry = env.entry::<InboundTransaction>();
-    entry.assign(changed);
-    if let Some(mut slots) = env.slots::<InboundTransaction>(key)
-        && !slots.put(key, entry)
-    {
-        env.count(Counter::SlotBusy);
-    }
-    // The write has put the entry of before into the copy.
-    changed.assign(entry);
-}
-
 /// Stores a REGISTER without its branch, with the hash of To and the domain check: the far end of a relayed REGISTER writes
 /// branch and To of its response. The entry also recognises the PBX's copy of the REGISTER if the PBX sends it on.
 ///
@@ -162,13 +136,11 @@ fn note_registration<'e, E: Text>(
     {
         slots.add_flags(&key, InboundFlags::OTHER_DOMAIN);
     }
-    let before = registration_key(env, m.cseq.wrapping_sub(1));
+    let before = challenge_key(env, m.cseq.wrapping_sub(1));
     let challenged = env
         .slots::<InboundTransaction>(&before)
         .and_then(|s| s.find(&before))?;
-    let answer = InboundFlags::CHALLENGED | InboundFlags::CREDENTIALS;
     let proves = credentials
-        && challenged.value.flags & answer == InboundFlags::CHALLENGED
         && challenged.value.source() == *source
         && age(ticks(env.now()), challenged.at) < TRANSACTION_LIFE;
     proves.then(|| describe_pair(env, source, &challenged.value.advertised()))

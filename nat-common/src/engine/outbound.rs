@@ -13,10 +13,9 @@ use crate::engine::contacts::{
 use crate::engine::dialogs::{
     accept_request, activate_pending, end_dialog, forget_pending, live_dialog,
 };
-use crate::engine::env::{Bindings, Env, Text};
+use crate::engine::env::{Bindings, Env, Hashes, Text};
 use crate::engine::history;
 use crate::engine::identity::{dialog_key, digest, uri_hash};
-use crate::engine::inbound::{count_repetition, store_changed};
 use crate::engine::lifetimes::TRANSACTION_LIFE;
 use crate::engine::proof::{describe_pair, note_proxy, note_transmission, pair, unanswered};
 use crate::engine::reach::{Redirect, carry_out, decide, permit, take_turns};
@@ -55,8 +54,7 @@ pub(super) fn response_out<E: Text>(
     } else if m.status / 100 == 2 {
         registered(env, m, request, own);
     }
-    note_response(env, m, &key, request, decision);
-    decision
+    note_response(env, m, &key, request, decision)
 }
 
 /// Decides where a response goes; the record has the decision. Returns the transaction, if it is known and undisputed.
@@ -70,26 +68,28 @@ fn route_response<'e, E: Env>(
     key: &SlotKey,
     to: &mut Endpoint,
 ) -> Option<&'e mut Entry<InboundTransaction>> {
-    let Some(request) = env
-        .slots::<InboundTransaction>(key)
-        .and_then(|s| s.find(key))
-    else {
+    let find = || {
+        env.slots::<InboundTransaction>(key)
+            .and_then(|s| s.find(key))
+    };
+    let mut request = find();
+    if request
+        .as_ref()
+        .is_some_and(|request| is_final_again(env, m, request))
+    {
+        // No ACK came for the one before (RFC 3261 13.3.1.4, 17.2.1).
+        if let Some(mut slots) = env.slots::<InboundTransaction>(key) {
+            slots.count(key, InboundFlags::ANSWERED);
+        }
+        request = find();
+    }
+    let Some(request) = request else {
         history::decided(env, late_response_out(env, m, call, to));
         return None;
     };
     if request.value.flags.contains(InboundFlags::AMBIGUOUS) {
         history::decided(env, Decision::Disputed);
         return None;
-    }
-    let answered_now = InboundFlags::from_bits_retain(rank::answered(m.status));
-    let is_final = InboundFlags::ACCEPTED | InboundFlags::REFUSED;
-    if request.value.repetitions != 0
-        && request.value.flags.contains(InboundFlags::ANSWERED)
-        && request.value.flags.intersects(answered_now & is_final)
-        && (m.method == Method::Register || request.value.detail == env.hash(Field::ToTag as usize))
-    {
-        // No ACK came for the one before (RFC 3261 13.3.1.4, 17.2.1).
-        count_repetition(env, key, request);
     }
     // The draft lies outside of the kernel's small stack.
     let source = &mut env.draft().learned;
@@ -110,6 +110,17 @@ fn route_response<'e, E: Env>(
     Some(request)
 }
 
+/// Whether a response repeats the final one to a request that was repeated before.
+#[inline(always)]
+fn is_final_again<E: Hashes>(env: &E, m: &Message, request: &Entry<InboundTransaction>) -> bool {
+    let answered_now = InboundFlags::from_bits_retain(rank::answered(m.status));
+    let is_final = InboundFlags::ACCEPTED | InboundFlags::REFUSED;
+    request.value.repetitions != 0
+        && request.value.flags.contains(InboundFlags::ANSWERED)
+        && request.value.flags.intersects(answered_now & is_final)
+        && (m.method == Method::Register || request.value.detail == env.hash(Field::ToTag as usize))
+}
+
 /// Whether a response challenges a REGISTER (RFC 3261 22.2, 22.3).
 #[inline(always)]
 const fn is_challenge(m: &Message) -> bool {
@@ -119,6 +130,14 @@ const fn is_challenge(m: &Message) -> bool {
 /// Notes that a response was sent. If it had a `choice` of addresses and the request is repeated, it did not arrive.
 ///
 /// A final response is the last (RFC 3261 17.2.2): a 2xx that follows a refusal is somebody else's.
+///
+/// The first final response to another request than REGISTER is written over what was found. If a copy of the request arrives
+/// on another CPU between the two, what that says is lost. A repetition is then not counted, and one more response goes to
+/// the wrong address. A second source is not noticed by later responses, which go on to the source of the first one. What
+/// the PBX's answer proves was learned before. A REGISTER is not concerned: its flags are added.
+///
+/// Returns the decision. Without a value, the register for it may hold a pointer into the caller's stack, which the verifier
+/// refuses: "cannot return stack pointer to the caller".
 #[inline(never)]
 fn note_response<E: Env>(
     env: &E,
@@ -126,7 +145,7 @@ fn note_response<E: Env>(
     key: &SlotKey,
     request: &mut Entry<InboundTransaction>,
     decision: Decision,
-) {
+) -> Decision {
     let mut flags = InboundFlags::from_bits_retain(rank::answered(m.status));
     let choice = decision.is_choice() && !env.shadow();
     if choice {
@@ -134,11 +153,19 @@ fn note_response<E: Env>(
     }
     if m.method != Method::Register && m.status >= 200 && request.value.detail == 0 {
         // Another tag in a later response is another answer: a fork's (RFC 3261 13.2.2.4).
-        request.value.flags |= flags;
-        request.value.detail = env.hash(Field::ToTag as usize);
-        store_changed(env, key, request);
+        let entry = env.entry::<InboundTransaction>();
+        entry.assign(request);
+        entry.value.flags |= flags;
+        entry.value.detail = env.hash(Field::ToTag as usize);
+        if let Some(mut slots) = env.slots::<InboundTransaction>(key)
+            && !slots.put(key, entry)
+        {
+            env.count(Counter::SlotBusy);
+        }
     } else if !request.value.flags.contains(flags)
         && let Some(mut slots) = env.slots::<InboundTransaction>(key)
+        // Once more, if another CPU changed the entry meanwhile: a refusal of a REGISTER must not be lost.
+        && !slots.add_flags(key, flags)
         && !slots.add_flags(key, flags)
     {
         env.count(Counter::SlotBusy);
@@ -147,6 +174,7 @@ fn note_response<E: Env>(
     if choice && is_challenge(m) && (redirected || request.value.repetitions != 0) {
         note_challenge(env, m, &env.record().original(), redirected);
     }
+    decision
 }
 
 /// Sends a response whose transaction is not known (any more) to the dialog end.
@@ -359,7 +387,7 @@ fn find_terminal<E: Text>(
             return decision;
         }
         digest(env, m, Field::RequestUri.bit() | Field::ToUri.bit());
-        found = live_contact(env);
+        found = live_contact(env, m);
     }
     let Some(found) = found else {
         return Decision::UnknownRequest;

@@ -18,6 +18,9 @@ use crate::tables::slots::SlotKey;
 
 /// Returns a socket of the PBX as it goes into keys, by xor with a keyed hash: another socket is another PBX. `wildcard`: it
 /// is bound to no address, so that only its port and the version of IP tell it.
+///
+/// Two sockets of IPv4 always differ here. Two of IPv6 with different ports can agree, if somebody may choose the last 64 bits
+/// of a local address: on a host with a local route to a whole subnet (AnyIP), and at another of the ports that sipnat serves.
 #[inline(always)]
 #[must_use]
 pub const fn pbx(socket: &Endpoint, wildcard: bool) -> u64 {
@@ -52,6 +55,13 @@ pub const fn transaction(call: u64, branch: u64, cseq: u32, method: Method) -> S
 #[must_use]
 pub const fn registration(call: u64, tag: u64, cseq: u32) -> SlotKey {
     transaction(call, tag.rotate_left(8), cseq, Method::Register)
+}
+
+/// Makes the key of a challenge to a REGISTER.
+#[inline(always)]
+#[must_use]
+pub const fn challenge(call: u64, tag: u64, cseq: u32) -> SlotKey {
+    transaction(call, tag.rotate_left(24), cseq, Method::Register)
 }
 
 /// Makes the key of a pending dialog end: Call-ID and the terminal's own tag.

@@ -19,15 +19,23 @@
 //! assert!(slots.find(&key).is_some());
 //! ```
 
+use core::mem::offset_of;
+
 use bitflags::Flags as _;
 
 use crate::abi::{
-    EPOCH, Entry, FIRST_PORT, FLAGS, RANK, Set, Slot, VALUE_WORDS, Value, ValueWords, WAYS, age,
+    EPOCH, Entry, FIRST_PORT, FLAGS, InboundTransaction, RANK, Set, Slot, VALUE_WORDS, Value,
+    ValueWords, WAYS, age,
 };
 use crate::bpf::atomic::Word;
 use crate::bpf::bounded;
 use crate::bytes::words;
 use crate::tables::rank::{self, head_start};
+
+/// Offset of the count in a value that has one: the byte after the flags.
+pub const COUNT: usize = FLAGS + 2;
+
+const _: () = assert!(offset_of!(InboundTransaction, repetitions) == COUNT);
 
 pub(super) const BUSY: u64 = 1;
 /// Bits of the generation: a reader that is stopped in the middle of a copy, a virtual CPU say, is not fooled before
@@ -182,20 +190,27 @@ impl<'c, V: Value> Slots<'c, V> {
     #[inline(always)]
     pub fn add_flags(&mut self, key: &SlotKey, flags: V::Flags) -> bool {
         debug_assert!(!flags.is_empty(), "no flags would forget the entry");
-        self.amend(key, flags.bits())
+        self.amend(key, flags.bits(), 0)
+    }
+
+    /// Takes a flag from the entry of a key, if it is there, and adds one to the count beside the flags ([`COUNT`]). Returns
+    /// whether that was done; the amended entry is [`Self::found`] then. Of two CPUs that do so at once, one does.
+    #[inline(always)]
+    pub fn count(&mut self, key: &SlotKey, flag: V::Flags) -> bool {
+        self.amend(key, 0, flag.bits())
     }
 
     /// Forgets the entry of a key. Returns whether that was done.
     #[inline(always)]
     pub fn forget(&mut self, key: &SlotKey) -> bool {
-        self.amend(key, 0)
+        self.amend(key, 0, 0)
     }
 
     #[inline(always)]
-    fn amend(&mut self, key: &SlotKey, flags: u16) -> bool {
+    fn amend(&mut self, key: &SlotKey, add: u16, take: u16) -> bool {
         let Raw { set, copy } = self.raw();
         // SAFETY: as for `note`.
-        unsafe { global::slots_amend(set, copy, key, flags) != 0 }
+        unsafe { global::slots_amend(set, copy, key, add, take) != 0 }
     }
 }
 
@@ -315,9 +330,10 @@ impl Raw {
         self.write(bounded::<WAYS>(victim), victim_tag, key, entry)
     }
 
-    /// Sets flags on the entry of a key, or forgets it (`flags` 0). Returns whether that was done.
+    /// Adds flags to the entry of a key, or takes flags and counts that, or forgets it (no flags). Returns whether that was
+    /// done. Another CPU's change is not lost: the entry is read here, and written only if it has not changed since.
     #[inline(always)]
-    fn amend(self, key: &SlotKey, flags: u16) -> bool {
+    fn amend(self, key: &SlotKey, add: u16, take: u16) -> bool {
         let way = self.way_of(key);
         if way == WAYS {
             return false;
@@ -326,13 +342,18 @@ impl Raw {
         let Some(tag) = self.read(way, key) else {
             return false;
         };
-        if flags != 0 {
-            // SAFETY: as for `check`; the flags lie within the value.
-            let known = unsafe {
-                *(&raw mut (*self.copy).value).cast::<u16>().add(FLAGS / 2) |= flags;
-                &*self.copy
+        if add | take != 0 {
+            // SAFETY: as for `check`; flags and count lie within the value.
+            let (known, counts) = unsafe {
+                let value = &raw mut (*self.copy).value;
+                let flags = value.cast::<u16>().add(FLAGS / 2);
+                let count = value.cast::<u8>().add(COUNT);
+                let counts = *flags & take != 0;
+                *flags = *flags & !take | add;
+                *count = (*count).saturating_add(counts.into());
+                (&*self.copy, counts)
             };
-            return self.write(way, tag, key, known) == Noted::New;
+            return (take == 0 || counts) && self.write(way, tag, key, known) == Noted::New;
         }
         let claimed = self.claim(way, tag);
         if claimed {
@@ -416,14 +437,15 @@ mod global {
         set: *mut Set,
         copy: *mut Entry<ValueWords>,
         key: *const SlotKey,
-        flags: u16,
+        add: u16,
+        take: u16,
     ) -> u32 {
         if set.is_null() || copy.is_null() || key.is_null() {
             return 0;
         }
         // SAFETY: they come from a `Slots` and a reference.
         let key = unsafe { &*key };
-        Raw { set, copy }.amend(key, flags).into()
+        Raw { set, copy }.amend(key, add, take).into()
     }
 }
 
@@ -431,7 +453,7 @@ mod global {
 mod tests {
     extern crate std;
     use super::*;
-    use crate::abi::{InboundFlags, InboundTransaction, ticks};
+    use crate::abi::{InboundFlags, ticks};
     use crate::endpoint::Endpoint;
     use core::cell::UnsafeCell;
     use std::vec::Vec;
@@ -608,6 +630,44 @@ mod tests {
         assert!(s.forget(&key(1)));
         assert!(s.find(&key(1)).is_none());
         assert!(!s.forget(&key(1)));
+    }
+
+    /// Two CPUs that count one repetition count it once, and lose no flag that another sets.
+    #[test]
+    fn a_repetition_counts_once() {
+        let shared = &One::new();
+        let rounds = 5000;
+        let start = &std::sync::Barrier::new(3);
+        let round = |work: &dyn Fn()| {
+            start.wait();
+            work();
+            start.wait();
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(move || {
+                    for _ in 0..rounds {
+                        round(&|| {
+                            shared
+                                .slots(&mut Entry::default())
+                                .count(&key(1), InboundFlags::ANSWERED);
+                        });
+                    }
+                });
+            }
+            for _ in 0..rounds {
+                let mut known = entry(1, 1);
+                known.value.flags = InboundFlags::ANSWERED;
+                shared.note(&key(1), known, 0);
+                let added = core::cell::Cell::new(false);
+                round(&|| added.set(shared.add_flags(&key(1), InboundFlags::REFUSED)));
+                let found = shared.find(&key(1)).unwrap().value;
+                assert!(found.repetitions <= 1);
+                assert!(!added.get() || found.flags.contains(InboundFlags::REFUSED));
+                let counted = !found.flags.contains(InboundFlags::ANSWERED);
+                assert_eq!(found.repetitions, u8::from(counted));
+            }
+        });
     }
 
     /// Two CPUs that note a new key at once may both find room for it: then all agree on one of the two.

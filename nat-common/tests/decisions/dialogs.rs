@@ -395,11 +395,27 @@ fn a_call_of_the_same_name_is_another_dialog() {
 /// Another socket of the host is another PBX.
 #[test]
 fn another_socket_of_the_host_changes_nothing() {
-    for other in [([203, 0, 113, 10], 5080), ([203, 0, 113, 11], 5060)] {
+    const V4: Endpoint = Endpoint::v4([203, 0, 113, 10], 5060);
+    let v6 = |high: u64, low: u64, port| Endpoint {
+        addr: [high.to_be(), low.to_be()],
+        port,
+        reserved: 0,
+    };
+    const HIGH: u64 = 0x2001_0db8 << 32;
+    for (pbx, other) in [
+        (V4, Endpoint::v4([203, 0, 113, 10], 5080)),
+        (V4, Endpoint::v4([203, 0, 113, 11], 5060)),
+        (v6(HIGH, 16, 5060), v6(HIGH, 16, 5080)),
+        (v6(HIGH, 16, 5060), v6(HIGH, 17, 5060)),
+        (v6(HIGH, 16, 5060), v6(HIGH + 1, 16, 5060)),
+        (v6(HIGH, 16, 5060), v6(0xfe80 << 48, 16, 5060)),
+        (v6(HIGH, 16, 5060), V4),
+    ] {
         let net = Network::new();
+        net.socket.set(pbx);
         net.call();
         net.register();
-        let pbx = net.socket.replace(Endpoint::v4(other.0, other.1));
+        let pbx = net.socket.replace(other);
         net.wait(1);
         let update = from_phone("UPDATE", 9, "u").tagged("pbx");
         net.arrives(STRANGER, &update);

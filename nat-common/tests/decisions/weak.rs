@@ -17,9 +17,10 @@ const TRUNK: Address = ([10, 0, 0, 5], 5060);
 /// `owner` registers a Contact from `source`, and the PBX accepts.
 fn registers(net: &Network, source: Address, owner: &str, contact: &str) -> Vec<Counter> {
     net.wait(1);
+    let domain = if owner.contains('@') { "" } else { "@pbx" };
     let m = Sip {
-        to: format!("<sip:{owner}@pbx>"),
-        from: format!("<sip:{owner}@pbx>;tag={owner}"),
+        to: format!("<sip:{owner}{domain}>"),
+        from: format!("<sip:{owner}{domain}>;tag=phone"),
         ..register(1, "r", contact).call(match owner {
             "1000" => "one",
             "2000" => "two",
@@ -368,4 +369,106 @@ fn a_trunk_keeps_the_calls_to_its_address() {
     answers(&net, TRUNK, &options);
     registers(&net, STRANGER, "2000", CLAIM);
     assert_eq!(sent(&net, TRUNK, &call(NUMBER, "a"), 3), [FOREIGN; 3]);
+}
+
+/// An account registers the number itself, at the gateway's address: the number has no owner, and so names none.
+#[test]
+fn a_number_behind_a_gateway_is_nobody_s_to_register() {
+    let net = Network::new();
+    registers(&net, PHONE, "gw1", "<sip:gw1@192.168.1.10>");
+    registers(&net, STRANGER, "2000", "<sip:0401234567@192.168.1.10>");
+    let invite = number("a");
+    let places = [(); 4].map(|()| net.sends(ADVERTISED, &invite).0);
+    assert_eq!(places, [ADVERTISED; 4]);
+}
+
+/// Phones that share an address are called by their own URIs still: those of their users, names, and those of one NAT.
+#[test]
+fn a_contact_that_is_no_number_of_another_is_called_by_its_uri() {
+    const OTHER: Address = (PHONE.0, 49200);
+    for (owner, uri, to, neighbour) in [
+        (
+            "0401234567",
+            "0401234567@192.168.1.10",
+            ADVERTISED,
+            STRANGER,
+        ),
+        ("gw1", "s@192.168.1.10", ADVERTISED, STRANGER),
+        ("gw1", "0401234567-0x55@192.168.1.10", ADVERTISED, STRANGER),
+        ("gw1", "0401234567@60.17.196.2", FORGOTTEN, OTHER),
+    ] {
+        let net = Network::new();
+        let host = uri.split_once('@').unwrap().1;
+        registers(&net, PHONE, owner, &format!("<sip:{uri}>"));
+        registers(&net, neighbour, "2000", &format!("<sip:2000@{host}>"));
+        assert_eq!(sent(&net, to, &call(uri, "a"), 2), [FIRST, CALLED], "{uri}");
+    }
+    // A number that nobody else's gateway can be meant by: the owner is alone, or another one has been there.
+    let net = Network::new();
+    const NUMBER: &str = "<sip:0401234567@192.168.1.10>";
+    registers(&net, PHONE, "gw1", NUMBER);
+    assert_eq!(sent(&net, ADVERTISED, &number("a"), 2), [FIRST, CALLED]);
+    registers(&net, STRANGER, "2000", "<sip:2000@192.168.1.10>");
+    let ambiguous = Counter::OutAmbiguous;
+    assert_eq!(sent(&net, ADVERTISED, &number("b"), 2), [ambiguous; 2]);
+    net.wait(3600);
+    registers(&net, PHONE, "gw1", NUMBER);
+    assert_eq!(sent(&net, ADVERTISED, &number("c"), 2), [FIRST, CALLED]);
+}
+
+/// sipnat knows nothing of a dialog, as where somebody disputed its INVITE. The caller has never registered, and another
+/// account has a contact with its URI, or its address.
+#[test]
+fn a_request_within_an_unknown_dialog_goes_to_no_other_account() {
+    for (owner, contact) in [
+        ("2000", CONTACT),
+        ("2000", "<sip:2000@192.168.1.10>"),
+        // An account of another domain with the same user.
+        ("1000@other", CONTACT),
+    ] {
+        let net = Network::new();
+        registers(&net, STRANGER, owner, contact);
+        let inner = Sip {
+            to: "<sip:1000@pbx>;tag=caller".into(),
+            ..call(URI, "a")
+        };
+        let unknown = Counter::OutUnknownRequest;
+        assert_eq!(sent(&net, ADVERTISED, &inner, 4), [unknown; 4], "{owner}");
+        if owner == "2000" {
+            let inner = Sip {
+                to: format!("<sip:{URI}>;tag=callee"),
+                ..call(URI, "c")
+            };
+            assert_eq!(sent(&net, ADVERTISED, &inner, 4), [unknown; 4]);
+        }
+        // The owner of the URI's user has a better claim: a call may have been up when sipnat started.
+        registers(&net, PHONE, "1000", CONTACT);
+        let inner = Sip {
+            to: format!("<sip:{URI}>;tag=callee"),
+            ..call(URI, "b")
+        };
+        if owner == "2000" {
+            assert_eq!(sent(&net, ADVERTISED, &inner, 2), [FIRST, CALLED]);
+        }
+    }
+}
+
+/// sipnat could not follow the victim's REGISTERs: somebody disputed them. To names the victim by its address-of-record. No
+/// other account has a claim to its contact, be it by the URI or by the address.
+#[test]
+fn a_contact_of_another_is_not_that_of_the_user_in_to() {
+    for contact in [CONTACT, "<sip:2000@192.168.1.10>"] {
+        let net = Network::new();
+        registers(&net, STRANGER, "2000", contact);
+        let unknown = Counter::OutUnknownRequest;
+        assert_eq!(sent(&net, ADVERTISED, &call_phone("a"), 4), [unknown; 4]);
+    }
+    // A group is called: To names another user.
+    let net = Network::new();
+    registers(&net, PHONE, "2000", CONTACT);
+    let group = Sip {
+        to: "<sip:5000@pbx>".into(),
+        ..call(URI, "b")
+    };
+    assert_eq!(sent(&net, ADVERTISED, &group, 2), [FIRST, CALLED]);
 }

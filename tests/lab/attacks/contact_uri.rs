@@ -100,6 +100,32 @@ fn after_a_restart_of(account_record: &str) -> Result<()> {
     })
 }
 
+/// An account registers a number behind the victim, which is a gateway, with the victim's private address. The PBX calls the
+/// number at that address. Without the account, the victim gets the second transmission.
+#[test]
+fn of_a_number_behind_the_victim() -> Result<()> {
+    play(
+        Plan::PLAIN_NAT,
+        With::Arguments(&["--settle", "0"]),
+        |scene| {
+            let (pbx, victim) = (scene.pbx()?, scene.terminal(0, 0, "1000")?);
+            let host = scene.lab.phone();
+            victim.registers(&pbx)?;
+            let calls = |number: &str, times| {
+                let uri = format!("sip:{number}@{}", host.private);
+                transmissions(scene, &pbx, &pbx.request("INVITE", &uri, &uri), times)
+            };
+            let went = calls("0401234567", 2)?;
+            ensure!(went == [host.private, host.public], "a number: {went:?}");
+            let attacker = account(scene, &format!("<sip:0407654321@{}>", host.private))?;
+            attacker.registers(&pbx)?;
+            theirs(scene, &calls("0407654321", ALL)?)?;
+            ensure!(scene.count("out_ambiguous")? == ALL as u64, "not noticed");
+            attacker.ua.heard_all()
+        },
+    )
+}
+
 /// The counterpart: the victim's mapping changes. What is proven moves with it.
 #[test]
 fn of_the_victim_itself() -> Result<()> {

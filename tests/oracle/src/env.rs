@@ -398,6 +398,10 @@ impl Text for MemoryEnv {
         users::same(&self.text.borrow()[..], a, b)
     }
 
+    fn is_number(&self, uri: Span) -> bool {
+        users::is_number(&self.text.borrow()[..], uri)
+    }
+
     fn names_domain(&self, m: &Message, field: Field) -> bool {
         let text = &self.text.borrow()[..];
         let ours = &self.socket.get();

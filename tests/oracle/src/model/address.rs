@@ -4,7 +4,7 @@ use nat_common::endpoint::Endpoint;
 
 use super::actor::Actor;
 use super::input::{PublicKind, Setup, TrunkKind, VictimContact};
-use super::sip::Uri;
+use super::sip::{NUMBER, Uri};
 
 const fn at(address: [u8; 4], port: u16) -> Endpoint {
     Endpoint::v4(address, port)
@@ -15,6 +15,9 @@ const PUBLIC: [u8; 4] = [198, 51, 100, 7];
 
 /// Port of the NAT without a mapping: what an ALG writes.
 pub(super) const NAT_5060: Endpoint = at(NAT, 5060);
+
+/// Address of the victim in its private network.
+const PRIVATE: Endpoint = at([192, 168, 1, 10], 5060);
 
 /// First port that the victim's NAT gives it.
 const FIRST_MAPPING: u16 = 49163;
@@ -60,7 +63,7 @@ impl Setup {
     pub(super) const fn sent_by(&self, actor: Actor, changes: u16) -> Endpoint {
         match actor {
             Actor::Victim => match self.victim {
-                VictimContact::Private => at([192, 168, 1, 10], 5060),
+                VictimContact::Private => PRIVATE,
                 VictimContact::Alg | VictimContact::AlgInCalls => NAT_5060,
                 VictimContact::Mapped => self.source(actor, changes),
             },
@@ -80,10 +83,12 @@ impl Setup {
                 PublicKind::Vpn => at([10, 8, 0, 7], 5060),
                 PublicKind::TwoPorts | PublicKind::NewPorts => at(PUBLIC, 5060),
             },
+            Actor::Account if self.same_address => PRIVATE,
             _ => self.sent_by(actor, changes),
         };
         let user = match actor {
             Actor::Victim if self.other_user => "x7y",
+            Actor::Account if self.claims_number => NUMBER,
             // One tenant's phone has the user of the other's.
             Actor::Account if self.tenant => "1000",
             _ => user(actor),

@@ -181,6 +181,10 @@ choices! {
         Friend,
         /// All accounts at once: a forked call.
         Group,
+        /// A number behind the victim, which is a gateway.
+        Number,
+        /// Another number of the trunk.
+        TrunkNumber,
     }
     /// Attacker.
     Attacker: 3 {
@@ -527,6 +531,10 @@ setup! {
     impatient: bool,
     /// The PBX derives its tag from Call-ID and From-tag.
     derived_tags: bool,
+    /// The account's own Contact has the private address of the victim's: another phone in another private network.
+    same_address: bool,
+    /// The user of the account's own Contact is the number behind the victim.
+    claims_number: bool,
 }
 
 /// Defines several choices as one.

@@ -9,6 +9,8 @@
 //! - A terminal that answers by itself gets two transmissions in a row there; one that has answered at its learned address
 //!   gets the first one there, though somebody else answered once.
 //! - A request that only the Contact URI names reaches the victim at the second transmission, if nobody else has that URI.
+//!   So does one for a number behind it, whose URI has its address and another user, if nobody else has that address, and the
+//!   first hour is over.
 //! - What another proxy waits for goes there: a request along its Route, a response with another Via.
 //! - An OPTIONS leaves no dialog end.
 //! - When the attackers have gone, a phone that registers again is reached: the victim at the second transmission, unless

@@ -6,7 +6,7 @@ use nat_common::endpoint::Endpoint;
 use super::actor::Actor;
 use super::address::{DOMAIN, GROUP};
 use super::input::{Callee, Inner, Mood, Removal, Responses};
-use super::sip::{Branch, Call, Contacts, PBX, Party, Sip, Tag, Uri, Via};
+use super::sip::{Branch, Call, Contacts, NUMBER, PBX, Party, Sip, TRUNK_NUMBER, Tag, Uri, Via};
 use super::state::{Client, Dialog, Registered, Server};
 use super::world::{Purpose, World};
 
@@ -121,7 +121,7 @@ impl World {
             Contacts::Star => contacts.retain(|known| known.aor != aor),
             Contacts::Uris(uris) => {
                 for (uri, seconds) in uris {
-                    let seconds = seconds.or(request.expires).unwrap_or(EXPIRES).min(EXPIRES);
+                    let seconds = granted(request, *seconds);
                     contacts.retain(|known| (known.aor, known.uri) != (aor, *uri));
                     if seconds != 0 {
                         contacts.push(Registered {
@@ -239,11 +239,14 @@ impl World {
     }
 
     /// Repeats a final answer: to an INVITE, as a PBX does that gets no ACK, or to a REGISTER that the network delivers
-    /// twice.
+    /// twice. A transaction that another one of the same name followed is over.
     pub(super) fn pbx_again(&mut self, which: usize) {
-        let servers = self.pbx.servers.iter().enumerate().rev();
-        let mut finals = servers.filter(|(_, server)| {
-            matches!(server.key.1, "INVITE" | "REGISTER") && server.is_final()
+        let all = &self.pbx.servers;
+        let servers = all.iter().enumerate().rev();
+        let mut finals = servers.filter(|(at, server)| {
+            matches!(server.key.1, "INVITE" | "REGISTER")
+                && server.is_final()
+                && all[at + 1..].iter().all(|later| later.key != server.key)
         });
         if let Some((at, server)) = finals.nth(which)
             && let Some(last) = server.last.clone()
@@ -284,9 +287,18 @@ impl World {
     /// Returns the terminals that a call reaches: Contact URI, actor and address-of-record.
     pub(super) fn bindings_of(&self, aor: &Uri) -> Vec<(Uri, Actor, Uri)> {
         let trunk = self.setup.account(Actor::Trunk);
+        let contact = self.setup.contact(Actor::Trunk, 0, false);
         if *aor == trunk {
-            let contact = self.setup.contact(Actor::Trunk, 0, false);
             return vec![(contact, Actor::Trunk, trunk)];
+        }
+        if *aor == self.callee(Callee::TrunkNumber) {
+            return vec![(contact.of_user(TRUNK_NUMBER), Actor::Trunk, *aor)];
+        }
+        if *aor == self.callee(Callee::Number) {
+            let gateway = self.bindings_of(&self.callee(Callee::Victim)).into_iter();
+            return gateway
+                .map(|(uri, actor, _)| (uri.of_user(NUMBER), actor, *aor))
+                .collect();
         }
         let is_group = *aor == Uri::named(GROUP, DOMAIN);
         let contacts = self.pbx.contacts.iter();
@@ -305,6 +317,8 @@ impl World {
             Callee::Account => self.setup.account(Actor::Account),
             Callee::Friend => self.setup.account(Actor::Friend),
             Callee::Group => Uri::named(GROUP, DOMAIN),
+            Callee::Number => Uri::named(NUMBER, DOMAIN),
+            Callee::TrunkNumber => Uri::named(TRUNK_NUMBER, DOMAIN),
         }
     }
 
@@ -313,14 +327,19 @@ impl World {
         let call = self.call();
         for (uri, actor, aor) in self.bindings_of(&self.callee(to)) {
             let branch = self.branch();
-            let named = if self.setup.uri_in_to { uri } else { aor };
+            let by_number = uri.is_number();
+            let named = if self.setup.uri_in_to || by_number {
+                uri
+            } else {
+                aor
+            };
             let from = Party {
                 uri: CALLER,
                 tag: call,
             };
             let to = Party { uri: named, tag: 0 };
             let request = own_request(method, uri, branch, [from, to], call, 1);
-            let weak = self.setup.uri_in_to || actor == Actor::Trunk;
+            let weak = self.setup.uri_in_to || by_number || actor == Actor::Trunk;
             self.send_request(request, uri.place, Some(actor), None, weak);
         }
     }
@@ -601,6 +620,11 @@ impl Removal {
             Self::Zero => Contacts::Uris(vec![(uri, Some(0))]),
         }
     }
+}
+
+/// Seconds for which a contact of a REGISTER is accepted. Zero: it is removed.
+pub(super) fn granted(request: &Sip, seconds: Option<u32>) -> u32 {
+    seconds.or(request.expires).unwrap_or(EXPIRES).min(EXPIRES)
 }
 
 /// Whether an actor has an account.

@@ -54,7 +54,7 @@ impl World {
                     target: uri,
                     to: uri.place,
                     meant: Some(actor),
-                    weak: actor == Actor::Trunk || aor != request.to.uri,
+                    weak: actor == Actor::Trunk || uri.is_number() || aor != request.to.uri,
                 });
                 hops.collect()
             }

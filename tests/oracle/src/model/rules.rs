@@ -8,10 +8,13 @@ use nat_common::engine::verdict::Decision;
 use super::actor::Actor;
 use super::address::NAT_5060;
 use super::input::{Mood, Registrar, TrunkKind};
-use super::sip::{Call, PBX, Place, Sip, Tag};
+use super::pbx::granted;
+use super::sip::{Call, Contacts, PBX, Place, Sip, Tag};
 use super::state::Dialog;
 use super::terminal::{TRANSACTION, is_secret, registrant};
-use super::world::{Answered, Claim, Heard, Key, Proof, Purpose, Unanswered, World, key};
+use super::world::{
+    Answered, Claim, ClaimedPlace, Heard, Key, Proof, Purpose, Unanswered, World, key,
+};
 
 /// Time within which an answer tells which of two transmissions it answers.
 const T1: u64 = SECOND / 2;
@@ -137,24 +140,41 @@ impl World {
         is_first && is_known
     }
 
-    /// Whether only its Contact URI names the victim, and sipnat believes another registration of that: it has not seen the
-    /// victim's, or the PBX has removed it.
+    /// Whether only its Contact URI or its address names the victim, and sipnat believes another registration of that: it has
+    /// not seen the victim's, or the PBX has removed it.
     fn is_claimed(&mut self, purpose: Purpose) -> bool {
         let now = self.now();
         let (Purpose::Request(at) | Purpose::Follow(at)) = purpose else {
             return false;
         };
+        let to = self.pbx.clients[at].to;
+        let is_replaced = !self.knows_victim()
+            && self.env.settled.get()
+            && self.is_claimed_by_others(Actor::Victim, &to, now);
         let (client, contacts) = (&mut self.pbx.clients[at], &self.pbx.contacts);
         let is_known = contacts
             .iter()
             .any(|known| known.owner == Actor::Victim && known.expires > now);
+        let by_uri = !client.request.target.is_number();
         let is_victims = client.meant == Some(Actor::Victim);
         // In a dialog that sipnat knows, the contact does not matter.
         let sip = &client.request;
         let heard = self.watch.heard.get(&(sip.call, sip.to.tag, sip.from.tag));
         let by_contact = is_victims && heard.is_none_or(|heard| now >= heard.at + EARLY);
         let is_claimed = match self.watch.claim {
-            _ if client.weak && (self.watch.uri_claimed || !is_known) => is_victims,
+            _ if client.weak && (is_replaced || by_uri && self.watch.uri_claimed || !is_known) => {
+                is_victims
+            }
+            // sipnat does not know the victim's registration. Nothing tells a tenant with its user from it, nor whether To
+            // names a group, if the user of its Contact is another.
+            _ if (self.watch.uri_claimed || !is_known)
+                && match sip.to.tag {
+                    0 => self.setup.tenant || self.setup.other_user && self.env.settled.get(),
+                    _ => self.setup.tenant && self.setup.uri_in_to,
+                } =>
+            {
+                by_contact
+            }
             Claim::None | Claim::Contest(_) => false,
             Claim::Host => by_contact && client.transmissions > 1,
             Claim::Believed(_) => by_contact,
@@ -255,6 +275,9 @@ impl World {
         if !is_silent {
             self.judge_target(Some(meant), original, to);
         }
+        if self.is_misled(meant) {
+            return;
+        }
         let pair = (meant, key(&learned), key(&original), weak);
         let unanswered = self.watch.unanswered.entry(pair).or_default();
         // The answer to another request may still be on its way.
@@ -301,7 +324,7 @@ impl World {
         }) && (unanswered, proof.learned, learned)
             == (1, self.source(Actor::Victim), proof.learned)
             && proof.strikes <= 1
-            && self.watch.knows_victim
+            && self.knows_victim()
             && !self.is_contested()
             && !weak
             && !in_dialog
@@ -315,27 +338,41 @@ impl World {
         }
     }
 
-    /// A request that only its Contact URI names, and that draws no answer, has gone to the victim after two transmissions.
+    /// A request that only its Contact URI names, and that draws no answer, has gone to the victim after two transmissions. So
+    /// has one that only its address names, if nobody else has that.
     fn judge_weak(&mut self, at: usize, original: Endpoint, to: Endpoint) {
         let (now, source) = (self.now(), self.source(Actor::Victim));
         let client = &mut self.pbx.clients[at];
         client.tried |= to == source;
-        let (tried, target) = (client.tried, client.request.target);
+        let (tried, target, began) = (client.tried, client.request.target, client.began);
         let is_known = self.pbx.contacts.iter().any(|known| {
-            (known.owner, known.uri) == (Actor::Victim, target) && known.expires > now
+            known.owner == Actor::Victim
+                && known.uri.of_user(target.user) == target
+                && (target.is_number() || known.uri == target)
+                && known.expires > now
         });
+        let is_best = if target.is_number() {
+            let shared = self.watch.shared.get(&key(&original));
+            began >= self.settles_at()
+                && !self.setup.proxy
+                && shared.is_none_or(|until| began >= *until)
+                && !self.is_claimed_by_others(Actor::Victim, &original, began)
+                && self.is_alone()
+        } else {
+            (self.outranks() || !self.watch.uri_bound)
+                && (self.env.settled.get() || !self.setup.other_user)
+        };
         let is_sure = self.watch.registered == Some(source)
             && self.watch.registered_at < self.pbx.clients[at].began
             && is_known
-            && self.watch.knows_victim
-            && (self.outranks() || !self.watch.uri_bound)
-            && (self.env.settled.get() || !self.setup.other_user)
+            && self.knows_victim()
+            && is_best
             && !self.is_contested()
             && !self.watch.somebody_answered
             && original.is_private();
         if is_sure && !tried && self.pbx.clients[at].transmissions == PATIENCE {
             self.fail(format!(
-                "the victim has registered from {}; {PATIENCE} transmissions to its Contact URI do not go there",
+                "the victim has registered from {}; {PATIENCE} transmissions to its Contact do not go there",
                 Place(&source)
             ));
         }
@@ -349,6 +386,16 @@ impl World {
     /// Whether two hosts claim the victim's contact, so that sipnat believes neither.
     pub(super) fn is_contested(&self) -> bool {
         matches!(self.watch.claim, Claim::Contest(until) if self.now() < until)
+    }
+
+    /// Whether sipnat has seen the victim's registration, which lasts.
+    fn knows_victim(&self) -> bool {
+        self.now() < self.watch.knows_victim_until
+    }
+
+    /// Whether sipnat takes a terminal to be where it is not, because its own answer seemed to say so.
+    pub(super) fn is_misled(&self, actor: Actor) -> bool {
+        actor == Actor::Public && self.watch.is_misled
     }
 
     /// Whether no claim of the victim's contact counts.
@@ -376,7 +423,7 @@ impl World {
             &request,
             match (
                 beside && request.binds(&request.to.uri),
-                self.watch.knows_victim,
+                self.knows_victim(),
             ) {
                 (true, true) => Claim::Host,
                 (true, false) => Claim::Believed(until),
@@ -396,7 +443,7 @@ impl World {
             return;
         }
         let until = self.now() + CONTEST;
-        match (by, self.watch.knows_victim) {
+        match (by, self.knows_victim()) {
             (Actor::Neighbour, _) => self.note_claim(request, Claim::Believed(0)),
             (_, false) => self.note_claim(request, Claim::Believed(until)),
             (_, true) if request.binds(&request.to.uri) => {
@@ -543,7 +590,66 @@ impl World {
         one && (!self.setup.proxy || self.setup.registrar != Registrar::Unnamed)
     }
 
-    /// Whether a call to a trunk may go elsewhere: nothing shows that it is there.
+    /// Whether sipnat may know contacts with an address that are not those of an actor.
+    fn is_claimed_by_others(&self, actor: Actor, place: &Endpoint, at: u64) -> bool {
+        let owner = self.setup.account(actor);
+        let mut claims = self.watch.places.iter();
+        claims.any(|known| known.place == key(place) && known.owner != owner && known.until > at)
+    }
+
+    /// Notes what an accepted REGISTER makes of the contacts with an address.
+    fn note_places(&mut self, at: usize, sip: &Sip, decision: Decision) {
+        let now = self.now();
+        let server = &self.pbx.servers[at];
+        let (request, source) = (server.request.clone(), server.source);
+        let (owner, call) = (request.to.uri, request.call);
+        // What it removes may stay in sipnat's tables, if that does not know whose the answer is.
+        let removes = decision != Decision::Disputed
+            && server.began > self.watch.began
+            && request.to.tag == 0
+            && request.route.is_none()
+            && !request.target.is_elsewhere()
+            && !self.setup.proxy
+            && !self.setup.relays_registers
+            && self.is_own_registrar(sip);
+        let uris = match &request.contacts {
+            Contacts::None => return,
+            Contacts::Star => {
+                let stays =
+                    |known: &ClaimedPlace| !removes || (known.owner, known.call) != (owner, call);
+                return self.watch.places.retain(stays);
+            }
+            Contacts::Uris(uris) => uris,
+        };
+        for (uri, seconds) in uris {
+            let seconds = granted(&request, *seconds);
+            let place = key(&uri.place);
+            let is_own = |known: &ClaimedPlace| (known.place, known.owner) == (place, owner);
+            let places = &mut self.watch.places;
+            if seconds == 0 {
+                places.retain(|known| !removes || !is_own(known) || known.call != call);
+                continue;
+            }
+            if uri.place == source {
+                continue;
+            }
+            let others = places
+                .iter()
+                .filter(|known| known.place == place && known.owner != owner);
+            let until = others.map(|known| known.until).max().unwrap_or(0);
+            let shared = self.watch.shared.entry(place).or_default();
+            *shared = until.max(*shared);
+            places.retain(|known| !is_own(known));
+            places.push(ClaimedPlace {
+                place,
+                owner,
+                call,
+                until: now + u64::from(seconds) * SECOND,
+            });
+        }
+    }
+
+    /// Whether a call to a trunk may go elsewhere: nothing shows that it is there, and somebody has a contact there.
     fn is_silent_trunk(&self, meant: Actor, weak: bool, first: bool) -> bool {
         let original = self.setup.source(Actor::Trunk, 0);
         let answered = self.watch.answered.get(&(Actor::Trunk, key(&original)));
@@ -552,6 +658,7 @@ impl World {
             && (!first || self.watch.trunk_replaced)
             && self.setup.trunk == TrunkKind::Private
             && self.env.settled.get()
+            && (self.setup.proxy || self.is_claimed_by_others(meant, &original, self.now()))
             && self
                 .watch
                 .trunk_called
@@ -593,6 +700,9 @@ impl World {
             let known = |pair: &(Actor, Key, Key, bool)| pair.0 == by && pair.1 == key(&source);
             self.watch.unanswered.retain(|pair, _| !known(pair));
         }
+        if registers {
+            self.note_places(at, sip, decision);
+        }
         if !registers || by == Actor::Victim {
             return;
         }
@@ -600,7 +710,7 @@ impl World {
         let request = &self.pbx.servers[at].request;
         let is_claim = request.contact() == Some(contact) && !request.target.is_elsewhere();
         self.watch.uri_bound |= is_claim && request.binds(&request.to.uri);
-        self.watch.uri_claimed |= is_claim && !self.watch.knows_victim;
+        self.watch.uri_claimed |= is_claim && !self.knows_victim();
     }
 
     fn judge_response(
@@ -636,6 +746,9 @@ impl World {
         let missed = server.missed;
         let arrives_alone = self.listener(&original, true) == Some(meant);
         self.judge_target(Some(meant), original, to);
+        if self.is_misled(meant) {
+            return;
+        }
         if arrives_alone && !arrives && unrepeated {
             self.fail(format!(
                 "{meant:?} gets the first response without sipnat; with it, {} gets it",
@@ -654,7 +767,15 @@ impl World {
         if meant == Actor::Victim && registers {
             self.watch.uri_claimed = false;
             self.note_return();
-            self.watch.knows_victim = decision != Decision::Disputed && self.is_own_registrar(sip);
+            let request = &self.pbx.servers[at].request;
+            let binds = request.binds(&request.to.uri)
+                && decision != Decision::Disputed
+                && self.is_own_registrar(sip);
+            let seconds = match &request.contacts {
+                Contacts::Uris(uris) if binds => granted(request, uris[0].1),
+                _ => 0,
+            };
+            self.watch.knows_victim_until = self.now() + u64::from(seconds) * SECOND;
         }
     }
 
@@ -671,6 +792,12 @@ impl World {
         let Some(meant) = meant else {
             return;
         };
+        self.watch.is_misled |= meant == Actor::Public
+            && by == meant
+            && redirected
+            && prompt
+            && source == client.sent_to
+            && self.setup.answers_elsewhere;
         let pair = (meant, key(&learned), key(&original), weak);
         if by != meant {
             self.watch.trunk_replaced |= meant == Actor::Trunk && weak;

@@ -9,6 +9,10 @@ use super::actor::Actor;
 /// Socket of the PBX.
 pub(super) const PBX: Endpoint = Endpoint::v4([203, 0, 113, 10], 5060);
 
+/// Number behind the victim, and another number of the trunk.
+pub(super) const NUMBER: &str = "0401234567";
+pub(super) const TRUNK_NUMBER: &str = "+49305678";
+
 /// Tag; 0 is none.
 pub(super) type Tag = u16;
 
@@ -43,6 +47,16 @@ impl Uri {
             domain: "",
             place,
         }
+    }
+
+    /// The URI of another user at the same address.
+    pub(super) const fn of_user(self, user: &'static str) -> Self {
+        Self { user, ..self }
+    }
+
+    /// Whether it is that of a number, which no terminal has registered.
+    pub(super) fn is_number(&self) -> bool {
+        [NUMBER, TRUNK_NUMBER].contains(&self.user)
     }
 
     /// Whether it names an address other than the PBX's.

@@ -11,7 +11,7 @@ use nat_common::sip::Direction;
 
 use super::actor::Actor;
 use super::input::{Pause, Registrar, Setup, Transit, TrunkKind};
-use super::sip::{Branch, Call, PBX, Place, Sip, Tag};
+use super::sip::{Branch, Call, PBX, Place, Sip, Tag, Uri};
 use super::state::{Pbx, Terminal};
 use crate::env::MemoryEnv;
 
@@ -127,8 +127,8 @@ pub(super) struct Watch {
     pub(super) somebody_answered: bool,
     /// He did so as a terminal does whose user is called.
     pub(super) somebody_accepted: bool,
-    /// sipnat has seen the victim's registration, and the PBX believes it.
-    pub(super) knows_victim: bool,
+    /// sipnat has seen the victim's registration, which lasts until then.
+    pub(super) knows_victim_until: u64,
     /// Time at which sipnat started.
     pub(super) began: u64,
     /// Source of the victim's last registration.
@@ -153,6 +153,23 @@ pub(super) struct Watch {
     pub(super) trunk_called: Option<u64>,
     /// Claims of the victim's contact that sipnat takes for accepted.
     pub(super) claim: Claim,
+    /// The public phone answered from a port at which it does not listen, soon after a transmission went there, and answered an
+    /// earlier one: it seems to be there. That is a known fault.
+    pub(super) is_misled: bool,
+    /// Contacts that the PBX has accepted, by their address. sipnat may know more of them than the PBX, and not fewer.
+    pub(super) places: Vec<ClaimedPlace>,
+    /// Time until which several owners have a contact with an address.
+    pub(super) shared: HashMap<Key, u64>,
+}
+
+/// Contact with an address.
+#[derive(Clone, Copy)]
+pub(super) struct ClaimedPlace {
+    pub(super) place: Key,
+    pub(super) owner: Uri,
+    /// Call-ID of its REGISTER.
+    pub(super) call: Call,
+    pub(super) until: u64,
 }
 
 /// Claim of the victim's contact: the PBX relayed a 2xx to an attacker's REGISTER in a way that sipnat does not see.
@@ -256,6 +273,11 @@ impl World {
         self.env.now.get()
     }
 
+    /// Time from which each terminal has registered again.
+    pub(super) const fn settles_at(&self) -> u64 {
+        self.started + SETTLED * SECOND
+    }
+
     pub(super) fn terminal(&mut self, actor: Actor) -> &mut Terminal {
         &mut self.terminals[actor as usize]
     }
@@ -298,7 +320,7 @@ impl World {
     pub(super) fn wait(&mut self, nanoseconds: u64) {
         let now = self.now() + nanoseconds;
         self.env.now.set(now);
-        let settled = now >= self.started + SETTLED * SECOND;
+        let settled = now >= self.settles_at();
         self.env.settled.set(settled);
     }
 
