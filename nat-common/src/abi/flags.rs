@@ -57,6 +57,7 @@ mod bit {
     pub(super) const OTHER_DOMAIN: u16 = WEAK;
     pub(super) const ANY_BRANCH: u16 = LEFT_ALONE;
     pub(super) const BY_ADDRESS: u16 = REDIRECTED;
+    pub(super) const LEFT: u16 = MOVED;
 }
 
 flags! {
@@ -167,6 +168,8 @@ flags! {
         LEARNED;
         /// Of the PBX: it is a proxy. An entry without the flag says that it is none.
         PROXY;
+        /// Of an address and an owner: a contact of the owner was registered there, and its registration goes on elsewhere.
+        LEFT;
     }
 
     /// Flags of a [`FragmentedDatagram`](crate::abi::FragmentedDatagram).

@@ -10,7 +10,7 @@ use crate::engine::draft::{find_live, place};
 use crate::engine::env::{Bindings, Buffer, Clock, Env, Hashes, Tables, Text};
 use crate::engine::identity::{registration_key, uri_hash};
 use crate::engine::lifetimes::{CONTEST_LIFE, DEFAULT_EXPIRES, REMOVED_LIFE};
-use crate::engine::proof::{describe_pair, may_be_proxy, note_resident, note_return};
+use crate::engine::proof::{describe_pair, may_be_proxy, note_departure, note_resident, note_return};
 use crate::engine::verdict::Placed;
 use crate::sip::{Field, MAX_CONTACTS, Message, header};
 use crate::tables::bindings::{BindingKey as _, Found, Stored};
@@ -92,14 +92,30 @@ pub(super) fn registered<E: Text>(
     draft.expires = now + u64::from(seconds) * SECOND;
     env.name(draft, m.span(Field::ToUri));
     let uri = transaction.detail;
+    words::clear(env.buffer(Buffer::Known));
     if place(env, || env.place_contact(&ContactKey { uri, aor })) != Placed::Done {
         return;
     }
+    note_move(env);
     forget_pushed(env);
     place(env, || env.place_contact(&ContactKey { uri, aor: 0 }));
     place_by_address(env);
     if env.draft().expires > env.now() {
         note_registered(env);
+    }
+}
+
+/// Notes if the registration of the contact in the draft goes on from another address than that at which it was known: it has
+/// the Call-ID of before, which nobody else knows (RFC 3261 10.2.4).
+#[inline(never)]
+fn note_move<E: Tables + Hashes + Bindings + Clock>(env: &E) {
+    let (contact, known) = (env.draft(), env.buffer(Buffer::Known));
+    if known.key == contact.key
+        && known.call == contact.call
+        && known.learned != contact.learned
+        && contact.expires > env.now()
+    {
+        note_departure(env, known, contact.arrived);
     }
 }
 
@@ -429,7 +445,7 @@ pub(super) fn host_before<E: Bindings + Clock>(env: &E) -> Option<&mut Binding> 
 
 /// Whether a contact counts: not expired, and not removed by `Contact: *` since.
 #[inline(always)]
-fn is_live<E: Bindings>(env: &E, known: &Binding, now: u64) -> bool {
+pub(super) fn is_live<E: Bindings>(env: &E, known: &Binding, now: u64) -> bool {
     let removal = ContactKey {
         uri: 0,
         aor: known.aor,

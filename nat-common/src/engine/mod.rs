@@ -16,6 +16,7 @@ mod dialogs;
 mod draft;
 pub mod env;
 mod evidence;
+mod follow;
 pub mod fragments;
 mod history;
 mod identity;

@@ -14,10 +14,11 @@ use crate::engine::dialogs::{
     accept_request, activate_pending, end_dialog, forget_pending, live_dialog,
 };
 use crate::engine::env::{Bindings, Env, Text};
+use crate::engine::follow::{follow_dialog, follow_invite, follow_source};
 use crate::engine::history;
 use crate::engine::identity::{dialog_key, digest, uri_hash};
 use crate::engine::inbound::{count_repetition, store_changed};
-use crate::engine::lifetimes::TRANSACTION_LIFE;
+use crate::engine::lifetimes::{T1, TRANSACTION_LIFE};
 use crate::engine::proof::{describe_pair, note_proxy, note_transmission, pair, unanswered};
 use crate::engine::reach::{Redirect, carry_out, decide, permit, take_turns};
 use crate::engine::route::Route;
@@ -49,8 +50,9 @@ pub(super) fn response_out<E: Text>(
         return decision;
     };
     if m.method != Method::Register {
-        let to_source = decision == Decision::AlreadyThere
-            || decision == Decision::RedirectedResponse && !env.shadow();
+        let to_source = (decision == Decision::AlreadyThere
+            || decision == Decision::RedirectedResponse && !env.shadow())
+            && env.record().learned() == request.value.source();
         answered(env, m, call, request, to_source);
     } else if m.status / 100 == 2 {
         registered(env, m, request, own);
@@ -63,7 +65,7 @@ pub(super) fn response_out<E: Text>(
 ///
 /// Its own function: what follows needs the stack (6.1).
 #[inline(never)]
-fn route_response<'e, E: Env>(
+fn route_response<'e, E: Text>(
     env: &'e E,
     m: &Message,
     call: u64,
@@ -81,9 +83,15 @@ fn route_response<'e, E: Env>(
         history::decided(env, Decision::Disputed);
         return None;
     }
+    // The draft lies outside of the kernel's small stack.
+    request.value.copy_source(&mut env.draft().learned);
+    // Within a round trip, no terminal moves and registers.
+    let follows = m.method == Method::Invite
+        && age(ticks(env.now()), request.at) >= T1
+        && follow_source(env, m, request.at);
     let answered_now = InboundFlags::from_bits_retain(rank::answered(m.status));
     let is_final = InboundFlags::ACCEPTED | InboundFlags::REFUSED;
-    if request.value.repetitions != 0
+    if (follows || request.value.repetitions != 0)
         && request.value.flags.contains(InboundFlags::ANSWERED)
         && request.value.flags.intersects(answered_now & is_final)
         && (m.method == Method::Register || request.value.detail == env.hash(Field::ToTag as usize))
@@ -91,12 +99,9 @@ fn route_response<'e, E: Env>(
         // No ACK came for the one before (RFC 3261 13.3.1.4, 17.2.1).
         count_repetition(env, key, request);
     }
-    // The draft lies outside of the kernel's small stack.
-    let source = &mut env.draft().learned;
-    request.value.copy_source(source);
     let decision = decide(
         env,
-        source,
+        &env.draft().learned,
         to,
         &Redirect {
             decision: Decision::RedirectedResponse,
@@ -350,6 +355,9 @@ fn find_terminal<E: Text>(
     let mut found = None;
     if m.has(Field::ToTag) {
         found = dialog_end(env, m, call);
+        if let Some(known) = found {
+            found = follow_dialog(env, m, known, to);
+        }
     }
     let is_dialog = found.is_some();
     if found.is_none() {
@@ -544,20 +552,20 @@ fn after_invite<E: Env>(
     to: &mut Endpoint,
 ) -> Option<Decision> {
     let key = key::transaction(call, branch, m.cseq, Method::Invite);
-    let invite = env
-        .slots::<OutboundTransaction>(&key)?
-        .find(&key)?
-        .value
-        .destination();
+    let invite = env.slots::<OutboundTransaction>(&key)?.find(&key)?;
     if env.shadow() {
         return None;
     }
-    env.record().set_learned(&invite);
-    if invite == *to {
+    // Scratch lies outside of the kernel's small stack.
+    let destination = &mut env.evidence().learned;
+    invite.value.copy_destination(destination);
+    follow_invite(env, destination, &invite.value, invite.at);
+    env.record().set_learned(destination);
+    if *destination == *to {
         return Some(Decision::AlreadyThere);
     }
     env.record().ground = Ground::Rung as u8;
-    *to = invite;
+    words::assign(to, destination);
     Some(Decision::RedirectedInvite)
 }
 

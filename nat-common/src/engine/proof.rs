@@ -1,10 +1,10 @@
 //! Proof: which addresses have shown that they are reached. A stranger can make none of it.
 //!
-//! The table `PEERS` holds four kinds of facts: of a pair of addresses, that the terminal answers at the learned one; of
-//! an address, that it answered by itself; that it is the learned address of a terminal; and of the PBX, whether it is a
-//! proxy.
+//! The table `PEERS` holds five kinds of facts: of a pair of addresses, that the terminal answers at the learned one; of
+//! an address, that it answered by itself; that it is the learned address of a terminal; that a terminal has left it; and of
+//! the PBX, whether it is a proxy.
 
-use crate::abi::{Counter, Entry, OutboundFlags, OutboundTransaction, Peer, PeerFlags, age, ticks};
+use crate::abi::{Binding, Counter, Entry, OutboundFlags, OutboundTransaction, Peer, PeerFlags, age, ticks};
 use crate::endpoint::Endpoint;
 use crate::engine::env::{Clock, Hashes, Journal, Tables};
 use crate::engine::lifetimes::{ANSWERED_LIFE, PEER_LIFE, T1};
@@ -19,6 +19,7 @@ const PAIR: u64 = 1 << 32;
 const ANSWERED: u64 = 2 << 32;
 const LEARNED: u64 = 3 << 32;
 const PROXY: u64 = 4 << 32;
+const LEFT: u64 = 5 << 32;
 
 /// Returns the key of the pair of addresses in a value. The entry holds both, so those of another pair with this key are
 /// noticed.
@@ -231,6 +232,32 @@ fn put_fact<E: Tables + Hashes + Clock>(env: &E, entry: &mut Entry<Peer>, kind: 
     let key = address_key(env, &entry.value, kind, owner);
     env.slots::<Peer>(&key)
         .is_some_and(|mut slots| slots.put(&key, entry))
+}
+
+/// Notes that a contact was `known` at an address, and that its registration goes on elsewhere since `at`.
+#[inline(never)]
+pub(super) fn note_departure<E: Tables + Hashes>(env: &E, known: &Binding, at: u64) {
+    let entry = describe(env, &known.learned);
+    entry.at = at;
+    entry.value.owner = known.aor;
+    entry.value.flags = PeerFlags::LEFT;
+    entry.value.set_registration(known.key[0], known.call);
+    let key = address_key(env, &entry.value, LEFT, known.aor);
+    if let Some(mut slots) = env.slots::<Peer>(&key) {
+        slots.put(&key, entry);
+    }
+}
+
+/// Looks up whether a contact of the owner has left an address.
+#[inline(always)]
+pub(super) fn departure<'e, E: Tables + Hashes + Clock>(
+    env: &'e E,
+    address: &Endpoint,
+    owner: u64,
+) -> Option<&'e mut Entry<Peer>> {
+    fact(env, &describe(env, address).value, LEFT, owner).filter(|left| {
+        left.value.owner == owner && age(ticks(env.now()), left.at) < PEER_LIFE
+    })
 }
 
 /// Notes whether the PBX is a proxy: a request outside of a dialog that it sends has the Via of somebody else. Once a
