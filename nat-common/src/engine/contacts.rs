@@ -343,7 +343,8 @@ fn change<E: Env>(env: &E, key: &ContactKey) -> Change {
             // The proof moves with its owner.
             draft.flags |= known.flags & (BindingFlags::WEAK | BindingFlags::MOVED);
         }
-        if known.learned == draft.learned {
+        let same_address = known.learned == draft.learned;
+        if same_owner && same_address {
             change = Change::Refreshed;
         } else if same_owner && !forged {
             // The PBX keeps one contact of that URI and owner, the newest; so does sipnat.
@@ -354,6 +355,9 @@ fn change<E: Env>(env: &E, key: &ContactKey) -> Change {
             draft.created = now;
             draft.redirected = 0;
             draft.contested = 0;
+        } else if same_address {
+            // Two accounts of one phone; or one that forges the address, to take the claim elsewhere next. The first one keeps it.
+            return Change::None;
         } else {
             let mut until = known.expires;
             if forged && until > now + CONTEST_LIFE {

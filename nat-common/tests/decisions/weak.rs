@@ -369,3 +369,46 @@ fn a_trunk_keeps_the_calls_to_its_address() {
     registers(&net, STRANGER, "2000", CLAIM);
     assert_eq!(sent(&net, TRUNK, &call(NUMBER, "a"), 3), [FOREIGN; 3]);
 }
+
+/// An account registers the victim's Contact URI from the victim's address, which it forges, and then from its own.
+#[test]
+fn who_registers_from_a_forged_address_first_takes_no_claim_over() {
+    // Where the user of the URI is not that of the victim's address-of-record, both claims are equal.
+    for (victim, left) in [("1000", CALLED), ("1010", Counter::OutAmbiguous)] {
+        let net = Network::new();
+        registers(&net, PHONE, victim, CONTACT);
+        let invite = call(URI, "a");
+        sent(&net, ADVERTISED, &invite, 2);
+        answers(&net, PHONE, &invite);
+        registers(&net, PHONE, "2000", CONTACT);
+        // The claim and its proof are the victim's still.
+        let (to, counted) = net.sends(ADVERTISED, &call(URI, "b"));
+        assert_eq!((to, counted), (PHONE, vec![CALLED]), "{victim}");
+        registers(&net, STRANGER, "2000", CONTACT);
+        let invite = call(URI, "c");
+        assert_eq!(sent(&net, ADVERTISED, &invite, 1), [left], "{victim}");
+        assert_ne!(net.sends(ADVERTISED, &invite).0, STRANGER);
+        // Nor does it take the claim by the address over.
+        let number = call("0401234567@192.168.1.10", "d");
+        for _ in 0..3 {
+            assert_ne!(net.sends(ADVERTISED, &number).0, STRANGER, "{victim}");
+        }
+    }
+}
+
+/// One phone with two accounts, which have one Contact URI. The claim outlasts the account that registered first.
+#[test]
+fn two_accounts_of_one_phone_share_a_claim() {
+    for second in ["2000", "1000"] {
+        let net = Network::new();
+        registers(&net, PHONE, "1010", CONTACT);
+        registers(&net, PHONE, second, CONTACT);
+        assert_eq!(sent(&net, ADVERTISED, &call(URI, "a"), 2), [FIRST, CALLED]);
+        net.wait(3600 - 34);
+        registers(&net, PHONE, second, CONTACT);
+        net.wait(3500);
+        let invite = call(URI, "b");
+        net.sends(ADVERTISED, &invite);
+        assert_eq!(net.sends(ADVERTISED, &invite).0, PHONE, "{second}");
+    }
+}
