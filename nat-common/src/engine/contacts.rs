@@ -91,7 +91,15 @@ pub(super) fn registered<E: Text>(
     draft.seen = now;
     draft.expires = now + u64::from(seconds) * SECOND;
     env.name(draft, m.span(Field::ToUri));
-    let uri = transaction.detail;
+    place_registration(env, transaction.detail);
+}
+
+/// Places the contact in the draft under its keys. `uri` is the hash of its URI.
+///
+/// Its own function: its caller needs the stack (6.1).
+#[inline(never)]
+fn place_registration<E: Env>(env: &E, uri: u64) {
+    let aor = env.draft().aor;
     words::clear(env.buffer(Buffer::Known));
     if place(env, || env.place_contact(&ContactKey { uri, aor })) != Placed::Done {
         return;
@@ -121,7 +129,7 @@ fn note_move<E: Tables + Hashes + Bindings + Clock>(env: &E) {
 
 /// Places the contact in the draft by its advertised address. A PBX calls the numbers behind a gateway with the gateway's
 /// host and port, and another user.
-#[inline(never)]
+#[inline(always)]
 fn place_by_address<E: Env>(env: &E) {
     let contact = env.draft();
     if contact.advertised.is_unknown() || contact.advertised == contact.learned {

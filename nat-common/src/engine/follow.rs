@@ -17,21 +17,16 @@ use crate::bytes::words;
 use crate::endpoint::Endpoint;
 use crate::engine::contacts::is_live;
 use crate::engine::dialogs::live_dialog;
-use crate::engine::env::{Bindings, Buffer, Clock, Env, Text};
-use crate::engine::identity::{digest, uri_hash};
+use crate::engine::env::{Bindings, Buffer, Clock, Env};
+use crate::engine::identity::uri_hash;
 use crate::engine::proof::departure;
-use crate::sip::{Field, Message};
+use crate::sip::Field;
 use crate::tables::bindings::{BindingKey as _, Found};
 
 /// Makes the address of the dialog end in the draft that at which its terminal is registered, if the terminal has left it. The
-/// request `m` goes `to` an address. Returns the dialog end as found.
+/// request goes `to` an address. Its To must be hashed, if the dialog end has no owner. Returns the dialog end as found.
 #[inline(never)]
-pub(super) fn follow_dialog<E: Text>(
-    env: &E,
-    m: &Message,
-    found: Found,
-    to: &Endpoint,
-) -> Option<Found> {
+pub(super) fn follow_dialog<E: Env>(env: &E, found: Found, to: &Endpoint) -> Option<Found> {
     let known = env.draft();
     if known.aor != 0 {
         if has_left(env, known.aor, &known.learned, known.arrived) {
@@ -39,7 +34,6 @@ pub(super) fn follow_dialog<E: Text>(
         }
         return Some(found);
     }
-    digest(env, m, Field::ToUri.bit());
     let uri = uri_hash(env, Field::ToUri as usize);
     if !may_have_left(env, uri, &known.learned) {
         return Some(found);
@@ -55,10 +49,9 @@ pub(super) fn follow_dialog<E: Text>(
 }
 
 /// Makes the source of a terminal's request, which lies in the draft, the address at which the terminal is registered, if it
-/// has left that since the request came. `m` is the response. Returns whether it has.
+/// has left that since the request came. From of the response must be hashed. Returns whether it has.
 #[inline(never)]
-pub(super) fn follow_source<E: Text>(env: &E, m: &Message, since: u64) -> bool {
-    digest(env, m, Field::FromUri.bit());
+pub(super) fn follow_source<E: Env>(env: &E, since: u64) -> bool {
     let owner = uri_hash(env, Field::FromUri as usize);
     let source = &mut env.draft().learned;
     let left = has_left(env, owner, source, since);
@@ -70,7 +63,7 @@ pub(super) fn follow_source<E: Text>(env: &E, m: &Message, since: u64) -> bool {
 }
 
 /// Makes the destination of an INVITE of the PBX the address at which its terminal is registered, if it has left that since.
-#[inline(never)]
+#[inline(always)]
 pub(super) fn follow_invite<E: Env>(
     env: &E,
     destination: &mut Endpoint,
@@ -137,8 +130,8 @@ fn has_left_by_uri<E: Env>(env: &E, address: &Endpoint, since: u64) -> bool {
     env.may_follow_uri()
 }
 
-/// Copies a contact to `Known`, if it counts and is not ambiguous.
-#[inline(never)]
+/// Copies a contact to `Known`, if it counts and is not ambiguous. Inline: the kernel takes eight frames at most.
+#[inline(always)]
 fn find_contact<'e, E: Bindings + Clock>(env: &'e E, key: &ContactKey) -> Option<&'e Binding> {
     env.find(key, Buffer::Known)?;
     let (contact, now) = (env.buffer(Buffer::Known), env.now());

@@ -86,9 +86,11 @@ fn route_response<'e, E: Text>(
     // The draft lies outside of the kernel's small stack.
     request.value.copy_source(&mut env.draft().learned);
     // Within a round trip, no terminal moves and registers.
-    let follows = m.method == Method::Invite
-        && age(ticks(env.now()), request.at) >= T1
-        && follow_source(env, m, request.at);
+    let mut follows = m.method == Method::Invite && age(ticks(env.now()), request.at) >= T1;
+    if follows {
+        digest(env, m, Field::FromUri.bit());
+        follows = follow_source(env, request.at);
+    }
     let answered_now = InboundFlags::from_bits_retain(rank::answered(m.status));
     let is_final = InboundFlags::ACCEPTED | InboundFlags::REFUSED;
     if (follows || request.value.repetitions != 0)
@@ -356,7 +358,11 @@ fn find_terminal<E: Text>(
     if m.has(Field::ToTag) {
         found = dialog_end(env, m, call);
         if let Some(known) = found {
-            found = follow_dialog(env, m, known, to);
+            if env.draft().aor == 0 {
+                // Not called from the function below: the stack is too small for that.
+                digest(env, m, Field::ToUri.bit());
+            }
+            found = follow_dialog(env, known, to);
         }
     }
     let is_dialog = found.is_some();
@@ -542,8 +548,10 @@ fn retransmissions(before: &OutboundTransaction, learned: &Endpoint) -> u8 {
 }
 
 /// Sends a CANCEL, or an ACK to a response other than 2xx, where its INVITE went: they have its branch (RFC 3261 9.1,
-/// 17.1.1.3). Under shadow the INVITE went to its original destination, which says nothing.
-#[inline(always)]
+/// 17.1.1.3), or to where its terminal is now. Under shadow the INVITE went to its original destination, which says nothing.
+///
+/// Its own function: its caller needs the stack (6.1).
+#[inline(never)]
 fn after_invite<E: Env>(
     env: &E,
     m: &Message,
