@@ -17,7 +17,9 @@
 
 pub mod atomic;
 mod bounded;
+mod nothing;
 mod repeat;
 
 pub use bounded::bounded;
+pub use nothing::nothing;
 pub use repeat::{HostLoop, Repeat, Step};

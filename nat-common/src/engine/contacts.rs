@@ -10,7 +10,9 @@ use crate::engine::draft::{find_live, place};
 use crate::engine::env::{Bindings, Buffer, Clock, Env, Hashes, Tables, Text};
 use crate::engine::identity::{registration_key, uri_hash};
 use crate::engine::lifetimes::{CONTEST_LIFE, DEFAULT_EXPIRES, REMOVED_LIFE};
-use crate::engine::proof::{describe_pair, may_be_proxy, note_departure, note_resident, note_return};
+use crate::engine::proof::{
+    describe_pair, may_be_proxy, note_departure, note_resident, note_return,
+};
 use crate::engine::verdict::Placed;
 use crate::sip::{Field, MAX_CONTACTS, Message, header};
 use crate::tables::bindings::{BindingKey as _, Found, Stored};

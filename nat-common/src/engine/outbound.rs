@@ -5,6 +5,7 @@ use crate::abi::{
     InboundFlags, InboundTransaction, OutboundFlags, OutboundTransaction, PeerFlags, Policy, age,
     ticks,
 };
+use crate::bpf::nothing;
 use crate::bytes::words;
 use crate::endpoint::Endpoint;
 use crate::engine::contacts::{
@@ -190,6 +191,18 @@ fn late_response_out<E: Env>(env: &E, m: &Message, call: u64, to: &mut Endpoint)
 /// Applies the PBX's response to a terminal's request other than REGISTER. `to_source`: it goes to the request's source.
 #[inline(never)]
 fn answered<E: Text>(
+    env: &E,
+    m: &Message,
+    call: u64,
+    request: &Entry<InboundTransaction>,
+    to_source: bool,
+) {
+    decided_on(env, m, call, request, to_source);
+    nothing();
+}
+
+#[inline(always)]
+fn decided_on<E: Text>(
     env: &E,
     m: &Message,
     call: u64,

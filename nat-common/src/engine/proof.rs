@@ -4,7 +4,9 @@
 //! an address, that it answered by itself; that it is the learned address of a terminal; that a terminal has left it; and of
 //! the PBX, whether it is a proxy.
 
-use crate::abi::{Binding, Counter, Entry, OutboundFlags, OutboundTransaction, Peer, PeerFlags, age, ticks};
+use crate::abi::{
+    Binding, Counter, Entry, OutboundFlags, OutboundTransaction, Peer, PeerFlags, age, ticks,
+};
 use crate::endpoint::Endpoint;
 use crate::engine::env::{Clock, Hashes, Journal, Tables};
 use crate::engine::lifetimes::{ANSWERED_LIFE, PEER_LIFE, T1};
@@ -255,9 +257,8 @@ pub(super) fn departure<'e, E: Tables + Hashes + Clock>(
     address: &Endpoint,
     owner: u64,
 ) -> Option<&'e mut Entry<Peer>> {
-    fact(env, &describe(env, address).value, LEFT, owner).filter(|left| {
-        left.value.owner == owner && age(ticks(env.now()), left.at) < PEER_LIFE
-    })
+    fact(env, &describe(env, address).value, LEFT, owner)
+        .filter(|left| left.value.owner == owner && age(ticks(env.now()), left.at) < PEER_LIFE)
 }
 
 /// Notes whether the PBX is a proxy: a request outside of a dialog that it sends has the Via of somebody else. Once a

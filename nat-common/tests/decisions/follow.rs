@@ -299,7 +299,11 @@ fn the_answer_to_a_ringing_call_follows_nobody_else() {
             net.accepts(PHONE, registration(user, call, CONTACT));
         }
         net.accepts(STRANGER, registration(user, call, CONTACT));
-        assert_eq!(net.sends(ADVERTISED, &invite.answer(200)).0, PHONE, "{user}");
+        assert_eq!(
+            net.sends(ADVERTISED, &invite.answer(200)).0,
+            PHONE,
+            "{user}"
+        );
     }
     let net = Network::new();
     net.registers(PHONE);
@@ -432,7 +436,10 @@ fn a_call_by_the_uri_follows_on_weak_evidence_only() {
     net.registers(PHONE);
     net.call_by_uri(PHONE);
     let other = || registration("1000", "another", CONTACT);
-    net.accepts(PHONE, registration("1000", "registration", "*").with("Expires: 0"));
+    net.accepts(
+        PHONE,
+        registration("1000", "registration", "*").with("Expires: 0"),
+    );
     net.accepts(PHONE, other());
     net.accepts(MOVED, other());
     assert_eq!(net.sends(ADVERTISED, &net.weak("BYE", 102)).0, PHONE);
