@@ -115,16 +115,11 @@ fn place_registration<E: Env>(env: &E, uri: u64) {
     }
 }
 
-/// Notes if the registration of the contact in the draft goes on from another address than that at which it was known: it has
-/// the Call-ID of before, which nobody else knows (RFC 3261 10.2.4).
+/// Notes if the contact in the draft was known at another address. Whether its registration goes on, its Call-ID tells.
 #[inline(never)]
-fn note_move<E: Tables + Hashes + Bindings + Clock>(env: &E) {
+fn note_move<E: Tables + Hashes + Bindings>(env: &E) {
     let (contact, known) = (env.draft(), env.buffer(Buffer::Known));
-    if known.key == contact.key
-        && known.call == contact.call
-        && known.learned != contact.learned
-        && contact.expires > env.now()
-    {
+    if !known.learned.is_unknown() && known.learned != contact.learned {
         note_departure(env, known, contact.arrived);
     }
 }

@@ -7,7 +7,7 @@
 //! - The registration goes on: one contact of one owner, under one Call-ID, came from the address before, and comes from the
 //!   new one now.
 //! - The terminal's own URI is that owner's address-of-record: From of its requests, To of those to it. Where the PBX writes
-//!   the Contact URI there, that must name the owner, as for a new call (weak evidence).
+//!   the Contact URI there, the Request-URI must name the owner, as for a new call (weak evidence).
 //! - Nothing was heard from the address since.
 
 use crate::abi::{
@@ -24,7 +24,8 @@ use crate::sip::Field;
 use crate::tables::bindings::{BindingKey as _, Found};
 
 /// Makes the address of the dialog end in the draft that at which its terminal is registered, if the terminal has left it. The
-/// request goes `to` an address. Its To must be hashed, if the dialog end has no owner. Returns the dialog end as found.
+/// request goes `to` an address. Its Request-URI must be hashed, if the dialog end has no owner. Returns the dialog end as
+/// found.
 #[inline(never)]
 pub(super) fn follow_dialog<E: Env>(env: &E, found: Found, to: &Endpoint) -> Option<Found> {
     let known = env.draft();
@@ -34,7 +35,7 @@ pub(super) fn follow_dialog<E: Env>(env: &E, found: Found, to: &Endpoint) -> Opt
         }
         return Some(found);
     }
-    let uri = uri_hash(env, Field::ToUri as usize);
+    let uri = uri_hash(env, Field::RequestUri as usize);
     if !may_have_left(env, uri, &known.learned) {
         return Some(found);
     }
@@ -130,10 +131,10 @@ fn has_left_by_uri<E: Env>(env: &E, address: &Endpoint, since: u64) -> bool {
     env.may_follow_uri()
 }
 
-/// Copies a contact to `Known`, if it counts and is not ambiguous. Inline: the kernel takes eight frames at most.
+/// Copies a contact to `Known`, if it counts. Inline: the kernel takes eight frames at most.
 #[inline(always)]
 fn find_contact<'e, E: Bindings + Clock>(env: &'e E, key: &ContactKey) -> Option<&'e Binding> {
     env.find(key, Buffer::Known)?;
-    let (contact, now) = (env.buffer(Buffer::Known), env.now());
-    (is_live(env, contact, now) && !contact.is_ambiguous(now)).then_some(contact)
+    let contact = env.buffer(Buffer::Known);
+    is_live(env, contact, env.now()).then_some(contact)
 }

@@ -87,7 +87,7 @@ fn route_response<'e, E: Text>(
     // The draft lies outside of the kernel's small stack.
     request.value.copy_source(&mut env.draft().learned);
     // Within a round trip, no terminal moves and registers.
-    let mut follows = m.method == Method::Invite && age(ticks(env.now()), request.at) >= T1;
+    let mut follows = age(ticks(env.now()), request.at) >= T1;
     if follows {
         digest(env, m, Field::FromUri.bit());
         follows = follow_source(env, request.at);
@@ -373,7 +373,7 @@ fn find_terminal<E: Text>(
         if let Some(known) = found {
             if env.draft().aor == 0 {
                 // Not called from the function below: the stack is too small for that.
-                digest(env, m, Field::ToUri.bit());
+                digest(env, m, Field::RequestUri.bit());
             }
             found = follow_dialog(env, known, to);
         }

@@ -252,13 +252,12 @@ pub(super) fn note_departure<E: Tables + Hashes>(env: &E, known: &Binding, at: u
 
 /// Looks up whether a contact of the owner has left an address.
 #[inline(always)]
-pub(super) fn departure<'e, E: Tables + Hashes + Clock>(
+pub(super) fn departure<'e, E: Tables + Hashes>(
     env: &'e E,
     address: &Endpoint,
     owner: u64,
 ) -> Option<&'e mut Entry<Peer>> {
     fact(env, &describe(env, address).value, LEFT, owner)
-        .filter(|left| left.value.owner == owner && age(ticks(env.now()), left.at) < PEER_LIFE)
 }
 
 /// Notes whether the PBX is a proxy: a request outside of a dialog that it sends has the Via of somebody else. Once a

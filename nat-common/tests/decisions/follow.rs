@@ -93,7 +93,8 @@ fn a_call_follows_over_several_changes() {
     net.registers(THIRD);
     assert_eq!(net.next("a"), THIRD);
     net.registers(PHONE);
-    assert_eq!(net.next("b"), PHONE);
+    let (to, counted) = net.sends(ADVERTISED, &from_pbx("BYE", 102, "b"));
+    assert_eq!((to, counted), (PHONE, vec![Counter::OutRedirectedDialog]));
 }
 
 /// Refreshes of the registration keep it where it is, for as long as it lasts.
@@ -160,21 +161,39 @@ fn another_account_moves_nothing() {
 #[test]
 fn another_registration_moves_nothing() {
     let other = || registration("1000", "other", CONTACT);
-    for moved in [MOVED, RENUMBERED, STRANGER] {
-        let net = Network::new();
-        net.registers(PHONE);
-        net.call();
-        net.accepts(moved, other());
-        assert_eq!(net.next("a"), PHONE);
-        // It is not the one that left.
-        let net = Network::new();
-        net.registers(PHONE);
-        net.call();
-        net.registers(MOVED);
-        net.accepts(moved, other());
-        let to = net.next("b");
-        assert!(to == PHONE || to == MOVED, "{to:?}");
+    for proxy in [true, false] {
+        for moved in [MOVED, RENUMBERED, STRANGER] {
+            let net = Network::new();
+            if !proxy {
+                net.sends(STRANGER, &call_phone("own").call("own"));
+            }
+            net.registers(PHONE);
+            net.call();
+            net.accepts(moved, other());
+            assert_eq!(net.next("a"), PHONE);
+            // It is not the one that left.
+            net.registers(MOVED);
+            net.accepts(moved, other());
+            assert_eq!(net.next("b"), PHONE, "{moved:?}");
+            // That one goes on.
+            net.registers(THIRD);
+            assert_eq!(net.next("c"), THIRD, "{moved:?}");
+        }
     }
+}
+
+/// The registration goes on through another proxy: the phone is not reached directly any more.
+#[test]
+fn a_registration_through_a_proxy_moves_nothing() {
+    let net = Network::new();
+    net.registers(PHONE);
+    net.call();
+    let through = Sip {
+        vias: vec![NO_BRANCH, "phone"],
+        ..registration("1000", "registration", CONTACT)
+    };
+    net.accepts(MOVED, through);
+    assert_eq!(net.next("a"), PHONE);
 }
 
 /// A contact that was never where the dialog is says nothing of it: one of two phones of an account.
@@ -337,6 +356,21 @@ fn a_cancel_follows() {
     net.accepts(PHONE, registration("2000", "evil", CONTACT));
     net.accepts(STRANGER, registration("2000", "evil", CONTACT));
     assert_eq!(net.sends(ADVERTISED, &cancel()).0, PHONE);
+    // Where only the URI names the phone.
+    for (victim, to) in [("1000", MOVED), ("1010", PHONE)] {
+        let net = Network::new();
+        net.accepts(PHONE, registration(victim, "registration", CONTACT));
+        net.call_by_uri(PHONE);
+        net.sends(ADVERTISED, &weak_invite("again").call("again"));
+        net.settled.set(false);
+        net.accepts(MOVED, registration(victim, "registration", CONTACT));
+        let cancel = Sip {
+            start: "CANCEL sip:1000@192.168.1.10 SIP/2.0".into(),
+            cseq: (1, "CANCEL"),
+            ..weak_invite("again").call("again")
+        };
+        assert_eq!(net.sends(ADVERTISED, &cancel).0, to, "{victim}");
+    }
 }
 
 /// INVITE of a PBX that writes the Contact URI into To, as Asterisk does.
@@ -368,9 +402,26 @@ impl Network {
     }
 }
 
-/// At Asterisk, To of a call to the phone is its Contact URI. The call follows where a new one by that URI would go.
+/// At Asterisk, To of a call to the phone is its Contact URI; `chan_pjsip` leaves the port out. The call follows where a new
+/// one by that URI would go.
 #[test]
 fn a_call_by_the_uri_follows() {
+    let contact = "<sip:1000@192.168.1.10:5060>";
+    let net = Network::new();
+    let m = || registration("1000", "registration", contact);
+    net.accepts(PHONE, m());
+    let spelled = |m: Sip| Sip {
+        start: m.start.replace("192.168.1.10", "192.168.1.10:5060"),
+        ..m
+    };
+    let invite = spelled(weak_invite("weak"));
+    net.sends(ADVERTISED, &invite);
+    assert_eq!(net.sends(ADVERTISED, &invite).0, PHONE);
+    net.arrives(PHONE, &invite.answer(200).tagged_as("phone"));
+    net.accepts(MOVED, m());
+    let bye = spelled(net.weak("BYE", 102));
+    assert_eq!(net.sends(ADVERTISED, &bye).0, MOVED);
+
     for moved in [MOVED, RENUMBERED] {
         let net = Network::new();
         net.registers(PHONE);
