@@ -241,7 +241,8 @@ value!(
 pub struct Peer {
     /// Address of [`Self::learned`].
     pub learned_addr: [u64; 2],
-    /// Address of [`Self::original`]. With [`PeerFlags::LEFT`], [`Self::registration`].
+    /// Address of [`Self::original`]. With [`PeerFlags::LEFT`], [`Self::registration`]; with [`PeerFlags::PINGED`], the key of the
+    /// OPTIONS in `OUTBOUND`.
     pub original_addr: [u64; 2],
     /// Port of [`Self::learned`].
     pub learned_port: u16,
@@ -254,7 +255,7 @@ pub struct Peer {
     /// Requests answered at the original destination since the last one at the learned address.
     pub strikes: u8,
     /// Hash of the address-of-record of the terminal at the address; 0 if unknown. Of a pair: hash of the branch that the
-    /// last of `strikes` answered.
+    /// last of `strikes` answered. With [`PeerFlags::PINGED`], hash of the Contact URI.
     pub owner: u64,
 }
 

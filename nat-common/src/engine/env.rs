@@ -137,6 +137,10 @@ pub trait Env: Clock + Hashes + Tables + Bindings + Rules + Journal {
     fn choose(&self, owner: u64, transmissions: u32) -> Choice;
     /// Calls [`may_follow_uri`](crate::engine::may_follow_uri), likewise.
     fn may_follow_uri(&self) -> bool;
+    /// Calls [`choose_by_uri`](crate::engine::choose_by_uri), likewise.
+    fn choose_by_uri(&self, transmissions: u32) -> Choice;
+    /// Calls [`note_ping`](crate::engine::note_ping), likewise.
+    fn note_ping(&self, ping: &SlotKey);
 }
 
 /// An environment with the text of a message at hand.

@@ -55,12 +55,7 @@ pub(super) fn follow_dialog<E: Env>(env: &E, found: Found, to: &Endpoint) -> Opt
 pub(super) fn follow_source<E: Env>(env: &E, since: u64) -> bool {
     let owner = uri_hash(env, Field::FromUri as usize);
     let source = &mut env.draft().learned;
-    let left = has_left(env, owner, source, since);
-    if left {
-        words::assign(source, &env.buffer(Buffer::Known).learned);
-        env.count(Counter::DialogFollowed);
-    }
-    left
+    has_left(env, owner, source, since) && take_address(env, source)
 }
 
 /// Makes the destination of an INVITE of the PBX the address at which its terminal is registered, if it has left that since.
@@ -78,8 +73,7 @@ pub(super) fn follow_invite<E: Env>(
         has_left(env, subject, destination, since)
     };
     if left {
-        words::assign(destination, &env.buffer(Buffer::Known).learned);
-        env.count(Counter::DialogFollowed);
+        take_address(env, destination);
     }
 }
 
@@ -87,12 +81,23 @@ pub(super) fn follow_invite<E: Env>(
 #[inline(always)]
 fn follow<E: Env>(env: &E, to: &Endpoint) {
     let known = env.draft();
-    if known.learned == *to {
+    let was_there = known.learned == *to;
+    if take_address(env, &mut known.learned) && was_there {
         // What is proven is that the terminal got what was sent there.
         known.flags -= BindingFlags::PROVEN;
     }
-    words::assign(&mut known.learned, &env.buffer(Buffer::Known).learned);
+}
+
+/// Makes an address that of the contact in `Known`. False if it is: the terminal has come back.
+#[inline(always)]
+fn take_address<E: Env>(env: &E, address: &mut Endpoint) -> bool {
+    let contact = env.buffer(Buffer::Known);
+    if contact.learned == *address {
+        return false;
+    }
+    words::assign(address, &contact.learned);
     env.count(Counter::DialogFollowed);
+    true
 }
 
 /// Whether the owner's terminal has left an address since a time, in ticks. Its contact then lies in `Known`.
@@ -103,11 +108,8 @@ fn has_left<E: Env>(env: &E, owner: u64, address: &Endpoint, since: u64) -> bool
     };
     let [uri, call] = left.value.registration();
     // Another registration of that URI may be another phone of the owner.
-    find_contact(env, &ContactKey { uri, aor: owner }).is_some_and(|contact| {
-        contact.call == call
-            && contact.learned != *address
-            && contact.flags.contains(BindingFlags::DIRECT)
-    })
+    find_contact(env, &ContactKey { uri, aor: owner })
+        .is_some_and(|contact| contact.call == call && contact.flags.contains(BindingFlags::DIRECT))
 }
 
 /// Whether a terminal that only its Contact URI names may have left an address: requests that only the URI names are proven to

@@ -34,7 +34,8 @@ pub use contacts::place_contact;
 pub use dialogs::place_dialog;
 pub use evidence::Evidence;
 pub use identity::{leads_to_target, names_domain, uri_of};
-pub use reach::{choose, may_follow_uri};
+pub use proof::note_ping;
+pub use reach::{choose, choose_by_uri, may_follow_uri};
 pub use route::Route;
 pub use verdict::{Choice, Placed};
 

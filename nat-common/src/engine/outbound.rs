@@ -21,7 +21,7 @@ use crate::engine::identity::{dialog_key, digest, uri_hash};
 use crate::engine::inbound::{count_repetition, store_changed};
 use crate::engine::lifetimes::{T1, TRANSACTION_LIFE};
 use crate::engine::proof::{describe_pair, note_proxy, note_transmission, pair, unanswered};
-use crate::engine::reach::{Redirect, carry_out, decide, permit, take_turns};
+use crate::engine::reach::{Redirect, carry_out, decide, permit};
 use crate::engine::route::Route;
 use crate::engine::verdict::{Choice, Decision};
 use crate::sip::{Field, Message, Method, header};
@@ -311,6 +311,9 @@ pub(super) fn request_out<E: Text>(env: &E, m: &Message, call: u64, to: &mut End
     {
         env.count(Counter::SlotBusy);
     }
+    if m.method == Method::Options && route.flags.contains(OutboundFlags::WEAK) {
+        env.note_ping(&key);
+    }
     decision
 }
 
@@ -510,10 +513,8 @@ fn follow_uri<E: Env>(env: &E, known: &Binding, to: &mut Endpoint, transmissions
     }
     let choice = if env.shadow() || policy == Policy::Force {
         Choice::Learned
-    } else if known.flags.contains(BindingFlags::WEAK) {
-        take_turns(env, Ground::Proven, true, transmissions)
     } else {
-        take_turns(env, Ground::First, false, transmissions)
+        env.choose_by_uri(transmissions.into())
     };
     carry_out(choice, &known.learned, to, Decision::RedirectedContact)
 }

@@ -349,6 +349,14 @@ impl Env for MemoryEnv {
     fn may_follow_uri(&self) -> bool {
         engine::may_follow_uri(self)
     }
+
+    fn choose_by_uri(&self, transmissions: u32) -> Choice {
+        engine::choose_by_uri(self, transmissions)
+    }
+
+    fn note_ping(&self, ping: &SlotKey) {
+        engine::note_ping(self, ping);
+    }
 }
 
 /// Takes a token. False if none is left.
