@@ -126,6 +126,35 @@ fn a_dialog_heard_since_does_not_follow() {
     assert_eq!(net.next("a"), PHONE);
 }
 
+/// One phone with two accounts: the calls of each follow.
+#[test]
+fn each_account_of_a_phone_follows() {
+    let net = Network::new();
+    let other = || registration("2000", "other", "<sip:2000@192.168.1.10>");
+    net.registers(PHONE);
+    net.accepts(PHONE, other());
+    net.call();
+    net.registers(MOVED);
+    net.accepts(MOVED, other());
+    assert_eq!(net.next("a"), MOVED);
+}
+
+/// Another terminal's first registration says nothing of this one's.
+#[test]
+fn a_first_registration_moves_nothing() {
+    let net = Network::new();
+    // Without an address, it is stored under its URI last.
+    let m = || registration("1000", "registration", "<sip:1000@phone.local>");
+    net.accepts(PHONE, m());
+    net.call();
+    net.accepts(MOVED, m());
+    let info = from_phone("INFO", 2, "i").tagged("pbx");
+    net.arrives(PHONE, &info);
+    net.sends(PHONE, &info.answer(200));
+    net.accepts(STRANGER, registration("2000", "other", CONTACT));
+    assert_eq!(net.next("a"), PHONE);
+}
+
 /// An account registers from the victim's address, which it forges, and then from its own. The dialog is another owner's,
 /// whatever Contact URI the account names.
 #[test]
