@@ -460,7 +460,16 @@ fn an_original_that_answers_pings_gets_them() {
     registers(&net, PHONE, "1000", CONTACT);
     let went = pings(&net, &["a", "b", "c"], &[ADVERTISED]);
     assert_eq!(went, [ADVERTISED; 3]);
-    // Whenever it does: the ping before may still be on its way.
+    // Likewise if the phone's own host answers for it: the ping has arrived.
+    let net = Network::new();
+    registers(&net, PHONE, "1000", CONTACT);
+    for branch in ["a", "b", "c"] {
+        net.wait(1);
+        let m = ping(branch);
+        assert_eq!(net.sends(ADVERTISED, &m).0, ADVERTISED);
+        answers(&net, PHONE, &m);
+    }
+    // The answer to the ping before may still be on its way.
     let net = Network::new();
     registers(&net, PHONE, "1000", CONTACT);
     net.sends(ADVERTISED, &ping("a"));
