@@ -172,6 +172,31 @@ extern "C" fn prove_pair(direction: u32, pbx: u64, now: u64) -> u32 {
     1
 }
 
+/// Chooses between two addresses for a request that only a Contact URI names. A [`Choice`] as a number.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn choose_by_uri(direction: u32, pbx: u64, now: u64, transmissions: u32) -> u32 {
+    let (Some(scratch), Some(config)) = (Scratch::at(direction), maps::config()) else {
+        return Choice::Original as u32;
+    };
+    let mut env = Kernel::at(config, &scratch, now);
+    env.pbx = pbx;
+    engine::choose_by_uri(&env, transmissions) as u32
+}
+
+/// Notes an OPTIONS by the words of its key.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn note_ping(direction: u32, pbx: u64, now: u64, tag: u64, rest: u64) -> u32 {
+    let (Some(scratch), Some(config)) = (Scratch::at(direction), maps::config()) else {
+        return 0;
+    };
+    let mut env = Kernel::at(config, &scratch, now);
+    env.pbx = pbx;
+    engine::note_ping(&env, &SlotKey::from_words([tag, rest]));
+    1
+}
+
 /// Whether a URI of the REGISTER in the scratch of a direction names the domain of its address-of-record: that in the Route,
 /// if `route` is not 0, else the Request-URI. `uri` is its [`uri_of`], `end` its [`plain_end`]. Not 0: it does.
 #[unsafe(no_mangle)]
@@ -536,6 +561,18 @@ impl<L> Env for Kernel<'_, L> {
     #[inline(always)]
     fn prove_pair(&self, _: &mut Entry<Peer>) {
         prove_pair(self.scratch.direction(), self.pbx, self.now);
+    }
+
+    #[inline(always)]
+    fn choose_by_uri(&self, transmissions: u32) -> Choice {
+        let direction = self.scratch.direction();
+        (choose_by_uri(direction, self.pbx, self.now, transmissions) as u8).into()
+    }
+
+    #[inline(always)]
+    fn note_ping(&self, ping: &SlotKey) {
+        let [tag, rest] = ping.words();
+        note_ping(self.scratch.direction(), self.pbx, self.now, tag, rest);
     }
 }
 

@@ -144,3 +144,28 @@ fn not_reached(stage: &Stage<'_>) -> Result<()> {
 fn calls(stage: &Stage<'_>) -> Vec<Packet> {
     stage.scene.sent_by_pbx("INVITE")
 }
+
+with_each_pbx!(host_name);
+
+/// The host of a Contact is a name that does not resolve here. No call leaves the PBX, so there is nothing to redirect.
+fn host_name(release: Release) -> Result<()> {
+    let (options, plan) = (Options::default(), Plan::PLAIN_NAT);
+    play(release, options, plan, WITHOUT_FIRST_HOUR, |stage| {
+        let mut phone = stage.phone(0, 0, "1000")?;
+        "<sip:1000@phone.invalid>".clone_into(&mut phone.terminal.contact);
+        let registered = phone.register();
+        // `chan_sip` resolves it at once.
+        ensure!(
+            registered.is_ok() != release.is_chan_sip(),
+            "registered: {registered:?}"
+        );
+        // The call may fail at once.
+        let _ = stage.asterisk.call("1000");
+        ensure!(
+            phone.hear_within("INVITE", OVERDUE)?.is_none(),
+            "the call arrived"
+        );
+        ensure!(calls(stage).is_empty(), "the call left the PBX");
+        Ok(())
+    })
+}

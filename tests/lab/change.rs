@@ -70,27 +70,72 @@ fn mapping_changes(scene: &Scene<'_>, new: SocketAddrV4) -> Result<()> {
 }
 
 scenario!(
-    registration_moves_during_a_call,
+    another_port_and_only_registered,
     Plan::PLAIN_NAT,
     without sipnat "INVITE" dies Death::PrivateAddress
 );
 
-/// The phone registers from another address while a call is up. New calls go there, and the call follows with its
-/// next message.
-fn registration_moves_during_a_call(scene: &Scene<'_>) -> Result<()> {
+/// The NAT gives the phone another port in mid-call, and the phone only registers again.
+fn another_port_and_only_registered(scene: &Scene<'_>) -> Result<()> {
+    registration_goes_on(scene, NEW_PORT)
+}
+
+scenario!(
+    another_address_and_only_registered,
+    Plan::PLAIN_NAT,
+    without sipnat "INVITE" dies Death::PrivateAddress
+);
+
+/// The provider gives the router another address in mid-call, and the phone only registers again.
+fn another_address_and_only_registered(scene: &Scene<'_>) -> Result<()> {
+    registration_goes_on(scene, NEW_ADDRESS)
+}
+
+/// The phone registers from another address while calls are up. New calls go there, and those that are up follow.
+fn registration_goes_on(scene: &Scene<'_>, new: SocketAddrV4) -> Result<()> {
     let (pbx, phone) = (scene.pbx()?, scene.terminal(0, 0, "1000")?);
-    let old = scene.lab.phone().public;
     let uri = phone.registers(&pbx)?;
-    let call = Call::to(&phone, &pbx, &uri)?;
-    scene.lab.sites[0].remap(0, NEW_ADDRESS)?;
+    let calls = [Call::to(&phone, &pbx, &uri)?, Call::from(&phone, &pbx)?];
+    scene.lab.sites[0].remap(0, new)?;
     phone.registers(&pbx)?;
 
     // Under the Call-ID of the registration before, which nobody else knows.
     Call::to(&phone, &pbx, &uri)?.reaches_phone("BYE")?;
-    scene.went_to(&call.pbx_sends("INVITE")?, old)?;
-    call.reaches_pbx("UPDATE")?;
-    call.reaches_phone("INVITE")?;
-    call.reaches_phone("BYE")
+    for call in calls {
+        scene.went_to(&call.pbx_sends("MESSAGE")?, new)?;
+        phone.ua.hear("MESSAGE")?;
+        call.reaches_phone("INVITE")?;
+        call.reaches_pbx("UPDATE")?;
+        call.reaches_phone("BYE")?;
+    }
+    Ok(())
+}
+
+/// The phone calls, and while it rings its mapping changes and it only registers again. The PBX answers to the source of the
+/// INVITE: its 200 goes there first, because that address may be alive, and half a second later to the new one.
+#[test]
+fn registered_while_it_rings() -> Result<()> {
+    play(Plan::PLAIN_NAT, With::Sipnat, |scene| {
+        let (pbx, phone) = (scene.pbx()?, scene.terminal(0, 0, "1000")?);
+        let old = scene.lab.phone().public;
+        phone.registers(&pbx)?;
+        let request = phone.request("INVITE", "sip:2000@203.0.113.10");
+        let ringing = |invite: &Heard| pbx.response(invite, "180 Ringing");
+        let invite = phone.is_answered(&pbx, &request, 1, ringing)?;
+        // Within a round trip, no phone does what comes now.
+        thread::sleep(Duration::from_millis(600));
+        scene.lab.sites[0].remap(0, NEW_PORT)?;
+        phone.registers(&pbx)?;
+        let ok = pbx.response(&invite, "200 OK");
+        phone
+            .ua
+            .hears_at("SIP/2.0 200", 2, || pbx.answer(&invite, &ok))?;
+        let went = scene.destinations(&ok);
+        ensure!(went == [old, NEW_PORT], "it went to {went:?}");
+        let call = Call::new(&pbx, &phone, &ok, ["To", "From"], &invite.message)?;
+        call.phone_acknowledges()?;
+        call.reaches_phone("BYE")
+    })
 }
 
 /// A REGISTER that arrived before another does not bring the old mapping back, although the PBX accepts it later.

@@ -143,6 +143,44 @@ fn each(
     Ok(())
 }
 
+/// The host of a Contact is a name, which the PBX resolves to some address. sipnat finds the phone by the URI, and cannot tell
+/// whether that address is the phone's own: where only the URI names the phone, it leaves the request alone.
+#[test]
+fn host_name() -> Result<()> {
+    play(Plan::PLAIN_NAT, With::Sipnat, |scene| {
+        let pbx = scene.pbx()?;
+        let phone = scene.terminal(0, 0, "1000")?;
+        let phone = phone.with_contact("<sip:1000@phone.local>");
+        let [private, public] = [scene.lab.phone().private, scene.lab.phone().public];
+        let forgotten = address("sip:60.17.196.2")?;
+        let uri = phone.registers(&pbx)?;
+        // To an address that cannot be reached from here, and to one that may be another phone's.
+        for (resolved, number) in [(private, 1), (forgotten, 2)] {
+            let invite = pbx.request("INVITE", &uri, &phone.aor);
+            let heard = phone
+                .ua
+                .hears_at("INVITE", number, || pbx.ua.send(&invite, resolved))?;
+            phone.respond(&heard, "486 Busy Here", "busy")?;
+            pbx.hear("SIP/2.0 486")?;
+        }
+        let by_uri = pbx.request("INVITE", &uri, &uri);
+        for _ in 0..3 {
+            pbx.ua.send(&by_uri, private)?;
+        }
+        scene.went_to(&by_uri, private)?;
+        ensure!(
+            scene.count("out_foreign_contact")? == 3,
+            "it was not left alone"
+        );
+        // A dialog has its own address.
+        let call = Call::from(&phone, &pbx)?;
+        let bye = call.pbx_request("BYE");
+        pbx.ua.send(&bye, private)?;
+        scene.went_to(&bye, public)?;
+        phone.ua.hear("BYE").map(drop)
+    })
+}
+
 scenario!(compact, Plan::PLAIN_NAT, without sipnat "OPTIONS" dies Death::PrivateAddress);
 
 /// Compact header field names, on both sides.

@@ -211,4 +211,5 @@ counters! {
     RegisterOtherDomain = "register_other_domain", Event, "2xx to REGISTER: the Request-URI names another domain than To, so a proxy may have relayed it; it moves no contact";
     PendingChecksum = "pending_checksum", Event, "dialog end: not stored as pending, because the UDP checksum is wrong";
     StunTotalLimited = "stun_total_limited", Ingress, "Binding request above the rate limit of all addresses together: dropped";
+    DialogFollowed = "dialog_followed", Event, "packet for a terminal that has only registered again: goes to its new address";
 }

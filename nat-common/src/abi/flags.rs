@@ -57,6 +57,8 @@ mod bit {
     pub(super) const OTHER_DOMAIN: u16 = WEAK;
     pub(super) const ANY_BRANCH: u16 = LEFT_ALONE;
     pub(super) const BY_ADDRESS: u16 = REDIRECTED;
+    pub(super) const LEFT: u16 = MOVED;
+    pub(super) const PINGED: u16 = KEEPALIVE;
 }
 
 flags! {
@@ -167,6 +169,10 @@ flags! {
         LEARNED;
         /// Of the PBX: it is a proxy. An entry without the flag says that it is none.
         PROXY;
+        /// Of an address and an owner: a contact of the owner was registered there, and its registration goes on elsewhere.
+        LEFT;
+        /// Of an address and a Contact URI: the PBX sent an OPTIONS that only the URI names.
+        PINGED;
     }
 
     /// Flags of a [`FragmentedDatagram`](crate::abi::FragmentedDatagram).

@@ -241,7 +241,8 @@ value!(
 pub struct Peer {
     /// Address of [`Self::learned`].
     pub learned_addr: [u64; 2],
-    /// Address of [`Self::original`].
+    /// Address of [`Self::original`]. With [`PeerFlags::LEFT`], [`Self::registration`]; with [`PeerFlags::PINGED`], the key of the
+    /// OPTIONS in `OUTBOUND`.
     pub original_addr: [u64; 2],
     /// Port of [`Self::learned`].
     pub learned_port: u16,
@@ -254,7 +255,7 @@ pub struct Peer {
     /// Requests answered at the original destination since the last one at the learned address.
     pub strikes: u8,
     /// Hash of the address-of-record of the terminal at the address; 0 if unknown. Of a pair: hash of the branch that the
-    /// last of `strikes` answered.
+    /// last of `strikes` answered. With [`PeerFlags::PINGED`], hash of the Contact URI.
     pub owner: u64,
 }
 
@@ -266,6 +267,22 @@ impl Peer {
     endpoint! {
         /// Original destination of the PBX's packets; unknown where there is only one address.
         original_addr, original_port: original, copy_original, set_original
+    }
+}
+
+impl Peer {
+    /// Returns the contact that has left the address: the hash of its URI, and that of its REGISTER's Call-ID.
+    #[inline(always)]
+    #[must_use]
+    pub const fn registration(&self) -> [u64; 2] {
+        self.original_addr
+    }
+
+    /// Sets the contact that has left the address.
+    #[inline(always)]
+    pub const fn set_registration(&mut self, uri: u64, call: u64) {
+        self.original_addr[0] = uri;
+        self.original_addr[1] = call;
     }
 }
 

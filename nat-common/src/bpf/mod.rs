@@ -21,9 +21,11 @@
 
 pub mod atomic;
 mod bounded;
+mod nothing;
 mod repeat;
 mod sign;
 
 pub use bounded::bounded;
+pub use nothing::nothing;
 pub use repeat::{HostLoop, Repeat, Step};
 pub use sign::sign;

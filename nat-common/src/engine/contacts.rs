@@ -10,7 +10,9 @@ use crate::engine::draft::{find_live, place};
 use crate::engine::env::{Bindings, Buffer, Clock, Env, Hashes, Tables, Text};
 use crate::engine::identity::{challenge_key, registration_key, uri_hash};
 use crate::engine::lifetimes::{CONTEST_LIFE, DEFAULT_EXPIRES, REMOVED_LIFE};
-use crate::engine::proof::{describe_pair, may_be_proxy, note_resident, note_return};
+use crate::engine::proof::{
+    describe_pair, may_be_proxy, note_departure, note_resident, note_return,
+};
 use crate::engine::verdict::Placed;
 use crate::sip::{Field, MAX_CONTACTS, Message, header};
 use crate::tables::bindings::{BindingKey as _, Found, Stored};
@@ -91,10 +93,20 @@ pub(super) fn registered<E: Text>(
     draft.seen = now;
     draft.expires = now + u64::from(seconds) * SECOND;
     env.name(draft, m.span(Field::ToUri));
-    let uri = transaction.detail;
+    place_registration(env, transaction.detail);
+}
+
+/// Places the contact in the draft under its keys. `uri` is the hash of its URI.
+///
+/// Its own function: its caller needs the stack (6.1).
+#[inline(never)]
+fn place_registration<E: Env>(env: &E, uri: u64) {
+    let aor = env.draft().aor;
+    words::clear(env.buffer(Buffer::Known));
     if place(env, || env.place_contact(&ContactKey { uri, aor })) != Placed::Done {
         return;
     }
+    note_move(env);
     forget_pushed(env);
     place(env, || env.place_contact(&ContactKey { uri, aor: 0 }));
     place_by_address(env);
@@ -103,9 +115,18 @@ pub(super) fn registered<E: Text>(
     }
 }
 
+/// Notes if the contact in the draft was known at another address. Whether its registration goes on, its Call-ID tells.
+#[inline(never)]
+fn note_move<E: Tables + Hashes + Bindings>(env: &E) {
+    let (contact, known) = (env.draft(), env.buffer(Buffer::Known));
+    if !known.learned.is_unknown() && known.learned != contact.learned {
+        note_departure(env, known, contact.arrived);
+    }
+}
+
 /// Places the contact in the draft by its advertised address. A PBX calls the numbers behind a gateway with the gateway's
 /// host and port, and another user.
-#[inline(never)]
+#[inline(always)]
 fn place_by_address<E: Env>(env: &E) {
     let contact = env.draft();
     if contact.advertised.is_unknown() || contact.advertised == contact.learned {
@@ -330,7 +351,8 @@ fn change<E: Env>(env: &E, key: &ContactKey) -> Change {
             // The proof moves with its owner.
             draft.flags |= known.flags & (BindingFlags::WEAK | BindingFlags::MOVED);
         }
-        if known.learned == draft.learned {
+        let same_address = known.learned == draft.learned;
+        if same_owner && same_address {
             change = Change::Refreshed;
         } else if same_owner && !forged {
             // The PBX keeps one contact of that URI and owner, the newest; so does sipnat.
@@ -341,6 +363,9 @@ fn change<E: Env>(env: &E, key: &ContactKey) -> Change {
             draft.created = now;
             draft.redirected = 0;
             draft.contested = 0;
+        } else if same_address {
+            // Two accounts of one phone; or one that forges the address, to take the claim elsewhere next. The first one keeps it.
+            return Change::None;
         } else {
             let mut until = known.expires;
             if forged && until > now + CONTEST_LIFE {
@@ -432,7 +457,7 @@ pub(super) fn host_before<E: Bindings + Clock>(env: &E) -> Option<&mut Binding> 
 
 /// Whether a contact counts: not expired, and not removed by `Contact: *` since.
 #[inline(always)]
-fn is_live<E: Bindings>(env: &E, known: &Binding, now: u64) -> bool {
+pub(super) fn is_live<E: Bindings>(env: &E, known: &Binding, now: u64) -> bool {
     let removal = ContactKey {
         uri: 0,
         aor: known.aor,

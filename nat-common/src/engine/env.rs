@@ -139,6 +139,10 @@ pub trait Env: Clock + Hashes + Tables + Bindings + Rules + Journal {
     fn may_follow_uri(&self) -> bool;
     /// Calls [`prove_pair`](crate::engine::prove_pair) for the new entry in scratch, likewise.
     fn prove_pair(&self, entry: &mut Entry<Peer>);
+    /// Calls [`choose_by_uri`](crate::engine::choose_by_uri), likewise.
+    fn choose_by_uri(&self, transmissions: u32) -> Choice;
+    /// Calls [`note_ping`](crate::engine::note_ping), likewise.
+    fn note_ping(&self, ping: &SlotKey);
 }
 
 /// An environment with the text of a message at hand.

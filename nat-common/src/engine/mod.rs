@@ -16,6 +16,7 @@ mod dialogs;
 mod draft;
 pub mod env;
 mod evidence;
+mod follow;
 pub mod fragments;
 mod history;
 mod identity;
@@ -33,8 +34,8 @@ pub use contacts::place_contact;
 pub use dialogs::place_dialog;
 pub use evidence::Evidence;
 pub use identity::{leads_to_target, names_domain, uri_of};
-pub use proof::prove_pair;
-pub use reach::{choose, may_follow_uri};
+pub use proof::{note_ping, prove_pair};
+pub use reach::{choose, choose_by_uri, may_follow_uri};
 pub use route::Route;
 pub use verdict::{Choice, Placed};
 

@@ -5,6 +5,7 @@ use crate::abi::{
     InboundFlags, InboundTransaction, OutboundFlags, OutboundTransaction, PeerFlags, Policy, age,
     ticks,
 };
+use crate::bpf::nothing;
 use crate::bytes::words;
 use crate::endpoint::Endpoint;
 use crate::engine::contacts::{
@@ -14,11 +15,12 @@ use crate::engine::dialogs::{
     accept_request, activate_pending, end_dialog, forget_pending, live_dialog,
 };
 use crate::engine::env::{Bindings, Env, Hashes, Text};
+use crate::engine::follow::{follow_dialog, follow_invite, follow_source};
 use crate::engine::history;
 use crate::engine::identity::{dialog_key, digest, uri_hash};
-use crate::engine::lifetimes::TRANSACTION_LIFE;
+use crate::engine::lifetimes::{T1, TRANSACTION_LIFE};
 use crate::engine::proof::{describe_pair, note_proxy, note_transmission, pair, unanswered};
-use crate::engine::reach::{Redirect, carry_out, decide, permit, take_turns};
+use crate::engine::reach::{Redirect, carry_out, decide, permit};
 use crate::engine::route::Route;
 use crate::engine::verdict::{Choice, Decision};
 use crate::sip::{Field, Message, Method, header};
@@ -48,8 +50,9 @@ pub(super) fn response_out<E: Text>(
         return decision;
     };
     if m.method != Method::Register {
-        let to_source = decision == Decision::AlreadyThere
-            || decision == Decision::RedirectedResponse && !env.shadow();
+        let to_source = (decision == Decision::AlreadyThere
+            || decision == Decision::RedirectedResponse && !env.shadow())
+            && env.record().learned() == request.value.source();
         answered(env, m, call, request, to_source);
     } else if m.status / 100 == 2 {
         registered(env, m, request, own);
@@ -61,7 +64,7 @@ pub(super) fn response_out<E: Text>(
 ///
 /// Its own function: what follows needs the stack (6.1).
 #[inline(never)]
-fn route_response<'e, E: Env>(
+fn route_response<'e, E: Text>(
     env: &'e E,
     m: &Message,
     call: u64,
@@ -73,15 +76,22 @@ fn route_response<'e, E: Env>(
             .and_then(|s| s.find(key))
     };
     let mut request = find();
-    if request
-        .as_ref()
-        .is_some_and(|request| is_final_again(env, m, request))
-    {
-        // No ACK came for the one before (RFC 3261 13.3.1.4, 17.2.1).
-        if let Some(mut slots) = env.slots::<InboundTransaction>(key) {
-            slots.count(key, InboundFlags::ANSWERED);
+    if let Some(known) = request.as_deref() {
+        // The draft lies outside of the kernel's small stack.
+        known.value.copy_source(&mut env.draft().learned);
+        // Within a round trip, no terminal moves and registers.
+        let mut follows = age(ticks(env.now()), known.at) >= T1;
+        if follows {
+            digest(env, m, Field::FromUri.bit());
+            follows = follow_source(env, known.at);
         }
-        request = find();
+        if is_final_again(env, m, known, follows) {
+            // No ACK came for the one before (RFC 3261 13.3.1.4, 17.2.1).
+            if let Some(mut slots) = env.slots::<InboundTransaction>(key) {
+                slots.count(key, InboundFlags::ANSWERED);
+            }
+            request = find();
+        }
     }
     let Some(request) = request else {
         history::decided(env, late_response_out(env, m, call, to));
@@ -91,12 +101,9 @@ fn route_response<'e, E: Env>(
         history::decided(env, Decision::Disputed);
         return None;
     }
-    // The draft lies outside of the kernel's small stack.
-    let source = &mut env.draft().learned;
-    request.value.copy_source(source);
     let decision = decide(
         env,
-        source,
+        &env.draft().learned,
         to,
         &Redirect {
             decision: Decision::RedirectedResponse,
@@ -110,12 +117,17 @@ fn route_response<'e, E: Env>(
     Some(request)
 }
 
-/// Whether a response repeats the final one to a request that was repeated before.
+/// Whether a response repeats the final one to a request that was repeated before, or whose terminal has moved since.
 #[inline(always)]
-fn is_final_again<E: Hashes>(env: &E, m: &Message, request: &Entry<InboundTransaction>) -> bool {
+fn is_final_again<E: Hashes>(
+    env: &E,
+    m: &Message,
+    request: &Entry<InboundTransaction>,
+    follows: bool,
+) -> bool {
     let answered_now = InboundFlags::from_bits_retain(rank::answered(m.status));
     let is_final = InboundFlags::ACCEPTED | InboundFlags::REFUSED;
-    request.value.repetitions != 0
+    (follows || request.value.repetitions != 0)
         && request.value.flags.contains(InboundFlags::ANSWERED)
         && request.value.flags.intersects(answered_now & is_final)
         && (m.method == Method::Register || request.value.detail == env.hash(Field::ToTag as usize))
@@ -211,6 +223,18 @@ fn late_response_out<E: Env>(env: &E, m: &Message, call: u64, to: &mut Endpoint)
 /// Applies the PBX's response to a terminal's request other than REGISTER. `to_source`: it goes to the request's source.
 #[inline(never)]
 fn answered<E: Text>(
+    env: &E,
+    m: &Message,
+    call: u64,
+    request: &Entry<InboundTransaction>,
+    to_source: bool,
+) {
+    decided_on(env, m, call, request, to_source);
+    nothing();
+}
+
+#[inline(always)]
+fn decided_on<E: Text>(
     env: &E,
     m: &Message,
     call: u64,
@@ -319,6 +343,9 @@ pub(super) fn request_out<E: Text>(env: &E, m: &Message, call: u64, to: &mut End
     {
         env.count(Counter::SlotBusy);
     }
+    if m.method == Method::Options && route.flags.contains(OutboundFlags::WEAK) {
+        env.note_ping(&key);
+    }
     decision
 }
 
@@ -378,6 +405,13 @@ fn find_terminal<E: Text>(
     let mut found = None;
     if m.has(Field::ToTag) {
         found = dialog_end(env, m, call);
+        if let Some(known) = found {
+            if env.draft().aor == 0 {
+                // Not called from the function below: the stack is too small for that.
+                digest(env, m, Field::RequestUri.bit());
+            }
+            found = follow_dialog(env, known, to);
+        }
     }
     let is_dialog = found.is_some();
     if found.is_none() {
@@ -511,10 +545,8 @@ fn follow_uri<E: Env>(env: &E, known: &Binding, to: &mut Endpoint, transmissions
     }
     let choice = if env.shadow() || policy == Policy::Force {
         Choice::Learned
-    } else if known.flags.contains(BindingFlags::WEAK) {
-        take_turns(env, Ground::Proven, true, transmissions)
     } else {
-        take_turns(env, Ground::First, false, transmissions)
+        env.choose_by_uri(transmissions.into())
     };
     carry_out(choice, &known.learned, to, Decision::RedirectedContact)
 }
@@ -562,8 +594,10 @@ fn retransmissions(before: &OutboundTransaction, learned: &Endpoint) -> u8 {
 }
 
 /// Sends a CANCEL, or an ACK to a response other than 2xx, where its INVITE went: they have its branch (RFC 3261 9.1,
-/// 17.1.1.3). Under shadow the INVITE went to its original destination, which says nothing.
-#[inline(always)]
+/// 17.1.1.3), or to where its terminal is now. Under shadow the INVITE went to its original destination, which says nothing.
+///
+/// Its own function: its caller needs the stack (6.1).
+#[inline(never)]
 fn after_invite<E: Env>(
     env: &E,
     m: &Message,
@@ -572,20 +606,20 @@ fn after_invite<E: Env>(
     to: &mut Endpoint,
 ) -> Option<Decision> {
     let key = key::transaction(call, branch, m.cseq, Method::Invite);
-    let invite = env
-        .slots::<OutboundTransaction>(&key)?
-        .find(&key)?
-        .value
-        .destination();
+    let invite = env.slots::<OutboundTransaction>(&key)?.find(&key)?;
     if env.shadow() {
         return None;
     }
-    env.record().set_learned(&invite);
-    if invite == *to {
+    // Scratch lies outside of the kernel's small stack.
+    let destination = &mut env.evidence().learned;
+    invite.value.copy_destination(destination);
+    follow_invite(env, destination, &invite.value, invite.at);
+    env.record().set_learned(destination);
+    if *destination == *to {
         return Some(Decision::AlreadyThere);
     }
     env.record().ground = Ground::Rung as u8;
-    *to = invite;
+    words::assign(to, destination);
     Some(Decision::RedirectedInvite)
 }
 

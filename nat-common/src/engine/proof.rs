@@ -1,10 +1,12 @@
 //! Proof: which addresses have shown that they are reached. A stranger can make none of it.
 //!
-//! The table `PEERS` holds four kinds of facts: of a pair of addresses, that the terminal answers at the learned one; of
-//! an address, that it answered by itself; that it is the learned address of a terminal; and of the PBX, whether it is a
-//! proxy.
+//! The table `PEERS` holds six kinds of facts: of a pair of addresses, that the terminal answers at the learned one; of
+//! an address, that it answered by itself; that it is the learned address of a terminal; that a terminal has left it; that the
+//! PBX sent an OPTIONS to a URI there; and of the PBX, whether it is a proxy.
 
-use crate::abi::{Counter, Entry, OutboundFlags, OutboundTransaction, Peer, PeerFlags, age, ticks};
+use crate::abi::{
+    Binding, Counter, Entry, OutboundFlags, OutboundTransaction, Peer, PeerFlags, age, ticks,
+};
 use crate::endpoint::Endpoint;
 use crate::engine::env::{Clock, Env, Hashes, Journal, Tables};
 use crate::engine::lifetimes::{ANSWERED_LIFE, PEER_LIFE, T1};
@@ -19,6 +21,8 @@ const PAIR: u64 = 1 << 32;
 const ANSWERED: u64 = 2 << 32;
 const LEARNED: u64 = 3 << 32;
 const PROXY: u64 = 4 << 32;
+const LEFT: u64 = 5 << 32;
+const PINGED: u64 = 6 << 32;
 
 /// Returns the key of the pair of addresses in a value. The entry holds both, so those of another pair with this key are
 /// noticed.
@@ -231,6 +235,89 @@ fn put_fact<E: Tables + Hashes + Clock>(env: &E, entry: &mut Entry<Peer>, kind: 
     let key = address_key(env, &entry.value, kind, owner);
     env.slots::<Peer>(&key)
         .is_some_and(|mut slots| slots.put(&key, entry))
+}
+
+/// Notes that a contact was `known` at an address, and that its registration goes on elsewhere since `at`.
+#[inline(never)]
+pub(super) fn note_departure<E: Tables + Hashes>(env: &E, known: &Binding, at: u64) {
+    let entry = describe(env, &known.learned);
+    entry.at = at;
+    entry.value.owner = known.aor;
+    entry.value.flags = PeerFlags::LEFT;
+    entry.value.set_registration(known.key[0], known.call);
+    let key = address_key(env, &entry.value, LEFT, known.aor);
+    if let Some(mut slots) = env.slots::<Peer>(&key) {
+        slots.put(&key, entry);
+    }
+}
+
+/// Looks up whether a contact of the owner has left an address.
+#[inline(always)]
+pub(super) fn departure<'e, E: Tables + Hashes>(
+    env: &'e E,
+    address: &Endpoint,
+    owner: u64,
+) -> Option<&'e mut Entry<Peer>> {
+    fact(env, &describe(env, address).value, LEFT, owner)
+}
+
+/// Notes an OPTIONS of the PBX to the Contact URI in its route, by its key in `OUTBOUND`.
+#[inline(always)]
+pub fn note_ping<E: Env>(env: &E, ping: &SlotKey) {
+    let entry = describe(env, &env.record().original());
+    let uri = env.route().subject;
+    entry.at = ticks(env.now());
+    entry.value.owner = uri;
+    entry.value.flags = PeerFlags::PINGED;
+    entry.value.original_addr = ping.words();
+    let key = address_key(env, &entry.value, PINGED, uri);
+    if let Some(mut slots) = env.slots::<Peer>(&key) {
+        slots.put(&key, entry);
+    }
+}
+
+/// What became of an OPTIONS that the PBX sent to a Contact URI.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ping {
+    /// Nothing that speaks for the learned address.
+    None,
+    /// It was not answered at the original destination.
+    Unanswered,
+    /// It was answered at the learned address.
+    Answered,
+}
+
+/// Returns what became of the OPTIONS before that the PBX sent to a Contact URI, at the original destination of the record.
+#[inline(always)]
+pub(super) fn ping_before<E: Tables + Hashes + Clock + Journal>(env: &E, uri: u64) -> Ping {
+    let original = &env.record().original();
+    let Some(known) = fact(env, &describe(env, original).value, PINGED, uri) else {
+        return Ping::None;
+    };
+    if age(ticks(env.now()), known.at) < T1 {
+        // Its answer may be on its way.
+        return Ping::None;
+    }
+    let key = SlotKey::from_words(known.value.original_addr);
+    let Some(before) = env
+        .slots::<OutboundTransaction>(&key)
+        .and_then(|s| s.find(&key))
+    else {
+        return Ping::None;
+    };
+    if before.value.retransmissions != 0 {
+        // A PBX that repeats it needs no turns from one to the next.
+        return Ping::None;
+    }
+    let answers = OutboundFlags::PROCEEDING | OutboundFlags::ACCEPTED | OutboundFlags::REFUSED;
+    match (
+        before.value.flags.contains(OutboundFlags::REDIRECTED),
+        before.value.flags.intersects(answers),
+    ) {
+        (true, true) => Ping::Answered,
+        (false, false) => Ping::Unanswered,
+        _ => Ping::None,
+    }
 }
 
 /// Notes whether the PBX is a proxy: a request outside of a dialog that it sends has the Via of somebody else. Once a

@@ -8,9 +8,10 @@ use crate::bytes::words;
 use crate::endpoint::Endpoint;
 use crate::engine::env::Env;
 use crate::engine::proof::{
-    NOBODY, describe, describe_pair, has_answered, pair, resident, unanswered,
+    NOBODY, Ping, describe, describe_pair, has_answered, pair, ping_before, resident, unanswered,
 };
 use crate::engine::verdict::{Choice, Decision};
+use crate::sip::Method;
 
 /// Transmissions to a proven destination before the other one is tried. A PBX that gives up after three reaches both.
 const PATIENCE: u8 = 2;
@@ -168,6 +169,28 @@ pub(super) fn take_turns<E: Env>(
         (false, false) if matches!(ground, Ground::Answers) => Choice::LeftAlone,
         (false, false) => Choice::Original,
     }
+}
+
+/// Chooses between the learned address of the contact in the draft and the original destination of the record, for a request
+/// that only the Contact URI names. `transmissions` of it were sent before this one. The original destination comes first,
+/// until a request that it did not answer was answered at the learned address.
+///
+/// A PBX may send an OPTIONS once, and another one some seconds later. Of these, the two addresses take turns, until one is
+/// answered. That says nothing of calls: a host may answer calls, and no OPTIONS.
+#[inline(always)]
+pub fn choose_by_uri<E: Env>(env: &E, transmissions: u32) -> Choice {
+    let transmissions = transmissions as u8;
+    if env.draft().flags.contains(BindingFlags::WEAK) {
+        return take_turns(env, Ground::Proven, true, transmissions);
+    }
+    if transmissions == 0 && env.record().method == Method::Options as u8 {
+        match ping_before(env, env.route().subject) {
+            Ping::None => {}
+            Ping::Unanswered => return take_turns(env, Ground::First, false, 1),
+            Ping::Answered => return take_turns(env, Ground::Proven, true, 0),
+        }
+    }
+    take_turns(env, Ground::First, false, transmissions)
 }
 
 /// Whether the original destination cannot be reached from here: the Internet does not route it, it does not lie in the

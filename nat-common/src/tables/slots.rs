@@ -88,6 +88,24 @@ impl SlotKey {
         }
     }
 
+    /// Returns it as words, as a value keeps it.
+    #[inline(always)]
+    #[must_use]
+    pub const fn words(&self) -> [u64; 2] {
+        [self.tag, (self.check as u64) << 32 | self.index as u64]
+    }
+
+    /// Makes it of its words.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_words([tag, rest]: [u64; 2]) -> Self {
+        Self {
+            tag,
+            check: (rest >> 32) as u32,
+            index: rest as u32,
+        }
+    }
+
     /// Whether it is the key of an entry with that tag and check.
     #[inline(always)]
     #[must_use]

@@ -7,6 +7,7 @@
 mod answers;
 mod contacts;
 mod dialogs;
+mod follow;
 mod fragments;
 mod pending;
 mod policy;

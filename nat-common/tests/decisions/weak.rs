@@ -427,6 +427,9 @@ fn a_request_within_an_unknown_dialog_goes_to_no_other_account() {
         ("1000@other", CONTACT),
     ] {
         let net = Network::new();
+        // The PBX is no proxy: that would accept a REGISTER for its own domain only.
+        net.sends(TRUNK, &call("1@10.0.0.5", "trunk"));
+        net.wait(33);
         registers(&net, STRANGER, owner, contact);
         let inner = Sip {
             to: "<sip:1000@pbx>;tag=caller".into(),
@@ -471,4 +474,179 @@ fn a_contact_of_another_is_not_that_of_the_user_in_to() {
         ..call(URI, "b")
     };
     assert_eq!(sent(&net, ADVERTISED, &group, 2), [FIRST, CALLED]);
+}
+
+/// An account registers the victim's Contact URI from the victim's address, which it forges, and then from its own.
+#[test]
+fn who_registers_from_a_forged_address_first_takes_no_claim_over() {
+    // Where the user of the URI is not that of the victim's address-of-record, both claims are equal.
+    for (victim, left) in [("1000", CALLED), ("1010", Counter::OutAmbiguous)] {
+        let net = Network::new();
+        registers(&net, PHONE, victim, CONTACT);
+        let invite = call(URI, "a");
+        sent(&net, ADVERTISED, &invite, 2);
+        answers(&net, PHONE, &invite);
+        registers(&net, PHONE, "2000", CONTACT);
+        // The claim and its proof are the victim's still.
+        let (to, counted) = net.sends(ADVERTISED, &call(URI, "b"));
+        assert_eq!((to, counted), (PHONE, vec![CALLED]), "{victim}");
+        registers(&net, STRANGER, "2000", CONTACT);
+        let invite = call(URI, "c");
+        assert_eq!(sent(&net, ADVERTISED, &invite, 1), [left], "{victim}");
+        assert_ne!(net.sends(ADVERTISED, &invite).0, STRANGER);
+        // Nor does it take the claim by the address over.
+        let number = call("0401234567@192.168.1.10", "d");
+        for _ in 0..3 {
+            assert_ne!(net.sends(ADVERTISED, &number).0, STRANGER, "{victim}");
+        }
+    }
+}
+
+/// One phone with two accounts, which have one Contact URI. The claim outlasts the account that registered first.
+#[test]
+fn two_accounts_of_one_phone_share_a_claim() {
+    for second in ["2000", "1000"] {
+        let net = Network::new();
+        registers(&net, PHONE, "1010", CONTACT);
+        registers(&net, PHONE, second, CONTACT);
+        assert_eq!(sent(&net, ADVERTISED, &call(URI, "a"), 2), [FIRST, CALLED]);
+        net.wait(3600 - 34);
+        registers(&net, PHONE, second, CONTACT);
+        net.wait(3500);
+        let invite = call(URI, "b");
+        net.sends(ADVERTISED, &invite);
+        assert_eq!(net.sends(ADVERTISED, &invite).0, PHONE, "{second}");
+    }
+}
+
+/// A PBX's OPTIONS that it sends once, as Kamailio's nathelper does.
+fn ping(branch: &'static str) -> Sip {
+    Sip {
+        start: format!("OPTIONS sip:{URI} SIP/2.0"),
+        cseq: (1, "OPTIONS"),
+        ..call(URI, branch).call(branch)
+    }
+}
+
+/// Sends pings, each a second after the one before and answered where `answered` says. Returns where they went.
+fn pings(net: &Network, branches: &[&'static str], answered: &[Address]) -> Vec<Address> {
+    let send = |branch| {
+        net.wait(1);
+        let m = ping(branch);
+        let to = net.sends(ADVERTISED, &m).0;
+        if answered.contains(&to) {
+            answers(net, to, &m);
+        }
+        to
+    };
+    branches.iter().map(|branch| send(*branch)).collect()
+}
+
+/// The next ping goes where the one before was not sent, until one is answered.
+#[test]
+fn pings_take_turns_until_one_is_answered() {
+    let net = Network::new();
+    registers(&net, PHONE, "1000", CONTACT);
+    let went = pings(&net, &["a", "b", "c", "d"], &[]);
+    assert_eq!(went, [ADVERTISED, PHONE, ADVERTISED, PHONE]);
+    let went = pings(&net, &["e", "f", "g"], &[PHONE]);
+    assert_eq!(went, [ADVERTISED, PHONE, PHONE]);
+    // The phone is gone: in turn again.
+    let went = pings(&net, &["h", "i", "j"], &[]);
+    assert_eq!(went, [PHONE, ADVERTISED, PHONE]);
+    // It moves, and is asked there next.
+    registers(&net, MOVED, "1000", CONTACT);
+    let went = pings(&net, &["k", "l", "m"], &[MOVED]);
+    assert_eq!(went, [ADVERTISED, MOVED, MOVED]);
+}
+
+#[test]
+fn an_original_that_answers_pings_gets_them() {
+    let net = Network::new();
+    registers(&net, PHONE, "1000", CONTACT);
+    let went = pings(&net, &["a", "b", "c"], &[ADVERTISED]);
+    assert_eq!(went, [ADVERTISED; 3]);
+    // Likewise if the phone's own host answers for it: the ping has arrived.
+    let net = Network::new();
+    registers(&net, PHONE, "1000", CONTACT);
+    for branch in ["a", "b", "c"] {
+        net.wait(1);
+        let m = ping(branch);
+        assert_eq!(net.sends(ADVERTISED, &m).0, ADVERTISED);
+        answers(&net, PHONE, &m);
+    }
+    // The answer to the ping before may still be on its way.
+    let net = Network::new();
+    registers(&net, PHONE, "1000", CONTACT);
+    net.sends(ADVERTISED, &ping("a"));
+    assert_eq!(net.sends(ADVERTISED, &ping("b")).0, ADVERTISED);
+}
+
+/// A trunk that does not answer OPTIONS, and that an account claims and answers for. Its calls stay its own.
+#[test]
+fn pings_lend_no_calls() {
+    let net = Network::new();
+    registers(&net, STRANGER, "2000", CONTACT);
+    let went = pings(&net, &["a", "b", "c"], &[STRANGER]);
+    assert_eq!(went, [ADVERTISED, STRANGER, STRANGER]);
+    assert_eq!(sent(&net, ADVERTISED, &call(URI, "i"), 1), [FIRST]);
+    // Another request that is sent once does not take turns.
+    for branch in ["m", "n", "o"] {
+        net.wait(1);
+        let m = Sip {
+            start: format!("MESSAGE sip:{URI} SIP/2.0"),
+            cseq: (1, "MESSAGE"),
+            ..call(URI, branch).call(branch)
+        };
+        assert_eq!(sent(&net, ADVERTISED, &m, 1), [FIRST]);
+    }
+    // Nor does one to somebody else at that address.
+    let other = Sip {
+        start: "OPTIONS sip:trunk@192.168.1.10 SIP/2.0".into(),
+        to: "<sip:trunk@192.168.1.10>".into(),
+        ..ping("p")
+    };
+    net.wait(1);
+    assert_eq!(net.sends(ADVERTISED, &other).0, ADVERTISED);
+}
+
+/// A PBX that repeats its OPTIONS has them answered at the learned address by itself: the first transmission stays the
+/// original destination's, until that is proven.
+#[test]
+fn pings_that_are_repeated_take_no_turns() {
+    let net = Network::new();
+    registers(&net, PHONE, "1000", CONTACT);
+    for branch in ["a", "b"] {
+        net.wait(1);
+        let m = ping(branch);
+        assert_eq!(sent(&net, ADVERTISED, &m, 3), [FIRST, CALLED, FIRST]);
+    }
+    net.wait(1);
+    let m = ping("c");
+    assert_eq!(sent(&net, ADVERTISED, &m, 2), [FIRST, CALLED]);
+    assert_eq!(answers(&net, PHONE, &m)[0], Counter::WeakProven);
+}
+
+/// The host of the Contact is a name. Whether the address to which the PBX resolves it is the phone's, nobody knows.
+#[test]
+fn a_host_name_is_not_followed_by_the_uri() {
+    let net = Network::new();
+    registers(&net, PHONE, "1000", "<sip:1000@phone.local>");
+    for to in [ADVERTISED, FORGOTTEN] {
+        assert_eq!(
+            sent(&net, to, &call("1000@phone.local", "a"), 3),
+            [FOREIGN; 3]
+        );
+    }
+    let named = Sip {
+        to: "<sip:1000@pbx>".into(),
+        ..call("1000@PHONE.local", "b")
+    };
+    assert_eq!(sent(&net, ADVERTISED, &named, 1), [CALLED]);
+    // It has no place in the claims by address.
+    let number = call("0401234567@phone.local", "c");
+    assert_eq!(
+        sent(&net, ADVERTISED, &number, 1),
+        [Counter::OutUnknownRequest]
+    );
 }

@@ -121,8 +121,10 @@ impl Proof {
             }
             let (fact, life) = if entry.value.flags.contains(PeerFlags::ANSWERED) {
                 (&mut answered, ANSWERED_LIFE)
-            } else {
+            } else if entry.value.flags.contains(PeerFlags::LEARNED) {
                 (&mut resident, PEER_LIFE)
+            } else {
+                continue;
             };
             if Some(address) == row.advertised && age(now, entry.at) < life {
                 *fact = Some(fact.map_or(entry, |known| closer(known, entry, row.owner)));
@@ -409,6 +411,9 @@ mod tests {
             owned(fact(PeerFlags::ANSWERED, 60), OWNER),
             owned(fact(PeerFlags::LEARNED, 120), OWNER + 1),
             entry(ELSEWHERE, Endpoint::UNKNOWN, PeerFlags::ANSWERED, 1),
+            // Facts that say nothing of who is there now.
+            owned(fact(PeerFlags::LEFT, 1), OWNER),
+            owned(fact(PeerFlags::PINGED, 1), OWNER),
         ]);
         assert_eq!(
             proof.lines()[1..],

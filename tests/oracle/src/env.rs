@@ -353,6 +353,14 @@ impl Env for MemoryEnv {
     fn prove_pair(&self, entry: &mut Entry<Peer>) {
         engine::prove_pair(self, entry);
     }
+
+    fn choose_by_uri(&self, transmissions: u32) -> Choice {
+        engine::choose_by_uri(self, transmissions)
+    }
+
+    fn note_ping(&self, ping: &SlotKey) {
+        engine::note_ping(self, ping);
+    }
 }
 
 /// Takes a token. False if none is left.
