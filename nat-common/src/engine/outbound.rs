@@ -79,8 +79,8 @@ fn route_response<'e, E: Text>(
     if let Some(known) = request.as_deref() {
         // The draft lies outside of the kernel's small stack.
         known.value.copy_source(&mut env.draft().learned);
-        // Within a round trip, no terminal moves and registers.
-        let mut follows = age(ticks(env.now()), known.at) >= T1;
+        // Within a round trip, no terminal moves and registers. The answer to a REGISTER belongs where that came from.
+        let mut follows = m.method != Method::Register && age(ticks(env.now()), known.at) >= T1;
         if follows {
             digest(env, m, Field::FromUri.bit());
             follows = follow_source(env, known.at);
