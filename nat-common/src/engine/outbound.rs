@@ -86,8 +86,8 @@ fn route_response<'e, E: Text>(
     }
     // The draft lies outside of the kernel's small stack.
     request.value.copy_source(&mut env.draft().learned);
-    // Within a round trip, no terminal moves and registers.
-    let mut follows = age(ticks(env.now()), request.at) >= T1;
+    // Within a round trip, no terminal moves and registers. Only a call waits longer for its answer.
+    let mut follows = m.method == Method::Invite && age(ticks(env.now()), request.at) >= T1;
     if follows {
         digest(env, m, Field::FromUri.bit());
         follows = follow_source(env, request.at);
