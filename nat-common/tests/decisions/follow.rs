@@ -335,6 +335,25 @@ fn the_answer_to_a_ringing_call_follows_in_turn() {
     }
 }
 
+/// A phone that sends each request from another port, and listens on one. The PBX repeats its answers to older requests.
+#[test]
+fn answers_to_other_requests_do_not_follow() {
+    let net = Network::new();
+    let forgotten = "<sip:1000@60.17.196.2>";
+    let first = registration("1000", "registration", forgotten);
+    net.accepts(PHONE, first.clone());
+    let second = Sip {
+        cseq: (2, "REGISTER"),
+        ..first.clone()
+    };
+    net.arrives(PHONE, &second);
+    net.sends(FORGOTTEN, &second.answer(200));
+    net.accepts(MOVED, first);
+    for _ in 0..3 {
+        assert_eq!(net.sends(FORGOTTEN, &second.answer(200)).0, FORGOTTEN);
+    }
+}
+
 /// Another account, another registration, or one that left before the call say nothing of where its answer goes.
 #[test]
 fn the_answer_to_a_ringing_call_follows_nobody_else() {
