@@ -427,6 +427,9 @@ fn a_request_within_an_unknown_dialog_goes_to_no_other_account() {
         ("1000@other", CONTACT),
     ] {
         let net = Network::new();
+        // The PBX is no proxy: that would accept a REGISTER for its own domain only.
+        net.sends(TRUNK, &call("1@10.0.0.5", "trunk"));
+        net.wait(33);
         registers(&net, STRANGER, owner, contact);
         let inner = Sip {
             to: "<sip:1000@pbx>;tag=caller".into(),
