@@ -43,6 +43,10 @@ pub trait MediaSlots {
     fn bind(&self, number: u32, port: u16);
     /// Returns the owner of the slot of a port, if it is used.
     fn owner(&self, number: u32, port: u16) -> Option<DialogKey>;
+    /// Copies the stream to which the slot of a port is bound into the pairing.
+    fn describe(&self, number: u32, port: u16);
+    /// Sets the time until which the slot of a port counts.
+    fn extend(&self, number: u32, port: u16, expires: u64);
     /// Empties the slot of a port.
     fn clear(&self, number: u32, port: u16);
     /// Adds one to a counter.
@@ -326,6 +330,11 @@ fn pair_up<E: Media>(env: &E, m: &Message, pair: &Pair<'_>, source: Option<&Endp
         env.count_media(MediaCounter::NotDirect);
         return true;
     }
+    if is_unspecified(&p.pbx) {
+        // The PBX holds the call (RFC 2543 B.5): its streams come back.
+        env.count_media(MediaCounter::Kept);
+        return true;
+    }
     let number = env.media_config().number(&p.pbx.addr);
     if number >= MEDIA_ADDRESSES as u32 {
         env.count_media(MediaCounter::Direct);
@@ -370,6 +379,12 @@ fn may_rewrite<E: Media>(env: &E, terminal: &Offer, policy: Policy) -> bool {
     advertised.is_private() && env.kind_of(&advertised) == 0
 }
 
+/// Whether a description has the address `0.0.0.0`.
+#[inline(always)]
+const fn is_unspecified(offer: &Offer) -> bool {
+    offer.addr[0] == 0 && (offer.addr[1] >> 32) == 0
+}
+
 /// Binds the slots of a line: of its media, and of its RTCP.
 #[inline(always)]
 pub fn bind_line<E: MediaSlots + Bindings + Clock>(env: &E, index: u32) {
@@ -406,9 +421,8 @@ pub fn bind_line<E: MediaSlots + Bindings + Clock>(env: &E, index: u32) {
         env.clear(p.number, port);
         return;
     }
-    let unspecified = p.terminal.addr[0] == 0 && (p.terminal.addr[1] >> 32) == 0;
-    if unspecified {
-        // On hold (RFC 2543 B.5): the stream comes back.
+    if is_unspecified(&p.terminal) {
+        // The terminal holds the call: the stream comes back.
         env.count_media(MediaCounter::Kept);
         return;
     }
@@ -443,4 +457,34 @@ fn bind_slot<E: MediaSlots + Bindings + Clock>(env: &E, port: u16) {
         env.clear(p.number, port);
     }
     env.bind(p.number, port);
+}
+
+/// Looks at the owner of a used slot. If its dialog has ended, so does the slot; else it lasts as long. If the dialog has moved to
+/// another address, so does the stream. Returns false if the slot has ended.
+#[inline(always)]
+pub fn follow_owner<E: MediaSlots + Bindings + Clock>(env: &E, number: u32, port: u16) -> bool {
+    let p = env.pairing();
+    env.describe(number, port);
+    let owner = DialogKey {
+        call: p.binding.owner.call,
+        tag: p.binding.owner.tag,
+    };
+    if live_dialog(env, &owner).is_none() || env.draft().flags.contains(BindingFlags::ENDED) {
+        env.clear(number, port);
+        return false;
+    }
+    let known = env.draft();
+    let binding = &mut p.binding;
+    let elsewhere =
+        known.learned.addr[1] != binding.peer[1] || known.learned.addr[0] != binding.peer[0];
+    binding.expires = known.expires;
+    if elsewhere {
+        binding.peer[0] = known.learned.addr[0];
+        binding.peer[1] = known.learned.addr[1];
+        binding.now = env.now();
+        env.bind(number, port);
+    } else {
+        env.extend(number, port, known.expires);
+    }
+    true
 }

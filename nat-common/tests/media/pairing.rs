@@ -1,6 +1,7 @@
 //! Which streams a call has: MEDIA offers and answers in every place where SIP may carry them.
 
-use nat_common::abi::{MediaCounter, MediaFlags, Policy, address};
+use nat_common::abi::{MediaCounter, MediaFlags, Policy, SECOND, address};
+use nat_common::engine::media as decide;
 
 use crate::{Call, PBX, PRIVATE, STRANGER, sdp};
 
@@ -349,4 +350,45 @@ fn a_description_lasts_as_long_as_a_phone_rings() {
         call.answers(&sdp(PRIVATE, 4000, ""));
         assert_eq!(!call.slots().is_empty(), bound, "{seconds}");
     }
+}
+
+/// The PBX's description of a call on hold names no address. That is no direct media.
+#[test]
+fn the_pbx_holds_the_call() {
+    let mut call = Call::new(false);
+    call.is_called(&sdp(PBX.as_v4(), 20_000, ""));
+    call.to_tag = "phone";
+    call.answers(&sdp(PRIVATE, 4000, ""));
+    call.events();
+    let held = sdp([0, 0, 0, 0], 20_000, "");
+    call.pbx("INVITE sip:1000@phone SIP/2.0", "2 INVITE", "2", &held);
+    call.phone("SIP/2.0 200 OK", "2 INVITE", "2", &sdp(PRIVATE, 4000, ""));
+    assert_eq!(call.slots(), audio());
+    assert_eq!(call.events(), [MediaCounter::Noted, MediaCounter::Kept]);
+}
+
+/// A stream lasts as long as its dialog: its description was early, and the PBX's 200 has none, as after a reliable 183.
+#[test]
+fn a_stream_lasts_as_long_as_its_dialog() {
+    let mut call = Call::new(true);
+    call.invites(&sdp(PRIVATE, 4000, ""));
+    call.to_tag = "pbx";
+    let answer = sdp(PBX.as_v4(), 20_000, "");
+    call.pbx("SIP/2.0 183 Progress", "1 INVITE", "1", &answer);
+    call.wait(10);
+    call.accepts("");
+    call.phone("ACK sip:2000@pbx SIP/2.0", "1 ACK", "2", "");
+    call.wait(600);
+    let follow = |port| decide::follow_owner(&call.env, 0, port);
+    assert!(follow(20_000));
+    let expires = |call: &Call| call.env.media.borrow()[&(0, 20_000)].expires;
+    assert!(expires(&call) > call.env.now.get() + 3600 * SECOND);
+    call.phone("BYE sip:2000@pbx SIP/2.0", "2 BYE", "3", "");
+    call.pbx("SIP/2.0 200 OK", "2 BYE", "3", "");
+    assert!(!follow(20_000));
+    assert_eq!(
+        call.slots().len(),
+        1,
+        "only that of RTCP, which nobody asked for"
+    );
 }

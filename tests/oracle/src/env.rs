@@ -441,6 +441,20 @@ impl MediaSlots for MemoryEnv {
         unsafe { nat_common::media::owner(media.get_mut(&(number, port))?) }
     }
 
+    fn describe(&self, number: u32, port: u16) {
+        if let Some(slot) = self.media.borrow_mut().get_mut(&(number, port)) {
+            // SAFETY: one thread.
+            unsafe { nat_common::media::describe(slot, &mut self.pairing().binding) };
+        }
+    }
+
+    fn extend(&self, number: u32, port: u16, expires: u64) {
+        if let Some(slot) = self.media.borrow_mut().get_mut(&(number, port)) {
+            // SAFETY: one thread.
+            unsafe { nat_common::media::extend(slot, expires) };
+        }
+    }
+
     fn clear(&self, number: u32, port: u16) {
         if let Some(slot) = self.media.borrow_mut().get_mut(&(number, port)) {
             // SAFETY: one thread.
