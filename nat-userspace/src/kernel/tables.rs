@@ -16,7 +16,6 @@ use aya::{
 // The list of maps names types of `abi`, and lifetimes.
 use nat_common::{
     abi::*,
-    endpoint::Endpoint,
     engine::lifetimes::*,
     tables::{bindings::BindingKey, buckets::Buckets},
 };
@@ -26,6 +25,7 @@ use crate::{
     kernel::{
         layout::{Foreign, Layout, MISSING, Typed},
         mapped::{Access, Bindings, Mapped},
+        streams::{self, Streams},
     },
     settings::Sizes,
 };
@@ -481,25 +481,22 @@ impl Tables {
     /// # Errors
     /// If a map cannot be read.
     pub fn media_slots(&self) -> Result<Vec<(SocketAddr, MediaSlot)>> {
-        let config = self.media_config.get(&0, 0).context("MEDIA_CONFIG")?;
-        let bits = Mapped::new(&self.media_bits, Access::Read).context("MEDIA_BITS")?;
-        let mut found = Vec::new();
-        for words in bits.copies() {
-            for (word, bits) in (0..).zip(words.words) {
-                for bit in (0..u64::BITS).filter(|bit| bits & 1 << bit != 0) {
-                    let index = word * u64::BITS + bit;
-                    let slot = self.media.get(&index, 0).context("MEDIA")?;
-                    let addr = config.addresses[(index / MEDIA_PORTS) as usize];
-                    let ours = Endpoint {
-                        addr,
-                        port: index % MEDIA_PORTS,
-                        reserved: 0,
-                    };
-                    found.push((ours.into(), slot));
-                }
-            }
-        }
-        Ok(found)
+        let config = self.media_config()?;
+        let streams = Streams::open(self, Access::Read)?;
+        let used = streams.used();
+        Ok(used
+            .map(|(index, slot)| (streams::place(&config, index), slot))
+            .collect())
+    }
+
+    /// Reads the settings of media.
+    ///
+    /// # Errors
+    /// If the map cannot be read.
+    pub fn media_config(&self) -> Result<MediaConfig> {
+        self.media_config
+            .get(&0, 0)
+            .context("cannot read MEDIA_CONFIG")
     }
 }
 

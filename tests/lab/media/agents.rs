@@ -44,6 +44,16 @@ fn streams_outlive_agents() -> Result<()> {
             ensure!(ours.next().is_some(), "{streams:#}");
             agent.end(signal)?;
 
+            let agent = start(scene, &["--size-media", "131072"])?;
+            let log = agent.log();
+            ensure!(
+                log.contains("MEDIA changes its size: 2 streams go on"),
+                "{log}"
+            );
+            stream.to_phone(&rtp(12, PBX_SSRC)).context("smaller")?;
+            stream.talks()?;
+            agent.end(signal)?;
+
             // Media off and on again.
             let agent = Sipnat::start(&lab.pbx, &["--keep"])?;
             let listed = agent.command(&["media", "list"])?;
