@@ -181,7 +181,9 @@ extern "C" fn bind_media(direction: u32, number: u32, port: u32) -> u32 {
     // SAFETY: the value of an array map is valid and aligned; these programs use it by the functions of `media` only.
     let bound = unsafe { media::bind(slot, &scratch.pairing().binding) };
     maps::mark_media(number, port, true);
-    count_media(decide::event_of(bound));
+    let event = decide::event_of(bound);
+    scratch.pairing().add(event);
+    count_media(event);
     1
 }
 

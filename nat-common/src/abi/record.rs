@@ -5,7 +5,11 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use crate::abi::value::endpoint;
 use crate::endpoint::Endpoint;
 
-/// Decision on a message that the PBX sent, or use made of the answer to one. `HISTORY` keeps the newest.
+/// Decision on a message that the PBX sent, or use made of the answer to one, or of the description of media in a message of
+/// either side. `HISTORY` keeps the newest.
+///
+/// The record of a description has [`Record::MEDIA`] for its verdict. Its original destination is the address of the terminal's
+/// first stream, its learned one that of the PBX's, and its events are bits by [`MediaCounter`](crate::abi::MediaCounter).
 #[repr(C)]
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
@@ -48,6 +52,9 @@ pub struct Record {
 }
 
 impl Record {
+    /// Verdict of the record of a description.
+    pub const MEDIA: u8 = u8::MAX;
+
     endpoint! {
         /// Original destination. For an answer, the destination of its request.
         original_addr, original_port: original, copy_original, set_original

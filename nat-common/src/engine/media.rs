@@ -8,13 +8,14 @@ use zerocopy::{FromZeros, Immutable, KnownLayout};
 
 use crate::abi::{
     BindingFlags, DialogKey, InboundFlags, InboundTransaction, MEDIA_ADDRESSES, MediaConfig,
-    MediaCounter, MediaFlags, OFFER_LINES, Offer, OfferFlags, Policy, age, line, ticks,
+    MediaCounter, MediaFlags, OFFER_LINES, Offer, OfferFlags, Policy, Record, age, line, ticks,
 };
 use crate::bpf::bounded;
 use crate::bytes::words;
 use crate::endpoint::Endpoint;
 use crate::engine::dialogs::live_dialog;
 use crate::engine::env::{Bindings, Checksum, Clock, Env, Text};
+use crate::engine::history;
 use crate::engine::identity::dialog_key;
 use crate::engine::lifetimes::{ANSWER_LIFE, DIALOG_LIFE, EARLY_LIFE};
 use crate::engine::verdict::Heard;
@@ -69,6 +70,18 @@ pub struct Pairing {
     pub number: u32,
     /// Flags of all streams.
     pub flags: u32,
+    /// Events of this message: a bit for each [`MediaCounter`].
+    pub events: u32,
+    /// Unused, zero.
+    pub reserved: u32,
+}
+
+impl Pairing {
+    /// Adds an event.
+    #[inline(always)]
+    pub const fn add(&mut self, event: MediaCounter) {
+        self.events |= 1 << event as u32;
+    }
 }
 
 /// Returns the event that the outcome of binding a slot is.
@@ -94,10 +107,21 @@ pub const fn may_carry(m: &Message) -> bool {
 /// Takes the description in a message of a terminal, which was heard as `heard` says.
 #[inline(always)]
 pub fn incoming<E: Media>(env: &E, m: &Message, heard: Heard, source: &Endpoint) {
+    begin(env);
+    take_incoming(env, m, heard, source);
+    remember(env, m);
+}
+
+#[inline(always)]
+fn take_incoming<E: Media>(env: &E, m: &Message, heard: Heard, source: &Endpoint) {
     let (call, branch) = names(env);
     match heard {
         Heard::Request | Heard::Repeat => {
-            note(env, &key::offer(call, branch, m.cseq, m.method, false));
+            note(
+                env,
+                &key::offer(call, branch, m.cseq, m.method, false),
+                true,
+            );
         }
         Heard::Response => {
             let answered = key::offer(call, branch, m.cseq, m.method, true);
@@ -108,7 +132,7 @@ pub fn incoming<E: Media>(env: &E, m: &Message, heard: Heard, source: &Endpoint)
                 by_terminal: false,
             };
             if !pair_up(env, m, &pair, Some(source)) && m.status >= 200 {
-                note(env, &key::offer_in_answer(call, m.cseq, false));
+                note(env, &key::offer_in_answer(call, m.cseq, false), true);
             }
         }
         Heard::Ack => {
@@ -124,7 +148,7 @@ pub fn incoming<E: Media>(env: &E, m: &Message, heard: Heard, source: &Endpoint)
                 by_terminal: false,
             };
             if !pair_up(env, m, &pair, Some(source)) {
-                env.count_media(MediaCounter::Unpaired);
+                tell(env, MediaCounter::Unpaired);
             }
         }
         _ => {}
@@ -134,10 +158,63 @@ pub fn incoming<E: Media>(env: &E, m: &Message, heard: Heard, source: &Endpoint)
 /// Takes the description in a message of the PBX.
 #[inline(always)]
 pub fn outgoing<E: Media>(env: &E, m: &Message) {
+    begin(env);
+    take_outgoing(env, m);
+    remember(env, m);
+}
+
+/// Begins with a description.
+#[inline(always)]
+fn begin<E: Media>(env: &E) {
+    let p = env.pairing();
+    p.events = 0;
+    p.binding.owner.tag = 0;
+    forget(&mut p.pbx);
+    forget(&mut p.terminal);
+}
+
+/// Makes the address of a description unknown.
+#[inline(always)]
+const fn forget(offer: &mut Offer) {
+    offer.addr[0] = 0;
+    offer.addr[1] = 0;
+    offer.first = 0;
+}
+
+/// Counts an event, for the record of this message as well.
+#[inline(always)]
+fn tell<E: MediaSlots>(env: &E, event: MediaCounter) {
+    env.pairing().add(event);
+    env.count_media(event);
+}
+
+/// Stores the record of a description of which something became.
+#[inline(never)]
+fn remember<E: Media>(env: &E, m: &Message) {
+    let p = env.pairing();
+    if p.events == 0 {
+        return;
+    }
+    history::begin(env, m);
+    let record = env.record();
+    record.verdict = Record::MEDIA;
+    record.events = p.events;
+    record.tag = p.binding.owner.tag;
+    record.original_addr[0] = p.terminal.addr[0];
+    record.original_addr[1] = p.terminal.addr[1];
+    record.original_port = p.terminal.first;
+    record.learned_addr[0] = p.pbx.addr[0];
+    record.learned_addr[1] = p.pbx.addr[1];
+    record.learned_port = p.pbx.first;
+    env.remember(record);
+}
+
+#[inline(always)]
+fn take_outgoing<E: Media>(env: &E, m: &Message) {
     let (call, branch) = names(env);
     if m.status == 0 {
         if m.headers & header::ROUTE != 0 {
-            env.count_media(MediaCounter::NotDirect);
+            tell(env, MediaCounter::NotDirect);
         } else if m.method == Method::Ack {
             let answered = key::offer_in_answer(call, m.cseq, false);
             let pair = Pair {
@@ -147,10 +224,14 @@ pub fn outgoing<E: Media>(env: &E, m: &Message) {
                 by_terminal: true,
             };
             if !pair_up(env, m, &pair, None) {
-                env.count_media(MediaCounter::Unpaired);
+                tell(env, MediaCounter::Unpaired);
             }
         } else {
-            note(env, &key::offer(call, branch, m.cseq, m.method, true));
+            note(
+                env,
+                &key::offer(call, branch, m.cseq, m.method, true),
+                false,
+            );
         }
         return;
     }
@@ -160,7 +241,7 @@ pub fn outgoing<E: Media>(env: &E, m: &Message) {
         .and_then(|s| s.find(&transaction))
         .is_none_or(|request| request.value.flags.contains(InboundFlags::AMBIGUOUS));
     if disputed {
-        env.count_media(MediaCounter::Unpaired);
+        tell(env, MediaCounter::Unpaired);
         return;
     }
     let answered = key::offer(call, branch, m.cseq, m.method, false);
@@ -171,7 +252,7 @@ pub fn outgoing<E: Media>(env: &E, m: &Message) {
         by_terminal: true,
     };
     if !pair_up(env, m, &pair, None) && m.status >= 200 {
-        note(env, &key::offer_in_answer(call, m.cseq, true));
+        note(env, &key::offer_in_answer(call, m.cseq, true), false);
     }
 }
 
@@ -182,22 +263,29 @@ fn names<E: Env>(env: &E) -> (u64, u64) {
     (call, env.hash(Field::Branch as usize))
 }
 
-/// Notes the description until the other side answers it. Of two that differ, neither counts.
+/// Notes the description of one side until the other answers it. Of two that differ, neither counts.
 #[inline(never)]
-fn note<E: Media>(env: &E, key: &SlotKey) {
+fn note<E: Media>(env: &E, key: &SlotKey, by_terminal: bool) {
     let entry = env.entry::<Offer>();
     entry.at = ticks(env.now());
     if !describe(env.description(), &mut entry.value) {
-        env.count_media(MediaCounter::Unreadable);
+        tell(env, MediaCounter::Unreadable);
         return;
     }
+    let p = env.pairing();
+    let side = if by_terminal {
+        &mut p.terminal
+    } else {
+        &mut p.pbx
+    };
+    words::assign(side, &entry.value);
     let Some(mut slots) = env.slots::<Offer>(key) else {
         return;
     };
     let noted = slots.note(key, entry, ANSWER_LIFE);
     let same = match noted {
         Noted::New => {
-            env.count_media(MediaCounter::Noted);
+            tell(env, MediaCounter::Noted);
             return;
         }
         Noted::Busy => return,
@@ -206,7 +294,7 @@ fn note<E: Media>(env: &E, key: &SlotKey) {
     };
     if !same {
         slots.add_flags(key, OfferFlags::AMBIGUOUS);
-        env.count_media(MediaCounter::Ambiguous);
+        tell(env, MediaCounter::Ambiguous);
     }
 }
 
@@ -297,7 +385,7 @@ fn pair_up<E: Media>(env: &E, m: &Message, pair: &Pair<'_>, source: Option<&Endp
         return false;
     };
     if noted.value.flags.contains(OfferFlags::AMBIGUOUS) {
-        env.count_media(MediaCounter::Ambiguous);
+        tell(env, MediaCounter::Ambiguous);
         return true;
     }
     let p = env.pairing();
@@ -308,36 +396,36 @@ fn pair_up<E: Media>(env: &E, m: &Message, pair: &Pair<'_>, source: Option<&Endp
     };
     words::assign(before, &noted.value);
     if !describe(env.description(), here) {
-        env.count_media(MediaCounter::Unreadable);
+        tell(env, MediaCounter::Unreadable);
         return true;
     }
     let owner = dialog_key(env, pair.call, pair.own);
     p.binding.owner.call = owner.call;
     p.binding.owner.tag = owner.tag;
     if live_dialog(env, &owner).is_none() {
-        env.count_media(MediaCounter::Unpaired);
+        tell(env, MediaCounter::Unpaired);
         return true;
     }
     let known = env.draft();
     let elsewhere = source.is_some_and(|source| source.addr != known.learned.addr);
     if elsewhere || known.flags.contains(BindingFlags::ENDED) {
-        env.count_media(MediaCounter::Unpaired);
+        tell(env, MediaCounter::Unpaired);
         return true;
     }
     let policy = env.policy(&known.learned);
     let direct = known.flags.contains(BindingFlags::DIRECT);
     if !direct && policy != Policy::Force {
-        env.count_media(MediaCounter::NotDirect);
+        tell(env, MediaCounter::NotDirect);
         return true;
     }
     if is_unspecified(&p.pbx) {
         // The PBX holds the call (RFC 2543 B.5): its streams come back.
-        env.count_media(MediaCounter::Kept);
+        tell(env, MediaCounter::Kept);
         return true;
     }
     let number = env.media_config().number(&p.pbx.addr);
     if number >= MEDIA_ADDRESSES as u32 {
-        env.count_media(MediaCounter::Direct);
+        tell(env, MediaCounter::Direct);
         return true;
     }
     p.number = number;
@@ -409,7 +497,7 @@ pub fn bind_line<E: MediaSlots + Bindings + Clock>(env: &E, index: u32) {
     let [lowest, highest] = env.media_config().ports;
     if port == 0 || port < lowest || port > highest || env.is_signalling(port) {
         if port != 0 {
-            env.count_media(MediaCounter::Refused);
+            tell(env, MediaCounter::Refused);
         }
         return;
     }
@@ -417,13 +505,13 @@ pub fn bind_line<E: MediaSlots + Bindings + Clock>(env: &E, index: u32) {
     let served =
         both & line::USABLE != 0 && both & (line::RTP | line::UDPTL) != 0 && both & line::ICE == 0;
     if !served || their_port == 0 {
-        env.count_media(MediaCounter::Refused);
+        tell(env, MediaCounter::Refused);
         env.clear(p.number, port);
         return;
     }
     if is_unspecified(&p.terminal) {
         // The terminal holds the call: the stream comes back.
-        env.count_media(MediaCounter::Kept);
+        tell(env, MediaCounter::Kept);
         return;
     }
     let flags = MediaFlags::from_bits_truncate(p.flags as u16);

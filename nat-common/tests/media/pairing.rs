@@ -1,9 +1,9 @@
 //! Which streams a call has: MEDIA offers and answers in every place where SIP may carry them.
 
-use nat_common::abi::{MediaCounter, MediaFlags, Policy, SECOND, address};
+use nat_common::abi::{MediaCounter, MediaFlags, Policy, Record, SECOND, address};
 use nat_common::engine::media as decide;
 
-use crate::{Call, PBX, PRIVATE, STRANGER, sdp};
+use crate::{Call, PBX, PRIVATE, STRANGER, sdp, show};
 
 const REWRITE: MediaFlags = MediaFlags::REWRITE;
 const RTCP: MediaFlags = MediaFlags::REWRITE.union(MediaFlags::RTCP);
@@ -391,4 +391,43 @@ fn a_stream_lasts_as_long_as_its_dialog() {
         1,
         "only that of RTCP, which nobody asked for"
     );
+}
+
+/// `explain` tells what became of each description, and which addresses were in it.
+#[test]
+fn descriptions_are_remembered() {
+    let told = |call: &Call| -> Vec<(u16, u32, String, String)> {
+        let records = call.env.history.borrow();
+        let of_media = records.iter().filter(|r| r.verdict == Record::MEDIA);
+        let row = |r: &Record| (r.status, r.events, show(r.original()), show(r.learned()));
+        of_media.map(row).collect()
+    };
+    let bit = |event: MediaCounter| 1 << event as u32;
+    let nowhere = "0.0.0.0:0";
+    let call = Call::of_phone();
+    let noted = bit(MediaCounter::Noted);
+    assert_eq!(
+        told(&call),
+        [
+            (0, noted, "192.168.1.10:4000".into(), nowhere.into()),
+            (
+                200,
+                bit(MediaCounter::Bound),
+                "192.168.1.10:4000".into(),
+                "203.0.113.10:20000".into()
+            ),
+        ]
+    );
+    let tags: Vec<u64> = call.env.history.borrow().iter().map(|r| r.tag).collect();
+    assert_ne!(tags.last(), Some(&0));
+    // Nothing of one message stays in the record of the next.
+    call.phone(
+        "ACK sip:2000@pbx SIP/2.0",
+        "9 ACK",
+        "9",
+        &sdp(PRIVATE, 9, ""),
+    );
+    let unpaired = bit(MediaCounter::Unpaired);
+    let last = (0, unpaired, nowhere.into(), nowhere.into());
+    assert_eq!(told(&call).last(), Some(&last));
 }

@@ -6,7 +6,7 @@ use std::{collections::HashMap, path::Path};
 use anyhow::{Context as _, Result};
 use aya::{
     Ebpf, EbpfLoader, VerifierLogLevel,
-    programs::{ProgramError, SchedClassifier, Xdp},
+    programs::{ProgramError, ProgramInfo, SchedClassifier, Xdp},
 };
 use log::{LevelFilter, debug};
 use nat_common::abi::{Config, MediaConfig, PolicyRule, map, origin};
@@ -322,6 +322,21 @@ pub struct DataPath {
     pub loops: Loops,
     /// Whether the programs of media are loaded.
     pub media: bool,
+}
+
+impl DataPath {
+    /// Returns what the kernel says of the programs of media, by the names under which they are pinned.
+    ///
+    /// # Errors
+    /// If they are not loaded.
+    pub fn media_programs(&mut self) -> Result<Vec<(&'static str, ProgramInfo)>> {
+        let mut all = Vec::new();
+        media::each(&mut self.ebpf, self.loops, |program| {
+            all.push(program.info()?);
+            Ok(())
+        })?;
+        Ok(all)
+    }
 }
 
 impl Programs for DataPath {

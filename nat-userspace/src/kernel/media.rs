@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result};
 use aya::{
     Ebpf,
     maps::{MapData, ProgramArray},
+    programs::{ProgramInfo, SchedClassifier, Xdp},
 };
 use nat_common::{
     abi::{MEDIA_ADDRESSES, MEDIA_PORTS, MediaConfig, address},
@@ -30,6 +31,47 @@ const PORTS: [u16; 2] = [10_000, u16::MAX];
 /// Arrays of programs, of XDP and of TC, by their names in the object and as pinned. The kernel empties an array when its
 /// last descriptor and pin go.
 pub const ARRAYS: [&str; 2] = ["XDP_CALLS", "TC_CALLS"];
+
+/// Names of the programs, as they are pinned: of XDP, and of TC.
+pub const PROGRAMS: [[&str; 2]; 2] = [["sdp_in", "media_in"], ["sdp_out", "media_out"]];
+
+/// A program, and the name under which it is pinned.
+pub(super) enum Loaded<'e> {
+    Xdp(&'static str, &'e mut Xdp),
+    Tc(&'static str, &'e mut SchedClassifier),
+}
+
+/// Calls `visit` with each of the loaded programs.
+///
+/// # Errors
+/// If one is not loaded, or as `visit` says.
+pub(super) fn each(
+    ebpf: &mut Ebpf,
+    loops: Loops,
+    mut visit: impl FnMut(Loaded<'_>) -> Result<()>,
+) -> Result<()> {
+    let [of_xdp, of_tc] = PROGRAMS;
+    for (pinned, name) in of_xdp.into_iter().zip(loops.media_xdp()) {
+        visit(Loaded::Xdp(pinned, xdp(ebpf, name)?))?;
+    }
+    for (pinned, name) in of_tc.into_iter().zip(loops.media_tc()) {
+        visit(Loaded::Tc(pinned, classifier(ebpf, name)?))?;
+    }
+    Ok(())
+}
+
+impl Loaded<'_> {
+    /// Returns what the kernel says of it.
+    ///
+    /// # Errors
+    /// If the kernel does not describe it.
+    pub(super) fn info(&self) -> Result<(&'static str, ProgramInfo)> {
+        Ok(match self {
+            Self::Xdp(name, program) => (*name, program.info()?),
+            Self::Tc(name, program) => (*name, program.info()?),
+        })
+    }
+}
 
 /// Has the kernel verify and load the programs of media, and puts them into their arrays.
 ///

@@ -1,6 +1,6 @@
 //! Slots of media in shared memory.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context as _, Result};
 use nat_common::{
@@ -137,4 +137,12 @@ pub fn place(config: &MediaConfig, index: u32) -> SocketAddr {
         reserved: 0,
     }
     .into()
+}
+
+/// Returns the local addresses that have slots.
+#[must_use]
+pub fn addresses(config: &MediaConfig) -> Vec<IpAddr> {
+    let used = (0..).zip(config.addresses).filter(|(_, a)| *a != [0; 2]);
+    used.map(|(number, _)| place(config, number * MEDIA_PORTS).ip())
+        .collect()
 }

@@ -52,6 +52,8 @@ enum Contents {
     Other,
     /// Live bindings, by the time now.
     Bindings(fn(&Tables, u64) -> Result<usize>),
+    /// Slots of media.
+    Streams,
     /// Entries of sets, by the time now in ticks.
     Sets(fn(&Tables, u64) -> Result<usize>),
 }
@@ -213,6 +215,9 @@ macro_rules! contents {
     (bindings $field:ident) => {
         Contents::Bindings(|tables, now| tables.$field.live(now))
     };
+    (lines media) => {
+        Contents::Streams
+    };
     ($kind:ident $field:ident) => {
         Contents::Other
     };
@@ -327,7 +332,7 @@ impl Table<'_> {
         Ok(match self.contents {
             Contents::Sets(_) => entries * WAYS as u64,
             Contents::Bindings(_) => entries * u64::from(BINDING_LOAD),
-            Contents::Other => entries,
+            Contents::Streams | Contents::Other => entries,
         })
     }
 
@@ -338,6 +343,10 @@ impl Table<'_> {
     pub fn used(&self) -> Result<Option<usize>> {
         match self.contents {
             Contents::Other => Ok(None),
+            Contents::Streams => {
+                let streams = Streams::open(self.tables, Access::Read)?;
+                Ok(Some(streams.used().count()))
+            }
             Contents::Bindings(count) => count(self.tables, clock::now()).map(Some),
             Contents::Sets(count) => count(self.tables, ticks(clock::now())).map(Some),
         }

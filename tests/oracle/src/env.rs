@@ -432,7 +432,9 @@ impl MediaSlots for MemoryEnv {
         let slot = media.entry((number, port)).or_default();
         // SAFETY: one thread.
         let bound = unsafe { nat_common::media::bind(slot, &self.pairing().binding) };
-        self.count_media(media::event_of(bound));
+        let event = media::event_of(bound);
+        self.pairing().add(event);
+        self.count_media(event);
     }
 
     fn owner(&self, number: u32, port: u16) -> Option<DialogKey> {
