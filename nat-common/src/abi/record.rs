@@ -55,6 +55,9 @@ impl Record {
     /// Verdict of the record of a description.
     pub const MEDIA: u8 = u8::MAX;
 
+    /// Bit beside the events of such a record: the PBX sent the description.
+    pub const BY_PBX: u32 = 1 << 31;
+
     endpoint! {
         /// Original destination. For an answer, the destination of its request.
         original_addr, original_port: original, copy_original, set_original

@@ -109,7 +109,7 @@ pub const fn may_carry(m: &Message) -> bool {
 pub fn incoming<E: Media>(env: &E, m: &Message, heard: Heard, source: &Endpoint) {
     begin(env);
     take_incoming(env, m, heard, source);
-    remember(env, m);
+    remember(env, m, 0);
 }
 
 #[inline(always)]
@@ -160,7 +160,7 @@ fn take_incoming<E: Media>(env: &E, m: &Message, heard: Heard, source: &Endpoint
 pub fn outgoing<E: Media>(env: &E, m: &Message) {
     begin(env);
     take_outgoing(env, m);
-    remember(env, m);
+    remember(env, m, Record::BY_PBX);
 }
 
 /// Begins with a description.
@@ -190,7 +190,7 @@ fn tell<E: MediaSlots>(env: &E, event: MediaCounter) {
 
 /// Stores the record of a description of which something became.
 #[inline(never)]
-fn remember<E: Media>(env: &E, m: &Message) {
+fn remember<E: Media>(env: &E, m: &Message, side: u32) {
     let p = env.pairing();
     if p.events == 0 {
         return;
@@ -198,7 +198,7 @@ fn remember<E: Media>(env: &E, m: &Message) {
     history::begin(env, m);
     let record = env.record();
     record.verdict = Record::MEDIA;
-    record.events = p.events;
+    record.events = p.events | side;
     record.tag = p.binding.owner.tag;
     record.original_addr[0] = p.terminal.addr[0];
     record.original_addr[1] = p.terminal.addr[1];

@@ -412,7 +412,7 @@ fn descriptions_are_remembered() {
             (0, noted, "192.168.1.10:4000".into(), nowhere.into()),
             (
                 200,
-                bit(MediaCounter::Bound),
+                bit(MediaCounter::Bound) | Record::BY_PBX,
                 "192.168.1.10:4000".into(),
                 "203.0.113.10:20000".into()
             ),

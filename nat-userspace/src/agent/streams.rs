@@ -12,7 +12,7 @@ use nat_common::abi::{Binding, BindingFlags};
 use crate::{
     agent::addresses::Addresses,
     host::clock,
-    kernel::{load::DataPath, mapped::Access, media, streams::Streams, tables::Tables},
+    kernel::{load::DataPath, mapped::Access, media, tables::Tables},
 };
 
 /// Interval between two sweeps. A slot goes at the second one that finds its call over.
@@ -58,7 +58,7 @@ impl Follower {
     }
 
     fn try_sweep(&mut self, tables: &Tables) -> Result<usize> {
-        let mut streams = Streams::open(tables, Access::Write)?;
+        let mut streams = tables.streams(Access::Write)?;
         let dialogs = tables.dialogs.open(Access::Read)?;
         let now = clock::now();
         let over = streams.used().filter(|(_, slot)| {

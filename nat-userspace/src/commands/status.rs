@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::{
     agent::session::{NoAgent, Session},
     checks::{
-        full_tables, register_warnings, stun_warnings,
+        full_tables, media_warnings, register_warnings, stun_warnings,
         warnings::{self, Warning},
     },
     host::{net::Net, prefix::Prefix},
@@ -172,16 +172,23 @@ impl Status {
         let attached = agent.interfaces.iter().map(|interface| interface.index);
         let fills = fill::read(tables, &listing.used)?;
         warnings.extend(full_tables::find(&fills));
+        let media = media::PROGRAMS.as_flattened();
+        let is_pinned = |name: &&&'static str| pins.join(name).exists();
+        let has_media = media.iter().any(|name| is_pinned(&name));
+        let [of_media, of_streams] = if has_media {
+            media_warnings::find(tables)?
+        } else {
+            Default::default()
+        };
+        warnings.extend(of_media);
         let mut registrars = register_warnings::find(tables)?.into_iter();
         // People see the first few. One of these stands before those of terminals, of which there may be many. The
         // others, which a stranger can cause, stand behind them.
         warnings.extend(registrars.next());
         warnings
             .extend(warnings::find(&net, &links, attached, listing.rows(), &tables.policy).await?);
+        warnings.extend(of_streams);
         warnings.extend(registrars);
-        let media = media::PROGRAMS.as_flattened();
-        let is_pinned = |name: &&&'static str| pins.join(name).exists();
-        let has_media = media.iter().any(|name| is_pinned(&name));
         let names = [INGRESS, EGRESS].iter().chain(media);
         let programs = names.filter(is_pinned).map(|name| {
             let info = ProgramInfo::from_pin(pins.join(name))

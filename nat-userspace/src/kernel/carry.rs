@@ -14,7 +14,6 @@ use crate::{
     host::clock,
     kernel::{
         mapped::Access,
-        streams::Streams,
         tables::{BindingTable, Tables},
     },
 };
@@ -52,8 +51,8 @@ pub fn streams(from: &Tables, to: &Tables) -> Result<Option<[usize; 2]>> {
     if same || from.media.len() < MEDIA_PORTS || to.media.len() < MEDIA_PORTS {
         return Ok(None);
     }
-    let from = Streams::open(from, Access::Read)?;
-    let mut to = Streams::open(to, Access::Write)?;
+    let from = from.streams(Access::Read)?;
+    let mut to = to.streams(Access::Write)?;
     let mut counts = [0; 2];
     for (index, slot) in from.used() {
         let fits = index < to.len();

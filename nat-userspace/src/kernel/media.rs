@@ -16,11 +16,11 @@ use nat_common::{
 use crate::{
     host::prefix::Prefix,
     kernel::{
+        kinds,
         loops::Loops,
         mapped::Access,
         programs::{classifier, xdp},
         refusal,
-        streams::Streams,
         tables::Tables,
     },
 };
@@ -174,7 +174,7 @@ pub fn follow(tables: &mut Tables, kinds: &[(Prefix, u32)]) -> Result<usize> {
             without.addresses[*number as usize] = FREE;
         }
         write(tables, without)?;
-        let mut streams = Streams::open(tables, Access::Write)?;
+        let mut streams = tables.streams(Access::Write)?;
         for number in &reused {
             streams.clear_address(*number);
         }
@@ -183,6 +183,16 @@ pub fn follow(tables: &mut Tables, kinds: &[(Prefix, u32)]) -> Result<usize> {
         write(tables, config)?;
     }
     Ok(left_out)
+}
+
+/// Returns the number of this host's addresses that have no slots.
+///
+/// # Errors
+/// If a map cannot be read.
+pub fn left_out(tables: &Tables) -> Result<usize> {
+    let kinds: Vec<_> = kinds::read(&tables.addresses)?.into_iter().collect();
+    let known = tables.media_config()?;
+    Ok(next(&known, &kinds, tables.media.len()).left_out)
 }
 
 fn write(tables: &mut Tables, config: MediaConfig) -> Result<()> {

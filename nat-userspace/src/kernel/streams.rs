@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context as _, Result};
+use aya::maps::{Array, MapData};
 use nat_common::{
     abi::{MEDIA_PORTS, MediaBits, MediaConfig, MediaSlot},
     bpf::atomic::Word,
@@ -12,10 +13,7 @@ use nat_common::{
 };
 use zerocopy::FromZeros as _;
 
-use crate::kernel::{
-    mapped::{Access, Mapped},
-    tables::Tables,
-};
+use crate::kernel::mapped::{Access, Mapped};
 
 /// The slots, and the bits of those that are used.
 pub struct Streams {
@@ -28,10 +26,14 @@ impl Streams {
     ///
     /// # Errors
     /// If the kernel refuses.
-    pub fn open(tables: &Tables, access: Access) -> Result<Self> {
+    pub(super) fn open(
+        slots: &Array<MapData, MediaSlot>,
+        bits: &Array<MapData, MediaBits>,
+        access: Access,
+    ) -> Result<Self> {
         Ok(Self {
-            slots: Mapped::new(&tables.media, access).context("MEDIA")?,
-            bits: Mapped::new(&tables.media_bits, access).context("MEDIA_BITS")?,
+            slots: Mapped::new(slots, access).context("MEDIA")?,
+            bits: Mapped::new(bits, access).context("MEDIA_BITS")?,
         })
     }
 

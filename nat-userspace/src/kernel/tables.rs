@@ -3,7 +3,6 @@
 use std::{
     fs, io,
     marker::PhantomData,
-    net::SocketAddr,
     os::fd::{AsFd as _, AsRawFd as _},
     path::Path,
 };
@@ -25,7 +24,7 @@ use crate::{
     kernel::{
         layout::{Foreign, Layout, MISSING, Typed},
         mapped::{Access, Bindings, Mapped},
-        streams::{self, Streams},
+        streams::Streams,
     },
     settings::Sizes,
 };
@@ -344,7 +343,7 @@ impl Table<'_> {
         match self.contents {
             Contents::Other => Ok(None),
             Contents::Streams => {
-                let streams = Streams::open(self.tables, Access::Read)?;
+                let streams = self.tables.streams(Access::Read)?;
                 Ok(Some(streams.used().count()))
             }
             Contents::Bindings(count) => count(self.tables, clock::now()).map(Some),
@@ -485,17 +484,12 @@ impl Tables {
         Ok(cpus.iter().sum())
     }
 
-    /// Reads the slots of media that are used, with the local address and port of each.
+    /// Maps the slots of media.
     ///
     /// # Errors
-    /// If a map cannot be read.
-    pub fn media_slots(&self) -> Result<Vec<(SocketAddr, MediaSlot)>> {
-        let config = self.media_config()?;
-        let streams = Streams::open(self, Access::Read)?;
-        let used = streams.used();
-        Ok(used
-            .map(|(index, slot)| (streams::place(&config, index), slot))
-            .collect())
+    /// If the kernel refuses.
+    pub fn streams(&self, access: Access) -> Result<Streams> {
+        Streams::open(&self.media, &self.media_bits, access)
     }
 
     /// Reads the settings of media.

@@ -6,6 +6,7 @@ mod changes;
 mod ends;
 mod kinds;
 mod networks;
+mod told;
 mod untouched;
 
 use std::{
