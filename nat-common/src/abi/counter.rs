@@ -93,7 +93,7 @@ const EVENT_BITS: [u32; Counter::COUNT as usize] = {
 };
 
 // A record keeps the verdict in a byte.
-const _: () = assert!(Counter::COUNT <= crate::abi::Record::MEDIA as u32);
+const _: () = assert!(Counter::COUNT <= 256);
 
 impl Counter {
     /// Bit of an event in [`Record::events`](crate::abi::Record::events); 0 for a verdict.

@@ -8,8 +8,8 @@ use crate::endpoint::Endpoint;
 /// Decision on a message that the PBX sent, or use made of the answer to one, or of the description of media in a message of
 /// either side. `HISTORY` keeps the newest.
 ///
-/// The record of a description has [`Record::MEDIA`] for its verdict. Its original destination is the address of the terminal's
-/// first stream, its learned one that of the PBX's, and its events are bits by [`MediaCounter`](crate::abi::MediaCounter).
+/// The record of a description has [`VERDICT`](crate::engine::media::VERDICT) for its verdict. Its original destination is the address of the terminal's
+/// first stream, its learned one that of the PBX's, and its events are bits by [`MediaCounter`](crate::abi::MediaCounter), and [`BY_PBX`](crate::engine::media::BY_PBX).
 #[repr(C)]
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
@@ -52,12 +52,6 @@ pub struct Record {
 }
 
 impl Record {
-    /// Verdict of the record of a description.
-    pub const MEDIA: u8 = u8::MAX;
-
-    /// Bit beside the events of such a record: the PBX sent the description.
-    pub const BY_PBX: u32 = 1 << 31;
-
     endpoint! {
         /// Original destination. For an answer, the destination of its request.
         original_addr, original_port: original, copy_original, set_original

@@ -7,8 +7,9 @@
 use zerocopy::{FromZeros, Immutable, KnownLayout};
 
 use crate::abi::{
-    BindingFlags, DialogKey, InboundFlags, InboundTransaction, MEDIA_ADDRESSES, MediaConfig,
-    MediaCounter, MediaFlags, OFFER_LINES, Offer, OfferFlags, Policy, Record, age, line, ticks,
+    BindingFlags, Counter, DialogKey, InboundFlags, InboundTransaction, MEDIA_ADDRESSES,
+    MediaConfig, MediaCounter, MediaFlags, OFFER_LINES, Offer, OfferFlags, Policy, age, line,
+    ticks,
 };
 use crate::bpf::bounded;
 use crate::bytes::words;
@@ -24,6 +25,14 @@ use crate::sdp::{Description, LineFlags, Transport};
 use crate::sip::{Field, Message, Method, header};
 use crate::tables::key;
 use crate::tables::slots::{Noted, SlotKey};
+
+/// Verdict of the [`Record`](crate::abi::Record) of a description, which no [`Counter`] has.
+pub const VERDICT: u8 = u8::MAX;
+const _: () = assert!(Counter::COUNT <= VERDICT as u32);
+
+/// Bit beside the events of the record of a description: the PBX sent it.
+pub const BY_PBX: u32 = 1 << 31;
+const _: () = assert!(MediaCounter::COUNT < 32);
 
 /// Environment of decisions about media.
 pub trait Media: Env + Text + MediaSlots {
@@ -160,7 +169,7 @@ fn take_incoming<E: Media>(env: &E, m: &Message, heard: Heard, source: &Endpoint
 pub fn outgoing<E: Media>(env: &E, m: &Message) {
     begin(env);
     take_outgoing(env, m);
-    remember(env, m, Record::BY_PBX);
+    remember(env, m, BY_PBX);
 }
 
 /// Begins with a description.
@@ -197,7 +206,7 @@ fn remember<E: Media>(env: &E, m: &Message, side: u32) {
     }
     history::begin(env, m);
     let record = env.record();
-    record.verdict = Record::MEDIA;
+    record.verdict = VERDICT;
     record.events = p.events | side;
     record.tag = p.binding.owner.tag;
     record.original_addr[0] = p.terminal.addr[0];

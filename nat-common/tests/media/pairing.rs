@@ -398,7 +398,7 @@ fn a_stream_lasts_as_long_as_its_dialog() {
 fn descriptions_are_remembered() {
     let told = |call: &Call| -> Vec<(u16, u32, String, String)> {
         let records = call.env.history.borrow();
-        let of_media = records.iter().filter(|r| r.verdict == Record::MEDIA);
+        let of_media = records.iter().filter(|r| r.verdict == decide::VERDICT);
         let row = |r: &Record| (r.status, r.events, show(r.original()), show(r.learned()));
         of_media.map(row).collect()
     };
@@ -412,7 +412,7 @@ fn descriptions_are_remembered() {
             (0, noted, "192.168.1.10:4000".into(), nowhere.into()),
             (
                 200,
-                bit(MediaCounter::Bound) | Record::BY_PBX,
+                bit(MediaCounter::Bound) | decide::BY_PBX,
                 "192.168.1.10:4000".into(),
                 "203.0.113.10:20000".into()
             ),

@@ -9,6 +9,7 @@ use anyhow::Result;
 use nat_common::{
     abi::{Config, MediaCounter, Policy, Record, address},
     endpoint::Endpoint,
+    engine::media as described,
 };
 
 use crate::{
@@ -59,7 +60,7 @@ fn without_slots(count: usize) -> Warning {
 fn direct(records: &[Record], known: &[IpAddr]) -> Vec<Warning> {
     let mut hosts = BTreeMap::<IpAddr, usize>::new();
     let direct = 1 << MediaCounter::Direct as u32;
-    let of_media = records.iter().filter(|r| r.verdict == Record::MEDIA);
+    let of_media = records.iter().filter(|r| r.verdict == described::VERDICT);
     for record in of_media.filter(|record| record.events & direct != 0) {
         let named = rows::known(record.learned()).as_ref().map(SocketAddr::ip);
         if let Some(host) = named.filter(|host| !known.contains(host)) {
@@ -157,7 +158,7 @@ mod tests {
     fn other_hosts_that_the_pbx_names_are_warned_of() {
         let record = |host, event| {
             let mut record = Record {
-                verdict: Record::MEDIA,
+                verdict: described::VERDICT,
                 events: 1 << event as u32,
                 ..Record::default()
             };

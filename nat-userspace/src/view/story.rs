@@ -11,6 +11,7 @@ use nat_common::{
     abi::{Config, Counter, CounterKind, DialogKey, Ground, MediaCounter, Record, address},
     bpf::HostLoop,
     bytes::Span,
+    engine::media as described,
     sip::Method,
     tables::{hash, key},
 };
@@ -210,7 +211,7 @@ impl Story {
         let calendar = Calendar::new();
         let (descriptions, packets): (Vec<_>, Vec<_>) = records
             .iter()
-            .partition(|record| record.verdict == Record::MEDIA);
+            .partition(|record| record.verdict == described::VERDICT);
         let streams = if bindings.is_empty() {
             Vec::new()
         } else {
@@ -405,7 +406,7 @@ impl Described {
         let is = |event: &&MediaCounter| record.events & 1 << **event as u32 != 0;
         Self {
             at: calendar.at(record.at),
-            from: if record.events & Record::BY_PBX != 0 {
+            from: if record.events & described::BY_PBX != 0 {
                 Side::Pbx
             } else {
                 Side::Terminal
@@ -582,8 +583,8 @@ mod tests {
     fn what_became_of_a_description_is_told() {
         let bit = |event: MediaCounter| 1 << event as u32;
         let mut record = Record {
-            verdict: Record::MEDIA,
-            events: Record::BY_PBX | bit(MediaCounter::Bound) | bit(MediaCounter::Refused),
+            verdict: described::VERDICT,
+            events: described::BY_PBX | bit(MediaCounter::Bound) | bit(MediaCounter::Refused),
             ..record(200, Method::Invite, Counter::InRequest, &[])
         };
         record.set_original(&Endpoint::v4([192, 168, 1, 10], 4000));
