@@ -80,7 +80,8 @@ pub struct Options {
     /// Send the PBX's audio and video to where the terminal's come from, instead of a private address in its SDP
     ///
     /// sipnat learns the source of each stream from calls that the PBX has accepted. It needs the PBX to relay media: two
-    /// phones that send to each other directly do not pass here. SIP over TCP or TLS is not seen, so its calls have none.
+    /// phones that send to each other directly do not pass here. SIP over TCP or TLS is not seen, so its calls have none. The PBX's
+    /// ports for media must be 10000 or above. `sipnat status` warns of what cannot work.
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "true|false", hide_possible_values = true)]
     media: Option<bool>,
     /// Leave the programs and their tables in place when the agent ends; the next agent takes them over
