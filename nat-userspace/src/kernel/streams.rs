@@ -39,7 +39,9 @@ impl Streams {
 
     /// Returns the word with the bit of a slot, and the bit.
     fn bit(&self, index: u32) -> (Word, u64) {
+        const WORDS: usize = size_of::<MediaBits>() / 8;
         let word = index as usize / 64;
+        assert!(word < WORDS, "slot {index}");
         // SAFETY: the index is that of a slot, and there is a bit for each. Others access the word atomically, too.
         let word = unsafe { Word::new(self.bits.at(0).cast::<u64>().add(word)) };
         (word, 1 << (index % 64))
