@@ -11,12 +11,9 @@ use aya_ebpf::helpers::generated::{bpf_ktime_get_coarse_ns, bpf_redirect_neigh};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::ProgramArray;
 use aya_ebpf::programs::{TcContext, XdpContext};
-use nat_common::abi::{
-    BindingFlags, Config, DialogKey, MediaConfig, MediaCounter, MediaSlot, SECOND, ticks,
-};
+use nat_common::abi::{Config, DialogKey, MediaConfig, MediaCounter, MediaSlot, SECOND, ticks};
 use nat_common::datagram::Part;
 use nat_common::endpoint::Endpoint;
-use nat_common::engine::env::Buffer;
 use nat_common::engine::media::{self as decide, Media, Pairing, may_carry};
 use nat_common::engine::verdict::Heard;
 use nat_common::media::{self, Arrival, Arrived, Departed, Packet};
@@ -25,7 +22,6 @@ use nat_common::sip::Direction;
 use network_types::eth::EtherType;
 use network_types::ip::IpProto;
 
-use crate::bindings;
 use crate::env::{Hash, Kernel};
 use crate::fast_reject::is_stun_port;
 use crate::frame::{Context, Egress, Frame, Hook, Ingress};
@@ -185,7 +181,9 @@ extern "C" fn bind_media(direction: u32, number: u32, port: u32) -> u32 {
     // SAFETY: the value of an array map is valid and aligned; these programs use it by the functions of `media` only.
     let bound = unsafe { media::bind(slot, &scratch.pairing().binding) };
     maps::mark_media(number, port, true);
-    count_media(decide::event_of(bound));
+    let event = decide::event_of(bound);
+    scratch.pairing().add(event);
+    count_media(event);
     1
 }
 
@@ -199,6 +197,11 @@ extern "C" fn clear_media(number: u32, port: u32) -> u32 {
     // SAFETY: as above.
     if unsafe { media::clear(slot) } {
         maps::mark_media(number, port, false);
+        // SAFETY: as above.
+        if unsafe { media::is_used(slot) } {
+            // Another CPU has bound and marked it meanwhile.
+            maps::mark_media(number, port, true);
+        }
         count_media(MediaCounter::Removed);
     }
     1
@@ -224,6 +227,22 @@ impl<L> decide::MediaSlots for Kernel<'_, L> {
     fn owner(&self, number: u32, port: u16) -> Option<DialogKey> {
         // SAFETY: as in `bind_media`.
         unsafe { media::owner(maps::media_slot(number, port.into())?) }
+    }
+
+    #[inline(always)]
+    fn describe(&self, number: u32, port: u16) {
+        if let Some(slot) = maps::media_slot(number, port.into()) {
+            // SAFETY: as in `bind_media`.
+            unsafe { media::describe(slot, &mut self.pairing().binding) };
+        }
+    }
+
+    #[inline(always)]
+    fn extend(&self, number: u32, port: u16, expires: u64) {
+        if let Some(slot) = maps::media_slot(number, port.into()) {
+            // SAFETY: as in `bind_media`.
+            unsafe { media::extend(slot, expires) };
+        }
     }
 
     #[inline(always)]
@@ -397,41 +416,19 @@ const CHECK: u64 = ticks(SECOND);
 fn check<H: Hook>(slot: *mut MediaSlot, number: u32, port: u32, now: u64, due: u64) {
     // SAFETY: as in `bind_media`.
     if unsafe { media::is_due(slot, ticks(now), due) } {
-        check_owner(H::DIRECTION as u32, number, port, now);
+        check_owner(H::DIRECTION as u32, number, port);
     }
 }
 
-/// Looks at the owner of a slot. If its dialog has ended, the slot ends as well; if it has moved, so does the slot.
+/// Follows the owner of a slot.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn check_owner(direction: u32, number: u32, port: u32, now: u64) -> u32 {
-    let (Some(scratch), Some(slot)) = (Scratch::at(direction), maps::media_slot(number, port))
-    else {
+extern "C" fn check_owner(direction: u32, number: u32, port: u32) -> u32 {
+    let (Some(scratch), Some(config)) = (Scratch::at(direction), config()) else {
         return 0;
     };
-    let binding = &mut scratch.pairing().binding;
-    // SAFETY: as in `bind_media`.
-    unsafe { media::describe(slot, binding) };
-    let owner = binding.owner;
-    let found = bindings::find(direction, &owner, Buffer::Draft);
-    let known = scratch.binding(Buffer::Draft);
-    let live = found.is_some()
-        && known.expires > now
-        && binding.expires > now
-        && !known.flags.contains(BindingFlags::ENDED);
-    if !live {
-        clear_media(number, port);
-        return 0;
-    }
-    let elsewhere =
-        known.learned.addr[1] != binding.peer[1] || known.learned.addr[0] != binding.peer[0];
-    if elsewhere {
-        binding.peer[0] = known.learned.addr[0];
-        binding.peer[1] = known.learned.addr[1];
-        binding.now = now;
-        bind_media(direction, number, port);
-    }
-    1
+    let env = Kernel::new(config, &scratch);
+    decide::follow_owner(&env, number, port as u16).into()
 }
 
 /// Sends a packet of the PBX to where its stream comes from.

@@ -233,6 +233,12 @@ mod tests {
             assert!(error.is::<Usage>(), "{option}: {error}");
             assert!(error.to_string().ends_with("without --stun"), "{error}");
         }
+        for option in ["--size-media 65536", "--size-media-offers 1024"] {
+            let line = format!("sipnat run --iface eth0 {option}");
+            let error = over(&line, Options::default()).unwrap_err();
+            assert!(error.to_string().ends_with("without --media"), "{error}");
+            run(&format!("{line} --media"));
+        }
         for wrong in ["port 65536", "rate -1", "burst 0", "total-rate -1"] {
             let line = format!("sipnat run --iface eth0 --stun --stun-{wrong}");
             assert!(parse(&line).is_err(), "{line}");
@@ -408,12 +414,14 @@ mod tests {
                     stun-rate = 0\nstun-burst = 1\nstun-total-rate = 7\nstun-software = true\nmedia = true\nkeep = true\n\
                     bpf-object = '/a.o'\nverifier-log = true\nxdp = 'generic'\nclsact = true\nsize-bindings = 2000\n\
                     size-transactions = 3000\nsize-pending = 4000\nsize-proofs = 5000\nsize-fragments = 6000\n\
-                    size-history = 7000\nsize-stun-limits = 8000\nsize-stun-sources = 9000\n";
+                    size-history = 7000\nsize-stun-limits = 8000\nsize-stun-sources = 9000\n\
+                    size-media-offers = 10000\nsize-media = 100000\n";
         let flags = "sipnat run --iface a --iface b --port 5060 --port 5080 --policy off --registrar 192.0.2.1 \
                      --peer 10.0.0.0/8 --peer fd00::/8 --settle 0 --stun --stun-port 3479 --stun-rate 0 --stun-burst 1 \
                      --stun-total-rate 7 --stun-software --media --keep --bpf-object /a.o --verifier-log --xdp generic --clsact \
                      --size-bindings 2000 --size-transactions 3000 --size-pending 4000 --size-proofs 5000 \
-                     --size-fragments 6000 --size-history 7000 --size-stun-limits 8000 --size-stun-sources 9000";
+                     --size-fragments 6000 --size-history 7000 --size-stun-limits 8000 --size-stun-sources 9000 \
+                     --size-media-offers 10000 --size-media 100000";
         assert_eq!(over("sipnat run", file(text)).unwrap(), run(flags));
         let mut command = Cli::command();
         let run = command.find_subcommand_mut("run").unwrap();

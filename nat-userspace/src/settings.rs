@@ -110,9 +110,8 @@ impl Settings {
             history,
             buckets,
             stun: stun_sources,
-            // No options.
-            offers: _,
-            media: _,
+            offers,
+            media: streams,
         } = sizes;
         let options = [
             ("iface", *interfaces != other.interfaces),
@@ -145,6 +144,8 @@ impl Settings {
             ("size-history", *history != other.sizes.history),
             ("size-stun-limits", *buckets != other.sizes.buckets),
             ("size-stun-sources", *stun_sources != other.sizes.stun),
+            ("size-media-offers", *offers != other.sizes.offers),
+            ("size-media", *streams != other.sizes.media),
         ];
         let differ = options.into_iter().filter(|(_, differs)| *differs);
         differ.map(|(name, _)| name).collect()

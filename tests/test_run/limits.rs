@@ -79,6 +79,27 @@ fn verified_with(loops: Loops) {
     }
 }
 
+/// The programs of media have bounds of their own.
+#[test]
+fn verified_instructions_of_media() {
+    for loops in loops() {
+        let mut path = Path::with(|setup| {
+            setup.loops = *loops;
+            setup.settings.media = true;
+        });
+        let programs = path.0.media_programs().expect("programs of media");
+        assert_eq!(programs.len(), 4);
+        for (name, info) in programs {
+            let verified = info.verified_instruction_count().expect("as above");
+            println!(
+                "{name} by {}: {verified} instructions verified",
+                loops.name()
+            );
+            assert!(verified < LIMIT, "{name} by {}: {verified}", loops.name());
+        }
+    }
+}
+
 /// Long and expensive headers are read to their end.
 #[test]
 fn long_messages() {

@@ -7,14 +7,16 @@
 use zerocopy::{FromZeros, Immutable, KnownLayout};
 
 use crate::abi::{
-    BindingFlags, DialogKey, InboundFlags, InboundTransaction, MEDIA_ADDRESSES, MediaConfig,
-    MediaCounter, MediaFlags, OFFER_LINES, Offer, OfferFlags, Policy, age, line, ticks,
+    BindingFlags, Counter, DialogKey, InboundFlags, InboundTransaction, MEDIA_ADDRESSES,
+    MediaConfig, MediaCounter, MediaFlags, OFFER_LINES, Offer, OfferFlags, Policy, age, line,
+    ticks,
 };
 use crate::bpf::bounded;
 use crate::bytes::words;
 use crate::endpoint::Endpoint;
 use crate::engine::dialogs::live_dialog;
 use crate::engine::env::{Bindings, Checksum, Clock, Env, Text};
+use crate::engine::history;
 use crate::engine::identity::dialog_key;
 use crate::engine::lifetimes::{ANSWER_LIFE, DIALOG_LIFE, EARLY_LIFE};
 use crate::engine::verdict::Heard;
@@ -23,6 +25,14 @@ use crate::sdp::{Description, LineFlags, Transport};
 use crate::sip::{Field, Message, Method, header};
 use crate::tables::key;
 use crate::tables::slots::{Noted, SlotKey};
+
+/// Verdict of the [`Record`](crate::abi::Record) of a description, which no [`Counter`] has.
+pub const VERDICT: u8 = u8::MAX;
+const _: () = assert!(Counter::COUNT <= VERDICT as u32);
+
+/// Bit beside the events of the record of a description: the PBX sent it.
+pub const BY_PBX: u32 = 1 << 31;
+const _: () = assert!(MediaCounter::COUNT < 32);
 
 /// Environment of decisions about media.
 pub trait Media: Env + Text + MediaSlots {
@@ -43,6 +53,10 @@ pub trait MediaSlots {
     fn bind(&self, number: u32, port: u16);
     /// Returns the owner of the slot of a port, if it is used.
     fn owner(&self, number: u32, port: u16) -> Option<DialogKey>;
+    /// Copies the stream to which the slot of a port is bound into the pairing.
+    fn describe(&self, number: u32, port: u16);
+    /// Sets the time until which the slot of a port counts.
+    fn extend(&self, number: u32, port: u16, expires: u64);
     /// Empties the slot of a port.
     fn clear(&self, number: u32, port: u16);
     /// Adds one to a counter.
@@ -65,6 +79,18 @@ pub struct Pairing {
     pub number: u32,
     /// Flags of all streams.
     pub flags: u32,
+    /// Events of this message: a bit for each [`MediaCounter`].
+    pub events: u32,
+    /// Unused, zero.
+    pub reserved: u32,
+}
+
+impl Pairing {
+    /// Adds an event.
+    #[inline(always)]
+    pub const fn add(&mut self, event: MediaCounter) {
+        self.events |= 1 << event as u32;
+    }
 }
 
 /// Returns the event that the outcome of binding a slot is.
@@ -90,10 +116,21 @@ pub const fn may_carry(m: &Message) -> bool {
 /// Takes the description in a message of a terminal, which was heard as `heard` says.
 #[inline(always)]
 pub fn incoming<E: Media>(env: &E, m: &Message, heard: Heard, source: &Endpoint) {
+    begin(env);
+    take_incoming(env, m, heard, source);
+    remember(env, m, 0);
+}
+
+#[inline(always)]
+fn take_incoming<E: Media>(env: &E, m: &Message, heard: Heard, source: &Endpoint) {
     let (call, branch) = names(env);
     match heard {
         Heard::Request | Heard::Repeat => {
-            note(env, &key::offer(call, branch, m.cseq, m.method, false));
+            note(
+                env,
+                &key::offer(call, branch, m.cseq, m.method, false),
+                true,
+            );
         }
         Heard::Response => {
             let answered = key::offer(call, branch, m.cseq, m.method, true);
@@ -104,7 +141,7 @@ pub fn incoming<E: Media>(env: &E, m: &Message, heard: Heard, source: &Endpoint)
                 by_terminal: false,
             };
             if !pair_up(env, m, &pair, Some(source)) && m.status >= 200 {
-                note(env, &key::offer_in_answer(call, m.cseq, false));
+                note(env, &key::offer_in_answer(call, m.cseq, false), true);
             }
         }
         Heard::Ack => {
@@ -120,7 +157,7 @@ pub fn incoming<E: Media>(env: &E, m: &Message, heard: Heard, source: &Endpoint)
                 by_terminal: false,
             };
             if !pair_up(env, m, &pair, Some(source)) {
-                env.count_media(MediaCounter::Unpaired);
+                tell(env, MediaCounter::Unpaired);
             }
         }
         _ => {}
@@ -130,10 +167,63 @@ pub fn incoming<E: Media>(env: &E, m: &Message, heard: Heard, source: &Endpoint)
 /// Takes the description in a message of the PBX.
 #[inline(always)]
 pub fn outgoing<E: Media>(env: &E, m: &Message) {
+    begin(env);
+    take_outgoing(env, m);
+    remember(env, m, BY_PBX);
+}
+
+/// Begins with a description.
+#[inline(always)]
+fn begin<E: Media>(env: &E) {
+    let p = env.pairing();
+    p.events = 0;
+    p.binding.owner.tag = 0;
+    forget(&mut p.pbx);
+    forget(&mut p.terminal);
+}
+
+/// Makes the address of a description unknown.
+#[inline(always)]
+const fn forget(offer: &mut Offer) {
+    offer.addr[0] = 0;
+    offer.addr[1] = 0;
+    offer.first = 0;
+}
+
+/// Counts an event, for the record of this message as well.
+#[inline(always)]
+fn tell<E: MediaSlots>(env: &E, event: MediaCounter) {
+    env.pairing().add(event);
+    env.count_media(event);
+}
+
+/// Stores the record of a description of which something became.
+#[inline(never)]
+fn remember<E: Media>(env: &E, m: &Message, side: u32) {
+    let p = env.pairing();
+    if p.events == 0 {
+        return;
+    }
+    history::begin(env, m);
+    let record = env.record();
+    record.verdict = VERDICT;
+    record.events = p.events | side;
+    record.tag = p.binding.owner.tag;
+    record.original_addr[0] = p.terminal.addr[0];
+    record.original_addr[1] = p.terminal.addr[1];
+    record.original_port = p.terminal.first;
+    record.learned_addr[0] = p.pbx.addr[0];
+    record.learned_addr[1] = p.pbx.addr[1];
+    record.learned_port = p.pbx.first;
+    env.remember(record);
+}
+
+#[inline(always)]
+fn take_outgoing<E: Media>(env: &E, m: &Message) {
     let (call, branch) = names(env);
     if m.status == 0 {
         if m.headers & header::ROUTE != 0 {
-            env.count_media(MediaCounter::NotDirect);
+            tell(env, MediaCounter::NotDirect);
         } else if m.method == Method::Ack {
             let answered = key::offer_in_answer(call, m.cseq, false);
             let pair = Pair {
@@ -143,10 +233,14 @@ pub fn outgoing<E: Media>(env: &E, m: &Message) {
                 by_terminal: true,
             };
             if !pair_up(env, m, &pair, None) {
-                env.count_media(MediaCounter::Unpaired);
+                tell(env, MediaCounter::Unpaired);
             }
         } else {
-            note(env, &key::offer(call, branch, m.cseq, m.method, true));
+            note(
+                env,
+                &key::offer(call, branch, m.cseq, m.method, true),
+                false,
+            );
         }
         return;
     }
@@ -156,7 +250,7 @@ pub fn outgoing<E: Media>(env: &E, m: &Message) {
         .and_then(|s| s.find(&transaction))
         .is_none_or(|request| request.value.flags.contains(InboundFlags::AMBIGUOUS));
     if disputed {
-        env.count_media(MediaCounter::Unpaired);
+        tell(env, MediaCounter::Unpaired);
         return;
     }
     let answered = key::offer(call, branch, m.cseq, m.method, false);
@@ -167,7 +261,7 @@ pub fn outgoing<E: Media>(env: &E, m: &Message) {
         by_terminal: true,
     };
     if !pair_up(env, m, &pair, None) && m.status >= 200 {
-        note(env, &key::offer_in_answer(call, m.cseq, true));
+        note(env, &key::offer_in_answer(call, m.cseq, true), false);
     }
 }
 
@@ -178,22 +272,29 @@ fn names<E: Env>(env: &E) -> (u64, u64) {
     (call, env.hash(Field::Branch as usize))
 }
 
-/// Notes the description until the other side answers it. Of two that differ, neither counts.
+/// Notes the description of one side until the other answers it. Of two that differ, neither counts.
 #[inline(never)]
-fn note<E: Media>(env: &E, key: &SlotKey) {
+fn note<E: Media>(env: &E, key: &SlotKey, by_terminal: bool) {
     let entry = env.entry::<Offer>();
     entry.at = ticks(env.now());
     if !describe(env.description(), &mut entry.value) {
-        env.count_media(MediaCounter::Unreadable);
+        tell(env, MediaCounter::Unreadable);
         return;
     }
+    let p = env.pairing();
+    let side = if by_terminal {
+        &mut p.terminal
+    } else {
+        &mut p.pbx
+    };
+    words::assign(side, &entry.value);
     let Some(mut slots) = env.slots::<Offer>(key) else {
         return;
     };
     let noted = slots.note(key, entry, ANSWER_LIFE);
     let same = match noted {
         Noted::New => {
-            env.count_media(MediaCounter::Noted);
+            tell(env, MediaCounter::Noted);
             return;
         }
         Noted::Busy => return,
@@ -202,7 +303,7 @@ fn note<E: Media>(env: &E, key: &SlotKey) {
     };
     if !same {
         slots.add_flags(key, OfferFlags::AMBIGUOUS);
-        env.count_media(MediaCounter::Ambiguous);
+        tell(env, MediaCounter::Ambiguous);
     }
 }
 
@@ -293,7 +394,7 @@ fn pair_up<E: Media>(env: &E, m: &Message, pair: &Pair<'_>, source: Option<&Endp
         return false;
     };
     if noted.value.flags.contains(OfferFlags::AMBIGUOUS) {
-        env.count_media(MediaCounter::Ambiguous);
+        tell(env, MediaCounter::Ambiguous);
         return true;
     }
     let p = env.pairing();
@@ -304,31 +405,36 @@ fn pair_up<E: Media>(env: &E, m: &Message, pair: &Pair<'_>, source: Option<&Endp
     };
     words::assign(before, &noted.value);
     if !describe(env.description(), here) {
-        env.count_media(MediaCounter::Unreadable);
+        tell(env, MediaCounter::Unreadable);
         return true;
     }
     let owner = dialog_key(env, pair.call, pair.own);
     p.binding.owner.call = owner.call;
     p.binding.owner.tag = owner.tag;
     if live_dialog(env, &owner).is_none() {
-        env.count_media(MediaCounter::Unpaired);
+        tell(env, MediaCounter::Unpaired);
         return true;
     }
     let known = env.draft();
     let elsewhere = source.is_some_and(|source| source.addr != known.learned.addr);
     if elsewhere || known.flags.contains(BindingFlags::ENDED) {
-        env.count_media(MediaCounter::Unpaired);
+        tell(env, MediaCounter::Unpaired);
         return true;
     }
     let policy = env.policy(&known.learned);
     let direct = known.flags.contains(BindingFlags::DIRECT);
     if !direct && policy != Policy::Force {
-        env.count_media(MediaCounter::NotDirect);
+        tell(env, MediaCounter::NotDirect);
+        return true;
+    }
+    if is_unspecified(&p.pbx) {
+        // The PBX holds the call (RFC 2543 B.5): its streams come back.
+        tell(env, MediaCounter::Kept);
         return true;
     }
     let number = env.media_config().number(&p.pbx.addr);
     if number >= MEDIA_ADDRESSES as u32 {
-        env.count_media(MediaCounter::Direct);
+        tell(env, MediaCounter::Direct);
         return true;
     }
     p.number = number;
@@ -370,6 +476,12 @@ fn may_rewrite<E: Media>(env: &E, terminal: &Offer, policy: Policy) -> bool {
     advertised.is_private() && env.kind_of(&advertised) == 0
 }
 
+/// Whether a description has the address `0.0.0.0`.
+#[inline(always)]
+const fn is_unspecified(offer: &Offer) -> bool {
+    offer.addr[0] == 0 && (offer.addr[1] >> 32) == 0
+}
+
 /// Binds the slots of a line: of its media, and of its RTCP.
 #[inline(always)]
 pub fn bind_line<E: MediaSlots + Bindings + Clock>(env: &E, index: u32) {
@@ -394,7 +506,7 @@ pub fn bind_line<E: MediaSlots + Bindings + Clock>(env: &E, index: u32) {
     let [lowest, highest] = env.media_config().ports;
     if port == 0 || port < lowest || port > highest || env.is_signalling(port) {
         if port != 0 {
-            env.count_media(MediaCounter::Refused);
+            tell(env, MediaCounter::Refused);
         }
         return;
     }
@@ -402,14 +514,13 @@ pub fn bind_line<E: MediaSlots + Bindings + Clock>(env: &E, index: u32) {
     let served =
         both & line::USABLE != 0 && both & (line::RTP | line::UDPTL) != 0 && both & line::ICE == 0;
     if !served || their_port == 0 {
-        env.count_media(MediaCounter::Refused);
+        tell(env, MediaCounter::Refused);
         env.clear(p.number, port);
         return;
     }
-    let unspecified = p.terminal.addr[0] == 0 && (p.terminal.addr[1] >> 32) == 0;
-    if unspecified {
-        // On hold (RFC 2543 B.5): the stream comes back.
-        env.count_media(MediaCounter::Kept);
+    if is_unspecified(&p.terminal) {
+        // The terminal holds the call: the stream comes back.
+        tell(env, MediaCounter::Kept);
         return;
     }
     let flags = MediaFlags::from_bits_truncate(p.flags as u16);
@@ -443,4 +554,34 @@ fn bind_slot<E: MediaSlots + Bindings + Clock>(env: &E, port: u16) {
         env.clear(p.number, port);
     }
     env.bind(p.number, port);
+}
+
+/// Looks at the owner of a used slot. If its dialog has ended, so does the slot; else it lasts as long. If the dialog has moved to
+/// another address, so does the stream. Returns false if the slot has ended.
+#[inline(always)]
+pub fn follow_owner<E: MediaSlots + Bindings + Clock>(env: &E, number: u32, port: u16) -> bool {
+    let p = env.pairing();
+    env.describe(number, port);
+    let owner = DialogKey {
+        call: p.binding.owner.call,
+        tag: p.binding.owner.tag,
+    };
+    if live_dialog(env, &owner).is_none() || env.draft().flags.contains(BindingFlags::ENDED) {
+        env.clear(number, port);
+        return false;
+    }
+    let known = env.draft();
+    let binding = &mut p.binding;
+    let elsewhere =
+        known.learned.addr[1] != binding.peer[1] || known.learned.addr[0] != binding.peer[0];
+    binding.expires = known.expires;
+    if elsewhere {
+        binding.peer[0] = known.learned.addr[0];
+        binding.peer[1] = known.learned.addr[1];
+        binding.now = env.now();
+        env.bind(number, port);
+    } else {
+        env.extend(number, port, known.expires);
+    }
+    true
 }

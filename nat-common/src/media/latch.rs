@@ -64,6 +64,22 @@ impl Latch {
         (self.seen as u64) << 32 | (state as u64) << 16 | self.port as u64
     }
 
+    /// Returns the latch of a slot that is bound in a generation to a stream of another kind at the same addresses: the socket
+    /// is the same, but any packet of the new kind is believed more.
+    #[inline(always)]
+    #[must_use]
+    pub const fn kept(before: Self, generation: u64) -> Self {
+        Self {
+            flags: if before.flags.contains(LatchFlags::LATCHED) {
+                LatchFlags::LATCHED.union(LatchFlags::WEAK)
+            } else {
+                before.flags
+            },
+            generation: generation as u16 & (u16::MAX >> GENERATION_SHIFT),
+            ..before
+        }
+    }
+
     /// Returns the latch of a slot that is bound in a generation to another stream: empty, with the stream before barred.
     #[inline(always)]
     #[must_use]

@@ -136,7 +136,9 @@ pub unsafe fn is_used(slot: *mut MediaSlot) -> bool {
 }
 
 /// Binds a slot to a stream. The newer description wins, unless the stream of another call goes on: whoever can have the PBX
-/// relay a description, as a proxy does, could name the port of somebody else's call in it. A description with the same address changes nothing of what was learned.
+/// relay a description, as a proxy does, could name the port of somebody else's call in it. A description with the same
+/// address changes nothing of what was learned. If only the kind changes, as from audio to fax, the learned port stays until a
+/// packet of the new kind comes from another one.
 ///
 /// # Safety
 /// `slot` must be valid for reads and writes, aligned to eight bytes, and only ever be accessed by these functions, or to be
@@ -163,21 +165,26 @@ pub unsafe fn bind(slot: *mut MediaSlot, binding: &Binding) -> Bound {
         return Bound::Busy;
     }
     let kind = MediaFlags::RTCP.union(MediaFlags::UDPTL);
-    let same = used
+    let same_place = used
         && live
         && read!(slot, advertised_port) == binding.advertised.port as u16
         && read!(slot, advertised_addr[1]) == binding.advertised.addr[1]
         && read!(slot, advertised_addr[0]) == binding.advertised.addr[0]
         && read!(slot, peer_addr[1]) == binding.peer[1]
         && read!(slot, peer_addr[0]) == binding.peer[0]
-        && flags.intersection(kind) == binding.flags.intersection(kind)
         && same_owner;
+    let same = same_place && flags.intersection(kind) == binding.flags.intersection(kind);
     let mut after = before | USED;
     if !same {
         after = after.wrapping_add(GENERATION);
         let known = Latch::from_word(latch.load());
         let tick = ticks(binding.now) as u32;
-        latch.store(Latch::bound(known, after >> 2, tick).word());
+        let bound = if same_place {
+            Latch::kept(known, after >> 2)
+        } else {
+            Latch::bound(known, after >> 2, tick)
+        };
+        latch.store(bound.word());
         write!(slot, 0 => ssrc);
         write!(slot, binding.advertised.addr[0] => advertised_addr[0]);
         write!(slot, binding.advertised.addr[1] => advertised_addr[1]);
@@ -238,6 +245,15 @@ pub unsafe fn is_due(slot: *mut MediaSlot, tick: u64, due: u64) -> bool {
         write!(slot, tick => checked);
     }
     is_due
+}
+
+/// Sets the time until which a slot counts.
+///
+/// # Safety
+/// As for [`bind`].
+#[inline(always)]
+pub unsafe fn extend(slot: *mut MediaSlot, expires: u64) {
+    write!(slot, expires => expires);
 }
 
 /// Copies the stream that a slot is bound to. The copy may mix two streams: a later [`bind`] with it makes one stream of it,

@@ -258,3 +258,21 @@ fn a_clock_that_is_behind() {
     stream.now -= SECOND / 100;
     assert_eq!(stream.from(50_001, RTP, 8), Arrived::Rival);
 }
+
+/// Audio becomes fax at the same ports: the phone's socket is the same, and is heard before its first packet of fax. A packet
+/// of audio that is under way changes nothing, and one of fax wins from wherever it comes.
+#[test]
+fn another_kind_keeps_the_port() {
+    let mut stream = Stream::new(MediaFlags::empty());
+    stream.from(50_000, RTP, 7);
+    stream.binding.flags |= MediaFlags::UDPTL;
+    assert_eq!(stream.bind(), Bound::New);
+    assert_eq!(learned(&stream.slot), Some(50_000));
+    assert_eq!(stream.from(50_002, RTP, 7), Arrived::Rival);
+    assert_eq!(stream.from(50_002, FAX, 0), Arrived::Relatched);
+    // Never heard, it does not become known.
+    let mut stream = Stream::new(MediaFlags::empty());
+    stream.binding.flags |= MediaFlags::UDPTL;
+    stream.bind();
+    assert_eq!(learned(&stream.slot), None);
+}

@@ -1,8 +1,9 @@
 //! Which streams a call has: MEDIA offers and answers in every place where SIP may carry them.
 
-use nat_common::abi::{MediaCounter, MediaFlags, Policy, address};
+use nat_common::abi::{MediaCounter, MediaFlags, Policy, Record, SECOND, address};
+use nat_common::engine::media as decide;
 
-use crate::{Call, PBX, PRIVATE, STRANGER, sdp};
+use crate::{Call, PBX, PRIVATE, STRANGER, sdp, show};
 
 const REWRITE: MediaFlags = MediaFlags::REWRITE;
 const RTCP: MediaFlags = MediaFlags::REWRITE.union(MediaFlags::RTCP);
@@ -349,4 +350,84 @@ fn a_description_lasts_as_long_as_a_phone_rings() {
         call.answers(&sdp(PRIVATE, 4000, ""));
         assert_eq!(!call.slots().is_empty(), bound, "{seconds}");
     }
+}
+
+/// The PBX's description of a call on hold names no address. That is no direct media.
+#[test]
+fn the_pbx_holds_the_call() {
+    let mut call = Call::new(false);
+    call.is_called(&sdp(PBX.as_v4(), 20_000, ""));
+    call.to_tag = "phone";
+    call.answers(&sdp(PRIVATE, 4000, ""));
+    call.events();
+    let held = sdp([0, 0, 0, 0], 20_000, "");
+    call.pbx("INVITE sip:1000@phone SIP/2.0", "2 INVITE", "2", &held);
+    call.phone("SIP/2.0 200 OK", "2 INVITE", "2", &sdp(PRIVATE, 4000, ""));
+    assert_eq!(call.slots(), audio());
+    assert_eq!(call.events(), [MediaCounter::Noted, MediaCounter::Kept]);
+}
+
+/// A stream lasts as long as its dialog: its description was early, and the PBX's 200 has none, as after a reliable 183.
+#[test]
+fn a_stream_lasts_as_long_as_its_dialog() {
+    let mut call = Call::new(true);
+    call.invites(&sdp(PRIVATE, 4000, ""));
+    call.to_tag = "pbx";
+    let answer = sdp(PBX.as_v4(), 20_000, "");
+    call.pbx("SIP/2.0 183 Progress", "1 INVITE", "1", &answer);
+    call.wait(10);
+    call.accepts("");
+    call.phone("ACK sip:2000@pbx SIP/2.0", "1 ACK", "2", "");
+    call.wait(600);
+    let follow = |port| decide::follow_owner(&call.env, 0, port);
+    assert!(follow(20_000));
+    let expires = |call: &Call| call.env.media.borrow()[&(0, 20_000)].expires;
+    assert!(expires(&call) > call.env.now.get() + 3600 * SECOND);
+    call.phone("BYE sip:2000@pbx SIP/2.0", "2 BYE", "3", "");
+    call.pbx("SIP/2.0 200 OK", "2 BYE", "3", "");
+    assert!(!follow(20_000));
+    assert_eq!(
+        call.slots().len(),
+        1,
+        "only that of RTCP, which nobody asked for"
+    );
+}
+
+/// `explain` tells what became of each description, and which addresses were in it.
+#[test]
+fn descriptions_are_remembered() {
+    let told = |call: &Call| -> Vec<(u16, u32, String, String)> {
+        let records = call.env.history.borrow();
+        let of_media = records.iter().filter(|r| r.verdict == decide::VERDICT);
+        let row = |r: &Record| (r.status, r.events, show(r.original()), show(r.learned()));
+        of_media.map(row).collect()
+    };
+    let bit = |event: MediaCounter| 1 << event as u32;
+    let nowhere = "0.0.0.0:0";
+    let call = Call::of_phone();
+    let noted = bit(MediaCounter::Noted);
+    assert_eq!(
+        told(&call),
+        [
+            (0, noted, "192.168.1.10:4000".into(), nowhere.into()),
+            (
+                200,
+                bit(MediaCounter::Bound) | decide::BY_PBX,
+                "192.168.1.10:4000".into(),
+                "203.0.113.10:20000".into()
+            ),
+        ]
+    );
+    let tags: Vec<u64> = call.env.history.borrow().iter().map(|r| r.tag).collect();
+    assert_ne!(tags.last(), Some(&0));
+    // Nothing of one message stays in the record of the next.
+    call.phone(
+        "ACK sip:2000@pbx SIP/2.0",
+        "9 ACK",
+        "9",
+        &sdp(PRIVATE, 9, ""),
+    );
+    let unpaired = bit(MediaCounter::Unpaired);
+    let last = (0, unpaired, nowhere.into(), nowhere.into());
+    assert_eq!(told(&call).last(), Some(&last));
 }

@@ -120,8 +120,13 @@ impl<'n> Addresses<'n> {
         }
         HostAddresses {
             on_link: self.on_link.iter().copied().collect(),
-            kinds: self.kinds.iter().map(|(p, kind)| (*p, *kind)).collect(),
+            kinds: self.kinds(),
         }
+    }
+
+    /// Returns the entries of `ADDRESSES`.
+    pub(crate) fn kinds(&self) -> Vec<(Prefix, u32)> {
+        self.kinds.iter().map(|(p, kind)| (*p, *kind)).collect()
     }
 
     /// Waits for a change, and until it is time for the next read. Dropped while it waits, it loses no change.

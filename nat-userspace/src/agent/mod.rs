@@ -15,3 +15,4 @@ pub mod record;
 pub mod reload;
 pub mod run;
 pub mod session;
+pub(crate) mod streams;

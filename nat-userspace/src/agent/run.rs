@@ -18,6 +18,7 @@ use crate::{
         notify,
         record::AgentRecord,
         signals::{Request, Signals},
+        streams::{self, Follower},
         wildcards::Wildcards,
     },
     checks::{
@@ -180,6 +181,12 @@ async fn start<'n>(
 
 /// Carries bindings over into tables of another size, and says so.
 fn carry_over(earlier: &Tables, tables: &Tables) -> Result<()> {
+    if let Some([streams, lost]) = carry::streams(earlier, tables)? {
+        note(&format!("MEDIA changes its size: {streams} streams go on"));
+        if lost > 0 {
+            warn!("MEDIA has no slots for the address of {lost} streams; set size-media to more");
+        }
+    }
     for carried in carry::bindings(earlier, tables, 0)? {
         let Carried {
             table,
@@ -282,6 +289,10 @@ async fn serve(
     let mut fills = interval(FILL_INTERVAL);
     fills.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut full = Vec::new();
+    let mut sweeps = interval(streams::INTERVAL);
+    sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut streams = Follower::default();
+    streams.follow(&mut path, &addresses);
     loop {
         tokio::select! {
             (request, name) = signals.next() => match request {
@@ -297,6 +308,7 @@ async fn serve(
                     };
                     notify::reloading();
                     record.reload = live.reload(maps, &mut addresses).await;
+                    streams.follow(&mut path, &addresses);
                     notify::ready();
                     report_reload(record);
                 }
@@ -319,11 +331,13 @@ async fn serve(
                     Err(error) => warn!("cannot tell how full the tables are: {error:#}"),
                 }
             }
+            _ = sweeps.tick(), if path.media => streams.sweep(&path.tables),
             () = addresses.changed() => {
                 let (policy, kinds) = (&mut path.tables.policy, &mut path.tables.addresses);
                 if let Err(error) = addresses.update(policy, kinds).await {
                     warn!("cannot follow a change of addresses: {error:#}");
                 }
+                streams.follow(&mut path, &addresses);
             }
             result = logs.forward() => result?,
         }

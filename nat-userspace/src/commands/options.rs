@@ -80,7 +80,8 @@ pub struct Options {
     /// Send the PBX's audio and video to where the terminal's come from, instead of a private address in its SDP
     ///
     /// sipnat learns the source of each stream from calls that the PBX has accepted. It needs the PBX to relay media: two
-    /// phones that send to each other directly do not pass here. SIP over TCP or TLS is not seen, so its calls have none.
+    /// phones that send to each other directly do not pass here. SIP over TCP or TLS is not seen, so its calls have none. The PBX's
+    /// ports for media must be 10000 or above. `sipnat status` warns of what cannot work.
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "true|false", hide_possible_values = true)]
     media: Option<bool>,
     /// Leave the programs and their tables in place when the agent ends; the next agent takes them over
@@ -143,6 +144,16 @@ pub struct Options {
     /// Memory, with --stun: 64 bytes each, 1 MiB by default.
     #[arg(long, value_name = "NUMBER", value_parser = entries)]
     size_stun_sources: Option<u32>,
+    /// Descriptions of media that wait for their answer, for as long as a phone rings [default: 65536]
+    ///
+    /// Memory, with --media: 64 bytes each, 4 MiB by default.
+    #[arg(long, value_name = "NUMBER", value_parser = entries)]
+    size_media_offers: Option<u32>,
+    /// Streams of media: 65,536 for each local address of the PBX that its SDP names, at most eight of them [default: 262144]
+    ///
+    /// Streams in progress go on after a restart with another size. Memory, with --media: 128 bytes each, 32 MiB by default.
+    #[arg(long, value_name = "NUMBER", value_parser = entries)]
+    size_media: Option<u32>,
 }
 
 impl Options {
@@ -185,6 +196,9 @@ impl Options {
         let lines = lines.map(|entries| Sizes::sets(entries, buckets::WAYS));
         set(&mut sizes.buckets, lines);
         set(&mut sizes.stun, sets(self.size_stun_sources));
+        set(&mut sizes.offers, sets(self.size_media_offers));
+        let slots = self.size_media.map(|entries| Sizes::sets(entries, 1));
+        set(&mut sizes.media, slots);
         settings.remove_repeated_ports();
     }
 
@@ -198,6 +212,16 @@ impl Options {
             ("stun-software", self.stun_software == Some(true)),
             ("size-stun-limits", self.size_stun_limits.is_some()),
             ("size-stun-sources", self.size_stun_sources.is_some()),
+        ];
+        let given = given.into_iter().find(|(_, given)| *given);
+        given.map(|(name, _)| name)
+    }
+
+    /// Returns an option of media that was given, by its long name.
+    pub(super) fn of_media(&self) -> Option<&'static str> {
+        let given = [
+            ("size-media-offers", self.size_media_offers.is_some()),
+            ("size-media", self.size_media.is_some()),
         ];
         let given = given.into_iter().find(|(_, given)| *given);
         given.map(|(name, _)| name)
@@ -229,7 +253,7 @@ mod tests {
     use clap::{Command, FromArgMatches as _};
 
     use super::*;
-    use crate::{kernel::tables::memory, settings::Sizes};
+    use crate::kernel::tables::memory;
 
     fn parse(args: &[&str]) -> Result<Settings, clap::Error> {
         let command = Options::augment_args(Command::new("run").no_binary_name(true));
@@ -250,6 +274,8 @@ mod tests {
             "--size-history=65536",
             "--size-stun-limits=65536",
             "--size-stun-sources=16384",
+            "--size-media-offers=65536",
+            "--size-media=262144",
         ];
         assert_eq!(parse(&defaults).unwrap(), Settings::default());
         let command = Options::augment_args(Command::new("run"));
@@ -294,13 +320,7 @@ mod tests {
             assert!(help.contains(&text), "{name}: {text}: {help}");
             told += mib;
         }
-        // Those of media have no option.
-        let sized = Sizes {
-            offers: 0,
-            media: 0,
-            ..sizes
-        };
-        assert_eq!(told, memory(&sized) as f64 / f64::from(1 << 20));
+        assert_eq!(told, memory(&sizes) as f64 / f64::from(1 << 20));
     }
 
     fn told_default(option: &clap::Arg) -> u32 {

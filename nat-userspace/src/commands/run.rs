@@ -62,6 +62,10 @@ impl Run {
             let why = format!("--{option} has no effect without --stun");
             usage(settings.stun.answer, &why)?;
         }
+        if let Some(option) = self.options.of_media() {
+            let why = format!("--{option} has no effect without --media");
+            usage(settings.media, &why)?;
+        }
         Ok(settings)
     }
 

@@ -1,5 +1,7 @@
 //! `sipnat status`: the agent, its programs, how full its tables are, and warnings.
 
+use std::net::IpAddr;
+
 use anyhow::{Context as _, Result};
 use aya::programs::ProgramInfo;
 use clap::Args;
@@ -12,14 +14,14 @@ use serde::Serialize;
 use crate::{
     agent::session::{NoAgent, Session},
     checks::{
-        full_tables, register_warnings, stun_warnings,
+        full_tables, media_warnings, register_warnings, stun_warnings,
         warnings::{self, Warning},
     },
     host::{net::Net, prefix::Prefix},
     kernel::{
         attach::Attached,
         loops::{EGRESS, INGRESS, Loops},
-        policy,
+        media, policy, streams,
     },
     view::{
         fill::{self, Fill},
@@ -70,6 +72,8 @@ struct Status {
     shadow: bool,
     /// Answers to STUN, if there are any.
     stun: Option<StunStatus>,
+    /// Local addresses whose streams are looked after; none if media are off.
+    media: Option<Vec<IpAddr>>,
     programs: Vec<Program>,
     tables: Vec<Fill>,
     /// Memory of all maps.
@@ -135,8 +139,8 @@ fn joined(items: &[impl ToString]) -> String {
 struct Program {
     name: &'static str,
     id: u32,
-    /// `may_goto` or `bpf_loop`.
-    loops: &'static str,
+    /// `may_goto` or `bpf_loop`; none if it has no loops.
+    loops: Option<&'static str>,
     /// Number of instructions that the verifier walked through.
     verified_instructions: Option<u32>,
     /// Size of the machine code.
@@ -168,20 +172,32 @@ impl Status {
         let attached = agent.interfaces.iter().map(|interface| interface.index);
         let fills = fill::read(tables, &listing.used)?;
         warnings.extend(full_tables::find(&fills));
+        let media = media::PROGRAMS.as_flattened();
+        let is_pinned = |name: &&&'static str| pins.join(name).exists();
+        let has_media = media.iter().any(|name| is_pinned(&name));
+        let [of_media, of_streams] = if has_media {
+            media_warnings::find(tables)?
+        } else {
+            Default::default()
+        };
+        warnings.extend(of_media);
         let mut registrars = register_warnings::find(tables)?.into_iter();
         // People see the first few. One of these stands before those of terminals, of which there may be many. The
         // others, which a stranger can cause, stand behind them.
         warnings.extend(registrars.next());
         warnings
             .extend(warnings::find(&net, &links, attached, listing.rows(), &tables.policy).await?);
+        warnings.extend(of_streams);
         warnings.extend(registrars);
-        let programs = [INGRESS, EGRESS].map(|name| {
+        let names = [INGRESS, EGRESS].iter().chain(media);
+        let programs = names.filter(is_pinned).map(|name| {
             let info = ProgramInfo::from_pin(pins.join(name))
                 .with_context(|| format!("cannot read program `{name}`"))?;
+            let loops = Loops::of(info.name_as_str().unwrap_or_default()).name();
             Ok(Program {
                 name,
                 id: info.id(),
-                loops: Loops::of(info.name_as_str().unwrap_or_default()).name(),
+                loops: (!name.starts_with("media_")).then_some(loops),
                 verified_instructions: info.verified_instruction_count(),
                 jited_bytes: info.size_jitted(),
             })
@@ -196,7 +212,14 @@ impl Status {
             policy: Policy::from(default).name(),
             shadow: config.shadow != 0,
             stun: StunStatus::from_config(&config),
-            programs: programs.into_iter().collect::<Result<_>>()?,
+            media: has_media
+                .then(|| {
+                    tables
+                        .media_config()
+                        .map(|config| streams::addresses(&config))
+                })
+                .transpose()?,
+            programs: programs.collect::<Result<_>>()?,
             tables: fills,
             memory_bytes: tables.memory()?,
             pins: pins.display().to_string(),
@@ -221,6 +244,11 @@ impl Status {
                     .as_ref()
                     .map_or("not answered".into(), StunStatus::render)
             ),
+            match &self.media {
+                None => "media      off".into(),
+                Some(addresses) if addresses.is_empty() => "media      on, for no address".into(),
+                Some(addresses) => format!("media      on, for {}", joined(addresses)),
+            },
             format!("pins       {}", self.pins),
         ];
         if self.shadow {
@@ -230,9 +258,11 @@ impl Status {
             let verified = program
                 .verified_instructions
                 .map_or_else(String::new, |n| format!(", {n} instructions verified"));
+            let loops = program.loops;
+            let loops = loops.map_or_else(String::new, |loops| format!(", loops by {loops}"));
             lines.push(format!(
-                "{:<10} program {}{verified}, {} bytes of machine code, loops by {}",
-                program.name, program.id, program.jited_bytes, program.loops
+                "{:<10} program {}{verified}, {} bytes of machine code{loops}",
+                program.name, program.id, program.jited_bytes
             ));
         }
         for table in &self.tables {

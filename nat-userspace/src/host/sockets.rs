@@ -27,9 +27,38 @@ pub(crate) fn udp() -> io::Result<Vec<SocketAddr>> {
     Ok(sockets)
 }
 
-/// Reads the address to which the socket of a line is bound: the second field, `0100007F:13C4`.
+/// Lists the TCP connections of the thread's network namespace: local and remote address.
+///
+/// # Errors
+/// If /proc does not list them.
+pub(crate) fn tcp() -> io::Result<Vec<(SocketAddr, SocketAddr)>> {
+    let mut connections = Vec::new();
+    for file in ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"] {
+        match fs::read_to_string(file) {
+            Ok(text) => connections.extend(text.lines().skip(1).filter_map(connection)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(connections)
+}
+
+/// Reads a line of an established connection: the fourth field is its state.
+fn connection(line: &str) -> Option<(SocketAddr, SocketAddr)> {
+    const ESTABLISHED: &str = "01";
+    let mut fields = line.split_ascii_whitespace().skip(1);
+    let (local, remote) = (address(fields.next()?)?, address(fields.next()?)?);
+    (fields.next()? == ESTABLISHED).then_some((local, remote))
+}
+
+/// Reads the address to which the socket of a line is bound: the second field.
 fn bound(line: &str) -> Option<SocketAddr> {
-    let (address, port) = line.split_ascii_whitespace().nth(1)?.split_once(':')?;
+    address(line.split_ascii_whitespace().nth(1)?)
+}
+
+/// Reads an address, `0100007F:13C4`.
+fn address(field: &str) -> Option<SocketAddr> {
+    let (address, port) = field.split_once(':')?;
     let port = u16::from_str_radix(port, 16).ok()?;
     let word = |index: usize| {
         let digits = address.get(8 * index..8 * index + 8)?;
@@ -96,6 +125,17 @@ mod tests {
             let bound = socket.local_addr().unwrap();
             assert!(udp().unwrap().contains(&bound), "{bound}");
         }
+    }
+
+    #[test]
+    fn a_connection_of_this_process_is_found() {
+        use std::net::{TcpListener, TcpStream};
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let here = listener.local_addr().unwrap();
+        assert!(tcp().unwrap().iter().all(|(local, _)| *local != here));
+        let client = TcpStream::connect(here).unwrap();
+        let pair = (here, client.local_addr().unwrap());
+        assert!(tcp().unwrap().contains(&pair), "{pair:?}");
     }
 
     #[test]

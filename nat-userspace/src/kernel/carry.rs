@@ -4,8 +4,9 @@
 //! programs are attached, and afterwards what the earlier ones have changed meanwhile.
 
 use anyhow::{Result, bail};
+use aya::maps::IterableMap as _;
 use nat_common::{
-    abi::{Binding, map},
+    abi::{Binding, MEDIA_PORTS, map},
     tables::bindings::{BindingKey, Stored},
 };
 
@@ -37,6 +38,30 @@ pub fn bindings(from: &Tables, to: &Tables, since: u64) -> Result<Vec<Carried>> 
     let dialogs = table(map::DIALOGS, &from.dialogs, &to.dialogs, since)?;
     let contacts = table(map::CONTACTS, &from.contacts, &to.contacts, since)?;
     Ok(dialogs.into_iter().chain(contacts).collect())
+}
+
+/// Carries over the streams of media into a table of another size, whose programs are not attached yet. A stream that the
+/// earlier programs bind after this is lost until its call is described again. Returns how many streams go on, and how many
+/// have an address without slots; none if the table goes on in place, or one of both has no slots.
+///
+/// # Errors
+/// If a table cannot be mapped.
+pub fn streams(from: &Tables, to: &Tables) -> Result<Option<[usize; 2]>> {
+    let same = from.media.map().info()?.id() == to.media.map().info()?.id();
+    if same || from.media.len() < MEDIA_PORTS || to.media.len() < MEDIA_PORTS {
+        return Ok(None);
+    }
+    let from = from.streams(Access::Read)?;
+    let mut to = to.streams(Access::Write)?;
+    let mut counts = [0; 2];
+    for (index, slot) in from.used() {
+        let fits = index < to.len();
+        counts[usize::from(!fits)] += 1;
+        if fits {
+            to.store(index, &slot);
+        }
+    }
+    Ok(Some(counts))
 }
 
 fn table<K: BindingKey>(

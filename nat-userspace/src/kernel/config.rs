@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use nat_common::{
-    abi::{self, ABI, Config, MAX_PORTS, SECOND},
+    abi::{self, ABI, Config, MAX_PORTS, MEDIA_ADDRESSES, MEDIA_PORTS, SECOND},
     tables::buckets,
 };
 
@@ -79,7 +79,10 @@ pub(super) fn sizes(settings: &Settings) -> Result<Sizes> {
         sizes.buckets = 1;
         sizes.stun = 1;
     }
-    if !settings.media {
+    if settings.media {
+        const MOST: u32 = MEDIA_ADDRESSES as u32 * MEDIA_PORTS;
+        sizes.media = sizes.media.clamp(MEDIA_PORTS, MOST);
+    } else {
         sizes.offers = 1;
         sizes.media = 1;
     }
@@ -113,6 +116,22 @@ mod tests {
         assert!(with(|s| s.stun = stun).is_ok());
         assert!(with(|s| s.stun = Stun { burst: 0, ..stun }).is_err());
         assert!(with(|s| (s.stun, s.shadow) = (stun, true)).is_err());
+    }
+
+    #[test]
+    fn media_has_slots_for_whole_addresses() {
+        let slots = |media, size| {
+            let mut settings = Settings {
+                media,
+                ..Settings::default()
+            };
+            settings.sizes.media = size;
+            sizes(&settings).unwrap().media
+        };
+        assert_eq!(slots(false, 1 << 20), 1);
+        for (asked, given) in [(1024, 1), (1 << 17, 2), (1 << 24, 8)] {
+            assert_eq!(slots(true, asked), given * MEDIA_PORTS, "{asked}");
+        }
     }
 
     #[test]

@@ -6,10 +6,10 @@ use std::{collections::HashMap, path::Path};
 use anyhow::{Context as _, Result};
 use aya::{
     Ebpf, EbpfLoader, VerifierLogLevel,
-    programs::{ProgramError, SchedClassifier, Xdp},
+    programs::{ProgramError, ProgramInfo, SchedClassifier, Xdp},
 };
 use log::{LevelFilter, debug};
-use nat_common::abi::{Config, PolicyRule, origin};
+use nat_common::abi::{Config, MediaConfig, PolicyRule, map, origin};
 
 use crate::{
     host::{prefix::Prefix, terminal::note},
@@ -43,6 +43,8 @@ pub struct Inputs {
     pub default: PolicyRule,
     /// Addresses that they know.
     pub addresses: HostAddresses,
+    /// Settings of media.
+    pub media: MediaConfig,
 }
 
 impl Inputs {
@@ -59,6 +61,7 @@ impl Inputs {
                 on_link: policy::on_link(&tables.policy)?.into_iter().collect(),
                 kinds: kinds::read(&tables.addresses)?.into_iter().collect(),
             },
+            media: tables.media_config()?,
         })
     }
 
@@ -71,6 +74,10 @@ impl Inputs {
             .config
             .set(0, self.config, 0)
             .context("cannot write CONFIG")?;
+        tables
+            .media_config
+            .set(0, self.media, 0)
+            .context("cannot write MEDIA_CONFIG")?;
         policy::write(&mut tables.policy, Prefix::Default, self.default)?;
         let mut known_kinds = kinds::read(&tables.addresses)?;
         let mut known = policy::on_link(&tables.policy)?;
@@ -192,14 +199,13 @@ impl<'a> Loader<'a> {
         let inputs = Inputs {
             config,
             default: policy::rule(self.settings.policy, origin::DEFAULT),
+            media: tables.media_config()?,
             addresses: self.addresses,
         };
-        let media = media::config(&inputs.addresses.kinds, tables.media.len());
+        let kinds = inputs.addresses.kinds.clone();
         inputs.write(&mut tables)?;
-        tables
-            .media_config
-            .set(0, media, 0)
-            .context("cannot write MEDIA_CONFIG")?;
+        // The agent warns of addresses without slots.
+        let _left_out = media::follow(&mut tables, &kinds)?;
         Ok(DataPath {
             ebpf,
             tables,
@@ -221,14 +227,17 @@ impl<'a> Loader<'a> {
             loader.map_max_entries(name, *entries);
         }
         if let Some(Earlier { tables, pins }) = self.earlier {
+            let media_goes_on = sized.get(map::MEDIA) == Some(&tables.media.len());
             for table in tables.maps() {
                 let is = table.map.info()?.max_entries();
                 match sized.get(table.name) {
                     Some(wanted) if *wanted != is => {
-                        if !BINDINGS.contains(&table.name) {
+                        if !BINDINGS.contains(&table.name) && table.name != map::MEDIA {
                             note(&format!("{} begins empty: its size changes", table.name));
                         }
                     }
+                    // Its bits are those of slots.
+                    None if table.name == map::MEDIA_BITS && !media_goes_on => {}
                     _ => _ = loader.map_pin_path(table.name, pins.join(table.name)),
                 }
             }
@@ -313,6 +322,21 @@ pub struct DataPath {
     pub loops: Loops,
     /// Whether the programs of media are loaded.
     pub media: bool,
+}
+
+impl DataPath {
+    /// Returns what the kernel says of the programs of media, by the names under which they are pinned.
+    ///
+    /// # Errors
+    /// If they are not loaded.
+    pub fn media_programs(&mut self) -> Result<Vec<(&'static str, ProgramInfo)>> {
+        let mut all = Vec::new();
+        media::each(&mut self.ebpf, self.loops, |program| {
+            all.push(program.info()?);
+            Ok(())
+        })?;
+        Ok(all)
+    }
 }
 
 impl Programs for DataPath {

@@ -50,7 +50,15 @@ impl Loops {
     /// Returns the form of the program of that name.
     #[must_use]
     pub fn of(program: &str) -> Self {
-        if program == Self::BpfLoop.ingress() || program == Self::BpfLoop.egress() {
+        let [descriptions_in, _] = Self::BpfLoop.media_xdp();
+        let [descriptions_out, _] = Self::BpfLoop.media_tc();
+        let all = [
+            Self::BpfLoop.ingress(),
+            Self::BpfLoop.egress(),
+            descriptions_in,
+            descriptions_out,
+        ];
+        if all.contains(&program) {
             Self::BpfLoop
         } else {
             Self::MayGoto

@@ -64,6 +64,23 @@ impl<T: FromBytes + Pod> Mapped<T> {
         })
     }
 
+    /// Returns the number of values.
+    pub(super) const fn len(&self) -> u32 {
+        self.len
+    }
+
+    /// Returns the address of a value.
+    pub(super) const fn at(&self, index: u32) -> *mut T {
+        assert!(index < self.len);
+        // SAFETY: within the mapping.
+        unsafe { self.first.as_ptr().add(index as usize) }
+    }
+
+    /// Fails if the memory is mapped for reading.
+    pub(super) fn assert_writable(&self) {
+        assert_eq!(self.access, Access::Write, "the mapping");
+    }
+
     /// Copies all values. A copy made during a write may mix two values.
     #[must_use]
     pub fn copies(&self) -> Vec<T> {
@@ -163,7 +180,7 @@ impl<K: BindingKey> Bindings<K> {
     /// If the table is mapped for reading.
     #[must_use]
     pub fn insert(&mut self, key: &K, mut binding: Binding, now: u64) -> Stored {
-        self.assert_writable();
+        self.sets.assert_writable();
         binding.key = key.words();
         let mut copy = Binding::EMPTY;
         let found = bindings::find(&self.slice(), key, &mut copy);
@@ -176,7 +193,7 @@ impl<K: BindingKey> Bindings<K> {
     /// # Panics
     /// As for [`Self::insert`].
     pub fn remove(&mut self, key: &K) -> bool {
-        self.assert_writable();
+        self.sets.assert_writable();
         let mut copy = Binding::EMPTY;
         let mut removed = false;
         // A program may change it meanwhile, and two may have stored it at once.
@@ -191,15 +208,11 @@ impl<K: BindingKey> Bindings<K> {
     /// # Panics
     /// As for [`Self::insert`].
     pub fn clear(&mut self) {
-        self.assert_writable();
+        self.sets.assert_writable();
         for index in 0..self.sets.len as usize {
             // SAFETY: within the mapping.
             unsafe { words::copy(&BindingSet::EMPTY, self.sets.first.as_ptr().add(index)) };
         }
-    }
-
-    fn assert_writable(&self) {
-        assert_eq!(self.sets.access, Access::Write, "the mapping");
     }
 
     fn slice(&self) -> Slice {

@@ -15,4 +15,5 @@ pub mod pins;
 pub mod policy;
 mod programs;
 pub mod refusal;
+pub mod streams;
 pub mod tables;

@@ -20,7 +20,7 @@ use nix::{
 use crate::kernel::{
     load::{DataPath, Programs},
     loops::{EGRESS, INGRESS},
-    media,
+    media::{self, Loaded},
 };
 
 /// Mount point of the BPF filesystem.
@@ -102,6 +102,16 @@ pub fn pin(path: &mut DataPath, dir: &Path) -> Result<()> {
         } else {
             // Of an earlier agent: its programs are not entered any more.
             let _absent = fs::remove_file(dir.join(name));
+        }
+    }
+    if path.media {
+        media::each(&mut path.ebpf, path.loops, |program| match program {
+            Loaded::Xdp(name, program) => replace(dir, name, |at| Ok(program.pin(at)?)),
+            Loaded::Tc(name, program) => replace(dir, name, |at| Ok(program.pin(at)?)),
+        })?;
+    } else {
+        for name in media::PROGRAMS.as_flattened() {
+            remove_one(&dir.join(name))?;
         }
     }
     let ingress = path.ingress()?;

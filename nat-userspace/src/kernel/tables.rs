@@ -3,7 +3,6 @@
 use std::{
     fs, io,
     marker::PhantomData,
-    net::SocketAddr,
     os::fd::{AsFd as _, AsRawFd as _},
     path::Path,
 };
@@ -16,7 +15,6 @@ use aya::{
 // The list of maps names types of `abi`, and lifetimes.
 use nat_common::{
     abi::*,
-    endpoint::Endpoint,
     engine::lifetimes::*,
     tables::{bindings::BindingKey, buckets::Buckets},
 };
@@ -26,6 +24,7 @@ use crate::{
     kernel::{
         layout::{Foreign, Layout, MISSING, Typed},
         mapped::{Access, Bindings, Mapped},
+        streams::Streams,
     },
     settings::Sizes,
 };
@@ -52,6 +51,8 @@ enum Contents {
     Other,
     /// Live bindings, by the time now.
     Bindings(fn(&Tables, u64) -> Result<usize>),
+    /// Slots of media.
+    Streams,
     /// Entries of sets, by the time now in ticks.
     Sets(fn(&Tables, u64) -> Result<usize>),
 }
@@ -213,6 +214,9 @@ macro_rules! contents {
     (bindings $field:ident) => {
         Contents::Bindings(|tables, now| tables.$field.live(now))
     };
+    (lines media) => {
+        Contents::Streams
+    };
     ($kind:ident $field:ident) => {
         Contents::Other
     };
@@ -327,7 +331,7 @@ impl Table<'_> {
         Ok(match self.contents {
             Contents::Sets(_) => entries * WAYS as u64,
             Contents::Bindings(_) => entries * u64::from(BINDING_LOAD),
-            Contents::Other => entries,
+            Contents::Streams | Contents::Other => entries,
         })
     }
 
@@ -338,6 +342,10 @@ impl Table<'_> {
     pub fn used(&self) -> Result<Option<usize>> {
         match self.contents {
             Contents::Other => Ok(None),
+            Contents::Streams => {
+                let streams = self.tables.streams(Access::Read)?;
+                Ok(Some(streams.used().count()))
+            }
             Contents::Bindings(count) => count(self.tables, clock::now()).map(Some),
             Contents::Sets(count) => count(self.tables, ticks(clock::now())).map(Some),
         }
@@ -476,30 +484,22 @@ impl Tables {
         Ok(cpus.iter().sum())
     }
 
-    /// Reads the slots of media that are used, with the local address and port of each.
+    /// Maps the slots of media.
     ///
     /// # Errors
-    /// If a map cannot be read.
-    pub fn media_slots(&self) -> Result<Vec<(SocketAddr, MediaSlot)>> {
-        let config = self.media_config.get(&0, 0).context("MEDIA_CONFIG")?;
-        let bits = Mapped::new(&self.media_bits, Access::Read).context("MEDIA_BITS")?;
-        let mut found = Vec::new();
-        for words in bits.copies() {
-            for (word, bits) in (0..).zip(words.words) {
-                for bit in (0..u64::BITS).filter(|bit| bits & 1 << bit != 0) {
-                    let index = word * u64::BITS + bit;
-                    let slot = self.media.get(&index, 0).context("MEDIA")?;
-                    let addr = config.addresses[(index / MEDIA_PORTS) as usize];
-                    let ours = Endpoint {
-                        addr,
-                        port: index % MEDIA_PORTS,
-                        reserved: 0,
-                    };
-                    found.push((ours.into(), slot));
-                }
-            }
-        }
-        Ok(found)
+    /// If the kernel refuses.
+    pub fn streams(&self, access: Access) -> Result<Streams> {
+        Streams::open(&self.media, &self.media_bits, access)
+    }
+
+    /// Reads the settings of media.
+    ///
+    /// # Errors
+    /// If the map cannot be read.
+    pub fn media_config(&self) -> Result<MediaConfig> {
+        self.media_config
+            .get(&0, 0)
+            .context("cannot read MEDIA_CONFIG")
     }
 }
 

@@ -6,6 +6,7 @@ pub(crate) mod page;
 mod pending;
 pub(crate) mod proof;
 mod row_json;
+pub(crate) mod streams;
 
 pub mod fill;
 pub mod listing;

@@ -8,9 +8,10 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use jiff::{Timestamp, tz::TimeZone};
 use nat_common::{
-    abi::{Config, Counter, CounterKind, DialogKey, Ground, Record, address},
+    abi::{Config, Counter, CounterKind, DialogKey, Ground, MediaCounter, Record, address},
     bpf::HostLoop,
     bytes::Span,
+    engine::media as described,
     sip::Method,
     tables::{hash, key},
 };
@@ -23,6 +24,7 @@ use crate::{
         listing::Listing,
         output::{self, Columns},
         rows::{self, Row, RowKey},
+        streams::{self, Stream},
     },
 };
 
@@ -48,6 +50,26 @@ pub(crate) struct Story {
     packets: Vec<Packet>,
     /// Bindings that the call or the address has now.
     bindings: Vec<Row>,
+    /// Descriptions of media in messages of both sides, and what became of them.
+    descriptions: Vec<Described>,
+    /// Streams of media that the call or the address has now.
+    streams: Vec<Stream>,
+}
+
+/// Description of media.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct Described {
+    at: Timestamp,
+    from: Side,
+    method: &'static str,
+    /// Status of a response.
+    status: Option<u16>,
+    cseq: u32,
+    /// Address of the terminal's first stream.
+    terminal: Option<SocketAddr>,
+    /// Address of the PBX's first stream.
+    pbx: Option<SocketAddr>,
+    events: Vec<Event>,
 }
 
 /// Name of the subject.
@@ -187,14 +209,32 @@ impl Story {
             bail!(nothing);
         }
         let calendar = Calendar::new();
-        let packets = records.iter();
+        let (descriptions, packets): (Vec<_>, Vec<_>) = records
+            .iter()
+            .partition(|record| record.verdict == described::VERDICT);
+        let streams = if bindings.is_empty() {
+            Vec::new()
+        } else {
+            streams::read(tables)?
+        };
+        let owned = streams.into_iter().filter(|stream| {
+            let mut keys = bindings.iter().map(|row| &row.key);
+            keys.any(|key| matches!(key, RowKey::Dialog(key) if *key == stream.owner))
+        });
+        let streams = owned.collect();
         Ok(Self {
             about,
             shadow: config.shadow != 0,
             packets: packets
+                .into_iter()
                 .map(|record| Packet::new(record, calendar))
                 .collect(),
             bindings,
+            descriptions: descriptions
+                .into_iter()
+                .map(|record| Described::new(record, calendar))
+                .collect(),
+            streams,
         })
     }
 
@@ -223,6 +263,16 @@ impl Story {
             } else {
                 rows::table(&self.bindings)
             });
+        }
+        if !self.descriptions.is_empty() {
+            parts.push("\nmedia".into());
+            let headings = ["TIME", "FROM", "MESSAGE", "CSEQ", "TERMINAL", "PBX", "WHAT"];
+            let rows = self.descriptions.iter().flat_map(|d| d.rows(zone));
+            parts.push(output::table(Columns::new(headings, &[3]), rows));
+        }
+        if !self.streams.is_empty() {
+            parts.push("\nstreams".into());
+            parts.push(streams::table(self.streams.iter()));
         }
         parts.join("\n")
     }
@@ -324,6 +374,81 @@ fn own_addresses(tables: &Tables) -> Result<Vec<IpAddr>> {
     Ok(own)
 }
 
+/// Time of day, as it is shown.
+fn time(at: &Timestamp, zone: &TimeZone) -> String {
+    let at = at.to_zoned(zone.clone());
+    at.strftime("%H:%M:%S%.3f").to_string()
+}
+
+/// Method of a request, or status of a response.
+fn message(status: Option<u16>, method: &str) -> String {
+    match status {
+        Some(status) => format!("{status} ({method})"),
+        None => method.into(),
+    }
+}
+
+fn shown(address: Option<SocketAddr>) -> String {
+    address.map_or_else(|| "-".into(), |address| address.to_string())
+}
+
+impl Side {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Pbx => "PBX",
+            Self::Terminal => "terminal",
+        }
+    }
+}
+
+impl Described {
+    fn new(record: &Record, calendar: Calendar) -> Self {
+        let is = |event: &&MediaCounter| record.events & 1 << **event as u32 != 0;
+        Self {
+            at: calendar.at(record.at),
+            from: if record.events & described::BY_PBX != 0 {
+                Side::Pbx
+            } else {
+                Side::Terminal
+            },
+            method: Method::from(record.method).name(),
+            status: (record.status != 0).then_some(record.status),
+            cseq: record.cseq,
+            terminal: rows::known(record.original()),
+            pbx: rows::known(record.learned()),
+            events: MediaCounter::ALL
+                .iter()
+                .filter(is)
+                .map(|event| Event {
+                    name: event.name(),
+                    what: event.help(),
+                })
+                .collect(),
+        }
+    }
+
+    /// Renders a line for each event.
+    fn rows(&self, zone: &TimeZone) -> Vec<[String; 7]> {
+        let rows = self.events.iter().enumerate().map(|(index, event)| {
+            let mut row: [String; 7] = Default::default();
+            if index == 0 {
+                row = [
+                    time(&self.at, zone),
+                    self.from.name().into(),
+                    message(self.status, self.method),
+                    self.cseq.to_string(),
+                    shown(self.terminal),
+                    shown(self.pbx),
+                    String::new(),
+                ];
+            }
+            row[6] = event.what.into();
+            row
+        });
+        rows.collect()
+    }
+}
+
 impl Packet {
     fn new(record: &Record, calendar: Calendar) -> Self {
         let verdict = Counter::ALL.get(usize::from(record.verdict)).copied();
@@ -382,27 +507,14 @@ impl Packet {
 
     /// Renders a line, one more for the evidence, and one for each event.
     fn rows(&self, zone: &TimeZone) -> Vec<[String; 8]> {
-        let address = |address: Option<SocketAddr>| {
-            address.map_or_else(|| "-".into(), |address| address.to_string())
-        };
         let mut rows = vec![[
-            self.at
-                .to_zoned(zone.clone())
-                .strftime("%H:%M:%S%.3f")
-                .to_string(),
-            match self.from {
-                Side::Pbx => "PBX",
-                Side::Terminal => "terminal",
-            }
-            .into(),
-            match self.status {
-                Some(status) => format!("{status} ({})", self.method),
-                None => self.method.into(),
-            },
+            time(&self.at, zone),
+            self.from.name().into(),
+            message(self.status, self.method),
             self.cseq.to_string(),
             self.binding.as_ref().map_or("-", |id| &id[..8]).into(),
-            address(self.meant),
-            address(self.learned),
+            shown(self.meant),
+            shown(self.learned),
             self.why.into(),
         ]];
         let evidence = Some(self.evidence()).filter(|evidence| !evidence.is_empty());
@@ -462,7 +574,42 @@ mod tests {
                 .map(|record| Packet::new(record, calendar))
                 .collect(),
             bindings,
+            descriptions: Vec::new(),
+            streams: Vec::new(),
         }
+    }
+
+    #[test]
+    fn what_became_of_a_description_is_told() {
+        let bit = |event: MediaCounter| 1 << event as u32;
+        let mut record = Record {
+            verdict: described::VERDICT,
+            events: described::BY_PBX | bit(MediaCounter::Bound) | bit(MediaCounter::Refused),
+            ..record(200, Method::Invite, Counter::InRequest, &[])
+        };
+        record.set_original(&Endpoint::v4([192, 168, 1, 10], 4000));
+        record.set_learned(&Endpoint::v4([203, 0, 113, 10], 20_000));
+        assert!(!was_left(&record));
+        let calendar = Calendar::starting(Timestamp::from_second(1_700_000_000 - 1000).unwrap());
+        let story = Story {
+            descriptions: vec![Described::new(&record, calendar)],
+            ..story(&[], vec![])
+        };
+        let text = story.render(&TimeZone::UTC);
+        let lines: Vec<&str> = text.lines().rev().take(4).collect();
+        let expected = [
+            "media",
+            "TIME          FROM  MESSAGE       CSEQ  TERMINAL           PBX                 WHAT",
+            "22:13:20.000  PBX   200 (INVITE)     7  192.168.1.10:4000  203.0.113.10:20000  Slot bound to a stream",
+        ];
+        assert_eq!(
+            lines[1..].iter().rev().copied().collect::<Vec<_>>(),
+            expected
+        );
+        assert!(
+            lines[0].trim().starts_with("Line that has no slot"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -448,13 +448,29 @@ impl MediaSlots for MemoryEnv {
         let slot = media.entry((number, port)).or_default();
         // SAFETY: one thread.
         let bound = unsafe { nat_common::media::bind(slot, &self.pairing().binding) };
-        self.count_media(media::event_of(bound));
+        let event = media::event_of(bound);
+        self.pairing().add(event);
+        self.count_media(event);
     }
 
     fn owner(&self, number: u32, port: u16) -> Option<DialogKey> {
         let mut media = self.media.borrow_mut();
         // SAFETY: one thread.
         unsafe { nat_common::media::owner(media.get_mut(&(number, port))?) }
+    }
+
+    fn describe(&self, number: u32, port: u16) {
+        if let Some(slot) = self.media.borrow_mut().get_mut(&(number, port)) {
+            // SAFETY: one thread.
+            unsafe { nat_common::media::describe(slot, &mut self.pairing().binding) };
+        }
+    }
+
+    fn extend(&self, number: u32, port: u16, expires: u64) {
+        if let Some(slot) = self.media.borrow_mut().get_mut(&(number, port)) {
+            // SAFETY: one thread.
+            unsafe { nat_common::media::extend(slot, expires) };
+        }
     }
 
     fn clear(&self, number: u32, port: u16) {

@@ -100,6 +100,73 @@ impl<'a> Call<'a> {
         })
     }
 
+    /// The phone calls and the PBX answers. INVITE, 200 and ACK have these session descriptions; an empty one is none.
+    pub fn from_with(
+        terminal: &'a Terminal,
+        pbx: &'a ScriptedPbx,
+        [offer, answer, ack]: [&str; 3],
+    ) -> Result<Self> {
+        let request = terminal.request("INVITE", "sip:2000@203.0.113.10");
+        terminal.ua.send(&described(request, offer), PBX)?;
+        let invite = pbx.hear("INVITE")?;
+        let ok = described(pbx.response(&invite, "200 OK"), answer);
+        pbx.answer(&invite, &ok)?;
+        terminal.ua.hear("SIP/2.0 200")?;
+        let call = Self::new(pbx, terminal, &ok, ["To", "From"], &invite.message)?;
+        call.phone_cseq.set(invite.message.cseq().0);
+        let ack = described(call.phone_request("ACK"), ack);
+        terminal.ua.send(&ack, PBX)?;
+        pbx.hear("ACK")?;
+        Ok(call)
+    }
+
+    /// The PBX calls the phone at `uri`, and the phone answers. INVITE, 200 and ACK have these session descriptions.
+    pub fn to_with(
+        terminal: &'a Terminal,
+        pbx: &'a ScriptedPbx,
+        uri: &str,
+        [offer, answer, ack]: [&str; 3],
+    ) -> Result<Self> {
+        let request = described(pbx.request("INVITE", uri, &terminal.aor), offer);
+        let invite = pbx.reaches(&terminal.ua, &request, 1)?;
+        let tag = format!("phone{}", unique());
+        let ok = terminal.response(&invite.message, "200 OK", &tag);
+        terminal.ua.send(&described(ok, answer), PBX)?;
+        let ok = pbx.hear("SIP/2.0 200")?.message;
+        let call = Self::new(pbx, terminal, &ok, ["From", "To"], &ok)?;
+        call.pbx_cseq.set(request.cseq().0);
+        call.pbx.send(&described(call.pbx_request("ACK"), ack))?;
+        terminal.ua.hear("ACK")?;
+        Ok(call)
+    }
+
+    /// The phone sends a request, and the PBX answers. Request and 200 have these session descriptions.
+    pub fn phone_changes(&self, method: &str, [offer, answer]: [&str; 2]) -> Result<()> {
+        let request = described(self.phone_request(method), offer);
+        self.terminal.ua.send(&request, PBX)?;
+        let heard = self.pbx.hear(method)?;
+        let ok = described(self.pbx.response(&heard, "200 OK"), answer);
+        self.pbx.answer(&heard, &ok)?;
+        self.terminal.ua.hear("SIP/2.0 200")?;
+        if method == "INVITE" {
+            self.phone_acknowledges()?;
+        }
+        Ok(())
+    }
+
+    /// The PBX sends a request, and the phone answers. Request and 200 have these session descriptions.
+    pub fn pbx_changes(&self, method: &str, [offer, answer]: [&str; 2]) -> Result<()> {
+        let request = described(self.pbx_request(method), offer);
+        let heard = self.pbx.reaches(&self.terminal.ua, &request, 1)?;
+        let ok = self.terminal.response(&heard.message, "200 OK", "");
+        self.terminal.ua.send(&described(ok, answer), PBX)?;
+        self.pbx.hear("SIP/2.0 200")?;
+        if method == "INVITE" {
+            self.pbx_acknowledges()?;
+        }
+        Ok(())
+    }
+
     /// Returns the PBX's next request.
     pub fn pbx_request(&self, method: &str) -> Message {
         self.pbx_cseq
@@ -181,5 +248,14 @@ impl<'a> Call<'a> {
     pub fn phone_acknowledges(&self) -> Result<()> {
         self.terminal.ua.send(&self.phone_request("ACK"), PBX)?;
         self.pbx.hear("ACK").map(drop)
+    }
+}
+
+/// Adds a session description, if it is not empty.
+fn described(message: Message, sdp: &str) -> Message {
+    if sdp.is_empty() {
+        message
+    } else {
+        message.with_sdp(sdp)
     }
 }

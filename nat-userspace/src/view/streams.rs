@@ -1,0 +1,225 @@
+//! Streams of media, as they are shown.
+
+use std::net::SocketAddr;
+
+use anyhow::Result;
+use nat_common::{
+    abi::{DialogKey, MediaFlags, MediaSlot, ticks},
+    endpoint::Endpoint,
+    media::{Latch, LatchFlags},
+};
+use serde::Serialize;
+
+use crate::{
+    host::clock,
+    kernel::{mapped::Access, streams::place, tables::Tables},
+    view::output::{self, Columns},
+};
+
+/// A stream, as it is shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Stream {
+    /// The terminal's dialog end.
+    #[serde(skip)]
+    pub(crate) owner: DialogKey,
+    /// Address and port at which the PBX receives it.
+    pub(crate) pbx: SocketAddr,
+    /// The terminal as `user@host`; none if its dialog has ended.
+    pub(crate) terminal: Option<String>,
+    /// Kind of packets.
+    kind: &'static str,
+    /// Address and port in the terminal's description.
+    pub(crate) advertised: SocketAddr,
+    /// Address and port from which it comes; none if no packet has come yet.
+    pub(crate) learned: Option<SocketAddr>,
+    /// Whether packets of the PBX go to the learned address.
+    pub(crate) rewrite: bool,
+    /// Whether the PBX has not accepted the call yet.
+    early: bool,
+    /// Packets from the learned address.
+    received: u64,
+    /// Packets of the PBX that were sent to it.
+    rewritten: u64,
+    /// Packets to the port from other sources.
+    strangers: u64,
+    /// Seconds since the last packet; none if there was none.
+    silent: Option<u64>,
+}
+
+/// Reads the streams.
+///
+/// # Errors
+/// If a map cannot be read.
+pub(crate) fn read(tables: &Tables) -> Result<Vec<Stream>> {
+    let slots: Vec<_> = tables.streams(Access::Read)?.used().collect();
+    if slots.is_empty() {
+        return Ok(Vec::new());
+    }
+    let now = clock::now();
+    let config = tables.media_config()?;
+    let dialogs = tables.dialogs.open(Access::Read)?;
+    let name = |owner: &DialogKey| {
+        let binding = dialogs.get(owner)?;
+        let text = &binding.text[..usize::from(binding.text_len).min(binding.text.len())];
+        Some(String::from_utf8_lossy(text).into_owned())
+    };
+    let stream = |(index, slot): (u32, MediaSlot)| {
+        let latch = Latch::from_word(slot.latch);
+        let latched = latch.flags.contains(LatchFlags::LATCHED);
+        let learned = Endpoint {
+            addr: slot.peer_addr,
+            port: latch.port.into(),
+            reserved: 0,
+        };
+        let silent = u64::from((ticks(now) as u32).wrapping_sub(latch.seen)) / ticks(1 << 30);
+        Stream {
+            owner: slot.owner,
+            pbx: place(&config, index),
+            terminal: name(&slot.owner),
+            kind: kind(slot.flags),
+            advertised: slot.advertised().into(),
+            learned: latched.then(|| learned.into()),
+            rewrite: slot.flags.contains(MediaFlags::REWRITE),
+            early: slot.flags.contains(MediaFlags::EARLY),
+            received: slot.received,
+            rewritten: slot.rewritten,
+            strangers: slot.strangers,
+            silent: latched.then_some(silent),
+        }
+    };
+    Ok(slots.into_iter().map(stream).collect())
+}
+
+const fn kind(flags: MediaFlags) -> &'static str {
+    if flags.contains(MediaFlags::RTCP) {
+        "rtcp"
+    } else if flags.contains(MediaFlags::UDPTL) {
+        "udptl"
+    } else {
+        "rtp"
+    }
+}
+
+impl Stream {
+    /// Whether the user means it by a port, a terminal or an address.
+    pub(crate) fn is_meant(&self, text: &str) -> bool {
+        let terminal = self.terminal.as_deref().unwrap_or_default();
+        let user = terminal.split('@').next().unwrap_or_default();
+        let places = [Some(self.pbx), Some(self.advertised), self.learned];
+        text == self.pbx.port().to_string()
+            || !text.is_empty() && (text == terminal || text == user)
+            || places
+                .into_iter()
+                .flatten()
+                .any(|place| text == place.to_string() || text == place.ip().to_string())
+    }
+
+    fn cells(&self) -> [String; 9] {
+        let learned = self.learned.map_or_else(|| "-".into(), |l| l.to_string());
+        [
+            self.terminal.clone().unwrap_or_else(|| "-".into()),
+            self.pbx.to_string(),
+            self.kind.into(),
+            self.advertised.to_string(),
+            learned,
+            self.received.to_string(),
+            self.rewritten.to_string(),
+            self.strangers.to_string(),
+            self.silent.map_or_else(|| "-".into(), |s| format!("{s}s")),
+        ]
+    }
+
+    /// Renders it in full.
+    pub(crate) fn in_full(&self) -> String {
+        let [
+            terminal,
+            pbx,
+            kind,
+            advertised,
+            learned,
+            received,
+            rewritten,
+            strangers,
+            silent,
+        ] = self.cells();
+        let what = match (self.rewrite, self.learned) {
+            (false, _) => {
+                "packets of the PBX go to the advertised address, which is reachable or not to be changed"
+            }
+            (true, None) => {
+                "packets of the PBX go to the advertised address until the first packet comes"
+            }
+            (true, Some(_)) => "packets of the PBX to the advertised address go to the learned one",
+        };
+        format!(
+            "{pbx} ({kind}) of {terminal}\n  advertised  {advertised}\n  learned     {learned}\n  received    {received}, \
+             last {silent} ago\n  rewritten   {rewritten}\n  strangers   {strangers}\n  {what}"
+        )
+    }
+}
+
+/// Renders a table.
+pub(crate) fn table<'s>(streams: impl Iterator<Item = &'s Stream>) -> String {
+    let headings = [
+        "TERMINAL",
+        "PBX",
+        "KIND",
+        "ADVERTISED",
+        "LEARNED",
+        "IN",
+        "OUT",
+        "STRANGERS",
+        "SILENT",
+    ];
+    let rows = streams.map(Stream::cells);
+    output::table(Columns::new(headings, &[5, 6, 7, 8]), rows)
+}
+
+#[cfg(test)]
+impl Stream {
+    /// A stream of a description with this address, of which nothing has come.
+    pub(crate) fn example(advertised: SocketAddr) -> Self {
+        Self {
+            owner: DialogKey::default(),
+            pbx: SocketAddr::from(([203, 0, 113, 10], 20_000)),
+            terminal: Some("1000@a".into()),
+            kind: "rtp",
+            advertised,
+            learned: None,
+            rewrite: true,
+            early: false,
+            received: 0,
+            rewritten: 0,
+            strangers: 0,
+            silent: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_is_meant_by_port_terminal_or_address() {
+        let stream = Stream::example(SocketAddr::from(([192, 168, 1, 10], 4000)));
+        for text in [
+            "20000",
+            "1000",
+            "1000@a",
+            "203.0.113.10",
+            "192.168.1.10:4000",
+        ] {
+            assert!(stream.is_meant(text), "{text}");
+        }
+        for text in ["", "4000", "100", "@a", "192.168.1.1"] {
+            assert!(!stream.is_meant(text), "{text}");
+        }
+        let nameless = Stream {
+            terminal: None,
+            ..stream
+        };
+        assert!(!nameless.is_meant(""));
+        assert!(nameless.in_full().contains("until the first packet comes"));
+    }
+}
