@@ -88,7 +88,7 @@ fn send<L: Hash>(ctx: &TcContext) -> (Sent, i32) {
         Redirected::Refused => return (Sent::Refused, NEXT),
         Redirected::Broken => return (Sent::Failed, TC_ACT_SHOT),
     };
-    log(ctx, &datagram.destination, to);
+    log();
     (Sent::Decided(decision), action)
 }
 
@@ -111,17 +111,25 @@ fn follow(scratch: &Scratch, config: &'static Config) -> Decision {
     fragments::later(&env, scratch.datagram(), scratch.destination())
 }
 
-/// Logs a redirect. Its own function, since the stack has no space for it further down (6.1).
+/// Logs the redirect of the packet in scratch. Verified once. Its own function, since the stack has no space for it further
+/// down (6.1).
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn log(ctx: &TcContext, from: &Endpoint, to: &Endpoint) {
+extern "C" fn log() -> u32 {
+    let Some(scratch) = Scratch::of::<Egress>() else {
+        return 0;
+    };
+    let (from, to) = (&scratch.datagram().destination, scratch.destination());
+    // No context: the macro does not use it.
     debug!(
-        ctx,
+        (),
         "{:i}:{} -> {:i}:{}",
         address(from),
         from.port,
         address(to),
         to.port
     );
+    1
 }
 
 /// Address for the log, which shows IPv4 as IPv4-mapped.

@@ -24,6 +24,7 @@ use nat_common::tables::slots::{SlotKey, Slots};
 use nat_common::tables::{hash, key, uri};
 
 use crate::bindings;
+use crate::frame::Egress;
 use crate::maps::{self, BUCKETS, POLICY, STUN_TOTAL};
 use crate::repeat::{Callback, MayGoto};
 use crate::scratch::Scratch;
@@ -378,10 +379,37 @@ extern "C" fn same_user(direction: u32, a: u32, a_len: u32, b: u32, b_len: u32) 
     users::same(scratch.text(), span(a, a_len), span(b, b_len)).into()
 }
 
-/// Whether the user of a URI is a telephone number. Its own function, as above.
+/// Whether the user of a URI of the message in the scratch of a direction is a telephone number. Not 0: it is.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn is_number(text: &text::Text, uri: Span) -> bool {
-    users::is_number(text, uri)
+extern "C" fn is_number(direction: u32, uri: u32, len: u32) -> u32 {
+    let span = Span {
+        start: uri as u16,
+        len: len as u16,
+    };
+    Scratch::at(direction).map_or(0, |scratch| users::is_number(scratch.text(), span).into())
+}
+
+/// Whether the owner's terminal has left an address since a time (see [`Env::has_left`]). Not 0: it has.
+#[unsafe(no_mangle)]
+#[inline(never)]
+unsafe extern "C" fn has_left(
+    pbx: u64,
+    now: u64,
+    owner: u64,
+    address: *const Endpoint,
+    since: u64,
+) -> u32 {
+    let (Some(scratch), Some(config)) = (Scratch::of::<Egress>(), maps::config()) else {
+        return 0;
+    };
+    if address.is_null() {
+        return 0;
+    }
+    let mut env = Kernel::at(config, &scratch, now);
+    env.pbx = pbx;
+    // SAFETY: it comes from a reference.
+    engine::has_left(&env, owner, unsafe { &*address }, since).into()
 }
 
 /// Checks the UDP checksum of the message in scratch.
@@ -559,6 +587,12 @@ impl<L> Env for Kernel<'_, L> {
     }
 
     #[inline(always)]
+    fn has_left(&self, owner: u64, address: &Endpoint, since: u64) -> bool {
+        // SAFETY: a valid reference.
+        unsafe { has_left(self.pbx, self.now, owner, address, since) != 0 }
+    }
+
+    #[inline(always)]
     fn prove_pair(&self, _: &mut Entry<Peer>) {
         prove_pair(self.scratch.direction(), self.pbx, self.now);
     }
@@ -596,7 +630,7 @@ impl<L: Hash> Text for Kernel<'_, L> {
 
     #[inline(always)]
     fn is_number(&self, uri: Span) -> bool {
-        is_number(self.scratch.text(), uri)
+        is_number(self.scratch.direction(), uri.start.into(), uri.len.into()) != 0
     }
 
     #[inline(always)]

@@ -50,7 +50,7 @@ pub use value::{
 };
 
 /// Number of the layout of everything in this folder.
-pub const ABI: u32 = 22;
+pub const ABI: u32 = 23;
 
 #[cfg(feature = "user")]
 mod pod {

@@ -137,6 +137,8 @@ pub trait Env: Clock + Hashes + Tables + Bindings + Rules + Journal {
     fn choose(&self, owner: u64, transmissions: u32) -> Choice;
     /// Calls [`may_follow_uri`](crate::engine::may_follow_uri), likewise.
     fn may_follow_uri(&self) -> bool;
+    /// Calls [`has_left`](crate::engine::has_left) for a packet that the PBX sends, likewise.
+    fn has_left(&self, owner: u64, address: &Endpoint, since: u64) -> bool;
     /// Calls [`prove_pair`](crate::engine::prove_pair) for the new entry in scratch, likewise.
     fn prove_pair(&self, entry: &mut Entry<Peer>);
     /// Calls [`choose_by_uri`](crate::engine::choose_by_uri), likewise.

@@ -30,7 +30,7 @@ use crate::tables::bindings::{BindingKey as _, Found};
 pub(super) fn follow_dialog<E: Env>(env: &E, found: Found, to: &Endpoint) -> Option<Found> {
     let known = env.draft();
     if known.aor != 0 {
-        if has_left(env, known.aor, &known.learned, known.arrived) {
+        if env.has_left(known.aor, &known.learned, known.arrived) {
             follow(env, to);
         }
         return Some(found);
@@ -55,7 +55,7 @@ pub(super) fn follow_dialog<E: Env>(env: &E, found: Found, to: &Endpoint) -> Opt
 pub(super) fn follow_source<E: Env>(env: &E, since: u64) -> bool {
     let owner = uri_hash(env, Field::FromUri as usize);
     let source = &mut env.draft().learned;
-    has_left(env, owner, source, since) && take_address(env, source)
+    env.has_left(owner, source, since) && take_address(env, source)
 }
 
 /// Makes the destination of an INVITE of the PBX the address at which its terminal is registered, if it has left that since.
@@ -70,7 +70,7 @@ pub(super) fn follow_invite<E: Env>(
     let left = if invite.flags.contains(OutboundFlags::WEAK) {
         may_have_left(env, subject, destination) && has_left_by_uri(env, destination, since)
     } else {
-        has_left(env, subject, destination, since)
+        env.has_left(subject, destination, since)
     };
     if left {
         take_address(env, destination);
@@ -101,8 +101,8 @@ fn take_address<E: Env>(env: &E, address: &mut Endpoint) -> bool {
 }
 
 /// Whether the owner's terminal has left an address since a time, in ticks. Its contact then lies in `Known`.
-#[inline(never)]
-fn has_left<E: Env>(env: &E, owner: u64, address: &Endpoint, since: u64) -> bool {
+#[inline(always)]
+pub fn has_left<E: Env>(env: &E, owner: u64, address: &Endpoint, since: u64) -> bool {
     let Some(left) = departure(env, address, owner).filter(|left| left.at > since) else {
         return false;
     };
@@ -126,7 +126,7 @@ fn may_have_left<E: Env>(env: &E, uri: u64, address: &Endpoint) -> bool {
 #[inline(never)]
 fn has_left_by_uri<E: Env>(env: &E, address: &Endpoint, since: u64) -> bool {
     let owner = env.buffer(Buffer::Known).aor;
-    if !has_left(env, owner, address, since) {
+    if !env.has_left(owner, address, since) {
         return false;
     }
     words::assign(env.draft(), env.buffer(Buffer::Known));

@@ -33,6 +33,7 @@ pub mod verdict;
 pub use contacts::place_contact;
 pub use dialogs::place_dialog;
 pub use evidence::Evidence;
+pub use follow::has_left;
 pub use identity::{leads_to_target, names_domain, uri_of};
 pub use proof::{note_ping, prove_pair};
 pub use reach::{choose, choose_by_uri, may_follow_uri};

@@ -350,6 +350,10 @@ impl Env for MemoryEnv {
         engine::may_follow_uri(self)
     }
 
+    fn has_left(&self, owner: u64, address: &Endpoint, since: u64) -> bool {
+        engine::has_left(self, owner, address, since)
+    }
+
     fn prove_pair(&self, entry: &mut Entry<Peer>) {
         engine::prove_pair(self, entry);
     }

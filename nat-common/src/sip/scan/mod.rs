@@ -8,6 +8,7 @@
 
 mod grammar;
 mod host;
+mod limit;
 mod machine;
 mod methods;
 mod table;
@@ -16,6 +17,8 @@ mod walk;
 
 use zerocopy::{FromZeros, Immutable, KnownLayout};
 
+pub use self::limit::MAX_SCAN;
+
 use self::machine::Machine;
 use self::walk::Lines;
 use super::direction::Direction;
@@ -23,9 +26,6 @@ use super::doubt::Doubt;
 use super::message::Message;
 use crate::bpf::Repeat;
 use crate::bytes::{Source, words};
-
-/// Number of bytes that the scanner reads. A longer header section is [`Doubt::Truncated`].
-pub const MAX_SCAN: u32 = 0x3fbf;
 
 /// Memory of a scan. The all-zero value is one before a scan.
 #[repr(C, align(8))]

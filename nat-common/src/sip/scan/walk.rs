@@ -8,7 +8,7 @@ use core::cmp::max;
 
 use zerocopy::{FromZeros, Immutable, KnownLayout};
 
-use super::MAX_SCAN;
+use super::limit::MAX_SCAN;
 use super::table::{FOLD, HEADERS, Header, index};
 use crate::bpf::{Repeat, Step, bounded};
 use crate::bytes::swar::{byte, head, literal, lowest_bit};

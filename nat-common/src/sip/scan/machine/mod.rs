@@ -20,7 +20,7 @@ mod via;
 pub(super) use state::Machine;
 
 use self::expect::Expect;
-use super::MAX_SCAN;
+use super::limit::MAX_SCAN;
 use super::table::{Header, Needed};
 use crate::bpf::{Repeat, Step};
 use crate::bytes::{Source, words};
