@@ -44,8 +44,8 @@ impl Repeat for MayGoto {
     }
 }
 
-/// Loop of older kernels: a helper that calls back, since 5.17, at a cost of some nanoseconds each time. A step must not
-/// contain a loop: the verifier of 6.18 crashes on one in a callback.
+/// Loop of older kernels, and of what is rare on any: a helper that calls back, since 5.17, at a cost of some nanoseconds each
+/// time. A step must not contain a loop: the verifier of 6.18 crashes on one in a callback.
 pub(crate) struct Callback;
 
 impl Repeat for Callback {

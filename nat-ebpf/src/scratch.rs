@@ -21,6 +21,7 @@ use nat_common::tables::uri::UriHash;
 
 use crate::frame::{Egress, Hook, Ingress};
 use crate::maps::count_media;
+use crate::repeat::Callback;
 use crate::text::Text;
 
 /// Scratch of each CPU, by direction.
@@ -249,7 +250,8 @@ impl Scratch {
         if usual != 0 {
             return Ok(());
         }
-        scan.read_any::<_, L>(self.text(), Some(direction))
+        // By callbacks on every kernel: few messages come here, and the verifier then takes a tenth less for the program.
+        scan.read_any::<_, Callback>(self.text(), Some(direction))
     }
 
     /// Reads the headers that the walk has found. False if one is unusual.
