@@ -17,6 +17,8 @@ use crate::{
 pub(crate) enum Target {
     /// Random bytes through the SIP scanner
     Scan,
+    /// Random bytes through both ways of the SIP scanner
+    Usual,
     /// The scanner against another SIP parser
     Differential,
     /// Classification of SIP, STUN and other packets

@@ -15,8 +15,15 @@ use crate::bytes::swar::{byte, head, literal, lowest_bit};
 use crate::bytes::{BLOCK, Source};
 use crate::sip::scan::grammar::is_blank;
 
-/// Number of rounds: of a message of [`MAX_SCAN`] bytes, each line of at least two bytes and each block.
-const MAX_ROUNDS: u32 = MAX_SCAN / 2 + MAX_SCAN / BLOCK;
+/// Upper bound of the rounds: see [`Lines::left`].
+const MAX_ROUNDS: u32 = rounds(MAX_SCAN);
+
+/// Returns the number of rounds for a message of a length: one for each block, and for lines of 24 bytes on the average.
+/// Devices write longer ones. A message that consists of line ends so costs little before it goes to the machine.
+#[inline(always)]
+const fn rounds(length: u32) -> u32 {
+    32 + length / BLOCK + length / 24
+}
 
 /// Lines of a message, as far as it was walked.
 #[repr(C, align(8))]
@@ -36,6 +43,10 @@ pub struct Lines {
     seen: u32,
     /// The empty line was seen.
     done: u32,
+    /// Number of rounds that are left.
+    left: u32,
+    /// Unused.
+    reserved: u32,
     /// Values of the headers that were seen.
     values: [Value; 16],
 }
@@ -69,7 +80,7 @@ impl Lines {
     /// Walks over the lines, up to one that is not usual.
     #[inline(always)]
     pub(super) fn walk<S: Source + ?Sized, L: Repeat>(&mut self, source: &S) {
-        self.begin();
+        self.begin(source.len());
         let rounds = Rounds {
             lines: self,
             source,
@@ -85,7 +96,7 @@ impl Lines {
 
     /// Prepares for the first round, which goes to the first block.
     #[inline(always)]
-    fn begin(&mut self) {
+    fn begin(&mut self, length: u32) {
         // SAFETY: valid references. Volatile, so that the compiler calls no function for it.
         unsafe {
             (&raw mut self.controls).write_volatile(0);
@@ -95,6 +106,7 @@ impl Lines {
             (&raw mut self.body).write_volatile(0);
             (&raw mut self.seen).write_volatile(0);
             (&raw mut self.done).write_volatile(0);
+            (&raw mut self.left).write_volatile(rounds(length));
         }
     }
 
@@ -114,6 +126,10 @@ impl Lines {
     #[inline(always)]
     fn round<S: Source + ?Sized>(&mut self, source: &S) -> bool {
         let (at, mut block, mut controls) = self.state();
+        self.left = self.left.wrapping_sub(1);
+        if self.left == 0 {
+            return false;
+        }
         if controls == 0 {
             block = max(block.wrapping_add(BLOCK), at);
             controls = source.controls(block);
