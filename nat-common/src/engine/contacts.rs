@@ -2,13 +2,13 @@
 
 use crate::abi::{
     Binding, BindingFlags, ContactKey, Counter, Entry, InboundFlags, InboundTransaction,
-    OutboundTransaction, SECOND, address,
+    OutboundTransaction, SECOND, address, ticks,
 };
 use crate::bytes::words;
 use crate::endpoint::Endpoint;
 use crate::engine::draft::{find_live, place};
 use crate::engine::env::{Bindings, Buffer, Clock, Env, Hashes, Tables, Text};
-use crate::engine::identity::{challenge_key, registration_key, uri_hash};
+use crate::engine::identity::{challenge_key, registration_key, sent_on_key, uri_hash};
 use crate::engine::lifetimes::{CONTEST_LIFE, DEFAULT_EXPIRES, REMOVED_LIFE};
 use crate::engine::proof::{
     describe_pair, may_be_proxy, note_departure, note_resident, note_return,
@@ -202,6 +202,20 @@ pub(super) fn note_sent_on<E: Env>(env: &E, m: &Message, host: &Endpoint) {
             || slots.add_flags(&key, InboundFlags::SENT_ON))
     {
         env.count(Counter::RegisterSentOn);
+        note_next_host(env, m, host);
+    }
+}
+
+/// Notes the host to which a REGISTER was sent on, for the agent. It has an entry of its own, as a challenge has.
+#[inline(always)]
+fn note_next_host<E: Env>(env: &E, m: &Message, host: &Endpoint) {
+    let entry = env.entry::<InboundTransaction>();
+    entry.at = ticks(env.now());
+    entry.value.flags = InboundFlags::REGISTER | InboundFlags::ANY_BRANCH | InboundFlags::SENT_ON;
+    entry.value.set_advertised(host);
+    let key = sent_on_key(env, m.cseq);
+    if let Some(mut slots) = env.slots::<InboundTransaction>(&key) {
+        slots.put(&key, entry);
     }
 }
 

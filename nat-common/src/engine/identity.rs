@@ -74,6 +74,13 @@ pub(super) fn challenge_key<E: Hashes>(env: &E, cseq: u32) -> SlotKey {
     key::challenge(call, env.hash(Field::FromTag as usize), cseq)
 }
 
+/// Returns the key of the host to which a REGISTER was sent on.
+#[inline(always)]
+pub(super) fn sent_on_key<E: Hashes>(env: &E, cseq: u32) -> SlotKey {
+    let call = env.hash(Field::CallId as usize);
+    key::sent_on(call, env.hash(Field::FromTag as usize), cseq)
+}
+
 /// Whether a REGISTER is for the domain of its address-of-record (RFC 3261 10.3, 5), or for the PBX by its IPv4 address, and
 /// nothing in it leads elsewhere. A proxy relays any other: for another domain, to another port or `maddr`, or along its
 /// Route. A Route that only names the PBX, as that of an outbound proxy, leads nowhere.

@@ -64,6 +64,13 @@ pub const fn challenge(call: u64, tag: u64, cseq: u32) -> SlotKey {
     transaction(call, tag.rotate_left(24), cseq, Method::Register)
 }
 
+/// Makes the key of the host to which a REGISTER was sent on.
+#[inline(always)]
+#[must_use]
+pub const fn sent_on(call: u64, tag: u64, cseq: u32) -> SlotKey {
+    transaction(call, tag.rotate_left(40), cseq, Method::Register)
+}
+
 /// Makes the key of a pending dialog end: Call-ID and the terminal's own tag.
 #[inline(always)]
 #[must_use]
