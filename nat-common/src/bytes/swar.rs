@@ -180,6 +180,20 @@ pub const fn starts_with(w: u64, s: &[u8]) -> bool {
     head(w, s.len() as u32) | fold == literal(s)
 }
 
+/// Returns the number of leading spaces and tabs.
+#[inline(always)]
+#[must_use]
+pub const fn blanks(w: u64) -> u32 {
+    first(!(exactly(w, b' ') | exactly(w, b'\t')) & TOPS)
+}
+
+/// Returns the number of leading bytes that are `b`.
+#[inline(always)]
+#[must_use]
+pub const fn run(w: u64, b: u8) -> u32 {
+    first(!exactly(w, b) & TOPS)
+}
+
 /// Returns the number of leading decimal digits, and their value.
 #[inline(always)]
 #[must_use]
@@ -407,6 +421,21 @@ mod tests {
                 bytes.make_ascii_uppercase();
                 assert_eq!(upper(w), u64::from_le_bytes(bytes), "{b:#x} {at}");
             }
+        }
+    }
+
+    #[test]
+    fn counts_leading_bytes() {
+        for (s, blank, bang) in [
+            ("", 0, 0),
+            (" ", 1, 0),
+            ("\t  \tx  ", 4, 0),
+            ("!! !", 0, 2),
+            ("!!!!!!!!", 0, 8),
+            ("        ", 8, 0),
+            (" !", 1, 0),
+        ] {
+            assert_eq!((blanks(word(s)), run(word(s), b'!')), (blank, bang), "{s}");
         }
     }
 

@@ -3,7 +3,7 @@
 use super::expect::Expect;
 use super::state::{Form, Machine};
 use crate::bpf::bounded;
-use crate::bytes::swar::{below, brackets, byte, equal, first};
+use crate::bytes::swar::{below, blanks, brackets, byte, equal, first, run};
 use crate::bytes::{Source, Span, words};
 use crate::sip::doubt::Doubt;
 use crate::sip::field::{Field, MAX_CONTACTS};
@@ -80,7 +80,7 @@ impl Machine {
                 self.address_end = at;
                 self.go(at, Expect::AfterName)
             }
-            b'!' => self.go(at + 1, Expect::Name),
+            b'!' => self.go(at + run(w, b'!'), Expect::Name),
             b => {
                 self.token_start = NO_URI;
                 if b == b'?' || b == b'>' && self.header == Header::Contact {
@@ -95,7 +95,7 @@ impl Machine {
     #[inline(always)]
     pub(super) fn after_name<S: Source + ?Sized>(&mut self, source: &S, at: u32, w: u64) -> bool {
         match byte(w, 0) {
-            b' ' | b'\t' => self.go(at + 1, Expect::AfterName),
+            b' ' | b'\t' => self.go(at + blanks(w), Expect::AfterName),
             b'<' => self.begin_uri(source, at + 1),
             b';' | b',' => self.end_uri(self.address_end, at),
             b'\r' | b'\n' => match line_end(w) {

@@ -4,7 +4,7 @@ use super::expect::Expect;
 use super::state::Machine;
 use crate::bpf::bounded;
 use crate::bytes::Source;
-use crate::bytes::swar::{byte, digits};
+use crate::bytes::swar::{blanks, byte, digits};
 use crate::sip::doubt::Doubt;
 use crate::sip::field::MAX_CONTACTS;
 use crate::sip::scan::grammar::{LineEnd, is_address_end, is_blank, line_end};
@@ -97,7 +97,7 @@ impl Machine {
     pub(super) fn cseq_method<S: Source + ?Sized>(&mut self, source: &S, at: u32, w: u64) -> bool {
         let b = byte(w, 0);
         if is_blank(b) {
-            return self.go(at + 1, Expect::CseqMethod);
+            return self.go(at + blanks(w), Expect::CseqMethod);
         }
         if b < 0x21 {
             return match line_end(w) {

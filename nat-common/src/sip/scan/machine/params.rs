@@ -3,7 +3,7 @@
 use super::expect::Expect;
 use super::numbers::MALFORMED_EXPIRES;
 use super::state::{Form, Machine};
-use crate::bytes::swar::{below, brackets, byte, equal, starts_with, token_end};
+use crate::bytes::swar::{below, blanks, brackets, byte, equal, run, starts_with, token_end};
 use crate::bytes::{Source, Span};
 use crate::sip::doubt::Doubt;
 use crate::sip::field::{Field, MAX_CONTACTS};
@@ -51,7 +51,8 @@ impl Machine {
             },
             b'"' => self.go(at + 1, Expect::Quoted),
             b'\r' | b'\n' => self.tail(at, w),
-            b' ' | b'\t' | b'!' => self.go(at + 1, Expect::Params),
+            b' ' | b'\t' => self.go(at + blanks(w), Expect::Params),
+            b'!' => self.go(at + run(w, b'!'), Expect::Params),
             b @ (b'<' | b'>') => self.bracket(source, at, b),
             _ => self.spoil(at),
         }
@@ -92,7 +93,7 @@ impl Machine {
     #[inline(always)]
     pub(super) fn param(&mut self, at: u32, w: u64) -> bool {
         let n = match self.header {
-            _ if is_blank(byte(w, 0)) => return self.go(at + 1, Expect::Param),
+            _ if is_blank(byte(w, 0)) => return self.go(at + blanks(w), Expect::Param),
             _ if byte(w, 0) < 0x21 => {
                 self.resume = Expect::Param;
                 return self.go(at, Expect::Tail);
@@ -118,7 +119,7 @@ impl Machine {
     pub(super) fn equals(&mut self, at: u32, w: u64) -> bool {
         match byte(w, 0) {
             b'=' => self.go(at + 1, Expect::ParamValue),
-            b' ' | b'\t' => self.go(at + 1, Expect::Equals),
+            b' ' | b'\t' => self.go(at + blanks(w), Expect::Equals),
             // The parameter has no value but must have one. A folded `=` is legal, but no device sends it.
             _ if self.header == Header::Contact => self.go(at, Expect::Params),
             _ => self.give_up(Doubt::Syntax),
@@ -130,7 +131,7 @@ impl Machine {
     pub(super) fn param_value(&mut self, at: u32, w: u64) -> bool {
         let b = byte(w, 0);
         if is_blank(b) {
-            return self.go(at + 1, Expect::ParamValue);
+            return self.go(at + blanks(w), Expect::ParamValue);
         }
         if self.header == Header::Contact {
             let index = usize::from(self.message.contacts.wrapping_sub(1));
@@ -168,7 +169,7 @@ impl Machine {
             return self.give_up(Doubt::Duplicate);
         }
         let (at, w) = match byte(w, 0) {
-            b'!' => return self.go(at + 1, Expect::ParamToken),
+            b'!' => return self.go(at + run(w, b'!'), Expect::ParamToken),
             b'"' if at == begin => return self.go(at + 1, Expect::ParamToken),
             b'"' if quoted && at > begin + 1 && is_address_end(byte(w, 1)) => (at + 1, w >> 8),
             b if !quoted && at > begin && is_address_end(b) => (at, w),
@@ -188,7 +189,7 @@ impl Machine {
     pub(super) fn param_end(&mut self, at: u32, w: u64) -> bool {
         let b = byte(w, 0);
         if is_blank(b) {
-            return self.go(at + 1, Expect::ParamEnd);
+            return self.go(at + blanks(w), Expect::ParamEnd);
         }
         if b == b';' || b == b',' {
             return self.go(at, Expect::Params);

@@ -2,7 +2,7 @@
 
 use super::expect::Expect;
 use super::state::Machine;
-use crate::bytes::swar::{below, byte, equal, first};
+use crate::bytes::swar::{below, blanks, byte, equal, first};
 use crate::bytes::{Source, Span, WIDE};
 use crate::sip::field::Field;
 use crate::sip::scan::grammar::{LineEnd, find_wide, is_blank, line_end};
@@ -14,7 +14,7 @@ impl Machine {
     pub(super) fn colon(&mut self, at: u32, w: u64) -> bool {
         let b = byte(w, 0);
         if is_blank(b) {
-            return self.go(at + 1, Expect::Colon);
+            return self.go(at + blanks(w), Expect::Colon);
         }
         if b != b':' {
             return self.give_up_at(at);
@@ -27,7 +27,7 @@ impl Machine {
     pub(super) fn value(&mut self, at: u32, w: u64) -> bool {
         let b = byte(w, 0);
         if is_blank(b) {
-            return self.go(at + 1, Expect::Value);
+            return self.go(at + blanks(w), Expect::Value);
         }
         if b < 0x21 {
             return match line_end(w) {
@@ -87,7 +87,7 @@ impl Machine {
     #[inline(always)]
     pub(super) fn tail(&mut self, at: u32, w: u64) -> bool {
         if is_blank(byte(w, 0)) {
-            return self.go(at + 1, Expect::Tail);
+            return self.go(at + blanks(w), Expect::Tail);
         }
         match line_end(w) {
             LineEnd::Last(n) => self.go(at + n, Expect::Line),

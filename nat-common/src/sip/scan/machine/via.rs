@@ -3,7 +3,7 @@
 use super::expect::Expect;
 use super::state::Machine;
 use crate::bytes::Source;
-use crate::bytes::swar::{below, byte, equal, first, starts_with};
+use crate::bytes::swar::{below, blanks, byte, equal, first, starts_with};
 use crate::sip::doubt::Doubt;
 use crate::sip::header;
 use crate::sip::scan::grammar::{LineEnd, is_blank, line_end};
@@ -33,7 +33,7 @@ impl Machine {
     pub(super) fn protocol(&mut self, at: u32, w: u64) -> bool {
         let b = byte(w, 0);
         if is_blank(b) {
-            return self.go(at + 1, Expect::Protocol);
+            return self.go(at + blanks(w), Expect::Protocol);
         }
         if b < 0x21 {
             return match line_end(w) {
