@@ -111,7 +111,7 @@ pub(crate) fn description_in<L: Hash>() {
     let (Some(scratch), Some(config)) = (Scratch::of::<Ingress>(), config()) else {
         return;
     };
-    if describe::<L>(&scratch) {
+    if describe(&scratch) {
         incoming::<L>(&scratch, config);
     }
 }
@@ -122,7 +122,7 @@ pub(crate) fn description_out<L: Hash>() -> i32 {
     let (Some(scratch), Some(config)) = (Scratch::of::<Egress>(), config()) else {
         return TC_ACT_UNSPEC;
     };
-    if describe::<L>(&scratch) {
+    if describe(&scratch) {
         outgoing::<L>(&scratch, config);
     }
     scratch.handover().action
@@ -130,8 +130,8 @@ pub(crate) fn description_out<L: Hash>() -> i32 {
 
 /// First stage: scans the message in scratch for its description.
 #[inline(never)]
-fn describe<L: Hash>(scratch: &Scratch) -> bool {
-    scratch.describe::<L>()
+fn describe(scratch: &Scratch) -> bool {
+    scratch.describe()
 }
 
 #[inline(never)]
