@@ -196,3 +196,12 @@ fn headers_of_many_bytes() {
         assert_eq!(check(text.as_bytes()), want, "{end}");
     }
 }
+
+/// A start line is no header, whatever its method is called.
+#[test]
+fn a_start_line_like_a_header() {
+    let text = with("start", "To: <sip:2000@pbx>")
+        .replace("To: <sip:2000@pbx.example.com>", "X: y")
+        .replace("314159 INVITE", "314159 To:");
+    assert_eq!(check(text.as_bytes()), 0);
+}
