@@ -76,11 +76,13 @@ fn route_response<'e, E: Text>(
             .and_then(|s| s.find(key))
     };
     let mut request = find();
-    if let Some(known) = request.as_deref() {
+    if let Some(known) = request.as_deref()
+        && !known.value.flags.contains(InboundFlags::AMBIGUOUS)
+    {
         // The draft lies outside of the kernel's small stack.
         known.value.copy_source(&mut env.draft().learned);
-        // Within a round trip, no terminal moves and registers. The answer to a REGISTER belongs where that came from.
-        let mut follows = m.method != Method::Register && age(ticks(env.now()), known.at) >= T1;
+        // Within a round trip, no terminal moves and registers. Only a call waits longer for its answer.
+        let mut follows = m.method == Method::Invite && age(ticks(env.now()), known.at) >= T1;
         if follows {
             digest(env, m, Field::FromUri.bit());
             follows = follow_source(env, known.at);

@@ -338,20 +338,36 @@ fn the_answer_to_a_ringing_call_follows_in_turn() {
 /// A phone that sends each request from another port, and listens on one. The PBX repeats its answers to older requests.
 #[test]
 fn answers_to_other_requests_do_not_follow() {
-    let net = Network::new();
-    let forgotten = "<sip:1000@60.17.196.2>";
-    let first = registration("1000", "registration", forgotten);
-    net.accepts(PHONE, first.clone());
+    let first = registration("1000", "registration", "<sip:1000@60.17.196.2>");
     let second = Sip {
         cseq: (2, "REGISTER"),
         ..first.clone()
     };
-    net.arrives(PHONE, &second);
-    net.sends(FORGOTTEN, &second.answer(200));
-    net.accepts(MOVED, first);
-    for _ in 0..3 {
-        assert_eq!(net.sends(FORGOTTEN, &second.answer(200)).0, FORGOTTEN);
+    for older in [second, from_phone("MESSAGE", 1, "message")] {
+        let net = Network::new();
+        net.accepts(PHONE, first.clone());
+        net.arrives(PHONE, &older);
+        net.sends(FORGOTTEN, &older.answer(200));
+        net.accepts(MOVED, first.clone());
+        for _ in 0..3 {
+            let (to, counted) = net.sends(FORGOTTEN, &older.answer(200));
+            assert_eq!(to, FORGOTTEN, "{}", older.start);
+            assert!(!counted.contains(&Counter::DialogFollowed), "{counted:?}");
+        }
     }
+}
+
+/// Two sources sent the call's INVITE. Its answer goes where it went, and nothing says that it follows.
+#[test]
+fn the_answer_to_a_disputed_call_does_not_follow() {
+    let net = Network::new();
+    net.registers(PHONE);
+    let invite = from_phone("INVITE", 1, "invite");
+    net.arrives(PHONE, &invite);
+    net.arrives(STRANGER, &invite);
+    net.registers(MOVED);
+    let answer = net.sends(ADVERTISED, &invite.answer(200));
+    assert_eq!(answer, (ADVERTISED, vec![Counter::OutDisputed]));
 }
 
 /// Another account, another registration, or one that left before the call say nothing of where its answer goes.
