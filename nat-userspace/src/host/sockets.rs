@@ -1,4 +1,4 @@
-//! UDP sockets of this network namespace.
+//! Sockets of this network namespace.
 
 use std::{
     fs, io,
@@ -7,40 +7,34 @@ use std::{
 
 use nat_common::abi::Config;
 
-/// Files with the UDP sockets of the thread's network namespace: IPv4, and IPv6.
-const FILES: [&str; 2] = ["/proc/thread-self/net/udp", "/proc/thread-self/net/udp6"];
-
 /// Lists the addresses to which UDP sockets are bound.
 ///
 /// # Errors
 /// If /proc does not list them.
 pub(crate) fn udp() -> io::Result<Vec<SocketAddr>> {
+    read("udp", bound)
+}
+
+/// Lists the TCP connections: local and remote address.
+///
+/// # Errors
+/// If /proc does not list them.
+pub(crate) fn tcp() -> io::Result<Vec<(SocketAddr, SocketAddr)>> {
+    read("tcp", connection)
+}
+
+/// Reads the sockets of a protocol in the thread's network namespace: IPv4, and IPv6.
+fn read<T>(protocol: &str, parse: fn(&str) -> Option<T>) -> io::Result<Vec<T>> {
     let mut sockets = Vec::new();
-    for (index, file) in FILES.into_iter().enumerate() {
-        match fs::read_to_string(file) {
-            Ok(text) => sockets.extend(text.lines().skip(1).filter_map(bound)),
+    for (index, version) in ["", "6"].into_iter().enumerate() {
+        match fs::read_to_string(format!("/proc/thread-self/net/{protocol}{version}")) {
+            Ok(text) => sockets.extend(text.lines().skip(1).filter_map(parse)),
             // This kernel has no IPv6.
             Err(error) if index > 0 && error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
     }
     Ok(sockets)
-}
-
-/// Lists the TCP connections of the thread's network namespace: local and remote address.
-///
-/// # Errors
-/// If /proc does not list them.
-pub(crate) fn tcp() -> io::Result<Vec<(SocketAddr, SocketAddr)>> {
-    let mut connections = Vec::new();
-    for file in ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"] {
-        match fs::read_to_string(file) {
-            Ok(text) => connections.extend(text.lines().skip(1).filter_map(connection)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(connections)
 }
 
 /// Reads a line of an established connection: the fourth field is its state.
