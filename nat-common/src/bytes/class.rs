@@ -1,6 +1,6 @@
 //! Classes of bytes that the scanner of SIP looks for, in [`WIDE`](super::WIDE) bytes at once.
 
-use super::swar::{TOPS, below, brackets, equal, exactly, lower, marks, pack, plain};
+use super::swar::{TOPS, below, brackets, equal, exactly, lower, marks, pack_four, plain};
 
 /// Class of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,10 +34,12 @@ impl Class {
     #[inline(always)]
     #[must_use]
     pub const fn find(self, [first, second, third, fourth]: [u64; 4]) -> u64 {
-        pack(self.mask(first))
-            | pack(self.mask(second)) << 8
-            | pack(self.mask(third)) << 16
-            | pack(self.mask(fourth)) << 24
+        pack_four([
+            self.mask(first),
+            self.mask(second),
+            self.mask(third),
+            self.mask(fourth),
+        ])
     }
 
     /// Finds the bytes of this class in a word. Returns a finder's mask (see [`swar`](super::swar)).

@@ -15,6 +15,7 @@
 mod class;
 pub mod hosts;
 mod ipv6;
+mod reader;
 mod source;
 pub mod swar;
 pub mod users;
@@ -22,4 +23,5 @@ pub mod words;
 
 pub use class::Class;
 pub use ipv6::Ipv6;
+pub(crate) use reader::Reader;
 pub use source::{BLOCK, Source, Span, WIDE};

@@ -98,9 +98,15 @@ pub const fn first(mask: u64) -> u32 {
 /// Returns the index of the first byte in the masks of four consecutive words; 32 for empty masks.
 #[inline(always)]
 #[must_use]
-pub fn first_of_four([first, second, third, fourth]: [u64; 4]) -> u32 {
-    let all = pack(first) | pack(second) << 8 | pack(third) << 16 | pack(fourth) << 24;
-    lowest_bit(all | 1 << 32)
+pub fn first_of_four(masks: [u64; 4]) -> u32 {
+    lowest_bit(pack_four(masks) | 1 << 32)
+}
+
+/// Packs the bits of the masks of four consecutive words into 32 bits, that of the first byte lowest.
+#[inline(always)]
+#[must_use]
+pub const fn pack_four([first, second, third, fourth]: [u64; 4]) -> u64 {
+    pack(first) | pack(second) << 8 | pack(third) << 16 | pack(fourth) << 24
 }
 
 /// Packs the bits of a finder's mask into eight bits, that of the first byte lowest.

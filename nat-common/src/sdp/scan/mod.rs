@@ -15,52 +15,16 @@ pub use state::Scan;
 use self::expect::{Expect, Section};
 use super::description::{LineFlags, MAX_LINES};
 use super::none::NoDescription;
-use crate::bpf::{Repeat, Step};
+use crate::bpf::Repeat;
 use crate::bytes::swar::{below, byte, equal, first, first_of_four};
-use crate::bytes::{Source, WIDE, words};
+use crate::bytes::{Reader, Source, WIDE, words};
 use crate::sip::MAX_SCAN;
 
 /// Upper bound of the steps for a message of [`MAX_SCAN`] bytes: no step but the last of a value reads nothing.
 const MAX_STEPS: u32 = 2 * MAX_SCAN;
 
-/// Steps of a scan.
-struct Steps<'s, S: ?Sized> {
-    scan: &'s mut Scan,
-    source: &'s S,
-}
-
-impl<S: Source + ?Sized> Step for Steps<'_, S> {
-    #[inline(always)]
-    fn step(&mut self) -> bool {
-        self.scan.step(self.source)
-    }
-}
-
-impl Scan {
-    /// Scans a message and leaves the result in `description`.
-    ///
-    /// # Errors
-    /// [`NoDescription`] if there is none, or if it can be read in two ways.
-    #[inline(always)]
-    pub fn run<S: Source + ?Sized, L: Repeat>(&mut self, source: &S) -> Result<(), NoDescription> {
-        // The all-zero state is the one before the first byte.
-        words::clear(self);
-        self.whole = source.is_whole() && source.len() <= MAX_SCAN;
-        self.end = source.len().min(MAX_SCAN);
-        L::repeat(MAX_STEPS, Steps { scan: self, source });
-        match self.why {
-            0 if self.done => {
-                self.complete();
-                Ok(())
-            }
-            0 | 1 => Err(NoDescription::Absent),
-            2 => Err(NoDescription::OtherType),
-            3 => Err(NoDescription::Encoded),
-            4 => Err(NoDescription::Truncated),
-            5 => Err(NoDescription::Syntax),
-            _ => Err(NoDescription::Duplicate),
-        }
-    }
+impl Reader for Scan {
+    const TWO_PER_CALL: bool = false;
 
     /// Makes one step: the start of a line and, if nothing in it matters, its rest; or one element of a value.
     #[inline(always)]
@@ -94,6 +58,33 @@ impl Scan {
             Expect::RtcpPort => self.rtcp_port(source, at, w),
             // The body has just begun.
             Expect::Line => true,
+        }
+    }
+}
+
+impl Scan {
+    /// Scans a message and leaves the result in `description`.
+    ///
+    /// # Errors
+    /// [`NoDescription`] if there is none, or if it can be read in two ways.
+    #[inline(always)]
+    pub fn run<S: Source + ?Sized, L: Repeat>(&mut self, source: &S) -> Result<(), NoDescription> {
+        // The all-zero state is the one before the first byte.
+        words::clear(self);
+        self.whole = source.is_whole() && source.len() <= MAX_SCAN;
+        self.end = source.len().min(MAX_SCAN);
+        self.read::<S, L>(source, MAX_STEPS);
+        match self.why {
+            0 if self.done => {
+                self.complete();
+                Ok(())
+            }
+            0 | 1 => Err(NoDescription::Absent),
+            2 => Err(NoDescription::OtherType),
+            3 => Err(NoDescription::Encoded),
+            4 => Err(NoDescription::Truncated),
+            5 => Err(NoDescription::Syntax),
+            _ => Err(NoDescription::Duplicate),
         }
     }
 

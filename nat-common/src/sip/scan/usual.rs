@@ -287,11 +287,11 @@ impl<S: Source + ?Sized> Usual<'_, S> {
             marks |= self.source.find(uri + WIDE, Class::UriMark) << WIDE;
         }
         let mut host = uri;
-        let mut end = uri + self.lowest(marks)?;
+        let mut end = uri + lowest(marks)?;
         let mut mark = byte(self.source.word(end), 0);
         if mark == b'@' {
             host = end + 1;
-            end = uri + self.lowest(marks & marks.wrapping_sub(1))?;
+            end = uri + lowest(marks & marks.wrapping_sub(1))?;
             mark = byte(self.source.word(end), 0);
         }
         let mut bracket = end;
@@ -318,7 +318,7 @@ impl<S: Source + ?Sized> Usual<'_, S> {
         if ends & u64::from(u32::MAX) == 0 {
             ends |= self.source.find(start + WIDE, Class::TokenEnd) << WIDE;
         }
-        let n = self.lowest(ends)?;
+        let n = lowest(ends)?;
         let stop = start + n;
         require(n != 0 && (n == len || byte(self.source.word(stop), 0) == b';'))?;
         Some(stop)
@@ -330,13 +330,6 @@ impl<S: Source + ?Sized> Usual<'_, S> {
         class.find(self.source.wide_word(at))
     }
 
-    /// Returns the index of the lowest bit, if there is one.
-    #[inline(always)]
-    fn lowest(&self, bits: u64) -> Option<u32> {
-        require(bits != 0)?;
-        Some(lowest_bit(bits))
-    }
-
     /// Returns the number of bytes before the first one of a class; less than [`LONG`].
     #[inline(always)]
     fn first(&self, at: u32, class: Class) -> Option<u32> {
@@ -344,7 +337,7 @@ impl<S: Source + ?Sized> Usual<'_, S> {
         if found == 0 {
             found = self.source.find(at + WIDE, class) << WIDE;
         }
-        self.lowest(found)
+        lowest(found)
     }
 
     #[inline(always)]
@@ -369,6 +362,13 @@ struct NameAddr {
 #[inline(always)]
 fn require(condition: bool) -> Option<()> {
     condition.then_some(())
+}
+
+/// Returns the index of the lowest bit, if there is one.
+#[inline(always)]
+fn lowest(bits: u64) -> Option<u32> {
+    require(bits != 0)?;
+    Some(lowest_bit(bits))
 }
 
 /// Returns `n` ones, up to 64.

@@ -10,9 +10,9 @@ use zerocopy::{FromZeros, Immutable, KnownLayout};
 
 use super::limit::MAX_SCAN;
 use super::table::{FOLD, HEADERS, Header, index};
-use crate::bpf::{Repeat, Step, bounded};
+use crate::bpf::{Repeat, bounded};
 use crate::bytes::swar::{byte, head, literal, lowest_bit};
-use crate::bytes::{BLOCK, Source};
+use crate::bytes::{BLOCK, Reader, Source};
 use crate::sip::scan::grammar::is_blank;
 
 /// Upper bound of the rounds: see [`Lines::left`].
@@ -37,16 +37,12 @@ pub struct Lines {
     at: u32,
     /// End of the start line.
     pub(super) start_line: u32,
-    /// Start of the body.
-    pub(super) body: u32,
+    /// Start of the body, where the walk ends; 0 before that.
+    body: u32,
     /// Headers that were seen, a bit for each (see [`Header::bit`]).
     seen: u32,
-    /// The empty line was seen.
-    done: u32,
     /// Number of rounds that are left.
     left: u32,
-    /// Unused.
-    reserved: u32,
     /// Values of the headers that were seen.
     values: [Value; 16],
 }
@@ -61,70 +57,12 @@ pub struct Value {
     pub(super) end: u32,
 }
 
-/// Rounds of a walk.
-struct Rounds<'s, S: ?Sized> {
-    lines: &'s mut Lines,
-    source: &'s S,
-}
-
-impl<S: Source + ?Sized> Step for Rounds<'_, S> {
+impl Reader for Lines {
     const TWO_PER_CALL: bool = true;
-
-    #[inline(always)]
-    fn step(&mut self) -> bool {
-        self.lines.round(self.source)
-    }
-}
-
-impl Lines {
-    /// Walks over the lines, up to one that is not usual.
-    #[inline(always)]
-    pub(super) fn walk<S: Source + ?Sized, L: Repeat>(&mut self, source: &S) {
-        self.begin(source.len());
-        let rounds = Rounds {
-            lines: self,
-            source,
-        };
-        L::repeat(MAX_ROUNDS, rounds);
-    }
-
-    /// Whether the walk came to the body of the message.
-    #[inline(always)]
-    pub(super) const fn is_done(&self) -> bool {
-        self.done != 0 && self.body <= MAX_SCAN
-    }
-
-    /// Prepares for the first round, which goes to the first block.
-    #[inline(always)]
-    fn begin(&mut self, length: u32) {
-        // SAFETY: valid references. Volatile, so that the compiler calls no function for it.
-        unsafe {
-            (&raw mut self.controls).write_volatile(0);
-            (&raw mut self.block).write_volatile(0_u32.wrapping_sub(BLOCK));
-            (&raw mut self.at).write_volatile(0);
-            (&raw mut self.start_line).write_volatile(0);
-            (&raw mut self.body).write_volatile(0);
-            (&raw mut self.seen).write_volatile(0);
-            (&raw mut self.done).write_volatile(0);
-            (&raw mut self.left).write_volatile(rounds(length));
-        }
-    }
-
-    /// Headers that were seen.
-    #[inline(always)]
-    pub(super) const fn seen(&self, header: Header) -> bool {
-        self.seen & header.bit() as u32 != 0
-    }
-
-    /// Value of a header that was seen.
-    #[inline(always)]
-    pub(super) const fn value(&self, header: Header) -> Value {
-        self.values[header as usize]
-    }
 
     /// Goes to the next line, or to the next block. False at the end of the headers, or at something unusual.
     #[inline(always)]
-    fn round<S: Source + ?Sized>(&mut self, source: &S) -> bool {
+    fn step<S: Source + ?Sized>(&mut self, source: &S) -> bool {
         let (at, mut block, mut controls) = self.state();
         self.left = self.left.wrapping_sub(1);
         if self.left == 0 {
@@ -173,10 +111,51 @@ impl Lines {
         self.at = end + 2;
         if head(after, 4) == literal(b"\r\n\r\n") {
             self.body = end + 4;
-            self.done = 1;
             return false;
         }
         true
+    }
+}
+
+impl Lines {
+    /// Walks over the lines, up to one that is not usual.
+    #[inline(always)]
+    pub(super) fn walk<S: Source + ?Sized, L: Repeat>(&mut self, source: &S) {
+        self.begin(source.len());
+        self.read::<S, L>(source, MAX_ROUNDS);
+    }
+
+    /// Whether the walk came to the body of the message.
+    #[inline(always)]
+    pub(super) const fn is_done(&self) -> bool {
+        self.body != 0 && self.body <= MAX_SCAN
+    }
+
+    /// Prepares for the first round, which goes to the first block.
+    #[inline(always)]
+    fn begin(&mut self, length: u32) {
+        // SAFETY: valid references. Volatile, so that the compiler calls no function for it.
+        unsafe {
+            (&raw mut self.controls).write_volatile(0);
+            (&raw mut self.block).write_volatile(0_u32.wrapping_sub(BLOCK));
+            (&raw mut self.at).write_volatile(0);
+            (&raw mut self.start_line).write_volatile(0);
+            (&raw mut self.body).write_volatile(0);
+            (&raw mut self.seen).write_volatile(0);
+            (&raw mut self.left).write_volatile(rounds(length));
+        }
+    }
+
+    /// Headers that were seen.
+    #[inline(always)]
+    pub(super) const fn seen(&self, header: Header) -> bool {
+        self.seen & header.bit() as u32 != 0
+    }
+
+    /// Value of a header that was seen.
+    #[inline(always)]
+    pub(super) const fn value(&self, header: Header) -> Value {
+        self.values[header as usize]
     }
 
     /// Reads the state of a round from memory. The verifier then takes it for unknown, so that all rounds look alike to it.

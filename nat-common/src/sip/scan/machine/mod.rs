@@ -22,8 +22,8 @@ pub(super) use state::Machine;
 use self::expect::Expect;
 use super::limit::MAX_SCAN;
 use super::table::{Header, Needed};
-use crate::bpf::{Repeat, Step};
-use crate::bytes::{Source, words};
+use crate::bpf::Repeat;
+use crate::bytes::{Reader, Source, words};
 use crate::sip::doubt::Doubt;
 use crate::sip::field::Field;
 use crate::sip::header;
@@ -31,76 +31,8 @@ use crate::sip::header;
 /// Upper bound of the steps for a message of [`MAX_SCAN`] bytes.
 const MAX_STEPS: u32 = 4 * MAX_SCAN;
 
-/// Steps of a scan.
-struct Steps<'s, S: ?Sized> {
-    machine: &'s mut Machine,
-    source: &'s S,
-}
-
-impl<S: Source + ?Sized> Step for Steps<'_, S> {
+impl Reader for Machine {
     const TWO_PER_CALL: bool = true;
-
-    #[inline(always)]
-    fn step(&mut self) -> bool {
-        self.machine.step(self.source)
-    }
-}
-
-impl Machine {
-    /// Reads a message from its first byte, and leaves the result in `message`.
-    #[inline(always)]
-    pub(super) fn run<S: Source + ?Sized, L: Repeat>(
-        &mut self,
-        source: &S,
-        needed: Needed,
-    ) -> Result<(), Doubt> {
-        // The all-zero state is the one before the first byte.
-        words::clear(self);
-        self.needed = needed;
-        self.end = if source.len() > MAX_SCAN {
-            MAX_SCAN
-        } else {
-            self.whole = source.is_whole();
-            source.len()
-        };
-        L::repeat(
-            MAX_STEPS,
-            Steps {
-                machine: self,
-                source,
-            },
-        );
-        match self.doubt {
-            0 if !self.done => Err(Doubt::Truncated),
-            0 => self.complete(),
-            1 => Err(Doubt::Truncated),
-            2 => Err(Doubt::Syntax),
-            3 => Err(Doubt::Missing),
-            _ => Err(Doubt::Duplicate),
-        }
-    }
-
-    /// Checks that all mandatory parts were found.
-    #[inline(always)]
-    fn complete(&self) -> Result<(), Doubt> {
-        let m = &self.message;
-        let complete = m.headers & header::MANDATORY == header::MANDATORY
-            && m.has(Field::CallId)
-            // It alone proves that a terminal got the request that it answers.
-            && (m.status == 0 || m.has(Field::Branch) || self.needed != Needed::In);
-        if m.star != 0 && m.contacts != 1 {
-            return Err(Doubt::Syntax);
-        }
-        if !complete {
-            return Err(Doubt::Missing);
-        }
-        // A display name without a URI after it.
-        let needs_from = self.ignored & Header::From.bit() == 0;
-        if !m.has(Field::ToUri) || needs_from && !m.has(Field::FromUri) {
-            return Err(Doubt::Syntax);
-        }
-        Ok(())
-    }
 
     /// Makes one step. It has three parts, in the order in which they often follow one another: the start of a line;
     /// the rest of a skipped line, or an element of a value; parameters. Each part runs if its element is expected.
@@ -134,6 +66,57 @@ impl Machine {
             }
         }
         self.params(source, at)
+    }
+}
+
+impl Machine {
+    /// Reads a message from its first byte, and leaves the result in `message`.
+    #[inline(always)]
+    pub(super) fn run<S: Source + ?Sized, L: Repeat>(
+        &mut self,
+        source: &S,
+        needed: Needed,
+    ) -> Result<(), Doubt> {
+        // The all-zero state is the one before the first byte.
+        words::clear(self);
+        self.needed = needed;
+        self.end = if source.len() > MAX_SCAN {
+            MAX_SCAN
+        } else {
+            self.whole = source.is_whole();
+            source.len()
+        };
+        self.read::<S, L>(source, MAX_STEPS);
+        match self.doubt {
+            0 if !self.done => Err(Doubt::Truncated),
+            0 => self.complete(),
+            1 => Err(Doubt::Truncated),
+            2 => Err(Doubt::Syntax),
+            3 => Err(Doubt::Missing),
+            _ => Err(Doubt::Duplicate),
+        }
+    }
+
+    /// Checks that all mandatory parts were found.
+    #[inline(always)]
+    fn complete(&self) -> Result<(), Doubt> {
+        let m = &self.message;
+        let complete = m.headers & header::MANDATORY == header::MANDATORY
+            && m.has(Field::CallId)
+            // It alone proves that a terminal got the request that it answers.
+            && (m.status == 0 || m.has(Field::Branch) || self.needed != Needed::In);
+        if m.star != 0 && m.contacts != 1 {
+            return Err(Doubt::Syntax);
+        }
+        if !complete {
+            return Err(Doubt::Missing);
+        }
+        // A display name without a URI after it.
+        let needs_from = self.ignored & Header::From.bit() == 0;
+        if !m.has(Field::ToUri) || needs_from && !m.has(Field::FromUri) {
+            return Err(Doubt::Syntax);
+        }
+        Ok(())
     }
 
     /// Ends the scan at the end of the text. Some devices send no empty line. A datagram that ends within a line is
