@@ -372,10 +372,6 @@ extern "C" fn same_user(direction: u32, a: u32, a_len: u32, b: u32, b_len: u32) 
     let Some(scratch) = Scratch::at(direction) else {
         return 0;
     };
-    let span = |start: u32, len: u32| Span {
-        start: start as u16,
-        len: len as u16,
-    };
     users::same(scratch.text(), span(a, a_len), span(b, b_len)).into()
 }
 
@@ -383,11 +379,9 @@ extern "C" fn same_user(direction: u32, a: u32, a_len: u32, b: u32, b_len: u32) 
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn is_number(direction: u32, uri: u32, len: u32) -> u32 {
-    let span = Span {
-        start: uri as u16,
-        len: len as u16,
-    };
-    Scratch::at(direction).map_or(0, |scratch| users::is_number(scratch.text(), span).into())
+    Scratch::at(direction).map_or(0, |scratch| {
+        users::is_number(scratch.text(), span(uri, len)).into()
+    })
 }
 
 /// Whether the owner's terminal has left an address since a time (see [`Env::has_left`]). Not 0: it has.
@@ -410,6 +404,15 @@ unsafe extern "C" fn has_left(
     env.pbx = pbx;
     // SAFETY: it comes from a reference.
     engine::has_left(&env, owner, unsafe { &*address }, since).into()
+}
+
+/// Makes a span of numbers.
+#[inline(always)]
+const fn span(start: u32, len: u32) -> Span {
+    Span {
+        start: start as u16,
+        len: len as u16,
+    }
 }
 
 /// Checks the UDP checksum of the message in scratch.

@@ -8,8 +8,12 @@ use crate::endpoint::Endpoint;
 /// Decision on a message that the PBX sent, or use made of the answer to one, or of the description of media in a message of
 /// either side. `HISTORY` keeps the newest.
 ///
-/// The record of a description has [`VERDICT`](crate::engine::media::VERDICT) for its verdict. Its original destination is the address of the terminal's
-/// first stream, its learned one that of the PBX's, and its events are bits by [`MediaCounter`](crate::abi::MediaCounter), and [`BY_PBX`](crate::engine::media::BY_PBX).
+/// The record of a description has [`media::VERDICT`] for its verdict. Its original destination is the address of the
+/// terminal's first stream, its learned one that of the PBX's. Its events are bits by
+/// [`MediaCounter`](crate::abi::MediaCounter), and [`media::BY_PBX`].
+///
+/// [`media::VERDICT`]: crate::engine::media::VERDICT
+/// [`media::BY_PBX`]: crate::engine::media::BY_PBX
 #[repr(C)]
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,

@@ -268,9 +268,7 @@ impl Peer {
         /// Original destination of the PBX's packets; unknown where there is only one address.
         original_addr, original_port: original, copy_original, set_original
     }
-}
 
-impl Peer {
     /// Returns the contact that has left the address: the hash of its URI, and that of its REGISTER's Call-ID.
     #[inline(always)]
     #[must_use]

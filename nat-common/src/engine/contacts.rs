@@ -8,7 +8,7 @@ use crate::bytes::words;
 use crate::endpoint::Endpoint;
 use crate::engine::draft::{find_live, place};
 use crate::engine::env::{Bindings, Buffer, Clock, Env, Hashes, Tables, Text};
-use crate::engine::identity::{challenge_key, registration_key, sent_on_key, uri_hash};
+use crate::engine::identity::{registration_key, uri_hash};
 use crate::engine::lifetimes::{CONTEST_LIFE, DEFAULT_EXPIRES, REMOVED_LIFE};
 use crate::engine::proof::{
     describe_pair, may_be_proxy, note_departure, note_resident, note_return,
@@ -16,6 +16,7 @@ use crate::engine::proof::{
 use crate::engine::verdict::Placed;
 use crate::sip::{Field, MAX_CONTACTS, Message, header};
 use crate::tables::bindings::{BindingKey as _, Found, Stored};
+use crate::tables::key::OfRegister;
 
 /// Returns the seconds granted to, or asked for, the Contact at `index` (RFC 3261 10.2.1.1).
 #[inline(always)]
@@ -163,7 +164,7 @@ pub(super) enum Own {
 /// Returns whether the PBX gave a 2xx to a REGISTER itself (see [`registered`]).
 #[inline(never)]
 pub(super) fn own_answer<E: Tables + Hashes>(env: &E, m: &Message) -> Own {
-    let key = registration_key(env, m.cseq);
+    let key = registration_key(env, m.cseq, OfRegister::Source);
     match env
         .slots::<InboundTransaction>(&key)
         .and_then(|s| s.find(&key))
@@ -189,7 +190,7 @@ pub(super) fn note_sent_on<E: Env>(env: &E, m: &Message, host: &Endpoint) {
     if env.kind_of(host) & address::REGISTRAR != 0 {
         return;
     }
-    let key = registration_key(env, m.cseq);
+    let key = registration_key(env, m.cseq, OfRegister::Source);
     let known = env
         .slots::<InboundTransaction>(&key)
         .and_then(|s| s.find(&key));
@@ -213,7 +214,7 @@ fn note_next_host<E: Env>(env: &E, m: &Message, host: &Endpoint) {
     entry.at = ticks(env.now());
     entry.value.flags = InboundFlags::REGISTER | InboundFlags::ANY_BRANCH | InboundFlags::SENT_ON;
     entry.value.set_advertised(host);
-    let key = sent_on_key(env, m.cseq);
+    let key = registration_key(env, m.cseq, OfRegister::NextHost);
     if let Some(mut slots) = env.slots::<InboundTransaction>(&key) {
         slots.put(&key, entry);
     }
@@ -225,7 +226,7 @@ fn note_next_host<E: Env>(env: &E, m: &Message, host: &Endpoint) {
 /// It has an entry of its own. In that of the REGISTER, a write could undo a flag that another CPU sets.
 #[inline(never)]
 pub(super) fn note_challenge<E: Env>(env: &E, m: &Message, original: &Endpoint, redirected: bool) {
-    let key = registration_key(env, m.cseq);
+    let key = registration_key(env, m.cseq, OfRegister::Source);
     let Some(known) = env
         .slots::<InboundTransaction>(&key)
         .and_then(|s| s.find(&key))
@@ -241,7 +242,7 @@ pub(super) fn note_challenge<E: Env>(env: &E, m: &Message, original: &Endpoint, 
     entry.value.flags =
         InboundFlags::REGISTER | InboundFlags::ANY_BRANCH | InboundFlags::CHALLENGED;
     entry.value.set_advertised(original);
-    let key = challenge_key(env, m.cseq);
+    let key = registration_key(env, m.cseq, OfRegister::Challenge);
     if let Some(mut slots) = env.slots::<InboundTransaction>(&key) {
         if redirected {
             slots.put(&key, entry);

@@ -5,7 +5,7 @@ use crate::bytes::{Source, hosts, swar};
 use crate::endpoint::Endpoint;
 use crate::engine::env::{Hashes, Text};
 use crate::sip::{CONTACTS, Direction, Field, Message, Method, header};
-use crate::tables::key;
+use crate::tables::key::{self, OfRegister};
 use crate::tables::slots::SlotKey;
 
 /// Hashes all parts that are looked up or stored, but for those of a contact, which few messages need. Returns the hash
@@ -60,25 +60,11 @@ pub(super) fn uri_hash<E: Hashes>(env: &E, part: usize) -> u64 {
     }
 }
 
-/// Returns the key of a REGISTER that holds on every socket of the PBX: it may send the REGISTER on from another one.
+/// Returns the key of a fact of a REGISTER that holds on every socket of the PBX: it may send the REGISTER on from another one.
 #[inline(always)]
-pub(super) fn registration_key<E: Hashes>(env: &E, cseq: u32) -> SlotKey {
+pub(super) fn registration_key<E: Hashes>(env: &E, cseq: u32, fact: OfRegister) -> SlotKey {
     let call = env.hash(Field::CallId as usize);
-    key::registration(call, env.hash(Field::FromTag as usize), cseq)
-}
-
-/// Returns the key of the challenge to a REGISTER that was redirected to its source.
-#[inline(always)]
-pub(super) fn challenge_key<E: Hashes>(env: &E, cseq: u32) -> SlotKey {
-    let call = env.hash(Field::CallId as usize);
-    key::challenge(call, env.hash(Field::FromTag as usize), cseq)
-}
-
-/// Returns the key of the host to which a REGISTER was sent on.
-#[inline(always)]
-pub(super) fn sent_on_key<E: Hashes>(env: &E, cseq: u32) -> SlotKey {
-    let call = env.hash(Field::CallId as usize);
-    key::sent_on(call, env.hash(Field::FromTag as usize), cseq)
+    key::registration(call, env.hash(Field::FromTag as usize), cseq, fact)
 }
 
 /// Whether a REGISTER is for the domain of its address-of-record (RFC 3261 10.3, 5), or for the PBX by its IPv4 address, and

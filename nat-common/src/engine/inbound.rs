@@ -8,15 +8,14 @@ use crate::endpoint::Endpoint;
 use crate::engine::contacts::{granted, note_sent_on, prove_weak};
 use crate::engine::dialogs::{accept_answer, acknowledge, live_dialog};
 use crate::engine::env::{Checksum, Env, Text};
-use crate::engine::identity::{
-    challenge_key, dialog_key, digest, is_for_its_domain, registration_key, uri_hash,
-};
+use crate::engine::identity::{dialog_key, digest, is_for_its_domain, registration_key, uri_hash};
 use crate::engine::lifetimes::{ANSWER_LIFE, TRANSACTION_LIFE};
 use crate::engine::proof::{describe_pair, note_answer};
 use crate::engine::verdict::Heard;
 use crate::sip::{Field, Message, Method, header};
+use crate::tables::key::{self, OfRegister};
+use crate::tables::rank;
 use crate::tables::slots::Noted;
-use crate::tables::{key, rank};
 
 /// Stores a request's source with its transaction, and with the dialog end if the PBX may send to that before it
 /// answers. It does not count until the PBX accepts the request.
@@ -116,7 +115,7 @@ fn note_registration<'e, E: Text>(
         // The PBX never sees it, or may see another part of it.
         return None;
     }
-    let key = registration_key(env, m.cseq);
+    let key = registration_key(env, m.cseq, OfRegister::Source);
     let entry = env.entry::<InboundTransaction>();
     entry.at = ticks(env.now());
     entry.value.set_source(source);
@@ -136,7 +135,7 @@ fn note_registration<'e, E: Text>(
     {
         slots.add_flags(&key, InboundFlags::OTHER_DOMAIN);
     }
-    let before = challenge_key(env, m.cseq.wrapping_sub(1));
+    let before = registration_key(env, m.cseq.wrapping_sub(1), OfRegister::Challenge);
     let challenged = env
         .slots::<InboundTransaction>(&before)
         .and_then(|s| s.find(&before))?;

@@ -57,7 +57,8 @@ pub(super) fn response_out<E: Text>(
     } else if m.status / 100 == 2 {
         registered(env, m, request, own);
     }
-    note_response(env, m, &key, request, decision)
+    note_response(env, m, &key, request, decision);
+    decision
 }
 
 /// Decides where a response goes; the record has the decision. Returns the transaction, if it is known and undisputed.
@@ -149,9 +150,6 @@ const fn is_challenge(m: &Message) -> bool {
 /// on another CPU between the two, what that says is lost. A repetition is then not counted, and one more response goes to
 /// the wrong address. A second source is not noticed by later responses, which go on to the source of the first one. What
 /// the PBX's answer proves was learned before. A REGISTER is not concerned: its flags are added.
-///
-/// Returns the decision. Without a value, the register for it may hold a pointer into the caller's stack, which the verifier
-/// refuses: "cannot return stack pointer to the caller".
 #[inline(never)]
 fn note_response<E: Env>(
     env: &E,
@@ -159,7 +157,7 @@ fn note_response<E: Env>(
     key: &SlotKey,
     request: &mut Entry<InboundTransaction>,
     decision: Decision,
-) -> Decision {
+) {
     let mut flags = InboundFlags::from_bits_retain(rank::answered(m.status));
     let choice = decision.is_choice() && !env.shadow();
     if choice {
@@ -188,7 +186,7 @@ fn note_response<E: Env>(
     if choice && is_challenge(m) && (redirected || request.value.repetitions != 0) {
         note_challenge(env, m, &env.record().original(), redirected);
     }
-    decision
+    nothing();
 }
 
 /// Sends a response whose transaction is not known (any more) to the dialog end.
@@ -231,12 +229,13 @@ fn answered<E: Text>(
     request: &Entry<InboundTransaction>,
     to_source: bool,
 ) {
-    decided_on(env, m, call, request, to_source);
+    apply_answer(env, m, call, request, to_source);
     nothing();
 }
 
+/// Does what [`answered`] does, which ends in one place.
 #[inline(always)]
-fn decided_on<E: Text>(
+fn apply_answer<E: Text>(
     env: &E,
     m: &Message,
     call: u64,

@@ -50,25 +50,23 @@ pub const fn transaction(call: u64, branch: u64, cseq: u32, method: Method) -> S
     )
 }
 
-/// Makes the key of a REGISTER without its branch, which a proxy replaces.
-#[inline(always)]
-#[must_use]
-pub const fn registration(call: u64, tag: u64, cseq: u32) -> SlotKey {
-    transaction(call, tag.rotate_left(8), cseq, Method::Register)
+/// Fact of a REGISTER that has an entry of its own. Its number tells the keys apart.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OfRegister {
+    /// Where it comes from, and what it asks for.
+    Source = 8,
+    /// The challenge to it, which was redirected to its source.
+    Challenge = 24,
+    /// The host to which it was sent on.
+    NextHost = 40,
 }
 
-/// Makes the key of a challenge to a REGISTER.
+/// Makes the key of a fact of a REGISTER, without its branch, which a proxy replaces.
 #[inline(always)]
 #[must_use]
-pub const fn challenge(call: u64, tag: u64, cseq: u32) -> SlotKey {
-    transaction(call, tag.rotate_left(24), cseq, Method::Register)
-}
-
-/// Makes the key of the host to which a REGISTER was sent on.
-#[inline(always)]
-#[must_use]
-pub const fn sent_on(call: u64, tag: u64, cseq: u32) -> SlotKey {
-    transaction(call, tag.rotate_left(40), cseq, Method::Register)
+pub const fn registration(call: u64, tag: u64, cseq: u32, fact: OfRegister) -> SlotKey {
+    transaction(call, tag.rotate_left(fact as u32), cseq, Method::Register)
 }
 
 /// Makes the key of a pending dialog end: Call-ID and the terminal's own tag.
