@@ -26,6 +26,23 @@ fn registration(user: &str, call: &'static str, contact: &str) -> Sip {
 }
 
 impl Network {
+    /// The phone has registered, and called.
+    fn in_a_call() -> Self {
+        let net = Self::new();
+        net.registers(PHONE);
+        net.call();
+        net
+    }
+
+    /// The phone has registered, and sent an INVITE.
+    fn calling() -> (Self, Sip) {
+        let net = Self::new();
+        net.registers(PHONE);
+        let invite = from_phone("INVITE", 1, "invite");
+        net.arrives(PHONE, &invite);
+        (net, invite)
+    }
+
     /// A REGISTER comes from an address a minute later, and the PBX accepts it.
     fn accepts(&self, source: Address, mut m: Sip) -> Vec<Counter> {
         self.wait(60);
@@ -86,9 +103,7 @@ fn a_call_follows_a_registration_that_goes_on_elsewhere() {
 /// The mapping changes twice while the call is silent.
 #[test]
 fn a_call_follows_over_several_changes() {
-    let net = Network::new();
-    net.registers(PHONE);
-    net.call();
+    let net = Network::in_a_call();
     net.registers(MOVED);
     net.registers(THIRD);
     assert_eq!(net.next("a"), THIRD);
@@ -100,9 +115,7 @@ fn a_call_follows_over_several_changes() {
 /// Refreshes of the registration keep it where it is, for as long as it lasts.
 #[test]
 fn a_call_follows_for_as_long_as_the_registration_lasts() {
-    let net = Network::new();
-    net.registers(PHONE);
-    net.call();
+    let net = Network::in_a_call();
     net.registers(MOVED);
     for _ in 0..60 {
         net.registers(MOVED);
@@ -115,9 +128,7 @@ fn a_call_follows_for_as_long_as_the_registration_lasts() {
 /// Whoever sends an accepted message in the dialog after that is where that came from.
 #[test]
 fn a_dialog_heard_since_does_not_follow() {
-    let net = Network::new();
-    net.registers(PHONE);
-    net.call();
+    let net = Network::in_a_call();
     net.registers(MOVED);
     net.wait(1);
     let info = from_phone("INFO", 2, "i").tagged("pbx");
@@ -214,9 +225,7 @@ fn another_registration_moves_nothing() {
 /// The registration goes on through another proxy: the phone is not reached directly any more.
 #[test]
 fn a_registration_through_a_proxy_moves_nothing() {
-    let net = Network::new();
-    net.registers(PHONE);
-    net.call();
+    let net = Network::in_a_call();
     let through = Sip {
         vias: vec![NO_BRANCH, "phone"],
         ..registration("1000", "registration", CONTACT)
@@ -245,9 +254,7 @@ fn a_contact_from_elsewhere_moves_nothing() {
 #[test]
 fn a_registration_that_is_removed_moves_nothing() {
     for contact in ["<sip:1000@192.168.1.10>;expires=0", "*"] {
-        let net = Network::new();
-        net.registers(PHONE);
-        net.call();
+        let net = Network::in_a_call();
         net.registers(MOVED);
         let m = registration("1000", "registration", contact).with("Expires: 0");
         net.accepts(MOVED, m);
@@ -258,9 +265,7 @@ fn a_registration_that_is_removed_moves_nothing() {
 /// Another socket of the host is another PBX.
 #[test]
 fn a_registration_at_another_socket_moves_nothing() {
-    let net = Network::new();
-    net.registers(PHONE);
-    net.call();
+    let net = Network::in_a_call();
     let other = Endpoint::v4([203, 0, 113, 10], 5080);
     let pbx = net.socket.replace(other);
     net.registers(PHONE);
@@ -272,9 +277,7 @@ fn a_registration_at_another_socket_moves_nothing() {
 /// Where the PBX itself sends to the address that the terminal has left, that address comes first: a terminal may have two.
 #[test]
 fn the_address_that_was_left_comes_first_where_the_pbx_sends_there() {
-    let net = Network::new();
-    net.registers(PHONE);
-    net.call();
+    let net = Network::in_a_call();
     net.acknowledge();
     net.registers(MOVED);
     let bye = from_pbx("BYE", 102, "bye");
@@ -304,10 +307,7 @@ fn a_proof_of_the_dialog_goes_along() {
 /// The phone calls, it rings, and the phone registers from elsewhere. The PBX's answer goes there.
 #[test]
 fn the_answer_to_a_ringing_call_follows() {
-    let net = Network::new();
-    net.registers(PHONE);
-    let invite = from_phone("INVITE", 1, "invite");
-    net.arrives(PHONE, &invite);
+    let (net, invite) = Network::calling();
     assert_eq!(net.sends(ADVERTISED, &invite.answer(180)).0, PHONE);
     net.registers(MOVED);
     let (to, counted) = net.sends(ADVERTISED, &invite.answer(200));
@@ -323,10 +323,7 @@ fn the_answer_to_a_ringing_call_follows() {
 #[test]
 fn the_answer_to_a_ringing_call_follows_in_turn() {
     for status in [200, 486] {
-        let net = Network::new();
-        net.registers(PHONE);
-        let invite = from_phone("INVITE", 1, "invite");
-        net.arrives(PHONE, &invite);
+        let (net, invite) = Network::calling();
         assert_eq!(net.sends(PHONE, &invite.answer(180)).0, PHONE);
         net.registers(MOVED);
         let answer = invite.answer(status);
@@ -360,10 +357,7 @@ fn answers_to_other_requests_do_not_follow() {
 /// Two sources sent the call's INVITE. Its answer goes where it went, and nothing says that it follows.
 #[test]
 fn the_answer_to_a_disputed_call_does_not_follow() {
-    let net = Network::new();
-    net.registers(PHONE);
-    let invite = from_phone("INVITE", 1, "invite");
-    net.arrives(PHONE, &invite);
+    let (net, invite) = Network::calling();
     net.arrives(STRANGER, &invite);
     net.registers(MOVED);
     let answer = net.sends(ADVERTISED, &invite.answer(200));
@@ -374,10 +368,7 @@ fn the_answer_to_a_disputed_call_does_not_follow() {
 #[test]
 fn the_answer_to_a_ringing_call_follows_nobody_else() {
     for (user, call) in [("2000", "evil"), ("1000", "other")] {
-        let net = Network::new();
-        net.registers(PHONE);
-        let invite = from_phone("INVITE", 1, "invite");
-        net.arrives(PHONE, &invite);
+        let (net, invite) = Network::calling();
         if user == "2000" {
             net.accepts(PHONE, registration(user, call, CONTACT));
         }

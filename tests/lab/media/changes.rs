@@ -6,8 +6,7 @@ use anyhow::{Result, ensure};
 use nat_test_support::Plan;
 
 use super::{
-    MEDIA, PBX_AUDIO, PBX_SSRC, PHONE_AUDIO, PHONE_SSRC, Stage, call, needs_media, pbx_sdp, rtp,
-    sdp,
+    MEDIA, PBX_AUDIO, PBX_SSRC, PHONE_AUDIO, PHONE_SSRC, Stage, call, in_a_call, pbx_sdp, rtp, sdp,
 };
 use crate::scene::{SOON, play};
 
@@ -17,11 +16,7 @@ const NOWHERE: Ipv4Addr = Ipv4Addr::UNSPECIFIED;
 /// music on hold is heard, and its audio at once afterwards.
 #[test]
 fn hold_by_the_phone() -> Result<()> {
-    needs_media(Plan::PLAIN_NAT, |stage| {
-        let (pbx, phone) = stage.parties()?;
-        let call = call(stage, &pbx, &phone)?;
-        let stream = stage.stream(PBX_AUDIO, PHONE_AUDIO)?;
-        stream.talks()?;
+    in_a_call(Plan::PLAIN_NAT, |stage, call, stream| {
         let own = |direction| stage.phone_sdp(PHONE_AUDIO, direction);
         let answer = |direction| pbx_sdp(PBX_AUDIO, direction);
         for [held, accepted] in [
@@ -41,22 +36,23 @@ fn hold_by_the_phone() -> Result<()> {
             )?;
             stream.to_phone(&rtp(9, PBX_SSRC))?;
         }
-        ensure!(stage.count("media_latched")? == 1, "learned again");
-        ensure!(
-            stage.count("media_direct")? == 0,
-            "hold taken for direct media"
-        );
-        Ok(())
+        hold_changes_nothing(stage)
     })
+}
+
+/// Hold has made sipnat learn nothing, nor think that the two talk directly.
+fn hold_changes_nothing(stage: &Stage<'_>) -> Result<()> {
+    ensure!(stage.count("media_latched")? == 1, "learned again");
+    ensure!(
+        stage.count("media_direct")? == 0,
+        "hold taken for direct media"
+    );
+    Ok(())
 }
 
 #[test]
 fn hold_by_the_pbx() -> Result<()> {
-    needs_media(Plan::PLAIN_NAT, |stage| {
-        let (pbx, phone) = stage.parties()?;
-        let call = call(stage, &pbx, &phone)?;
-        let stream = stage.stream(PBX_AUDIO, PHONE_AUDIO)?;
-        stream.talks()?;
+    in_a_call(Plan::PLAIN_NAT, |stage, call, stream| {
         let own = |direction| stage.phone_sdp(PHONE_AUDIO, direction);
         let offer = |direction| pbx_sdp(PBX_AUDIO, direction);
         for [held, accepted] in [
@@ -72,23 +68,14 @@ fn hold_by_the_pbx() -> Result<()> {
             call.pbx_changes("INVITE", [&offer(""), &own("")])?;
             stream.to_phone(&rtp(9, PBX_SSRC))?;
         }
-        ensure!(stage.count("media_latched")? == 1, "learned again");
-        ensure!(
-            stage.count("media_direct")? == 0,
-            "hold taken for direct media"
-        );
-        Ok(())
+        hold_changes_nothing(stage)
     })
 }
 
 /// The phone takes another port, by re-INVITE and by UPDATE. Packets from its old one do not win.
 #[test]
 fn another_port_of_the_phone() -> Result<()> {
-    needs_media(Plan::PLAIN_NAT, |stage| {
-        let (pbx, phone) = stage.parties()?;
-        let call = call(stage, &pbx, &phone)?;
-        let mut before = stage.stream(PBX_AUDIO, PHONE_AUDIO)?;
-        before.talks()?;
+    in_a_call(Plan::PLAIN_NAT, |stage, call, mut before| {
         for (method, port) in [("INVITE", 4010), ("UPDATE", 4020)] {
             let offer = stage.phone_sdp(port, "");
             call.phone_changes(method, [&offer, &pbx_sdp(PBX_AUDIO, "")])?;
@@ -109,11 +96,7 @@ fn another_port_of_the_phone() -> Result<()> {
 /// The PBX takes another port. The phone's side of the stream is the same.
 #[test]
 fn another_port_of_the_pbx() -> Result<()> {
-    needs_media(Plan::PLAIN_NAT, |stage| {
-        let (pbx, phone) = stage.parties()?;
-        let call = call(stage, &pbx, &phone)?;
-        let mut stream = stage.stream(PBX_AUDIO, PHONE_AUDIO)?;
-        stream.talks()?;
+    in_a_call(Plan::PLAIN_NAT, |stage, call, mut stream| {
         let own = stage.phone_sdp(PHONE_AUDIO, "");
         call.pbx_changes("INVITE", [&pbx_sdp(30_000, ""), &own])?;
         stream.here.set_port(30_000);
@@ -152,11 +135,7 @@ fn rebinding() -> Result<()> {
 /// The phone moves to another address of the NAT with its signalling, and its audio follows.
 #[test]
 fn the_phone_moves() -> Result<()> {
-    needs_media(Plan::PLAIN_NAT, |stage| {
-        let (pbx, phone) = stage.parties()?;
-        let call = call(stage, &pbx, &phone)?;
-        let stream = stage.stream(PBX_AUDIO, PHONE_AUDIO)?;
-        stream.talks()?;
+    in_a_call(Plan::PLAIN_NAT, |stage, call, stream| {
         let moved = SocketAddrV4::new(Ipv4Addr::new(60, 17, 196, 9), 5071);
         let site = &stage.lab.sites[0];
         site.remap(0, moved)?;

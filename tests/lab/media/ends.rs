@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use nat_test_support::{Call, Plan};
 
 use super::{
-    MEDIA, PBX_AUDIO, PBX_SSRC, PHONE_AUDIO, PHONE_SSRC, Stage, call, needs_media, pbx_sdp, rtp,
+    MEDIA, PBX_AUDIO, PBX_SSRC, PHONE_AUDIO, PHONE_SSRC, Stage, call, in_a_call, pbx_sdp, rtp,
 };
 use crate::scene::{SOON, play};
 
@@ -34,11 +34,7 @@ fn the_end_of_a_call_ends_its_streams() -> Result<()> {
 /// A refused line ends its stream.
 #[test]
 fn a_refused_line_ends_its_stream() -> Result<()> {
-    needs_media(Plan::PLAIN_NAT, |stage| {
-        let (pbx, phone) = stage.parties()?;
-        let call = call(stage, &pbx, &phone)?;
-        let stream = stage.stream(PBX_AUDIO, PHONE_AUDIO)?;
-        stream.talks()?;
+    in_a_call(Plan::PLAIN_NAT, |stage, call, stream| {
         let refused = stage.phone_sdp(0, "");
         call.pbx_changes("INVITE", [&pbx_sdp(PBX_AUDIO, ""), &refused])?;
         stream.misses_phone(&rtp(8, PBX_SSRC), "packets still go to the phone")

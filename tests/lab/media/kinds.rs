@@ -4,7 +4,8 @@ use anyhow::{Result, ensure};
 use nat_test_support::{Call, Plan};
 
 use super::{
-    PBX_AUDIO, PBX_SSRC, PHONE_AUDIO, PHONE_SSRC, call, needs_media, pbx_sdp, rtcp, rtp, sdp, udptl,
+    PBX_AUDIO, PBX_SSRC, PHONE_AUDIO, PHONE_SSRC, call, in_a_call, needs_media, pbx_sdp, rtcp, rtp,
+    sdp, udptl,
 };
 
 #[test]
@@ -80,11 +81,7 @@ fn fax(host: std::net::Ipv4Addr, port: u16) -> String {
 /// A call changes from audio to fax at ports of its own, and back.
 #[test]
 fn fax_at_other_ports() -> Result<()> {
-    needs_media(Plan::PLAIN_NAT, |stage| {
-        let (pbx, phone) = stage.parties()?;
-        let call = call(stage, &pbx, &phone)?;
-        let audio = stage.stream(PBX_AUDIO, PHONE_AUDIO)?;
-        audio.talks()?;
+    in_a_call(Plan::PLAIN_NAT, |stage, call, audio| {
         let private = *stage.lab.phone().private.ip();
         let offer = fax(*nat_test_support::PBX.ip(), 20_004);
         call.pbx_changes("INVITE", [&offer, &fax(private, 4020)])?;
@@ -105,11 +102,7 @@ fn fax_at_other_ports() -> Result<()> {
 /// The same at the ports of the audio, where packets of audio may still be under way.
 #[test]
 fn fax_at_the_ports_of_audio() -> Result<()> {
-    needs_media(Plan::PLAIN_NAT, |stage| {
-        let (pbx, phone) = stage.parties()?;
-        let call = call(stage, &pbx, &phone)?;
-        let stream = stage.stream(PBX_AUDIO, PHONE_AUDIO)?;
-        stream.talks()?;
+    in_a_call(Plan::PLAIN_NAT, |stage, call, stream| {
         let private = *stage.lab.phone().private.ip();
         let offer = fax(private, PHONE_AUDIO);
         let answer = fax(*nat_test_support::PBX.ip(), PBX_AUDIO);

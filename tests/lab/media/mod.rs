@@ -98,6 +98,20 @@ fn needs_media(plan: Plan, scenario: impl Fn(&Stage<'_>) -> Result<()>) -> Resul
     })
 }
 
+/// Plays a scenario that begins with a call of the first phone, in which both have heard each other's audio.
+fn in_a_call(
+    plan: Plan,
+    scenario: impl Fn(&Stage<'_>, &Call<'_>, Stream) -> Result<()>,
+) -> Result<()> {
+    needs_media(plan, |stage| {
+        let (pbx, phone) = stage.parties()?;
+        let call = call(stage, &pbx, &phone)?;
+        let stream = stage.stream(PBX_AUDIO, PHONE_AUDIO)?;
+        stream.talks()?;
+        scenario(stage, &call, stream)
+    })
+}
+
 impl Stage<'_> {
     /// A PBX, and the first phone.
     fn parties(&self) -> Result<(ScriptedPbx, Terminal)> {
