@@ -1,4 +1,4 @@
-//! Any bytes through both ways of the scanner: what the usual one reads, the machine reads alike.
+//! Any bytes through both paths of the scanner: the slow one reads alike what the fast one reads.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

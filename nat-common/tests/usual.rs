@@ -1,9 +1,9 @@
-//! The usual way of the scanner: which forms it reads, and that it leaves the others to the machine.
+//! The fast path of the scanner: which forms it reads, and that it leaves the others to the machine.
 
 use nat_common::sip::MAX_SCAN;
 use nat_test_oracle::usual::check;
 
-/// Lines of a message that is read in the usual way, for all headers and for both directions.
+/// Lines of a message that the fast path reads, for all headers and for both directions.
 const LINES: [(&str, &str); 9] = [
     ("start", "INVITE sip:2000@pbx.example.com SIP/2.0"),
     (
@@ -169,7 +169,7 @@ fn other_forms() {
     }
 }
 
-/// What a direction does not need may have any form: a Contact from the PBX, From and Request-URI of a terminal's request.
+/// A header that a direction does not need may have any form: a Contact from the PBX, From and Request-URI of a terminal's request.
 #[test]
 fn what_is_not_needed_has_any_form() {
     for (name, line) in [

@@ -63,7 +63,7 @@ extern "C" fn read_usual_in() -> u32 {
     Scratch::of::<Ingress>().map_or(0, |scratch| scratch.read_usual(Direction::In).into())
 }
 
-/// Reads the usual headers of the message that the PBX sends, likewise.
+/// Reads the usual headers of the message that the PBX sends, as [`read_usual_in`] does.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn read_usual_out() -> u32 {

@@ -195,7 +195,7 @@ macro_rules! classes {
 
 classes! {
     find_uri_end = UriEnd
-    find_uri_mark = UriMark
+    find_uri_separator = UriSeparator
     find_quote = Quote
     find_name_end = NameEnd
     find_token_end = TokenEnd

@@ -639,7 +639,7 @@ mod tests {
 
     use super::*;
 
-    /// A mix that the scanner does not read in the usual way would measure its machine only.
+    /// A mix that the fast path of the scanner does not read would measure its machine only.
     #[test]
     fn requests_are_usual() {
         let mut random = Random::new(1);

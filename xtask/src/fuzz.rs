@@ -17,7 +17,7 @@ use crate::{
 pub(crate) enum Target {
     /// Random bytes through the SIP scanner
     Scan,
-    /// Random bytes through both ways of the SIP scanner
+    /// Random bytes through both paths of the SIP scanner
     Usual,
     /// The scanner against another SIP parser
     Differential,

@@ -1,23 +1,23 @@
 //! Classes of bytes that the scanner of SIP looks for, in [`WIDE`](super::WIDE) bytes at once.
 
-use super::swar::{TOPS, below, brackets, equal, exactly, lower, marks, pack_four, plain};
+use super::swar::{TOPS, below, brackets, equal, exactly, lower, pack_four, plain, separators};
 
 /// Class of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
-    /// What ends a URI in brackets, or its user: `>`, `@` and a space.
+    /// End of a URI in brackets, or of its user: `>`, `@` and a space.
     UriEnd,
-    /// The same, and `; < = ?` and control characters.
-    UriMark,
-    /// What ends a name in quotes: `"` and a backslash.
+    /// End or separator of a URI in brackets: also `; < = ?` and control characters.
+    UriSeparator,
+    /// End of a name in quotes: `"` and a backslash.
     Quote,
-    /// What ends a name of words: any byte that is not part of it, nor a space.
+    /// End of a name of words: any byte that is not part of it, nor a space.
     NameEnd,
-    /// What ends a usual token: any byte that is no letter, digit or one of `-./:_`. Some control characters do not.
+    /// End of a usual token: any byte that is no letter, digit or one of `-./:_`. Some control characters do not.
     TokenEnd,
-    /// What ends usual parameters: any byte that is not of a token, nor `;` and `=`. Some control characters do not.
+    /// End of usual parameters: any byte that is not of a token, nor `;` and `=`. Some control characters do not.
     ParamsEnd,
-    /// What ends a Request-URI.
+    /// End of a Request-URI: white space, control characters and angle brackets.
     RequestUriEnd,
     /// The letter `b`, in any case.
     B,
@@ -30,7 +30,8 @@ pub enum Class {
 impl Class {
     /// Finds the bytes of this class in four words. Returns a bit for each byte, that of the first lowest.
     ///
-    /// Of [`Self::Quote`], [`Self::NameEnd`], [`Self::UriMark`] and [`Self::RequestUriEnd`], only the lowest bit is exact.
+    /// Only the lowest bit is exact for [`Self::Quote`], [`Self::NameEnd`], [`Self::UriSeparator`] and
+    /// [`Self::RequestUriEnd`].
     #[inline(always)]
     #[must_use]
     pub const fn find(self, [first, second, third, fourth]: [u64; 4]) -> u64 {
@@ -47,7 +48,7 @@ impl Class {
     const fn mask(self, w: u64) -> u64 {
         match self {
             Self::UriEnd => exactly(w, b'>') | exactly(w, b'@') | exactly(w, b' '),
-            Self::UriMark => marks(w) | below(w, 0x21),
+            Self::UriSeparator => separators(w) | below(w, 0x21),
             Self::Quote => equal(w, b'"') | equal(w, b'\\'),
             Self::NameEnd => {
                 below(w, b'#') & !exactly(w, b' ')

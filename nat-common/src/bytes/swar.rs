@@ -74,7 +74,7 @@ pub const fn plain(w: u64) -> u64 {
 /// Finds `; < = > ? @`. Every bit of the mask is exact.
 #[inline(always)]
 #[must_use]
-pub const fn marks(w: u64) -> u64 {
+pub const fn separators(w: u64) -> u64 {
     between(w, b';', b'@')
 }
 
@@ -361,7 +361,11 @@ mod tests {
                     let w = word(others) & !(0xff << shift) | u64::from(b) << shift;
                     let bit = |mask: u64| mask >> shift & 0xff == 0x80;
                     assert_eq!(bit(plain(w)), plain_byte, "{b:#x} in {others}");
-                    assert_eq!(bit(marks(w)), b";<=>?@".contains(&b), "{b:#x} in {others}");
+                    assert_eq!(
+                        bit(separators(w)),
+                        b";<=>?@".contains(&b),
+                        "{b:#x} in {others}"
+                    );
                     assert_eq!(bit(exactly(w, b'b')), b == b'b', "{b:#x} in {others}");
                 }
             }

@@ -54,7 +54,7 @@ pub const fn transaction(call: u64, branch: u64, cseq: u32, method: Method) -> S
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OfRegister {
-    /// Where it comes from, and what it asks for.
+    /// Source of the REGISTER, and its domain check.
     Source = 8,
     /// The challenge to it, which was redirected to its source.
     Challenge = 24,

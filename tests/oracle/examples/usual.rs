@@ -1,4 +1,4 @@
-//! Compares both ways of the scanner over many messages, each made of one in a directory by some changes:
+//! Compares both paths of the scanner over many messages, each made of one in a directory by some changes:
 //! `cargo run --release -p nat-test-oracle --example usual -- 1000000 fuzz/corpus/scan`.
 
 use std::env::args;
@@ -88,7 +88,7 @@ fn main() {
         }
         taken += u64::from(usual::check(&text) != 0);
     }
-    println!("{count} changed messages, {taken} of them usual: both ways agree");
+    println!("{count} changed messages, {taken} of them usual: both paths agree");
 }
 
 /// Makes one change.

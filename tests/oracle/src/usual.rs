@@ -1,13 +1,14 @@
-//! The usual way of the scanner finds what its machine finds, or leaves the message to it.
+//! The fast path of the scanner finds what the slow one finds, or leaves the message to it.
 
 use nat_common::bpf::HostLoop;
 use nat_common::sip::{Direction, Scan};
 
-/// Compares both ways, for each direction and for all headers. Returns in how many of the three the usual way was taken.
+/// Compares both paths, for each direction and for all headers. Returns the number of scans, of three, that the fast path
+/// made.
 ///
 /// # Panics
 ///
-/// If the usual way finds something else, or reads a message that the machine leaves in doubt.
+/// If the fast path finds something else, or reads a message that the slow one leaves in doubt.
 pub fn check(text: &[u8]) -> u32 {
     let mut taken = 0;
     for direction in [None, Some(Direction::In), Some(Direction::Out)] {

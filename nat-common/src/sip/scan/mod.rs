@@ -1,10 +1,10 @@
-//! The scanner reads a message in two ways, with the same result.
+//! The scanner has a fast path and a slow path, with the same result.
 //!
 //! - Most messages are written as most devices write them. A [walk](walk) over the lines notes where the wanted headers
 //!   lie, and [straight-line code](usual) reads each of them.
 //! - Whatever is unusual, or in doubt, goes to a [state machine](machine) that reads the message from its first byte.
 //!
-//! The machine defines what a message means. The usual way only is faster: it reads what it is sure of, or nothing.
+//! The machine defines what a message means. The fast path reads what it is sure of, or nothing.
 
 mod grammar;
 mod host;

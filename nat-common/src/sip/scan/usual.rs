@@ -282,25 +282,25 @@ impl<S: Source + ?Sized> Usual<'_, S> {
     #[inline(always)]
     fn uri(&self, at: u32) -> Option<NameAddr> {
         let uri = at + scheme(self.source.word(at));
-        let mut marks = self.near(uri, Class::UriMark);
-        if marks & marks.wrapping_sub(1) == 0 {
-            marks |= self.source.find(uri + WIDE, Class::UriMark) << WIDE;
+        let mut stops = self.near(uri, Class::UriSeparator);
+        if stops & stops.wrapping_sub(1) == 0 {
+            stops |= self.source.find(uri + WIDE, Class::UriSeparator) << WIDE;
         }
         let mut host = uri;
-        let mut end = uri + lowest(marks)?;
-        let mut mark = byte(self.source.word(end), 0);
-        if mark == b'@' {
+        let mut end = uri + lowest(stops)?;
+        let mut stop = byte(self.source.word(end), 0);
+        if stop == b'@' {
             host = end + 1;
-            end = uri + lowest(marks & marks.wrapping_sub(1))?;
-            mark = byte(self.source.word(end), 0);
+            end = uri + lowest(stops & stops.wrapping_sub(1))?;
+            stop = byte(self.source.word(end), 0);
         }
         let mut bracket = end;
-        if mark == b';' || mark == b'?' {
+        if stop == b';' || stop == b'?' {
             // Another at-sign would make it part of the user.
             bracket += self.first(end, Class::UriEnd)?;
-            mark = byte(self.source.word(bracket), 0);
+            stop = byte(self.source.word(bracket), 0);
         }
-        require(end != uri && mark == b'>')?;
+        require(end != uri && stop == b'>')?;
         Some(NameAddr {
             uri,
             host,
