@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, anyhow, bail};
 use etherparse::{EtherType, LaxSlicedPacket};
+use pcap_parser::traits::PcapNGPacketBlock as _;
+use pcap_parser::{Block, PcapBlockOwned, PcapError, create_reader};
 
 /// UDP payloads of a capture file, and packets that have none.
 #[derive(Debug, Default)]
@@ -40,137 +42,70 @@ pub(crate) enum Skipped {
 
 /// Whether a file is a capture, by its first four bytes.
 pub(crate) fn is_capture(file: &[u8]) -> bool {
-    pcap(file).is_some() || file.starts_with(&SECTION)
+    // pcap in both byte orders, with times in microseconds and in nanoseconds; pcapng.
+    matches!(
+        file,
+        [0xd4, 0xc3, 0xb2, 0xa1, ..]
+            | [0xa1, 0xb2, 0xc3, 0xd4, ..]
+            | [0x4d, 0x3c, 0xb2, 0xa1, ..]
+            | [0xa1, 0xb2, 0x3c, 0x4d, ..]
+            | [0x0a, 0x0d, 0x0d, 0x0a, ..]
+    )
 }
 
-/// Reads the packets of a file. `is_sip` says whether a TCP segment begins like SIP.
+/// Reads the packets of a file, which ends before a packet that it does not hold whole. `is_sip` says whether a TCP
+/// segment begins like SIP.
 ///
 /// # Errors
 ///
-/// If the file is not a capture, or ends within a header.
+/// If the file is not a capture, or is malformed.
 pub(crate) fn read(file: &[u8], is_sip: impl Fn(&[u8]) -> bool) -> Result<Capture> {
     let mut capture = Capture::default();
     let mut number = 0;
-    let mut packet = |link: u32, frame: &[u8], whole: bool| {
-        number += 1;
-        capture.add(number, link, frame, whole, &is_sip);
-    };
-    if let Some(order) = pcap(file) {
-        read_pcap(file, order, &mut packet)?;
-    } else if file.starts_with(&SECTION) {
-        read_pcapng(file, &mut packet)?;
-    } else {
-        bail!("neither pcap nor pcapng");
+    let mut links = Vec::new();
+    // The buffer holds the file, so a block that is incomplete is the file's end.
+    let mut blocks = create_reader(file.len().max(1), file)
+        .map_err(|_| anyhow!("not a capture, or cut in its header"))?;
+    loop {
+        let (len, block) = match blocks.next() {
+            Ok(next) => next,
+            Err(PcapError::Eof | PcapError::Incomplete(_) | PcapError::UnexpectedEof) => break,
+            Err(_) => bail!("malformed after packet {number}"),
+        };
+        let packet = match &block {
+            PcapBlockOwned::LegacyHeader(header) => {
+                links = vec![header.network];
+                None
+            }
+            PcapBlockOwned::Legacy(packet) => Some((0, packet.data, packet.origlen)),
+            PcapBlockOwned::NG(Block::SectionHeader(_)) => {
+                links.clear();
+                None
+            }
+            PcapBlockOwned::NG(Block::InterfaceDescription(interface)) => {
+                links.push(interface.linktype);
+                None
+            }
+            PcapBlockOwned::NG(Block::EnhancedPacket(packet)) => {
+                Some((packet.if_id, packet.packet_data(), packet.origlen))
+            }
+            PcapBlockOwned::NG(Block::SimplePacket(packet)) => {
+                Some((0, packet.packet_data(), packet.origlen))
+            }
+            PcapBlockOwned::NG(_) => None,
+        };
+        if let Some((interface, frame, sent)) = packet {
+            number += 1;
+            let Some(link) = links.get(interface as usize) else {
+                bail!("packet {number}: interface {interface} is not described");
+            };
+            // The upper bits hold the length of a frame check sequence.
+            let link = link.0 as u32 & 0xffff;
+            capture.add(number, link, frame, frame.len() >= sent as usize, &is_sip);
+        }
+        blocks.consume(len);
     }
     Ok(capture)
-}
-
-/// Order of the bytes in a number.
-#[derive(Clone, Copy)]
-enum Order {
-    Little,
-    Big,
-}
-
-impl Order {
-    fn u16(self, bytes: &[u8], at: usize) -> Result<u16> {
-        let bytes = bytes.get(at..).and_then(<[u8]>::first_chunk);
-        let bytes = bytes.context("the file ends within a header")?;
-        Ok(match self {
-            Self::Little => u16::from_le_bytes(*bytes),
-            Self::Big => u16::from_be_bytes(*bytes),
-        })
-    }
-
-    fn u32(self, bytes: &[u8], at: usize) -> Result<u32> {
-        let bytes = bytes.get(at..).and_then(<[u8]>::first_chunk);
-        let bytes = bytes.context("the file ends within a header")?;
-        Ok(match self {
-            Self::Little => u32::from_le_bytes(*bytes),
-            Self::Big => u32::from_be_bytes(*bytes),
-        })
-    }
-}
-
-/// Returns the byte order of a pcap file, with times in microseconds or nanoseconds.
-fn pcap(file: &[u8]) -> Option<Order> {
-    match file.first_chunk()? {
-        [0xd4, 0xc3, 0xb2, 0xa1] | [0x4d, 0x3c, 0xb2, 0xa1] => Some(Order::Little),
-        [0xa1, 0xb2, 0xc3, 0xd4] | [0xa1, 0xb2, 0x3c, 0x4d] => Some(Order::Big),
-        _ => None,
-    }
-}
-
-/// Reads a pcap file. A file that ends within a packet ends before it.
-fn read_pcap(file: &[u8], order: Order, packet: &mut impl FnMut(u32, &[u8], bool)) -> Result<()> {
-    const FILE_HEADER: usize = 24;
-    const PACKET_HEADER: usize = 16;
-    // The upper bits hold the length of a frame check sequence.
-    let link = order.u32(file, 20)? & 0xffff;
-    let mut at = FILE_HEADER;
-    while let (Ok(captured), Ok(len)) = (order.u32(file, at + 8), order.u32(file, at + 12)) {
-        at += PACKET_HEADER;
-        let Some(frame) = file.get(at..at + captured as usize) else {
-            break;
-        };
-        packet(link, frame, captured >= len);
-        at += frame.len();
-    }
-    Ok(())
-}
-
-/// Block types of pcapng (draft-ietf-opsawg-pcapng 4).
-const SECTION: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
-const INTERFACE: u32 = 1;
-const SIMPLE: u32 = 3;
-const ENHANCED: u32 = 6;
-
-/// Reads a pcapng file. A file that ends within a block ends before it.
-fn read_pcapng(file: &[u8], packet: &mut impl FnMut(u32, &[u8], bool)) -> Result<()> {
-    let mut order = Order::Little;
-    let mut links = Vec::new();
-    let mut at = 0;
-    while file.len() - at >= 12 {
-        if file[at..].starts_with(&SECTION) {
-            order = match file[at + 8..at + 12] {
-                [0x1a, 0x2b, 0x3c, 0x4d] => Order::Big,
-                _ => Order::Little,
-            };
-            links.clear();
-        }
-        let (kind, len) = (order.u32(file, at)?, order.u32(file, at + 4)? as usize);
-        if len < 12 {
-            bail!("a block of {len} bytes");
-        }
-        let Some(body) = file.get(at + 8..at + len - 4) else {
-            break;
-        };
-        at += len;
-        let (interface, captured, len, data) = match kind {
-            INTERFACE => {
-                links.push(u32::from(order.u16(body, 0)?));
-                continue;
-            }
-            ENHANCED => (
-                order.u32(body, 0)?,
-                order.u32(body, 12)?,
-                order.u32(body, 16)?,
-                body.get(20..).unwrap_or_default(),
-            ),
-            SIMPLE => {
-                let len = order.u32(body, 0)?;
-                let data = &body[4..];
-                (0, len.min(data.len() as u32), len, data)
-            }
-            _ => continue,
-        };
-        let link = links.get(interface as usize).copied();
-        let link = link.context("a packet of an interface that is not described")?;
-        let frame = data.get(..captured as usize);
-        let frame = frame.context("a packet is longer than its block")?;
-        packet(link, frame, captured >= len);
-    }
-    Ok(())
 }
 
 impl Capture {
@@ -194,7 +129,7 @@ impl Capture {
             match ip.ip_number.0 {
                 UDP if ip.fragmented => self.skip(Skipped::Fragment),
                 UDP => {
-                    let be = |at| Order::Big.u16(payload, at).unwrap_or_default();
+                    let be = |at| be16(payload, at);
                     let (ports, len) = ([be(0), be(2)], usize::from(be(4)));
                     match payload.get(8..len) {
                         Some(payload) => self.datagrams.push(Datagram {
@@ -230,10 +165,16 @@ impl Capture {
     }
 }
 
+/// Returns the number at an offset, or 0 if the bytes end before it.
+fn be16(bytes: &[u8], at: usize) -> u16 {
+    let bytes = bytes.get(at..).and_then(<[u8]>::first_chunk);
+    bytes.map_or(0, |bytes| u16::from_be_bytes(*bytes))
+}
+
 /// Finds the IP packet in a frame of a link layer (<https://www.tcpdump.org/linktypes.html>). `None` if it has no reader here.
 fn slice(link: u32, frame: &[u8]) -> Option<LaxSlicedPacket<'_>> {
     let by_type = |type_at: usize, payload_at: usize| {
-        let ether_type = Order::Big.u16(frame, type_at).unwrap_or_default();
+        let ether_type = be16(frame, type_at);
         let payload = frame.get(payload_at..).unwrap_or_default();
         LaxSlicedPacket::from_ether_type(EtherType(ether_type), payload)
     };
@@ -373,14 +314,14 @@ mod tests {
             let link = if big { [0, 1, 0, 0] } else { [1, 0, 0, 0] };
             let file = [
                 block(0x0a0d_0d0a, &[&number(0x1a2b_3c4d)[..], &[0; 12]].concat()),
-                block(INTERFACE, &[link, [0; 4]].concat()),
+                block(1, &[link, [0; 4]].concat()),
                 // Statistics of an interface.
-                block(5, &[0; 8]),
+                block(5, &[0; 12]),
                 block(
-                    ENHANCED,
+                    6,
                     &[&number(0)[..], &[0; 8], &len, &len, &frame, &padding].concat(),
                 ),
-                block(SIMPLE, &[&len[..], &frame, &padding].concat()),
+                block(3, &[&len[..], &frame, &padding].concat()),
             ]
             .concat();
             assert!(is_capture(&file));
