@@ -7,6 +7,7 @@ mod ends;
 mod kinds;
 mod networks;
 mod told;
+mod tones;
 mod untouched;
 
 use std::{

@@ -2,7 +2,7 @@
 
 use std::{fs, process::Command, time::Duration};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use crate::{
     asterisk::PASSWORD,
@@ -26,6 +26,16 @@ module_tmp account.so
 module_app menu.so
 ";
 
+/// What a phone that speaks has beside it: a tone, and a file of what it hears.
+const SPEAKING: &str = "\
+audio_source ausine,HERTZ
+ausrc_srate 48000
+ausrc_channels 2
+module ausine.so
+module sndfile.so
+snd_path .
+";
+
 /// A running baresip.
 #[derive(Debug)]
 pub struct Baresip(Process);
@@ -33,21 +43,34 @@ pub struct Baresip(Process);
 impl Baresip {
     /// Starts it as `user` on `phone`. It registers, answers every call, and calls `dial` if there is one.
     pub fn start(phone: &Phone, user: &str, dial: Option<&str>) -> Result<Self> {
-        Self::start_with(phone, user, "", dial)
+        Self::start_with(phone, user, "", dial, CONFIG)
+    }
+
+    /// Starts it as one that sends a tone of `hertz` in its calls, and keeps what it hears.
+    pub fn start_speaking(phone: &Phone, user: &str, hertz: u32, dial: &str) -> Result<Self> {
+        let speaking = SPEAKING.replace("HERTZ", &hertz.to_string());
+        let config = CONFIG.replace("audio_source aubridge,none\n", &speaking);
+        Self::start_with(phone, user, "", Some(dial), &config)
     }
 
     /// Starts it as `user` on `phone`, with SIP outbound (RFC 5626). If the registrar agrees, it keeps its flow alive
     /// by STUN requests from its SIP port to that of the PBX.
     pub fn start_outbound(phone: &Phone, user: &str) -> Result<Self> {
         let parameters = format!(";sipnat=outbound;outbound=\"sip:{}\"", PBX.ip());
-        Self::start_with(phone, user, &parameters, None)
+        Self::start_with(phone, user, &parameters, None, CONFIG)
     }
 
-    fn start_with(phone: &Phone, user: &str, parameters: &str, dial: Option<&str>) -> Result<Self> {
+    fn start_with(
+        phone: &Phone,
+        user: &str,
+        parameters: &str,
+        dial: Option<&str>,
+        config: &str,
+    ) -> Result<Self> {
         let dir = tempfile::tempdir()?;
         fs::write(
             dir.path().join("config"),
-            CONFIG.replace("LISTEN", &phone.private.to_string()),
+            config.replace("LISTEN", &phone.private.to_string()),
         )?;
         fs::write(
             dir.path().join("accounts"),
@@ -72,6 +95,16 @@ impl Baresip {
             .wait_until(&format!("line `{text}`"), limit, |process| {
                 process.output().contains(text)
             })
+    }
+
+    /// Returns the sound that it heard in its call, and its samples a second. The call must be over.
+    pub fn heard(&self) -> Result<(Vec<i16>, u32)> {
+        let files = fs::read_dir(self.0.file(""))?;
+        let mut paths = files.filter_map(|file| Some(file.ok()?.path()));
+        let path = paths.find(|path| path.to_string_lossy().ends_with("-dec.wav"));
+        let mut sound = hound::WavReader::open(path.context("baresip heard nothing")?)?;
+        let rate = sound.spec().sample_rate;
+        Ok((sound.samples().collect::<Result<_, _>>()?, rate))
     }
 
     /// Returns its output so far.

@@ -7,10 +7,12 @@
 //! - [`scene`] plays a scenario in a lab, with sipnat and without.
 //! - [`forge`] sends datagrams that no socket sends.
 //! - [`capture`] records packets on every interface, and [`ladder`] draws them.
+//! - [`audio`] is a PBX's end of an audio stream: it sends a tone, and knows the phone's.
 //! - [`sip`], [`stun`] and [`unique`] build and read messages. [`loops`] knows kernel versions.
 
 pub mod alg;
 pub mod asterisk;
+pub mod audio;
 pub mod baresip;
 pub mod call;
 pub mod capture;

@@ -208,6 +208,14 @@ impl Message {
         self.field("Contact").map(uri)
     }
 
+    /// Address of the audio in its session description.
+    pub fn audio(&self) -> Option<SocketAddrV4> {
+        let line = |start| self.body.lines().find_map(|line| line.strip_prefix(start));
+        let host = line("c=IN IP4 ")?.parse().ok()?;
+        let port = line("m=audio ")?.split(' ').next()?.parse().ok()?;
+        Some(SocketAddrV4::new(host, port))
+    }
+
     /// Writes `received` into the topmost Via if its sent-by differs from the source (RFC 3261 18.2.1).
     pub fn note_received(&mut self, source: Ipv4Addr) {
         if let Some(via) = self.field_mut("Via")

@@ -1,6 +1,6 @@
 //! A call at the PBX.
 
-use std::time::Duration;
+use std::{net::SocketAddrV4, time::Duration};
 
 use anyhow::{Context as _, Result};
 
@@ -14,6 +14,8 @@ pub(super) const GIVE_UP: Duration = Duration::from_millis(1800);
 pub struct Dialog {
     /// The Call-ID.
     pub call_id: String,
+    /// Address to which the phone wants its audio.
+    pub audio: Option<SocketAddrV4>,
     pub(super) local: String,
     pub(super) remote: String,
     pub(super) target: String,

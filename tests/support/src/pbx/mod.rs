@@ -43,13 +43,23 @@ pub struct Invitation {
 }
 
 impl StrictPbx {
-    /// Starts it on [`PBX`] in `netns`.
+    /// Starts it on [`PBX`] in `netns`. It holds its calls, so that no media flow.
     pub fn start(netns: &Netns, answers: Answers) -> Result<Self> {
+        Self::start_with(netns, answers, &description(4000, "a=inactive\r\n"))
+    }
+
+    /// Starts it as one whose calls have audio at this port.
+    pub fn start_with_audio(netns: &Netns, answers: Answers, port: u16) -> Result<Self> {
+        Self::start_with(netns, answers, &description(port, ""))
+    }
+
+    fn start_with(netns: &Netns, answers: Answers, sdp: &str) -> Result<Self> {
         let socket = netns.udp(PBX)?;
         socket.set_read_timeout(Some(TICK))?;
         let shared = Arc::new(Shared {
             socket,
             answers,
+            sdp: sdp.to_owned(),
             state: Mutex::default(),
             changed: Condvar::new(),
             stop: AtomicBool::new(false),
@@ -138,6 +148,7 @@ impl StrictPbx {
         self.shared.acknowledge(request, &response)?;
         Ok(Dialog {
             call_id: request.call_id().to_owned(),
+            audio: response.audio(),
             local: field(request, "From")?,
             remote: field(&response, "To")?,
             target: response
@@ -175,6 +186,15 @@ impl StrictPbx {
             destination,
         })
     }
+}
+
+/// Returns a session description of the PBX.
+fn description(port: u16, direction: &str) -> String {
+    let host = PBX.ip();
+    format!(
+        "v=0\r\no=pbx 1 1 IN IP4 {host}\r\ns=-\r\nc=IN IP4 {host}\r\nt=0 0\r\n\
+         m=audio {port} RTP/AVP 0\r\n{direction}"
+    )
 }
 
 impl Drop for StrictPbx {

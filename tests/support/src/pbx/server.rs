@@ -22,9 +22,6 @@ use crate::{
 /// Expiry that the registrar grants.
 const GRANTED: &str = "60";
 
-/// SDP of the PBX: a held call, so that no media flows.
-const SDP: &str = "v=0\r\no=pbx 1 1 IN IP4 203.0.113.10\r\ns=-\r\nc=IN IP4 203.0.113.10\r\nt=0 0\r\n\
-                   m=audio 4000 RTP/AVP 0\r\na=inactive\r\n";
 pub(super) const TICK: Duration = Duration::from_millis(5);
 
 /// RFC 3261 timer T1.
@@ -37,6 +34,8 @@ const T2: Duration = Duration::from_secs(4);
 pub(super) struct Shared {
     pub(super) socket: UdpSocket,
     pub(super) answers: Answers,
+    /// Session description of the PBX, in offers and answers.
+    pub(super) sdp: String,
     pub(super) state: Mutex<State>,
     pub(super) changed: Condvar,
     pub(super) stop: AtomicBool,
@@ -204,14 +203,14 @@ impl Shared {
             return vec![
                 Message::response(request, "200 OK")
                     .with("Contact", contact)
-                    .with_sdp(SDP),
+                    .with_sdp(&self.sdp),
             ];
         }
         let mut ringing = Message::response(request, "180 Ringing").with("Contact", contact);
         if let Some(to) = ringing.field_mut("To") {
             to.push_str(&format!(";tag=pbx{}", self.next()));
         }
-        let mut ok = ringing.clone().with_sdp(SDP);
+        let mut ok = ringing.clone().with_sdp(&self.sdp);
         "SIP/2.0 200 OK".clone_into(&mut ok.start);
         if let (Ok(local), Ok(remote), Some(target)) =
             (field(&ok, "To"), field(&ok, "From"), request.contact())
@@ -220,6 +219,7 @@ impl Shared {
             state.incoming.push((
                 Dialog {
                     call_id,
+                    audio: request.audio(),
                     local,
                     remote,
                     target: target.to_owned(),
@@ -251,7 +251,7 @@ impl Shared {
             .with("CSeq", format!("{number} {method}"))
             .with("Contact", format!("<sip:pbx@{PBX}>"));
         if method == "INVITE" {
-            request.with_sdp(SDP)
+            request.with_sdp(&self.sdp)
         } else {
             request
         }
