@@ -1,5 +1,7 @@
-//! Demos: a re-INVITE that is lost without sipnat and arrives with it, or, as `stun`, a phone that uses STUN.
+//! Demos: a re-INVITE that is lost without sipnat and arrives with it, as `stun`, a phone that uses STUN, or,
+//! as `media`, a phone that hears the PBX.
 
+mod media;
 mod stun;
 
 use std::{
@@ -52,6 +54,8 @@ struct Cli {
 /// Other demos.
 #[derive(Clone, Copy, ValueEnum)]
 enum What {
+    /// A phone that hears the PBX with `--media`, and nothing without
+    Media,
     /// A phone that learns its address by STUN
     Stun,
 }
@@ -62,6 +66,7 @@ fn main() -> ExitCode {
     let style = if colour { Style::Colour } else { Style::Plain };
     let shown = match Cli::parse().what {
         None => demo(style),
+        Some(What::Media) => media::demo(style),
         Some(What::Stun) => stun::demo(style),
     };
     match shown {

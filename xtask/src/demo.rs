@@ -1,4 +1,4 @@
-//! `cargo xtask demo`: a re-INVITE that dies without sipnat and arrives with it. `demo stun` shows STUN.
+//! `cargo xtask demo`: a re-INVITE that dies without sipnat and arrives with it. `demo media` shows audio, `demo stun` STUN.
 
 use std::process::{Command, ExitCode};
 
@@ -14,6 +14,8 @@ use crate::{
 /// A scenario other than the re-INVITE.
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
 pub(crate) enum Scenario {
+    /// A phone that hears the PBX with `--media`, and nothing without
+    Media,
     /// A phone that learns its address from sipnat by STUN, and needs no redirect
     Stun,
 }
@@ -40,7 +42,10 @@ pub(crate) fn demo(
 
     let demo = workspace.target.join("release/sipnat-demo");
     let status = Command::new(&demo)
-        .args(scenario.map(|Scenario::Stun| "stun"))
+        .args(scenario.map(|scenario| match scenario {
+            Scenario::Media => "media",
+            Scenario::Stun => "stun",
+        }))
         .env(build::OBJECT, object)
         .env(build::AGENT, agent)
         .status()

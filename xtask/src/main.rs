@@ -32,6 +32,7 @@ use crate::{
 const EXAMPLES: &str = "\
 Examples:
   cargo xtask demo                         a re-INVITE dies without sipnat, and arrives with it
+  cargo xtask demo media                   a phone hears the PBX with --media, and nothing without
   cargo xtask demo stun                    a phone learns its address by STUN, and needs no redirect
   cargo xtask build                        target/release/sipnat, which contains the kernel programs
   cargo xtask package                      target/debian/sipnat_*.deb
