@@ -33,6 +33,8 @@ pub struct Settings {
     pub stun: Stun,
     /// Learn where streams of media come from, and send those of the PBX there.
     pub media: bool,
+    /// Lowest and highest port of the PBX's media.
+    pub media_ports: [u16; 2],
     /// Leave the programs in place when the agent ends.
     pub keep: bool,
     /// File with the kernel programs, instead of those in this binary.
@@ -59,6 +61,8 @@ impl Default for Settings {
             shadow: false,
             stun: Stun::default(),
             media: false,
+            // PBXs take ports for media from 10000 on.
+            media_ports: [10_000, u16::MAX],
             keep: false,
             object: None,
             verifier_log: false,
@@ -94,6 +98,7 @@ impl Settings {
             shadow,
             stun,
             media,
+            media_ports,
             keep,
             object,
             verifier_log,
@@ -128,6 +133,7 @@ impl Settings {
             ("stun-total-rate", stun.total_rate != other.stun.total_rate),
             ("stun-software", stun.software != other.stun.software),
             ("media", *media != other.media),
+            ("media-ports", *media_ports != other.media_ports),
             ("keep", *keep != other.keep),
             ("bpf-object", *object != other.object),
             ("verifier-log", *verifier_log != other.verifier_log),

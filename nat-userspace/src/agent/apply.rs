@@ -107,6 +107,7 @@ fn without_restart(now: &Settings, wanted: &Settings) -> Settings {
             answer: wanted.stun.answer && now.stun.answer,
             ..wanted.stun
         },
+        media_ports: wanted.media_ports,
         keep: wanted.keep,
         ..now.clone()
     }
@@ -145,6 +146,7 @@ mod tests {
             ports: vec![5080],
             policy: Policy::Off,
             keep: true,
+            media_ports: [4000, 5000],
             stun: Stun {
                 answer: true,
                 rate: 5,
@@ -153,7 +155,10 @@ mod tests {
             ..now.clone()
         };
         let next = without_restart(&now, &wanted);
-        assert_eq!(now.differences(&next), ["policy", "stun-rate", "keep"]);
+        assert_eq!(
+            now.differences(&next),
+            ["policy", "stun-rate", "media-ports", "keep"]
+        );
         assert_eq!(next.differences(&wanted), ["iface", "port", "stun"]);
     }
 

@@ -29,12 +29,17 @@ pub(crate) struct Follower {
 }
 
 impl Follower {
-    /// Gives slots to the addresses that the host has now.
-    pub(crate) fn follow(&mut self, path: &mut DataPath, addresses: &Addresses<'_>) {
+    /// Gives slots to the addresses that the host has now, for the ports from the first to the second.
+    pub(crate) fn follow(
+        &mut self,
+        path: &mut DataPath,
+        addresses: &Addresses<'_>,
+        ports: [u16; 2],
+    ) {
         if !path.media {
             return;
         }
-        match media::follow(&mut path.tables, &addresses.kinds()) {
+        match media::follow(&mut path.tables, &addresses.kinds(), ports) {
             Ok(left_out) => {
                 if left_out > self.left_out {
                     warn!(

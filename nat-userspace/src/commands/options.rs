@@ -10,7 +10,7 @@ use nat_common::{
 };
 
 use crate::{
-    commands::ports::{port, port_or_none},
+    commands::ports::{port, port_or_none, ports},
     settings::{Settings, Sizes, Xdp, hosts, policy_named},
 };
 
@@ -80,10 +80,15 @@ pub struct Options {
     /// Send the PBX's audio and video to where the terminal's come from, instead of a private address in its SDP
     ///
     /// sipnat learns the source of each stream from calls that the PBX has accepted. It needs the PBX to relay media: two
-    /// phones that send to each other directly do not pass here. SIP over TCP or TLS is not seen, so its calls have none. The PBX's
-    /// ports for media must be 10000 or above. `sipnat status` warns of what cannot work.
+    /// phones that send to each other directly do not pass here. SIP over TCP or TLS is not seen, so its calls have none.
+    /// `sipnat status` warns of what cannot work.
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "true|false", hide_possible_values = true)]
     media: Option<bool>,
+    /// Lowest and highest UDP port of the PBX's media [default: 10000-65535]
+    ///
+    /// Media at other ports are left alone. Asterisk's ports for fax (`udptl.conf`) begin at 4000.
+    #[arg(long, value_name = "LOW-HIGH", value_parser = ports)]
+    media_ports: Option<[u16; 2]>,
     /// Leave the programs and their tables in place when the agent ends; the next agent takes them over
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "true|false", hide_possible_values = true)]
     keep: Option<bool>,
@@ -178,6 +183,7 @@ impl Options {
         set(&mut settings.stun.total_rate, self.stun_total_rate);
         set(&mut settings.stun.software, self.stun_software);
         set(&mut settings.media, self.media);
+        set(&mut settings.media_ports, self.media_ports);
         set(&mut settings.keep, self.keep);
         set(&mut settings.object, self.bpf_object.map(Some));
         set(&mut settings.verifier_log, self.verifier_log);
@@ -220,6 +226,7 @@ impl Options {
     /// Returns an option of media that was given, by its long name.
     pub(super) fn of_media(&self) -> Option<&'static str> {
         let given = [
+            ("media-ports", self.media_ports.is_some()),
             ("size-media-offers", self.size_media_offers.is_some()),
             ("size-media", self.size_media.is_some()),
         ];

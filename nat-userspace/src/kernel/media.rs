@@ -25,9 +25,6 @@ use crate::{
     },
 };
 
-/// Lowest and highest port that may have a slot: PBXs take ports for media from 10000 on.
-const PORTS: [u16; 2] = [10_000, u16::MAX];
-
 /// Arrays of programs, of XDP and of TC, by their names in the object and as pinned. The kernel empties an array when its
 /// last descriptor and pin go.
 pub const ARRAYS: [&str; 2] = ["XDP_CALLS", "TC_CALLS"];
@@ -114,7 +111,7 @@ struct Next {
 /// Returns the settings of media in which the host's own unicast addresses have slots, as many as `slots` are enough for. An
 /// address keeps its number, even if the host loses it: it may come back in a moment, and its streams go on then. Another one
 /// gets its number only if no other is free.
-fn next(known: &MediaConfig, kinds: &[(Prefix, u32)], slots: u32) -> Next {
+fn next(known: &MediaConfig, kinds: &[(Prefix, u32)], slots: u32, ports: [u16; 2]) -> Next {
     let own = kinds.iter().filter_map(|(prefix, kind)| {
         let Prefix::Net(net) = prefix else {
             return None;
@@ -126,10 +123,7 @@ fn next(known: &MediaConfig, kinds: &[(Prefix, u32)], slots: u32) -> Next {
     });
     let own: Vec<[u64; 2]> = own.collect();
     let mut next = Next {
-        config: MediaConfig {
-            ports: PORTS,
-            ..*known
-        },
+        config: MediaConfig { ports, ..*known },
         reused: Vec::new(),
         left_out: 0,
     };
@@ -157,17 +151,17 @@ fn next(known: &MediaConfig, kinds: &[(Prefix, u32)], slots: u32) -> Next {
 /// Address of a number that no address has.
 const FREE: [u64; 2] = [0; 2];
 
-/// Writes the settings of media for the addresses that the host has now. Returns the number of those that have no slots.
+/// Writes the settings of media for the addresses that the host has now, and for the ports from the first to the second. Returns the number of those that have no slots.
 ///
 /// # Errors
 /// If a map cannot be written.
-pub fn follow(tables: &mut Tables, kinds: &[(Prefix, u32)]) -> Result<usize> {
+pub fn follow(tables: &mut Tables, kinds: &[(Prefix, u32)], ports: [u16; 2]) -> Result<usize> {
     let known = tables.media_config()?;
     let Next {
         config,
         reused,
         left_out,
-    } = next(&known, kinds, tables.media.len());
+    } = next(&known, kinds, tables.media.len(), ports);
     if !reused.is_empty() {
         let mut without = known;
         for number in &reused {
@@ -192,7 +186,7 @@ pub fn follow(tables: &mut Tables, kinds: &[(Prefix, u32)]) -> Result<usize> {
 pub fn left_out(tables: &Tables) -> Result<usize> {
     let kinds: Vec<_> = kinds::read(&tables.addresses)?.into_iter().collect();
     let known = tables.media_config()?;
-    Ok(next(&known, &kinds, tables.media.len()).left_out)
+    Ok(next(&known, &kinds, tables.media.len(), known.ports).left_out)
 }
 
 fn write(tables: &mut Tables, config: MediaConfig) -> Result<()> {
@@ -203,6 +197,8 @@ fn write(tables: &mut Tables, config: MediaConfig) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const PORTS: [u16; 2] = [10_000, 20_000];
 
     fn addr(ip: &str) -> [u64; 2] {
         Endpoint::from(SocketAddr::new(ip.parse().expect("an address"), 0)).addr
@@ -222,7 +218,7 @@ mod tests {
             kind("2001:db8::1/128", address::LOCAL),
             kind("198.51.100.0/24", address::LOCAL),
         ];
-        let at_first = |slots| next(&MediaConfig::default(), &kinds, slots);
+        let at_first = |slots| next(&MediaConfig::default(), &kinds, slots, PORTS);
         let found = at_first(4 * MEDIA_PORTS);
         let [first, second] = ["192.0.2.1", "2001:db8::1"].map(addr);
         assert_eq!(found.config.addresses[..3], [first, second, FREE]);
@@ -263,14 +259,16 @@ mod tests {
                 &[0],
             ),
         ] {
-            let found = next(&known, &own(ips), slots);
+            let found = next(&known, &own(ips), slots, PORTS);
             known = found.config;
             let numbers = numbers.map(|ip| if ip.is_empty() { FREE } else { addr(ip) });
             assert_eq!(known.addresses[..3], numbers, "{ips:?}");
             assert_eq!(found.reused, reused, "{ips:?}");
         }
         // Smaller tables.
-        let found = next(&known, &own(&["192.0.2.1", "192.0.2.9"]), 2 * MEDIA_PORTS);
+        let own = own(&["192.0.2.1", "192.0.2.9"]);
+        let found = next(&known, &own, 2 * MEDIA_PORTS, [4000, 5000]);
+        assert_eq!(found.config.ports, [4000, 5000]);
         assert_eq!(found.config.addresses[2], FREE);
     }
 }

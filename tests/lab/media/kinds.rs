@@ -1,12 +1,13 @@
 //! Kinds of streams: RTCP, video, fax.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use nat_test_support::{Call, Plan};
 
 use super::{
-    PBX_AUDIO, PBX_SSRC, PHONE_AUDIO, PHONE_SSRC, call, in_a_call, needs_media, pbx_sdp, rtcp, rtp,
-    sdp, udptl,
+    DEAF, MEDIA, NEVER, PBX_AUDIO, PBX_SSRC, PHONE_AUDIO, PHONE_SSRC, Stage, call, in_a_call,
+    needs_media, pbx_sdp, rtcp, rtp, sdp, udptl,
 };
+use crate::scene::{SOON, With, play};
 
 #[test]
 fn rtcp_on_the_next_port() -> Result<()> {
@@ -118,5 +119,28 @@ fn fax_at_the_ports_of_audio() -> Result<()> {
         call.phone_changes("INVITE", [&own, &pbx_sdp(PBX_AUDIO, "")])?;
         stream.to_phone(&rtp(9, PBX_SSRC))?;
         stream.talks()
+    })
+}
+
+/// A port of the PBX has streams only if `--media-ports` holds it, whose default begins at 10000.
+#[test]
+fn ports_of_the_pbx() -> Result<()> {
+    const LOW: u16 = 4000;
+    let scenario = |stage: &Stage<'_>| {
+        let (pbx, phone) = stage.parties()?;
+        let offer = stage.phone_sdp(PHONE_AUDIO, "");
+        Call::from_with(&phone, &pbx, [&offer, &pbx_sdp(LOW, ""), ""])?;
+        stage.stream(LOW, PHONE_AUDIO)?.talks()
+    };
+    let named = With::Arguments(&["--media", "--media-ports", "4000-4999"]);
+    play(Plan::PLAIN_NAT, named, |scene| {
+        scenario(&Stage { scene, soon: SOON })
+    })?;
+    play(Plan::PLAIN_NAT, MEDIA, |scene| {
+        let played = scenario(&Stage { scene, soon: NEVER });
+        let error = format!("{:#}", played.err().context("heard at another port")?);
+        ensure!(error.contains(DEAF), "{error}");
+        ensure!(scene.count("media_refused")? > 0, "not counted");
+        Ok(())
     })
 }
