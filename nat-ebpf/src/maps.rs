@@ -129,6 +129,7 @@ pub(crate) fn count_media(event: MediaCounter) {
 /// Settings of media before the agent has written any.
 static NO_MEDIA: MediaConfig = MediaConfig {
     addresses: [[0; 2]; MEDIA_ADDRESSES],
+    externals: [[0; 2]; MEDIA_EXTERNALS],
     ports: [0; 2],
     reserved: 0,
 };

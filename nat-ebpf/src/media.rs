@@ -138,7 +138,6 @@ fn describe(scratch: &Scratch) -> bool {
 fn incoming<L: Hash>(scratch: &Scratch, config: &'static Config) {
     let env = Kernel::reading::<L>(config, scratch);
     let heard = scratch.handover().heard;
-    let source = &scratch.datagram().source;
     // Not matched by the compiler's own enum: a value in memory may be any.
     let heard = if heard == Heard::Request as u32 || heard == Heard::Repeat as u32 {
         Heard::Request
@@ -149,13 +148,13 @@ fn incoming<L: Hash>(scratch: &Scratch, config: &'static Config) {
     } else {
         return;
     };
-    decide::incoming(&env, scratch.message(), heard, source);
+    decide::incoming(&env, scratch.message(), heard, scratch.datagram());
 }
 
 #[inline(never)]
 fn outgoing<L: Hash>(scratch: &Scratch, config: &'static Config) {
     let env = Kernel::reading::<L>(config, scratch);
-    decide::outgoing(&env, scratch.message());
+    decide::outgoing(&env, scratch.message(), scratch.datagram());
 }
 
 /// Binds a line of the pairing in the scratch of a direction.

@@ -35,6 +35,8 @@ pub struct Settings {
     pub media: bool,
     /// Lowest and highest port of the PBX's media.
     pub media_ports: [u16; 2],
+    /// Addresses that the PBX writes into its descriptions, and a router translates to its own.
+    pub externals: Vec<IpAddr>,
     /// Leave the programs in place when the agent ends.
     pub keep: bool,
     /// File with the kernel programs, instead of those in this binary.
@@ -63,6 +65,7 @@ impl Default for Settings {
             media: false,
             // PBXs take ports for media from 10000 on.
             media_ports: [10_000, u16::MAX],
+            externals: Vec::new(),
             keep: false,
             object: None,
             verifier_log: false,
@@ -99,6 +102,7 @@ impl Settings {
             stun,
             media,
             media_ports,
+            externals,
             keep,
             object,
             verifier_log,
@@ -134,6 +138,7 @@ impl Settings {
             ("stun-software", stun.software != other.stun.software),
             ("media", *media != other.media),
             ("media-ports", *media_ports != other.media_ports),
+            ("external", *externals != other.externals),
             ("keep", *keep != other.keep),
             ("bpf-object", *object != other.object),
             ("verifier-log", *verifier_log != other.verifier_log),

@@ -9,6 +9,9 @@ use crate::endpoint::Endpoint;
 /// Number of local addresses that have slots.
 pub const MEDIA_ADDRESSES: usize = 8;
 
+/// Number of addresses that the PBX may write into its descriptions instead of its own.
+pub const MEDIA_EXTERNALS: usize = 4;
+
 /// Number of slots of an address: one for each port.
 pub const MEDIA_PORTS: u32 = 1 << 16;
 
@@ -95,6 +98,8 @@ bitflags::bitflags! {
 pub struct MediaConfig {
     /// Local addresses that have slots, as in [`Endpoint`]; unused ones are zero.
     pub addresses: [[u64; 2]; MEDIA_ADDRESSES],
+    /// Addresses that a router translates to the PBX's, one to one; unused ones are zero.
+    pub externals: [[u64; 2]; MEDIA_EXTERNALS],
     /// Lowest and highest port that may have a slot.
     pub ports: [u16; 2],
     /// Unused, zero.
@@ -115,6 +120,20 @@ impl MediaConfig {
             }
         }
         found as u32
+    }
+
+    /// Returns the number of the address in a description of the PBX, whose socket has the address `local`;
+    /// [`MEDIA_ADDRESSES`] if it has no slots.
+    #[inline(always)]
+    #[must_use]
+    pub fn number_described(&self, addr: &[u64; 2], local: &[u64; 2]) -> u32 {
+        let mut is_external = false;
+        for external in &self.externals {
+            let used = external[0] | external[1] != 0;
+            let same = external[0] == addr[0] && external[1] == addr[1];
+            is_external |= used && same;
+        }
+        self.number(if is_external { local } else { addr })
     }
 }
 

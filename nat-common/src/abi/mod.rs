@@ -37,7 +37,8 @@ pub use flags::{
 };
 pub use ground::Ground;
 pub use media::{
-    MEDIA_ADDRESSES, MEDIA_PORTS, MediaBits, MediaConfig, MediaCounter, MediaFlags, MediaSlot,
+    MEDIA_ADDRESSES, MEDIA_EXTERNALS, MEDIA_PORTS, MediaBits, MediaConfig, MediaCounter,
+    MediaFlags, MediaSlot,
 };
 pub use policy::{Policy, PolicyRule, origin};
 pub use record::Record;
@@ -50,7 +51,7 @@ pub use value::{
 };
 
 /// Number of the layout of everything in this folder.
-pub const ABI: u32 = 24;
+pub const ABI: u32 = 25;
 
 #[cfg(feature = "user")]
 mod pod {

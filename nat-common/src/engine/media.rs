@@ -13,6 +13,7 @@ use crate::abi::{
 };
 use crate::bpf::bounded;
 use crate::bytes::words;
+use crate::datagram::Datagram;
 use crate::endpoint::Endpoint;
 use crate::engine::dialogs::live_dialog;
 use crate::engine::env::{Bindings, Checksum, Clock, Env, Text};
@@ -75,7 +76,9 @@ pub struct Pairing {
     pub terminal: Offer,
     /// Stream of the line that is being bound.
     pub binding: Binding,
-    /// Number of the PBX's local address.
+    /// Address of the PBX's socket.
+    pub local: [u64; 2],
+    /// Number of the local address that has the PBX's media.
     pub number: u32,
     /// Flags of all streams.
     pub flags: u32,
@@ -115,9 +118,9 @@ pub const fn may_carry(m: &Message) -> bool {
 
 /// Takes the description in a message of a terminal, which was heard as `heard` says.
 #[inline(always)]
-pub fn incoming<E: Media>(env: &E, m: &Message, heard: Heard, source: &Endpoint) {
-    begin(env);
-    take_incoming(env, m, heard, source);
+pub fn incoming<E: Media>(env: &E, m: &Message, heard: Heard, datagram: &Datagram) {
+    begin(env, &datagram.destination);
+    take_incoming(env, m, heard, &datagram.source);
     remember(env, m, 0);
 }
 
@@ -166,16 +169,18 @@ fn take_incoming<E: Media>(env: &E, m: &Message, heard: Heard, source: &Endpoint
 
 /// Takes the description in a message of the PBX.
 #[inline(always)]
-pub fn outgoing<E: Media>(env: &E, m: &Message) {
-    begin(env);
+pub fn outgoing<E: Media>(env: &E, m: &Message, datagram: &Datagram) {
+    begin(env, &datagram.source);
     take_outgoing(env, m);
     remember(env, m, BY_PBX);
 }
 
-/// Begins with a description.
+/// Begins with a description. The PBX's socket is `local`.
 #[inline(always)]
-fn begin<E: Media>(env: &E) {
+fn begin<E: Media>(env: &E, local: &Endpoint) {
     let p = env.pairing();
+    p.local[0] = local.addr[0];
+    p.local[1] = local.addr[1];
     p.events = 0;
     p.binding.owner.tag = 0;
     forget(&mut p.pbx);
@@ -432,7 +437,7 @@ fn pair_up<E: Media>(env: &E, m: &Message, pair: &Pair<'_>, source: Option<&Endp
         tell(env, MediaCounter::Kept);
         return true;
     }
-    let number = env.media_config().number(&p.pbx.addr);
+    let number = env.media_config().number_described(&p.pbx.addr, &p.local);
     if number >= MEDIA_ADDRESSES as u32 {
         tell(env, MediaCounter::Direct);
         return true;

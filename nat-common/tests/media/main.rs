@@ -84,8 +84,13 @@ impl Call {
             .scan(text.as_bytes(), Direction::In)
             .expect("a message");
         let heard = engine::ingress(&self.env, &m, &source);
+        let datagram = Datagram {
+            source,
+            destination: PBX,
+            ..Datagram::default()
+        };
         if decide::may_carry(&m) && self.env.describe(text.as_bytes()) {
-            decide::incoming(&self.env, &m, heard, &source);
+            decide::incoming(&self.env, &m, heard, &datagram);
         }
     }
 
@@ -103,7 +108,7 @@ impl Call {
         let mut to = PHONE;
         engine::egress(&self.env, &m, &datagram, &mut to);
         if decide::may_carry(&m) && self.env.describe(text.as_bytes()) {
-            decide::outgoing(&self.env, &m);
+            decide::outgoing(&self.env, &m, &datagram);
         }
     }
 

@@ -108,6 +108,7 @@ fn without_restart(now: &Settings, wanted: &Settings) -> Settings {
             ..wanted.stun
         },
         media_ports: wanted.media_ports,
+        externals: wanted.externals.clone(),
         keep: wanted.keep,
         ..now.clone()
     }

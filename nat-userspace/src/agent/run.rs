@@ -292,7 +292,7 @@ async fn serve(
     let mut sweeps = interval(streams::INTERVAL);
     sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut streams = Follower::default();
-    streams.follow(&mut path, &addresses, live.settings.media_ports);
+    streams.follow(&mut path, &addresses, &live.settings);
     loop {
         tokio::select! {
             (request, name) = signals.next() => match request {
@@ -308,7 +308,7 @@ async fn serve(
                     };
                     notify::reloading();
                     record.reload = live.reload(maps, &mut addresses).await;
-                    streams.follow(&mut path, &addresses, live.settings.media_ports);
+                    streams.follow(&mut path, &addresses, &live.settings);
                     notify::ready();
                     report_reload(record);
                 }
@@ -337,7 +337,7 @@ async fn serve(
                 if let Err(error) = addresses.update(policy, kinds).await {
                     warn!("cannot follow a change of addresses: {error:#}");
                 }
-                streams.follow(&mut path, &addresses, live.settings.media_ports);
+                streams.follow(&mut path, &addresses, &live.settings);
             }
             result = logs.forward() => result?,
         }

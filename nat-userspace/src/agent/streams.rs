@@ -13,6 +13,7 @@ use crate::{
     agent::addresses::Addresses,
     host::clock,
     kernel::{load::DataPath, mapped::Access, media, tables::Tables},
+    settings::Settings,
 };
 
 /// Interval between two sweeps. A slot goes at the second one that finds its call over.
@@ -29,17 +30,17 @@ pub(crate) struct Follower {
 }
 
 impl Follower {
-    /// Gives slots to the addresses that the host has now, for the ports from the first to the second.
+    /// Gives slots to the addresses that the host has now, as the settings say.
     pub(crate) fn follow(
         &mut self,
         path: &mut DataPath,
         addresses: &Addresses<'_>,
-        ports: [u16; 2],
+        settings: &Settings,
     ) {
         if !path.media {
             return;
         }
-        match media::follow(&mut path.tables, &addresses.kinds(), ports) {
+        match media::follow(&mut path.tables, &addresses.kinds(), settings) {
             Ok(left_out) => {
                 if left_out > self.left_out {
                     warn!(

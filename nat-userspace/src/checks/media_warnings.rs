@@ -78,8 +78,8 @@ fn direct(records: &[Record], known: &[IpAddr]) -> Vec<Warning> {
         "the PBX names {host}{more} for its media, in {} descriptions lately: they do not pass here, and are left alone",
         hosts.values().sum::<usize>()
     );
-    let remedy = "have the PBX relay media, as Asterisk does with `direct_media = no`, and name an address of this host; \
-                  see docs/media.md";
+    let remedy = "have the PBX relay media, as Asterisk does with `direct_media = no`; or, if a router translates that address \
+                  to the PBX's: sipnat run ... --external ADDRESS; see docs/media.md";
     vec![Warning::without_terminal(text, Some(remedy.into()))]
 }
 

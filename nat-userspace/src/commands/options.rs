@@ -1,6 +1,6 @@
 //! Options of `sipnat run`: its flags, and the keys of the configuration file.
 
-use std::path::PathBuf;
+use std::{net::IpAddr, path::PathBuf};
 
 use clap::Args;
 use ipnet::IpNet;
@@ -89,6 +89,12 @@ pub struct Options {
     /// Media at other ports are left alone. Asterisk's ports for fax (`udptl.conf`) begin at 4000.
     #[arg(long, value_name = "LOW-HIGH", value_parser = ports)]
     media_ports: Option<[u16; 2]>,
+    /// Address that the PBX names for its media, and that a router translates to the PBX's own; may be repeated
+    ///
+    /// Needed with --media if the PBX is behind one-to-one NAT, as in many clouds, and writes its public address into its SDP.
+    /// Its media are then those of the local address from which its SIP comes. At most four.
+    #[arg(long = "external", value_name = "ADDRESS", value_parser = address)]
+    externals: Vec<IpAddr>,
     /// Leave the programs and their tables in place when the agent ends; the next agent takes them over
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "true|false", hide_possible_values = true)]
     keep: Option<bool>,
@@ -184,6 +190,7 @@ impl Options {
         set(&mut settings.stun.software, self.stun_software);
         set(&mut settings.media, self.media);
         set(&mut settings.media_ports, self.media_ports);
+        set(&mut settings.externals, some(self.externals));
         set(&mut settings.keep, self.keep);
         set(&mut settings.object, self.bpf_object.map(Some));
         set(&mut settings.verifier_log, self.verifier_log);
@@ -227,6 +234,7 @@ impl Options {
     pub(super) fn of_media(&self) -> Option<&'static str> {
         let given = [
             ("media-ports", self.media_ports.is_some()),
+            ("external", !self.externals.is_empty()),
             ("size-media-offers", self.size_media_offers.is_some()),
             ("size-media", self.size_media.is_some()),
         ];
@@ -238,6 +246,12 @@ impl Options {
 /// Returns a list that was given.
 fn some<T>(list: Vec<T>) -> Option<Vec<T>> {
     (!list.is_empty()).then_some(list)
+}
+
+/// Parses an address.
+fn address(text: &str) -> Result<IpAddr, &'static str> {
+    text.parse()
+        .map_err(|_| "an address is one of IPv4 or IPv6, such as 203.0.113.10")
 }
 
 /// Parses a number of seconds.

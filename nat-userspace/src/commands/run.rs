@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
 use clap::Args;
+use nat_common::abi::MEDIA_EXTERNALS;
 
 use crate::{agent, commands::options::Options, config, settings::Settings};
 
@@ -66,6 +67,10 @@ impl Run {
             let why = format!("--{option} has no effect without --media");
             usage(settings.media, &why)?;
         }
+        usage(
+            settings.externals.len() <= MEDIA_EXTERNALS,
+            "there are more than four addresses of external",
+        )?;
         Ok(settings)
     }
 

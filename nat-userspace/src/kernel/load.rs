@@ -205,7 +205,7 @@ impl<'a> Loader<'a> {
         let kinds = inputs.addresses.kinds.clone();
         inputs.write(&mut tables)?;
         // The agent warns of addresses without slots.
-        let _left_out = media::follow(&mut tables, &kinds, self.settings.media_ports)?;
+        let _left_out = media::follow(&mut tables, &kinds, self.settings)?;
         Ok(DataPath {
             ebpf,
             tables,

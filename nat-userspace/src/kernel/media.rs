@@ -9,7 +9,7 @@ use aya::{
     programs::{ProgramInfo, SchedClassifier, Xdp},
 };
 use nat_common::{
-    abi::{MEDIA_ADDRESSES, MEDIA_PORTS, MediaConfig, address},
+    abi::{MEDIA_ADDRESSES, MEDIA_EXTERNALS, MEDIA_PORTS, MediaConfig, address},
     endpoint::Endpoint,
 };
 
@@ -23,6 +23,7 @@ use crate::{
         refusal,
         tables::Tables,
     },
+    settings::Settings,
 };
 
 /// Arrays of programs, of XDP and of TC, by their names in the object and as pinned. The kernel empties an array when its
@@ -111,7 +112,7 @@ struct Next {
 /// Returns the settings of media in which the host's own unicast addresses have slots, as many as `slots` are enough for. An
 /// address keeps its number, even if the host loses it: it may come back in a moment, and its streams go on then. Another one
 /// gets its number only if no other is free.
-fn next(known: &MediaConfig, kinds: &[(Prefix, u32)], slots: u32, ports: [u16; 2]) -> Next {
+fn next(known: &MediaConfig, kinds: &[(Prefix, u32)], slots: u32) -> Next {
     let own = kinds.iter().filter_map(|(prefix, kind)| {
         let Prefix::Net(net) = prefix else {
             return None;
@@ -123,7 +124,7 @@ fn next(known: &MediaConfig, kinds: &[(Prefix, u32)], slots: u32, ports: [u16; 2
     });
     let own: Vec<[u64; 2]> = own.collect();
     let mut next = Next {
-        config: MediaConfig { ports, ..*known },
+        config: *known,
         reused: Vec::new(),
         left_out: 0,
     };
@@ -148,20 +149,33 @@ fn next(known: &MediaConfig, kinds: &[(Prefix, u32)], slots: u32, ports: [u16; 2
     next
 }
 
+/// Returns `known` with what the operator has told.
+fn told(known: MediaConfig, settings: &Settings) -> MediaConfig {
+    let mut externals = [FREE; MEDIA_EXTERNALS];
+    for (external, ip) in externals.iter_mut().zip(&settings.externals) {
+        *external = Endpoint::from(SocketAddr::new(*ip, 0)).addr;
+    }
+    MediaConfig {
+        ports: settings.media_ports,
+        externals,
+        ..known
+    }
+}
+
 /// Address of a number that no address has.
 const FREE: [u64; 2] = [0; 2];
 
-/// Writes the settings of media for the addresses that the host has now, and for the ports from the first to the second. Returns the number of those that have no slots.
+/// Writes the settings of media, for the addresses that the host has now. Returns the number of those that have no slots.
 ///
 /// # Errors
 /// If a map cannot be written.
-pub fn follow(tables: &mut Tables, kinds: &[(Prefix, u32)], ports: [u16; 2]) -> Result<usize> {
+pub fn follow(tables: &mut Tables, kinds: &[(Prefix, u32)], settings: &Settings) -> Result<usize> {
     let known = tables.media_config()?;
     let Next {
         config,
         reused,
         left_out,
-    } = next(&known, kinds, tables.media.len(), ports);
+    } = next(&told(known, settings), kinds, tables.media.len());
     if !reused.is_empty() {
         let mut without = known;
         for number in &reused {
@@ -186,7 +200,7 @@ pub fn follow(tables: &mut Tables, kinds: &[(Prefix, u32)], ports: [u16; 2]) -> 
 pub fn left_out(tables: &Tables) -> Result<usize> {
     let kinds: Vec<_> = kinds::read(&tables.addresses)?.into_iter().collect();
     let known = tables.media_config()?;
-    Ok(next(&known, &kinds, tables.media.len(), known.ports).left_out)
+    Ok(next(&known, &kinds, tables.media.len()).left_out)
 }
 
 fn write(tables: &mut Tables, config: MediaConfig) -> Result<()> {
@@ -197,8 +211,6 @@ fn write(tables: &mut Tables, config: MediaConfig) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const PORTS: [u16; 2] = [10_000, 20_000];
 
     fn addr(ip: &str) -> [u64; 2] {
         Endpoint::from(SocketAddr::new(ip.parse().expect("an address"), 0)).addr
@@ -218,7 +230,7 @@ mod tests {
             kind("2001:db8::1/128", address::LOCAL),
             kind("198.51.100.0/24", address::LOCAL),
         ];
-        let at_first = |slots| next(&MediaConfig::default(), &kinds, slots, PORTS);
+        let at_first = |slots| next(&MediaConfig::default(), &kinds, slots);
         let found = at_first(4 * MEDIA_PORTS);
         let [first, second] = ["192.0.2.1", "2001:db8::1"].map(addr);
         assert_eq!(found.config.addresses[..3], [first, second, FREE]);
@@ -259,16 +271,14 @@ mod tests {
                 &[0],
             ),
         ] {
-            let found = next(&known, &own(ips), slots, PORTS);
+            let found = next(&known, &own(ips), slots);
             known = found.config;
             let numbers = numbers.map(|ip| if ip.is_empty() { FREE } else { addr(ip) });
             assert_eq!(known.addresses[..3], numbers, "{ips:?}");
             assert_eq!(found.reused, reused, "{ips:?}");
         }
         // Smaller tables.
-        let own = own(&["192.0.2.1", "192.0.2.9"]);
-        let found = next(&known, &own, 2 * MEDIA_PORTS, [4000, 5000]);
-        assert_eq!(found.config.ports, [4000, 5000]);
+        let found = next(&known, &own(&["192.0.2.1", "192.0.2.9"]), 2 * MEDIA_PORTS);
         assert_eq!(found.config.addresses[2], FREE);
     }
 }

@@ -1,14 +1,15 @@
-//! Networks: IPv6, checksums that the host completes itself, another router.
+//! Networks: IPv6, checksums that the host completes itself, another router, other addresses of the PBX.
 
 use std::{
-    net::{Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket},
     process::Command,
+    thread,
 };
 
 use anyhow::{Context as _, Result, ensure};
 use etherparse::{Ipv4Slice, UdpSlice};
 use nat_test_support::{
-    Call, Plan,
+    Call, PBX, Plan,
     capture::{Direction, Tap},
     lab::PBX_V6,
     netns::receive,
@@ -16,8 +17,10 @@ use nat_test_support::{
     unique::unique,
 };
 
-use super::{PBX_AUDIO, PHONE_AUDIO, Stage, Stream, call, needs_media, pbx_sdp, sdp};
-use crate::scene::SOON;
+use super::{
+    DEAF, MEDIA, NEVER, PBX_AUDIO, PHONE_AUDIO, Stage, Stream, call, needs_media, pbx_sdp, sdp,
+};
+use crate::scene::{SOON, With, play};
 
 /// Address of the first phone, behind a NAT of IPv6.
 const PHONE_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x192, 0x168, 1, 0, 0, 0, 0x10);
@@ -135,12 +138,13 @@ fn hears(socket: &UdpSocket, start: &str) -> Result<SocketAddr> {
 #[test]
 fn a_second_address() -> Result<()> {
     needs_media(Plan::PLAIN_NAT, |stage| {
-        let second = std::net::Ipv4Addr::new(203, 0, 113, 11);
+        let second = Ipv4Addr::new(203, 0, 113, 11);
         stage.lab.pbx.run(
             Command::new("ip").args(["addr", "add", &format!("{second}/24"), "dev", "eth0"]),
             "",
         )?;
-        wait_for_slots(stage, second)?;
+        // The agent reads addresses at most once a second.
+        thread::sleep(SOON / 2);
         let (pbx, phone) = stage.parties()?;
         let offer = stage.phone_sdp(PHONE_AUDIO, "");
         Call::from_with(&phone, &pbx, [&offer, &sdp(second, PBX_AUDIO, ""), ""])?;
@@ -155,9 +159,37 @@ fn a_second_address() -> Result<()> {
     })
 }
 
-/// Waits until the agent has noticed an address. It reads addresses at most once a second.
-fn wait_for_slots(stage: &Stage<'_>, _address: std::net::Ipv4Addr) -> Result<()> {
-    let _agent = stage.sipnat()?;
-    std::thread::sleep(SOON / 2);
-    Ok(())
+/// A router translates a public address to the PBX's, one to one, and the PBX names the public one.
+#[test]
+fn a_public_address_of_the_pbx() -> Result<()> {
+    const EXTERNAL: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 99);
+    let scenario = |stage: &Stage<'_>| {
+        stage.lab.isp.run(
+            Command::new("nft").args(["-f", "-"]),
+            &format!(
+                "table ip one_to_one {{ chain in {{ type nat hook prerouting priority dstnat; \
+                 ip daddr {EXTERNAL} dnat to {}; }}; }}",
+                PBX.ip()
+            ),
+        )?;
+        let (pbx, phone) = stage.parties()?;
+        let offer = stage.phone_sdp(PHONE_AUDIO, "");
+        Call::from_with(&phone, &pbx, [&offer, &sdp(EXTERNAL, PBX_AUDIO, ""), ""])?;
+        let mut stream = stage.stream(PBX_AUDIO, PHONE_AUDIO)?;
+        stream.here = (EXTERNAL, PBX_AUDIO).into();
+        stream.talks()
+    };
+    let named = With::Arguments(&["--media", "--external", "198.51.100.99"]);
+    play(Plan::PLAIN_NAT, named, |scene| {
+        scenario(&Stage { scene, soon: SOON })
+    })?;
+    play(Plan::PLAIN_NAT, MEDIA, |scene| {
+        let played = scenario(&Stage { scene, soon: NEVER });
+        let error = format!("{:#}", played.err().context("heard without --external")?);
+        ensure!(error.contains(DEAF), "{error}");
+        let status = scene.sipnat()?.command(&["status"])?;
+        ensure!(status.contains("the PBX names 198.51.100.99"), "{status}");
+        ensure!(status.contains("--external ADDRESS"), "{status}");
+        Ok(())
+    })
 }
