@@ -14,7 +14,7 @@ use aya_obj::{
     EbpfSectionKind, Function, Object, Program, ProgramSection,
     generated::{bpf_attach_type, bpf_insn, bpf_prog_type},
 };
-use nat_userspace::kernel::loops::Loops;
+use nat_userspace::{checks::preflight::Kernel, kernel::loops::Loops};
 
 use crate::kernel;
 
@@ -54,6 +54,8 @@ pub(crate) struct Part {
     pub(crate) range: Range<usize>,
     /// First instructions of the functions that it calls or hands to `bpf_loop`.
     pub(crate) calls: Vec<usize>,
+    /// Bytes that the kernel adds to its stack frame for its loops. It does so after it has checked the stack.
+    pub(crate) added: u32,
 }
 
 /// A line of the source from which instructions come.
@@ -201,6 +203,7 @@ impl Programs {
             Part {
                 name: known.unwrap_or_else(|| format!("function at {}", range.start)),
                 calls: calls(&function.instructions, range.clone()),
+                added: added(&function.instructions[range.clone()]),
                 range,
             }
         });
@@ -259,6 +262,21 @@ fn calls(instructions: &[bpf_insn], range: Range<usize>) -> Vec<usize> {
     found.sort_unstable();
     found.dedup();
     found
+}
+
+/// Returns the bytes that the kernel adds to the stack of a function for its loops.
+fn added(instructions: &[bpf_insn]) -> u32 {
+    const CALL: u8 = 0x85;
+    const BPF_LOOP: i32 = 181;
+    const MAY_GOTO: u8 = 0xe5;
+    /// First kernel that also counts the time of such a loop.
+    const TIMED: Kernel = Kernel(6, 15);
+    let any = |is: fn(&bpf_insn) -> bool| instructions.iter().any(is);
+    let callbacks = any(|i| i.code == CALL && i.src_reg() == 0 && i.imm == BPF_LOOP);
+    let goto = any(|i| i.code == MAY_GOTO);
+    let is_timed = || Kernel::running().is_ok_and(|kernel| kernel >= TIMED);
+    let counter = if goto && is_timed() { 16 } else { 8 };
+    u32::from(callbacks) * 24 + u32::from(goto) * counter
 }
 
 /// Returns a name without mangling, without the names of sipnat's crates, and without the long name of its loop by callbacks.

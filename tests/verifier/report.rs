@@ -221,13 +221,15 @@ fn by_function(parts: &[Part], log: &Log) -> Vec<FunctionRow> {
 
 /// Returns the stack frame of each function, 0 for one that was never visited; none if the log does not have all.
 fn frames(parts: &[Part], log: &Log) -> Option<Vec<u32>> {
+    // The verifier removes what it never visited, if it takes the program.
+    let has_all = log.stack.len() == parts.len();
     let mut listed = log.stack.iter();
     let all = parts.iter().map(|part| {
-        if log.visits(part.range.start) == 0 {
-            Some(0)
-        } else {
-            listed.next().copied()
+        if !has_all && log.visits(part.range.start) == 0 {
+            return Some(0);
         }
+        let listed = listed.next()?;
+        Some(listed.saturating_sub(part.added))
     });
     let all: Option<Vec<u32>> = all.collect();
     all.filter(|_| listed.next().is_none())
@@ -311,6 +313,7 @@ mod tests {
             name: name.into(),
             range,
             calls: calls.to_vec(),
+            added: 0,
         }
     }
 
@@ -372,6 +375,16 @@ mod tests {
         assert_eq!(chain.bytes, 64 + 320);
         assert_eq!(chain.functions, ["main", "shallow"]);
         assert_eq!(chain.frames, 3);
+        let callbacks = [Part {
+            added: 24,
+            ..parts[1].clone()
+        }];
+        let added = Log {
+            visits: vec![1; 20],
+            stack: vec![30],
+            ..Log::default()
+        };
+        assert_eq!(frames(&callbacks, &added), Some(vec![6]));
         // Frames that cannot be told apart are none.
         assert_eq!(deepest(&parts, &log(&[33])), None);
         assert_eq!(deepest(&parts, &log(&[33, 1, 1, 1, 1])), None);
