@@ -69,7 +69,7 @@ pub(crate) fn measure(part: &mut Part, feed: &mut Feed) -> Result<()> {
         sizes,
         ..Settings::default()
     };
-    let mut path = Loader::new(&feed::sipnat()?, &settings).load()?;
+    let mut path = part.load(Loader::new(&feed::sipnat()?, &settings))?;
     let picks = 1 << 10;
     program::fill(feed, &mut path, picks)?;
     let shape = Shape {

@@ -174,7 +174,7 @@ pub(crate) fn bench() -> Result<Part> {
     for junk in &JUNK {
         let mut misled = 0;
         for rate in RATES {
-            let path = Loader::new(&object, &Settings::default()).load()?;
+            let path = part.load(Loader::new(&object, &Settings::default()))?;
             let lost = Flood::new(junk, rate).run(&mut feed, path, None)?;
             let rate = rate.map_or("without a limit".into(), |rate| format!("{rate} a second"));
             add(
@@ -188,12 +188,12 @@ pub(crate) fn bench() -> Result<Part> {
         part.add(Figure::new(what, share(misled), "%").goal(Goal::at_most(0.0, 0.0)));
     }
     let (junk, rate) = RESTART;
-    let path = Loader::new(&object, &Settings::default()).load()?;
+    let path = part.load(Loader::new(&object, &Settings::default()))?;
     let lost = Flood::new(junk, Some(rate)).run(&mut feed, path, Some(&object))?;
     let what = format!("{}, {rate} a second, and the agent restarts", junk.what);
     add(&mut part, what, &lost.behind_nat);
     for accepted in ACCEPTED {
-        let path = Loader::new(&object, &Settings::default()).load()?;
+        let path = part.load(Loader::new(&object, &Settings::default()))?;
         let what = accepted.what;
         let (lost, left) = accepted.run(&mut feed, path)?;
         add(&mut part, what.into(), &lost);

@@ -38,7 +38,7 @@ pub(crate) fn bench() -> Result<Part> {
         sizes,
         ..Settings::default()
     };
-    let mut path = Loader::new(&feed::sipnat()?, &settings).load()?;
+    let mut path = part.load(Loader::new(&feed::sipnat()?, &settings))?;
     let picks = 1 << 10;
     program::fill(&mut feed, &mut path, picks)?;
     let mut sipnat = 0.0;

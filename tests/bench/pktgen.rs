@@ -122,7 +122,7 @@ fn near(emulated: bool) -> Result<Part> {
     let mut feed = Feed::load()?;
     feed.load_templates(&templates())?;
     let object = feed::sipnat()?;
-    let mut path = Loader::new(&object, &Settings::default()).load()?;
+    let mut path = part.load(Loader::new(&object, &Settings::default()))?;
 
     let rig = Rig::new()?;
     rig.client.enter(|| feed.write_into_pktgen(CLIENT))??;

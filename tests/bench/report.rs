@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use anyhow::Result;
+use nat_userspace::kernel::load::{DataPath, Loader};
 use serde::Serialize;
 
 use crate::chart::Point;
@@ -168,6 +170,8 @@ pub(crate) struct Part {
     name: &'static str,
     /// Method of measurement.
     how: &'static str,
+    /// Loops of the measured programs, with the reason if they are not the best that the kernel has.
+    loops: Vec<String>,
     figures: Vec<Figure>,
     /// Notes below the table.
     notes: Vec<String>,
@@ -178,6 +182,7 @@ impl Part {
         Self {
             name,
             how,
+            loops: Vec::new(),
             figures: Vec::new(),
             notes: Vec::new(),
         }
@@ -192,6 +197,26 @@ impl Part {
             figure.unit
         );
         self.figures.push(figure);
+    }
+
+    /// Loads the programs that are measured, and notes their loops.
+    pub(crate) fn load(&mut self, loader: Loader<'_>) -> Result<DataPath> {
+        let path = loader.load()?;
+        self.loaded(&path);
+        Ok(path)
+    }
+
+    /// Notes the loops of programs that are measured.
+    pub(crate) fn loaded(&mut self, path: &DataPath) {
+        let name = path.loops.name();
+        let loops = match &path.refused {
+            None => name.to_owned(),
+            Some(why) => format!("{name} (fallback: {why})"),
+        };
+        if !self.loops.contains(&loops) {
+            eprintln!("  the programs loop by {loops}");
+            self.loops.push(loops);
+        }
     }
 
     pub(crate) fn note(&mut self, note: impl Into<String>) {
@@ -246,7 +271,11 @@ impl fmt::Display for Part {
         let widths: Vec<usize> = (0..headings.len())
             .map(|column| rows.iter().map(|row| row[column].len()).max().unwrap_or(0))
             .collect();
-        writeln!(f, "## {}\n\n{}\n", self.name, self.how)?;
+        writeln!(f, "## {}\n\n{}", self.name, self.how)?;
+        if !self.loops.is_empty() {
+            writeln!(f, "The programs loop by {}.", self.loops.join(", and by "))?;
+        }
+        writeln!(f)?;
         for row in rows {
             let mut line = String::new();
             for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {

@@ -74,7 +74,7 @@ fn with(part: &mut Part, feed: &mut Feed, netns: &Netns, count: u32) -> Result<(
         sizes,
         ..Settings::default()
     };
-    let mut path = Loader::new(&feed::sipnat()?, &settings).load()?;
+    let mut path = part.load(Loader::new(&feed::sipnat()?, &settings))?;
     let made = program::fill(feed, &mut path, count)?;
     let memory = map_memory(&path)? as f64;
     part.add(

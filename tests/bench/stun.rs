@@ -68,7 +68,7 @@ pub(crate) fn bench() -> Result<Part> {
     }
 
     for (what, rate, total) in LIMITS {
-        let mut path = load(rate, total)?;
+        let mut path = load(&mut part, rate, total)?;
         let link = rig.attach(End::Server, path.ingress()?)?;
         let answered = flood(&rig, &mut feed, seen::RIGHT)?;
         path.ingress()?.detach(link)?;
@@ -112,7 +112,8 @@ pub(crate) fn bench() -> Result<Part> {
             &[Counter::StunAnswered],
             Some(Goal::target_at_most(100.0)),
         );
-        part.add(case.measure(&mut feed, &mut load(rate, total)?, 1)?);
+        let mut path = load(&mut part, rate, total)?;
+        part.add(case.measure(&mut feed, &mut path, 1)?);
     }
     // While it is measured, a few are answered.
     let case = case(
@@ -123,12 +124,13 @@ pub(crate) fn bench() -> Result<Part> {
     let Stun {
         rate, total_rate, ..
     } = Stun::default();
-    part.add(case.measure(&mut feed, &mut load(rate, total_rate)?, 1)?);
+    let mut path = load(&mut part, rate, total_rate)?;
+    part.add(case.measure(&mut feed, &mut path, 1)?);
     Ok(part)
 }
 
 /// Loads the programs with STUN, at this rate for each source and at that for all together.
-fn load(rate: u32, total_rate: u32) -> Result<DataPath> {
+fn load(part: &mut Part, rate: u32, total_rate: u32) -> Result<DataPath> {
     let host = Prefix::of(Ipv4Addr::from(PBX).into(), 32).context("no prefix")?;
     let stun = Stun {
         answer: true,
@@ -145,9 +147,7 @@ fn load(rate: u32, total_rate: u32) -> Result<DataPath> {
         kinds: vec![(host, abi::address::LOCAL)],
         ..HostAddresses::default()
     };
-    Loader::new(&feed::sipnat()?, &settings)
-        .addresses(addresses)
-        .load()
+    part.load(Loader::new(&feed::sipnat()?, &settings).addresses(addresses))
 }
 
 /// Returns Binding requests as clients send them: most without attributes, some with SOFTWARE.

@@ -48,7 +48,7 @@ pub(crate) fn bench() -> Result<Part> {
         offered.push(received.sent.rate(PACKETS.into()));
         feed.detach("count", link)?;
 
-        let mut path = Loader::new(&object, &Settings::default()).load()?;
+        let mut path = part.load(Loader::new(&object, &Settings::default()))?;
         let link = rig.attach(End::Server, path.ingress()?)?;
         let received = rig.flood(&mut feed, PACKETS)?;
         learned.push(received.of(path.tables.count(Counter::InRequest)?));

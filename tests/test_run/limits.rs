@@ -3,13 +3,15 @@
 use std::mem::offset_of;
 
 use nat_common::abi::{Set, map};
-use nat_test_support::loops::{HAS_MAY_GOTO, TAKES_MAY_GOTO};
+use nat_test_support::loops::{HAS_MAY_GOTO, REASON, TAKES_MAY_GOTO, refused};
 use nat_userspace::checks::preflight::Kernel;
-use nat_userspace::kernel::load::Programs;
+use nat_userspace::kernel::load::{Loader, Programs};
 use nat_userspace::kernel::loops::Loops;
+use nat_userspace::kernel::object;
+use nat_userspace::settings::Settings;
 
 use crate::frames::{ADVERTISED, INVITE, PHONE, in_dialog, inbound, outbound};
-use crate::run::{Path, loops};
+use crate::run::{NO_OBJECT, Path, loops};
 
 #[test]
 fn verified_instructions() {
@@ -76,6 +78,25 @@ fn verified_with(loops: Loops) {
             info.size_jitted()
         );
         assert!(verified < LIMIT, "{name} by {}: {verified}", loops.name());
+    }
+}
+
+/// A kernel that has `may_goto` and refuses the programs with it gets the others, and the reason is known.
+#[test]
+fn the_reason_for_the_slower_loops_is_known() {
+    let object = object::read(None).expect(NO_OBJECT);
+    let object = refused(&object).expect("an object of sipnat");
+    let settings = Settings::default();
+    let path = Loader::new(&object, &settings).load().expect("a data path");
+    assert_eq!(path.loops, Loops::BpfLoop);
+    if Kernel::running().expect("a version") < HAS_MAY_GOTO {
+        assert_eq!(path.refused, None);
+    } else {
+        let why = path.refused.expect("a reason");
+        assert!(
+            why.contains("program `ingress`") && why.contains(REASON),
+            "{why}"
+        );
     }
 }
 

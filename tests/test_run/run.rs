@@ -52,7 +52,7 @@ pub(crate) fn loops() -> &'static [Loops] {
     })
 }
 
-const NO_OBJECT: &str = "the kernel programs; `cargo xtask test` builds them";
+pub(crate) const NO_OBJECT: &str = "the kernel programs; `cargo xtask test` builds them";
 const NO_PATH: &str = "it takes root, and a kernel of 6.1 or later";
 
 /// Small tables, large enough for these tests.

@@ -96,12 +96,22 @@ pub(crate) fn agent(workspace: &Workspace, object: &Path) -> Result<PathBuf> {
 
 /// Builds the benchmark program and returns its path.
 pub(crate) fn bench(workspace: &Workspace, object: &Path) -> Result<PathBuf> {
+    tests_program(workspace, object, "sipnat-bench")
+}
+
+/// Builds the program that counts the verifier's visits, and returns its path.
+pub(crate) fn verifier(workspace: &Workspace, object: &Path) -> Result<PathBuf> {
+    tests_program(workspace, object, "sipnat-verifier")
+}
+
+/// Builds a program of the package of tests and returns its path.
+fn tests_program(workspace: &Workspace, object: &Path, name: &str) -> Result<PathBuf> {
     let mut cargo = workspace.cargo("build");
     cargo
-        .args(["--release", "--package=nat-tests", "--bin=sipnat-bench"])
+        .args(["--release", "--package=nat-tests", "--bin", name])
         .env(OBJECT, object);
     command::run(&mut cargo)?;
-    Ok(workspace.target.join("release/sipnat-bench"))
+    Ok(workspace.target.join("release").join(name))
 }
 
 /// Returns a cargo command of the eBPF toolchain for a package of kernel programs.

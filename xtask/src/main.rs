@@ -17,6 +17,7 @@ mod summary;
 mod test;
 mod toolchain;
 mod tools;
+mod verifier;
 mod vm;
 mod workspace;
 
@@ -48,6 +49,7 @@ Examples:
   cargo xtask bench                        all benchmarks, as tables
   cargo xtask bench program --json         only the kernel programs, as JSON
   cargo xtask bench pktgen                 the kernel's packet generator; see docs/benchmarks.md
+  cargo xtask verifier --program ingress   where the kernel's verifier spends its visits
   cargo xtask fuzz decide --minutes 60     an hour of random messages through the decisions
   cargo xtask check                        module order, ABI number, first words of comments
   cargo xtask --no-install demo            install nothing, name what is missing";
@@ -109,6 +111,9 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
+    /// Show where the kernel's verifier spends its visits, by function and source line
+    #[command(after_help = verifier::EXAMPLES)]
+    Verifier(verifier::Arguments),
     /// Check module order, the ABI number and the first words of comments
     #[command(after_help = checks::EXAMPLES)]
     Check(checks::Arguments),
@@ -152,6 +157,7 @@ fn perform(task: &Task, install: Install) -> Result<ExitCode> {
         } => test::test(&workspace, install, layers, kernels, args),
         Task::Bench { args } => bench::bench(&workspace, install, args),
         Task::Fuzz { targets, minutes } => fuzz::fuzz(&workspace, install, targets, *minutes),
+        Task::Verifier(arguments) => verifier::verifier(&workspace, install, arguments),
         Task::Check(arguments) => checks::check(&workspace, arguments),
         Task::ClippyEbpf => lint::clippy_ebpf(&workspace, install),
         Task::Deny => lint::deny(&workspace),

@@ -48,6 +48,9 @@ pub struct AgentRecord {
     pub interfaces: Vec<Attached>,
     /// Set if the agent ended and left its programs in place.
     pub kept: bool,
+    /// Reason for which the verifier refused the faster loops (see [`DataPath::refused`](crate::kernel::load::DataPath)).
+    #[serde(default)]
+    pub refused_loops: Option<String>,
     /// Outcome of the last reload.
     #[serde(default)]
     pub reload: Outcome,
@@ -71,6 +74,7 @@ impl AgentRecord {
             ports: ports.to_vec(),
             interfaces: Vec::new(),
             kept: false,
+            refused_loops: None,
             reload: Outcome::default(),
         })
     }

@@ -145,6 +145,13 @@ async fn start<'n>(
 ) -> Result<(DataPath, Addresses<'n>)> {
     let addresses = Addresses::read(net, links, settings).await?;
     let mut path = loader.addresses(addresses.known()).load()?;
+    if let Some(why) = &path.refused {
+        warn!(
+            "the programs loop by bpf_loop, which is slower: {}",
+            printable_lines(why)
+        );
+    }
+    record.refused_loops.clone_from(&path.refused);
     let started = clock::now();
     if let Some(earlier) = earlier {
         carry_over(earlier, &path.tables)?;

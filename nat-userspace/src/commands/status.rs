@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::{
     agent::session::{NoAgent, Session},
     checks::{
-        full_tables, media_warnings, register_warnings, stun_warnings,
+        full_tables, loops, media_warnings, register_warnings, stun_warnings,
         warnings::{self, Warning},
     },
     host::{net::Net, prefix::Prefix},
@@ -172,6 +172,7 @@ impl Status {
         let attached = agent.interfaces.iter().map(|interface| interface.index);
         let fills = fill::read(tables, &listing.used)?;
         warnings.extend(full_tables::find(&fills));
+        warnings.extend(loops::find(agent.refused_loops.as_deref()));
         let media = media::PROGRAMS.as_flattened();
         let is_pinned = |name: &&&'static str| pins.join(name).exists();
         let has_media = media.iter().any(|name| is_pinned(&name));
@@ -193,11 +194,11 @@ impl Status {
         let programs = names.filter(is_pinned).map(|name| {
             let info = ProgramInfo::from_pin(pins.join(name))
                 .with_context(|| format!("cannot read program `{name}`"))?;
-            let loops = Loops::of(info.name_as_str().unwrap_or_default()).name();
+            let form = Loops::of(info.name_as_str().unwrap_or_default()).name();
             Ok(Program {
                 name,
                 id: info.id(),
-                loops: (!name.starts_with("media_")).then_some(loops),
+                loops: (!name.starts_with("media_")).then_some(form),
                 verified_instructions: info.verified_instruction_count(),
                 jited_bytes: info.size_jitted(),
             })
@@ -258,10 +259,10 @@ impl Status {
             let verified = program
                 .verified_instructions
                 .map_or_else(String::new, |n| format!(", {n} instructions verified"));
-            let loops = program.loops;
-            let loops = loops.map_or_else(String::new, |loops| format!(", loops by {loops}"));
+            let form = program.loops;
+            let form = form.map_or_else(String::new, |form| format!(", loops by {form}"));
             lines.push(format!(
-                "{:<10} program {}{verified}, {} bytes of machine code{loops}",
+                "{:<10} program {}{verified}, {} bytes of machine code{form}",
                 program.name, program.id, program.jited_bytes
             ));
         }

@@ -188,8 +188,8 @@ impl<'a> Loader<'a> {
             config.settled = config.settled.min(known.settled);
         }
         let mut ebpf = self.make_maps()?;
-        let loops = match self.loops {
-            Some(loops) => verify(&mut ebpf, loops)?,
+        let (loops, refused) = match self.loops {
+            Some(loops) => (verify(&mut ebpf, loops)?, None),
             None => verify_either(&mut ebpf)?,
         };
         if self.settings.media {
@@ -210,6 +210,7 @@ impl<'a> Loader<'a> {
             ebpf,
             tables,
             loops,
+            refused,
             media: self.settings.media,
         })
     }
@@ -271,15 +272,16 @@ fn verify(ebpf: &mut Ebpf, loops: Loops) -> Result<Loops> {
 }
 
 /// Has the kernel verify and load both programs, with the loops that it can verify: a kernel may have `may_goto`, and a
-/// verifier that does not get through the programs with it.
-fn verify_either(ebpf: &mut Ebpf) -> Result<Loops> {
+/// verifier that does not get through the programs with it. Returns why it refused those, too.
+fn verify_either(ebpf: &mut Ebpf) -> Result<(Loops, Option<String>)> {
     let first = probe(ebpf)?;
     match verify(ebpf, first) {
         Err(error) if first == Loops::MayGoto && error.is::<Rejected>() => {
-            debug!("trying bpf_loop instead: {error}");
-            verify(ebpf, Loops::BpfLoop).map_err(|_also| error)
+            let why = error.to_string();
+            let loops = verify(ebpf, Loops::BpfLoop).map_err(|_also| error)?;
+            Ok((loops, Some(why)))
         }
-        result => result,
+        result => Ok((result?, None)),
     }
 }
 
@@ -320,6 +322,8 @@ pub struct DataPath {
     pub tables: Tables,
     /// Form of the programs' loops.
     pub loops: Loops,
+    /// Reason for which the verifier refused the programs with `may_goto`, which the kernel has.
+    pub refused: Option<String>,
     /// Whether the programs of media are loaded.
     pub media: bool,
 }

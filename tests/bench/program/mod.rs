@@ -79,7 +79,7 @@ pub(crate) fn bench() -> Result<Part> {
     ));
 
     let start = std::time::Instant::now();
-    let mut path = Loader::new(&object, &sizes(1 << 16, 1 << 14)).load()?;
+    let mut path = part.load(Loader::new(&object, &sizes(1 << 16, 1 << 14)))?;
     part.add(Figure::new(
         "both programs read, verified and loaded",
         start.elapsed().as_secs_f64() * 1000.0,
@@ -112,9 +112,8 @@ pub(crate) fn bench() -> Result<Part> {
     drop(path);
 
     // Loop of kernels before 6.9, which lack may_goto.
-    let mut path = Loader::new(&object, &sizes(1 << 16, 1 << 14))
-        .loops(Loops::BpfLoop)
-        .load()?;
+    let mut path =
+        part.load(Loader::new(&object, &sizes(1 << 16, 1 << 14)).loops(Loops::BpfLoop))?;
     let case = Case {
         goal: Some(Goal::at_most(900.0, 527.0)),
         ..invites(&format!("{hot}, bpf_loop"), 590, false)
@@ -122,7 +121,7 @@ pub(crate) fn bench() -> Result<Part> {
     part.add(case.measure(&mut feed, &mut path, 1)?);
     drop(path);
 
-    let mut path = Loader::new(&object, &sizes(1 << 20, 1 << 20)).load()?;
+    let mut path = part.load(Loader::new(&object, &sizes(1 << 20, 1 << 20)))?;
     let picks = 1 << 20;
     let bindings = fill(&mut feed, &mut path, picks)?;
     let cold = format!("1M slots, {bindings} bindings");

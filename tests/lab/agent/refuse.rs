@@ -2,8 +2,12 @@
 
 use std::{fs, path::PathBuf, process::Command};
 
-use anyhow::Result;
-use nat_test_support::sipnat;
+use anyhow::{Context as _, Result, ensure};
+use nat_test_support::{
+    loops::{HAS_MAY_GOTO, REASON, refused},
+    sipnat,
+};
+use nat_userspace::{checks::preflight::Kernel, kernel::object};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
@@ -140,5 +144,27 @@ fn a_wrong_object_is_refused_and_nothing_is_left() -> Result<()> {
     let endless = ["run", "--iface", "eth0", "--bpf-object", "/dev/zero"];
     host.refused(&endless, 1, &["/dev/zero is not a regular file"])?;
     assert!(!host.pins()?.exists() && !host.state_file()?.exists());
+    Ok(())
+}
+
+/// Where the verifier refuses the faster loops, the agent and `status` say so, with its reason.
+#[test]
+fn the_slower_loops_are_said_with_their_reason() -> Result<()> {
+    let host = Host::new()?;
+    let object = host.netns.name().to_owned() + ".o";
+    let object = std::env::temp_dir().join(object);
+    fs::write(&object, refused(&object::read(None)?)?)?;
+    let file = object.to_str().context("a path of UTF-8")?;
+    let agent = host.run(&["--iface", "eth0", "--bpf-object", file]);
+    fs::remove_file(&object)?;
+    let agent = agent?;
+    let status = host.ask(&["status"])?;
+    ensure!(status.contains("loops by bpf_loop"), "{status}");
+    let output = stop(agent, Signal::SIGTERM)?;
+    let words = ["loop by bpf_loop, which is slower: ", REASON];
+    for text in [&output, &status] {
+        let said = words.iter().all(|word| text.contains(word));
+        ensure!(said == (Kernel::running()? >= HAS_MAY_GOTO), "{text}");
+    }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Tests and benchmarks on another kernel, in a virtual machine.
+//! Tests, benchmarks and the verifier on another kernel, in a virtual machine.
 //!
 //! qemu emulates every instruction, so that neither hardware support nor access to /dev/kvm is needed.
 
@@ -87,6 +87,35 @@ fn test_on(workspace: &Workspace, series: Series, programs: &Programs) -> Outcom
         Err(error) => outcome.fail(&format!("{error:#}")),
     }
     outcome
+}
+
+/// Name of the verifier's step.
+const VERIFIER: &str = "verifier";
+
+/// Shows where the verifier of a kernel spends its visits. Returns whether it takes the programs.
+pub(crate) fn verifier(
+    workspace: &Workspace,
+    install: Install,
+    series: Series,
+    arguments: &[String],
+) -> Result<bool> {
+    let programs = programs::for_verifier(workspace, install)?;
+    let object = programs::OBJECT;
+    let arguments = arguments.join(" ");
+    let steps = format!("{VERIFIER} /usr/bin/sipnat-verifier --object={object} {arguments}\n");
+    let (mut passed, mut within) = (false, false);
+    let done = machine::run(workspace, series, &programs, &steps, |line| {
+        // Lines of the init script, and of the kernel before it.
+        let own = line.starts_with("vm: ");
+        passed |= line == format!("vm: passed {VERIFIER}");
+        if within && !own {
+            println!("{line}");
+        } else {
+            eprintln!("{line}");
+        }
+        within |= line.starts_with("vm: kernel ");
+    })?;
+    Ok(done && passed)
 }
 
 /// Runs the pktgen benchmark on a kernel that has pktgen. Returns whether it passed.

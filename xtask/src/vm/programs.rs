@@ -26,6 +26,8 @@ const EXTENSIONS_IN: &str = "/usr/lib/x86_64-linux-gnu/xtables";
 
 /// Test binaries.
 const TESTS: [&str; 2] = ["test_run", "lab"];
+/// Path of sipnat's kernel programs.
+pub(super) const OBJECT: &str = "/usr/lib/sipnat.bpf.o";
 /// Path of the benchmarks' kernel programs. The init script sets it in their environment.
 const BENCH_OBJECT: &str = "/usr/lib/bench.bpf.o";
 
@@ -58,6 +60,19 @@ pub(super) fn for_tests(workspace: &Workspace, install: Install) -> Result<Progr
         programs.push((extension.clone(), extension));
     }
     Ok(programs)
+}
+
+/// Builds the program that counts the verifier's visits, and installs the emulator.
+pub(super) fn for_verifier(workspace: &Workspace, install: Install) -> Result<Programs> {
+    packages::ensure(&[machine::EMULATOR], install)?;
+    let object = build::kernel_programs(workspace, install)?;
+    let program = build::verifier(workspace, &object)?;
+    Ok(vec![
+        (OBJECT.into(), object),
+        ("/usr/bin/sipnat-verifier".into(), program),
+        // The init script wants it.
+        installed("ip")?,
+    ])
 }
 
 /// Builds the benchmarks, and installs the emulator.
