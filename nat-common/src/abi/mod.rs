@@ -29,7 +29,7 @@ mod value;
 pub use binding::{
     BINDING_LOAD, BINDING_WAYS, Binding, BindingSet, ContactKey, DialogKey, TEXT_LEN,
 };
-pub use config::{Config, MAX_PORTS, Rate, stun};
+pub use config::{Config, Interface, MAX_INTERFACES, MAX_PBXS, MAX_PORTS, Rate, stun};
 pub use counter::{Counter, CounterKind};
 pub use flags::{
     BindingFlags, EvidenceFlags, FragmentFlags, InboundFlags, OfferFlags, OutboundFlags, PeerFlags,
@@ -50,7 +50,7 @@ pub use value::{
 };
 
 /// Number of the layout of everything in this folder.
-pub const ABI: u32 = 24;
+pub const ABI: u32 = 25;
 
 #[cfg(feature = "user")]
 mod pod {

@@ -108,6 +108,8 @@ fn without_restart(now: &Settings, wanted: &Settings) -> Settings {
             ..wanted.stun
         },
         keep: wanted.keep,
+        // It matters at the start only.
+        wait: wanted.wait,
         ..now.clone()
     }
 }

@@ -46,6 +46,9 @@ pub struct AgentRecord {
     pub ports: Vec<u16>,
     /// Interfaces with its programs.
     pub interfaces: Vec<Attached>,
+    /// Names of interfaces that have no programs: they are not there, or cannot take them.
+    #[serde(default)]
+    pub missing: Vec<String>,
     /// Set if the agent ended and left its programs in place.
     pub kept: bool,
     /// Outcome of the last reload.
@@ -70,6 +73,7 @@ impl AgentRecord {
             pins,
             ports: ports.to_vec(),
             interfaces: Vec::new(),
+            missing: Vec::new(),
             kept: false,
             reload: Outcome::default(),
         })

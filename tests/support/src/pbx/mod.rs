@@ -45,7 +45,13 @@ pub struct Invitation {
 impl StrictPbx {
     /// Starts it on [`PBX`] in `netns`.
     pub fn start(netns: &Netns, answers: Answers) -> Result<Self> {
-        let socket = netns.udp(PBX)?;
+        Self::start_at(netns, PBX, answers)
+    }
+
+    /// Starts it on another address, which a NAT in front of it translates to [`PBX`]: that is the one that it writes into
+    /// its messages.
+    pub fn start_at(netns: &Netns, local: SocketAddrV4, answers: Answers) -> Result<Self> {
+        let socket = netns.udp(local)?;
         socket.set_read_timeout(Some(TICK))?;
         let shared = Arc::new(Shared {
             socket,
