@@ -245,6 +245,42 @@ fn becomes_a_bridge() -> Result<()> {
     sipnat.stop()
 }
 
+/// The subnet of the bridge's own address is on the link of its port.
+#[test]
+fn the_subnet_of_a_bridge_is_on_link() -> Result<()> {
+    let fronted = Fronted::new(Place::BridgeWithAddress, Plan::PLAIN_NAT)?;
+    let sipnat = fronted.sipnat(&["--pbx", "203.0.113.10"])?;
+    let policy = sipnat.command(&["policy", "list"])?;
+    ensure!(policy.contains("203.0.113.0/24"), "{policy}");
+    sipnat.stop()
+}
+
+/// The PBX is on the bridge's own host, and sipnat on a port: its frames have the MAC address of both.
+#[test]
+fn a_port_of_the_pbx_s_own_bridge() -> Result<()> {
+    let lab = Lab::new(Plan::PLAIN_NAT)?;
+    lab.pbx.ip(&format!(
+        "addr flush dev eth0
+         link add br0 type bridge forward_delay 0
+         link set eth0 master br0
+         link set br0 up
+         addr add {}/24 dev br0
+         route add default via 203.0.113.1",
+        PBX.ip()
+    ))?;
+    let sipnat = Sipnat::start(&lab.pbx, &[])?;
+    let pbx = StrictPbx::start(&lab.pbx, Answers::ToSource)?;
+    Sipp::start(lab.phone(), "1000", Scenario::Register)?.finish(SOON)?;
+    pbx.registered(AOR, SOON)?;
+    let mut sipp = Sipp::start(lab.phone(), "1000", Scenario::Answer)?;
+    let call = pbx.answered(&pbx.invite(AOR)?)?;
+    pbx.request(&call, "INVITE")?;
+    pbx.request(&call, "BYE")?;
+    sipp.finish(SOON)?;
+    ensure!(count(&sipnat, "next_hop_kept")? > 0, "not kept");
+    sipnat.stop()
+}
+
 /// A macvlan on the interface sends by it: this host has no route for its frames.
 #[test]
 fn frames_of_a_macvlan_keep_their_next_hop() -> Result<()> {
