@@ -257,7 +257,10 @@ impl Look<'_> {
                 self.path.ingress()?.info()?.id(),
                 self.path.egress()?.info()?.id(),
             ];
-            let Some(missing) = Hooks::of(self.net, link).await?.missing(&known, ours) else {
+            let hooks = Hooks::of(self.net, link).await;
+            let hooks = hooks.inspect_err(|error| warn!("{}: {error:#}", link.name));
+            // What the kernel does not describe is left alone.
+            let Some(missing) = hooks.ok().and_then(|hooks| hooks.missing(&known, ours)) else {
                 return Ok(link);
             };
             if name_of(link.index).is_none() {

@@ -130,6 +130,9 @@ impl AgentRecord {
     /// Returns the names of the interfaces, joined by commas.
     #[must_use]
     pub fn interface_names(&self) -> String {
+        if self.interfaces.is_empty() {
+            return "no interface".into();
+        }
         let names: Vec<&str> = self.interfaces.iter().map(|i| i.name.as_str()).collect();
         names.join(", ")
     }

@@ -1,9 +1,9 @@
 //! What the kernel says of the programs on an interface: those of sipnat, and others.
 
-use anyhow::Result;
-use aya::programs::{
-    ProgramError, ProgramInfo, SchedClassifier, TcAttachType, loaded_programs, tc::TcError,
-};
+use std::ffi::c_long;
+
+use anyhow::{Context as _, Result};
+use aya::programs::loaded_programs;
 use nix::errno::Errno;
 use serde::Serialize;
 
@@ -45,7 +45,7 @@ impl Hooks {
         let filters = net.egress_filters(link.index).await?;
         Ok(Self {
             xdp: link.xdp,
-            tcx: tcx(&link.name)?,
+            tcx: tcx(link.index)?,
             clsact: filters.iter().map(|filter| filter.program).collect(),
         })
     }
@@ -95,18 +95,49 @@ impl std::fmt::Display for Other {
     }
 }
 
+/// Arguments of `BPF_PROG_QUERY`, from linux/bpf.h.
+#[repr(C)]
+#[derive(Default)]
+struct Query {
+    interface: u32,
+    attach_type: u32,
+    query_flags: u32,
+    attach_flags: u32,
+    ids: u64,
+    count: u32,
+    reserved: u32,
+    others: [u64; 4],
+}
+
 /// Lists the programs of tcx for what an interface sends. A kernel without tcx has none.
-fn tcx(interface: &str) -> Result<Vec<u32>> {
-    match SchedClassifier::query_tcx(interface, TcAttachType::Egress) {
-        Ok((_, programs)) => Ok(programs.iter().map(ProgramInfo::id).collect()),
-        Err(ProgramError::SyscallError(error))
-            if error.io_error.raw_os_error() == Some(Errno::EINVAL as i32) =>
-        {
-            Ok(Vec::new())
-        }
-        // The interface has gone, or has another name since.
-        Err(ProgramError::TcError(TcError::IoError(_))) => Ok(Vec::new()),
-        Err(error) => Err(error.into()),
+///
+/// aya asks for a file descriptor of each program, too, for which the kernel wants CAP_SYS_ADMIN.
+fn tcx(index: u32) -> Result<Vec<u32>> {
+    const BPF_PROG_QUERY: c_long = 16;
+    const BPF_TCX_EGRESS: u32 = 47;
+    // The kernel allows no more.
+    let mut ids = [0; 64];
+    let mut query = Query {
+        interface: index,
+        attach_type: BPF_TCX_EGRESS,
+        ids: (&raw mut ids).addr() as u64,
+        count: ids.len() as u32,
+        ..Query::default()
+    };
+    // SAFETY: the attributes are those of the command; the kernel writes no more than `count` ids.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            BPF_PROG_QUERY,
+            &raw mut query,
+            size_of::<Query>(),
+        )
+    };
+    match Errno::result(done) {
+        Ok(_) => Ok(ids[..query.count as usize].to_vec()),
+        // No tcx, or the interface has gone.
+        Err(Errno::EINVAL | Errno::ENODEV) => Ok(Vec::new()),
+        Err(error) => Err(error).context("cannot list the programs of tcx"),
     }
 }
 

@@ -64,7 +64,7 @@ impl Host {
         Ok(links[0]["xdp"]["prog"]["id"].as_u64())
     }
 
-    fn make_eth0_again(&self) -> Result<()> {
+    pub(super) fn make_eth0_again(&self) -> Result<()> {
         let peer = self._peer.name();
         self.netns.ip(&format!(
             "link add eth0 type veth peer name again0 netns {peer}\n\
@@ -79,7 +79,7 @@ impl Host {
 }
 
 /// Waits until the agent has said something.
-fn says(agent: &mut Process, text: &str) -> Result<()> {
+pub(super) fn says(agent: &mut Process, text: &str) -> Result<()> {
     agent.wait_until(text, FOLLOW, |agent| agent.output().contains(text))
 }
 
@@ -181,8 +181,11 @@ fn what_somebody_detaches_is_attached_again() -> Result<()> {
     let host = Host::new()?;
     let mut agent = host.run(&["--iface", "eth0", "--iface", "eth1", "--clsact"])?;
     let programs = host.programs()?;
+    // The status does not depend on the agent.
+    agent.signal(Signal::SIGSTOP)?;
     host.tc("qdisc del dev eth0 clsact")?;
     let status = host.ask(&["status"])?;
+    agent.signal(Signal::SIGCONT)?;
     assert!(status.contains("egress program was detached"), "{status}");
     says(&mut agent, "attached to eth0 again")?;
     host.has_programs("eth0")?;
@@ -205,6 +208,7 @@ fn an_interface_is_waited_for() -> Result<()> {
         &["there is no interface eth2", "--wait waits for it"],
     )?;
     let mut agent = host.run(&["--iface", "eth2", "--wait"])?;
+    host.refused(&["run", "--iface", "eth0"], 1, &["which waits for eth2"])?;
     let output = agent.output();
     assert!(
         output.contains("ready on no interface yet; waiting for eth2"),
