@@ -517,7 +517,7 @@ fn rewrite(ctx: &TcContext, plain: &Plain, to: &Endpoint, same_hop: bool) -> i32
         return TC_ACT_SHOT;
     }
     count_media(MediaCounter::Rewritten);
-    if same_hop || !moved {
+    if same_hop || !moved || redirect::keeps_next_hop(ctx) {
         return TC_ACT_UNSPEC;
     }
     redirect::mark_rerouted(ctx);

@@ -7,7 +7,8 @@ use nat_common::abi::Counter;
 use nat_common::datagram::{Datagram, Part};
 use nat_common::endpoint::Endpoint;
 
-use crate::maps::count;
+use crate::frame::Frame;
+use crate::maps::{config, count};
 
 /// Offsets in the IPv4 header.
 const V4_CHECK: u32 = 10;
@@ -54,6 +55,25 @@ pub(crate) fn mark_rerouted(ctx: &TcContext) {
     let cb = unsafe { &mut (*ctx.skb.skb).cb };
     cb[3] = REROUTED[0];
     cb[4] = REROUTED[1];
+}
+
+/// Whether the frame keeps its next hop: this host has not routed it.
+#[inline(always)]
+pub(crate) fn keeps_next_hop(ctx: &TcContext) -> bool {
+    /// Offset of the source address in an Ethernet frame.
+    const SOURCE: u32 = 6;
+    let source = Frame::from(ctx).load(SOURCE).unwrap_or(0);
+    // SAFETY: the kernel gives a valid context.
+    let interface = unsafe { (*ctx.skb.skb).ifindex };
+    has_other_hop(interface, source) != 0
+}
+
+/// Whether the frames of an interface from this MAC address keep their next hop. Not 0: they do. Verified once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn has_other_hop(interface: u32, source: u64) -> u32 {
+    let Some(config) = config() else { return 0 };
+    config.keeps_next_hop(interface, source).into()
 }
 
 /// Rewrites the destination. If the address changed, the kernel chooses the next hop again, since TC egress comes after
@@ -107,8 +127,8 @@ pub(crate) fn apply(ctx: &TcContext, datagram: &Datagram, to: &Endpoint) -> Redi
     }
     // SAFETY: the kernel gives a valid context.
     let skb = unsafe { &*ctx.skb.skb };
-    if datagram.tagged != 0 || skb.vlan_present != 0 {
-        // The addresses of a VLAN belong to another interface: none of its routes leads through this one.
+    // The addresses of a VLAN belong to another interface: none of its routes leads through this one.
+    if datagram.tagged != 0 || skb.vlan_present != 0 || keeps_next_hop(ctx) {
         count(Counter::NextHopKept);
         return Redirected::Done;
     }

@@ -10,6 +10,7 @@ use nat_common::sip::{Direction, Doubt};
 use crate::datagram::{Payload, parse};
 use crate::fast_reject::is_stun_port;
 use crate::frame::{Frame, Hook};
+use crate::maps::config;
 use crate::scratch::Scratch;
 
 /// Content of a frame.
@@ -57,7 +58,20 @@ pub(crate) fn find<H: Hook>(frame: Frame<H::Context>, scratch: &Scratch, config:
     {
         return Found::Skipped(Skip::BadSource);
     }
+    if config.only_pbxs != 0 && is_of_pbx(H::DIRECTION as u32) == 0 {
+        return Found::Skipped(Skip::OtherHost);
+    }
     Found::Sip
+}
+
+/// Whether the datagram in the scratch of a direction is to or from the PBX. Not 0: it is. Verified once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn is_of_pbx(direction: u32) -> u32 {
+    let (Some(scratch), Some(config)) = (Scratch::at(direction), config()) else {
+        return 0;
+    };
+    config.is_pbx(scratch.socket()).into()
 }
 
 /// Second stage: copies the message, and scans it.

@@ -17,8 +17,12 @@ use nat_common::abi::{BINDING_LOAD, MEDIA_PORTS, Policy};
 pub struct Settings {
     /// Interfaces on which the PBX meets its terminals.
     pub interfaces: Vec<String>,
+    /// Start without an interface that is not there, and attach when it comes.
+    pub wait: bool,
     /// UDP ports of the PBX.
     pub ports: Vec<u16>,
+    /// Addresses of PBXs behind this host; none: any address.
+    pub pbxs: Vec<IpAddr>,
     /// Policy for terminals that no other rule names.
     pub policy: Policy,
     /// Registrars to which the PBX sends REGISTERs on.
@@ -55,7 +59,9 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             interfaces: Vec::new(),
+            wait: false,
             ports: vec![5060],
+            pbxs: Vec::new(),
             policy: Policy::Auto,
             registrars: Vec::new(),
             peers: Vec::new(),
@@ -93,7 +99,9 @@ impl Settings {
         // No `..`: a new field must be compared, too.
         let Self {
             interfaces,
+            wait,
             ports,
+            pbxs,
             policy,
             registrars,
             peers,
@@ -124,7 +132,9 @@ impl Settings {
         } = sizes;
         let options = [
             ("iface", *interfaces != other.interfaces),
+            ("wait", *wait != other.wait),
             ("port", *ports != other.ports),
+            ("pbx", *pbxs != other.pbxs),
             ("policy", *policy != other.policy),
             ("registrar", *registrars != other.registrars),
             ("peer", *peers != other.peers),

@@ -22,6 +22,7 @@ mod nats;
 mod next_hop;
 mod operator;
 mod packets;
+mod placement;
 mod policy;
 mod reach;
 mod refusals;

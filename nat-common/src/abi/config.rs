@@ -13,6 +13,26 @@ const MASKS: usize = Table::COUNT.next_multiple_of(2);
 /// Number of UDP ports that one data path serves.
 pub const MAX_PORTS: usize = 8;
 
+/// Number of addresses of PBXs that one data path can be told.
+pub const MAX_PBXS: usize = 8;
+
+/// Number of interfaces whose own frames the programs can tell.
+pub const MAX_INTERFACES: usize = 8;
+
+/// Interface with the programs.
+#[repr(C)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+pub struct Interface {
+    /// Its index; 0: an unused entry.
+    pub index: u32,
+    /// Not 0: it is a port of a bridge or a bond, on which the kernel finds no neighbour.
+    pub port: u32,
+    /// Its MAC address, as eight bytes of a frame have it in memory; 0: it has none.
+    pub mac: u64,
+}
+
 /// Rate limit with bursts. Both fields are in ticks for one source, and in nanoseconds for all of them: see
 /// [`buckets`](crate::tables::buckets).
 #[repr(C)]
@@ -64,11 +84,45 @@ pub struct Config {
     pub partial_checksums: u32,
     /// Sets in `DIALOGS` and in `CONTACTS`, less one; a power of two less one.
     pub binding_mask: u32,
-    /// Unused, zero.
-    pub reserved: u32,
+    /// Not 0: only packets to and from [`Self::pbxs`] are read.
+    pub only_pbxs: u32,
+    /// Addresses of PBXs, as those of an [`Endpoint`]; unused entries are 0.
+    pub pbxs: [[u64; 2]; MAX_PBXS],
+    /// Interfaces with the programs, as far as there are entries.
+    pub interfaces: [Interface; MAX_INTERFACES],
 }
 
 impl Config {
+    /// Whether an address is one of the PBX. Without [`Self::only_pbxs`], any is.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_pbx(&self, ours: &Endpoint) -> bool {
+        if self.only_pbxs == 0 {
+            return true;
+        }
+        for addr in &self.pbxs {
+            if (addr[0] ^ ours.addr[0]) | (addr[1] ^ ours.addr[1]) == 0 {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Whether a redirected frame keeps its next hop: the interface is a port, or the frame comes from another MAC address, such
+    /// as that of a macvlan on it. This host has not routed such a frame, so its routes say nothing of it, and it has no
+    /// neighbours there. `source` holds the source of the frame in its lower six bytes.
+    #[inline(always)]
+    #[must_use]
+    pub fn keeps_next_hop(&self, index: u32, source: u64) -> bool {
+        for interface in &self.interfaces {
+            if interface.index == index {
+                let other = interface.mac != 0 && (interface.mac ^ source) << 16 != 0;
+                return interface.port != 0 || other;
+            }
+        }
+        false
+    }
+
     /// Returns the bit of [`Self::wildcards`] for one of `ports` and a version of IP.
     #[inline(always)]
     #[must_use]

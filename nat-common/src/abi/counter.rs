@@ -197,7 +197,7 @@ counters! {
     SlotBusy = "slot_busy", Event, "slot skipped, or binding not stored: another CPU was writing to it";
     PeerProven = "peer_proven", Event, "learned address: proven, because it answered a redirected request";
     PeerLeftAlone = "peer_left_alone", Event, "original destination: proven, because it answered a request that was left alone";
-    NextHopKept = "next_hop_kept", Event, "redirect to another address: a frame with a VLAN tag keeps its next hop";
+    NextHopKept = "next_hop_kept", Event, "redirect to another address: a frame with a VLAN tag, or one that this host has not routed, keeps its next hop";
     NextHopChanged = "next_hop_changed", Event, "redirect to another address: the kernel routed the packet again";
     InResponseElsewhere = "in_response_elsewhere", Ingress, "response from another host than the request was sent to: nothing is learned";
     InChecksum = "in_checksum", Ingress, "response whose UDP checksum is wrong: nothing is learned";
@@ -212,4 +212,6 @@ counters! {
     PendingChecksum = "pending_checksum", Event, "dialog end: not stored as pending, because the UDP checksum is wrong";
     StunTotalLimited = "stun_total_limited", Ingress, "Binding request above the rate limit of all addresses together: dropped";
     DialogFollowed = "dialog_followed", Event, "packet for a terminal that has only registered again: goes to its new address";
+    InOtherHost = "in_other_host", Ingress, "SIP to an address that --pbx does not name: nothing is learned";
+    OutOtherHost = "out_other_host", Egress, "SIP from an address that --pbx does not name: left alone";
 }

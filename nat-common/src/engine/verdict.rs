@@ -32,6 +32,8 @@ pub enum Skip {
     Malformed,
     /// The source is no unicast address, or IPv4-mapped (RFC 4942 2.2).
     BadSource,
+    /// SIP of another host than the PBX.
+    OtherHost,
     /// Keeps a NAT mapping open and says nothing.
     Keepalive,
     /// On a SIP port, but not SIP.
@@ -168,6 +170,7 @@ impl Received {
                 Skip::OtherPort => Counter::InOtherPort,
                 Skip::Malformed => Counter::InMalformed,
                 Skip::BadSource => Counter::InBadSource,
+                Skip::OtherHost => Counter::InOtherHost,
                 Skip::Keepalive => Counter::InKeepalive,
                 Skip::NotSip => Counter::InNotSip,
                 Skip::Truncated => Counter::InDoubtTruncated,
@@ -298,6 +301,7 @@ impl Sent {
                 Skip::OtherPort => Counter::OutOtherPort,
                 Skip::Malformed => Counter::OutMalformed,
                 Skip::BadSource | Skip::NotSip => Counter::OutNotSip,
+                Skip::OtherHost => Counter::OutOtherHost,
                 Skip::Keepalive => Counter::OutKeepalive,
                 Skip::Truncated => Counter::OutDoubtTruncated,
                 Skip::Syntax => Counter::OutDoubtSyntax,

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::{
     agent::kinds::{Facts, Kinds},
     host::{
-        net::{AddressChanges, Link, Net},
+        net::{Changes, Link, Net},
         prefix::Prefix,
     },
     kernel::{
@@ -34,12 +34,13 @@ const PAUSE_FACTOR: u32 = 20;
 /// The addresses that the kernel programs know.
 pub(crate) struct Addresses<'n> {
     net: &'n Net,
-    links: &'n [Link],
+    /// Indexes of the interfaces, each with those whose subnets are on its link.
+    links: Vec<(u32, Vec<u32>)>,
     /// Trunks and other PBXs that the settings name.
     peers: Vec<Prefix>,
     /// Registrars that the settings name.
     registrars: Vec<Prefix>,
-    changes: AddressChanges,
+    changes: Changes,
     /// Set if something has changed since the last read.
     changed: bool,
     /// Time before which nothing is read again.
@@ -54,10 +55,15 @@ pub(crate) struct Addresses<'n> {
 
 impl<'n> Addresses<'n> {
     /// Reads the addresses.
-    pub(crate) async fn read(net: &'n Net, links: &'n [Link], settings: &Settings) -> Result<Self> {
+    pub(crate) async fn read(
+        net: &'n Net,
+        links: &[Link],
+        all: &[Link],
+        settings: &Settings,
+    ) -> Result<Self> {
         let mut addresses = Self {
             net,
-            links,
+            links: on_links(links, all),
             peers: Vec::new(),
             registrars: Vec::new(),
             // Before the addresses are read, so that no change is missed.
@@ -71,6 +77,14 @@ impl<'n> Addresses<'n> {
         addresses.name(settings);
         (addresses.on_link, addresses.kinds) = addresses.now().await?;
         Ok(addresses)
+    }
+
+    /// Takes the interfaces, for the next [`Self::update`]. Returns whether they have changed.
+    pub(crate) fn set_links(&mut self, links: &[Link], all: &[Link]) -> bool {
+        let links = on_links(links, all);
+        let changed = links != self.links;
+        self.links = links;
+        changed
     }
 
     /// Takes peers and registrars from `settings`, for the next [`Self::update`].
@@ -92,9 +106,11 @@ impl<'n> Addresses<'n> {
             registrars: self.registrars.clone(),
             ..Facts::default()
         };
-        for link in self.links {
-            for subnet in self.net.subnets(link.index).await? {
-                facts.on_link.entry(subnet).or_insert(link.index);
+        for (link, holders) in &self.links {
+            for holder in holders {
+                for subnet in self.net.subnets(*holder).await? {
+                    facts.on_link.entry(subnet).or_insert(*link);
+                }
             }
         }
         let Kinds { entries, left_out } = facts.kinds(kinds::capacity());
@@ -149,4 +165,15 @@ impl<'n> Addresses<'n> {
         self.on_link = on_link;
         kinds::follow(addresses, &mut self.kinds, &kinds)
     }
+}
+
+/// Returns the indexes of the interfaces, each with those whose subnets are on its link: its own, and those of the bridge of
+/// which it is a port.
+fn on_links(links: &[Link], all: &[Link]) -> Vec<(u32, Vec<u32>)> {
+    let holders = |link: &Link| {
+        let bridge = link.controller.filter(|_| link.is_bridge_port(all));
+        [Some(link.index), bridge].into_iter().flatten().collect()
+    };
+    let links = links.iter();
+    links.map(|link| (link.index, holders(link))).collect()
 }

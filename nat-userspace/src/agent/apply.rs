@@ -110,6 +110,8 @@ fn without_restart(now: &Settings, wanted: &Settings) -> Settings {
         media_ports: wanted.media_ports,
         externals: wanted.externals.clone(),
         keep: wanted.keep,
+        // It matters at the start only.
+        wait: wanted.wait,
         ..now.clone()
     }
 }

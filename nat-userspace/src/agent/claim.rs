@@ -83,6 +83,10 @@ fn already_running(other: &AgentRecord, links: &[Link]) -> String {
         .find(|link| other.interfaces.iter().any(|i| i.index == link.index));
     match same {
         Some(link) => format!("{} already has a sipnat agent (pid {pid})", link.name),
+        None if !other.missing.is_empty() && other.interfaces.is_empty() => format!(
+            "this network namespace already has a sipnat agent, which waits for {} (pid {pid})",
+            other.missing.join(", ")
+        ),
         None if other.interfaces.is_empty() => {
             format!("another sipnat agent is just starting in this network namespace (pid {pid})")
         }

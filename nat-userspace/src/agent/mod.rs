@@ -4,6 +4,7 @@ mod addresses;
 mod apply;
 mod claim;
 mod kinds;
+mod links;
 mod logs;
 mod notify;
 mod signals;

@@ -46,6 +46,9 @@ pub struct AgentRecord {
     pub ports: Vec<u16>,
     /// Interfaces with its programs.
     pub interfaces: Vec<Attached>,
+    /// Names of interfaces that have no programs: they are not there, or cannot take them.
+    #[serde(default)]
+    pub missing: Vec<String>,
     /// Set if the agent ended and left its programs in place.
     pub kept: bool,
     /// Reason for which the verifier refused the faster loops (see [`DataPath::refused`](crate::kernel::load::DataPath)).
@@ -73,6 +76,7 @@ impl AgentRecord {
             pins,
             ports: ports.to_vec(),
             interfaces: Vec::new(),
+            missing: Vec::new(),
             kept: false,
             refused_loops: None,
             reload: Outcome::default(),
@@ -130,6 +134,9 @@ impl AgentRecord {
     /// Returns the names of the interfaces, joined by commas.
     #[must_use]
     pub fn interface_names(&self) -> String {
+        if self.interfaces.is_empty() {
+            return "no interface".into();
+        }
         let names: Vec<&str> = self.interfaces.iter().map(|i| i.name.as_str()).collect();
         names.join(", ")
     }

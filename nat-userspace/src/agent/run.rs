@@ -14,6 +14,7 @@ use crate::{
         addresses::Addresses,
         apply::{Live, Maps},
         claim::{self, Claim, Left, claim},
+        links::{Links, Modes},
         logs::Logs,
         notify,
         record::AgentRecord,
@@ -28,18 +29,19 @@ use crate::{
     host::{
         checksums::may_be_partial,
         clock,
-        net::{Link, LinkKind, Net},
+        net::{Link, Net},
         terminal::{note, printable_lines},
     },
     kernel::{
-        attach::{self, Mode, XdpMode},
+        attach,
         carry::{self, Carried},
+        config,
         load::{DataPath, Loader},
         object, pins,
         refusal::Rejected,
         tables::Tables,
     },
-    settings::{Settings, Xdp},
+    settings::Settings,
 };
 
 /// Interval between two looks at how full the tables are.
@@ -55,15 +57,15 @@ pub async fn run(settings: &Settings, read: &dyn Fn() -> Result<Settings>) -> Re
     kernel.check()?;
     let net = Net::open()?;
     let all = net.links().await?;
-    let links = preflight::interfaces(&all, &settings.interfaces)?;
+    let picked = preflight::interfaces(&all, &settings.interfaces, settings.wait)?;
     let object = object::read(settings.object.as_deref())?;
     // From here on a signal waits until the agent can clean up.
     let mut signals = Signals::new()?;
 
-    let Claim { mut record, left } = claim(&net, &links, &settings.ports).await?;
+    let Claim { mut record, left } = claim(&net, &picked, &settings.ports).await?;
     let earlier = left.as_ref().map(|left| &left.inputs.config);
-    let wildcards = Wildcards::read(&settings.ports, earlier);
-    let partial = may_be_partial(&links, &all);
+    let wildcards = Wildcards::read(&settings.ports, !settings.pbxs.is_empty(), earlier);
+    let partial = may_be_partial(&picked, &all);
     if partial {
         debug!("an interface is virtual: partial UDP checksums count as right");
     }
@@ -71,14 +73,23 @@ pub async fn run(settings: &Settings, read: &dyn Fn() -> Result<Settings>) -> Re
     let mut loader = Loader::new(&object, settings)
         .wildcards(wildcards.bits())
         .partial_checksums(partial)
+        .interfaces(config::interfaces(&picked, &all))
         .log(log::max_level());
     if let Some(left) = &left {
         loader = loader.continuing(&left.tables, &pins);
     }
     let taken_over = left.is_some();
     let earlier = left.as_ref().map(|left| &left.tables);
-    let started = start(&net, loader, &links, settings, earlier, &mut record).await;
-    let (path, addresses) = match started {
+    let started = start(
+        &net,
+        loader,
+        (&picked, &all),
+        settings,
+        earlier,
+        &mut record,
+    )
+    .await;
+    let (path, addresses, links) = match started {
         Ok(started) => started,
         Err(error) => {
             let cleaned = match left {
@@ -97,7 +108,7 @@ pub async fn run(settings: &Settings, read: &dyn Fn() -> Result<Settings>) -> Re
     announce(&record, taken_over);
     notify::ready();
     let mut live = Live::new(settings, read);
-    let host = (addresses, wildcards);
+    let host = (addresses, wildcards, links);
     let ended = serve(path, host, &mut live, &mut signals, &mut record).await;
     notify::stopping();
     if live.settings.keep {
@@ -138,12 +149,14 @@ fn keep(record: &mut AgentRecord) -> Result<()> {
 async fn start<'n>(
     net: &'n Net,
     loader: Loader<'_>,
-    links: &'n [Link],
+    (links, all): (&[Link], &[Link]),
     settings: &Settings,
     earlier: Option<&Tables>,
     record: &mut AgentRecord,
-) -> Result<(DataPath, Addresses<'n>)> {
-    let addresses = Addresses::read(net, links, settings).await?;
+) -> Result<(DataPath, Addresses<'n>, Links<'n>)> {
+    let mut following = Links::follow(net, links, settings)?;
+    let modes = Modes::from(settings);
+    let addresses = Addresses::read(net, links, all, settings).await?;
     let mut path = loader.addresses(addresses.known()).load()?;
     if let Some(why) = &path.refused {
         warn!(
@@ -160,10 +173,7 @@ async fn start<'n>(
     }
     let before = record.interfaces.clone();
     for link in links {
-        let mode = Mode {
-            xdp: xdp_mode(link, settings),
-            tcx: !settings.clsact,
-        };
+        let mode = modes.of(link);
         let known = before.iter().find(|known| known.index == link.index);
         let attached = attach::attach(net, &mut path, link, &record.pins, mode, known).await?;
         record.interfaces.retain(|known| known.index != link.index);
@@ -183,7 +193,9 @@ async fn start<'n>(
         carry::bindings(earlier, &path.tables, started)?;
         pins::pin(&mut path, &record.pins)?;
     }
-    Ok((path, addresses))
+    // Those that have come or gone meanwhile, and the names of those that are not there.
+    following.update(&mut path, record).await?;
+    Ok((path, addresses, following))
 }
 
 /// Carries bindings over into tables of another size, and says so.
@@ -210,27 +222,6 @@ fn carry_over(earlier: &Tables, tables: &Tables) -> Result<()> {
     Ok(())
 }
 
-/// Returns the mode of XDP on `link`; none where the driver decides.
-///
-/// A veth has native XDP, but passes on what is sent by it only if its other end has an XDP program, too. sipnat cannot
-/// see that end, so STUN is answered in generic mode there.
-fn xdp_mode(link: &Link, settings: &Settings) -> Option<XdpMode> {
-    match settings.xdp {
-        Xdp::Native => return Some(XdpMode::Native),
-        Xdp::Generic => return Some(XdpMode::Generic),
-        Xdp::Auto => {}
-    }
-    if !settings.stun.answer || link.kind != LinkKind::Veth {
-        return None;
-    }
-    note(&format!(
-        "{} is a veth: using generic mode, slower, lest STUN answers be lost; `--xdp native` if there is an XDP \
-         program at its other end",
-        link.name
-    ));
-    Some(XdpMode::Generic)
-}
-
 /// Reports why the verifier refused a program: all of its log if `whole`, else the end of it in the debug log.
 fn report_rejection(error: &anyhow::Error, whole: bool) {
     const LINES: usize = 20;
@@ -253,10 +244,17 @@ fn announce(record: &AgentRecord, taken_over: bool) {
     } else {
         ""
     };
-    println(&format!(
-        "sipnat: ready on {}{tables}",
+    let on = if interfaces.is_empty() {
+        "no interface yet".into()
+    } else {
         interfaces.join(", ")
-    ));
+    };
+    let missing = if record.missing.is_empty() {
+        String::new()
+    } else {
+        format!("; waiting for {}", record.missing.join(", "))
+    };
+    println(&format!("sipnat: ready on {on}{tables}{missing}"));
 }
 
 /// Reports a reload to the log and, by the record, to `sipnat reload`.
@@ -286,7 +284,7 @@ fn println(line: &str) {
 /// Follows addresses and sockets, and forwards logs until a signal ends the agent. The kernel programs work without.
 async fn serve(
     mut path: DataPath,
-    (mut addresses, mut wildcards): (Addresses<'_>, Wildcards),
+    (mut addresses, mut wildcards, mut links): (Addresses<'_>, Wildcards, Links<'_>),
     live: &mut Live<'_>,
     signals: &mut Signals,
     record: &mut AgentRecord,
@@ -339,6 +337,19 @@ async fn serve(
                 }
             }
             _ = sweeps.tick(), if path.media => streams.sweep(&path.tables),
+            () = links.changed() => {
+                match links.update(&mut path, record).await {
+                    Ok(changed) => {
+                        let (policy, kinds) = (&mut path.tables.policy, &mut path.tables.addresses);
+                        if addresses.set_links(&changed.links, &changed.all)
+                            && let Err(error) = addresses.update(policy, kinds).await
+                        {
+                            warn!("cannot follow a change of interfaces: {error:#}");
+                        }
+                    }
+                    Err(error) => warn!("cannot follow the interfaces: {error:#}"),
+                }
+            }
             () = addresses.changed() => {
                 let (policy, kinds) = (&mut path.tables.policy, &mut path.tables.addresses);
                 if let Err(error) = addresses.update(policy, kinds).await {

@@ -52,7 +52,8 @@ impl Session {
         let alive = agent.is_alive();
         // `Tables::open` explains it better if the directory cannot be read.
         let there = pins.try_exists().unwrap_or(true);
-        if alive && (!there || agent.interfaces.is_empty()) {
+        let attached = !(agent.interfaces.is_empty() && agent.missing.is_empty());
+        if alive && (!there || !attached) {
             bail!("the agent (pid {}) is just starting or ending", agent.pid);
         }
         if !there {

@@ -11,7 +11,7 @@ use crate::host::sockets;
 
 /// Time between two looks at the PBX's sockets.
 const INTERVAL: Duration = Duration::from_secs(5);
-/// Likewise, while a port has no socket yet: the PBX starts. Until the next look its terminals are stored under keys that hold
+/// Time between two looks while a port has no socket yet: the PBX starts. Until the next look its terminals are stored under keys that hold
 /// no longer.
 const STARTING: Duration = Duration::from_millis(200);
 /// Time in which a PBX starts.
@@ -25,12 +25,24 @@ pub(super) struct Wildcards {
     /// Each port has had a socket.
     bound: bool,
     since: Instant,
+    /// The PBX is another host: sockets of this one say nothing of it.
+    behind: bool,
 }
 
 impl Wildcards {
     /// Reads how the sockets of `ports` are bound now. A port without a socket keeps what the `earlier` settings say: the PBX
-    /// may restart at the same time. Without those, or without /proc, it counts as bound to an address.
-    pub(super) fn read(ports: &[u16], earlier: Option<&Config>) -> Self {
+    /// may restart at the same time. Without those, or without /proc, it counts as bound to an address. So do all if the PBX is
+    /// another host, `behind` this one: any user of this host may bind its ports.
+    pub(super) fn read(ports: &[u16], behind: bool, earlier: Option<&Config>) -> Self {
+        if behind {
+            return Self {
+                ports: ports.to_vec(),
+                bits: 0,
+                bound: true,
+                since: Instant::now(),
+                behind,
+            };
+        }
         let before = earlier.map_or(0, |earlier| bits_of(ports, earlier));
         let bits = sockets::udp()
             .inspect_err(|error| warn!("cannot list the UDP sockets: {error}"))
@@ -42,6 +54,7 @@ impl Wildcards {
             bits,
             bound: false,
             since: Instant::now(),
+            behind,
         }
     }
 
@@ -64,6 +77,9 @@ impl Wildcards {
     /// The bits are part of every key. A port whose bit changes therefore begins anew: its bindings have keys that no
     /// message has any more, and expire.
     pub(super) fn update(&mut self, table: &mut Array<MapData, Config>) -> Result<()> {
+        if self.behind {
+            return Ok(());
+        }
         let sockets = match sockets::udp() {
             Ok(sockets) => sockets,
             Err(error) => {

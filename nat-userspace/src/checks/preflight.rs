@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use aya::programs::loaded_programs;
 use caps::{CapSet, Capability};
 use nix::{
     errno::Errno,
@@ -11,7 +10,7 @@ use nix::{
     unistd::{AccessFlags, faccessat},
 };
 
-use crate::{host::net::Link, nearest::nearest};
+use crate::{host::net::Link, kernel::hooks::described, nearest::nearest};
 
 /// The oldest kernel that sipnat supports.
 const OLDEST: Kernel = Kernel(6, 1);
@@ -129,20 +128,18 @@ fn access(directory: &Path) -> Result<(), (&Path, Errno)> {
     }
 }
 
-/// Picks the interfaces called `names` out of `links`.
+/// Picks the interfaces called `names` out of `links`. Passes over one that is not there, if the agent may `wait` for it.
 ///
 /// # Errors
 /// If there is none of that name, or its packets have no Ethernet header.
-pub fn interfaces(links: &[Link], names: &[String]) -> Result<Vec<Link>> {
+pub fn interfaces(links: &[Link], names: &[String], wait: bool) -> Result<Vec<Link>> {
     let mut picked: Vec<Link> = Vec::new();
     for name in names {
         let Some(link) = links.iter().find(|link| link.name == *name) else {
-            bail!(no_such_interface(links, name));
+            ensure!(wait, no_such_interface(links, name));
+            continue;
         };
-        ensure!(
-            link.ethernet,
-            "{name} is not an Ethernet interface; sipnat reads Ethernet frames"
-        );
+        is_ethernet(link)?;
         if !picked.contains(link) {
             picked.push(link.clone());
         }
@@ -150,12 +147,25 @@ pub fn interfaces(links: &[Link], names: &[String]) -> Result<Vec<Link>> {
     Ok(picked)
 }
 
+/// Checks that packets of an interface have an Ethernet header.
+///
+/// # Errors
+/// If they have none.
+pub fn is_ethernet(link: &Link) -> Result<()> {
+    ensure!(
+        link.ethernet,
+        "{} is not an Ethernet interface; sipnat reads Ethernet frames",
+        link.name
+    );
+    Ok(())
+}
+
 fn no_such_interface(links: &[Link], name: &str) -> String {
     let names: Vec<&str> = links.iter().map(|link| link.name.as_str()).collect();
     let hint = nearest(name, names.iter().copied())
         .map_or_else(String::new, |other| format!(" (did you mean {other}?)"));
     format!(
-        "there is no interface {name}{hint}; there are {}",
+        "there is no interface {name}{hint}; there are {}; --wait waits for it",
         names.join(", ")
     )
 }
@@ -166,15 +176,11 @@ fn no_such_interface(links: &[Link], name: &str) -> String {
 /// If there is one.
 pub fn xdp_is_free(link: &Link) -> Result<()> {
     let Some(id) = link.xdp else { return Ok(()) };
-    let name = loaded_programs()
-        .filter_map(Result::ok)
-        .find(|program| program.id() == id)
-        .and_then(|program| program.name_as_str().map(|name| format!(" `{name}`")))
-        .unwrap_or_default();
     bail!(
-        "{interface} already has another XDP program, id {id}{name}, and there is room for one; \
+        "{interface} already has another XDP program, {other}, and there is room for one; \
          stop what put it there, or remove it with `ip link set dev {interface} xdp off` \
          (`xdpgeneric off` if generic)",
+        other = described(id),
         interface = link.name
     )
 }
@@ -231,11 +237,11 @@ mod tests {
         let links = [link("lo"), link("eth0"), link("eth1"), link("tun0")];
         let error = |name: &str| {
             let names = [name.to_owned()];
-            interfaces(&links, &names).unwrap_err().to_string()
+            interfaces(&links, &names, false).unwrap_err().to_string()
         };
         assert_eq!(
             error("eht0"),
-            "there is no interface eht0 (did you mean eth0?); there are lo, eth0, eth1, tun0"
+            "there is no interface eht0 (did you mean eth0?); there are lo, eth0, eth1, tun0; --wait waits for it"
         );
         assert!(error("wlan9").starts_with("there is no interface wlan9; there are lo"));
         assert!(error("tun0").contains("not an Ethernet interface"));
@@ -245,7 +251,7 @@ mod tests {
     fn an_interface_named_twice_counts_once() {
         let links = [link("eth0"), link("eth1")];
         let names = ["eth1", "eth0", "eth1"].map(String::from);
-        let picked = interfaces(&links, &names).unwrap();
+        let picked = interfaces(&links, &names, false).unwrap();
         assert_eq!(picked, [link("eth1"), link("eth0")]);
     }
 

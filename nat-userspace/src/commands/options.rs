@@ -20,9 +20,18 @@ pub struct Options {
     /// Interface that faces the terminals; may be repeated
     #[arg(long = "iface", value_name = "INTERFACE")]
     interfaces: Vec<String>,
+    /// Start without an interface that is not there, and attach when it comes
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "true|false", hide_possible_values = true)]
+    wait: Option<bool>,
     /// UDP port of the PBX; may be repeated [default: 5060]
     #[arg(long = "port", value_name = "PORT", value_parser = port)]
     ports: Vec<u16>,
+    /// Address of a PBX behind this host, which routes or bridges its packets; may be repeated
+    ///
+    /// The address is the one that packets have on the interface. sipnat then learns only from packets to these addresses,
+    /// and sockets of this host do not count.
+    #[arg(long = "pbx", value_name = "ADDRESS")]
+    pbxs: Vec<IpAddr>,
     /// Policy for terminals without a rule of their own: auto, force or off [default: auto]
     #[arg(long, value_name = "POLICY", value_parser = policy_named)]
     policy: Option<Policy>,
@@ -176,7 +185,9 @@ impl Options {
             }
         }
         set(&mut settings.interfaces, some(self.interfaces));
+        set(&mut settings.wait, self.wait);
         set(&mut settings.ports, some(self.ports));
+        set(&mut settings.pbxs, some(self.pbxs));
         set(&mut settings.policy, self.policy);
         set(&mut settings.registrars, some(self.registrars));
         set(&mut settings.peers, some(self.peers));

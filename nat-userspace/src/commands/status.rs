@@ -1,12 +1,13 @@
 //! `sipnat status`: the agent, its programs, how full its tables are, and warnings.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context as _, Result};
 use aya::programs::ProgramInfo;
 use clap::Args;
 use nat_common::{
     abi::{Config, Policy, stun},
+    endpoint::Endpoint,
     tables::buckets,
 };
 use serde::Serialize;
@@ -14,7 +15,9 @@ use serde::Serialize;
 use crate::{
     agent::session::{NoAgent, Session},
     checks::{
-        full_tables, loops, media_warnings, register_warnings, stun_warnings,
+        full_tables,
+        interfaces::{self, InterfaceStatus},
+        loops, media_warnings, register_warnings, stun_warnings,
         warnings::{self, Warning},
     },
     host::{net::Net, prefix::Prefix},
@@ -65,8 +68,11 @@ struct Status {
     running: bool,
     pid: u32,
     uptime_seconds: u64,
-    interfaces: Vec<Attached>,
+    interfaces: Vec<InterfaceStatus>,
     ports: Vec<u16>,
+    /// Addresses of PBXs behind this host, if any are named.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pbxs: Vec<IpAddr>,
     policy: &'static str,
     /// Set if nothing is redirected.
     shadow: bool,
@@ -125,6 +131,20 @@ impl StunStatus {
     }
 }
 
+/// Returns the addresses of PBXs that the settings name.
+fn pbxs(config: &Config) -> Vec<IpAddr> {
+    let named = config.pbxs.iter().filter(|addr| **addr != [0; 2]);
+    named
+        .map(|addr| {
+            let endpoint = Endpoint {
+                addr: *addr,
+                ..Endpoint::default()
+            };
+            SocketAddr::from(endpoint).ip()
+        })
+        .collect()
+}
+
 /// Returns the ports that are not 0.
 fn used(ports: impl IntoIterator<Item = u16>) -> Vec<u16> {
     ports.into_iter().filter(|port| *port != 0).collect()
@@ -164,12 +184,21 @@ impl Status {
         let listing = Listing::read(tables)?;
         let net = Net::open()?;
         let links = net.links().await?;
-        let mut warnings = if config.stun & stun::ANSWER == 0 {
-            Vec::new()
-        } else {
-            stun_warnings::find(&agent.interfaces, &links)
+        let of = |name| {
+            let info = ProgramInfo::from_pin(pins.join(name));
+            info.map(|info| info.id())
+                .with_context(|| format!("cannot read program `{name}`"))
         };
-        let attached = agent.interfaces.iter().map(|interface| interface.index);
+        let ours = [of(INGRESS)?, of(EGRESS)?];
+        let interfaces =
+            interfaces::find(&net, &links, &agent.interfaces, &agent.missing, ours).await?;
+        let mut warnings = interfaces::warnings(&interfaces, &links, &config, agent.is_alive());
+        let attached = interfaces.iter().filter_map(InterfaceStatus::attached);
+        let attached: Vec<Attached> = attached.cloned().collect();
+        if config.stun & stun::ANSWER != 0 {
+            warnings.extend(stun_warnings::find(&attached, &links));
+        }
+        let attached = attached.iter().map(|interface| interface.index);
         let fills = fill::read(tables, &listing.used)?;
         warnings.extend(full_tables::find(&fills));
         warnings.extend(loops::find(agent.refused_loops.as_deref()));
@@ -208,7 +237,8 @@ impl Status {
             running: agent.is_alive(),
             pid: agent.pid,
             uptime_seconds: agent.uptime().as_secs(),
-            interfaces: agent.interfaces.clone(),
+            interfaces,
+            pbxs: pbxs(&config),
             ports: used(config.ports),
             policy: Policy::from(default).name(),
             shadow: config.shadow != 0,
@@ -228,6 +258,19 @@ impl Status {
         })
     }
 
+    /// Names the interfaces that have the programs.
+    fn on(&self) -> String {
+        let attached: Vec<_> = self
+            .interfaces
+            .iter()
+            .filter_map(InterfaceStatus::attached)
+            .collect();
+        if attached.is_empty() {
+            return "no interface".into();
+        }
+        joined(&attached)
+    }
+
     fn render(&self, session: &Session) -> String {
         let up = output::duration(session.agent.uptime());
         let mut lines = vec![
@@ -236,7 +279,7 @@ impl Status {
             } else {
                 format!("sipnat {}, not running, started {up} ago", self.version)
             },
-            format!("on         {}", joined(&self.interfaces)),
+            format!("on         {}", self.on()),
             format!("ports      {}", joined(&self.ports)),
             format!("policy     {} by default", self.policy),
             format!(
@@ -252,6 +295,9 @@ impl Status {
             },
             format!("pins       {}", self.pins),
         ];
+        if !self.pbxs.is_empty() {
+            lines.insert(3, format!("pbx        {}", joined(&self.pbxs)));
+        }
         if self.shadow {
             lines.insert(1, "shadow: nothing is redirected".into());
         }

@@ -39,7 +39,7 @@ fn is_virtual(
             .any(|below| is_virtual(below, links, driver, depth))
     };
     match link.kind {
-        LinkKind::Veth | LinkKind::Software => true,
+        LinkKind::Veth | LinkKind::Bridge | LinkKind::Software => true,
         // The carrier may be in another network namespace: then it is not known.
         LinkKind::Vlan => link.lower.is_none() || any(&|below| link.lower == Some(below.index)),
         LinkKind::Bond => any(&|below| below.controller == Some(link.index)),
@@ -65,7 +65,7 @@ mod tests {
             Link::ethernet(2, "eth0", LinkKind::Other),
             Link::ethernet(3, "ens3", LinkKind::Other),
             Link::ethernet(4, "veth0", LinkKind::Veth),
-            Link::ethernet(5, "br0", LinkKind::Software),
+            Link::ethernet(5, "br0", LinkKind::Bridge),
             over(2, Link::ethernet(6, "eth0.7", LinkKind::Vlan)),
             over(4, Link::ethernet(7, "veth0.7", LinkKind::Vlan)),
             Link::ethernet(8, "far.7", LinkKind::Vlan),

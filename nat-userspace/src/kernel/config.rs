@@ -1,13 +1,22 @@
 //! `CONFIG`: the settings as the kernel programs read them.
 
+use std::net::SocketAddr;
+
 use anyhow::{Result, ensure};
 use nat_common::{
-    abi::{self, ABI, Config, MAX_PORTS, MEDIA_ADDRESSES, MEDIA_PORTS, SECOND},
+    abi::{
+        self, ABI, Config, Interface, MAX_INTERFACES, MAX_PBXS, MAX_PORTS, MEDIA_ADDRESSES,
+        MEDIA_PORTS, SECOND,
+    },
+    endpoint::Endpoint,
     tables::buckets,
 };
 
 use crate::{
-    host::clock,
+    host::{
+        clock,
+        net::{Link, LinkKind},
+    },
     kernel::tables::{sized, write_masks},
     settings::{Settings, Sizes},
 };
@@ -22,6 +31,7 @@ pub fn config(settings: &Settings) -> Result<Config> {
         settle,
         shadow,
         stun,
+        pbxs,
         ..
     } = settings;
     ensure!(!ports.is_empty(), "no SIP port given");
@@ -31,6 +41,11 @@ pub fn config(settings: &Settings) -> Result<Config> {
         ports.len()
     );
     ensure!(!ports.contains(&0), "port 0 is no port");
+    ensure!(
+        pbxs.len() <= MAX_PBXS,
+        "{} addresses of PBXs given, at most {MAX_PBXS} can be served",
+        pbxs.len()
+    );
     ensure!(
         !(*shadow && stun.answer),
         "shadow and STUN exclude each other: an answer is a change"
@@ -42,11 +57,15 @@ pub fn config(settings: &Settings) -> Result<Config> {
         history_mask: sizes.history - 1,
         bucket_mask: sizes.buckets - 1,
         shadow: (*shadow).into(),
+        only_pbxs: (!pbxs.is_empty()).into(),
         settled: clock::now() + u64::from(*settle) * SECOND,
         ..Config::default()
     };
     write_masks(&sizes, &mut config);
     config.ports[..ports.len()].copy_from_slice(ports);
+    for (known, addr) in config.pbxs.iter_mut().zip(pbxs) {
+        *known = Endpoint::from(SocketAddr::new(*addr, 0)).addr;
+    }
     if stun.answer {
         ensure!(stun.burst > 0, "a STUN burst of 0 would answer nothing");
         config.stun = abi::stun::ANSWER;
@@ -61,6 +80,23 @@ pub fn config(settings: &Settings) -> Result<Config> {
         config.stun_total = buckets::total_rate(stun.total_rate);
     }
     Ok(config)
+}
+
+/// Describes interfaces to the programs, `links` among all.
+#[must_use]
+pub fn interfaces(links: &[Link], all: &[Link]) -> [Interface; MAX_INTERFACES] {
+    let mut interfaces = [Interface::default(); MAX_INTERFACES];
+    for (known, link) in interfaces.iter_mut().zip(links) {
+        let controller = link.controller_in(all).map(|controller| controller.kind);
+        let mut mac = [0; 8];
+        mac[..6].copy_from_slice(&link.mac.unwrap_or_default());
+        *known = Interface {
+            index: link.index,
+            port: matches!(controller, Some(LinkKind::Bridge | LinkKind::Bond)).into(),
+            mac: u64::from_ne_bytes(mac),
+        };
+    }
+    interfaces
 }
 
 /// Returns the sizes of the maps. The tables of STUN and of media have one entry where they are off.
@@ -116,6 +152,52 @@ mod tests {
         assert!(with(|s| s.stun = stun).is_ok());
         assert!(with(|s| s.stun = Stun { burst: 0, ..stun }).is_err());
         assert!(with(|s| (s.stun, s.shadow) = (stun, true)).is_err());
+    }
+
+    #[test]
+    fn pbxs_are_those_of_the_settings() {
+        let pbx = |addr: &str| Endpoint::from(SocketAddr::new(addr.parse().unwrap(), 5060));
+        let config = with(|s| s.pbxs = vec!["192.0.2.5".parse().unwrap()]).unwrap();
+        assert!(config.is_pbx(&pbx("192.0.2.5")));
+        assert!(!config.is_pbx(&pbx("192.0.2.6")) && !config.is_pbx(&pbx("::")));
+        assert!(with(|_| ()).unwrap().is_pbx(&pbx("192.0.2.6")));
+        let nine = vec!["192.0.2.5".parse().unwrap(); MAX_PBXS + 1];
+        assert!(with(|s| s.pbxs = nine).is_err());
+    }
+
+    #[test]
+    fn frames_that_this_host_has_not_routed_keep_their_next_hop() {
+        let of = |index, name, kind, controller, mac| Link {
+            controller,
+            mac: Some([2, 0, 0, 0, 0, mac]),
+            ..Link::ethernet(index, name, kind)
+        };
+        let all = [
+            of(2, "eth0", LinkKind::Other, None, 2),
+            of(3, "eth1", LinkKind::Other, Some(9), 3),
+            of(4, "eth2", LinkKind::Other, Some(10), 4),
+            of(9, "br0", LinkKind::Bridge, None, 3),
+            of(10, "vrf0", LinkKind::Other, None, 10),
+        ];
+        let config = Config {
+            interfaces: interfaces(&all[..3], &all),
+            ..Config::default()
+        };
+        // The type of the frame stands behind the address.
+        let keeps = |index, mac: u8| {
+            let source = u64::from_ne_bytes([2, 0, 0, 0, 0, mac, 8, 0]);
+            config.keeps_next_hop(index, source)
+        };
+        for (index, mac, expected) in [
+            (2, 2, false),
+            (2, 7, true),
+            (3, 3, true),
+            (4, 4, false),
+            // Beyond the entries, or not known.
+            (9, 7, false),
+        ] {
+            assert_eq!(keeps(index, mac), expected, "{index} {mac}");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use aya::{
     programs::{ProgramError, ProgramInfo, SchedClassifier, Xdp},
 };
 use log::{LevelFilter, debug};
-use nat_common::abi::{Config, MediaConfig, PolicyRule, map, origin};
+use nat_common::abi::{Config, Interface, MAX_INTERFACES, MediaConfig, PolicyRule, map, origin};
 
 use crate::{
     host::{prefix::Prefix, terminal::note},
@@ -98,6 +98,7 @@ pub struct Loader<'a> {
     addresses: HostAddresses,
     wildcards: u32,
     partial_checksums: bool,
+    interfaces: [Interface; MAX_INTERFACES],
     loops: Option<Loops>,
     log: LevelFilter,
     earlier: Option<Earlier<'a>>,
@@ -121,6 +122,7 @@ impl<'a> Loader<'a> {
             addresses: HostAddresses::default(),
             wildcards: 0,
             partial_checksums: false,
+            interfaces: Default::default(),
             loops: None,
             log: LevelFilter::Off,
             earlier: None,
@@ -156,6 +158,13 @@ impl<'a> Loader<'a> {
         self
     }
 
+    /// Sets what the programs know of their interfaces.
+    #[must_use]
+    pub fn interfaces(mut self, interfaces: [Interface; MAX_INTERFACES]) -> Self {
+        self.interfaces = interfaces;
+        self
+    }
+
     /// Sets the form of the programs' loops. By default the kernel takes the best that it can.
     #[must_use]
     pub fn loops(mut self, loops: Loops) -> Self {
@@ -180,6 +189,7 @@ impl<'a> Loader<'a> {
         let mut config = Config {
             wildcards: self.wildcards,
             partial_checksums: self.partial_checksums.into(),
+            interfaces: self.interfaces,
             ..config(self.settings)?
         };
         if let Some(earlier) = &self.earlier {

@@ -4,6 +4,7 @@ pub mod attach;
 pub mod carry;
 pub mod config;
 pub mod history;
+pub mod hooks;
 pub(crate) mod kinds;
 pub mod layout;
 pub mod load;

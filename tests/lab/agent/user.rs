@@ -1,12 +1,12 @@
 //! An agent of a user who is not root: it runs with what is documented, and says what is missing.
 
-use std::process::Command;
+use std::{process::Command, thread, time::Duration};
 
 use anyhow::Result;
 use nat_test_support::sipnat;
 use nix::sys::signal::Signal;
 
-use super::{Host, stderr, stop, tc};
+use super::{Host, interfaces::says, stderr, stop, tc};
 
 /// A user without any privilege of his own.
 const USER: &str = "65534";
@@ -52,6 +52,24 @@ fn a_user_runs_the_agent_with_what_is_documented() -> Result<()> {
         let ready = format!("sipnat: ready on eth0 (xdp native, {})\n", tc()?);
         assert_eq!(output, ready, "{prepare}; {capabilities}");
     }
+    Ok(())
+}
+
+/// The kernel says what is attached without more capabilities.
+#[test]
+fn a_user_follows_interfaces() -> Result<()> {
+    let host = Host::new()?;
+    let both = format!("{RUN_DIRECTORY}; {BPF_DIRECTORY}");
+    let mut agent = host.start(&mut as_user(&both, CAPABILITIES)?)?;
+    // It looks each five seconds.
+    thread::sleep(Duration::from_secs(7));
+    assert_eq!(agent.output().lines().count(), 1, "{}", agent.output());
+    host.netns.ip("link del eth0")?;
+    says(&mut agent, "not on eth0")?;
+    host.make_eth0_again()?;
+    says(&mut agent, "attached to eth0")?;
+    stop(agent, Signal::SIGTERM)?;
+    assert_eq!(host.xdp()?[0], None);
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! An XDP program that passes every packet.
+//! Programs that pass every packet: of XDP, and of TC.
 
 use std::{
     ffi::c_long,
@@ -14,11 +14,15 @@ use crate::netns::Netns;
 // From linux/bpf.h and linux/if_link.h.
 const BPF_PROG_LOAD: c_long = 5;
 const BPF_LINK_CREATE: c_long = 28;
+const BPF_PROG_TYPE_SCHED_CLS: u32 = 3;
 const BPF_PROG_TYPE_XDP: u32 = 6;
 const BPF_XDP: u32 = 37;
+const BPF_TCX_EGRESS: u32 = 47;
 const XDP_FLAGS_DRV_MODE: u32 = 4;
 /// `r0 = XDP_PASS; exit`.
-const PROGRAM: [u64; 2] = [0x0000_0002_0000_00b7, 0x95];
+const XDP_PASS: [u64; 2] = [0x0000_0002_0000_00b7, 0x95];
+/// `r0 = TCX_NEXT; exit`.
+const TCX_NEXT: [u64; 2] = [0xffff_ffff_0000_00b7, 0x95];
 
 /// The attached program, detached when dropped.
 #[derive(Debug)]
@@ -47,24 +51,44 @@ struct Link {
 impl Passing {
     /// Attaches the program in the driver.
     pub fn attach(netns: &Netns, interface: &str) -> Result<Self> {
-        let load = Load {
-            kind: BPF_PROG_TYPE_XDP,
-            length: PROGRAM.len() as u32,
-            instructions: PROGRAM.as_ptr() as u64,
-            license: c"MIT".as_ptr() as u64,
-        };
-        let program = bpf(BPF_PROG_LOAD, &load).context("load an XDP program")?;
-        let link = Link {
-            program: u32::try_from(program.as_raw_fd())?,
-            interface: netns.ifindex(interface)?,
-            kind: BPF_XDP,
-            flags: XDP_FLAGS_DRV_MODE,
-        };
-        let link = netns
-            .enter(|| bpf(BPF_LINK_CREATE, &link))?
-            .with_context(|| format!("attach an XDP program to {interface}"))?;
-        Ok(Self { _link: link })
+        let program = load(BPF_PROG_TYPE_XDP, &XDP_PASS)?;
+        attach(netns, interface, &program, [BPF_XDP, XDP_FLAGS_DRV_MODE])
     }
+
+    /// Attaches a program for what the interface sends, by tcx (6.6).
+    pub fn attach_egress(netns: &Netns, interface: &str) -> Result<Self> {
+        let program = load(BPF_PROG_TYPE_SCHED_CLS, &TCX_NEXT)?;
+        attach(netns, interface, &program, [BPF_TCX_EGRESS, 0])
+    }
+}
+
+/// Loads a program of a type.
+fn load(kind: u32, program: &[u64; 2]) -> Result<OwnedFd> {
+    let load = Load {
+        kind,
+        length: program.len() as u32,
+        instructions: program.as_ptr() as u64,
+        license: c"MIT".as_ptr() as u64,
+    };
+    bpf(BPF_PROG_LOAD, &load).context("load a program")
+}
+
+fn attach(
+    netns: &Netns,
+    interface: &str,
+    program: &OwnedFd,
+    [kind, flags]: [u32; 2],
+) -> Result<Passing> {
+    let link = Link {
+        program: u32::try_from(program.as_raw_fd())?,
+        interface: netns.ifindex(interface)?,
+        kind,
+        flags,
+    };
+    let link = netns
+        .enter(|| bpf(BPF_LINK_CREATE, &link))?
+        .with_context(|| format!("attach a program to {interface}"))?;
+    Ok(Passing { _link: link })
 }
 
 /// Calls bpf(2) for a new file descriptor.

@@ -1,4 +1,4 @@
-//! Notifications of changed addresses and routes.
+//! Notifications of changed interfaces, addresses and routes.
 
 use anyhow::{Context as _, Result};
 use futures_util::StreamExt as _;
@@ -11,10 +11,10 @@ use tokio::sync::mpsc;
 
 use super::{Net, own::is_own, unicast::unicast};
 
-/// A listener for addresses and routes of this network namespace that come or go.
-pub struct AddressChanges(mpsc::Receiver<()>);
+/// A listener for things of this network namespace that come, change or go.
+pub struct Changes(mpsc::Receiver<()>);
 
-impl AddressChanges {
+impl Changes {
     /// Waits for the next change, or several at once. Waits for ever if the kernel's notifications have ended.
     pub async fn next(&mut self) {
         if self.0.recv().await.is_none() {
@@ -33,43 +33,64 @@ impl Net {
     ///
     /// # Errors
     /// If the kernel refuses a socket.
-    pub fn address_changes(&self) -> Result<AddressChanges> {
-        // One message is enough: the receiver reads all addresses anew.
-        let (sender, receiver) = mpsc::channel(1);
-        let open = || {
-            let groups = [
-                // With an interface that goes down, IPv4 routes go without a word.
-                MulticastGroup::Link,
-                MulticastGroup::Ipv4Ifaddr,
-                MulticastGroup::Ipv6Ifaddr,
-                MulticastGroup::Ipv4Route,
-                MulticastGroup::Ipv6Route,
-            ];
-            let (connection, _, messages) = new_multicast_connection(&groups)?;
-            tokio::spawn(connection);
-            Ok::<_, std::io::Error>(messages)
-        };
-        let mut messages = open().context("cannot listen for changes of addresses")?;
-        tokio::spawn(async move {
-            loop {
-                while let Some((message, _)) = messages.next().await {
-                    if concerns_addresses(&message.payload) {
-                        let _already_pending = sender.try_send(());
-                    }
-                }
-                // The socket's buffer overflowed, and the connection ended.
-                match open() {
-                    Ok(again) => messages = again,
-                    Err(error) => {
-                        warn!("cannot listen for changes of addresses any more: {error}");
-                        return;
-                    }
-                }
-                let _already_pending = sender.try_send(());
-            }
-        });
-        Ok(AddressChanges(receiver))
+    pub fn address_changes(&self) -> Result<Changes> {
+        const GROUPS: &[MulticastGroup] = &[
+            // With an interface that goes down, IPv4 routes go without a word.
+            MulticastGroup::Link,
+            MulticastGroup::Ipv4Ifaddr,
+            MulticastGroup::Ipv6Ifaddr,
+            MulticastGroup::Ipv4Route,
+            MulticastGroup::Ipv6Route,
+        ];
+        changes(GROUPS, "addresses", concerns_addresses)
     }
+
+    /// Listens for interfaces, and for qdiscs and filters on them, that come, change or go, from now on.
+    ///
+    /// # Errors
+    /// If the kernel refuses a socket.
+    pub fn link_changes(&self) -> Result<Changes> {
+        changes(
+            &[MulticastGroup::Link, MulticastGroup::Tc],
+            "interfaces",
+            |_| true,
+        )
+    }
+}
+
+/// Listens to `groups`, for messages that count.
+fn changes(
+    groups: &'static [MulticastGroup],
+    subject: &'static str,
+    counts: fn(&NetlinkPayload<RouteNetlinkMessage>) -> bool,
+) -> Result<Changes> {
+    // One message is enough: the receiver reads all anew.
+    let (sender, receiver) = mpsc::channel(1);
+    let open = || {
+        let (connection, _, messages) = new_multicast_connection(groups)?;
+        tokio::spawn(connection);
+        Ok::<_, std::io::Error>(messages)
+    };
+    let mut messages = open().with_context(|| format!("cannot listen for changes of {subject}"))?;
+    tokio::spawn(async move {
+        loop {
+            while let Some((message, _)) = messages.next().await {
+                if counts(&message.payload) {
+                    let _already_pending = sender.try_send(());
+                }
+            }
+            // The socket's buffer overflowed, and the connection ended.
+            match open() {
+                Ok(again) => messages = again,
+                Err(error) => {
+                    warn!("cannot listen for changes of {subject} any more: {error}");
+                    return;
+                }
+            }
+            let _already_pending = sender.try_send(());
+        }
+    });
+    Ok(Changes(receiver))
 }
 
 /// Whether a message concerns an interface, an address, or a route that [`Net::own`] or [`Net::unicast_routes`] lists.

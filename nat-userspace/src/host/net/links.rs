@@ -27,6 +27,8 @@ pub struct Link {
     pub lower: Option<u32>,
     /// Index of the interface of which it is a port: a bond, a team, a bridge.
     pub controller: Option<u32>,
+    /// Its MAC address, if it has one.
+    pub mac: Option<[u8; 6]>,
 }
 
 #[cfg(test)]
@@ -41,7 +43,23 @@ impl Link {
             kind,
             lower: None,
             controller: None,
+            mac: None,
         }
+    }
+}
+
+impl Link {
+    /// Whether it is a port of a bridge: frames pass it that this host has not routed.
+    #[must_use]
+    pub fn is_bridge_port(&self, all: &[Self]) -> bool {
+        self.controller_in(all)
+            .is_some_and(|controller| controller.kind == LinkKind::Bridge)
+    }
+
+    /// Returns the interface of which it is a port, among all.
+    #[must_use]
+    pub fn controller_in<'l>(&self, all: &'l [Self]) -> Option<&'l Self> {
+        all.iter().find(|link| Some(link.index) == self.controller)
     }
 }
 
@@ -54,7 +72,9 @@ pub enum LinkKind {
     Vlan,
     /// Several interfaces as one.
     Bond,
-    /// Another one that has packets of this host, whose UDP checksum is partial: loopback, a bridge, a tap.
+    /// A switch, whose ports are interfaces: of the kernel or of Open vSwitch.
+    Bridge,
+    /// Another one that has packets of this host, whose UDP checksum is partial: loopback, a macvlan, a tap.
     Software,
     /// Any other.
     Other,
@@ -66,8 +86,9 @@ impl From<&InfoKind> for LinkKind {
             InfoKind::Veth => Self::Veth,
             InfoKind::Vlan => Self::Vlan,
             InfoKind::Bond | InfoKind::Team => Self::Bond,
-            InfoKind::Bridge
-            | InfoKind::Dummy
+            InfoKind::Bridge => Self::Bridge,
+            InfoKind::Other(name) if name == "openvswitch" => Self::Bridge,
+            InfoKind::Dummy
             | InfoKind::IpVlan
             | InfoKind::IpVtap
             | InfoKind::MacVlan
@@ -132,6 +153,7 @@ fn link(message: &LinkMessage) -> Option<Link> {
             _ => None,
         });
     let (mut kind, mut lower, mut controller, mut elsewhere) = (LinkKind::Other, None, None, false);
+    let mut mac = None;
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::LinkInfo(info) => {
@@ -144,6 +166,7 @@ fn link(message: &LinkMessage) -> Option<Link> {
             LinkAttribute::Link(index) => lower = Some(*index),
             LinkAttribute::Controller(index) => controller = Some(*index),
             LinkAttribute::LinkNetNsId(_) => elsewhere = true,
+            LinkAttribute::Address(bytes) => mac = bytes.as_slice().try_into().ok(),
             _ => {}
         }
     }
@@ -156,6 +179,7 @@ fn link(message: &LinkMessage) -> Option<Link> {
         kind,
         lower: lower.filter(|_| !elsewhere),
         controller,
+        mac,
         ethernet: matches!(
             message.header.link_layer_type,
             LinkLayerType::Ether | LinkLayerType::Loopback

@@ -4,6 +4,7 @@ use anyhow::{Context as _, Result};
 use rtnetlink::{Handle, new_connection};
 
 mod changes;
+mod filters;
 mod links;
 mod neighbours;
 mod own;
@@ -12,7 +13,8 @@ mod routes;
 mod subnets;
 mod unicast;
 
-pub use changes::AddressChanges;
+pub use changes::Changes;
+pub use filters::Filter;
 pub use links::{Link, LinkKind, name_of};
 pub use own::Own;
 pub use routes::Route;

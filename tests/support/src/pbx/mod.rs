@@ -45,16 +45,22 @@ pub struct Invitation {
 impl StrictPbx {
     /// Starts it on [`PBX`] in `netns`. It holds its calls, so that no media flow.
     pub fn start(netns: &Netns, answers: Answers) -> Result<Self> {
-        Self::start_with(netns, answers, &description(4000, "a=inactive\r\n"))
+        Self::start_at(netns, PBX, answers)
+    }
+
+    /// Starts it on another address, which a NAT in front of it translates to [`PBX`]: that is the one that it writes into
+    /// its messages.
+    pub fn start_at(netns: &Netns, local: SocketAddrV4, answers: Answers) -> Result<Self> {
+        Self::start_with(netns, local, answers, &description(4000, "a=inactive\r\n"))
     }
 
     /// Starts it as one whose calls have audio at this port.
     pub fn start_with_audio(netns: &Netns, answers: Answers, port: u16) -> Result<Self> {
-        Self::start_with(netns, answers, &description(port, ""))
+        Self::start_with(netns, PBX, answers, &description(port, ""))
     }
 
-    fn start_with(netns: &Netns, answers: Answers, sdp: &str) -> Result<Self> {
-        let socket = netns.udp(PBX)?;
+    fn start_with(netns: &Netns, local: SocketAddrV4, answers: Answers, sdp: &str) -> Result<Self> {
+        let socket = netns.udp(local)?;
         socket.set_read_timeout(Some(TICK))?;
         let shared = Arc::new(Shared {
             socket,
