@@ -212,4 +212,6 @@ counters! {
     PendingChecksum = "pending_checksum", Event, "dialog end: not stored as pending, because the UDP checksum is wrong";
     StunTotalLimited = "stun_total_limited", Ingress, "Binding request above the rate limit of all addresses together: dropped";
     DialogFollowed = "dialog_followed", Event, "packet for a terminal that has only registered again: goes to its new address";
+    InDoubtCostly = "in_doubt_costly", Ingress, "SIP: the headers take more steps to read than those of any device";
+    OutDoubtCostly = "out_doubt_costly", Egress, "SIP: the headers take more steps to read than those of any device";
 }

@@ -84,7 +84,8 @@ impl Scan {
         source: &S,
         direction: Option<Direction>,
     ) -> Result<(), Doubt> {
-        self.machine.run::<S, L>(source, direction.into())
+        let walked = self.lines.walked(source.len());
+        self.machine.run::<S, L>(source, direction.into(), walked)
     }
 
     /// Result of the scan.

@@ -1,0 +1,33 @@
+//! Steps of the scanner's slow path, counted.
+
+use std::cell::Cell;
+
+use nat_common::bpf::{Repeat, Step};
+use nat_common::sip::{Direction, Doubt, Message, Scan};
+
+thread_local! {
+    static STEPS: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Loop without a limit, that counts.
+struct Counting;
+
+impl Repeat for Counting {
+    fn repeat(_limit: u32, mut step: impl Step) {
+        let mut steps = 1;
+        while step.step() {
+            steps += 1;
+        }
+        STEPS.set(steps);
+    }
+}
+
+/// Reads a message by the slow path, however many steps it takes. Returns their number, too.
+///
+/// # Errors
+/// A [`Doubt`] about the message.
+pub fn read(text: &[u8], direction: Option<Direction>) -> (u32, Result<Message, Doubt>) {
+    let mut scan = Scan::default();
+    let result = scan.read_any::<_, Counting>(text, direction);
+    (STEPS.get(), result.map(|()| *scan.message()))
+}
