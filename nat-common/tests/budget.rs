@@ -1,5 +1,6 @@
 //! The budget of the scanner's slow path: no message that a device sends exceeds it, and junk of an Ethernet frame does.
 
+use nat_common::sdp::{self, NoDescription};
 use nat_common::sip::{self, Direction, Doubt};
 use nat_test_oracle::{effort, scan_for};
 
@@ -7,7 +8,7 @@ use nat_test_oracle::{effort, scan_for};
 const FRAME: usize = 1472;
 
 /// Most steps for a message of that length.
-const STEPS: u32 = 136;
+const STEPS: u32 = 120;
 
 /// Returns a message with lines after its Via.
 fn with(lines: &str) -> String {
@@ -82,7 +83,6 @@ fn long_messages_of_devices_are_read() {
                     None => sip::read(text.as_bytes()),
                     Some(direction) => scan_for(text.as_bytes(), direction),
                 };
-                println!("{name}: {} bytes, {steps} steps", text.len());
                 assert!(
                     result.is_ok(),
                     "{name}, {} bytes, {steps} steps: {result:?}",
@@ -118,6 +118,46 @@ fn junk_is_too_costly() {
             sip::read(text.as_bytes()),
             Err(Doubt::Costly),
             "{start:?} {unit:?}"
+        );
+    }
+}
+
+/// Descriptions of devices fit into a frame, and are read. Junk is left alone.
+#[test]
+fn descriptions_have_a_budget_too() {
+    let body = |lines: &str| {
+        format!(
+            "{}v=0\r\nc=IN IP4 192.168.1.10\r\nm=audio 4000 RTP/AVP 0 8\r\n{lines}",
+            with("Content-Type: application/sdp\r\n")
+        )
+        .replace("Content-Length: 0\r\n", "")
+    };
+    for lines in [
+        "a=rtpmap:100 telephone-event/8000\r\n".repeat(20),
+        "a=candidate:1 1 UDP 2130706431 192.168.1.10 4000 typ host\r\n".repeat(60),
+        "m=video 4002 RTP/AVP 99\r\nc=IN IP4 192.168.1.10\r\na=rtcp:4003 IN IP4 192.168.1.10\r\n"
+            .repeat(8),
+    ] {
+        let text = body(&lines);
+        let (steps, _) = effort::describe(text.as_bytes());
+        let result = sdp::read(text.as_bytes());
+        assert!(
+            result.is_ok(),
+            "{} bytes, {steps} steps: {result:?}",
+            text.len()
+        );
+    }
+    for unit in ["a\n", "a=rtcp:1\n", "\t"] {
+        let mut text = body(unit);
+        while text.len() < FRAME {
+            text += unit;
+        }
+        let (steps, _) = effort::describe(text.as_bytes());
+        assert!(steps > STEPS, "{unit:?}: {steps} steps");
+        assert_eq!(
+            sdp::read(text.as_bytes()),
+            Err(NoDescription::Costly),
+            "{unit:?}"
         );
     }
 }

@@ -1,8 +1,9 @@
-//! Steps of the scanner's slow path, counted.
+//! Steps of the slow path of the scanner, and of the scanner of descriptions, counted.
 
 use std::cell::Cell;
 
 use nat_common::bpf::{Repeat, Step};
+use nat_common::sdp::{self, Description, NoDescription};
 use nat_common::sip::{Direction, Doubt, Message, Scan};
 
 thread_local! {
@@ -30,4 +31,14 @@ pub fn read(text: &[u8], direction: Option<Direction>) -> (u32, Result<Message, 
     let mut scan = Scan::default();
     let result = scan.read_any::<_, Counting>(text, direction);
     (STEPS.get(), result.map(|()| *scan.message()))
+}
+
+/// Reads the description in a message, however many steps it takes. Returns their number, too.
+///
+/// # Errors
+/// [`NoDescription`] if there is none, or if it can be read in two ways.
+pub fn describe(text: &[u8]) -> (u32, Result<Description, NoDescription>) {
+    let mut scan = sdp::Scan::default();
+    let result = scan.run::<_, Counting>(text);
+    (STEPS.get(), result.map(|()| scan.description))
 }

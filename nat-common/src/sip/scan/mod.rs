@@ -18,6 +18,7 @@ mod walk;
 use zerocopy::{FromZeros, Immutable, KnownLayout};
 
 pub use self::limit::MAX_SCAN;
+pub(crate) use self::limit::steps;
 
 use self::machine::Machine;
 use self::walk::Lines;
