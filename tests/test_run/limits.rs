@@ -127,9 +127,9 @@ fn long_messages() {
         ),
         ("empty headers", "X:\r\n".repeat(600) + "X: x", true),
         (
-            "many parameters",
+            "many parameters of a second Via",
             format!("Via: SIP/2.0/UDP x{}", ";".repeat(2500)),
-            true,
+            false,
         ),
         (
             "Record-Routes in a line",
