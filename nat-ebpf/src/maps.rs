@@ -7,7 +7,7 @@ use aya_ebpf::maps::{Array, LpmTrie, PerCpuArray};
 // The list of maps names types of `abi`.
 use nat_common::abi::*;
 use nat_common::bpf::atomic::Word;
-use nat_common::bpf::bounded;
+use nat_common::bpf::{bounded, sign};
 use nat_common::bytes::words;
 use nat_common::endpoint::Endpoint;
 use nat_common::tables::buckets::Buckets;
@@ -94,15 +94,19 @@ pub(crate) fn kind_of(endpoint: &Endpoint) -> u32 {
         .unwrap_or(0)
 }
 
-/// Stores a record over the oldest.
+/// Stores a record over the oldest of its ring. `mask`: number of records, less one.
 #[inline(always)]
 pub(crate) fn remember(record: &Record, mask: u32) {
-    let Some(written) = WRITTEN.get_ptr_mut(0) else {
+    // The second ring, or none. No branch: the verifier would follow both.
+    let ring = sign(-i64::from(record.bound)) as u32;
+    let Some(written) = WRITTEN.get_ptr_mut(ring) else {
         return;
     };
     // SAFETY: the value is valid, aligned, and only these programs write to it, and so.
     let number = unsafe { Word::new(written) }.fetch_add(1);
-    if let Some(oldest) = HISTORY.get_ptr_mut(number as u32 & mask) {
+    let half = mask >> 1;
+    let index = (number as u32 & half) + (half + 1) * ring;
+    if let Some(oldest) = HISTORY.get_ptr_mut(index) {
         // SAFETY: both are valid. A reader may see a record half written: it is for people.
         unsafe { words::copy(record, oldest) };
     }

@@ -64,14 +64,21 @@ impl Repeat for Callback {
             }
             0
         }
-        fn callback<F: Step>(_: &F) -> extern "C" fn(u32, *mut c_void) -> i64 {
-            call::<F>
+        fn callback<F: Step>(_: &F, limit: u32) -> (extern "C" fn(u32, *mut c_void) -> i64, u32) {
+            (
+                call::<F>,
+                if F::TWO_PER_CALL {
+                    limit.div_ceil(2)
+                } else {
+                    limit
+                },
+            )
         }
-        let call = callback(&step);
+        let (call, calls) = callback(&step, limit);
         // SAFETY: the helper calls it before it returns, with the pointer that it is given.
         unsafe {
             bpf_loop(
-                limit + 1,
+                calls,
                 call as *mut c_void,
                 ptr::from_mut(&mut step).cast(),
                 0,

@@ -271,8 +271,10 @@ impl Scratch {
         match scan.run::<_, Callback>(self.text()) {
             Ok(()) => true,
             Err(why) => {
-                if why != NoDescription::Absent {
-                    count_media(MediaCounter::Unreadable);
+                match why {
+                    NoDescription::Absent => {}
+                    NoDescription::Costly => count_media(MediaCounter::Costly),
+                    _ => count_media(MediaCounter::Unreadable),
                 }
                 false
             }

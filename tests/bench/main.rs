@@ -15,6 +15,7 @@ mod rig;
 mod scale;
 mod stun;
 mod wire;
+mod worst;
 
 use std::{path::PathBuf, process::ExitCode, thread};
 
@@ -63,6 +64,8 @@ enum Name {
     Flood,
     /// From 1,000 to 1,000,000 bindings: a packet's time, memory, the list
     Scale,
+    /// Junk that costs most, searched for
+    Worst,
 }
 
 fn main() -> ExitCode {
@@ -100,6 +103,7 @@ fn bench(plan: &Plan) -> Result<ExitCode> {
             Name::Peers => peers::bench(),
             Name::Flood => flood::bench(),
             Name::Scale => scale::bench(),
+            Name::Worst => worst::bench(),
         };
         // On a thread of its own, which may change its CPU and priority.
         let part = thread::spawn(bench).join();

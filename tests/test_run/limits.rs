@@ -121,39 +121,66 @@ fn verified_instructions_of_media() {
     }
 }
 
-/// Long and expensive headers are read to their end.
+/// Long headers are read to their end. Those that take more steps than a device's are left alone.
 #[test]
 fn long_messages() {
     let mut path = Path::new();
     path.call();
-    for (name, filler) in [
-        ("a long header", format!("X: {}", "x".repeat(2500))),
-        ("many headers", "X:\r\n".repeat(600) + "X: x"),
+    let via = "Via: SIP/2.0/UDP proxy.example.com:5060;received=192.0.2.1;branch=z9hG4bK-1\r\n";
+    let record_route = "Record-Route: <sip:192.0.2.1:5060;lr;ftag=1928301774>\r\n";
+    for (name, filler, costly) in [
+        ("a long header", format!("X: {}", "x".repeat(2500)), false),
         (
-            "many parameters",
-            format!("Via: SIP/2.0/UDP x{}", ";".repeat(2500)),
+            "many lines",
+            "X-Header: 1234567890123456\r\n".repeat(90) + "X: x",
+            false,
         ),
-        (
-            "many Vias",
-            format!("Via: SIP/2.0/UDP x{}", ",SIP/2.0/UDP y".repeat(180)),
-        ),
+        ("many Vias", via.repeat(40) + "X: x", false),
         (
             "many Record-Routes",
-            format!("Record-Route: <a>{}", ",<b>".repeat(600)),
+            record_route.repeat(40) + "X: x",
+            false,
         ),
-        ("a folded header", format!("X: x{}", "\r\n x".repeat(600))),
+        (
+            "many Vias in a line",
+            format!("Via: SIP/2.0/UDP x{}", ", SIP/2.0/UDP y".repeat(40)),
+            false,
+        ),
+        ("empty headers", "X:\r\n".repeat(600) + "X: x", true),
+        (
+            "many parameters of a second Via",
+            format!("Via: SIP/2.0/UDP x{}", ";".repeat(2500)),
+            false,
+        ),
+        (
+            "Record-Routes in a line",
+            format!("Record-Route: <a>{}", ",<b>".repeat(600)),
+            true,
+        ),
+        (
+            "a folded header",
+            format!("X: x{}", "\r\n x".repeat(600)),
+            true,
+        ),
         (
             "a long display name",
             format!("Contact: \"{}\" <sip:x>", "\\\"".repeat(1200)),
+            true,
         ),
     ] {
+        let verdict = |read, left| if costly { left } else { read };
         let bye = in_dialog("BYE", &name.replace(' ', "-"))
             .replace("Content-Length", &format!("{filler}\r\nContent-Length"));
-        assert_eq!(
-            path.sends(&outbound(ADVERTISED, &bye)).2,
-            "out_redirected_dialog",
-            "{name}"
-        );
+        // The PBX's Contact is not needed.
+        let (_, _, found) = path.sends(&outbound(ADVERTISED, &bye));
+        let skipped = filler.starts_with("Contact");
+        if !(costly && skipped) {
+            assert_eq!(
+                found,
+                verdict("out_redirected_dialog", "out_doubt_costly"),
+                "{name}"
+            );
+        }
         let invite = INVITE.replace("Content-Length", &format!("{filler}\r\nContent-Length"));
         let invite = invite.replace(
             "z9hG4bK-phone",
@@ -161,7 +188,7 @@ fn long_messages() {
         );
         assert_eq!(
             path.arrives(&inbound(PHONE, &invite)),
-            "in_request",
+            verdict("in_request", "in_doubt_costly"),
             "{name}"
         );
     }

@@ -6,6 +6,7 @@
 mod cases;
 mod flood;
 mod frames;
+mod history;
 mod late;
 mod learning;
 mod limits;

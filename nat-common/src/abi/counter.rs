@@ -214,4 +214,6 @@ counters! {
     DialogFollowed = "dialog_followed", Event, "packet for a terminal that has only registered again: goes to its new address";
     InOtherHost = "in_other_host", Ingress, "SIP to an address that --pbx does not name: nothing is learned";
     OutOtherHost = "out_other_host", Egress, "SIP from an address that --pbx does not name: left alone";
+    InDoubtCostly = "in_doubt_costly", Ingress, "SIP: the headers take more steps to read than those of any device";
+    OutDoubtCostly = "out_doubt_costly", Egress, "SIP: the headers take more steps to read than those of any device";
 }

@@ -176,4 +176,5 @@ counters! {
     Left = "media_left", "Packet of the PBX whose destination needs no change";
     Shadowed = "media_shadowed", "Packet of the PBX that shadow mode left alone";
     WriteFailed = "media_write_failed", "Packet of the PBX that could not be changed";
+    Costly = "media_costly", "Body that takes more steps to read than that of any device";
 }

@@ -6,7 +6,10 @@ use crate::abi::value::endpoint;
 use crate::endpoint::Endpoint;
 
 /// Decision on a message that the PBX sent, or use made of the answer to one, or of the description of media in a message of
-/// either side. `HISTORY` keeps the newest.
+/// either side.
+///
+/// `HISTORY` has two halves, each a ring of the newest: first that of messages that belong to no binding, then that of the others.
+/// So a flood of strangers leaves the stories of calls and registrations.
 ///
 /// The record of a description has [`media::VERDICT`] for its verdict. Its original destination is the address of the
 /// terminal's first stream, its learned one that of the PBX's. Its events are bits by
@@ -51,8 +54,10 @@ pub struct Record {
     pub transmission: u8,
     /// Not 0: only its Contact named the terminal.
     pub weak: u8,
+    /// Not 0: the message belongs to a live binding. Records of others do not overwrite this one.
+    pub bound: u8,
     /// Unused, zero.
-    pub reserved: [u8; 5],
+    pub reserved: [u8; 4],
 }
 
 impl Record {

@@ -49,10 +49,10 @@ macro_rules! tables {
                 DIALOGS dialogs bindings(DialogKey) [bindings];
                 /// Active contacts.
                 CONTACTS contacts bindings(ContactKey) [bindings];
-                /// Records of decisions, the oldest overwritten.
+                /// Records of decisions, in two rings: of messages that belong to no binding, and of the others.
                 HISTORY history lines(Record) [history];
-                /// Number of records written to `HISTORY`.
-                WRITTEN written array(u64) 1;
+                /// Number of records written to each ring of `HISTORY`.
+                WRITTEN written array(u64) 2;
                 /// Kinds of this host's addresses and subnets.
                 ADDRESSES addresses trie(u32) 4096;
                 /// Token buckets of sources of STUN requests.

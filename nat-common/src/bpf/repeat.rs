@@ -5,7 +5,8 @@
 /// Verifiers of different kernels accept different loops. So the kernel programs exist with each loop, and the agent
 /// loads the one that the kernel accepts. A step must not hold a loop itself.
 pub trait Repeat {
-    /// Repeats `step` until it returns false. A loop that counts stops after `limit` rounds; `may_goto` does not count.
+    /// Repeats `step` until it returns false. A loop that counts stops after `limit` rounds, or one more if a callback makes
+    /// two; `may_goto` does not count.
     fn repeat(limit: u32, step: impl Step);
 }
 

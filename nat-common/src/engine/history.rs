@@ -1,6 +1,7 @@
 //! Record of a decision, from its beginning to its end.
 
 use crate::abi::Counter;
+use crate::bpf::sign;
 use crate::bytes::words;
 use crate::engine::env::{Clock, Hashes, Journal};
 use crate::engine::verdict::Decision;
@@ -37,10 +38,31 @@ pub(super) fn decision<E: Journal>(env: &E) -> Decision {
     unsafe { verdict.cast::<Decision>().read_volatile() }
 }
 
+/// Events of a message that belongs to a live binding.
+const BOUND: u32 = Counter::DialogActivated.event_bit()
+    | Counter::DialogMoved.event_bit()
+    | Counter::DialogRefreshed.event_bit()
+    | Counter::DialogStale.event_bit()
+    | Counter::DialogGuarded.event_bit()
+    | Counter::DialogEnded.event_bit()
+    | Counter::ContactActivated.event_bit()
+    | Counter::ContactMoved.event_bit()
+    | Counter::ContactRefreshed.event_bit()
+    | Counter::ContactRemoved.event_bit()
+    | Counter::ContactAmbiguous.event_bit();
+
+/// Notes that a message belongs to a live binding.
+#[inline(always)]
+pub(super) fn bind<E: Journal>(env: &E) {
+    env.record().bound = 1;
+}
+
 /// Ends it with the counter of its verdict, and stores it.
 #[inline(always)]
 pub(super) fn end<E: Journal>(env: &E, verdict: Counter) {
     let record = env.record();
     record.verdict = verdict as u8;
+    // Without a branch, which the verifier would follow.
+    record.bound |= sign(-i64::from(record.events & BOUND)) as u8;
     env.remember(record);
 }

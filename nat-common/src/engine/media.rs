@@ -213,6 +213,8 @@ fn remember<E: Media>(env: &E, m: &Message, side: u32) {
     let record = env.record();
     record.verdict = VERDICT;
     record.events = p.events | side;
+    // A stranger's offer is only noted.
+    record.bound = u8::from(p.binding.owner.tag != 0);
     record.tag = p.binding.owner.tag;
     record.original_addr[0] = p.terminal.addr[0];
     record.original_addr[1] = p.terminal.addr[1];

@@ -201,6 +201,7 @@ fn late_response_out<E: Env>(env: &E, m: &Message, call: u64, to: &mut Endpoint)
     if live_dialog(env, &key).is_none() {
         return Decision::UnknownResponse;
     }
+    history::bind(env);
     let known = env.draft();
     // Through another proxy, or to an address that no terminal advertised: the PBX knows better.
     if m.vias != 1 || !(*to == known.advertised || to.is_private()) {
@@ -427,6 +428,7 @@ fn find_terminal<E: Text>(
     let Some(found) = found else {
         return Decision::UnknownRequest;
     };
+    history::bind(env);
     let known = env.draft();
     if known.is_ambiguous(env.now()) {
         return Decision::Ambiguous;

@@ -46,6 +46,8 @@ pub enum Skip {
     Missing,
     /// SIP: a header that must be unique occurs twice.
     Duplicate,
+    /// SIP: the headers take too many steps to read.
+    Costly,
     /// A map entry of sipnat's own is missing.
     NoTables,
 }
@@ -58,6 +60,7 @@ impl From<Doubt> for Skip {
             Doubt::Syntax => Self::Syntax,
             Doubt::Missing => Self::Missing,
             Doubt::Duplicate => Self::Duplicate,
+            Doubt::Costly => Self::Costly,
         }
     }
 }
@@ -177,6 +180,7 @@ impl Received {
                 Skip::Syntax => Counter::InDoubtSyntax,
                 Skip::Missing => Counter::InDoubtMissing,
                 Skip::Duplicate => Counter::InDoubtDuplicate,
+                Skip::Costly => Counter::InDoubtCostly,
                 Skip::NoTables => Counter::InNoTables,
             },
             Self::Fragment => Counter::InFragment,
@@ -307,6 +311,7 @@ impl Sent {
                 Skip::Syntax => Counter::OutDoubtSyntax,
                 Skip::Missing => Counter::OutDoubtMissing,
                 Skip::Duplicate => Counter::OutDoubtDuplicate,
+                Skip::Costly => Counter::OutDoubtCostly,
                 Skip::NoTables => Counter::OutNoTables,
             },
             Self::Segmented => Counter::OutSegmented,

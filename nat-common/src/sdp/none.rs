@@ -18,6 +18,8 @@ pub enum NoDescription {
     Syntax,
     /// A header that must be unique appears twice, or the body has two descriptions.
     Duplicate,
+    /// The message takes more steps to read than those of any device.
+    Costly,
 }
 
 impl fmt::Display for NoDescription {
@@ -29,6 +31,7 @@ impl fmt::Display for NoDescription {
             Self::Truncated => "the body does not end where Content-Length says",
             Self::Syntax => "a line breaks the grammar",
             Self::Duplicate => "a header or the description appears twice",
+            Self::Costly => "the message takes too many steps to read",
         })
     }
 }

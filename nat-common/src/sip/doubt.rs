@@ -14,6 +14,8 @@ pub enum Doubt {
     Missing,
     /// A header or parameter that must be unique appears twice.
     Duplicate,
+    /// The headers take more steps to read than those of any device.
+    Costly,
 }
 
 impl fmt::Display for Doubt {
@@ -23,6 +25,7 @@ impl fmt::Display for Doubt {
             Self::Syntax => "a header breaks the grammar",
             Self::Missing => "a mandatory header is missing",
             Self::Duplicate => "a header or parameter that must be unique appears twice",
+            Self::Costly => "the headers take too many steps to read",
         })
     }
 }

@@ -52,6 +52,7 @@ pub use doubt::Doubt;
 pub use field::{CONTACTS, Field, MAX_CONTACTS, SPANS, URIS};
 pub use message::Message;
 pub use method::Method;
+pub(crate) use scan::steps;
 pub use scan::{MAX_SCAN, Scan};
 
 use crate::bpf::HostLoop;

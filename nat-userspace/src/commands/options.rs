@@ -214,7 +214,10 @@ impl Options {
         set(&mut sizes.pending, sets(self.size_pending));
         set(&mut sizes.peers, sets(self.size_proofs));
         set(&mut sizes.fragments, sets(self.size_fragments));
-        let records = self.size_history.map(|entries| Sizes::sets(entries, 1));
+        // Two rings.
+        let records = self
+            .size_history
+            .map(|entries| Sizes::sets(entries, 1).max(2));
         set(&mut sizes.history, records);
         let lines = self.size_stun_limits;
         let lines = lines.map(|entries| Sizes::sets(entries, buckets::WAYS));

@@ -1,4 +1,4 @@
-//! `HISTORY`: the newest decisions.
+//! `HISTORY`: the newest decisions, in two rings.
 
 use std::cmp::Reverse;
 
@@ -14,7 +14,16 @@ use crate::kernel::mapped::{Access, Mapped};
 /// If the map cannot be read.
 pub fn read(table: &Array<MapData, Record>) -> Result<Vec<Record>> {
     let records = Mapped::new(table, Access::Read).context("cannot read HISTORY")?;
-    Ok(in_order(records.copies()))
+    Ok(merged(records.copies()))
+}
+
+/// Merges both rings. Of one tick, a record of no binding comes first: mostly it has led to the other, as a challenge does.
+fn merged(mut others: Vec<Record>) -> Vec<Record> {
+    let bound = others.split_off(others.len() / 2);
+    let mut all = in_order(others);
+    all.extend(in_order(bound));
+    all.sort_by_key(|record| record.at);
+    all
 }
 
 /// Sorts a ring whose newest record stands before the oldest, or before those never written. The clock has ticks of

@@ -6,7 +6,7 @@ use nat_bench_ebpf::Template;
 use nat_common::abi::Counter;
 use nat_userspace::kernel::load::DataPath;
 
-use super::{Case, LENGTHS};
+use super::{Case, HOSTILE_CALLS, LENGTHS};
 use crate::{
     chart::{Chart, Point},
     feed::{Direction, Feed},
@@ -73,7 +73,7 @@ pub(crate) fn reinvites(tables: &str) -> Case {
     }
 }
 
-pub(super) fn all(tables: &str, size: Size) -> Vec<Case> {
+pub(super) fn all(tables: &str, size: Size, call: f64) -> Vec<Case> {
     let hot = size == Size::Hot;
     let mut cases = Vec::new();
     for length in LENGTHS {
@@ -105,7 +105,7 @@ pub(super) fn all(tables: &str, size: Size) -> Vec<Case> {
         return cases;
     }
     cases.extend(not_sip(""));
-    cases.extend(hostile());
+    cases.extend(hostile(call));
     cases.push(Case {
         what: "in: keepalives (CRLF)".into(),
         direction: Direction::In,
@@ -149,45 +149,69 @@ pub(crate) fn not_sip(tables: &str) -> [Case; 2] {
     ]
 }
 
-/// Returns packets that an attacker sends to keep the PBX's CPU busy.
-fn hostile() -> [Case; 5] {
+/// Returns packets that an attacker sends to keep the PBX's CPU busy. `call`: the time of a call.
+fn hostile(call: f64) -> Vec<Case> {
     /// Together with its headers it fills an Ethernet frame.
     const LENGTH: usize = 1472;
-    let case = |what: &str, start: &str, fill: &str, verdicts| {
-        let mut payload = start.as_bytes().to_vec();
-        payload.extend(fill.bytes().cycle().take(LENGTH - start.len()));
-        Case {
-            what: format!("in: {LENGTH} bytes of {what}"),
-            direction: Direction::In,
-            templates: vec![messages::from_terminal(Terminal::New, 5060, &payload)],
-            verdicts,
-            goal: None,
-            point: None,
-        }
+    const START: &str = "REGISTER sip:a SIP/2.0\r\n";
+    let case = |what: &str, start: &str, templates: Vec<Template>| Case {
+        what: format!("in: {LENGTH} bytes, {start:?} and {what}"),
+        direction: Direction::In,
+        templates,
+        verdicts: &[
+            Counter::InDoubtCostly,
+            Counter::InDoubtSyntax,
+            Counter::InDoubtTruncated,
+        ],
+        goal: Some(Goal::at_most(
+            HOSTILE_CALLS * call,
+            HOSTILE_CALLS * call / 2.0,
+        )),
+        point: None,
     };
-    let start = "INVITE sip:a SIP/2.0\r\n";
-    [
-        case("letters", "", "A", &[Counter::InDoubtSyntax]),
-        case("lines", start, "a:\r\n", &[Counter::InDoubtTruncated]),
-        case(
-            "tabs in a line",
-            &format!("{start}X:"),
-            "\t",
-            &[Counter::InDoubtTruncated],
+    let message = |payload: &[u8]| messages::from_terminal(Terminal::New, 5060, payload);
+    let repeated = [
+        ("", "A"),
+        (START, "a:\r\n"),
+        (START, "a\n"),
+        ("REGISTER sip:a SIP/2.0\r\nX:", "\t"),
+        ("REGISTER sip:a SIP/2.0\r\nTo:", "!"),
+        ("REGISTER sip:a SIP/2.0\r\nTo:", " "),
+        ("REGISTER sip:a SIP/2.0\r\nTo: <sip:a>;tag=", "!"),
+        ("REGISTER sip:a SIP/2.0\r\nTo: <sip:a>", ";a=\"a\"\"a\""),
+        ("REGISTER sip:a SIP/2.0\r\nTo: <sip:a", ";"),
+        ("REGISTER sip:a SIP/2.0\r\nContact: ", "a,"),
+        ("REGISTER sip:a SIP/2.0\r\nRecord-Route: ", "a,"),
+    ];
+    let repeated = repeated.map(|(start, unit)| {
+        let mut payload = start.as_bytes().to_vec();
+        payload.extend(unit.bytes().cycle().take(LENGTH - start.len()));
+        case(&format!("{unit:?}"), start, vec![message(&payload)])
+    });
+    // No branch predictor learns these.
+    let shuffled = [
+        (
+            "REGISTER sip:a SIP/2.0\r\nContact: ",
+            ["a,", "\"\",", "<a>,", "a;expires=1,"],
         ),
-        case(
-            "exclamation marks in a name",
-            &format!("{start}To:"),
-            "!",
-            &[Counter::InDoubtTruncated],
+        (
+            "REGISTER sip:a SIP/2.0\r\nTo: <sip:a>",
+            [";a", "!", "\"\"", " "],
         ),
-        case(
-            "blanks in a header",
-            &format!("{start}To:"),
-            " ",
-            &[Counter::InDoubtTruncated],
-        ),
-    ]
+        (START, ["a\n", "t:\n", "aa\r\n", "x: y\n"]),
+    ];
+    let shuffled = shuffled.map(|(start, parts)| {
+        let templates = mix(|random| {
+            let mut payload = start.as_bytes().to_vec();
+            while payload.len() < LENGTH {
+                payload.extend(parts[random.below(parts.len())].bytes());
+            }
+            payload.truncate(LENGTH);
+            message(&payload)
+        });
+        case(&format!("{parts:?} at random"), start, templates)
+    });
+    repeated.into_iter().chain(shuffled).collect()
 }
 
 /// Returns the traffic of a PBX: mostly REGISTER, and the messages of calls.

@@ -7,6 +7,7 @@
 //! memory, and [`mod@model`] a network with attackers on those. Nothing here needs a kernel.
 
 pub mod direction;
+pub mod effort;
 pub mod env;
 pub mod model;
 pub mod plain;

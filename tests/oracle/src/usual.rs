@@ -3,6 +3,8 @@
 use nat_common::bpf::HostLoop;
 use nat_common::sip::{Direction, Scan};
 
+use crate::effort;
+
 /// Compares both paths, for each direction and for all headers. Returns the number of scans, of three, that the fast path
 /// made.
 ///
@@ -17,11 +19,14 @@ pub fn check(text: &[u8]) -> u32 {
         if !usual.read_usual(text, direction) {
             continue;
         }
-        let mut any = Scan::default();
-        let result = any.read_any::<_, HostLoop>(text, direction);
+        // Without its budget: that is for what the fast path leaves.
+        let (_, any) = effort::read(text, direction);
         let readable = String::from_utf8_lossy(text);
-        assert_eq!(result, Ok(()), "{direction:?} {readable}");
-        assert_eq!(usual.message(), any.message(), "{direction:?} {readable}");
+        assert_eq!(
+            any.as_ref(),
+            Ok(usual.message()),
+            "{direction:?} {readable}"
+        );
         taken += 1;
     }
     taken

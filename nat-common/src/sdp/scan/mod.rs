@@ -18,10 +18,7 @@ use super::none::NoDescription;
 use crate::bpf::Repeat;
 use crate::bytes::swar::{below, byte, equal, first, first_of_four};
 use crate::bytes::{Reader, Source, WIDE, words};
-use crate::sip::MAX_SCAN;
-
-/// Upper bound of the steps for a message of [`MAX_SCAN`] bytes: no step but the last of a value reads nothing.
-const MAX_STEPS: u32 = 2 * MAX_SCAN;
+use crate::sip::{MAX_SCAN, steps};
 
 impl Reader for Scan {
     const TWO_PER_CALL: bool = false;
@@ -73,13 +70,15 @@ impl Scan {
         words::clear(self);
         self.whole = source.is_whole() && source.len() <= MAX_SCAN;
         self.end = source.len().min(MAX_SCAN);
-        self.read::<S, L>(source, MAX_STEPS);
+        self.read::<S, L>(source, steps(self.end));
         match self.why {
             0 if self.done => {
                 self.complete();
                 Ok(())
             }
-            0 | 1 => Err(NoDescription::Absent),
+            // No step has ended the scan.
+            0 => Err(NoDescription::Costly),
+            1 => Err(NoDescription::Absent),
             2 => Err(NoDescription::OtherType),
             3 => Err(NoDescription::Encoded),
             4 => Err(NoDescription::Truncated),

@@ -18,6 +18,7 @@ mod walk;
 use zerocopy::{FromZeros, Immutable, KnownLayout};
 
 pub use self::limit::MAX_SCAN;
+pub(crate) use self::limit::steps;
 
 use self::machine::Machine;
 use self::walk::Lines;
@@ -84,7 +85,8 @@ impl Scan {
         source: &S,
         direction: Option<Direction>,
     ) -> Result<(), Doubt> {
-        self.machine.run::<S, L>(source, direction.into())
+        let walked = self.lines.walked(source.len());
+        self.machine.run::<S, L>(source, direction.into(), walked)
     }
 
     /// Result of the scan.

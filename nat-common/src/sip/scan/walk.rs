@@ -8,22 +8,15 @@ use core::cmp::max;
 
 use zerocopy::{FromZeros, Immutable, KnownLayout};
 
-use super::limit::MAX_SCAN;
+use super::limit::{MAX_SCAN, rounds};
 use super::table::{FOLD, HEADERS, Header, index};
 use crate::bpf::{Repeat, bounded};
 use crate::bytes::swar::{byte, head, literal, lowest_bit};
 use crate::bytes::{BLOCK, Reader, Source};
 use crate::sip::scan::grammar::is_blank;
 
-/// Upper bound of the rounds: see [`Lines::left`].
+/// Upper bound of the rounds.
 const MAX_ROUNDS: u32 = rounds(MAX_SCAN);
-
-/// Returns the number of rounds for a message of a length: one for each block, and for lines of 24 bytes on the average.
-/// Devices write longer ones. A message that consists of line ends so costs little before it goes to the machine.
-#[inline(always)]
-const fn rounds(length: u32) -> u32 {
-    32 + length / BLOCK + length / 24
-}
 
 /// Lines of a message, as far as it was walked.
 #[repr(C, align(8))]
@@ -129,6 +122,12 @@ impl Lines {
     #[inline(always)]
     pub(super) const fn is_done(&self) -> bool {
         self.body != 0 && self.body <= MAX_SCAN
+    }
+
+    /// Returns the number of rounds that the walk has made for a message of a length.
+    #[inline(always)]
+    pub(super) const fn walked(&self, length: u32) -> u32 {
+        rounds(length).saturating_sub(self.left)
     }
 
     /// Prepares for the first round, which goes to the first block.

@@ -20,6 +20,7 @@ impl Machine {
         let m = &mut self.message;
         if self.header == Header::RecordRoute {
             m.record_routes = m.record_routes.saturating_add(1);
+            self.semicolons = 0;
         }
         self.form = Form::Name;
         match byte(w, 0) {
@@ -123,11 +124,12 @@ impl Machine {
     /// Reads a URI in brackets.
     #[inline(always)]
     pub(super) fn uri<S: Source + ?Sized>(&mut self, source: &S, at: u32, w: u64) -> bool {
+        let semicolons = self.semicolons;
         let n = find_narrow(source, at, w, |w| {
             // `>` and `?` differ in one bit.
             below(w, 0x21)
                 | equal(w, b'@')
-                | equal(w, b';')
+                | equal(w, b';') & semicolons
                 | equal(w | 0x0101_0101_0101_0101, b'?')
         });
         let at = at + n;

@@ -20,16 +20,13 @@ mod via;
 pub(super) use state::Machine;
 
 use self::expect::Expect;
-use super::limit::MAX_SCAN;
+use super::limit::{MAX_SCAN, budget};
 use super::table::{Header, Needed};
 use crate::bpf::Repeat;
 use crate::bytes::{Reader, Source, words};
 use crate::sip::doubt::Doubt;
 use crate::sip::field::Field;
 use crate::sip::header;
-
-/// Upper bound of the steps for a message of [`MAX_SCAN`] bytes.
-const MAX_STEPS: u32 = 4 * MAX_SCAN;
 
 impl Reader for Machine {
     const TWO_PER_CALL: bool = true;
@@ -70,12 +67,13 @@ impl Reader for Machine {
 }
 
 impl Machine {
-    /// Reads a message from its first byte, and leaves the result in `message`.
+    /// Reads a message from its first byte, and leaves the result in `message`. `walked`: rounds of the walk before.
     #[inline(always)]
     pub(super) fn run<S: Source + ?Sized, L: Repeat>(
         &mut self,
         source: &S,
         needed: Needed,
+        walked: u32,
     ) -> Result<(), Doubt> {
         // The all-zero state is the one before the first byte.
         words::clear(self);
@@ -86,9 +84,10 @@ impl Machine {
             self.whole = source.is_whole();
             source.len()
         };
-        self.read::<S, L>(source, MAX_STEPS);
+        self.read::<S, L>(source, budget(self.end, walked));
         match self.doubt {
-            0 if !self.done => Err(Doubt::Truncated),
+            // No step has ended the scan.
+            0 if !self.done => Err(Doubt::Costly),
             0 => self.complete(),
             1 => Err(Doubt::Truncated),
             2 => Err(Doubt::Syntax),

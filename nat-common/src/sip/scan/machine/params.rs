@@ -3,6 +3,7 @@
 use super::expect::Expect;
 use super::numbers::MALFORMED_EXPIRES;
 use super::state::{Form, Machine};
+use crate::bpf::sign;
 use crate::bytes::swar::{below, blanks, brackets, byte, equal, run, starts_with, token_end};
 use crate::bytes::{Source, Span};
 use crate::sip::doubt::Doubt;
@@ -15,9 +16,10 @@ impl Machine {
     #[inline(always)]
     pub(super) fn params<S: Source + ?Sized>(&mut self, source: &S, at: u32) -> bool {
         let w = source.word(at);
+        let semicolons = self.semicolons;
         // A bracket here may begin the address, and make a display name of the bytes before it.
         let n = find_narrow(source, at, w, |w| {
-            below(w, b'#') | equal(w, b';') | equal(w, b',') | brackets(w)
+            below(w, b'#') | equal(w, b';') & semicolons | equal(w, b',') | brackets(w)
         });
         let at = at + n;
         if n == NARROW {
@@ -26,21 +28,15 @@ impl Machine {
         let w = source.word(at);
         self.resume = Expect::Params;
         match byte(w, 0) {
-            b';' => {
-                // Only the topmost Via names the transaction of this hop.
-                let skip = match self.header {
-                    Header::Via => self.message.vias != 1,
-                    Header::RecordRoute => true,
-                    _ => false,
-                };
-                if skip {
-                    return self.go(at + 1, Expect::Params);
-                }
-                self.param(at + 1, source.word(at + 1))
-            }
+            b';' => self.param(at + 1, source.word(at + 1)),
             b',' => match self.header {
                 Header::Via | Header::RecordRoute | Header::Contact => {
-                    self.go(at + 1, Expect::Value)
+                    // Mostly a space follows, or none. Without a branch, which the verifier would follow.
+                    let space = sign(i64::from(byte(w, 1) ^ b' ') - 1) as u32;
+                    if byte(w, 1 + space) > b' ' {
+                        return self.begin_value(at + 1 + space);
+                    }
+                    self.go(at + 1 + space, Expect::Value)
                 }
                 // A comma in a display name. The URI must follow.
                 Header::From | Header::To if self.form == Form::Name => {
@@ -117,9 +113,12 @@ impl Machine {
     /// Reads `EQUAL` (RFC 3261 25.1), which may have white space around it.
     #[inline(always)]
     pub(super) fn equals(&mut self, at: u32, w: u64) -> bool {
-        match byte(w, 0) {
+        let n = blanks(w);
+        let at = at + n;
+        match byte(w, n) {
             b'=' => self.go(at + 1, Expect::ParamValue),
-            b' ' | b'\t' => self.go(at + blanks(w), Expect::Equals),
+            // There are eight.
+            b' ' | b'\t' => self.go(at, Expect::Equals),
             // The parameter has no value but must have one. A folded `=` is legal, but no device sends it.
             _ if self.header == Header::Contact => self.go(at, Expect::Params),
             _ => self.give_up(Doubt::Syntax),

@@ -2,12 +2,12 @@
 
 use super::expect::Expect;
 use super::state::Machine;
-use crate::bytes::swar::{below, brackets, byte, digits, first, head, literal};
+use crate::bytes::swar::{below, brackets, byte, digits, head, literal};
 use crate::bytes::{Source, Span};
 use crate::sip::doubt::Doubt;
 use crate::sip::field::Field;
 use crate::sip::method::Method;
-use crate::sip::scan::grammar::scheme;
+use crate::sip::scan::grammar::{NARROW, find_narrow, scheme};
 use crate::sip::scan::methods::method;
 use crate::sip::scan::table::{Needed, ignored};
 
@@ -52,9 +52,9 @@ impl Machine {
     /// Reads the Request-URI and `SP SIP/2.0`.
     #[inline(always)]
     pub(super) fn request_uri<S: Source + ?Sized>(&mut self, source: &S, at: u32, w: u64) -> bool {
-        let n = first(below(w, 0x21) | brackets(w));
-        if n == 8 {
-            return self.go(at + 8, Expect::RequestUri);
+        let n = find_narrow(source, at, w, |w| below(w, 0x21) | brackets(w));
+        if n == NARROW {
+            return self.go(at + n, Expect::RequestUri);
         }
         let end = at + n;
         let w = source.word(end);
@@ -65,7 +65,7 @@ impl Machine {
             || head(version, 7) != literal(b"SIP/2.0")
             || (eol != b'\r' && eol != b'\n')
         {
-            return self.give_up(Doubt::Syntax);
+            return self.give_up_at(end);
         }
         self.set_span(
             Field::RequestUri as usize,

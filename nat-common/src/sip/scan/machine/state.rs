@@ -53,6 +53,9 @@ pub struct Machine {
     pub(super) form: Form,
     /// The Contact being read is kept; or the Via being read has an empty branch.
     pub(super) kept: bool,
+    /// Ones if the parameters of the value being read matter, otherwise 0: those of a Record-Route, and of all but the topmost
+    /// Via, are passed over.
+    pub(super) semicolons: u64,
     /// Host of the first Contact, in network byte order.
     pub(super) host_address: [u64; 2],
     /// IPv6 address of a host being read.
@@ -99,7 +102,7 @@ impl Machine {
         if self.header == Header::Contact {
             return self.go(at, Expect::Skip);
         }
-        self.give_up(Doubt::Syntax)
+        self.give_up_at(at)
     }
 
     /// Continues at `at`, where it expects `expect`.

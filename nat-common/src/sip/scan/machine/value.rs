@@ -19,25 +19,26 @@ impl Machine {
         if b != b':' {
             return self.give_up_at(at);
         }
-        self.go(at + 1, Expect::Value)
+        self.go(at + 1 + blanks(w >> 8), Expect::Value)
     }
 
     /// Skips white space, folded or not, before a value.
     #[inline(always)]
     pub(super) fn value(&mut self, at: u32, w: u64) -> bool {
-        let b = byte(w, 0);
-        if is_blank(b) {
-            return self.go(at + blanks(w), Expect::Value);
+        let n = blanks(w);
+        // A blank, if there are eight.
+        if byte(w, n) > b' ' {
+            return self.begin_value(at + n);
         }
-        if b < 0x21 {
-            return match line_end(w) {
-                LineEnd::Folded(n) => self.go(at + n, Expect::Value),
-                // An empty value.
-                _ if self.header == Header::Expires => self.go(at, Expect::Skip),
-                _ => self.spoil(at),
-            };
+        if n > 0 {
+            return self.go(at + n, Expect::Value);
         }
-        self.begin_value(at)
+        match line_end(w) {
+            LineEnd::Folded(n) => self.go(at + n, Expect::Value),
+            // An empty value.
+            _ if self.header == Header::Expires => self.go(at, Expect::Skip),
+            _ => self.spoil(at),
+        }
     }
 
     /// Prepares for a value that begins at `at`.
@@ -49,6 +50,7 @@ impl Machine {
         self.number = 0;
         self.count = 0;
         self.kept = false;
+        self.semicolons = u64::MAX;
         self.resume = Expect::Tail;
         self.go(at, self.value_start)
     }
