@@ -13,6 +13,9 @@ use crate::engine::lifetimes::{ANSWERED_LIFE, PEER_LIFE, T1};
 use crate::sip::Field;
 use crate::tables::slots::SlotKey;
 
+/// Transmissions to a proven destination before the other one is tried. A PBX that gives up after three reaches both.
+pub(super) const PATIENCE: u8 = 2;
+
 /// Answers at the original destination after which a proof of the learned address counts no more.
 const STRIKES: u8 = 2;
 
@@ -120,24 +123,63 @@ pub(super) fn describe_pair<'e, E: Tables>(
     entry
 }
 
-/// Notes that a terminal is reached at its learned address, while packets for it are meant for the original destination.
+/// Notes that a terminal is reached at its learned address, while packets for it are meant for the original destination. The
+/// flags of the entry say how that shows: `HEARS` or `SEEMING`, and `PROVEN` unless the evidence is weak. Returns whether it
+/// counts: what only seems so counts no more, once it proved wrong.
 #[inline(always)]
-pub fn prove_pair<E: Tables + Hashes + Clock + Journal>(env: &E, entry: &mut Entry<Peer>) {
+pub fn prove_pair<E: Tables + Hashes + Clock + Journal>(env: &E, entry: &mut Entry<Peer>) -> bool {
     let now = ticks(env.now());
-    let known = pair(env, &entry.value);
-    if known.is_some_and(|known| {
-        known.value.flags.contains(PeerFlags::PROVEN)
+    let seems = entry.value.flags.contains(PeerFlags::SEEMING);
+    if let Some(known) = pair(env, &entry.value) {
+        let before = known.value.flags;
+        if seems && before.contains(PeerFlags::DEAF) {
+            note_return(env, entry);
+            return false;
+        }
+        if seems && before.contains(PeerFlags::HEARS) {
+            entry.value.flags -= PeerFlags::SEEMING;
+            entry.value.flags |= PeerFlags::HEARS;
+        }
+        if before.contains(entry.value.flags)
             && known.value.unanswered == 0
             && known.value.strikes == 0
             && age(now, known.at) < PEER_LIFE / 2
-    }) {
-        return;
+        {
+            return true;
+        }
+        if !entry.value.flags.contains(PeerFlags::PROVEN) {
+            // Weak evidence ends no count, and makes no proof of the other kind last longer.
+            let flags = entry.value.flags;
+            let proof = before & PeerFlags::PROVEN;
+            entry.assign(known);
+            entry.value.flags = flags | proof;
+            if proof.is_empty() {
+                entry.at = now;
+            }
+            put_pair(env, entry);
+            return true;
+        }
     }
     entry.at = now;
-    entry.value.flags = PeerFlags::PROVEN;
-    if put_pair(env, entry) {
+    let proves = entry.value.flags.contains(PeerFlags::PROVEN);
+    if put_pair(env, entry) && proves {
         env.count(Counter::PeerProven);
     }
+    true
+}
+
+/// Notes that a terminal does not get what is sent to its learned address, if it only seems so that it does. Returns whether
+/// it seemed so.
+#[inline(never)]
+pub(super) fn note_deaf<E: Tables + Hashes + Clock>(env: &E, entry: &mut Entry<Peer>) -> bool {
+    let seemed =
+        pair(env, &entry.value).is_some_and(|known| known.value.flags.contains(PeerFlags::SEEMING));
+    if seemed {
+        entry.at = ticks(env.now());
+        entry.value.flags = PeerFlags::DEAF;
+        put_pair(env, entry);
+    }
+    seemed
 }
 
 /// Notes one more transmission to a pair of addresses that is not answered yet. `again`: it is one of the same request.
@@ -156,7 +198,10 @@ pub(super) fn note_transmission<E: Tables + Hashes + Clock>(
         entry.assign(known);
         entry.value.unanswered = known.value.unanswered.saturating_add(counts.into());
         // A proof ages from the answer on, and the wait for an answer from the first request on.
-        if counts && !known.value.flags.contains(PeerFlags::PROVEN) {
+        let flags = known.value.flags;
+        let is_proven = flags.intersects(PeerFlags::PROVEN | PeerFlags::DEAF)
+            && !flags.contains(PeerFlags::SEEMING);
+        if counts && !is_proven {
             entry.at = now;
         }
     }
@@ -185,9 +230,11 @@ fn note_strike<E: Tables + Hashes + Clock>(env: &E, entry: &mut Entry<Peer>) {
     entry.at = known.at;
     entry.value.owner = branch;
     entry.value.strikes = known.value.strikes.saturating_add(1);
-    if entry.value.strikes < STRIKES {
-        entry.value.flags = known.value.flags;
-    }
+    entry.value.flags = if entry.value.strikes < STRIKES {
+        known.value.flags
+    } else {
+        known.value.flags & PeerFlags::DEAF
+    };
     put_pair(env, entry);
 }
 
@@ -391,17 +438,37 @@ pub(super) fn note_answer<E: Env>(
     }
     let moved = transaction.flags.contains(OutboundFlags::MOVED);
     if transaction.flags.contains(OutboundFlags::REDIRECTED) {
-        if tells && (!weak || moved) {
-            let (learned, original) = (transaction.destination(), transaction.alternative());
-            env.prove_pair(describe_pair(env, &learned, &original));
+        let (learned, original) = (transaction.destination(), transaction.alternative());
+        let entry = describe_pair(env, &learned, &original);
+        if !tells {
+            if !weak {
+                note_return(env, entry);
+            }
+            return false;
         }
-        return tells;
+        entry.value.flags = if transaction.retransmissions != 0 && !moved {
+            PeerFlags::SEEMING
+        } else {
+            PeerFlags::HEARS
+        };
+        if !weak || moved {
+            entry.value.flags |= PeerFlags::PROVEN;
+        }
+        return env.prove_pair(entry);
     }
     let left_alone = transaction.flags.contains(OutboundFlags::LEFT_ALONE);
     if moved {
         // The host before answered.
         transaction.flags -= OutboundFlags::LEFT_ALONE;
         return tells;
+    }
+    let mut tells = tells;
+    if left_alone && env.record().learned() == transaction.alternative() {
+        let (original, learned) = (transaction.destination(), transaction.alternative());
+        let seemed = note_deaf(env, describe_pair(env, &learned, &original));
+        // A transmission to the learned address came before, and the answer may be a slow one to that.
+        let tried = transaction.retransmissions >= PATIENCE - u8::from(seemed);
+        tells &= !tried;
     }
     // An answer that either address may have given proves nothing, nor does one that another terminal would give.
     if !left_alone || tells && (weak || is_own(status)) {
@@ -421,6 +488,8 @@ pub(super) fn note_answer<E: Env>(
         let (original, learned) = (transaction.destination(), transaction.alternative());
         if transaction.flags.contains(OutboundFlags::LEFT_ALONE) && !weak {
             note_strike(env, describe_pair(env, &learned, &original));
+        } else if !tells && !weak {
+            note_return(env, describe_pair(env, &learned, &original));
         }
         // Where only its URI names the terminal, another one may have answered.
         if !weak || env.record().learned() == learned {
