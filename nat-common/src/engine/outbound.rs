@@ -307,9 +307,6 @@ pub(super) fn request_out<E: Text>(env: &E, m: &Message, call: u64, to: &mut End
         .slots::<OutboundTransaction>(&key)
         .and_then(|s| s.find(&key));
     before = before.filter(|before| age(now, before.at) < TRANSACTION_LIFE);
-    if m.method == Method::Ack && is_deaf(env, before.as_deref()) {
-        before = None;
-    }
     let route = env.route();
     words::clear(route);
     if !is_for_another_hop(env, m, to.port) {
@@ -368,7 +365,9 @@ fn is_for_another_hop<E: Text>(env: &E, m: &Message, port: u32) -> bool {
 }
 
 /// Whether the ACK `before` went to a learned address at which the terminal only seemed to be, and the terminal repeated its
-/// response after that: it did not arrive. The response comes T1 after the one before (RFC 3261 13.3.1.4, 17.2.1).
+/// response after that: it did not arrive. The response comes T1 after the one before (RFC 3261 13.3.1.4, 17.2.1). The dialog
+/// end, which lies in the draft, must be one whose terminal seemed to answer at its learned address: a neighbour behind the
+/// same NAT may have answered at the original destination.
 ///
 /// Its own function: its caller needs the stack (6.1).
 #[inline(never)]
@@ -376,7 +375,8 @@ fn is_deaf<E: Env>(env: &E, before: Option<&Entry<OutboundTransaction>>) -> bool
     let Some(before) = before else {
         return false;
     };
-    let redirected = before.value.flags.contains(OutboundFlags::REDIRECTED);
+    let redirected = before.value.flags.contains(OutboundFlags::REDIRECTED)
+        && env.draft().flags.contains(BindingFlags::PROVEN);
     if !redirected || age(ticks(env.now()), before.at) < T1 / 2 {
         return false;
     }
@@ -430,7 +430,7 @@ fn find_terminal<E: Text>(
     m: &Message,
     call: u64,
     branch: u64,
-    before: Option<&mut Entry<OutboundTransaction>>,
+    mut before: Option<&mut Entry<OutboundTransaction>>,
     to: &mut Endpoint,
 ) -> Decision {
     let mut found = None;
@@ -442,6 +442,9 @@ fn find_terminal<E: Text>(
     if m.has(Field::ToTag) {
         found = dialog_end(env, m, call);
         if let Some(known) = found {
+            if m.method == Method::Ack && is_deaf(env, before.as_deref()) {
+                before = None;
+            }
             if env.draft().aor == 0 {
                 // Not called from the function below: the stack is too small for that.
                 digest(env, m, Field::RequestUri.bit());

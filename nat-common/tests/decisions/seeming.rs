@@ -220,9 +220,17 @@ fn a_neighbour_does_not_end_what_seems_proven() {
         assert_eq!([net.goes(&m), net.goes(&m)], [PHONE, FORGOTTEN]);
         net.arrives(FORGOTTEN, &answer(&m, 180));
         net.wait(1);
-        if !by_uri {
-            assert_eq!(net.goes(&invite("c", by_uri)), PHONE);
+        if by_uri {
+            continue;
         }
+        assert_eq!(net.goes(&invite("c", by_uri)), PHONE);
+        // He answers the call, and repeats that.
+        net.arrives(FORGOTTEN, &answer(&m, 200));
+        for branch in ["k1", "k2", "k3"] {
+            net.goes(&within(&m, "ACK", 1, branch));
+            net.wait_tenths(5);
+        }
+        assert_eq!(net.goes(&invite("d", by_uri)), PHONE);
     }
 }
 
