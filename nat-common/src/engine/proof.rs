@@ -410,6 +410,13 @@ pub(super) fn note_return<E: Tables + Hashes + Clock>(env: &E, entry: &mut Entry
     put_pair(env, entry);
 }
 
+/// Whether the original destination cannot be reached from here: the Internet does not route it, it does not lie in the
+/// same private network as the terminal's learned address, and no route but the default leads there.
+#[inline(always)]
+pub(super) fn is_unreachable<E: Env>(env: &E, learned: &Endpoint, to: &Endpoint) -> bool {
+    to.is_private() && !to.shares_private_network(learned) && env.kind_of(to) == 0
+}
+
 /// Whether the terminal itself gives a response of this status: it rings, answers, is busy or declines. Another terminal
 /// does not know the user.
 #[inline(always)]
@@ -439,6 +446,9 @@ pub(super) fn note_answer<E: Env>(
     let moved = transaction.flags.contains(OutboundFlags::MOVED);
     if transaction.flags.contains(OutboundFlags::REDIRECTED) {
         let (learned, original) = (transaction.destination(), transaction.alternative());
+        // If nobody can be at the original destination, the answer is none to a transmission that went there.
+        let seems =
+            transaction.retransmissions != 0 && !moved && !is_unreachable(env, &learned, &original);
         let entry = describe_pair(env, &learned, &original);
         if !tells {
             if !weak {
@@ -446,7 +456,7 @@ pub(super) fn note_answer<E: Env>(
             }
             return false;
         }
-        entry.value.flags = if transaction.retransmissions != 0 && !moved {
+        entry.value.flags = if seems {
             PeerFlags::SEEMING
         } else {
             PeerFlags::HEARS

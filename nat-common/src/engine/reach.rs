@@ -8,8 +8,8 @@ use crate::bytes::words;
 use crate::endpoint::Endpoint;
 use crate::engine::env::Env;
 use crate::engine::proof::{
-    NOBODY, PATIENCE, Ping, describe, describe_pair, has_answered, note_deaf, pair, ping_before,
-    resident, unanswered,
+    NOBODY, PATIENCE, Ping, describe, describe_pair, has_answered, is_unreachable, note_deaf, pair,
+    ping_before, resident, unanswered,
 };
 use crate::engine::verdict::{Choice, Decision};
 use crate::sip::Method;
@@ -196,7 +196,7 @@ pub fn choose_by_uri<E: Env>(env: &E, transmissions: u32) -> Choice {
             Some(pair) => pair.value.flags,
             None => PeerFlags::empty(),
         };
-        if known.contains(PeerFlags::HEARS) {
+        if known.contains(PeerFlags::HEARS) || is_unreachable(env, learned, to) {
             return take_turns(env, Ground::Proven, true, transmissions);
         }
         if !known.contains(PeerFlags::DEAF) {
@@ -211,13 +211,6 @@ pub fn choose_by_uri<E: Env>(env: &E, transmissions: u32) -> Choice {
         }
     }
     take_turns(env, Ground::First, false, transmissions)
-}
-
-/// Whether the original destination cannot be reached from here: the Internet does not route it, it does not lie in the
-/// same private network as the terminal's learned address, and no route but the default leads there.
-#[inline(always)]
-fn is_unreachable<E: Env>(env: &E, learned: &Endpoint, to: &Endpoint) -> bool {
-    to.is_private() && !to.shares_private_network(learned) && env.kind_of(to) == 0
 }
 
 /// Whether a request that only a Contact URI names may be redirected to the contact in the draft: another account may have

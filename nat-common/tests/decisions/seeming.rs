@@ -3,7 +3,9 @@
 
 use nat_common::abi::{Counter, SECOND};
 
-use crate::{Address, FORGOTTEN, Network, PHONE, Sip, call_phone, from_pbx, from_phone, register};
+use crate::{
+    ADVERTISED, Address, FORGOTTEN, Network, PHONE, Sip, call_phone, from_pbx, from_phone, register,
+};
 
 const CONTACT: &str = "<sip:1000@60.17.196.2>";
 
@@ -205,6 +207,28 @@ fn an_answer_without_the_other_address_is_a_proof() {
         net.wait(1);
         assert_eq!(net.goes(&invite("e", by_uri)), PHONE, "{by_uri}");
     }
+}
+
+/// Nobody can be at a private address that no route leads to: the answer is none to a transmission that went there.
+#[test]
+fn an_answer_after_an_address_that_cannot_be_reached_is_a_proof() {
+    let net = Network::new();
+    net.register();
+    let call = |branch, times| {
+        let m = Sip {
+            start: "INVITE sip:1000@192.168.1.10 SIP/2.0".into(),
+            to: "<sip:1000@192.168.1.10>".into(),
+            ..call_phone(branch).call(branch)
+        };
+        let went = (0..times)
+            .map(|_| net.sends(ADVERTISED, &m).0)
+            .collect::<Vec<_>>();
+        net.arrives(PHONE, &answer(&m, 200));
+        net.wait(1);
+        went
+    };
+    assert_eq!(call("a", 2), [ADVERTISED, PHONE]);
+    assert_eq!(call("b", 3), [PHONE, PHONE, ADVERTISED]);
 }
 
 /// A neighbour behind the same NAT has its port 5060, and answers from there. The terminal does not, so nothing ends.
