@@ -20,7 +20,7 @@ use crate::engine::history;
 use crate::engine::identity::{dialog_key, digest, uri_hash};
 use crate::engine::lifetimes::{T1, TRANSACTION_LIFE};
 use crate::engine::proof::{
-    describe_pair, note_deaf, note_proxy, note_transmission, pair, unanswered,
+    describe_pair, describe_pair_of, note_deaf, note_proxy, note_transmission, pair, unanswered,
 };
 use crate::engine::reach::{Redirect, carry_out, decide, permit};
 use crate::engine::route::Route;
@@ -380,8 +380,7 @@ fn is_deaf<E: Env>(env: &E, before: Option<&Entry<OutboundTransaction>>) -> bool
     if !redirected || age(ticks(env.now()), before.at) < T1 / 2 {
         return false;
     }
-    let (learned, original) = (before.value.destination(), before.value.alternative());
-    note_deaf(env, describe_pair(env, &learned, &original))
+    note_deaf(env, describe_pair_of(env, &before.value))
 }
 
 /// Notes which of two addresses a request goes to: in its route, and with the pair if it is open which of them answers. An
@@ -685,8 +684,7 @@ fn went_elsewhere<E: Env>(env: &E, invite: &OutboundTransaction, transmissions: 
     if !invite.flags.contains(OutboundFlags::REDIRECTED) {
         return is_odd;
     }
-    let (learned, original) = (invite.destination(), invite.alternative());
-    let is_deaf = pair(env, &describe_pair(env, &learned, &original).value)
+    let is_deaf = pair(env, &describe_pair_of(env, invite).value)
         .is_some_and(|known| known.value.flags.contains(PeerFlags::DEAF));
     is_odd != is_deaf
 }

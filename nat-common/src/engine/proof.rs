@@ -445,26 +445,7 @@ pub(super) fn note_answer<E: Env>(
     }
     let moved = transaction.flags.contains(OutboundFlags::MOVED);
     if transaction.flags.contains(OutboundFlags::REDIRECTED) {
-        let (learned, original) = (transaction.destination(), transaction.alternative());
-        // If nobody can be at the original destination, the answer is none to a transmission that went there.
-        let seems =
-            transaction.retransmissions != 0 && !moved && !is_unreachable(env, &learned, &original);
-        let entry = describe_pair(env, &learned, &original);
-        if !tells {
-            if !weak {
-                note_return(env, entry);
-            }
-            return false;
-        }
-        entry.value.flags = if seems {
-            PeerFlags::SEEMING
-        } else {
-            PeerFlags::HEARS
-        };
-        if !weak || moved {
-            entry.value.flags |= PeerFlags::PROVEN;
-        }
-        return env.prove_pair(entry);
+        return note_answer_at_learned(env, transaction, tells);
     }
     let left_alone = transaction.flags.contains(OutboundFlags::LEFT_ALONE);
     if moved {
@@ -472,14 +453,8 @@ pub(super) fn note_answer<E: Env>(
         transaction.flags -= OutboundFlags::LEFT_ALONE;
         return tells;
     }
-    let mut tells = tells;
-    if left_alone && env.record().learned() == transaction.alternative() {
-        let (original, learned) = (transaction.destination(), transaction.alternative());
-        let seemed = note_deaf(env, describe_pair(env, &learned, &original));
-        // A transmission to the learned address came before, and the answer may be a slow one to that.
-        let tried = transaction.retransmissions >= PATIENCE - u8::from(seemed);
-        tells &= !tried;
-    }
+    let slow = left_alone && may_be_slow(env, transaction);
+    let tells = tells && !slow;
     // An answer that either address may have given proves nothing, nor does one that another terminal would give.
     if !left_alone || tells && (weak || is_own(status)) {
         let entry = describe(env, &transaction.destination());
@@ -495,16 +470,81 @@ pub(super) fn note_answer<E: Env>(
     }
     if left_alone {
         // The terminal is still known by its learned address.
-        let (original, learned) = (transaction.destination(), transaction.alternative());
+        let pair = describe_pair_of(env, transaction);
         if transaction.flags.contains(OutboundFlags::LEFT_ALONE) && !weak {
-            note_strike(env, describe_pair(env, &learned, &original));
+            note_strike(env, pair);
         } else if !tells && !weak {
-            note_return(env, describe_pair(env, &learned, &original));
+            note_return(env, pair);
         }
         // Where only its URI names the terminal, another one may have answered.
-        if !weak || env.record().learned() == learned {
-            transaction.set_destination(&learned);
+        let learned = &env.evidence().learned;
+        if !weak || env.record().learned() == *learned {
+            transaction.set_destination(learned);
         }
     }
     false
+}
+
+/// Returns the scratch entry with the two addresses of a request. They lie in the evidence, too, outside of the kernel's small
+/// stack: the learned one, and the original destination as the advertised one.
+#[inline(always)]
+pub(super) fn describe_pair_of<'e, E: Env>(
+    env: &'e E,
+    request: &OutboundTransaction,
+) -> &'e mut Entry<Peer> {
+    let evidence = env.evidence();
+    let (learned, original) = (&mut evidence.learned, &mut evidence.advertised);
+    if request.flags.contains(OutboundFlags::REDIRECTED) {
+        request.copy_destination(learned);
+        request.copy_alternative(original);
+    } else {
+        request.copy_destination(original);
+        request.copy_alternative(learned);
+    }
+    describe_pair(env, learned, original)
+}
+
+/// Remembers that a request was answered whose last transmission went to the learned address. `tells`: the answer tells which
+/// transmission it answers. Returns whether it counts.
+///
+/// Its own function: its caller needs the stack (6.1).
+#[inline(never)]
+fn note_answer_at_learned<E: Env>(env: &E, request: &OutboundTransaction, tells: bool) -> bool {
+    let counts = !request.flags.contains(OutboundFlags::WEAK);
+    let entry = describe_pair_of(env, request);
+    if !tells {
+        if counts {
+            note_return(env, entry);
+        }
+        return false;
+    }
+    let moved = request.flags.contains(OutboundFlags::MOVED);
+    let evidence = env.evidence();
+    // If nobody can be at the original destination, the answer is none to a transmission that went there.
+    let seems = request.retransmissions != 0
+        && !moved
+        && !is_unreachable(env, &evidence.learned, &evidence.advertised);
+    entry.value.flags = if seems {
+        PeerFlags::SEEMING
+    } else {
+        PeerFlags::HEARS
+    };
+    if counts || moved {
+        entry.value.flags |= PeerFlags::PROVEN;
+    }
+    env.prove_pair(entry)
+}
+
+/// Whether an answer to a request whose last transmission went to its original destination may be a slow one to a transmission
+/// to the learned address, from which it comes. If that address only seemed proven, it is no more.
+///
+/// Its own function: its caller needs the stack (6.1).
+#[inline(never)]
+fn may_be_slow<E: Env>(env: &E, request: &OutboundTransaction) -> bool {
+    let entry = describe_pair_of(env, request);
+    if env.record().learned() != env.evidence().learned {
+        return false;
+    }
+    let seemed = note_deaf(env, entry);
+    request.retransmissions >= PATIENCE - u8::from(seemed)
 }
