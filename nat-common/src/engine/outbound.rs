@@ -106,6 +106,16 @@ fn route_response<'e, E: Text>(
         history::decided(env, Decision::Disputed);
         return None;
     }
+    let mut transmissions = request.value.repetitions;
+    if transmissions == 1 {
+        // The terminal repeats its request: if the response before went to its learned address, it did not arrive. It went
+        // there if the proof is one for all requests.
+        let entry = describe_pair(env, &env.draft().learned, to);
+        entry.value.flags = PeerFlags::PROVEN;
+        if note_deaf(env, entry) {
+            transmissions = 0;
+        }
+    }
     let decision = decide(
         env,
         &env.draft().learned,
@@ -115,7 +125,7 @@ fn route_response<'e, E: Text>(
             direct: request.value.flags.contains(InboundFlags::DIRECT),
             proven: false,
             owner: 0,
-            transmissions: request.value.repetitions,
+            transmissions,
         },
     );
     history::decided(env, decision);

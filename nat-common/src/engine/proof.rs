@@ -129,51 +129,51 @@ pub(super) fn describe_pair<'e, E: Tables>(
 #[inline(always)]
 pub fn prove_pair<E: Tables + Hashes + Clock + Journal>(env: &E, entry: &mut Entry<Peer>) -> bool {
     let now = ticks(env.now());
+    let proves = entry.value.flags.contains(PeerFlags::PROVEN);
     let seems = entry.value.flags.contains(PeerFlags::SEEMING);
+    let mut counts = true;
+    entry.at = now;
     if let Some(known) = pair(env, &entry.value) {
         let before = known.value.flags;
-        if seems && before.contains(PeerFlags::DEAF) {
-            note_return(env, entry);
-            return false;
-        }
+        let mut flags = entry.value.flags;
         if seems && before.contains(PeerFlags::HEARS) {
-            entry.value.flags -= PeerFlags::SEEMING;
-            entry.value.flags |= PeerFlags::HEARS;
+            flags ^= PeerFlags::SEEMING | PeerFlags::HEARS;
         }
-        if before.contains(entry.value.flags)
+        counts = !(seems && before.contains(PeerFlags::DEAF));
+        if before.contains(flags)
             && known.value.unanswered == 0
             && known.value.strikes == 0
             && age(now, known.at) < PEER_LIFE / 2
         {
             return true;
         }
-        if !entry.value.flags.contains(PeerFlags::PROVEN) {
+        if !counts {
+            entry.assign(known);
+            entry.value.unanswered = 0;
+        } else if proves {
+            entry.value.flags = flags;
+        } else {
             // Weak evidence ends no count, and makes no proof of the other kind last longer.
-            let flags = entry.value.flags;
             let proof = before & PeerFlags::PROVEN;
             entry.assign(known);
             entry.value.flags = flags | proof;
             if proof.is_empty() {
                 entry.at = now;
             }
-            put_pair(env, entry);
-            return true;
         }
     }
-    entry.at = now;
-    let proves = entry.value.flags.contains(PeerFlags::PROVEN);
-    if put_pair(env, entry) && proves {
+    if put_pair(env, entry) && proves && counts {
         env.count(Counter::PeerProven);
     }
-    true
+    counts
 }
 
-/// Notes that a terminal does not get what is sent to its learned address, if it only seems so that it does. Returns whether
-/// it seemed so.
+/// Notes that a terminal does not get what is sent to its learned address, if it only seems so that it does: the pair has the
+/// flag `SEEMING`, and those in the entry. Returns whether it seemed so.
 #[inline(never)]
 pub(super) fn note_deaf<E: Tables + Hashes + Clock>(env: &E, entry: &mut Entry<Peer>) -> bool {
-    let seemed =
-        pair(env, &entry.value).is_some_and(|known| known.value.flags.contains(PeerFlags::SEEMING));
+    let flags = entry.value.flags | PeerFlags::SEEMING;
+    let seemed = pair(env, &entry.value).is_some_and(|known| known.value.flags.contains(flags));
     if seemed {
         entry.at = ticks(env.now());
         entry.value.flags = PeerFlags::DEAF;
@@ -445,7 +445,10 @@ pub(super) fn note_answer<E: Env>(
     }
     let moved = transaction.flags.contains(OutboundFlags::MOVED);
     if transaction.flags.contains(OutboundFlags::REDIRECTED) {
-        return note_answer_at_learned(env, transaction, tells);
+        return match proof_by_answer(env, transaction, tells) {
+            Some(entry) => env.prove_pair(entry),
+            None => false,
+        };
     }
     let left_alone = transaction.flags.contains(OutboundFlags::LEFT_ALONE);
     if moved {
@@ -504,19 +507,23 @@ pub(super) fn describe_pair_of<'e, E: Env>(
     describe_pair(env, learned, original)
 }
 
-/// Remembers that a request was answered whose last transmission went to the learned address. `tells`: the answer tells which
-/// transmission it answers. Returns whether it counts.
+/// Returns what is proven by the answer to a request whose last transmission went to the learned address. `tells`: the answer
+/// tells which transmission it answers; if it does not, it only ends the count.
 ///
 /// Its own function: its caller needs the stack (6.1).
 #[inline(never)]
-fn note_answer_at_learned<E: Env>(env: &E, request: &OutboundTransaction, tells: bool) -> bool {
+fn proof_by_answer<'e, E: Env>(
+    env: &'e E,
+    request: &OutboundTransaction,
+    tells: bool,
+) -> Option<&'e mut Entry<Peer>> {
     let counts = !request.flags.contains(OutboundFlags::WEAK);
     let entry = describe_pair_of(env, request);
     if !tells {
         if counts {
             note_return(env, entry);
         }
-        return false;
+        return None;
     }
     let moved = request.flags.contains(OutboundFlags::MOVED);
     let evidence = env.evidence();
@@ -532,7 +539,7 @@ fn note_answer_at_learned<E: Env>(env: &E, request: &OutboundTransaction, tells:
     if counts || moved {
         entry.value.flags |= PeerFlags::PROVEN;
     }
-    env.prove_pair(entry)
+    Some(entry)
 }
 
 /// Whether an answer to a request whose last transmission went to its original destination may be a slow one to a transmission
@@ -545,6 +552,12 @@ fn may_be_slow<E: Env>(env: &E, request: &OutboundTransaction) -> bool {
     if env.record().learned() != env.evidence().learned {
         return false;
     }
-    let seemed = note_deaf(env, entry);
-    request.retransmissions >= PATIENCE - u8::from(seemed)
+    if !request.flags.contains(OutboundFlags::WEAK) {
+        entry.value.flags = PeerFlags::PROVEN;
+    }
+    // After two, the original destination came first. So the pair did not seem proven.
+    let transmissions = request.retransmissions;
+    let disproves = transmissions == 0 || !transmissions.is_multiple_of(2);
+    let seemed = disproves && note_deaf(env, entry);
+    transmissions >= PATIENCE - u8::from(seemed)
 }

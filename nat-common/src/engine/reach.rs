@@ -8,7 +8,7 @@ use crate::bytes::words;
 use crate::endpoint::Endpoint;
 use crate::engine::env::Env;
 use crate::engine::proof::{
-    NOBODY, PATIENCE, Ping, describe, describe_pair, has_answered, is_unreachable, note_deaf, pair,
+    NOBODY, PATIENCE, Ping, describe, describe_pair, has_answered, is_unreachable, pair,
     ping_before, resident, unanswered,
 };
 use crate::engine::verdict::{Choice, Decision};
@@ -120,20 +120,13 @@ pub fn choose<E: Env>(env: &E, owner: u64, transmissions: u32) -> Choice {
         env.record().ground = Ground::Unreachable as u8;
         return Choice::Learned;
     }
-    let (mut known, mut overdue) = match pair(env, &describe_pair(env, learned, to).value) {
+    let (known, mut overdue) = match pair(env, &describe_pair(env, learned, to).value) {
         Some(pair) => (
             pair.value.flags,
             unanswered(env, pair, transmissions as u8 != 0),
         ),
         None => (PeerFlags::empty(), 0),
     };
-    let mut count = transmissions as u8;
-    if count == 1 && transmissions & RESPONSE != 0 && known.contains(PeerFlags::SEEMING) {
-        // The terminal repeats its request: the response before went to its learned address, and did not arrive.
-        note_deaf(env, describe_pair(env, learned, to));
-        known = PeerFlags::DEAF;
-        count = 0;
-    }
     let original = &describe(env, to).value;
     let (ground, at_learned) = if known.contains(PeerFlags::PROVEN | PeerFlags::SEEMING) {
         (Ground::Seems, true)
@@ -150,6 +143,7 @@ pub fn choose<E: Env>(env: &E, owner: u64, transmissions: u32) -> Choice {
     } else {
         (Ground::First, false)
     };
+    let mut count = transmissions as u8;
     if transmissions & (RESPONSE | ACK) == 0 && overdue > count {
         count = overdue;
     }

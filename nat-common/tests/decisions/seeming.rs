@@ -345,6 +345,23 @@ fn a_repeated_request_ends_what_only_seemed_proven() {
     assert_eq!(net.is_answered_slowly(&invite("b", false), 200), 1);
 }
 
+/// Weak evidence is none for responses: they go to the original destination first, and a repeated request says nothing.
+#[test]
+fn a_repeated_request_does_not_end_what_weak_evidence_made_seem_proven() {
+    let net = registered();
+    let m = invite("a", true);
+    assert_eq!([net.goes(&m), net.goes(&m)], [FORGOTTEN, PHONE]);
+    net.arrives(PHONE, &answer(&m, 200));
+    let mut m = from_phone("OPTIONS", 1, "o");
+    m.more.clear();
+    for to in [FORGOTTEN, PHONE] {
+        net.arrives(PHONE, &m);
+        assert_eq!(net.goes(&m.answer(200)), to);
+    }
+    net.wait(1);
+    assert_eq!(net.goes(&invite("b", true)), PHONE);
+}
+
 /// A distant terminal repeats its REGISTER while the challenge is on its way. It answers one of two challenges.
 #[test]
 fn credentials_after_a_second_challenge_may_answer_the_first() {
