@@ -356,6 +356,7 @@ impl World {
             && proof.strikes <= 1
             && self.knows_victim()
             && !self.is_contested()
+            && !self.is_doubted()
             && !weak
             && !in_dialog
             && to != proof.learned
@@ -428,6 +429,19 @@ impl World {
         let mut seems = self.watch.seems.iter();
         actor == Actor::Public
             && seems.any(|((known, _), seems)| *known == key(learned) && *seems == Seems::So)
+    }
+
+    /// Notes that the victim repeats something, or answers a request that did not go to its learned address last.
+    pub(super) fn note_doubt(&mut self) {
+        if self.watch.victim_seems {
+            self.watch.victim_doubted = Some(self.now());
+        }
+    }
+
+    /// Whether sipnat may take the victim not to be at its learned address.
+    fn is_doubted(&self) -> bool {
+        let doubted = self.watch.victim_doubted;
+        doubted.is_some_and(|at| self.now() < at + PROOF)
     }
 
     /// Notes an answer of the public phone, from its learned address. `redirected`: the last transmission went there.
@@ -535,7 +549,7 @@ impl World {
         let (now, source) = (self.now(), self.source(Actor::Victim));
         let mut occupied = self.watch.occupied.filter(|at| now < at + PROOF / 2);
         // The model does not count what a proxy relays in dialogs that it has not seen begin.
-        let counts = !self.setup.proxy && !self.watch.somebody_answered;
+        let counts = !self.setup.proxy && !self.watch.somebody_answered && !self.is_doubted();
         if original != NAT_5060 || !counts {
             occupied = None;
         }
@@ -843,6 +857,13 @@ impl World {
         let learns = client.transmissions > 1 || !redirected;
         if meant == Actor::Public && by == meant && source == learned && learns {
             self.note_seems((key(&learned), key(&original)), redirected, prompt);
+        }
+        if meant == Actor::Victim && by == meant {
+            if !redirected {
+                self.note_doubt();
+            } else if prompt {
+                self.watch.victim_seems = self.pbx.clients[at].transmissions > 1;
+            }
         }
         let pair = (meant, key(&learned), key(&original), weak);
         if by != meant {

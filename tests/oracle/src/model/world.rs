@@ -156,6 +156,10 @@ pub(super) struct Watch {
     /// Pairs of learned and original address of the public phone, at whose learned address it seemed to be: it answered from
     /// there, where it does not listen, soon after a transmission went there.
     pub(super) seems: HashMap<(Key, Key), Seems>,
+    /// What proves the victim's learned address only seems so: the original destination was tried before.
+    pub(super) victim_seems: bool,
+    /// Time at which it was disproved. The victim was slow, or the network delivered something twice.
+    pub(super) victim_doubted: Option<u64>,
     /// ACKs in a row that missed a terminal, by Call-ID, tags and number.
     pub(super) missed_acks: HashMap<(Call, Tag, Tag, u32), u32>,
     /// Contacts that the PBX has accepted, by their address. sipnat may know more of them than the PBX, and not fewer.
