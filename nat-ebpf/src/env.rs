@@ -160,7 +160,7 @@ extern "C" fn may_follow_uri(direction: u32, pbx: u64, now: u64) -> u32 {
     engine::may_follow_uri(&env).into()
 }
 
-/// Notes that the pair of addresses in the scratch of a direction is proven.
+/// Notes that the pair of addresses in the scratch of a direction is proven. Not 0: it counts.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn prove_pair(direction: u32, pbx: u64, now: u64) -> u32 {
@@ -169,8 +169,7 @@ extern "C" fn prove_pair(direction: u32, pbx: u64, now: u64) -> u32 {
     };
     let mut env = Kernel::at(config, &scratch, now);
     env.pbx = pbx;
-    engine::prove_pair(&env, scratch.filled::<Peer>());
-    1
+    engine::prove_pair(&env, scratch.filled::<Peer>()).into()
 }
 
 /// Chooses between two addresses for a request that only a Contact URI names. A [`Choice`] as a number.
@@ -596,8 +595,8 @@ impl<L> Env for Kernel<'_, L> {
     }
 
     #[inline(always)]
-    fn prove_pair(&self, _: &mut Entry<Peer>) {
-        prove_pair(self.scratch.direction(), self.pbx, self.now);
+    fn prove_pair(&self, _: &mut Entry<Peer>) -> bool {
+        prove_pair(self.scratch.direction(), self.pbx, self.now) != 0
     }
 
     #[inline(always)]

@@ -19,7 +19,7 @@ use nat_test_support::{
 use crate::scene::{OVERDUE, SOON, Scene, With, play};
 
 use At::{Before, Learned, Original};
-use Ground::{Answers, First, Forced, Moved, Occupied, Progress, Proven, Turn, Unreachable};
+use Ground::{Answers, First, Forced, Moved, Occupied, Progress, Proven, Seems, Turn, Unreachable};
 
 /// Destination of a transmission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -247,7 +247,8 @@ fn routed_and_proven(row: &mut Row<'_>) -> Result<()> {
     proven_at_the_learned_address(row)
 }
 
-/// Nothing is proven. The second transmission is answered at the learned address, which is the proof.
+/// Nothing is proven. The second transmission is answered at the learned address. That could be a late answer to the first,
+/// but the next one is the proof.
 fn proven_at_the_learned_address(row: &mut Row<'_>) -> Result<()> {
     let options = row.options();
     row.is_answered(
@@ -255,6 +256,8 @@ fn proven_at_the_learned_address(row: &mut Row<'_>) -> Result<()> {
         &options,
         &[(Original, First), (Learned, Turn)],
     )?;
+    let options = row.options();
+    row.is_answered(&row.phone.ua, &options, &[(Learned, Seems)])?;
     row.goes(
         &row.options(),
         &[
@@ -371,6 +374,18 @@ row!(another_port_and_proven,);
 fn another_port_and_proven(row: &mut Row<'_>) -> Result<()> {
     row.registers(FORGOTTEN)?;
     proven_at_the_learned_address(row)
+}
+
+row!(another_port_that_seems_proven,);
+
+/// Same host, another port, and an answer from the learned address that could be one to the first transmission.
+fn another_port_that_seems_proven(row: &mut Row<'_>) -> Result<()> {
+    row.registers(FORGOTTEN)?;
+    let turns = [(Original, First), (Learned, Turn)];
+    let options = row.options();
+    row.is_answered(&row.phone.ua, &options, &turns)?;
+    let turns = [(Learned, Seems), (Original, Turn), (Learned, Seems)];
+    row.goes(&row.options(), &turns)
 }
 
 row!(another_port_that_answers,);

@@ -1,11 +1,18 @@
 //! A terminal at a public address that sends from one port and listens on another: RFC 3261 allows it, and from the
 //! outside it looks like a phone behind an ALG that forgets the port. It needs no sipnat, and is as fast with it as without.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::{
+    net::{Ipv4Addr, SocketAddrV4},
+    thread::sleep,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, ensure};
 use nat_test_support::{
-    Answers, Call, Plan, ScriptedPbx, Terminal, lab::PUBLIC_PHONE, sip::Message,
+    Answers, Call, Plan, ScriptedPbx, Terminal,
+    lab::PUBLIC_PHONE,
+    sip::{Message, of_same_transaction},
+    ua::Heard,
 };
 
 use crate::scene::{Scene, With, play};
@@ -178,4 +185,195 @@ fn only_calls(scene: &Scene<'_>, kind: Kind, answers: Answers, first: usize) -> 
     call.reaches_phone("INVITE").context("the next call")?;
     call.reaches_phone("BYE").context("the next call")?;
     gateway.ua.heard_all()
+}
+
+/// Time that a terminal takes for its first answer. The PBX has repeated its request by then (T1).
+const SLOW: Duration = Duration::from_millis(300);
+
+/// Scenario of a terminal that takes more than T1 for its first answer, and answers from the port from which it sends.
+struct Slow<'a> {
+    pbx: ScriptedPbx,
+    terminal: Terminal,
+    /// Request-URI, and To: the address-of-record or the Contact URI.
+    uri: String,
+    to: String,
+    scene: &'a Scene<'a>,
+}
+
+impl Slow<'_> {
+    /// The PBX sends a request, which arrives at transmission `first` or earlier. The terminal answers after the next
+    /// transmission, if that can go elsewhere.
+    fn hears(&self, request: &Message, first: usize) -> Result<Heard> {
+        let heard = self.arrives(request, first)?;
+        if heard.1 == 1 {
+            self.pbx.send(request)?;
+        }
+        sleep(SLOW);
+        self.terminal.ua.forget()?;
+        Ok(heard.0)
+    }
+
+    /// The PBX sends a message until the terminal hears it, at transmission `first` at the latest. Returns the transmission.
+    fn arrives(&self, message: &Message, first: usize) -> Result<(Heard, usize)> {
+        for transmission in 1..=first {
+            self.pbx.send(message)?;
+            if let Some(heard) = self.terminal.ua.listen(SLOW)? {
+                ensure!(
+                    heard.message.start == message.start,
+                    "{} came, not {}",
+                    heard.message.start,
+                    message.start
+                );
+                return Ok((heard, transmission));
+            }
+        }
+        anyhow::bail!("{} did not come in {first} transmissions", message.start);
+    }
+
+    /// The limit with sipnat; without it, each message arrives at once.
+    fn late(&self, transmissions: usize) -> usize {
+        self.scene.sipnat.as_ref().map_or(1, |_| transmissions)
+    }
+
+    fn invite(&self) -> Message {
+        self.pbx.request("INVITE", &self.uri, &self.to)
+    }
+
+    /// A call that is answered. Its INVITE and its ACK arrive at these transmissions at the latest.
+    fn call(&self, invite: usize, ack: usize, rings: bool) -> Result<Call<'_>> {
+        let invite = self.hears(&self.invite(), invite)?;
+        if rings {
+            self.terminal.respond(&invite, "180 Ringing", "slow")?;
+            self.pbx.hear("SIP/2.0 180")?;
+        }
+        self.terminal.respond(&invite, "200 OK", "slow")?;
+        let ok = self.pbx.hear("SIP/2.0 200")?.message;
+        let call = Call::new(&self.pbx, &self.terminal, &ok, ["From", "To"], &ok)?;
+        let request = Message::new(format!("ACK {} SIP/2.0", call.target))
+            .with(
+                "Via",
+                invite.message.field("Via").context("no Via")?.to_owned() + "-ack",
+            )
+            .with("CSeq", format!("{} ACK", invite.message.cseq().0))
+            .with("From", &call.pbx_party)
+            .with("To", &call.phone_party)
+            .with("Call-ID", &call.call_id);
+        self.arrives(&request, ack).context("the ACK")?;
+        Ok(call)
+    }
+
+    /// A request within a call. It arrives at transmission `first` at the latest.
+    fn within(&self, call: &Call<'_>, method: &str, first: usize) -> Result<()> {
+        let request = self.hears(&call.pbx_request(method), first)?;
+        self.terminal.respond(&request, "200 OK", "")?;
+        self.pbx.hear("SIP/2.0 200").map(drop)
+    }
+}
+
+/// Plays a scenario with slow terminals, with sipnat and without, and with both forms of To.
+fn slowly(with: With, scenario: fn(&Slow<'_>) -> Result<()>) -> Result<()> {
+    for kind in [Kind::Public, Kind::Forwarded] {
+        for by_uri in [false, true] {
+            play(Plan::PLAIN_NAT, with, |scene| {
+                let pbx = ScriptedPbx::start(&scene.lab.pbx, Answers::ByVia, scene.patience())?;
+                let terminal = kind.terminal(scene, Answers::ByVia)?;
+                let uri = terminal.registers(&pbx)?;
+                let to = if by_uri { &uri } else { &terminal.aor };
+                let to = to.clone();
+                let slow = Slow {
+                    pbx,
+                    terminal,
+                    uri,
+                    to,
+                    scene,
+                };
+                scenario(&slow).with_context(|| format!("{kind:?}, by the Contact URI: {by_uri}"))
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes two tests of a scenario with slow terminals: with sipnat, and without.
+macro_rules! slowly {
+    ($name:ident) => {
+        mod $name {
+            #[test]
+            fn with_sipnat() -> anyhow::Result<()> {
+                super::slowly(super::With::Sipnat, super::$name)
+            }
+
+            #[test]
+            fn without_sipnat() -> anyhow::Result<()> {
+                super::slowly(super::With::Nothing, super::$name)
+            }
+        }
+    };
+}
+
+slowly!(calls_answered_slowly);
+
+/// The answer to the first call seems to be one to the second transmission. Its ACK is late once. All that follows arrives
+/// at once.
+fn calls_answered_slowly(slow: &Slow<'_>) -> Result<()> {
+    for (number, rings) in [(1, true), (2, false), (3, true)] {
+        let ack = if number == 1 { slow.late(2) } else { 1 };
+        (|| {
+            let call = slow.call(1, ack, rings)?;
+            slow.within(&call, "UPDATE", 1)?;
+            slow.within(&call, "BYE", 1)
+        })()
+        .with_context(|| format!("call {number}"))?;
+    }
+    Ok(())
+}
+
+slowly!(requests_answered_slowly);
+
+/// The answer to the first OPTIONS seems to be one to the second transmission. The next one is late, and no other.
+fn requests_answered_slowly(slow: &Slow<'_>) -> Result<()> {
+    for (number, limit) in [1, slow.late(2), 1, 1].into_iter().enumerate() {
+        let options = slow.pbx.request("OPTIONS", &slow.uri, &slow.to);
+        let heard = slow
+            .hears(&options, limit)
+            .with_context(|| format!("OPTIONS {number}"))?;
+        slow.terminal.respond(&heard, "200 OK", "slow")?;
+        slow.pbx.hear("SIP/2.0 200")?;
+    }
+    slow.call(1, 1, false).map(drop)
+}
+
+slowly!(calls_refused_slowly);
+
+/// The ACK to a refusal goes where the INVITE went, and to the other port if the terminal repeats the refusal.
+fn calls_refused_slowly(slow: &Slow<'_>) -> Result<()> {
+    let late = slow.late(2);
+    for (number, limit) in [late, late, 1].into_iter().enumerate() {
+        let invite = slow.invite();
+        let heard = slow
+            .hears(&invite, limit.min(number + 1))
+            .with_context(|| format!("INVITE {number}"))?;
+        slow.terminal.respond(&heard, "486 Busy Here", "slow")?;
+        let refusal = slow.pbx.hear("SIP/2.0 486")?.message;
+        let to = refusal.field("To").context("no To")?;
+        let ack = of_same_transaction(&invite, "ACK", to)?;
+        slow.arrives(&ack, late).context("the ACK")?;
+    }
+    Ok(())
+}
+
+slowly!(calls_cancelled);
+
+/// A CANCEL goes where the INVITE went, and to the other port with its next transmission.
+fn calls_cancelled(slow: &Slow<'_>) -> Result<()> {
+    let late = slow.late(2);
+    let invite = slow.invite();
+    let heard = slow.hears(&invite, 1)?;
+    slow.terminal.respond(&heard, "180 Ringing", "slow")?;
+    slow.pbx.hear("SIP/2.0 180")?;
+    let to = invite.field("To").context("no To")?;
+    let cancel = of_same_transaction(&invite, "CANCEL", to)?;
+    let heard = slow.arrives(&cancel, late).context("the CANCEL")?.0;
+    slow.terminal.respond(&heard, "200 OK", "slow")?;
+    slow.pbx.hear("SIP/2.0 200").map(drop)
 }

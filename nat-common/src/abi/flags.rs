@@ -59,6 +59,9 @@ mod bit {
     pub(super) const BY_ADDRESS: u16 = REDIRECTED;
     pub(super) const LEFT: u16 = MOVED;
     pub(super) const PINGED: u16 = KEEPALIVE;
+    pub(super) const SEEMING: u16 = REPEATED;
+    pub(super) const HEARS: u16 = REDIRECTED;
+    pub(super) const DEAF: u16 = LEFT_ALONE;
 }
 
 flags! {
@@ -163,6 +166,13 @@ flags! {
     PeerFlags {
         /// Of a pair: the terminal answers at the learned address.
         PROVEN;
+        /// Of a pair: the original destination had been tried before the learned address drew an answer. So the answer may be
+        /// one to the earlier transmission.
+        SEEMING;
+        /// Of a pair: the learned address drew an answer without the original destination.
+        HEARS;
+        /// Of a pair: the proof only seemed to be one. The terminal does not get what is sent to its learned address.
+        DEAF;
         /// Of an address: it answered a request that the PBX sent there, and that sipnat left alone.
         ANSWERED;
         /// Of an address: it is the learned address of a terminal.

@@ -45,4 +45,5 @@ grounds! {
     Turn = "the transmission before drew no answer: the other address is tried";
     Rung = "where its INVITE went";
     Moved = "it registered from another host; the one before comes first until it is silent";
+    Seems = "it seems to have answered at its learned address";
 }

@@ -225,7 +225,13 @@ fn note_next_host<E: Env>(env: &E, m: &Message, host: &Endpoint) {
 ///
 /// It has an entry of its own. In that of the REGISTER, a write could undo a flag that another CPU sets.
 #[inline(never)]
-pub(super) fn note_challenge<E: Env>(env: &E, m: &Message, original: &Endpoint, redirected: bool) {
+pub(super) fn note_challenge<E: Env>(
+    env: &E,
+    m: &Message,
+    original: &Endpoint,
+    redirected: bool,
+    repetitions: u8,
+) {
     let key = registration_key(env, m.cseq, OfRegister::Source);
     let Some(known) = env
         .slots::<InboundTransaction>(&key)
@@ -241,6 +247,7 @@ pub(super) fn note_challenge<E: Env>(env: &E, m: &Message, original: &Endpoint, 
     entry.assign(known);
     entry.value.flags =
         InboundFlags::REGISTER | InboundFlags::ANY_BRANCH | InboundFlags::CHALLENGED;
+    entry.value.repetitions = repetitions;
     entry.value.set_advertised(original);
     let key = registration_key(env, m.cseq, OfRegister::Challenge);
     if let Some(mut slots) = env.slots::<InboundTransaction>(&key) {

@@ -140,7 +140,7 @@ pub trait Env: Clock + Hashes + Tables + Bindings + Rules + Journal {
     /// Calls [`has_left`](crate::engine::has_left) for a packet that the PBX sends, likewise.
     fn has_left(&self, owner: u64, address: &Endpoint, since: u64) -> bool;
     /// Calls [`prove_pair`](crate::engine::prove_pair) for the new entry in scratch, likewise.
-    fn prove_pair(&self, entry: &mut Entry<Peer>);
+    fn prove_pair(&self, entry: &mut Entry<Peer>) -> bool;
     /// Calls [`choose_by_uri`](crate::engine::choose_by_uri), likewise.
     fn choose_by_uri(&self, transmissions: u32) -> Choice;
     /// Calls [`note_ping`](crate::engine::note_ping), likewise.

@@ -2,7 +2,7 @@
 
 use crate::abi::{
     BindingFlags, Counter, Entry, EvidenceFlags, InboundFlags, InboundTransaction, OutboundFlags,
-    OutboundTransaction, Peer, PendingDialog, PendingFlags, age, ticks,
+    OutboundTransaction, Peer, PeerFlags, PendingDialog, PendingFlags, age, ticks,
 };
 use crate::endpoint::Endpoint;
 use crate::engine::contacts::{granted, note_sent_on, prove_weak};
@@ -142,7 +142,17 @@ fn note_registration<'e, E: Text>(
     let proves = credentials
         && challenged.value.source() == *source
         && age(ticks(env.now()), challenged.at) < TRANSACTION_LIFE;
-    proves.then(|| describe_pair(env, source, &challenged.value.advertised()))
+    proves.then(|| {
+        let entry = describe_pair(env, source, &challenged.value.advertised());
+        // If the challenge before went to the original destination, the terminal may have got that one.
+        entry.value.flags = PeerFlags::PROVEN
+            | if challenged.value.repetitions == 0 {
+                PeerFlags::HEARS
+            } else {
+                PeerFlags::SEEMING
+            };
+        entry
+    })
 }
 
 /// Stores the source of a SUBSCRIBE or REFER with the dialog end: a NOTIFY may come ahead of the PBX's answer.

@@ -19,7 +19,9 @@ use crate::engine::follow::{follow_dialog, follow_invite, follow_source};
 use crate::engine::history;
 use crate::engine::identity::{dialog_key, digest, uri_hash};
 use crate::engine::lifetimes::{T1, TRANSACTION_LIFE};
-use crate::engine::proof::{describe_pair, note_proxy, note_transmission, pair, unanswered};
+use crate::engine::proof::{
+    describe_pair, describe_pair_of, note_deaf, note_proxy, note_transmission, pair, unanswered,
+};
 use crate::engine::reach::{Redirect, carry_out, decide, permit};
 use crate::engine::route::Route;
 use crate::engine::verdict::{Choice, Decision};
@@ -104,6 +106,16 @@ fn route_response<'e, E: Text>(
         history::decided(env, Decision::Disputed);
         return None;
     }
+    let mut transmissions = request.value.repetitions;
+    if transmissions == 1 {
+        // The terminal repeats its request: if the response before went to its learned address, it did not arrive. It went
+        // there if the proof is one for all requests.
+        let entry = describe_pair(env, &env.draft().learned, to);
+        entry.value.flags = PeerFlags::PROVEN;
+        if note_deaf(env, entry) {
+            transmissions = 0;
+        }
+    }
     let decision = decide(
         env,
         &env.draft().learned,
@@ -113,7 +125,7 @@ fn route_response<'e, E: Text>(
             direct: request.value.flags.contains(InboundFlags::DIRECT),
             proven: false,
             owner: 0,
-            transmissions: request.value.repetitions,
+            transmissions,
         },
     );
     history::decided(env, decision);
@@ -184,7 +196,8 @@ fn note_response<E: Env>(
     }
     let redirected = decision == Decision::RedirectedResponse;
     if choice && is_challenge(m) && (redirected || request.value.repetitions != 0) {
-        note_challenge(env, m, &env.record().original(), redirected);
+        let repetitions = request.value.repetitions;
+        note_challenge(env, m, &env.record().original(), redirected, repetitions);
     }
     nothing();
 }
@@ -294,15 +307,17 @@ pub(super) fn request_out<E: Text>(env: &E, m: &Message, call: u64, to: &mut End
     if !m.has(Field::ToTag) && (m.vias > 1 || m.method == Method::Invite) {
         note_proxy(env, m.vias > 1);
     }
-    let key = key::transaction(call, branch, m.cseq, m.method);
-    let now = ticks(env.now());
-    let mut before = None;
-    if !follows {
-        before = env
-            .slots::<OutboundTransaction>(&key)
-            .and_then(|s| s.find(&key));
-        before = before.filter(|before| age(now, before.at) < TRANSACTION_LIFE);
+    // An ACK to a 2xx has a branch of its own each time (RFC 3261 13.2.2.4).
+    let mut name = branch;
+    if m.method == Method::Ack && m.has(Field::ToTag) {
+        name = dialog_key(env, call, Field::ToTag).tag;
     }
+    let key = key::transaction(call, name, m.cseq, m.method);
+    let now = ticks(env.now());
+    let mut before = env
+        .slots::<OutboundTransaction>(&key)
+        .and_then(|s| s.find(&key));
+    before = before.filter(|before| age(now, before.at) < TRANSACTION_LIFE);
     let route = env.route();
     words::clear(route);
     if !is_for_another_hop(env, m, to.port) {
@@ -314,11 +329,12 @@ pub(super) fn request_out<E: Text>(env: &E, m: &Message, call: u64, to: &mut End
         Decision::Route
     };
     let decision = history::decided(env, decision);
-    if follows {
-        return decision;
-    }
     if decision.is_choice() && !env.shadow() {
-        note_choice(env, to, route);
+        note_choice(env, to, route, m.method == Method::Ack);
+    }
+    let chosen = OutboundFlags::REDIRECTED | OutboundFlags::LEFT_ALONE;
+    if follows && !route.flags.intersects(chosen) {
+        return decision;
     }
     let entry = env.entry::<OutboundTransaction>();
     entry.at = now;
@@ -337,7 +353,7 @@ pub(super) fn request_out<E: Text>(env: &E, m: &Message, call: u64, to: &mut End
     if m.has(Field::ToTag) {
         transaction.flags |= OutboundFlags::IN_DIALOG;
     }
-    if decision == Decision::AlreadyThere {
+    if decision == Decision::AlreadyThere && !follows {
         transaction.flags |= OutboundFlags::AT_LEARNED;
     }
     if let Some(mut slots) = env.slots::<OutboundTransaction>(&key)
@@ -359,9 +375,29 @@ fn is_for_another_hop<E: Text>(env: &E, m: &Message, port: u32) -> bool {
     m.headers & header::ROUTE != 0 && !(m.has(Field::Route) && env.leads_to_target(m, port))
 }
 
-/// Notes which of two addresses a request goes to: in its route, and with the pair if it is open which of them answers.
+/// Whether the ACK `before` went to a learned address at which the terminal only seemed to be, and the terminal repeated its
+/// response after that: it did not arrive. The response comes T1 after the one before (RFC 3261 13.3.1.4, 17.2.1). The dialog
+/// end, which lies in the draft, must be one whose terminal seemed to answer at its learned address: a neighbour behind the
+/// same NAT may have answered at the original destination.
+///
+/// Its own function: its caller needs the stack (6.1).
+#[inline(never)]
+fn is_deaf<E: Env>(env: &E, before: Option<&Entry<OutboundTransaction>>) -> bool {
+    let Some(before) = before else {
+        return false;
+    };
+    let redirected = before.value.flags.contains(OutboundFlags::REDIRECTED)
+        && env.draft().flags.contains(BindingFlags::PROVEN);
+    if !redirected || age(ticks(env.now()), before.at) < T1 / 2 {
+        return false;
+    }
+    note_deaf(env, describe_pair_of(env, &before.value))
+}
+
+/// Notes which of two addresses a request goes to: in its route, and with the pair if it is open which of them answers. An
+/// ACK is not answered.
 #[inline(always)]
-fn note_choice<E: Env>(env: &E, to: &Endpoint, route: &mut Route) {
+fn note_choice<E: Env>(env: &E, to: &Endpoint, route: &mut Route, is_ack: bool) {
     let record = env.record();
     let moved = route.flags.contains(OutboundFlags::MOVED);
     if !moved && *to == record.original() {
@@ -372,6 +408,9 @@ fn note_choice<E: Env>(env: &E, to: &Endpoint, route: &mut Route) {
         record.copy_original(&mut route.other);
     }
     let weak = route.flags.contains(OutboundFlags::WEAK);
+    if is_ack {
+        return;
+    }
     if moved || !weak && is_open(record.ground.into(), route.retransmissions) {
         let entry = if route.flags.contains(OutboundFlags::REDIRECTED) {
             describe_pair(env, to, &route.other)
@@ -387,7 +426,7 @@ fn note_choice<E: Env>(env: &E, to: &Endpoint, route: &mut Route) {
 #[inline(always)]
 const fn is_open(ground: Ground, retransmissions: u8) -> bool {
     match ground {
-        Ground::First | Ground::Turn => true,
+        Ground::First | Ground::Turn | Ground::Seems => true,
         Ground::Proven | Ground::Answers | Ground::Progress => retransmissions != 0,
         _ => false,
     }
@@ -401,13 +440,21 @@ fn find_terminal<E: Text>(
     m: &Message,
     call: u64,
     branch: u64,
-    before: Option<&mut Entry<OutboundTransaction>>,
+    mut before: Option<&mut Entry<OutboundTransaction>>,
     to: &mut Endpoint,
 ) -> Decision {
     let mut found = None;
+    let route = env.route();
+    if let Some(before) = before.as_deref() {
+        // Looking up the INVITE of an ACK or a CANCEL overwrites it.
+        route.retransmissions = before.value.retransmissions.saturating_add(1);
+    }
     if m.has(Field::ToTag) {
         found = dialog_end(env, m, call);
         if let Some(known) = found {
+            if m.method == Method::Ack && is_deaf(env, before.as_deref()) {
+                before = None;
+            }
             if env.draft().aor == 0 {
                 // Not called from the function below: the stack is too small for that.
                 digest(env, m, Field::RequestUri.bit());
@@ -433,7 +480,6 @@ fn find_terminal<E: Text>(
     if known.is_ambiguous(env.now()) {
         return Decision::Ambiguous;
     }
-    let route = env.route();
     route.subject = known.aor;
     route.retransmissions =
         before.map_or(0, |before| retransmissions(&before.value, &known.learned));
@@ -615,7 +661,18 @@ fn after_invite<E: Env>(
     }
     // Scratch lies outside of the kernel's small stack.
     let destination = &mut env.evidence().learned;
-    invite.value.copy_destination(destination);
+    let route = env.route();
+    let from_invite = BY_HOST | OutboundFlags::WEAK | OutboundFlags::DIRECT;
+    route.flags = invite.value.flags & from_invite;
+    route.subject = invite.value.subject;
+    if went_elsewhere(env, &invite.value, route.retransmissions) {
+        route.flags ^= OutboundFlags::REDIRECTED | OutboundFlags::LEFT_ALONE;
+        invite.value.copy_alternative(destination);
+        invite.value.copy_destination(&mut route.other);
+    } else {
+        invite.value.copy_destination(destination);
+        invite.value.copy_alternative(&mut route.other);
+    }
     follow_invite(env, destination, &invite.value, invite.at);
     env.record().set_learned(destination);
     if *destination == *to {
@@ -624,6 +681,24 @@ fn after_invite<E: Env>(
     env.record().ground = Ground::Rung as u8;
     words::assign(to, destination);
     Some(Decision::RedirectedInvite)
+}
+
+/// Whether a terminal may have got an INVITE at the other address than that of its last transmission: a CANCEL or an ACK that
+/// went there before, `transmissions` times, did not arrive, or the terminal is known not to be at its learned address.
+///
+/// Its own function: its caller needs the stack (6.1).
+#[inline(never)]
+fn went_elsewhere<E: Env>(env: &E, invite: &OutboundTransaction, transmissions: u8) -> bool {
+    if invite.retransmissions == 0 || invite.flags.contains(OutboundFlags::MOVED) {
+        return false;
+    }
+    let is_odd = !transmissions.is_multiple_of(2);
+    if !invite.flags.contains(OutboundFlags::REDIRECTED) {
+        return is_odd;
+    }
+    let is_deaf = pair(env, &describe_pair_of(env, invite).value)
+        .is_some_and(|known| known.value.flags.contains(PeerFlags::DEAF));
+    is_odd != is_deaf
 }
 
 /// Looks up the dialog end that a request is meant for, and copies it to the draft.

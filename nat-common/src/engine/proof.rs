@@ -13,6 +13,9 @@ use crate::engine::lifetimes::{ANSWERED_LIFE, PEER_LIFE, T1};
 use crate::sip::Field;
 use crate::tables::slots::SlotKey;
 
+/// Transmissions to a proven destination before the other one is tried. A PBX that gives up after three reaches both.
+pub(super) const PATIENCE: u8 = 2;
+
 /// Answers at the original destination after which a proof of the learned address counts no more.
 const STRIKES: u8 = 2;
 
@@ -120,24 +123,63 @@ pub(super) fn describe_pair<'e, E: Tables>(
     entry
 }
 
-/// Notes that a terminal is reached at its learned address, while packets for it are meant for the original destination.
+/// Notes that a terminal is reached at its learned address, while packets for it are meant for the original destination. The
+/// flags of the entry say how that shows: `HEARS` or `SEEMING`, and `PROVEN` unless the evidence is weak. Returns whether it
+/// counts: what only seems so counts no more, once it proved wrong.
 #[inline(always)]
-pub fn prove_pair<E: Tables + Hashes + Clock + Journal>(env: &E, entry: &mut Entry<Peer>) {
+pub fn prove_pair<E: Tables + Hashes + Clock + Journal>(env: &E, entry: &mut Entry<Peer>) -> bool {
     let now = ticks(env.now());
-    let known = pair(env, &entry.value);
-    if known.is_some_and(|known| {
-        known.value.flags.contains(PeerFlags::PROVEN)
+    let proves = entry.value.flags.contains(PeerFlags::PROVEN);
+    let seems = entry.value.flags.contains(PeerFlags::SEEMING);
+    let mut counts = true;
+    entry.at = now;
+    if let Some(known) = pair(env, &entry.value) {
+        let before = known.value.flags;
+        let mut flags = entry.value.flags;
+        if seems && before.contains(PeerFlags::HEARS) {
+            flags ^= PeerFlags::SEEMING | PeerFlags::HEARS;
+        }
+        counts = !(seems && before.contains(PeerFlags::DEAF));
+        if before.contains(flags)
             && known.value.unanswered == 0
             && known.value.strikes == 0
             && age(now, known.at) < PEER_LIFE / 2
-    }) {
-        return;
+        {
+            return true;
+        }
+        if !counts {
+            entry.assign(known);
+            entry.value.unanswered = 0;
+        } else if proves {
+            entry.value.flags = flags;
+        } else {
+            // Weak evidence ends no count, and makes no proof of the other kind last longer.
+            let proof = before & PeerFlags::PROVEN;
+            entry.assign(known);
+            entry.value.flags = flags | proof;
+            if proof.is_empty() {
+                entry.at = now;
+            }
+        }
     }
-    entry.at = now;
-    entry.value.flags = PeerFlags::PROVEN;
-    if put_pair(env, entry) {
+    if put_pair(env, entry) && proves && counts {
         env.count(Counter::PeerProven);
     }
+    counts
+}
+
+/// Notes that a terminal does not get what is sent to its learned address, if it only seems so that it does: the pair has the
+/// flag `SEEMING`, and those in the entry. Returns whether it seemed so.
+#[inline(never)]
+pub(super) fn note_deaf<E: Tables + Hashes + Clock>(env: &E, entry: &mut Entry<Peer>) -> bool {
+    let flags = entry.value.flags | PeerFlags::SEEMING;
+    let seemed = pair(env, &entry.value).is_some_and(|known| known.value.flags.contains(flags));
+    if seemed {
+        entry.at = ticks(env.now());
+        entry.value.flags = PeerFlags::DEAF;
+        put_pair(env, entry);
+    }
+    seemed
 }
 
 /// Notes one more transmission to a pair of addresses that is not answered yet. `again`: it is one of the same request.
@@ -156,7 +198,10 @@ pub(super) fn note_transmission<E: Tables + Hashes + Clock>(
         entry.assign(known);
         entry.value.unanswered = known.value.unanswered.saturating_add(counts.into());
         // A proof ages from the answer on, and the wait for an answer from the first request on.
-        if counts && !known.value.flags.contains(PeerFlags::PROVEN) {
+        let flags = known.value.flags;
+        let is_proven = flags.intersects(PeerFlags::PROVEN | PeerFlags::DEAF)
+            && !flags.contains(PeerFlags::SEEMING);
+        if counts && !is_proven {
             entry.at = now;
         }
     }
@@ -185,9 +230,11 @@ fn note_strike<E: Tables + Hashes + Clock>(env: &E, entry: &mut Entry<Peer>) {
     entry.at = known.at;
     entry.value.owner = branch;
     entry.value.strikes = known.value.strikes.saturating_add(1);
-    if entry.value.strikes < STRIKES {
-        entry.value.flags = known.value.flags;
-    }
+    entry.value.flags = if entry.value.strikes < STRIKES {
+        known.value.flags
+    } else {
+        known.value.flags & PeerFlags::DEAF
+    };
     put_pair(env, entry);
 }
 
@@ -363,6 +410,13 @@ pub(super) fn note_return<E: Tables + Hashes + Clock>(env: &E, entry: &mut Entry
     put_pair(env, entry);
 }
 
+/// Whether the original destination cannot be reached from here: the Internet does not route it, it does not lie in the
+/// same private network as the terminal's learned address, and no route but the default leads there.
+#[inline(always)]
+pub(super) fn is_unreachable<E: Env>(env: &E, learned: &Endpoint, to: &Endpoint) -> bool {
+    to.is_private() && !to.shares_private_network(learned) && env.kind_of(to) == 0
+}
+
 /// Whether the terminal itself gives a response of this status: it rings, answers, is busy or declines. Another terminal
 /// does not know the user.
 #[inline(always)]
@@ -391,11 +445,10 @@ pub(super) fn note_answer<E: Env>(
     }
     let moved = transaction.flags.contains(OutboundFlags::MOVED);
     if transaction.flags.contains(OutboundFlags::REDIRECTED) {
-        if tells && (!weak || moved) {
-            let (learned, original) = (transaction.destination(), transaction.alternative());
-            env.prove_pair(describe_pair(env, &learned, &original));
-        }
-        return tells;
+        return match proof_by_answer(env, transaction, tells) {
+            Some(entry) => env.prove_pair(entry),
+            None => false,
+        };
     }
     let left_alone = transaction.flags.contains(OutboundFlags::LEFT_ALONE);
     if moved {
@@ -403,6 +456,8 @@ pub(super) fn note_answer<E: Env>(
         transaction.flags -= OutboundFlags::LEFT_ALONE;
         return tells;
     }
+    let slow = left_alone && may_be_slow(env, transaction);
+    let tells = tells && !slow;
     // An answer that either address may have given proves nothing, nor does one that another terminal would give.
     if !left_alone || tells && (weak || is_own(status)) {
         let entry = describe(env, &transaction.destination());
@@ -418,14 +473,91 @@ pub(super) fn note_answer<E: Env>(
     }
     if left_alone {
         // The terminal is still known by its learned address.
-        let (original, learned) = (transaction.destination(), transaction.alternative());
+        let pair = describe_pair_of(env, transaction);
         if transaction.flags.contains(OutboundFlags::LEFT_ALONE) && !weak {
-            note_strike(env, describe_pair(env, &learned, &original));
+            note_strike(env, pair);
+        } else if !tells && !weak {
+            note_return(env, pair);
         }
         // Where only its URI names the terminal, another one may have answered.
-        if !weak || env.record().learned() == learned {
-            transaction.set_destination(&learned);
+        let learned = &env.evidence().learned;
+        if !weak || env.record().learned() == *learned {
+            transaction.set_destination(learned);
         }
     }
     false
+}
+
+/// Returns the scratch entry with the two addresses of a request. They lie in the evidence, too, outside of the kernel's small
+/// stack: the learned one, and the original destination as the advertised one.
+#[inline(always)]
+pub(super) fn describe_pair_of<'e, E: Env>(
+    env: &'e E,
+    request: &OutboundTransaction,
+) -> &'e mut Entry<Peer> {
+    let evidence = env.evidence();
+    let (learned, original) = (&mut evidence.learned, &mut evidence.advertised);
+    if request.flags.contains(OutboundFlags::REDIRECTED) {
+        request.copy_destination(learned);
+        request.copy_alternative(original);
+    } else {
+        request.copy_destination(original);
+        request.copy_alternative(learned);
+    }
+    describe_pair(env, learned, original)
+}
+
+/// Returns what is proven by the answer to a request whose last transmission went to the learned address. `tells`: the answer
+/// tells which transmission it answers; if it does not, it only ends the count.
+///
+/// Its own function: its caller needs the stack (6.1).
+#[inline(never)]
+fn proof_by_answer<'e, E: Env>(
+    env: &'e E,
+    request: &OutboundTransaction,
+    tells: bool,
+) -> Option<&'e mut Entry<Peer>> {
+    let counts = !request.flags.contains(OutboundFlags::WEAK);
+    let entry = describe_pair_of(env, request);
+    if !tells {
+        if counts {
+            note_return(env, entry);
+        }
+        return None;
+    }
+    let moved = request.flags.contains(OutboundFlags::MOVED);
+    let evidence = env.evidence();
+    // If nobody can be at the original destination, the answer is none to a transmission that went there.
+    let seems = request.retransmissions != 0
+        && !moved
+        && !is_unreachable(env, &evidence.learned, &evidence.advertised);
+    entry.value.flags = if seems {
+        PeerFlags::SEEMING
+    } else {
+        PeerFlags::HEARS
+    };
+    if counts || moved {
+        entry.value.flags |= PeerFlags::PROVEN;
+    }
+    Some(entry)
+}
+
+/// Whether an answer to a request whose last transmission went to its original destination may be a slow one to a transmission
+/// to the learned address, from which it comes. If that address only seemed proven, it is no more.
+///
+/// Its own function: its caller needs the stack (6.1).
+#[inline(never)]
+fn may_be_slow<E: Env>(env: &E, request: &OutboundTransaction) -> bool {
+    let entry = describe_pair_of(env, request);
+    if env.record().learned() != env.evidence().learned {
+        return false;
+    }
+    if !request.flags.contains(OutboundFlags::WEAK) {
+        entry.value.flags = PeerFlags::PROVEN;
+    }
+    // After two, the original destination came first. So the pair did not seem proven.
+    let transmissions = request.retransmissions;
+    let disproves = transmissions == 0 || !transmissions.is_multiple_of(2);
+    let seemed = disproves && note_deaf(env, entry);
+    transmissions >= PATIENCE - u8::from(seemed)
 }

@@ -8,13 +8,11 @@ use crate::bytes::words;
 use crate::endpoint::Endpoint;
 use crate::engine::env::Env;
 use crate::engine::proof::{
-    NOBODY, Ping, describe, describe_pair, has_answered, pair, ping_before, resident, unanswered,
+    NOBODY, PATIENCE, Ping, describe, describe_pair, has_answered, is_unreachable, pair,
+    ping_before, resident, unanswered,
 };
 use crate::engine::verdict::{Choice, Decision};
 use crate::sip::Method;
-
-/// Transmissions to a proven destination before the other one is tried. A PBX that gives up after three reaches both.
-const PATIENCE: u8 = 2;
 
 /// Redirect that is considered.
 pub(super) struct Redirect {
@@ -30,10 +28,11 @@ pub(super) struct Redirect {
     pub(super) transmissions: u8,
 }
 
-/// Bits beside the number of transmissions that [`choose`] takes: [`Redirect::proven`], and a response, for which
-/// unanswered requests do not count.
+/// Bits beside the number of transmissions that [`choose`] takes: [`Redirect::proven`], a response, and an ACK. For the last
+/// two, unanswered requests do not count.
 const PROVEN: u32 = 1 << 8;
 const RESPONSE: u32 = 1 << 9;
+const ACK: u32 = 1 << 10;
 
 /// Decides whether a packet to `to` goes to `learned` instead.
 #[inline(always)]
@@ -59,6 +58,9 @@ pub(super) fn decide<E: Env>(
         }
         if redirect.decision == Decision::RedirectedResponse {
             bits |= RESPONSE;
+        }
+        if env.record().method == Method::Ack as u8 {
+            bits |= ACK;
         }
         env.choose(redirect.owner, bits)
     };
@@ -107,8 +109,8 @@ pub(super) fn permit<E: Env>(
 }
 
 /// Chooses between the learned address and the original destination of the record. `transmissions` were sent before this
-/// one, since the last answer; beside that number lie a bit for a terminal that is proven in its dialog, and
-/// one for a response.
+/// one, since the last answer; beside that number lie a bit for a terminal that is proven in its dialog, one for a response,
+/// and one for an ACK.
 #[inline(always)]
 pub fn choose<E: Env>(env: &E, owner: u64, transmissions: u32) -> Choice {
     let record = env.record();
@@ -118,19 +120,21 @@ pub fn choose<E: Env>(env: &E, owner: u64, transmissions: u32) -> Choice {
         env.record().ground = Ground::Unreachable as u8;
         return Choice::Learned;
     }
-    let (proven, mut overdue) = match pair(env, &describe_pair(env, learned, to).value) {
-        Some(known) => (
-            known.value.flags.contains(PeerFlags::PROVEN),
-            unanswered(env, known, transmissions as u8 != 0),
+    let (known, mut overdue) = match pair(env, &describe_pair(env, learned, to).value) {
+        Some(pair) => (
+            pair.value.flags,
+            unanswered(env, pair, transmissions as u8 != 0),
         ),
-        None => (false, 0),
+        None => (PeerFlags::empty(), 0),
     };
     let original = &describe(env, to).value;
-    let (ground, at_learned) = if proven {
+    let (ground, at_learned) = if known.contains(PeerFlags::PROVEN | PeerFlags::SEEMING) {
+        (Ground::Seems, true)
+    } else if known.contains(PeerFlags::PROVEN) {
         (Ground::Proven, true)
     } else if owner != 0 && has_answered(env, original, owner) {
         (Ground::Answers, false)
-    } else if same_host && transmissions & PROVEN != 0 {
+    } else if same_host && transmissions & PROVEN != 0 && !known.contains(PeerFlags::DEAF) {
         // What is overdue was sent before this dialog, or when the original destination came first.
         overdue = 0;
         (Ground::Progress, true)
@@ -140,7 +144,7 @@ pub fn choose<E: Env>(env: &E, owner: u64, transmissions: u32) -> Choice {
         (Ground::First, false)
     };
     let mut count = transmissions as u8;
-    if transmissions & RESPONSE == 0 && overdue > count {
+    if transmissions & (RESPONSE | ACK) == 0 && overdue > count {
         count = overdue;
     }
     take_turns(env, ground, at_learned, count)
@@ -181,7 +185,17 @@ pub(super) fn take_turns<E: Env>(
 pub fn choose_by_uri<E: Env>(env: &E, transmissions: u32) -> Choice {
     let transmissions = transmissions as u8;
     if env.draft().flags.contains(BindingFlags::WEAK) {
-        return take_turns(env, Ground::Proven, true, transmissions);
+        let (learned, to) = (&env.draft().learned, &env.record().original());
+        let known = match pair(env, &describe_pair(env, learned, to).value) {
+            Some(pair) => pair.value.flags,
+            None => PeerFlags::empty(),
+        };
+        if known.contains(PeerFlags::HEARS) || is_unreachable(env, learned, to) {
+            return take_turns(env, Ground::Proven, true, transmissions);
+        }
+        if !known.contains(PeerFlags::DEAF) {
+            return take_turns(env, Ground::Seems, true, transmissions);
+        }
     }
     if transmissions == 0 && env.record().method == Method::Options as u8 {
         match ping_before(env, env.route().subject) {
@@ -191,13 +205,6 @@ pub fn choose_by_uri<E: Env>(env: &E, transmissions: u32) -> Choice {
         }
     }
     take_turns(env, Ground::First, false, transmissions)
-}
-
-/// Whether the original destination cannot be reached from here: the Internet does not route it, it does not lie in the
-/// same private network as the terminal's learned address, and no route but the default leads there.
-#[inline(always)]
-fn is_unreachable<E: Env>(env: &E, learned: &Endpoint, to: &Endpoint) -> bool {
-    to.is_private() && !to.shares_private_network(learned) && env.kind_of(to) == 0
 }
 
 /// Whether a request that only a Contact URI names may be redirected to the contact in the draft: another account may have

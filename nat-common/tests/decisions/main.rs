@@ -14,6 +14,7 @@ mod policy;
 mod reach;
 mod records;
 mod registrations;
+mod seeming;
 mod stun;
 mod transactions;
 mod weak;

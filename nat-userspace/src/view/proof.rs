@@ -59,6 +59,10 @@ struct Pair {
     original: SocketAddr,
     /// The terminal answers at the learned address.
     proven: bool,
+    /// The original destination had been tried before, so the answer may be one to that.
+    seeming: bool,
+    /// The terminal does not get what is sent to its learned address.
+    deaf: bool,
     /// Time since the proof, or else since the last transmission.
     seconds_ago: u64,
     /// Transmissions since the last answer.
@@ -146,6 +150,8 @@ impl Proof {
             .map(|(original, entry)| Pair {
                 original,
                 proven: entry.value.flags.contains(PeerFlags::PROVEN),
+                seeming: entry.value.flags.contains(PeerFlags::SEEMING),
+                deaf: entry.value.flags.contains(PeerFlags::DEAF),
                 seconds_ago: seconds_ago(now, entry.at),
                 unanswered: entry.value.unanswered,
                 strikes: entry.value.strikes,
@@ -222,8 +228,16 @@ impl Proof {
 impl Pair {
     fn line(&self) -> String {
         let original = self.original;
-        let mut line = if self.proven {
-            let ago = seconds(self.seconds_ago);
+        let ago = seconds(self.seconds_ago);
+        let mut line = if self.deaf {
+            format!(
+                "it does not get what is sent to its learned address instead of {original}, {ago} ago"
+            )
+        } else if self.proven && self.seeming {
+            format!(
+                "it seems to have answered at its learned address, after {original} was tried, {ago} ago"
+            )
+        } else if self.proven {
             format!("it answered at its learned address instead of {original}, {ago} ago")
         } else {
             format!("nothing is proven of its learned address and {original}")
@@ -402,6 +416,26 @@ mod tests {
         assert_eq!(json["pairs"][0]["original"], "60.17.196.2:5060");
         assert_eq!(json["pairs"][0]["seconds_ago"], 65);
         assert!(json["contact"].is_null() && json["answered"].is_null());
+    }
+
+    #[test]
+    fn a_pair_says_how_sure_its_proof_is() {
+        let line = |flags| {
+            let proof = dialog(&[entry(LEARNED, ADVERTISED, flags, 5)]);
+            proof.lines().pop().unwrap()
+        };
+        assert_eq!(
+            line(PeerFlags::PROVEN | PeerFlags::HEARS),
+            "it answered at its learned address instead of 60.17.196.2:5060, 5s ago"
+        );
+        assert_eq!(
+            line(PeerFlags::PROVEN | PeerFlags::SEEMING),
+            "it seems to have answered at its learned address, after 60.17.196.2:5060 was tried, 5s ago"
+        );
+        assert_eq!(
+            line(PeerFlags::DEAF),
+            "it does not get what is sent to its learned address instead of 60.17.196.2:5060, 5s ago"
+        );
     }
 
     #[test]

@@ -354,8 +354,8 @@ impl Env for MemoryEnv {
         engine::has_left(self, owner, address, since)
     }
 
-    fn prove_pair(&self, entry: &mut Entry<Peer>) {
-        engine::prove_pair(self, entry);
+    fn prove_pair(&self, entry: &mut Entry<Peer>) -> bool {
+        engine::prove_pair(self, entry)
     }
 
     fn choose_by_uri(&self, transmissions: u32) -> Choice {

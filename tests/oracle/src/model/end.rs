@@ -51,7 +51,7 @@ impl World {
         if self.setup.registrar != Registrar::Unnamed || !self.setup.proxy {
             self.finds(Honest::Victim, Callee::Victim);
         }
-        if self.failure.is_none() && !self.is_misled(Actor::Public) {
+        if self.failure.is_none() {
             self.finds(Honest::Public, Callee::Public);
         }
     }

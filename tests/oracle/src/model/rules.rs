@@ -13,7 +13,7 @@ use super::sip::{Call, Contacts, PBX, Place, Sip, Tag};
 use super::state::Dialog;
 use super::terminal::{TRANSACTION, is_secret, registrant};
 use super::world::{
-    Answered, Claim, ClaimedPlace, Heard, Key, Proof, Purpose, Unanswered, World, key,
+    Answered, Claim, ClaimedPlace, Heard, Key, Proof, Purpose, Seems, Unanswered, World, key,
 };
 
 /// Time within which an answer tells which of two transmissions it answers.
@@ -71,6 +71,7 @@ impl World {
             Purpose::Ack(meant, holds) => {
                 if holds {
                     self.judge_target(meant, original, to);
+                    self.judge_ack(meant, original, sip, receiver);
                 }
             }
             Purpose::Response(at) => self.judge_response(at, original, sip, decision, to, receiver),
@@ -233,6 +234,34 @@ impl World {
         }
     }
 
+    /// A terminal that would get every ACK without sipnat gets one of three.
+    fn judge_ack(
+        &mut self,
+        meant: Option<Actor>,
+        original: Endpoint,
+        sip: &Sip,
+        receiver: Option<Actor>,
+    ) {
+        let Some(meant) = meant.filter(|meant| meant.is_honest()) else {
+            return;
+        };
+        let arrives = receiver == Some(meant) || self.terminal(meant).mood == Mood::Silent;
+        let arrives_alone = self.listener(&original, false) == Some(meant);
+        let ack = (sip.call, sip.from.tag, sip.to.tag, sip.cseq);
+        let missed = self.watch.missed_acks.entry(ack).or_default();
+        *missed = if arrives || !arrives_alone {
+            0
+        } else {
+            *missed + 1
+        };
+        let missed = *missed;
+        if missed > PATIENCE {
+            self.fail(format!(
+                "{meant:?} gets every ACK without sipnat; with it, it missed {missed}"
+            ));
+        }
+    }
+
     fn judge_request(
         &mut self,
         at: usize,
@@ -275,7 +304,8 @@ impl World {
         if !is_silent {
             self.judge_target(Some(meant), original, to);
         }
-        if self.is_misled(meant) {
+        let seems = self.watch.seems.get(&(key(&learned), key(&original)));
+        if meant == Actor::Public && seems == Some(&Seems::So) && missed <= PATIENCE {
             return;
         }
         let pair = (meant, key(&learned), key(&original), weak);
@@ -326,6 +356,7 @@ impl World {
             && proof.strikes <= 1
             && self.knows_victim()
             && !self.is_contested()
+            && !self.is_doubted()
             && !weak
             && !in_dialog
             && to != proof.learned
@@ -393,9 +424,37 @@ impl World {
         self.now() < self.watch.knows_victim_until
     }
 
-    /// Whether sipnat takes a terminal to be where it is not, because its own answer seemed to say so.
-    pub(super) fn is_misled(&self, actor: Actor) -> bool {
-        actor == Actor::Public && self.watch.is_misled
+    /// Whether a terminal seems to be at an address, because its own answer seemed to say so.
+    fn seems_at(&self, actor: Actor, learned: &Endpoint) -> bool {
+        let mut seems = self.watch.seems.iter();
+        actor == Actor::Public
+            && seems.any(|((known, _), seems)| *known == key(learned) && *seems == Seems::So)
+    }
+
+    /// Notes that the victim repeats something, or answers a request that did not go to its learned address last.
+    pub(super) fn note_doubt(&mut self) {
+        if self.watch.victim_seems {
+            self.watch.victim_doubted = Some(self.now());
+        }
+    }
+
+    /// Whether sipnat may take the victim not to be at its learned address.
+    fn is_doubted(&self) -> bool {
+        let doubted = self.watch.victim_doubted;
+        doubted.is_some_and(|at| self.now() < at + PROOF)
+    }
+
+    /// Notes an answer of the public phone, from its learned address. `redirected`: the last transmission went there.
+    fn note_seems(&mut self, pair: (Key, Key), redirected: bool, prompt: bool) {
+        let now = self.now();
+        let known = self.watch.seems.get(&pair).copied();
+        let next = match known {
+            Some(Seems::So) if !redirected => Seems::Disproved(now),
+            None if redirected && prompt => Seems::So,
+            Some(Seems::Disproved(at)) if redirected && prompt && now >= at + PROOF => Seems::So,
+            _ => return,
+        };
+        self.watch.seems.insert(pair, next);
     }
 
     /// Whether no claim of the victim's contact counts.
@@ -490,7 +549,7 @@ impl World {
         let (now, source) = (self.now(), self.source(Actor::Victim));
         let mut occupied = self.watch.occupied.filter(|at| now < at + PROOF / 2);
         // The model does not count what a proxy relays in dialogs that it has not seen begin.
-        let counts = !self.setup.proxy && !self.watch.somebody_answered;
+        let counts = !self.setup.proxy && !self.watch.somebody_answered && !self.is_doubted();
         if original != NAT_5060 || !counts {
             occupied = None;
         }
@@ -746,7 +805,7 @@ impl World {
         let missed = server.missed;
         let arrives_alone = self.listener(&original, true) == Some(meant);
         self.judge_target(Some(meant), original, to);
-        if self.is_misled(meant) {
+        if self.seems_at(meant, &source) {
             return;
         }
         if arrives_alone && !arrives && unrepeated {
@@ -789,18 +848,25 @@ impl World {
         let by_contact = client.request.to.tag == 0 && !weak;
         // An answer from there, to any request, says that somebody is there.
         self.watch.somebody_answered |= by != Actor::Victim && source == NAT_5060;
+        // A call of the account's own, whose Contact has the trunk's address, is like one of the trunk's to sipnat.
+        self.watch.trunk_replaced |=
+            weak && by != Actor::Trunk && original == self.setup.source(Actor::Trunk, 0);
         let Some(meant) = meant else {
             return;
         };
-        self.watch.is_misled |= meant == Actor::Public
-            && by == meant
-            && redirected
-            && prompt
-            && source == client.sent_to
-            && self.setup.answers_elsewhere;
+        let learns = client.transmissions > 1 || !redirected;
+        if meant == Actor::Public && by == meant && source == learned && learns {
+            self.note_seems((key(&learned), key(&original)), redirected, prompt);
+        }
+        if meant == Actor::Victim && by == meant {
+            if !redirected {
+                self.note_doubt();
+            } else if prompt {
+                self.watch.victim_seems = self.pbx.clients[at].transmissions > 1;
+            }
+        }
         let pair = (meant, key(&learned), key(&original), weak);
         if by != meant {
-            self.watch.trunk_replaced |= meant == Actor::Trunk && weak;
             self.watch.somebody_answered |= meant == Actor::Victim && source.addr == original.addr;
             if let Some(proof) = &mut self.watch.proof
                 && (meant, proof.original) == (Actor::Victim, original)

@@ -178,6 +178,11 @@ impl World {
     /// A terminal repeats its last request.
     pub(super) fn repeats(&mut self, actor: Actor) {
         if let Some((sip, source)) = self.terminal(actor).last.clone() {
+            if actor == Actor::Victim {
+                self.note_doubt();
+                // Its next REGISTER answers one of two challenges.
+                self.watch.victim_seems |= sip.method == "REGISTER";
+            }
             self.arrives(actor, source, Path::Pbx, sip);
         }
     }
@@ -325,6 +330,9 @@ impl World {
     pub(super) fn answers_again(&mut self, actor: Actor, which: usize) {
         let mut known = self.terminal(actor).answers.iter().rev();
         if let Some((answer, source)) = known.nth(which).cloned() {
+            if actor == Actor::Victim {
+                self.note_doubt();
+            }
             self.arrives(actor, source, Path::Pbx, answer);
         }
     }

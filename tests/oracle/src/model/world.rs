@@ -153,13 +153,28 @@ pub(super) struct Watch {
     pub(super) trunk_called: Option<u64>,
     /// Claims of the victim's contact that sipnat takes for accepted.
     pub(super) claim: Claim,
-    /// The public phone answered from a port at which it does not listen, soon after a transmission went there, and answered an
-    /// earlier one: it seems to be there. That is a known fault.
-    pub(super) is_misled: bool,
+    /// Pairs of learned and original address of the public phone, at whose learned address it seemed to be: it answered from
+    /// there, where it does not listen, soon after a transmission went there.
+    pub(super) seems: HashMap<(Key, Key), Seems>,
+    /// What proves the victim's learned address only seems so: the original destination was tried before.
+    pub(super) victim_seems: bool,
+    /// Time at which it was disproved. The victim was slow, or the network delivered something twice.
+    pub(super) victim_doubted: Option<u64>,
+    /// ACKs in a row that missed a terminal, by Call-ID, tags and number.
+    pub(super) missed_acks: HashMap<(Call, Tag, Tag, u32), u32>,
     /// Contacts that the PBX has accepted, by their address. sipnat may know more of them than the PBX, and not fewer.
     pub(super) places: Vec<ClaimedPlace>,
     /// Time until which several owners have a contact with an address.
     pub(super) shared: HashMap<Key, u64>,
+}
+
+/// Place at which a terminal seemed to be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Seems {
+    /// It still does. The first transmission may go there.
+    So,
+    /// A request that did not go there was answered from there, at this time: the terminal listens elsewhere.
+    Disproved(u64),
 }
 
 /// Contact with an address.

@@ -1,0 +1,402 @@
+//! Answers that only seem to be ones to the transmission before: a terminal that listens at its original destination, and sends
+//! and answers from another port, takes more than T1 for its first answer. By then the PBX has repeated its request.
+
+use nat_common::abi::{Counter, SECOND};
+
+use crate::{
+    ADVERTISED, Address, FORGOTTEN, Network, PHONE, Sip, call_phone, from_pbx, from_phone, register,
+};
+
+const CONTACT: &str = "<sip:1000@60.17.196.2>";
+
+/// Terminal that registers with its public address.
+fn registered() -> Network {
+    let net = Network::new();
+    let m = register(1, "r1", CONTACT);
+    net.arrives(PHONE, &m);
+    net.sends(
+        FORGOTTEN,
+        &m.answer(200)
+            .with("Contact: <sip:1000@60.17.196.2>;expires=60"),
+    );
+    net
+}
+
+/// INVITE of the PBX, which names the terminal by its address-of-record, or by its Contact URI.
+fn invite(branch: &'static str, by_uri: bool) -> Sip {
+    let uri = "sip:1000@60.17.196.2";
+    let mut m = call_phone(branch).call(branch);
+    m.start = format!("INVITE {uri} SIP/2.0");
+    if by_uri {
+        m.to = format!("<{uri}>");
+    }
+    m
+}
+
+impl Network {
+    /// Sends a message of the PBX to the terminal's Contact. Returns whether the terminal gets it, which listens there.
+    fn listens(&self, m: &Sip) -> bool {
+        self.goes(m) == FORGOTTEN
+    }
+
+    fn goes(&self, m: &Sip) -> Address {
+        self.sends(FORGOTTEN, m).0
+    }
+
+    fn wait_tenths(&self, tenths: u64) {
+        self.now.set(self.now.get() + tenths * SECOND / 10);
+    }
+
+    /// Sends a request as a PBX does until the terminal hears it, which answers 0.7 s later from the port from which it sends.
+    /// Returns the number of transmissions that it took.
+    fn is_answered_slowly(&self, m: &Sip, status: u16) -> usize {
+        let mut heard = None;
+        for (transmission, wait) in [0, 5, 10, 20].into_iter().enumerate() {
+            if let Some((_, at)) = heard
+                && self.now.get() + wait * SECOND / 10 > at + 7 * SECOND / 10
+            {
+                break;
+            }
+            self.wait_tenths(wait);
+            if self.listens(m) && heard.is_none() {
+                heard = Some((transmission + 1, self.now.get()));
+            }
+        }
+        let (transmission, at) = heard.expect("no transmission arrives");
+        self.now.set(at + 7 * SECOND / 10);
+        self.arrives(PHONE, &answer(m, status));
+        self.wait(1);
+        transmission
+    }
+}
+
+/// Answer of the terminal, with its tag.
+fn answer(m: &Sip, status: u16) -> Sip {
+    let answer = m.answer(status);
+    if m.to.contains("tag=") {
+        return answer;
+    }
+    answer.tagged_as("callee")
+}
+
+/// ACK to a 2xx, or another request of the PBX in the dialog of an INVITE.
+fn within(invite: &Sip, method: &'static str, cseq: u32, branch: &'static str) -> Sip {
+    Sip {
+        start: invite.start.replace("INVITE", method),
+        cseq: (cseq, method),
+        vias: vec![branch],
+        ..invite.clone()
+    }
+    .tagged("callee")
+}
+
+const BY: [bool; 2] = [false, true];
+
+/// The ACK goes to the other address once the terminal has repeated its 200. All that follows arrives at once.
+#[test]
+fn an_ack_that_is_repeated_ends_what_only_seemed_proven() {
+    for by_uri in BY {
+        let net = registered();
+        let m = invite("a", by_uri);
+        assert_eq!(net.is_answered_slowly(&m, 200), 1);
+        assert_eq!(net.goes(&within(&m, "ACK", 1, "k1")), PHONE, "{by_uri}");
+        net.wait_tenths(5);
+        assert!(net.listens(&within(&m, "ACK", 1, "k2")), "{by_uri}");
+        for (method, cseq, branch) in [("UPDATE", 2, "u"), ("INVITE", 3, "i"), ("BYE", 4, "b")] {
+            let m = within(&m, method, cseq, branch);
+            assert_eq!(net.is_answered_slowly(&m, 200), 1, "{method} {by_uri}");
+        }
+        for branch in ["b", "c"] {
+            let m = invite(branch, by_uri);
+            assert_eq!(net.is_answered_slowly(&m, 180), 1, "{branch} {by_uri}");
+            net.arrives(PHONE, &answer(&m, 200));
+            assert!(net.listens(&within(&m, "ACK", 1, "k")), "{branch} {by_uri}");
+        }
+    }
+}
+
+/// A repetition within the time of a round trip may have crossed the ACK.
+#[test]
+fn an_ack_that_crosses_a_repetition_says_nothing() {
+    let net = registered();
+    let m = invite("a", false);
+    net.is_answered_slowly(&m, 200);
+    for (branch, to) in [("k1", PHONE), ("k2", FORGOTTEN), ("k3", PHONE)] {
+        assert_eq!(net.goes(&within(&m, "ACK", 1, branch)), to, "{branch}");
+        net.wait_tenths(2);
+    }
+    assert_eq!(net.goes(&invite("b", false)), PHONE);
+}
+
+/// The ACK of the next INVITE of a dialog is no repetition.
+#[test]
+fn an_ack_to_another_response_is_no_repetition() {
+    let net = registered();
+    let m = invite("a", false);
+    net.is_answered_slowly(&m, 200);
+    for cseq in [1, 2] {
+        assert_eq!(net.goes(&within(&m, "ACK", cseq, "k")), PHONE, "{cseq}");
+        net.wait(1);
+    }
+}
+
+/// An answer from the learned address to a request that went to the original destination: it listens there.
+#[test]
+fn a_request_that_is_answered_at_the_other_address_ends_what_only_seemed_proven() {
+    for by_uri in BY {
+        for status in [100, 180, 200, 404, 486] {
+            let net = registered();
+            let took = ["a", "b", "c", "d"]
+                .map(|branch| net.is_answered_slowly(&invite(branch, by_uri), status));
+            assert_eq!(took, [1, 2, 1, 1], "{status} {by_uri}");
+            // It is tried again 12 hours later.
+            net.wait(13 * 3600);
+            net.arrives(PHONE, &register(2, "r2", CONTACT));
+            net.sends(FORGOTTEN, &register(2, "r2", CONTACT).answer(200));
+            assert_eq!(net.is_answered_slowly(&invite("e", by_uri), status), 1);
+        }
+    }
+}
+
+/// A PBX that sends each OPTIONS once, for its address-of-record.
+#[test]
+fn a_ping_that_is_answered_at_the_other_address_ends_what_only_seemed_proven() {
+    let net = registered();
+    net.is_answered_slowly(&invite("a", false), 200);
+    let ping = |branch: &'static str| {
+        let mut m = invite(branch, false);
+        m.start = m.start.replace("INVITE", "OPTIONS");
+        m.cseq = (1, "OPTIONS");
+        let arrives = net.listens(&m);
+        net.wait_tenths(7);
+        if arrives {
+            net.arrives(PHONE, &answer(&m, 200));
+        }
+        net.wait(30);
+        arrives
+    };
+    assert_eq!(["a", "b", "c", "d"].map(ping), [false, true, true, true]);
+}
+
+/// A phone behind an ALG that forgets the port answers at its learned address, and at no other.
+#[test]
+fn an_answer_without_the_other_address_is_a_proof() {
+    for by_uri in BY {
+        let net = registered();
+        let m = invite("a", by_uri);
+        assert_eq!([net.goes(&m), net.goes(&m)], [FORGOTTEN, PHONE]);
+        net.arrives(PHONE, &answer(&m, 200));
+        for (branch, status) in [("b", 180), ("c", 180)] {
+            net.wait(1);
+            let m = invite(branch, by_uri);
+            assert_eq!(net.goes(&m), PHONE, "{branch} {by_uri}");
+            net.arrives(PHONE, &answer(&m, status));
+            let ack = |branch| net.goes(&within(&m, "ACK", 1, branch));
+            // Weak evidence proves it in this dialog alone.
+            let second = if by_uri { FORGOTTEN } else { PHONE };
+            assert_eq!(["1", "2"].map(ack), [PHONE, second]);
+        }
+        // It is slow once.
+        net.wait(1);
+        let m = invite("d", by_uri);
+        assert_eq!(
+            [net.goes(&m), net.goes(&m), net.goes(&m)],
+            [PHONE, PHONE, FORGOTTEN]
+        );
+        net.arrives(PHONE, &answer(&m, 180));
+        net.wait(1);
+        assert_eq!(net.goes(&invite("e", by_uri)), PHONE, "{by_uri}");
+    }
+}
+
+/// Nobody can be at a private address that no route leads to: the answer is none to a transmission that went there.
+#[test]
+fn an_answer_after_an_address_that_cannot_be_reached_is_a_proof() {
+    let net = Network::new();
+    net.register();
+    let call = |branch, times| {
+        let m = Sip {
+            start: "INVITE sip:1000@192.168.1.10 SIP/2.0".into(),
+            to: "<sip:1000@192.168.1.10>".into(),
+            ..call_phone(branch).call(branch)
+        };
+        let went = (0..times)
+            .map(|_| net.sends(ADVERTISED, &m).0)
+            .collect::<Vec<_>>();
+        net.arrives(PHONE, &answer(&m, 200));
+        net.wait(1);
+        went
+    };
+    assert_eq!(call("a", 2), [ADVERTISED, PHONE]);
+    assert_eq!(call("b", 3), [PHONE, PHONE, ADVERTISED]);
+}
+
+/// A neighbour behind the same NAT has its port 5060, and answers from there. The terminal does not, so nothing ends.
+#[test]
+fn a_neighbour_does_not_end_what_seems_proven() {
+    for by_uri in BY {
+        let net = registered();
+        let m = invite("a", by_uri);
+        assert_eq!([net.goes(&m), net.goes(&m)], [FORGOTTEN, PHONE]);
+        net.arrives(PHONE, &answer(&m, 200));
+        net.wait(1);
+        let m = invite("b", by_uri);
+        assert_eq!([net.goes(&m), net.goes(&m)], [PHONE, FORGOTTEN]);
+        net.arrives(FORGOTTEN, &answer(&m, 180));
+        net.wait(1);
+        if by_uri {
+            continue;
+        }
+        assert_eq!(net.goes(&invite("c", by_uri)), PHONE);
+        // He answers the call, and repeats that.
+        net.arrives(FORGOTTEN, &answer(&m, 200));
+        for branch in ["k1", "k2", "k3"] {
+            net.goes(&within(&m, "ACK", 1, branch));
+            net.wait_tenths(5);
+        }
+        assert_eq!(net.goes(&invite("d", by_uri)), PHONE);
+    }
+}
+
+/// The ACK to a refusal, and a CANCEL, go where the INVITE went last, and to the other address when they are repeated.
+#[test]
+fn a_repeated_ack_or_cancel_follows_its_invite_to_the_other_address() {
+    for by_uri in BY {
+        for (method, status) in [("ACK", 486), ("CANCEL", 100)] {
+            let net = registered();
+            let m = invite("a", by_uri);
+            net.is_answered_slowly(&m, status);
+            let mut follows = within(&m, method, 1, "a");
+            if method == "CANCEL" {
+                follows.to.clone_from(&m.to);
+            }
+            let went = [0; 3].map(|_| {
+                net.wait_tenths(1);
+                net.goes(&follows)
+            });
+            assert_eq!(went, [PHONE, FORGOTTEN, PHONE], "{method} {by_uri}");
+        }
+        // One transmission went to one address.
+        let net = registered();
+        let m = invite("a", by_uri);
+        net.goes(&m);
+        net.arrives(PHONE, &answer(&m, 100));
+        let cancel = Sip {
+            to: m.to.clone(),
+            ..within(&m, "CANCEL", 1, "a")
+        };
+        assert_eq!([0; 3].map(|_| net.goes(&cancel)), [FORGOTTEN; 3]);
+    }
+}
+
+/// Once it is known where the terminal listens, they go there at once.
+#[test]
+fn an_ack_or_cancel_does_not_follow_its_invite_to_where_the_terminal_is_not() {
+    for by_uri in BY {
+        let net = registered();
+        for branch in ["a", "b"] {
+            net.is_answered_slowly(&invite(branch, by_uri), 180);
+        }
+        let m = invite("c", by_uri);
+        net.is_answered_slowly(&m, 100);
+        let cancel = Sip {
+            to: m.to.clone(),
+            ..within(&m, "CANCEL", 1, "c")
+        };
+        assert!(net.listens(&cancel), "{by_uri}");
+        net.arrives(PHONE, &answer(&m, 487));
+        assert!(net.listens(&within(&m, "ACK", 1, "c")), "{by_uri}");
+    }
+}
+
+/// The answer to a CANCEL says where it arrived.
+#[test]
+fn an_answer_to_a_cancel_counts() {
+    let net = registered();
+    let m = invite("a", false);
+    net.is_answered_slowly(&m, 180);
+    let cancel = Sip {
+        to: m.to.clone(),
+        ..within(&m, "CANCEL", 1, "a")
+    };
+    assert_eq!(net.goes(&cancel), PHONE);
+    net.wait_tenths(5);
+    assert_eq!(net.goes(&cancel), FORGOTTEN);
+    net.arrives(PHONE, &answer(&cancel, 200));
+    net.wait(1);
+    assert_eq!(net.goes(&invite("b", false)), FORGOTTEN);
+}
+
+/// Responses of the PBX go to an address that only seems proven, until the terminal repeats its request.
+#[test]
+fn a_repeated_request_ends_what_only_seemed_proven() {
+    let net = registered();
+    net.is_answered_slowly(&invite("a", false), 200);
+    let mut m = from_phone("OPTIONS", 1, "o");
+    m.more.clear();
+    for to in [PHONE, FORGOTTEN] {
+        net.arrives(PHONE, &m);
+        assert_eq!(net.goes(&m.answer(200)), to);
+        net.wait_tenths(5);
+    }
+    let m = from_phone("OPTIONS", 2, "p");
+    net.arrives(PHONE, &m);
+    assert_eq!(net.goes(&m.answer(200)), FORGOTTEN);
+    assert_eq!(net.is_answered_slowly(&invite("b", false), 200), 1);
+}
+
+/// Weak evidence is none for responses: they go to the original destination first, and a repeated request says nothing.
+#[test]
+fn a_repeated_request_does_not_end_what_weak_evidence_made_seem_proven() {
+    let net = registered();
+    let m = invite("a", true);
+    assert_eq!([net.goes(&m), net.goes(&m)], [FORGOTTEN, PHONE]);
+    net.arrives(PHONE, &answer(&m, 200));
+    let mut m = from_phone("OPTIONS", 1, "o");
+    m.more.clear();
+    for to in [FORGOTTEN, PHONE] {
+        net.arrives(PHONE, &m);
+        assert_eq!(net.goes(&m.answer(200)), to);
+    }
+    net.wait(1);
+    assert_eq!(net.goes(&invite("b", true)), PHONE);
+}
+
+/// A distant terminal repeats its REGISTER while the challenge is on its way. It answers one of two challenges.
+#[test]
+fn credentials_after_a_second_challenge_may_answer_the_first() {
+    let net = Network::new();
+    let m = register(1, "r1", CONTACT);
+    for to in [FORGOTTEN, PHONE] {
+        net.arrives(PHONE, &m);
+        assert_eq!(net.goes(&m.answer(401)), to);
+    }
+    let m = register(2, "r2", CONTACT).with("Authorization: Digest username=\"1000\"");
+    assert!(net.arrives(PHONE, &m).contains(&Counter::PeerProven));
+    // It repeats this one, too, since the answer goes to the wrong port.
+    assert_eq!(net.goes(&m.answer(200)), PHONE);
+    net.arrives(PHONE, &m);
+    assert_eq!(net.goes(&m.answer(200)), FORGOTTEN);
+    net.wait(1);
+    assert_eq!(net.is_answered_slowly(&invite("a", false), 200), 1);
+    assert_eq!(net.is_answered_slowly(&invite("b", false), 200), 1);
+}
+
+/// A slow answer ends the count of what went unanswered, though it does not tell which transmission it answers.
+#[test]
+fn an_answer_that_tells_nothing_ends_the_count() {
+    for transmissions in [2, 3] {
+        let net = registered();
+        let m = invite("a", false);
+        for _ in 0..transmissions {
+            net.goes(&m);
+            net.wait_tenths(6);
+        }
+        net.wait(1);
+        net.arrives(PHONE, &answer(&m, 200));
+        net.wait(1);
+        assert_eq!(net.goes(&invite("b", false)), FORGOTTEN, "{transmissions}");
+        let bye = from_pbx("BYE", 2, "bye").call("a").tagged_as("callee");
+        assert_eq!(net.goes(&bye), FORGOTTEN, "{transmissions}");
+    }
+}
