@@ -6,8 +6,8 @@ use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    bindings::Bindings, detach, explain::Explain, media::Media, policy::PolicyArgs, reload, run,
-    stats::Stats, status::StatusArgs, stun_query::StunQuery,
+    bindings::Bindings, detach, doctor::Doctor, explain::Explain, media::Media, policy::PolicyArgs,
+    reload, run, stats::Stats, status::StatusArgs, stun_query::StunQuery,
 };
 
 const AFTER_HELP: &str = "\
@@ -84,6 +84,14 @@ pub enum Command {
     /// Show the agent, its programs, the fill of its tables, and warnings
     #[command(after_help = "Example:\n  sipnat status --json")]
     Status(StatusArgs),
+    /// Examine this host: what can keep sipnat from working here, why it matters, and what to do
+    ///
+    /// Takes the options of `run`, and the configuration file. It changes nothing. It also says in which place sipnat is: on the
+    /// PBX's machine, or on a router, a NAT or a bridge in front of it.
+    #[command(
+        after_help = "Examples:\n  sipnat doctor --iface eth0\n  sipnat doctor --iface eth0 --pbx 203.0.113.10 --json\n\nExit status: 0 no failure, 1 a failure, 2 wrong usage."
+    )]
+    Doctor(Box<Doctor>),
     /// Ask a STUN server for the address and port that NAT gives to packets from here
     ///
     /// Needs neither agent nor root. Run it in a phone's network to see the phone's mapping.
@@ -112,6 +120,7 @@ impl Command {
             Self::Media(args) => args.run(),
             Self::Explain(args) => args.run(),
             Self::Status(args) => wait_for(args.run()),
+            Self::Doctor(args) => wait_for(args.run()),
             Self::StunQuery(args) => args.run(),
         }
     }
@@ -427,14 +436,14 @@ mod tests {
 
     #[test]
     fn the_file_takes_every_option() {
-        let text = "iface = ['a', 'b']\nport = [5060, 5080]\npolicy = 'off'\nregistrar = ['192.0.2.1']\n\
+        let text = "iface = ['a', 'b']\nwait = true\nport = [5060, 5080]\npbx = ['192.0.2.5', 'fd00::5']\npolicy = 'off'\nregistrar = ['192.0.2.1']\n\
                     peer = ['10.0.0.0/8', 'fd00::/8']\nsettle = 0\nshadow = false\nstun = true\nstun-port = 3479\n\
                     stun-rate = 0\nstun-burst = 1\nstun-total-rate = 7\nstun-software = true\nmedia = true\nmedia-ports = '1-9'\nexternal = ['192.0.2.9']\nkeep = true\n\
                     bpf-object = '/a.o'\nverifier-log = true\nxdp = 'generic'\nclsact = true\nsize-bindings = 2000\n\
                     size-transactions = 3000\nsize-pending = 4000\nsize-proofs = 5000\nsize-fragments = 6000\n\
                     size-history = 7000\nsize-stun-limits = 8000\nsize-stun-sources = 9000\n\
                     size-media-offers = 10000\nsize-media = 100000\n";
-        let flags = "sipnat run --iface a --iface b --port 5060 --port 5080 --policy off --registrar 192.0.2.1 \
+        let flags = "sipnat run --iface a --iface b --wait --port 5060 --port 5080 --pbx 192.0.2.5 --pbx fd00::5 --policy off --registrar 192.0.2.1 \
                      --peer 10.0.0.0/8 --peer fd00::/8 --settle 0 --stun --stun-port 3479 --stun-rate 0 --stun-burst 1 \
                      --stun-total-rate 7 --stun-software --media --media-ports 1-9 --external 192.0.2.9 --keep --bpf-object /a.o --verifier-log --xdp generic --clsact \
                      --size-bindings 2000 --size-transactions 3000 --size-pending 4000 --size-proofs 5000 \

@@ -18,7 +18,7 @@ use nat_test_support::{
     Answers, Plan, StrictPbx,
     lab::{Lab, PBX},
     netns::{Netns, NetnsFamily},
-    sipnat::Sipnat,
+    sipnat::{self, Sipnat},
     sipp::{Scenario, Sipp},
 };
 
@@ -228,6 +228,28 @@ fn bridge() -> Result<()> {
 #[test]
 fn bridge_with_an_address() -> Result<()> {
     serves(Place::BridgeWithAddress, &["--pbx", "203.0.113.10"], true)
+}
+
+#[test]
+fn the_doctor_tells_the_place() -> Result<()> {
+    for (place, words) in [
+        (Place::Routed, "a router in front of the PBX"),
+        (Place::Nated, "a NAT in front of the PBX"),
+        (Place::Bridge, "a bridge without an address"),
+        (Place::BridgeWithAddress, "a bridge with an address"),
+    ] {
+        let fronted = Fronted::new(place, Plan::PLAIN_NAT)?;
+        let doctor = ["doctor", "--iface", "eth0"];
+        let named = [&doctor[..], &["--pbx", "203.0.113.10"]].concat();
+        let text = sipnat::command(&fronted.front, &named)?;
+        ensure!(
+            text.contains(&format!("ok       place       {words}")),
+            "{text}"
+        );
+        let text = sipnat::command(&fronted.front, &doctor)?;
+        ensure!(text.contains("warning  place"), "{text}");
+    }
+    Ok(())
 }
 
 /// The interface becomes a port of a bridge while sipnat works on it.

@@ -16,6 +16,9 @@ pub const MAX_PORTS: usize = 8;
 /// Number of addresses of PBXs that one data path can be told.
 pub const MAX_PBXS: usize = 8;
 
+/// Address that no packet of a PBX has.
+pub const NO_PBX: [u64; 2] = [u64::MAX; 2];
+
 /// Number of interfaces whose own frames the programs can tell.
 pub const MAX_INTERFACES: usize = 8;
 
@@ -86,7 +89,7 @@ pub struct Config {
     pub binding_mask: u32,
     /// Not 0: only packets to and from [`Self::pbxs`] are read.
     pub only_pbxs: u32,
-    /// Addresses of PBXs, as those of an [`Endpoint`]; unused entries are 0.
+    /// Addresses of PBXs, as those of an [`Endpoint`]; unused entries are [`NO_PBX`].
     pub pbxs: [[u64; 2]; MAX_PBXS],
     /// Interfaces with the programs, as far as there are entries.
     pub interfaces: [Interface; MAX_INTERFACES],

@@ -29,7 +29,7 @@ mod value;
 pub use binding::{
     BINDING_LOAD, BINDING_WAYS, Binding, BindingSet, ContactKey, DialogKey, TEXT_LEN,
 };
-pub use config::{Config, Interface, MAX_INTERFACES, MAX_PBXS, MAX_PORTS, Rate, stun};
+pub use config::{Config, Interface, MAX_INTERFACES, MAX_PBXS, MAX_PORTS, NO_PBX, Rate, stun};
 pub use counter::{Counter, CounterKind};
 pub use flags::{
     BindingFlags, EvidenceFlags, FragmentFlags, InboundFlags, OfferFlags, OutboundFlags, PeerFlags,

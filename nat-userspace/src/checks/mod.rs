@@ -1,5 +1,6 @@
 //! Conditions that keep sipnat from working on this host. `run` refuses to start, `status` warns.
 
+pub mod doctor;
 pub mod full_tables;
 pub(crate) mod interfaces;
 pub mod loops;

@@ -6,6 +6,7 @@ pub mod options;
 
 pub mod bindings;
 pub mod detach;
+pub mod doctor;
 pub mod explain;
 pub mod media;
 pub mod policy;

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use aya::programs::ProgramInfo;
 use clap::Args;
 use nat_common::{
-    abi::{Config, Policy, stun},
+    abi::{Config, NO_PBX, Policy, stun},
     endpoint::Endpoint,
     tables::buckets,
 };
@@ -133,7 +133,10 @@ impl StunStatus {
 
 /// Returns the addresses of PBXs that the settings name.
 fn pbxs(config: &Config) -> Vec<IpAddr> {
-    let named = config.pbxs.iter().filter(|addr| **addr != [0; 2]);
+    if config.only_pbxs == 0 {
+        return Vec::new();
+    }
+    let named = config.pbxs.iter().filter(|addr| **addr != NO_PBX);
     named
         .map(|addr| {
             let endpoint = Endpoint {

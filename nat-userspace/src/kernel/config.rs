@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use nat_common::{
     abi::{
         self, ABI, Config, Interface, MAX_INTERFACES, MAX_PBXS, MAX_PORTS, MEDIA_ADDRESSES,
-        MEDIA_PORTS, SECOND,
+        MEDIA_PORTS, NO_PBX, SECOND,
     },
     endpoint::Endpoint,
     tables::buckets,
@@ -57,6 +57,7 @@ pub fn config(settings: &Settings) -> Result<Config> {
         history_mask: sizes.history - 1,
         bucket_mask: sizes.buckets - 1,
         shadow: (*shadow).into(),
+        pbxs: [NO_PBX; MAX_PBXS],
         only_pbxs: (!pbxs.is_empty()).into(),
         settled: clock::now() + u64::from(*settle) * SECOND,
         ..Config::default()

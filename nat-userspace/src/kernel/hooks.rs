@@ -66,25 +66,49 @@ impl Hooks {
         (!there.contains(&egress)).then(|| format!("its egress program was detached from {hook}"))
     }
 
+    /// Returns the programs for what the interface sends that run before sipnat's, or before one that would be attached: all.
+    #[must_use]
+    pub fn before(&self, ours: Option<u32>) -> Vec<Other> {
+        let others = match ours {
+            Some(ours) => self.others(ours),
+            None => self
+                .chain()
+                .into_iter()
+                .map(|(id, hook)| Other::of(id, hook, true))
+                .collect(),
+        };
+        others.into_iter().filter(|other| other.before).collect()
+    }
+
+    /// Returns the programs for what the interface sends, in the order in which they run.
+    fn chain(&self) -> Vec<(u32, &'static str)> {
+        let tcx = self.tcx.iter().map(|id| (*id, "tcx"));
+        tcx.chain(self.clsact.iter().map(|id| (*id, "clsact")))
+            .collect()
+    }
+
     /// Returns the other programs for what the interface sends. `ours` is the id of sipnat's.
     #[must_use]
     pub fn others(&self, ours: u32) -> Vec<Other> {
-        let all = |ids: &[u32], hook| -> Vec<(u32, &'static str)> {
-            ids.iter().map(|id| (*id, hook)).collect()
-        };
-        let chain = [all(&self.tcx, "tcx"), all(&self.clsact, "clsact")].concat();
+        let chain = self.chain();
         let Some(at) = chain.iter().position(|(id, _)| *id == ours) else {
             return Vec::new();
         };
         let others = chain.iter().enumerate().filter(|(index, _)| *index != at);
         others
-            .map(|(index, (id, hook))| Other {
-                id: *id,
-                name: name_of(*id),
-                hook,
-                before: index < at,
-            })
+            .map(|(index, (id, hook))| Other::of(*id, hook, index < at))
             .collect()
+    }
+}
+
+impl Other {
+    fn of(id: u32, hook: &'static str, before: bool) -> Self {
+        Self {
+            id,
+            name: name_of(id),
+            hook,
+            before,
+        }
     }
 }
 

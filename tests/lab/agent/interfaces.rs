@@ -142,6 +142,24 @@ fn deleted_and_made_again_is_attached_again() -> Result<()> {
     Ok(())
 }
 
+/// It goes while no agent runs.
+#[test]
+fn made_again_between_two_agents() -> Result<()> {
+    let host = Host::new()?;
+    let keeping = ["--iface", "eth0", "--keep"];
+    stop(host.run(&keeping)?, Signal::SIGTERM)?;
+    host.netns.ip("link del eth0")?;
+    let left = host.sipnat(&["status"])?;
+    let status = String::from_utf8(left.stdout)?;
+    assert!(status.contains("on         no interface"), "{status}");
+    assert!(status.contains("the interface has gone"), "{status}");
+    let mut agent = host.run(&["--iface", "eth0", "--wait"])?;
+    host.make_eth0_again()?;
+    says(&mut agent, "attached to eth0")?;
+    host.has_programs("eth0")?;
+    stop(agent, Signal::SIGTERM).map(drop)
+}
+
 /// The other interface has its programs all the time.
 #[test]
 fn one_of_two_comes_back() -> Result<()> {

@@ -5,6 +5,7 @@
 mod attach;
 mod commands;
 mod configure;
+mod doctor;
 mod interfaces;
 mod leftovers;
 mod notify;

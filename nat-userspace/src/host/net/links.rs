@@ -27,6 +27,8 @@ pub struct Link {
     pub lower: Option<u32>,
     /// Index of the interface of which it is a port: a bond, a team, a bridge.
     pub controller: Option<u32>,
+    /// Its MTU.
+    pub mtu: u32,
     /// Its MAC address, if it has one.
     pub mac: Option<[u8; 6]>,
 }
@@ -43,6 +45,7 @@ impl Link {
             kind,
             lower: None,
             controller: None,
+            mtu: 1500,
             mac: None,
         }
     }
@@ -153,7 +156,7 @@ fn link(message: &LinkMessage) -> Option<Link> {
             _ => None,
         });
     let (mut kind, mut lower, mut controller, mut elsewhere) = (LinkKind::Other, None, None, false);
-    let mut mac = None;
+    let (mut mac, mut mtu) = (None, 0);
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::LinkInfo(info) => {
@@ -166,6 +169,7 @@ fn link(message: &LinkMessage) -> Option<Link> {
             LinkAttribute::Link(index) => lower = Some(*index),
             LinkAttribute::Controller(index) => controller = Some(*index),
             LinkAttribute::LinkNetNsId(_) => elsewhere = true,
+            LinkAttribute::Mtu(bytes) => mtu = *bytes,
             LinkAttribute::Address(bytes) => mac = bytes.as_slice().try_into().ok(),
             _ => {}
         }
@@ -179,6 +183,7 @@ fn link(message: &LinkMessage) -> Option<Link> {
         kind,
         lower: lower.filter(|_| !elsewhere),
         controller,
+        mtu,
         mac,
         ethernet: matches!(
             message.header.link_layer_type,
