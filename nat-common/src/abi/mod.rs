@@ -50,7 +50,7 @@ pub use value::{
 };
 
 /// Number of the layout of everything in this folder.
-pub const ABI: u32 = 24;
+pub const ABI: u32 = 25;
 
 #[cfg(feature = "user")]
 mod pod {
