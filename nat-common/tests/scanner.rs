@@ -1,9 +1,10 @@
 //! Tables for the scanner: the parts that it finds, and the messages that leave it in doubt.
 
-use std::net::Ipv6Addr;
+use std::net::{Ipv6Addr, SocketAddr};
 
+use nat_common::bpf::HostLoop;
 use nat_common::endpoint::Endpoint;
-use nat_common::sip::{self, Direction, Doubt, Field, Message, Method, header};
+use nat_common::sip::{self, Direction, Doubt, Field, Message, Method, Scan, header};
 use nat_test_oracle::scan_for;
 
 fn part<'t>(text: &'t str, m: &Message, f: Field) -> &'t str {
@@ -774,5 +775,59 @@ fn found_at_any_place() {
         assert_eq!(part(&text, &m, Field::FromTag), "a-tag");
         assert!(!m.has(Field::ToTag));
         assert_eq!(m.vias, 1);
+    }
+}
+
+/// Of a message with several Contacts that arrives, the addresses of the first four are read.
+#[test]
+fn addresses_of_several_contacts() {
+    let read = |value: &str| {
+        let text = INVITE
+            .replace("INVITE sip", "REGISTER sip")
+            .replace(" INVITE\r\n", " REGISTER\r\n")
+            .replace("<sip:1000@60.17.196.2>", value);
+        let mut scan = Scan::default();
+        let scanned = scan.run::<_, HostLoop>(text.as_bytes(), Some(Direction::In));
+        assert_eq!(scanned, Ok(()), "{value}");
+        let address = |index| {
+            let address = *scan.contact_address(index);
+            let octets = address.addr.map(u64::to_ne_bytes).concat();
+            let ip = Ipv6Addr::from(<[u8; 16]>::try_from(octets).unwrap()).to_canonical();
+            let address = SocketAddr::new(ip, address.port as u16);
+            (address.port() != 0).then(|| address.to_string())
+        };
+        ([0, 1, 2, 3].map(address), scan.message().advertised.port)
+    };
+    let some = |text: &str| Some(text.to_owned());
+    for (value, addresses, first) in [
+        (
+            "<sip:1@10.0.0.1>, sip:[2001:db8::7]:5070;q=1, \"x\" <sip:a@h.example:1>, <sip:4@10.0.0.4:4>, <sip:5@10.0.0.5>",
+            [
+                some("10.0.0.1:5060"),
+                some("[2001:db8::7]:5070"),
+                None,
+                some("10.0.0.4:4"),
+            ],
+            5060,
+        ),
+        // One that can be read in two ways is none, and leaves nothing to the next.
+        (
+            "<sip:1@10.0.0.1:1>, sip:2@10.0.0.2:2;x <sip:x@h>, <sip:3@host>, <sip:4@10.0.0.4:4>",
+            [some("10.0.0.1:1"), None, some("10.0.0.4:4"), None],
+            1,
+        ),
+        // The first that lasts is advertised.
+        (
+            "<sip:1@[2001:db8::1]:1>;expires=0, <sip:2@[2001:db8::2]:2>, <sip:3@[::ffff]:3>",
+            [
+                some("[2001:db8::1]:1"),
+                some("[2001:db8::2]:2"),
+                some("[::ffff]:3"),
+                None,
+            ],
+            2,
+        ),
+    ] {
+        assert_eq!(read(value), (addresses, first), "{value}");
     }
 }

@@ -136,6 +136,72 @@ extern "C" fn place_contact(direction: u32, uri: u64, aor: u64, now: u64) -> u32
     engine::place_contact(&env, &ContactKey { uri, aor }) as u32
 }
 
+/// Makes the draft that of a further Contact of the REGISTER whose response is in the scratch of a direction. Not 0: there is one.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn draft_further_contact(direction: u32, pbx: u64, now: u64, index: u32) -> u32 {
+    let (Some(scratch), Some(config)) = (Scratch::at(direction), maps::config()) else {
+        return 0;
+    };
+    let mut env = Kernel::at(config, &scratch, now);
+    env.pbx = pbx;
+    engine::draft_further_contact(&env, scratch.message(), index).into()
+}
+
+/// Places the contact in the draft of the scratch of a direction under all its keys.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn place_registration(direction: u32, pbx: u64, now: u64) -> u32 {
+    let (Some(scratch), Some(config)) = (Scratch::at(direction), maps::config()) else {
+        return 0;
+    };
+    let env = Kernel::<Callback> {
+        config,
+        scratch: &scratch,
+        now,
+        pbx,
+        repeat: PhantomData,
+    };
+    engine::place_registration(&env, scratch.message());
+    1
+}
+
+/// Stores the Request-URI of the request that the PBX sends.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn remember_request_uri() -> u32 {
+    let (Some(scratch), Some(config)) = (Scratch::of::<Egress>(), maps::config()) else {
+        return 0;
+    };
+    let env = Kernel::<Callback> {
+        config,
+        scratch: &scratch,
+        now: 0,
+        pbx: 0,
+        repeat: PhantomData,
+    };
+    engine::remember_request_uri(&env, scratch.message());
+    1
+}
+
+/// Notes a further Contact of the REGISTER in the scratch of a direction.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn note_further_contact(direction: u32, pbx: u64, now: u64, index: u32) -> u32 {
+    let (Some(scratch), Some(config)) = (Scratch::at(direction), maps::config()) else {
+        return 0;
+    };
+    let env = Kernel::<Callback> {
+        config,
+        scratch: &scratch,
+        now,
+        pbx,
+        repeat: PhantomData,
+    };
+    engine::note_further_contact(&env, scratch.message(), index);
+    1
+}
+
 /// Chooses between two addresses. A [`Choice`] as a number.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -578,6 +644,16 @@ impl<L> Env for Kernel<'_, L> {
     }
 
     #[inline(always)]
+    fn draft_further_contact(&self, _: &Message, index: u32) -> bool {
+        draft_further_contact(self.scratch.direction(), self.pbx, self.now, index) != 0
+    }
+
+    #[inline(always)]
+    fn note_further_contact(&self, _: &Message, index: u32) {
+        note_further_contact(self.scratch.direction(), self.pbx, self.now, index);
+    }
+
+    #[inline(always)]
     fn choose(&self, owner: u64, transmissions: u32) -> Choice {
         let direction = self.scratch.direction();
         (choose(direction, self.pbx, self.now, owner, transmissions) as u8).into()
@@ -624,6 +700,11 @@ impl<L: Hash> Text for Kernel<'_, L> {
     }
 
     #[inline(always)]
+    fn contact_address(&self, index: usize) -> &Endpoint {
+        self.scratch.contact_address(index)
+    }
+
+    #[inline(always)]
     fn same_user(&self, a: Span, b: Span) -> bool {
         let direction = self.scratch.direction();
         let [a_len, b_len] = [a.len, b.len].map(u32::from);
@@ -652,6 +733,16 @@ impl<L: Hash> Text for Kernel<'_, L> {
         let end = plain_end(direction, route, port);
         let request = find_host(direction, uri_of(direction, 0));
         uri != 0 && leads_to_target(direction, route, end, request) != 0
+    }
+
+    #[inline(always)]
+    fn place_registration(&self, _: &Message) {
+        place_registration(self.scratch.direction(), self.pbx, self.now);
+    }
+
+    #[inline(always)]
+    fn remember_request_uri(&self, _: &Message) {
+        remember_request_uri();
     }
 
     #[inline(always)]

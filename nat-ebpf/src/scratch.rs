@@ -155,6 +155,13 @@ impl Scratch {
         unsafe { &(*self.contents).scan }.message()
     }
 
+    /// Address of a Contact of the message.
+    #[inline(always)]
+    pub(crate) fn contact_address(&self, index: usize) -> &Endpoint {
+        // SAFETY: see `Scratch`.
+        unsafe { &(*self.contents).scan }.contact_address(index)
+    }
+
     part! {
         /// The datagram, to be filled in before it is asked for.
         new_datagram: Datagram = datagram

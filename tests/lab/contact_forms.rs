@@ -96,6 +96,47 @@ fn spelled_by_the_pbx() -> Result<()> {
     })
 }
 
+/// Contacts of one REGISTER that all last: of a gateway's two users, of two ports, of TCP before UDP.
+const SEVERAL: [[&str; 2]; 4] = [
+    ["sip:100@192.168.1.10:5060", "sip:101@192.168.1.10:5060"],
+    ["sip:1000@192.168.1.10:5062", "sip:1000@192.168.1.10:5060"],
+    [
+        "sip:1000@192.168.1.10:5060;transport=tcp",
+        "sip:1000@192.168.1.10:5060",
+    ],
+    ["sip:1000@[2001:db8::10]:5060", "sip:1000@192.168.1.10:5060"],
+];
+
+/// Each Contact of a REGISTER is called. Only the last one of each pair is tried: a single learned Contact was the first.
+#[test]
+fn several_in_one_register() -> Result<()> {
+    play(Plan::PLAIN_NAT, With::Sipnat, several)
+}
+
+#[test]
+fn several_in_one_register_without_sipnat() -> Result<()> {
+    play(Plan::PLAIN_NAT, With::Nothing, |scene| {
+        scene.must_fail(several, "INVITE", Death::PrivateAddress)
+    })
+}
+
+fn several(scene: &Scene<'_>) -> Result<()> {
+    let (pbx, mut phone) = (scene.pbx()?, scene.terminal(0, 0, "1000")?);
+    for (number, uris) in SEVERAL.iter().enumerate() {
+        phone.aor = format!("sip:30{number:02}@203.0.113.10");
+        phone.contact = uris.map(|uri| format!("<{uri}>")).join(", ");
+        let register = phone.register().with("Expires", "60");
+        phone.is_answered(&pbx, &register, 1, |request| {
+            let listed = uris.map(|uri| format!("<{uri}>;expires=60"));
+            pbx.response(request, "200 OK")
+                .with("Contact", listed.join(", "))
+        })?;
+        let invite = pbx.request("INVITE", uris[1], &phone.aor);
+        pbx.reaches(&phone.ua, &invite, 1)?;
+    }
+    Ok(())
+}
+
 #[test]
 fn with_sipnat() -> Result<()> {
     play(Plan::PLAIN_NAT, With::Sipnat, |scene| {

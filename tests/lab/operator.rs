@@ -16,7 +16,7 @@ use nat_test_support::{
 };
 use serde_json::Value;
 
-use crate::scene::SOON;
+use crate::scene::{SOON, With, play_in};
 
 /// A phone calls, and the call is established.
 fn call(lab: &Lab) -> Result<(StrictPbx, Sipp, Dialog)> {
@@ -163,6 +163,81 @@ fn an_address_and_the_last_requests_are_explained() -> Result<()> {
         assert!(error.contains(words), "{error}");
     }
     agent.stop()
+}
+
+/// A PBX that writes the Contact URI into To, and calls once more with another one.
+#[test]
+fn a_contact_and_a_request_that_misses_it_are_explained() -> Result<()> {
+    let lab = Lab::new(Plan::PLAIN_NAT)?;
+    play_in(&lab, With::Sipnat, |scene| {
+        let agent = scene.sipnat()?;
+        let (pbx, phone) = (scene.pbx()?, scene.terminal(0, 0, "1000")?);
+        let uri = "sip:1000@192.168.1.10:5060";
+        phone.registers(&pbx)?;
+        let missed = pbx.request("INVITE", &format!("{uri};ob"), &phone.aor);
+        pbx.send(&missed)?;
+        // To is the Contact URI: the original destination has the first transmission.
+        let invite = pbx.request("INVITE", uri, uri);
+        let heard = pbx.reaches(&phone.ua, &invite, 2)?;
+        phone.respond(&heard, "486 Busy Here", "phone")?;
+        pbx.hear("SIP/2.0 486")?;
+
+        let row = agent.json(&["bindings", "show", uri])?;
+        assert_eq!(row["terminal"], "1000@203.0.113.10", "{row:#}");
+        assert_eq!(row["uri"], "1000@192.168.1.10:5060");
+        assert_eq!(row["redirected"], 1, "{row:#}");
+        assert_eq!(row["by_uri"]["redirected"], 1, "{row:#}");
+        assert_eq!(row["by_uri"]["own"], true);
+        let text = agent.command(&["bindings", "show", "1000"])?;
+        for words in [
+            "contact uri   1000@192.168.1.10:5060\n",
+            "by URI alone  1 packets\n",
+        ] {
+            assert!(text.contains(words), "{text}");
+        }
+        let listed = agent.command(&["bindings", "list"])?;
+        let summary = listed.lines().last().unwrap_or_default();
+        assert!(
+            summary.starts_with("1 binding (0 dialogs, 1 contact), "),
+            "{listed}"
+        );
+        let status = agent.command(&["status"])?;
+        let counted = summary.split(" pending").next().unwrap_or_default();
+        assert!(
+            status.contains(&format!("bindings   {counted}")),
+            "{status}"
+        );
+
+        let id = row["id"].as_str().context("no id")?;
+        let call = missed.field("Call-ID").context("no Call-ID")?;
+        let last = ["explain", "--last"];
+        for command in [
+            &["explain", call][..],
+            &["explain", "1000"],
+            &["explain", "1000@203.0.113.10"],
+            &["explain", "192.168.1.10"],
+            &["explain", uri],
+            &["explain", &id[..8]],
+            &last,
+        ] {
+            let text = agent.command(command)?;
+            let missed = "Request-URI 1000@192.168.1.10:5060;ob\n";
+            assert!(text.contains(missed), "{command:?}:\n{text}");
+            let nearest = format!(
+                "nearest contact {} of 1000@203.0.113.10, 1000@192.168.1.10:5060: its parameters none, not `;ob`",
+                &id[..8]
+            );
+            assert!(text.contains(&nearest), "{command:?}:\n{text}");
+        }
+        let story = agent.json(&["explain", call])?;
+        let packet = &list(&story, "packets")?[0];
+        assert_eq!(packet["request_uri"], "1000@192.168.1.10:5060;ob");
+        assert_eq!(
+            packet["nearest"]["differs"][0],
+            "parameters none, not `;ob`"
+        );
+        Ok(())
+    })
 }
 
 #[test]

@@ -67,6 +67,42 @@ fn a_refusal() {
     assert!(path.contacts().is_empty());
 }
 
+/// Each of the first four Contacts of a REGISTER counts, with its own time and address.
+#[test]
+fn several_contacts() {
+    let mut path = Path::new();
+    let register = REGISTER.replace(
+        "<sip:1000@60.17.196.2>",
+        "<sip:1000@60.17.196.2;transport=tcp>, <sip:1000@60.17.196.2>,<sip:1001@192.168.1.10:5062>,\
+         <sip:9@[2001:db8::9]>;expires=0",
+    );
+    path.arrives(&inbound(PHONE, &register));
+    let granted = "Contact: <sip:1001@192.168.1.10:5062>;expires=9, <sip:1000@60.17.196.2>;expires=77\r\n\
+                   Content-Length";
+    let ok = answer(&register, "200 OK").replace("Content-Length", granted);
+    assert_eq!(
+        path.events(PHONE, &ok),
+        ["contact_activated", "contact_removed"]
+    );
+    let contacts = path.contacts();
+    let mut found: Vec<_> = contacts
+        .iter()
+        .filter(|contact| contact.key[1] != 0)
+        .map(|contact| {
+            assert_eq!(contact.learned, endpoint(PHONE));
+            assert_eq!(&contact.text[..usize::from(contact.text_len)], b"1000@pbx");
+            let own_user = contact.flags.contains(BindingFlags::OWN_USER);
+            let seconds = (contact.expires - contact.seen) / SECOND;
+            (seconds, contact.advertised.port, own_user)
+        })
+        .collect();
+    found.sort_unstable();
+    assert_eq!(
+        found,
+        [(9, 5062, false), (77, 5060, true), (3600, 5060, true)]
+    );
+}
+
 #[test]
 fn a_contact() {
     let mut path = Path::new();
@@ -84,7 +120,13 @@ fn a_contact() {
     for contact in contacts {
         assert_eq!(contact.learned, endpoint(PHONE));
         assert_eq!(contact.expires - contact.seen, 77 * SECOND);
-        assert_eq!(&contact.text[..usize::from(contact.text_len)], b"1000@pbx");
+        let without_owner = contact.key[1] == 0;
+        let text: &[u8] = if without_owner {
+            b"1000@60.17.196.2"
+        } else {
+            b"1000@pbx"
+        };
+        assert_eq!(&contact.text[..usize::from(contact.text_len)], text);
     }
     let remove = REGISTER
         .replace("1 REGISTER", "2 REGISTER")

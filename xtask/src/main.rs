@@ -12,6 +12,7 @@ mod kernel;
 mod lint;
 mod package;
 mod packages;
+mod pjsua2;
 mod run;
 mod summary;
 mod test;

@@ -66,6 +66,12 @@ pub(crate) const LAB: [Program; 15] = [
     ),
 ];
 
+/// Further programs of the interop tests.
+pub(crate) const INTEROP: [Program; 2] = [
+    Program::new("linphonec", "linphone-cli", "is one of the phones"),
+    Program::new("pip3", "python3-pip", "installs pjsua2, one of the phones"),
+];
+
 /// Programs that the benchmarks run.
 pub(crate) const BENCH: [Program; 4] = [
     Program::new("ip", "iproute2", "makes the network namespaces"),

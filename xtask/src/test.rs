@@ -16,6 +16,7 @@ use crate::{
     debootstrap::Root,
     kernel,
     packages::{self, Install},
+    pjsua2,
     summary::{Outcome, Summary},
     vm::{self, Series},
     workspace::Workspace,
@@ -172,6 +173,8 @@ fn prepare(workspace: &Workspace, install: Install, layer: Layer) -> Result<Read
     }
     let mut environment = Vec::new();
     if layer == Layer::Interop {
+        packages::ensure(&packages::INTEROP, install)?;
+        environment.push(("SIPNAT_PJSUA2", pjsua2::folder()?));
         for (variable, root) in ASTERISKS {
             environment.push((variable, root.folder(install)?));
         }

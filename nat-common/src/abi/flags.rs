@@ -55,7 +55,7 @@ mod bit {
     pub(super) const PROXY: u16 = PASSED;
     pub(super) const UNACKNOWLEDGED: u16 = REMOVE_ALL;
     pub(super) const OTHER_DOMAIN: u16 = WEAK;
-    pub(super) const ANY_BRANCH: u16 = LEFT_ALONE;
+    pub(super) const BESIDE: u16 = LEFT_ALONE;
     pub(super) const BY_ADDRESS: u16 = REDIRECTED;
     pub(super) const LEFT: u16 = MOVED;
     pub(super) const PINGED: u16 = KEEPALIVE;
@@ -114,8 +114,8 @@ flags! {
         CREDENTIALS;
         /// Several sources sent the request, so none is believed.
         AMBIGUOUS;
-        /// The entry is not the REGISTER's own, but one beside it that holds under any branch.
-        ANY_BRANCH;
+        /// The entry is not the REGISTER's own, but one beside it: under any branch, or of a further Contact.
+        BESIDE;
         /// The PBX sent the REGISTER on to another host.
         SENT_ON;
         /// The user of the Contact URI is that of the address-of-record.

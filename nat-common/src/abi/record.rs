@@ -1,7 +1,10 @@
 //! Records of decisions, for people.
 
+use core::mem::offset_of;
+
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use crate::abi::binding::{Binding, TEXT_LEN};
 use crate::abi::value::endpoint;
 use crate::endpoint::Endpoint;
 
@@ -14,6 +17,8 @@ use crate::endpoint::Endpoint;
 /// The record of a description has [`media::VERDICT`] for its verdict. Its original destination is the address of the
 /// terminal's first stream, its learned one that of the PBX's. Its events are bits by
 /// [`MediaCounter`](crate::abi::MediaCounter), and [`media::BY_PBX`].
+///
+/// The record of a Request-URI follows that of the request, and has [`REQUEST_URI`](crate::engine::REQUEST_URI) for its verdict.
 ///
 /// [`media::VERDICT`]: crate::engine::media::VERDICT
 /// [`media::BY_PBX`]: crate::engine::media::BY_PBX
@@ -69,4 +74,33 @@ impl Record {
         /// Learned address of the terminal, if known.
         learned_addr, learned_port: learned, copy_learned, set_learned
     }
+
+    /// Writes the text of a binding over the socket, the tags and the addresses, and its length into the transmission.
+    #[inline(always)]
+    pub fn set_text(&mut self, binding: &Binding) {
+        let (words, _) = binding.text.as_chunks::<8>();
+        let to = (&raw mut *self).cast::<u64>();
+        for (index, word) in words.iter().enumerate() {
+            // SAFETY: asserted below. Volatile: the compiler would call `memcpy` for all at once.
+            unsafe {
+                to.add(TEXT_AT + index)
+                    .write_volatile(u64::from_ne_bytes(*word))
+            };
+        }
+        self.transmission = binding.text_len;
+    }
+
+    /// Returns the text that [`Self::set_text`] has written.
+    #[must_use]
+    pub fn text(&self) -> &[u8] {
+        &self.as_bytes()[TEXT_AT * 8..][..usize::from(self.transmission).min(TEXT_LEN)]
+    }
 }
+
+/// Words of a record before its text.
+const TEXT_AT: usize = offset_of!(Record, pbx) / 8;
+
+const _: () = {
+    assert!(align_of::<Record>() == 8 && TEXT_LEN.is_multiple_of(8));
+    assert!(TEXT_AT * 8 + TEXT_LEN == offset_of!(Record, original_port));
+};

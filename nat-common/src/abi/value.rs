@@ -126,8 +126,8 @@ pub struct InboundTransaction {
     pub flags: InboundFlags,
     /// Number of repetitions of the request after an answer.
     pub repetitions: u8,
-    /// Unused, zero.
-    pub reserved: u8,
+    /// Number of further Contacts of a REGISTER, each of which may have an entry of its own.
+    pub others: u8,
     /// Hash of the Contact URI of a REGISTER; of the To-tag of the first final response to another request; or 0.
     pub detail: u64,
 }

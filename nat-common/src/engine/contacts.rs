@@ -4,7 +4,7 @@ use crate::abi::{
     Binding, BindingFlags, ContactKey, Counter, Entry, InboundFlags, InboundTransaction,
     OutboundTransaction, SECOND, address, ticks,
 };
-use crate::bytes::words;
+use crate::bytes::{Span, words};
 use crate::endpoint::Endpoint;
 use crate::engine::draft::{find_live, place};
 use crate::engine::env::{Bindings, Buffer, Clock, Env, Hashes, Tables, Text};
@@ -14,9 +14,9 @@ use crate::engine::proof::{
     describe_pair, may_be_proxy, note_departure, note_resident, note_return,
 };
 use crate::engine::verdict::Placed;
-use crate::sip::{Field, MAX_CONTACTS, Message, header};
+use crate::sip::{Field, MAX_CONTACTS, Message, READ_CONTACTS, header};
 use crate::tables::bindings::{BindingKey as _, Found, Stored};
-use crate::tables::key::OfRegister;
+use crate::tables::key::{self, OfRegister};
 
 /// Returns the seconds granted to, or asked for, the Contact at `index` (RFC 3261 10.2.1.1).
 #[inline(always)]
@@ -28,24 +28,24 @@ pub(super) fn granted(m: &Message, index: usize) -> Option<u32> {
 }
 
 /// Takes a 2xx to a REGISTER: its contact is active for as long as granted. The draft is made once, and stored under the
-/// contact's two keys. `own`: whether the PBX gave the 2xx itself.
+/// contact's keys by [`place_registration`]. `own`: whether the PBX gave the 2xx itself. Returns the number of Contacts.
 #[inline(never)]
 pub(super) fn registered<E: Text>(
     env: &E,
     m: &Message,
     request: &Entry<InboundTransaction>,
     own: Own,
-) {
+) -> u8 {
     let transaction = &request.value;
     let refused = InboundFlags::IN_DIALOG | InboundFlags::REFUSED;
     if transaction.flags.intersects(refused) || own == Own::No {
         env.count(Counter::RegisterNotOwn);
-        return;
+        return 0;
     }
     let may_relay = may_be_proxy(env);
     if may_relay && own == Own::OtherDomain {
         env.count(Counter::RegisterOtherDomain);
-        return;
+        return 0;
     }
     let aor = uri_hash(env, Field::ToUri as usize);
     let now = env.now();
@@ -62,13 +62,32 @@ pub(super) fn registered<E: Text>(
     }
     if transaction.flags.contains(InboundFlags::REMOVE_ALL) {
         remove_all(env, aor);
-        return;
+        return 0;
     }
     if transaction.detail == 0 {
-        return;
+        return 0;
     }
-    // The response lists every contact of the address-of-record (RFC 3261 10.3, 8): find this one. A PBX that lists
-    // none, or writes this one otherwise, still granted what its Expires says.
+    let removal = ContactKey { uri: 0, aor };
+    if env.find(&removal, Buffer::Other).is_some()
+        && env.buffer(Buffer::Other).arrived == draft.arrived
+    {
+        // Both came within one tick, and the PBX accepted this one later.
+        draft.arrived += 1;
+    }
+    transaction.copy_source(&mut draft.learned);
+    transaction.copy_advertised(&mut draft.advertised);
+    draft.seen = now;
+    draft.expires = now + u64::from(seconds_of(env, m, transaction)) * SECOND;
+    draft.key[0] = transaction.detail;
+    transaction.others.saturating_add(1)
+}
+
+/// Returns for how many seconds a 2xx to a REGISTER grants one of its Contacts.
+///
+/// The response lists every contact of the address-of-record (RFC 3261 10.3, 8): find this one. A PBX that lists none, or
+/// writes this one otherwise, still granted what its Expires says.
+#[inline(always)]
+fn seconds_of<E: Hashes>(env: &E, m: &Message, transaction: &InboundTransaction) -> u32 {
     let mut seconds = if transaction.flags.contains(InboundFlags::REMOVE) {
         0
     } else if m.headers & header::EXPIRES != 0 {
@@ -82,38 +101,91 @@ pub(super) fn registered<E: Text>(
             break;
         }
     }
-    let removal = ContactKey { uri: 0, aor };
-    if env.find(&removal, Buffer::Other).is_some()
-        && env.buffer(Buffer::Other).arrived == draft.arrived
-    {
-        // Both came within one tick, and the PBX accepted this one later.
-        draft.arrived += 1;
-    }
-    transaction.copy_source(&mut draft.learned);
-    transaction.copy_advertised(&mut draft.advertised);
-    draft.seen = now;
-    draft.expires = now + u64::from(seconds) * SECOND;
-    env.name(draft, m.span(Field::ToUri));
-    place_registration(env, transaction.detail);
+    seconds
 }
 
-/// Places the contact in the draft under its keys. `uri` is the hash of its URI.
+/// Takes a 2xx to a REGISTER for its further Contacts, as [`registered`] has left the draft.
+#[inline(always)]
+pub(super) fn registered_further<E: Text>(env: &E, m: &Message) {
+    for index in 0..READ_CONTACTS {
+        if env.draft_further_contact(m, index as u32) {
+            env.place_registration(m);
+        }
+    }
+}
+
+/// Makes the draft that of a further Contact of its REGISTER, if the very packet that brought the first one had it. False if
+/// it had none.
+#[inline(always)]
+pub fn draft_further_contact<E: Env>(env: &E, m: &Message, index: u32) -> bool {
+    let call = env.hash(Field::CallId as usize) ^ env.pbx();
+    let branch = env.hash(Field::Branch as usize);
+    let key = key::further_contact(call, branch, m.cseq, index);
+    let Some(found) = env
+        .slots::<InboundTransaction>(&key)
+        .and_then(|s| s.find(&key))
+    else {
+        return false;
+    };
+    let (draft, contact) = (env.draft(), &found.value);
+    // `registered` may have added a tick.
+    let same_packet = draft.arrived.wrapping_sub(found.at) <= 1;
+    if !same_packet || contact.source() != draft.learned {
+        return false;
+    }
+    let kept = BindingFlags::DIRECT | BindingFlags::PROXY;
+    draft.flags = draft.flags & kept
+        | BindingFlags::from_bits_truncate(contact.flags.bits()) & BindingFlags::OWN_USER;
+    contact.copy_advertised(&mut draft.advertised);
+    let seconds = seconds_of(env, m, contact);
+    if seconds == 0 {
+        // The entry by its address may be that of a Contact which lasts.
+        words::clear(&mut draft.advertised);
+    }
+    draft.expires = env.now() + u64::from(seconds) * SECOND;
+    draft.key[0] = contact.detail;
+    true
+}
+
+/// Places the contact in the draft under its keys. Its key has the hash of its URI.
 ///
-/// Its own function: its caller needs the stack (6.1).
-#[inline(never)]
-fn place_registration<E: Env>(env: &E, uri: u64) {
-    let aor = env.draft().aor;
+/// The key is read from the draft each time, not kept: the stack has no space for it (6.1).
+#[inline(always)]
+pub fn place_registration<E: Text>(env: &E, m: &Message) {
+    let key = |with_owner: bool| {
+        let draft = env.draft();
+        let aor = if with_owner { draft.aor } else { 0 };
+        ContactKey {
+            uri: draft.key[0],
+            aor,
+        }
+    };
+    env.name(env.draft(), m.span(Field::ToUri));
     words::clear(env.buffer(Buffer::Known));
-    if place(env, || env.place_contact(&ContactKey { uri, aor })) != Placed::Done {
+    if place(env, || env.place_contact(&key(true))) != Placed::Done {
         return;
     }
     note_move(env);
     forget_pushed(env);
-    place(env, || env.place_contact(&ContactKey { uri, aor: 0 }));
+    // The entries without owner have the URI, for people.
+    env.name(env.draft(), listed(env, m));
+    place(env, || env.place_contact(&key(false)));
     place_by_address(env);
     if env.draft().expires > env.now() {
         note_registered(env);
     }
+}
+
+/// Returns the position of the URI of the contact in the draft in a 2xx to REGISTER; an empty one if the PBX does not list it.
+#[inline(always)]
+fn listed<E: Bindings + Hashes>(env: &E, m: &Message) -> Span {
+    let uri = env.draft().key[0];
+    for index in 0..MAX_CONTACTS {
+        if uri_hash(env, Field::Contact as usize + index) == uri {
+            return m.contact(index);
+        }
+    }
+    Span::default()
 }
 
 /// Notes if the contact in the draft was known at another address. Whether its registration goes on, its Call-ID tells.
@@ -212,7 +284,7 @@ pub(super) fn note_sent_on<E: Env>(env: &E, m: &Message, host: &Endpoint) {
 fn note_next_host<E: Env>(env: &E, m: &Message, host: &Endpoint) {
     let entry = env.entry::<InboundTransaction>();
     entry.at = ticks(env.now());
-    entry.value.flags = InboundFlags::REGISTER | InboundFlags::ANY_BRANCH | InboundFlags::SENT_ON;
+    entry.value.flags = InboundFlags::REGISTER | InboundFlags::BESIDE | InboundFlags::SENT_ON;
     entry.value.set_advertised(host);
     let key = registration_key(env, m.cseq, OfRegister::NextHost);
     if let Some(mut slots) = env.slots::<InboundTransaction>(&key) {
@@ -245,8 +317,7 @@ pub(super) fn note_challenge<E: Env>(
     }
     let entry = env.entry::<InboundTransaction>();
     entry.assign(known);
-    entry.value.flags =
-        InboundFlags::REGISTER | InboundFlags::ANY_BRANCH | InboundFlags::CHALLENGED;
+    entry.value.flags = InboundFlags::REGISTER | InboundFlags::BESIDE | InboundFlags::CHALLENGED;
     entry.value.repetitions = repetitions;
     entry.value.set_advertised(original);
     let key = registration_key(env, m.cseq, OfRegister::Challenge);

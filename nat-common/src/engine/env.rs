@@ -133,6 +133,10 @@ pub trait Env: Clock + Hashes + Tables + Bindings + Rules + Journal {
     fn place_dialog(&self, key: &DialogKey, evidence: &Evidence) -> Placed;
     /// Calls [`place_contact`](crate::engine::place_contact), likewise.
     fn place_contact(&self, key: &ContactKey) -> Placed;
+    /// Calls [`draft_further_contact`](crate::engine::draft_further_contact), likewise.
+    fn draft_further_contact(&self, m: &Message, index: u32) -> bool;
+    /// Calls [`note_further_contact`](crate::engine::note_further_contact), likewise.
+    fn note_further_contact(&self, m: &Message, index: u32);
     /// Calls [`choose`](crate::engine::choose), likewise.
     fn choose(&self, owner: u64, transmissions: u32) -> Choice;
     /// Calls [`may_follow_uri`](crate::engine::may_follow_uri), likewise.
@@ -154,6 +158,8 @@ pub trait Text: Env {
     fn digest(&self, m: &Message, parts: u32);
     /// Copies part of the message into a draft's text.
     fn name(&self, draft: &mut Binding, span: Span);
+    /// Returns the address of a Contact (see [`Scan::contact_address`](crate::sip::Scan::contact_address)).
+    fn contact_address(&self, index: usize) -> &Endpoint;
     /// Whether two URIs in the message have the same user.
     fn same_user(&self, a: Span, b: Span) -> bool;
     /// Whether the user of a URI in the message is a telephone number.
@@ -163,6 +169,10 @@ pub trait Text: Env {
     fn names_domain(&self, m: &Message, field: Field) -> bool;
     /// Calls [`leads_to_target`](crate::engine::leads_to_target) for a request to `port`, likewise.
     fn leads_to_target(&self, m: &Message, port: u32) -> bool;
+    /// Calls [`place_registration`](crate::engine::place_registration), likewise.
+    fn place_registration(&self, m: &Message);
+    /// Calls [`remember_request_uri`](crate::engine::remember_request_uri), likewise.
+    fn remember_request_uri(&self, m: &Message);
     /// Checks the UDP checksum of the datagram with the message.
     fn checksum(&self) -> Checksum;
 }

@@ -3,7 +3,7 @@
 use crate::abi::Counter;
 use crate::bpf::sign;
 use crate::bytes::words;
-use crate::engine::env::{Clock, Hashes, Journal};
+use crate::engine::env::{Clock, Hashes, Journal, Text};
 use crate::engine::verdict::Decision;
 use crate::sip::{Field, Message};
 
@@ -64,5 +64,19 @@ pub(super) fn end<E: Journal>(env: &E, verdict: Counter) {
     record.verdict = verdict as u8;
     // Without a branch, which the verifier would follow.
     record.bound |= sign(-i64::from(record.events & BOUND)) as u8;
+    env.remember(record);
+}
+
+/// Verdict of a record that has no decision, but the Request-URI of the one before it, for people.
+pub const REQUEST_URI: u8 = u8::MAX - 1;
+const _: () = assert!(Counter::COUNT <= REQUEST_URI as u32);
+
+/// Stores the Request-URI of a request whose terminal is not known, or in doubt, in a record of its own.
+#[inline(always)]
+pub fn remember_request_uri<E: Text>(env: &E, m: &Message) {
+    let (draft, record) = (env.draft(), env.record());
+    env.name(draft, m.span(Field::RequestUri));
+    record.set_text(draft);
+    record.verdict = REQUEST_URI;
     env.remember(record);
 }

@@ -4,6 +4,7 @@ use crate::abi::{
     BindingFlags, Counter, Entry, EvidenceFlags, InboundFlags, InboundTransaction, OutboundFlags,
     OutboundTransaction, Peer, PeerFlags, PendingDialog, PendingFlags, age, ticks,
 };
+use crate::bytes::words;
 use crate::endpoint::Endpoint;
 use crate::engine::contacts::{granted, note_sent_on, prove_weak};
 use crate::engine::dialogs::{accept_answer, acknowledge, live_dialog};
@@ -12,10 +13,13 @@ use crate::engine::identity::{dialog_key, digest, is_for_its_domain, registratio
 use crate::engine::lifetimes::{ANSWER_LIFE, TRANSACTION_LIFE};
 use crate::engine::proof::{describe_pair, note_answer};
 use crate::engine::verdict::Heard;
-use crate::sip::{Field, Message, Method, header};
+use crate::sip::{Field, Message, Method, READ_CONTACTS, header};
 use crate::tables::key::{self, OfRegister};
 use crate::tables::rank;
 use crate::tables::slots::Noted;
+
+/// Bits of the Contacts whose addresses are read, in a set of fields.
+const FURTHER_CONTACTS: u32 = ((1 << READ_CONTACTS) - 1) << Field::Contact as u32;
 
 /// Stores a request's source with its transaction, and with the dialog end if the PBX may send to that before it
 /// answers. It does not count until the PBX accepts the request.
@@ -72,6 +76,9 @@ pub(super) fn request_in<E: Text>(env: &E, m: &Message, call: u64, source: &Endp
         if let Some(entry) = note_registration(env, m, source) {
             env.prove_pair(entry);
         }
+        if m.contacts > 1 {
+            note_further_contacts(env, m, source);
+        }
     } else if m.method.subscribes() && !m.has(Field::ToTag) && m.has(Field::FromTag) {
         note_pending(env, m, call, source, direct);
     }
@@ -97,6 +104,51 @@ fn describe_registration<E: Text>(env: &E, m: &Message, transaction: &mut Inboun
         }
     }
     transaction.detail = uri_hash(env, Field::Contact as usize + first);
+    transaction.others = m.contacts.saturating_sub(1);
+}
+
+/// Stores what a REGISTER asks for its Contacts other than the first one that lasts, each in an entry of its own.
+#[inline(always)]
+fn note_further_contacts<E: Text>(env: &E, m: &Message, source: &Endpoint) {
+    // Scratch lies outside of the kernel's small stack.
+    words::assign(&mut env.evidence().learned, source);
+    digest(env, m, FURTHER_CONTACTS);
+    for index in 0..READ_CONTACTS {
+        env.note_further_contact(m, index as u32);
+    }
+}
+
+/// Stores what a REGISTER asks for one of its Contacts, if that is not the first one that lasts. The evidence has the source.
+///
+/// It ranks as answered: it is worth less than the REGISTER, so that a flood of REGISTERs pushes out no more.
+#[inline(always)]
+pub fn note_further_contact<E: Text>(env: &E, m: &Message, index: u32) {
+    let at = index as usize;
+    let hash = env.hash(Field::Contact as usize + at);
+    let first = env.hash(Field::Contact as usize + usize::from(m.first_contact));
+    if index >= u32::from(m.contacts) || hash == first {
+        return;
+    }
+    let entry = env.entry::<InboundTransaction>();
+    entry.at = ticks(env.now());
+    let contact = &mut entry.value;
+    contact.set_source(&env.evidence().learned);
+    contact.set_advertised(env.contact_address(at));
+    contact.detail = hash ^ env.pbx();
+    contact.flags = InboundFlags::REGISTER | InboundFlags::BESIDE | InboundFlags::ACCEPTED;
+    if granted(m, at) == Some(0) {
+        contact.flags |= InboundFlags::REMOVE;
+    }
+    if env.same_user(m.contact(at), m.span(Field::ToUri)) && hash != env.hash(Field::ToUri as usize)
+    {
+        contact.flags |= InboundFlags::OWN_USER;
+    }
+    let call = env.hash(Field::CallId as usize) ^ env.pbx();
+    let branch = env.hash(Field::Branch as usize);
+    let key = key::further_contact(call, branch, m.cseq, index);
+    if let Some(mut slots) = env.slots::<InboundTransaction>(&key) {
+        slots.put(&key, entry);
+    }
 }
 
 /// Stores a REGISTER without its branch, with the hash of To and the domain check: the far end of a relayed REGISTER writes
@@ -119,7 +171,7 @@ fn note_registration<'e, E: Text>(
     let entry = env.entry::<InboundTransaction>();
     entry.at = ticks(env.now());
     entry.value.set_source(source);
-    entry.value.flags = InboundFlags::REGISTER | InboundFlags::ANY_BRANCH;
+    entry.value.flags = InboundFlags::REGISTER | InboundFlags::BESIDE;
     entry.value.detail = env.hash(Field::ToUri as usize);
     let credentials = m.headers & header::CREDENTIALS != 0;
     if credentials {

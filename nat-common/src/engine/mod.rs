@@ -30,11 +30,13 @@ mod route;
 pub mod stun;
 pub mod verdict;
 
-pub use contacts::place_contact;
+pub use contacts::{draft_further_contact, place_contact, place_registration};
 pub use dialogs::place_dialog;
 pub use evidence::Evidence;
 pub use follow::has_left;
+pub use history::{REQUEST_URI, remember_request_uri};
 pub use identity::{leads_to_target, names_domain, uri_of};
+pub use inbound::note_further_contact;
 pub use proof::{note_ping, prove_pair};
 pub use reach::{choose, choose_by_uri, may_follow_uri};
 pub use route::Route;
@@ -82,6 +84,10 @@ pub fn egress<E: Text>(env: &E, m: &Message, datagram: &Datagram, to: &mut Endpo
     }
     let decision = history::decided(env, decision);
     history::end(env, decision.counter());
+    // The message is not kept for this: the stack has no space (6.1).
+    if env.record().status == 0 && decision.lacks_terminal() {
+        env.remember_request_uri(m);
+    }
     if datagram.part == Part::First && !fragments::first(env, datagram, to) {
         return Decision::FragmentRefused;
     }

@@ -10,6 +10,7 @@ use crate::bytes::words;
 use crate::endpoint::Endpoint;
 use crate::engine::contacts::{
     Own, host_before, live_contact, note_challenge, note_sent_on, own_answer, registered,
+    registered_further,
 };
 use crate::engine::dialogs::{
     accept_request, activate_pending, end_dialog, forget_pending, live_dialog,
@@ -51,15 +52,23 @@ pub(super) fn response_out<E: Text>(
     let Some(request) = request else {
         return decision;
     };
+    let mut contacts = 0;
     if m.method != Method::Register {
         let to_source = (decision == Decision::AlreadyThere
             || decision == Decision::RedirectedResponse && !env.shadow())
             && env.record().learned() == request.value.source();
         answered(env, m, call, request, to_source);
     } else if m.status / 100 == 2 {
-        registered(env, m, request, own);
+        contacts = registered(env, m, request, own);
+    }
+    if contacts != 0 {
+        env.place_registration(m);
     }
     note_response(env, m, &key, request, decision);
+    if contacts > 1 {
+        // The entries lie in the table of the transaction, whose copy is no longer needed.
+        registered_further(env, m);
+    }
     decision
 }
 

@@ -260,6 +260,16 @@ impl Decision {
         unsafe { mem::transmute::<u32, Counter>(self as u32) }
     }
 
+    /// Whether no terminal was found, or it is in doubt which one is meant.
+    #[inline(always)]
+    #[must_use]
+    pub const fn lacks_terminal(self) -> bool {
+        matches!(
+            self,
+            Self::UnknownRequest | Self::Ambiguous | Self::ForeignContact
+        )
+    }
+
     /// Whether learned address and original destination differ, and one of them was chosen.
     #[inline(always)]
     #[must_use]

@@ -36,6 +36,9 @@ impl Field {
 /// Number of Contacts that the scanner keeps. It only counts the others.
 pub const MAX_CONTACTS: usize = 8;
 
+/// Number of Contacts of a terminal's REGISTER whose addresses are read. Of the others only the first that lasts is.
+pub const READ_CONTACTS: usize = 4;
+
 /// Bits of all kept Contacts in a set of fields.
 pub const CONTACTS: u32 = ((1 << MAX_CONTACTS) - 1) << Field::Contact as u32;
 
@@ -47,3 +50,4 @@ pub const URIS: u32 =
 pub const SPANS: usize = 16;
 
 const _: () = assert!(Field::Contact as usize + MAX_CONTACTS <= Field::Route as usize);
+const _: () = assert!(READ_CONTACTS <= MAX_CONTACTS && READ_CONTACTS.is_power_of_two());

@@ -49,7 +49,7 @@ mod scan;
 
 pub use direction::Direction;
 pub use doubt::Doubt;
-pub use field::{CONTACTS, Field, MAX_CONTACTS, SPANS, URIS};
+pub use field::{CONTACTS, Field, MAX_CONTACTS, READ_CONTACTS, SPANS, URIS};
 pub use message::Message;
 pub use method::Method;
 pub(crate) use scan::steps;

@@ -69,6 +69,15 @@ pub const fn registration(call: u64, tag: u64, cseq: u32, fact: OfRegister) -> S
     transaction(call, tag.rotate_left(fact as u32), cseq, Method::Register)
 }
 
+/// Makes the key of a further Contact of a REGISTER, by its index in it.
+#[inline(always)]
+#[must_use]
+pub const fn further_contact(call: u64, branch: u64, cseq: u32, index: u32) -> SlotKey {
+    // Not 0, which would be the key of a REGISTER without a branch.
+    let other = branch.rotate_left(8) ^ (index as u64 + 1);
+    transaction(call, other, cseq, Method::Register)
+}
+
 /// Makes the key of a pending dialog end: Call-ID and the terminal's own tag.
 #[inline(always)]
 #[must_use]

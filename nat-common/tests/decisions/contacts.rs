@@ -5,7 +5,10 @@ use std::collections::HashSet;
 use nat_common::abi::{Binding, BindingFlags, Counter};
 use nat_common::endpoint::Endpoint;
 
-use crate::{ADVERTISED, MOVED, Network, PHONE, STRANGER, Sip, call_phone, from_pbx, register};
+use crate::{
+    ADVERTISED, Address, MOVED, NO_BRANCH, Network, PHONE, STRANGER, Sip, call_phone, from_pbx,
+    register,
+};
 
 #[test]
 fn only_2xx_activates_a_contact() {
@@ -139,6 +142,252 @@ fn the_first_contact_that_is_not_removed_counts() {
         Counter::ContactRemoved
     );
     assert_eq!(net.sends(ADVERTISED, &call_phone("i")).0, ADVERTISED);
+}
+
+/// Registers Contacts, which the PBX grants for ten minutes each, but those with `expires=0`. Returns the counters.
+fn register_all(net: &Network, cseq: u32, branch: &'static str, contacts: &[&str]) -> Vec<Counter> {
+    let m = register(cseq, branch, &contacts.join(", "));
+    net.arrives(PHONE, &m);
+    let listed: Vec<_> = contacts
+        .iter()
+        .filter(|contact| !contact.contains("expires=0"))
+        .map(|contact| format!("{contact};expires=600"))
+        .collect();
+    let accepted = m
+        .answer(200)
+        .with(&format!("Contact: {}", listed.join(", ")));
+    net.sends(PHONE, &accepted).1
+}
+
+/// Returns where a call to a Contact URI goes, whose address is `to`.
+fn call(net: &Network, branch: &'static str, uri: &str, to: Address) -> (Address, Counter) {
+    let invite = Sip {
+        start: format!("INVITE {uri} SIP/2.0"),
+        ..call_phone(branch)
+    };
+    let (went, counted) = net.sends(to, &invite);
+    (went, *counted.last().unwrap())
+}
+
+/// A gateway registers two of its users, a phone two of its ports, or a TCP Contact beside that of UDP, in one REGISTER.
+#[test]
+fn each_contact_of_a_register_counts() {
+    const CALLED: (Address, Counter) = (PHONE, Counter::OutRedirectedContact);
+    let port = |port| (ADVERTISED.0, port);
+    for (contacts, called) in [
+        (
+            &["<sip:100@192.168.1.10>", "<sip:101@192.168.1.10>"][..],
+            &[
+                ("sip:100@192.168.1.10", port(5060)),
+                ("sip:101@192.168.1.10", port(5060)),
+            ][..],
+        ),
+        (
+            &[
+                "<sip:1000@192.168.1.10:5060>",
+                "<sip:1000@192.168.1.10:5062>",
+            ],
+            &[
+                ("sip:1000@192.168.1.10:5060", port(5060)),
+                ("sip:1000@192.168.1.10:5062", port(5062)),
+            ],
+        ),
+        (
+            &[
+                "<sip:1000@192.168.1.10;transport=tcp>",
+                "<sip:1000@192.168.1.10;transport=udp>",
+            ],
+            &[("sip:1000@192.168.1.10;transport=udp", port(5060))],
+        ),
+        (
+            &["<sip:1000@[2001:db8::5]>", "<sip:1000@192.168.1.10>"],
+            &[("sip:1000@192.168.1.10", port(5060))],
+        ),
+        (
+            &[
+                "<sip:9@192.168.1.9>;expires=0",
+                "<sip:1@192.168.1.10:1>",
+                "<sip:2@192.168.1.10:2>",
+                "<sip:3@192.168.1.10:3>",
+            ],
+            &[
+                ("sip:1@192.168.1.10:1", port(1)),
+                ("sip:2@192.168.1.10:2", port(2)),
+                ("sip:3@192.168.1.10:3", port(3)),
+            ],
+        ),
+    ] {
+        let net = Network::new();
+        let counted = register_all(&net, 1, "r", contacts);
+        let activated = counted.iter().filter(|c| **c == Counter::ContactActivated);
+        let lasting = contacts.iter().filter(|c| !c.contains("expires=0"));
+        assert_eq!(activated.count(), lasting.count(), "{contacts:?}");
+        for ((uri, to), branch) in called.iter().zip(["a", "b", "c"]) {
+            assert_eq!(
+                call(&net, branch, uri, *to),
+                CALLED,
+                "{uri} of {contacts:?}"
+            );
+        }
+        net.wait(601);
+        for ((uri, to), branch) in called.iter().zip(["d", "e", "f"]) {
+            assert_eq!(
+                call(&net, branch, uri, *to).0,
+                *to,
+                "{uri} of {contacts:?}, expired"
+            );
+        }
+    }
+}
+
+/// Each further Contact has its own time: that of the response, its own, or that of Expires.
+#[test]
+fn each_contact_has_its_own_time() {
+    let net = Network::new();
+    let uris = [
+        "sip:1@192.168.1.10",
+        "sip:2@192.168.1.10",
+        "sip:3@192.168.1.10",
+    ];
+    let m = register(
+        1,
+        "r",
+        "<sip:1@192.168.1.10>, <sip:2@192.168.1.10>, <sip:3@192.168.1.10>",
+    );
+    net.arrives(PHONE, &m);
+    let listed = "Contact: <sip:3@192.168.1.10>;expires=30, <sip:1@192.168.1.10>;expires=60";
+    net.sends(PHONE, &m.answer(200).with(listed).with("Expires: 90"));
+    net.settled.set(false);
+    for (seconds, branches, alive) in [
+        (29, ["a", "b", "c"], [true; 3]),
+        (2, ["d", "e", "f"], [true, true, false]),
+        (30, ["g", "h", "i"], [false, true, false]),
+        (30, ["j", "k", "l"], [false; 3]),
+    ] {
+        net.wait(seconds);
+        for ((uri, branch), alive) in uris.into_iter().zip(branches).zip(alive) {
+            let went = call(&net, branch, uri, ADVERTISED).0;
+            assert_eq!(went == PHONE, alive, "{uri} after {seconds}");
+        }
+    }
+}
+
+/// Each Contact with `expires=0` is removed, whatever else the REGISTER brings.
+#[test]
+fn each_contact_that_is_removed_is_gone() {
+    let both = ["<sip:1@192.168.1.10>", "<sip:2@192.168.1.10:5062>"];
+    let gone = |contact: &str| format!("{contact};expires=0");
+    let [first, second] = both.map(gone);
+    let new = "<sip:3@192.168.1.10:5064>";
+    for contacts in [
+        [&*first, &*second, new],
+        [&first, new, &second],
+        [new, &first, &second],
+    ] {
+        let net = Network::new();
+        register_all(&net, 1, "r", &both);
+        net.wait(1);
+        let counted = register_all(&net, 2, "s", &contacts);
+        let removed = counted.iter().filter(|c| **c == Counter::ContactRemoved);
+        assert_eq!(removed.count(), 2, "{contacts:?}");
+        net.settled.set(false);
+        for (branch, uri, port, to) in [
+            ("a", "sip:1@192.168.1.10", 5060, (ADVERTISED.0, 5060)),
+            ("b", "sip:2@192.168.1.10:5062", 5062, (ADVERTISED.0, 5062)),
+            ("c", "sip:3@192.168.1.10:5064", 5064, PHONE),
+        ] {
+            let went = call(&net, branch, uri, (ADVERTISED.0, port)).0;
+            assert_eq!(went, to, "{uri} after {contacts:?}");
+        }
+    }
+}
+
+/// The same URI twice is one Contact. One that is removed leaves alone what lasts, and the entry of their address.
+#[test]
+fn a_removed_contact_takes_no_other_along() {
+    for contacts in [
+        [
+            "<sip:1000@192.168.1.10>",
+            "<sip:1000@192.168.1.10:5060>;expires=0",
+        ],
+        [
+            "<sip:1000@192.168.1.10>",
+            "<sip:%31000@192.168.1.10>;expires=0",
+        ],
+        [
+            "<sip:1000@192.168.1.10>",
+            "<sip:1000@192.168.1.10;ob>;expires=0",
+        ],
+    ] {
+        let net = Network::new();
+        register_all(&net, 1, "r", &contacts);
+        assert_eq!(
+            call(&net, "a", "sip:1000@192.168.1.10", ADVERTISED).0,
+            PHONE,
+            "{contacts:?}"
+        );
+        let number = Sip {
+            to: "<sip:0401234567@192.168.1.10>".into(),
+            start: "INVITE sip:0401234567@192.168.1.10 SIP/2.0".into(),
+            ..call_phone("b")
+        };
+        net.sends(ADVERTISED, &number);
+        assert_eq!(
+            net.sends(ADVERTISED, &number).0,
+            PHONE,
+            "by its address: {contacts:?}"
+        );
+    }
+}
+
+/// Somebody who repeats a REGISTER with other Contacts, or from elsewhere, adds none.
+#[test]
+fn further_contacts_come_with_the_register_alone() {
+    let both = "<sip:1@192.168.1.10>, <sip:2@192.168.1.10>";
+    let other = "<sip:1@192.168.1.10>, <sip:3@192.168.1.10>";
+    for (source, believed) in [(PHONE, true), (STRANGER, false)] {
+        let net = Network::new();
+        let m = register(1, "r", both);
+        net.arrives(PHONE, &m);
+        net.arrives(source, &register(1, "r", other));
+        net.sends(PHONE, &m.answer(200));
+        net.settled.set(false);
+        for (branch, uri, alive) in [
+            ("a", "sip:1@192.168.1.10", believed),
+            ("b", "sip:2@192.168.1.10", believed),
+            ("c", "sip:3@192.168.1.10", false),
+        ] {
+            let went = call(&net, branch, uri, ADVERTISED).0;
+            assert_eq!(went == PHONE, alive, "{uri} after a copy from {source:?}");
+        }
+    }
+    // The PBX refuses it, or another domain is meant.
+    let net = Network::new();
+    let m = register(1, "r", both);
+    net.arrives(PHONE, &m);
+    net.sends(PHONE, &m.answer(403));
+    net.sends(PHONE, &m.answer(200));
+    assert_eq!(net.contacts().len(), 0);
+    // A later REGISTER with one Contact brings no other along, though Call-ID, branch and CSeq are the same again.
+    let net = Network::new();
+    net.arrives(PHONE, &register(1, "r", both));
+    net.wait(100);
+    let m = register(1, "r", "<sip:1@192.168.1.10>");
+    net.arrives(PHONE, &m);
+    net.sends(PHONE, &m.answer(200));
+    net.settled.set(false);
+    assert_eq!(
+        call(&net, "a", "sip:2@192.168.1.10", ADVERTISED).0,
+        ADVERTISED
+    );
+    // Nor do devices without a branch lose the first one.
+    let net = Network::new();
+    let m = register(1, NO_BRANCH, both);
+    net.arrives(PHONE, &m);
+    net.sends(PHONE, &m.answer(200));
+    for (branch, uri) in [("a", "sip:1@192.168.1.10"), ("b", "sip:2@192.168.1.10")] {
+        assert_eq!(call(&net, branch, uri, ADVERTISED).0, PHONE, "{uri}");
+    }
 }
 
 /// A phone that starts anew counts from 1 again, and may use the same Call-ID. The PBX accepts that, or it does not.

@@ -3,7 +3,11 @@
 use nat_common::abi::{Counter, Ground, Policy};
 use nat_common::endpoint::Endpoint;
 
-use crate::{ADVERTISED, FORGOTTEN, Network, PHONE, REDIRECTED, Sip, call_phone, from_pbx};
+use nat_common::engine::REQUEST_URI;
+
+use crate::{
+    ADVERTISED, FORGOTTEN, Network, PHONE, REDIRECTED, Sip, call_phone, from_pbx, register,
+};
 
 #[test]
 fn shadow_decides_and_redirects_nothing() {
@@ -101,4 +105,77 @@ fn a_record_says_which_evidence_chose() {
     net.policy.set(Policy::Force);
     net.sends(FORGOTTEN, &call_phone("d"));
     assert_eq!(ground(), (Ground::Forced, 0, 0));
+}
+
+/// A request without a terminal, or with one in doubt, leaves its Request-URI; one that was redirected does not.
+#[test]
+fn the_request_uri_of_an_unmatched_request_is_kept() {
+    let net = Network::new();
+    net.register();
+    let call = |branch, uri: &str, to: &str| Sip {
+        start: format!("INVITE {uri} SIP/2.0"),
+        to: to.into(),
+        ..call_phone(branch)
+    };
+    let long = format!("sip:1000@192.168.1.10;{}", "x".repeat(48));
+    for (branch, uri, to, address, kept) in [
+        (
+            "a",
+            "sip:1000@192.168.1.10",
+            "<sip:1000@pbx>",
+            ADVERTISED,
+            None,
+        ),
+        (
+            "b",
+            "sip:1000@192.168.1.10;ob",
+            "<sip:1000@pbx>",
+            FORGOTTEN,
+            Some("1000@192.168.1.10;ob"),
+        ),
+        ("c", &long, "<sip:1000@pbx>", FORGOTTEN, Some(&long[4..52])),
+        // The packet goes to another address than the Contact's.
+        (
+            "d",
+            "sip:1000@192.168.1.10",
+            "<sip:1000@192.168.1.10>",
+            ([198, 51, 100, 9], 5060),
+            Some("1000@192.168.1.10"),
+        ),
+    ] {
+        net.history.borrow_mut().clear();
+        net.sends(address, &call(branch, uri, to));
+        let history = net.history.borrow();
+        let last = history.last().unwrap();
+        assert_eq!(history.len(), 1 + usize::from(kept.is_some()), "{uri}");
+        let text = (last.verdict == REQUEST_URI).then(|| str::from_utf8(last.text()).unwrap());
+        assert_eq!(text, kept, "{uri}");
+        let first = history[0];
+        assert_eq!(
+            (first.call, first.at, first.cseq),
+            (last.call, last.at, last.cseq)
+        );
+        assert_ne!(first.verdict, REQUEST_URI);
+    }
+}
+
+/// The entries of a contact without owner have its URI as the PBX lists it; that of the owner has the address-of-record.
+#[test]
+fn the_listed_uri_is_kept() {
+    let net = Network::new();
+    let m = register(1, "r", "<sip:1000@192.168.1.10;ob>");
+    net.arrives(PHONE, &m);
+    let listed = "Contact: <sip:9@9>;expires=9, <sip:1000@192.168.1.10;OB>;expires=60";
+    net.sends(PHONE, &m.answer(200).with(listed));
+    let contacts = net.contacts();
+    assert_eq!(contacts.len(), 3);
+    for (key, binding) in contacts {
+        let text = &binding.text[..usize::from(binding.text_len)];
+        let uri = if key.aor == 0 {
+            "1000@192.168.1.10;OB"
+        } else {
+            "1000@pbx"
+        };
+        assert_eq!(str::from_utf8(text).unwrap(), uri);
+    }
 }

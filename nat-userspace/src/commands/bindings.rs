@@ -1,6 +1,6 @@
 //! `sipnat bindings`: the terminals that sipnat knows.
 
-use std::{iter, time::Duration};
+use std::{iter, net::SocketAddr, time::Duration};
 
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::{
     agent::session::Session,
+    host::clock,
     kernel::{mapped::Access, tables::Tables},
     view::{
         listing::Listing,
@@ -45,7 +46,7 @@ enum BindingsCommand {
         after_help = "Examples:\n  sipnat bindings show 7fc59d9c\n  sipnat bindings show 60.17.196.2"
     )]
     Show {
-        /// Start of its id, user@host, user, host, or an address
+        /// Start of its id, user@host, user, host, Contact URI, or an address
         binding: String,
         /// Print JSON
         #[arg(long)]
@@ -97,15 +98,65 @@ fn print(tables: &Tables, before: impl FnOnce() -> Result<()>) -> Result<()> {
 struct Shown {
     #[serde(flatten)]
     row: Row,
+    /// Entry by the Contact URI alone; none for a dialog.
+    by_uri: Option<ByUri>,
     proof: Proof,
+}
+
+/// Entry of a contact by its URI alone, which requests use whose To does not name the address-of-record.
+#[derive(Serialize)]
+struct ByUri {
+    /// The entry is this contact's own.
+    own: bool,
+    /// Set if terminals of several owners claim it: no request uses it.
+    ambiguous: bool,
+    learned: SocketAddr,
+    /// Number of packets that it redirected.
+    redirected: u64,
+}
+
+impl ByUri {
+    /// Reads the entry of a row, if it has one.
+    fn read(tables: &Tables, row: &Row) -> Result<Option<Self>> {
+        let RowKey::Contact(key) = row.key else {
+            return Ok(None);
+        };
+        let contacts = tables.contacts.open(Access::Read)?;
+        let now = clock::now();
+        let entry = contacts.get(&ContactKey { aor: 0, ..key });
+        Ok(entry.filter(|entry| entry.expires > now).map(|entry| Self {
+            own: entry.aor == key.aor,
+            ambiguous: entry.is_ambiguous(now),
+            learned: entry.learned.into(),
+            redirected: entry.redirected,
+        }))
+    }
+
+    fn line(&self) -> String {
+        let Self {
+            learned,
+            redirected,
+            ..
+        } = self;
+        match self {
+            Self {
+                ambiguous: true, ..
+            } => "claimed by several owners: not used".into(),
+            Self { own: true, .. } => format!("{redirected} packets"),
+            Self { own: false, .. } => {
+                format!("another owner's, at {learned}, {redirected} packets")
+            }
+        }
+    }
 }
 
 /// Prints one binding in full.
 fn show(tables: &Tables, text: &str, json: bool) -> Result<()> {
     let row = Listing::read(tables)?.pick(text)?;
     let proof = Proof::read(tables, &row)?;
+    let by_uri = ByUri::read(tables, &row)?;
     if json {
-        return output::json(&Shown { row, proof });
+        return output::json(&Shown { row, by_uri, proof });
     }
     let ago = |time| format!("{} ago", seconds(time));
     let keepalive = row.stun_seen_seconds_ago.map_or_else(|| "-".into(), ago);
@@ -115,6 +166,7 @@ fn show(tables: &Tables, text: &str, json: bool) -> Result<()> {
             "terminal",
             row.terminal.clone().unwrap_or_else(|| "-".into()),
         ),
+        ("contact uri", row.uri.clone().unwrap_or_else(|| "-".into())),
         ("kind", row.kind().into()),
         ("state", row.state()),
         ("advertised", row.advertised()),
@@ -124,6 +176,10 @@ fn show(tables: &Tables, text: &str, json: bool) -> Result<()> {
         ("keepalive", keepalive),
         ("expires", format!("in {}", seconds(row.expires_in_seconds))),
         ("redirected", format!("{} packets", row.redirected)),
+        (
+            "by URI alone",
+            by_uri.as_ref().map_or_else(|| "-".into(), ByUri::line),
+        ),
     ];
     let mut proven = proof.lines();
     if proven.is_empty() {

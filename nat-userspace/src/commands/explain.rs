@@ -17,8 +17,8 @@ use crate::{
 /// Arguments of `sipnat explain`.
 #[derive(Debug, Args)]
 pub struct Explain {
-    /// Call-ID, as in the SIP messages; an IP address, with or without port; or a terminal: its user, user@host, or the id of
-    /// its binding
+    /// Call-ID, as in the SIP messages; an IP address, with or without port; or a terminal: its user, user@host, Contact URI, or the
+    /// id of its binding
     #[arg(
         value_name = "CALL-ID|ADDRESS|TERMINAL",
         allow_hyphen_values = true,

@@ -30,6 +30,7 @@ use crate::{
         fill::{self, Fill},
         listing::Listing,
         output,
+        page::Summary,
     },
 };
 
@@ -81,6 +82,8 @@ struct Status {
     /// Local addresses whose streams are looked after; none if media are off.
     media: Option<Vec<IpAddr>>,
     programs: Vec<Program>,
+    /// Numbers of bindings, as their list counts them.
+    bindings: Summary,
     tables: Vec<Fill>,
     /// Memory of all maps.
     memory_bytes: u64,
@@ -254,6 +257,7 @@ impl Status {
                 })
                 .transpose()?,
             programs: programs.collect::<Result<_>>()?,
+            bindings: Summary::of(&listing),
             tables: fills,
             memory_bytes: tables.memory()?,
             pins: pins.display().to_string(),
@@ -315,9 +319,10 @@ impl Status {
                 program.name, program.id, program.jited_bytes
             ));
         }
+        lines.push(format!("bindings   {}", self.bindings));
         for table in &self.tables {
             lines.push(format!(
-                "{:<10} {} of {}",
+                "{:<10} {} of {} entries",
                 table.name, table.used, table.size
             ));
         }

@@ -6,7 +6,10 @@ use nat_common::abi::{Binding, BindingFlags, ContactKey};
 
 use crate::{
     kernel::mapped::Bindings,
-    view::rows::{BindingKind, BindingState, Row, RowKey},
+    view::{
+        output,
+        rows::{BindingKind, BindingState, Row, RowKey, text_of},
+    },
 };
 
 /// The table of contacts.
@@ -86,18 +89,25 @@ fn row(
     }
     // Two terminals that registered for different addresses-of-record may have the same URI.
     let twin = get(&ContactKey { aor: 0, ..*key });
-    if let Some(twin) = twin.filter(|twin| twin.aor == binding.aor) {
-        // Calls that only the URI names are proven there.
+    row.uri = twin
+        .as_ref()
+        .map(|twin| output::printable(text_of(twin)))
+        .filter(|uri| !uri.is_empty());
+    if let Some(twin) = twin.as_ref().filter(|twin| twin.aor == binding.aor) {
+        // Calls that only the URI names are proven and counted there.
         row.flags |= twin.flags & BindingFlags::WEAK;
+        row.redirected += twin.redirected;
     }
     let is_other = |twin: &Binding| twin.aor != binding.aor && twin.learned != binding.learned;
-    if twin.is_some_and(|twin| twin.is_ambiguous(now)) {
+    if twin.as_ref().is_some_and(|twin| twin.is_ambiguous(now)) {
         row.state = BindingState::Ambiguous;
-        row.notes
-            .push("ambiguous by Request-URI; calls to its address-of-record still reach it");
+        row.notes.push(
+            "ambiguous by Request-URI: only calls whose To names its address-of-record reach it",
+        );
     } else if twin.is_some_and(|twin| is_other(&twin)) {
-        row.notes
-            .push("its URI is another owner's; calls to its address-of-record still reach it");
+        row.notes.push(
+            "its URI is another owner's: only calls whose To names its address-of-record reach it",
+        );
     }
     Some(row)
 }

@@ -2,6 +2,7 @@
 
 mod contacts;
 mod keepalive;
+mod nearest_contact;
 pub(crate) mod page;
 mod pending;
 pub(crate) mod proof;

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::Serialize;
+
 use crate::view::{
     listing::{Listing, Place},
     output::Columns,
@@ -54,8 +56,8 @@ impl<'l> Page<'l> {
 }
 
 /// Numbers of rows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Summary {
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Summary {
     dialogs: usize,
     contacts: usize,
     pending: usize,
@@ -63,6 +65,18 @@ struct Summary {
 }
 
 impl Summary {
+    /// Counts the rows of a list.
+    pub(crate) fn of(listing: &Listing) -> Self {
+        let mut summary = Self {
+            transactions: listing.transactions,
+            ..Self::default()
+        };
+        for row in listing.rows() {
+            summary.add(&row);
+        }
+        summary
+    }
+
     fn add(&mut self, row: &Row) {
         *match (row.state, row.kind) {
             (BindingState::Pending, _) => &mut self.pending,

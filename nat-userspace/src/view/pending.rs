@@ -94,14 +94,14 @@ fn contact(slot: &Slot<InboundTransaction>) -> u64 {
 
 /// Whether the transaction is a REGISTER that, if accepted, makes a contact active.
 pub(super) fn asks_for_a_contact(transaction: &InboundTransaction) -> bool {
-    let others = InboundFlags::REMOVE | InboundFlags::REMOVE_ALL | InboundFlags::ANY_BRANCH;
+    let others = InboundFlags::REMOVE | InboundFlags::REMOVE_ALL | InboundFlags::BESIDE;
     let kind = InboundFlags::REGISTER | others;
     transaction.flags & kind == InboundFlags::REGISTER && transaction.detail != 0
 }
 
 /// Whether the entry is a transaction: a REGISTER has another entry beside it.
 pub(super) fn is_transaction(entry: &InboundTransaction) -> bool {
-    !entry.flags.contains(InboundFlags::ANY_BRANCH)
+    !entry.flags.contains(InboundFlags::BESIDE)
 }
 
 #[cfg(test)]
@@ -164,7 +164,7 @@ mod tests {
         };
         let own = entry(InboundFlags::empty());
         assert!(is_transaction(&own) && asks_for_a_contact(&own));
-        let beside = entry(InboundFlags::ANY_BRANCH);
+        let beside = entry(InboundFlags::BESIDE);
         assert!(!is_transaction(&beside) && !asks_for_a_contact(&beside));
     }
 

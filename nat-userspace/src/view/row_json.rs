@@ -14,6 +14,7 @@ pub(super) fn write(row: &Row, out: &mut Vec<u8>) {
         id,
         key: _,
         terminal,
+        uri,
         kind,
         state,
         notes,
@@ -33,6 +34,8 @@ pub(super) fn write(row: &Row, out: &mut Vec<u8>) {
     text(out, id);
     out.extend(b",\"terminal\":");
     optional(out, terminal.as_deref(), text);
+    out.extend(b",\"uri\":");
+    optional(out, uri.as_deref(), text);
     out.extend(b",\"kind\":");
     text(
         out,
@@ -156,6 +159,7 @@ mod tests {
                 kind: BindingKind::Contact,
                 state: BindingState::Ambiguous,
                 advertised: None,
+                uri: Some("1000@a;x=\"".into()),
                 learned: v6,
                 ..plain.clone()
             },

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use nat_common::{
     abi::{
         Binding, BindingFlags, ContactKey, DialogKey, Entry, InboundFlags, InboundTransaction,
-        PendingDialog, PendingFlags, SECOND, age, ticks,
+        PendingDialog, PendingFlags, SECOND, TEXT_LEN, age, ticks,
     },
     endpoint::Endpoint,
     engine::lifetimes::TRANSACTION_LIFE,
@@ -106,6 +106,8 @@ pub struct Row {
     pub key: RowKey,
     /// `user@host`.
     pub terminal: Option<String>,
+    /// Contact URI without its scheme, as the PBX lists it, as far as it fits.
+    pub uri: Option<String>,
     /// Identity that it belongs to.
     pub kind: BindingKind,
     /// State.
@@ -177,11 +179,12 @@ impl From<&Entry<InboundTransaction>> for Claim {
 impl Row {
     pub(crate) fn new(key: RowKey, kind: BindingKind, binding: &Binding, now: u64) -> Self {
         let seconds = |from: u64, to: u64| to.saturating_sub(from) / SECOND;
-        let text = &binding.text[..usize::from(binding.text_len).min(binding.text.len())];
+        let text = text_of(binding);
         Self {
             id: key.id(),
             key,
             terminal: (!text.is_empty()).then(|| output::printable(text)),
+            uri: None,
             kind,
             state: if binding.is_ambiguous(now) {
                 BindingState::Ambiguous
@@ -226,6 +229,7 @@ impl Row {
             id: key.id(),
             key,
             terminal: None,
+            uri: None,
             kind,
             state: if claim.ambiguous {
                 BindingState::Ambiguous
@@ -247,11 +251,12 @@ impl Row {
         }
     }
 
-    /// Whether `text` means this row: the start of its id, its terminal, user, or an address.
+    /// Whether `text` means this row: the start of its id, its terminal, user, Contact URI, or an address.
     pub(crate) fn matches(&self, text: &str) -> bool {
         let terminal = self.terminal.as_deref().unwrap_or_default();
         (text.len() >= 2 && self.id.starts_with(text))
             || terminal == text
+            || self.uri.as_deref().is_some_and(|uri| is_uri(text, uri))
             || terminal.split('@').any(|part| part == text)
             || self
                 .addresses()
@@ -314,6 +319,11 @@ impl Row {
     }
 }
 
+/// Returns the text of a binding.
+pub(super) fn text_of(binding: &Binding) -> &[u8] {
+    &binding.text[..usize::from(binding.text_len).min(binding.text.len())]
+}
+
 fn notes(flags: BindingFlags) -> Vec<&'static str> {
     let mut notes = Vec::new();
     for (bit, note) in [
@@ -329,6 +339,16 @@ fn notes(flags: BindingFlags) -> Vec<&'static str> {
         notes.push("through a proxy");
     }
     notes
+}
+
+/// Whether a text means a Contact URI that is kept without scheme, as far as it fits.
+fn is_uri(text: &str, uri: &str) -> bool {
+    let text = text.trim_start_matches('<').trim_end_matches('>');
+    let text = text
+        .strip_prefix("sip:")
+        .or_else(|| text.strip_prefix("sips:"))
+        .unwrap_or(text);
+    text == uri || uri.len() == TEXT_LEN && text.starts_with(uri)
 }
 
 /// Returns an address, if it is known.

@@ -1,7 +1,7 @@
 //! The story of a call, of a terminal's address, or of requests that were not redirected, packet by packet.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
@@ -11,9 +11,12 @@ use nat_common::{
     abi::{Config, Counter, CounterKind, DialogKey, Ground, MediaCounter, Record, address},
     bpf::HostLoop,
     bytes::Span,
-    engine::media as described,
-    sip::Method,
-    tables::{hash, key},
+    engine::{REQUEST_URI, media as described},
+    sip::{Field, Method, SPANS},
+    tables::{
+        hash, key,
+        uri::{self, UriHash},
+    },
 };
 use serde::Serialize;
 
@@ -22,6 +25,7 @@ use crate::{
     kernel::{history, tables::Tables},
     view::{
         listing::Listing,
+        nearest_contact::Nearest,
         output::{self, Columns},
         rows::{self, Row, RowKey},
         streams::{self, Stream},
@@ -93,6 +97,10 @@ struct Packet {
     /// Status of a response.
     status: Option<u16>,
     cseq: u32,
+    /// Request-URI without its scheme, as far as it fits, where no terminal was found or it is in doubt.
+    request_uri: Option<String>,
+    /// Contact that is nearest to it.
+    nearest: Option<Nearest>,
     /// Original destination; that of the request for an answer.
     meant: Option<SocketAddr>,
     learned: Option<SocketAddr>,
@@ -167,15 +175,20 @@ impl Story {
     pub(crate) fn read(tables: &Tables, subject: Subject) -> Result<Self> {
         let config = tables.config()?;
         let mut records = history::read(&tables.history)?;
+        let uris = take_uris(&mut records);
         let (about, bindings) = match subject {
             Subject::Named(name) => {
                 let call = hash(&name, &config.secret)?;
                 let listing = Listing::read(tables)?;
                 let sockets = sockets(&config, &own_addresses(tables)?);
+                let contacts = contacts_of(&name, &sockets, &config.secret);
                 match of_call(call, &sockets, &mut records, listing.rows()) {
                     Some(bindings) => (About::CallId(name), bindings),
                     None => {
-                        let bindings = sorted(listing.rows().filter(|row| row.matches(&name)));
+                        let bindings = sorted(listing.rows().filter(|row| {
+                                row.matches(&name)
+                                    || matches!(row.key, RowKey::Contact(key) if contacts.contains(&key.uri))
+                            }));
                         let addresses: HashSet<_> =
                             bindings.iter().flat_map(Row::addresses).collect();
                         keep_to(&mut records, |address| addresses.contains(address));
@@ -222,13 +235,20 @@ impl Story {
             keys.any(|key| matches!(key, RowKey::Dialog(key) if *key == stream.owner))
         });
         let streams = owned.collect();
+        let mut packets: Vec<Packet> = packets
+            .into_iter()
+            .map(|record| Packet {
+                request_uri: uris.get(&request_of(record)).cloned(),
+                ..Packet::new(record, calendar)
+            })
+            .collect();
+        if packets.iter().any(|packet| packet.request_uri.is_some()) {
+            find_nearest(&mut packets, Listing::read(tables)?.rows());
+        }
         Ok(Self {
             about,
             shadow: config.shadow != 0,
-            packets: packets
-                .into_iter()
-                .map(|record| Packet::new(record, calendar))
-                .collect(),
+            packets,
             bindings,
             descriptions: descriptions
                 .into_iter()
@@ -276,6 +296,67 @@ impl Story {
         }
         parts.join("\n")
     }
+}
+
+/// Request of a record: time, Call-ID, CSeq number and method.
+type Request = (u64, u64, u32, u8);
+
+const fn request_of(record: &Record) -> Request {
+    (record.at, record.call, record.cseq, record.method)
+}
+
+/// Takes the records that only have a Request-URI from those of messages.
+fn take_uris(records: &mut Vec<Record>) -> HashMap<Request, String> {
+    let is_uri = |record: &Record| record.verdict == REQUEST_URI;
+    let uris = records
+        .iter()
+        .filter(|record| is_uri(record))
+        .map(|record| (request_of(record), output::printable(record.text())))
+        .collect();
+    records.retain(|record| !is_uri(record));
+    uris
+}
+
+/// Finds the contact that is nearest to each Request-URI.
+fn find_nearest(packets: &mut [Packet], contacts: impl Iterator<Item = Row>) {
+    for row in contacts {
+        for packet in &mut *packets {
+            if let Some(uri) = &packet.request_uri
+                && let Some(other) = Nearest::of(&row, uri)
+            {
+                packet.nearest = Nearest::or_nearer(packet.nearest.take(), other);
+            }
+        }
+    }
+}
+
+/// Returns the hashes of a Contact URI, as `CONTACTS` has it, for each socket of the PBX.
+fn contacts_of(name: &str, sockets: &[u64], secret: &[u64; 2]) -> HashSet<u64> {
+    let uri = name.trim_start_matches('<').trim_end_matches('>');
+    let Some(uri) = uri
+        .strip_prefix("sip:")
+        .or_else(|| uri.strip_prefix("sips:"))
+    else {
+        return HashSet::new();
+    };
+    let Ok(len) = u16::try_from(uri.len()) else {
+        return HashSet::new();
+    };
+    let mut spans = [Span::default(); SPANS];
+    spans[Field::RequestUri as usize] = Span { start: 0, len };
+    let mut hashes = [0; SPANS];
+    // The hash reads whole words.
+    let text = [uri.as_bytes(), &[b' '; 64]].concat();
+    uri::uris::<_, HostLoop>(
+        &text[..],
+        &spans,
+        Field::RequestUri.bit(),
+        secret,
+        &mut UriHash::default(),
+        &mut hashes,
+    );
+    let hash = hashes[Field::RequestUri as usize];
+    sockets.iter().map(|pbx| hash ^ pbx).collect()
 }
 
 /// Keeps the records of a call, and returns its dialog ends. None if it has neither.
@@ -467,6 +548,8 @@ impl Packet {
             method: Method::from(record.method).name(),
             status: (record.status != 0).then_some(record.status),
             cseq: record.cseq,
+            request_uri: None,
+            nearest: None,
             meant: rows::known(record.original()),
             learned: rows::known(record.learned()),
             verdict: verdict.map_or("unknown", Counter::name),
@@ -518,8 +601,12 @@ impl Packet {
             self.why.into(),
         ]];
         let evidence = Some(self.evidence()).filter(|evidence| !evidence.is_empty());
+        let uri = self.request_uri.as_ref();
+        let uri = uri.map(|uri| format!("Request-URI {uri}"));
+        let nearest = self.nearest.as_ref().map(Nearest::line);
         let events = self.events.iter().map(|event| event.what.to_owned());
-        rows.extend(evidence.into_iter().chain(events).map(|what| {
+        let more = evidence.into_iter().chain(uri).chain(nearest).chain(events);
+        rows.extend(more.map(|what| {
             let mut row: [String; 8] = Default::default();
             row[7] = format!("  {what}");
             row

@@ -19,14 +19,14 @@ use nat_common::engine::media::{self, Media, MediaSlots, Pairing};
 use nat_common::engine::stun::Server;
 use nat_common::engine::{self, Choice, Evidence, Placed, Route};
 use nat_common::sdp::{self, Description};
-use nat_common::sip::{Direction, Doubt, Field, Message, URIS};
+use nat_common::sip::{Direction, Doubt, Field, Message, READ_CONTACTS, URIS};
 use nat_common::tables::bindings::{self, BindingKey, Found, Pushed, Room, Slice, Stored};
 use nat_common::tables::hash::{self, Cursor, Digest};
 use nat_common::tables::key;
 use nat_common::tables::slots::{SlotKey, Slots};
 use nat_common::tables::uri::{self, UriHash};
 
-use crate::scan_for;
+use crate::scan::scanned_for;
 
 const SECRET: [u64; 2] = [0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210];
 const SETS: usize = 64;
@@ -46,6 +46,7 @@ pub struct MemoryEnv {
     /// Records that the engine has written.
     pub history: RefCell<Vec<Record>>,
     text: RefCell<Vec<u8>>,
+    addresses: UnsafeCell<[Endpoint; READ_CONTACTS]>,
     digest: RefCell<Digest>,
     tables: [Vec<UnsafeCell<Set>>; Table::COUNT],
     copies: [UnsafeCell<Entry<ValueWords>>; Table::COUNT],
@@ -99,6 +100,7 @@ impl MemoryEnv {
             shadow: Cell::new(false),
             history: RefCell::default(),
             text: RefCell::default(),
+            addresses: UnsafeCell::default(),
             digest: RefCell::default(),
             tables: std::array::from_fn(|_| table()),
             copies: Default::default(),
@@ -139,7 +141,11 @@ impl MemoryEnv {
     /// Scans a message and keeps its text, so that the engine can hash its parts.
     pub fn scan(&self, text: &[u8], direction: Direction) -> Result<Message, Doubt> {
         *self.text.borrow_mut() = text.to_vec();
-        scan_for(text, direction)
+        let scan = scanned_for(text, direction)?;
+        let addresses = std::array::from_fn(|index| *scan.contact_address(index));
+        // SAFETY: one thread; no reference to it is in use.
+        unsafe { *self.addresses.get() = addresses };
+        Ok(*scan.message())
     }
 
     /// Bindings of dialog ends, expired ones, too.
@@ -342,6 +348,14 @@ impl Env for MemoryEnv {
         engine::place_contact(self, key)
     }
 
+    fn draft_further_contact(&self, m: &Message, index: u32) -> bool {
+        engine::draft_further_contact(self, m, index)
+    }
+
+    fn note_further_contact(&self, m: &Message, index: u32) {
+        engine::note_further_contact(self, m, index);
+    }
+
     fn choose(&self, owner: u64, transmissions: u32) -> Choice {
         engine::choose(self, owner, transmissions)
     }
@@ -406,6 +420,11 @@ impl Text for MemoryEnv {
         draft.text_len = len as u8;
     }
 
+    fn contact_address(&self, index: usize) -> &Endpoint {
+        // SAFETY: one thread; the next scan comes when no reference to it is in use.
+        unsafe { &(*self.addresses.get())[index] }
+    }
+
     fn same_user(&self, a: Span, b: Span) -> bool {
         users::same(&self.text.borrow()[..], a, b)
     }
@@ -429,6 +448,14 @@ impl Text for MemoryEnv {
         let [route, request] = [uri, request].map(|uri| hosts::find(text, uri));
         let end = hosts::plain_end(text, hosts::end_of(text, route), port);
         uri != 0 && engine::leads_to_target(text, route, end, request)
+    }
+
+    fn place_registration(&self, m: &Message) {
+        engine::place_registration(self, m);
+    }
+
+    fn remember_request_uri(&self, m: &Message) {
+        engine::remember_request_uri(self, m);
     }
 
     fn checksum(&self) -> Checksum {

@@ -24,9 +24,11 @@ use self::machine::Machine;
 use self::walk::Lines;
 use super::direction::Direction;
 use super::doubt::Doubt;
+use super::field::READ_CONTACTS;
 use super::message::Message;
-use crate::bpf::Repeat;
+use crate::bpf::{Repeat, bounded};
 use crate::bytes::{Source, words};
+use crate::endpoint::Endpoint;
 
 /// Memory of a scan. The all-zero value is one before a scan.
 #[repr(C, align(8))]
@@ -94,5 +96,17 @@ impl Scan {
     #[must_use]
     pub const fn message(&self) -> &Message {
         &self.machine.message
+    }
+
+    /// Returns host and port of one of the first Contacts, where the host is an IP address. Only of a message with several
+    /// Contacts that arrived.
+    #[inline(always)]
+    #[must_use]
+    pub fn contact_address(&self, index: usize) -> &Endpoint {
+        // SAFETY: the index is in bounds.
+        unsafe {
+            let addresses = &self.machine.addresses;
+            addresses.get_unchecked(bounded::<READ_CONTACTS>(index))
+        }
     }
 }

@@ -6,9 +6,9 @@ use crate::bpf::bounded;
 use crate::bytes::swar::{below, blanks, brackets, byte, equal, first, run};
 use crate::bytes::{Source, Span, words};
 use crate::sip::doubt::Doubt;
-use crate::sip::field::{Field, MAX_CONTACTS};
+use crate::sip::field::{Field, MAX_CONTACTS, READ_CONTACTS};
 use crate::sip::scan::grammar::{LineEnd, NARROW, find_narrow, is_address_end, line_end, scheme};
-use crate::sip::scan::table::Header;
+use crate::sip::scan::table::{Header, Needed};
 
 /// Value of `token_start` while no URI has begun: beyond every end.
 const NO_URI: u32 = u32::MAX;
@@ -197,9 +197,11 @@ impl Machine {
                 let before = self.message.contact_expires(index.wrapping_sub(1));
                 if before == Some(0) && usize::from(self.message.first_contact) + 1 == index {
                     self.message.first_contact = index as u8;
-                    self.forget_host();
+                    words::clear(&mut self.message.advertised);
                 }
-                if index == usize::from(self.message.first_contact) {
+                let is_first = index == usize::from(self.message.first_contact);
+                if is_first || index < READ_CONTACTS && self.needed != Needed::Out {
+                    self.forget_host(index);
                     self.after_host = next;
                     let host = if self.host_start == 0 {
                         self.token_start
@@ -242,14 +244,18 @@ impl Machine {
         unsafe { *self.message.contact_expires.get_unchecked_mut(index) = 0 };
         if index == usize::from(self.message.first_contact) {
             // The host of the next one is read.
-            self.forget_host();
+            words::clear(&mut self.message.advertised);
         }
     }
 
-    /// Forgets the host of a Contact.
+    /// Forgets the host that was read before that of the Contact at `index`.
     #[inline(always)]
-    fn forget_host(&mut self) {
-        words::clear(&mut self.message.advertised);
+    fn forget_host(&mut self, index: usize) {
         self.host_groups.clear();
+        if index < READ_CONTACTS {
+            let index = bounded::<READ_CONTACTS>(index);
+            // SAFETY: the index is in bounds.
+            words::clear(unsafe { self.addresses.get_unchecked_mut(index) });
+        }
     }
 }

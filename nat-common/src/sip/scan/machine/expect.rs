@@ -33,11 +33,11 @@ pub(super) enum Expect {
     AfterName,
     /// A URI in angle brackets, after its scheme.
     Uri,
-    /// The host of the first Contact if it is a dotted quad, or the dotted quad that ends an IPv6 address.
+    /// The host of a Contact if it is a dotted quad, or the dotted quad that ends an IPv6 address.
     Host,
-    /// A group of the first Contact's IPv6 address, a leading `::`, or the rest after `::`.
+    /// A group of a Contact's IPv6 address, a leading `::`, or the rest after `::`.
     Ipv6,
-    /// The rest of the first Contact after its IPv6 address.
+    /// The rest of a Contact after its IPv6 address.
     HostEnd,
     /// A semicolon, comma, white space or line end between parameters, or the rest of a skipped parameter.
     Params,

@@ -1,14 +1,16 @@
-//! The address that the first Contact advertises: an IPv4 or IPv6 address and a port.
+//! The address that a Contact advertises: an IPv4 or IPv6 address and a port.
 
 use super::expect::Expect;
 use super::state::Machine;
+use crate::bpf::bounded;
 use crate::bytes::Source;
 use crate::bytes::swar::{byte, hex_digits};
 use crate::endpoint::Endpoint;
+use crate::sip::field::READ_CONTACTS;
 use crate::sip::scan::host::{dotted_quad, port};
 
 impl Machine {
-    /// Reads a dotted quad. A host that is no address leaves `advertised` unknown.
+    /// Reads a dotted quad. A host that is no address leaves it unknown.
     #[inline(always)]
     pub(super) fn host<S: Source + ?Sized>(&mut self, source: &S, at: u32, w: u64) -> bool {
         let is_whole_host = self.host_groups.is_empty();
@@ -83,8 +85,20 @@ impl Machine {
     /// Notes the advertised address and port.
     #[inline(always)]
     fn set_advertised(&mut self, port: u32) {
-        self.message.advertised.addr[0] = self.host_address[0];
-        self.message.advertised.addr[1] = self.host_address[1];
-        self.message.advertised.port = port;
+        let index = usize::from(self.message.contacts.wrapping_sub(1));
+        let [high, low] = self.host_address;
+        if index < READ_CONTACTS {
+            let index = bounded::<READ_CONTACTS>(index);
+            // SAFETY: the index is in bounds.
+            let address = unsafe { self.addresses.get_unchecked_mut(index) };
+            address.addr[0] = high;
+            address.addr[1] = low;
+            address.port = port;
+        }
+        if index == usize::from(self.message.first_contact) {
+            self.message.advertised.addr[0] = high;
+            self.message.advertised.addr[1] = low;
+            self.message.advertised.port = port;
+        }
     }
 }

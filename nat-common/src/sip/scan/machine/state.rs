@@ -5,9 +5,10 @@ use zerocopy::{FromZeros, Immutable, KnownLayout};
 use super::expect::Expect;
 use crate::bpf::bounded;
 use crate::bytes::{Ipv6, Span};
+use crate::endpoint::Endpoint;
 use crate::sip::Message;
 use crate::sip::doubt::Doubt;
-use crate::sip::field::SPANS;
+use crate::sip::field::{READ_CONTACTS, SPANS};
 use crate::sip::scan::table::{Header, Needed};
 
 /// State of the machine. It lies in memory between steps.
@@ -56,10 +57,12 @@ pub struct Machine {
     /// Ones if the parameters of the value being read matter, otherwise 0: those of a Record-Route, and of all but the topmost
     /// Via, are passed over.
     pub(super) semicolons: u64,
-    /// Host of the first Contact, in network byte order.
+    /// Host of the Contact being read, in network byte order.
     pub(super) host_address: [u64; 2],
     /// IPv6 address of a host being read.
     pub(super) host_groups: Ipv6,
+    /// Addresses of the first Contacts, where numeric.
+    pub(in crate::sip::scan) addresses: [Endpoint; READ_CONTACTS],
     /// Result of the scan.
     pub(in crate::sip::scan) message: Message,
 }
