@@ -428,12 +428,13 @@ proptest! {
     #[test]
     fn finds_what_is_there(model in model(), writing in writing()) {
         let text = model.write(&writing);
-        // All odd forms in one message may exceed the budget.
-        prop_assume!(effort::read(text.as_bytes(), None).0 < 100);
-        model.check(&text)?;
         model.check(&model.write(&PLAIN))?;
-        direction::check(text.as_bytes(), &sip::read(text.as_bytes()).expect("no doubt"));
-        plain::check(text.as_bytes());
+        // All odd forms in one message may exceed the budget.
+        if effort::read(text.as_bytes(), None).0 < 110 {
+            model.check(&text)?;
+            direction::check(text.as_bytes(), &sip::read(text.as_bytes()).expect("no doubt"));
+            plain::check(text.as_bytes());
+        }
         usual::check(text.as_bytes());
     }
 
