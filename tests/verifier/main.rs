@@ -9,7 +9,7 @@ use std::{fs, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Parser, ValueEnum};
-use nat_userspace::kernel::loops::Loops;
+use nat_userspace::{kernel::loops::Loops, view::output};
 use serde_json::json;
 
 use crate::{object::Programs, report::Report};
@@ -91,21 +91,19 @@ fn show(arguments: &Arguments) -> Result<ExitCode> {
     let release = release.trim();
     if arguments.json {
         let report = json!({ "kernel": release, "loops": loops.name(), "programs": reports });
-        println!("{report:#}");
+        output::json(&report)?;
     } else {
-        println!(
+        let mut lines = vec![format!(
             "kernel {release}, loops by {}: {why}; the kernel gives up after {}",
             loops.name(),
             report::kernels_limit()
-        );
-        for report in &reports {
-            println!("{}", report.summary());
-        }
+        )];
+        lines.extend(reports.iter().map(Report::summary));
         if arguments.program.is_some() {
-            for report in &reports {
-                print!("\n{}", report.tables(arguments.top));
-            }
+            let tables = reports.iter().map(|report| report.tables(arguments.top));
+            lines.extend(tables.map(|tables| format!("\n{tables}")));
         }
+        output::print(&lines.join("\n"))?;
     }
     let refused = reports.iter().any(|report| report.refused.is_some());
     Ok(if refused {

@@ -75,7 +75,11 @@ impl Programs {
         let mut object = Object::parse(bytes).context("this is no object with kernel programs")?;
         let media = u32::from(media).to_ne_bytes();
         object
-            .patch_map_data(HashMap::from([("MEDIA_ON", (media.as_slice(), true))]))
+            .patch_map_data(HashMap::from([
+                ("MEDIA_ON", (media.as_slice(), true)),
+                // As an agent that logs nothing: the verifier then removes logging.
+                ("AYA_LOG_LEVEL", (&[0], false)),
+            ]))
             .context("this is no object of sipnat: it has no constant MEDIA_ON")?;
         let mut btf = None;
         if let Some(features) = aya::features().btf()
