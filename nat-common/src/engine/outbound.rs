@@ -298,7 +298,6 @@ fn apply_answer<E: Text>(
 /// Decides where a request of the PBX goes, and stores that with its transaction.
 #[inline(never)]
 pub(super) fn request_out<E: Text>(env: &E, m: &Message, call: u64, to: &mut Endpoint) -> Decision {
-    let branch = env.hash(Field::Branch as usize);
     let follows = m.method == Method::Ack || m.method == Method::Cancel;
     if m.method == Method::Register {
         note_sent_on(env, m, to);
@@ -307,23 +306,23 @@ pub(super) fn request_out<E: Text>(env: &E, m: &Message, call: u64, to: &mut End
         note_proxy(env, m.vias > 1);
     }
     // An ACK to a 2xx has a branch of its own each time (RFC 3261 13.2.2.4).
-    let mut name = branch;
-    if m.method == Method::Ack && m.has(Field::ToTag) {
-        name = dialog_key(env, call, Field::ToTag).tag;
-    }
+    let name = if m.method == Method::Ack && m.has(Field::ToTag) {
+        dialog_key(env, call, Field::ToTag).tag
+    } else {
+        env.hash(Field::Branch as usize)
+    };
     let key = key::transaction(call, name, m.cseq, m.method);
-    let now = ticks(env.now());
     let mut before = env
         .slots::<OutboundTransaction>(&key)
         .and_then(|s| s.find(&key));
-    before = before.filter(|before| age(now, before.at) < TRANSACTION_LIFE);
+    before = before.filter(|before| age(ticks(env.now()), before.at) < TRANSACTION_LIFE);
     let route = env.route();
     words::clear(route);
     if !is_for_another_hop(env, m, to.port) {
         route.flags = OutboundFlags::DIRECT;
     }
     let decision = if route.flags.contains(OutboundFlags::DIRECT) {
-        find_terminal(env, m, call, branch, before, to)
+        find_terminal(env, m, call, before, to)
     } else {
         Decision::Route
     };
@@ -336,7 +335,7 @@ pub(super) fn request_out<E: Text>(env: &E, m: &Message, call: u64, to: &mut End
         return decision;
     }
     let entry = env.entry::<OutboundTransaction>();
-    entry.at = now;
+    entry.at = ticks(env.now());
     let transaction = &mut entry.value;
     transaction.record_routes = m.record_routes;
     transaction.retransmissions = route.retransmissions;
@@ -395,7 +394,9 @@ fn is_deaf<E: Env>(env: &E, before: Option<&Entry<OutboundTransaction>>) -> bool
 
 /// Notes which of two addresses a request goes to: in its route, and with the pair if it is open which of them answers. An
 /// ACK is not answered.
-#[inline(always)]
+///
+/// Its own function: its caller needs the stack (6.1).
+#[inline(never)]
 fn note_choice<E: Env>(env: &E, to: &Endpoint, route: &mut Route, is_ack: bool) {
     let record = env.record();
     let moved = route.flags.contains(OutboundFlags::MOVED);
@@ -438,7 +439,6 @@ fn find_terminal<E: Text>(
     env: &E,
     m: &Message,
     call: u64,
-    branch: u64,
     mut before: Option<&mut Entry<OutboundTransaction>>,
     to: &mut Endpoint,
 ) -> Decision {
@@ -464,7 +464,7 @@ fn find_terminal<E: Text>(
     let is_dialog = found.is_some();
     if found.is_none() {
         if (m.method == Method::Ack || m.method == Method::Cancel)
-            && let Some(decision) = after_invite(env, m, call, branch, to)
+            && let Some(decision) = after_invite(env, m, call, to)
         {
             return decision;
         }
@@ -645,13 +645,8 @@ fn retransmissions(before: &OutboundTransaction, learned: &Endpoint) -> u8 {
 ///
 /// Its own function: its caller needs the stack (6.1).
 #[inline(never)]
-fn after_invite<E: Env>(
-    env: &E,
-    m: &Message,
-    call: u64,
-    branch: u64,
-    to: &mut Endpoint,
-) -> Option<Decision> {
+fn after_invite<E: Env>(env: &E, m: &Message, call: u64, to: &mut Endpoint) -> Option<Decision> {
+    let branch = env.hash(Field::Branch as usize);
     let key = key::transaction(call, branch, m.cseq, Method::Invite);
     let invite = env.slots::<OutboundTransaction>(&key)?.find(&key)?;
     if env.shadow() {

@@ -410,13 +410,6 @@ pub(super) fn note_return<E: Tables + Hashes + Clock>(env: &E, entry: &mut Entry
     put_pair(env, entry);
 }
 
-/// Whether the original destination cannot be reached from here: the Internet does not route it, it does not lie in the
-/// same private network as the terminal's learned address, and no route but the default leads there.
-#[inline(always)]
-pub(super) fn is_unreachable<E: Env>(env: &E, learned: &Endpoint, to: &Endpoint) -> bool {
-    to.is_private() && !to.shares_private_network(learned) && env.kind_of(to) == 0
-}
-
 /// Whether the terminal itself gives a response of this status: it rings, answers, is busy or declines. Another terminal
 /// does not know the user.
 #[inline(always)]
@@ -445,10 +438,13 @@ pub(super) fn note_answer<E: Env>(
     }
     let moved = transaction.flags.contains(OutboundFlags::MOVED);
     if transaction.flags.contains(OutboundFlags::REDIRECTED) {
-        return match proof_by_answer(env, transaction, tells) {
-            Some(entry) => env.prove_pair(entry),
-            None => false,
-        };
+        if tells {
+            return env.prove_pair(proof_by_answer(env, transaction));
+        }
+        if !weak {
+            note_return(env, describe_pair_of(env, transaction));
+        }
+        return false;
     }
     let left_alone = transaction.flags.contains(OutboundFlags::LEFT_ALONE);
     if moved {
@@ -507,39 +503,22 @@ pub(super) fn describe_pair_of<'e, E: Env>(
     describe_pair(env, learned, original)
 }
 
-/// Returns what is proven by the answer to a request whose last transmission went to the learned address. `tells`: the answer
-/// tells which transmission it answers; if it does not, it only ends the count.
+/// Returns what is proven by the answer to a request whose last transmission went to the learned address.
 ///
 /// Its own function: its caller needs the stack (6.1).
 #[inline(never)]
-fn proof_by_answer<'e, E: Env>(
-    env: &'e E,
-    request: &OutboundTransaction,
-    tells: bool,
-) -> Option<&'e mut Entry<Peer>> {
-    let counts = !request.flags.contains(OutboundFlags::WEAK);
+fn proof_by_answer<'e, E: Env>(env: &'e E, request: &OutboundTransaction) -> &'e mut Entry<Peer> {
     let entry = describe_pair_of(env, request);
-    if !tells {
-        if counts {
-            note_return(env, entry);
-        }
-        return None;
-    }
     let moved = request.flags.contains(OutboundFlags::MOVED);
-    let evidence = env.evidence();
-    // If nobody can be at the original destination, the answer is none to a transmission that went there.
-    let seems = request.retransmissions != 0
-        && !moved
-        && !is_unreachable(env, &evidence.learned, &evidence.advertised);
-    entry.value.flags = if seems {
+    entry.value.flags = if request.retransmissions != 0 && !moved {
         PeerFlags::SEEMING
     } else {
         PeerFlags::HEARS
     };
-    if counts || moved {
+    if moved || !request.flags.contains(OutboundFlags::WEAK) {
         entry.value.flags |= PeerFlags::PROVEN;
     }
-    Some(entry)
+    entry
 }
 
 /// Whether an answer to a request whose last transmission went to its original destination may be a slow one to a transmission
