@@ -7,6 +7,7 @@
 use crate::abi::{
     Binding, Counter, Entry, OutboundFlags, OutboundTransaction, Peer, PeerFlags, age, ticks,
 };
+use crate::bpf::nothing;
 use crate::endpoint::Endpoint;
 use crate::engine::env::{Clock, Env, Hashes, Journal, Tables};
 use crate::engine::lifetimes::{ANSWERED_LIFE, PEER_LIFE, T1};
@@ -447,13 +448,17 @@ pub(super) fn note_answer<E: Env>(
         return false;
     }
     let left_alone = transaction.flags.contains(OutboundFlags::LEFT_ALONE);
+    env.evidence().branch = 0;
     if moved {
         // The host before answered.
         transaction.flags -= OutboundFlags::LEFT_ALONE;
         return tells;
     }
-    let slow = left_alone && may_be_slow(env, transaction);
-    let tells = tells && !slow;
+    if left_alone {
+        may_be_slow(env, transaction);
+    }
+    // One that may be a slow answer to another transmission tells nothing. Read from memory, not from a register.
+    let tells = tells && env.evidence().branch == 0;
     // An answer that either address may have given proves nothing, nor does one that another terminal would give.
     if !left_alone || tells && (weak || is_own(status)) {
         let entry = describe(env, &transaction.destination());
@@ -521,15 +526,15 @@ fn proof_by_answer<'e, E: Env>(env: &'e E, request: &OutboundTransaction) -> &'e
     entry
 }
 
-/// Whether an answer to a request whose last transmission went to its original destination may be a slow one to a transmission
+/// Notes in the evidence, as its branch, whether an answer to a request whose last transmission went to its original destination may be a slow one to a transmission
 /// to the learned address, from which it comes. If that address only seemed proven, it is no more.
 ///
 /// Its own function: its caller needs the stack (6.1).
 #[inline(never)]
-fn may_be_slow<E: Env>(env: &E, request: &OutboundTransaction) -> bool {
+fn may_be_slow<E: Env>(env: &E, request: &OutboundTransaction) {
     let entry = describe_pair_of(env, request);
     if env.record().learned() != env.evidence().learned {
-        return false;
+        return nothing();
     }
     if !request.flags.contains(OutboundFlags::WEAK) {
         entry.value.flags = PeerFlags::PROVEN;
@@ -538,5 +543,6 @@ fn may_be_slow<E: Env>(env: &E, request: &OutboundTransaction) -> bool {
     let transmissions = request.retransmissions;
     let disproves = transmissions == 0 || !transmissions.is_multiple_of(2);
     let seemed = disproves && note_deaf(env, entry);
-    transmissions >= PATIENCE - u8::from(seemed)
+    env.evidence().branch = (transmissions >= PATIENCE - u8::from(seemed)).into();
+    nothing();
 }
