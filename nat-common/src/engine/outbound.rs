@@ -20,7 +20,7 @@ use crate::engine::history;
 use crate::engine::identity::{dialog_key, digest, uri_hash};
 use crate::engine::lifetimes::{T1, TRANSACTION_LIFE};
 use crate::engine::proof::{
-    describe_pair, describe_pair_of, note_deaf, note_proxy, note_transmission, pair, unanswered,
+    describe_pair, describe_pair_of, note_proxy, note_transmission, pair, unanswered,
 };
 use crate::engine::reach::{Redirect, carry_out, decide, permit};
 use crate::engine::route::Route;
@@ -112,7 +112,7 @@ fn route_response<'e, E: Text>(
         // there if the proof is one for all requests.
         let entry = describe_pair(env, &env.draft().learned, to);
         entry.value.flags = PeerFlags::PROVEN;
-        if note_deaf(env, entry) {
+        if env.note_deaf(entry) {
             transmissions = 0;
         }
     }
@@ -389,7 +389,7 @@ fn is_deaf<E: Env>(env: &E, before: Option<&Entry<OutboundTransaction>>) -> bool
     if !redirected || age(ticks(env.now()), before.at) < T1 / 2 {
         return false;
     }
-    note_deaf(env, describe_pair_of(env, &before.value))
+    env.note_deaf(describe_pair_of(env, &before.value))
 }
 
 /// Notes which of two addresses a request goes to: in its route, and with the pair if it is open which of them answers. An

@@ -171,8 +171,8 @@ pub fn prove_pair<E: Tables + Hashes + Clock + Journal>(env: &E, entry: &mut Ent
 
 /// Notes that a terminal does not get what is sent to its learned address, if it only seems so that it does: the pair has the
 /// flag `SEEMING`, and those in the entry. Returns whether it seemed so.
-#[inline(never)]
-pub(super) fn note_deaf<E: Tables + Hashes + Clock>(env: &E, entry: &mut Entry<Peer>) -> bool {
+#[inline(always)]
+pub fn note_deaf<E: Tables + Hashes + Clock>(env: &E, entry: &mut Entry<Peer>) -> bool {
     let flags = entry.value.flags | PeerFlags::SEEMING;
     let seemed = pair(env, &entry.value).is_some_and(|known| known.value.flags.contains(flags));
     if seemed {
@@ -398,8 +398,8 @@ pub(super) fn may_be_proxy<E: Tables + Hashes>(env: &E) -> bool {
 }
 
 /// Notes that a terminal is there again: its transmissions are counted anew.
-#[inline(never)]
-pub(super) fn note_return<E: Tables + Hashes + Clock>(env: &E, entry: &mut Entry<Peer>) {
+#[inline(always)]
+pub fn note_return<E: Tables + Hashes + Clock>(env: &E, entry: &mut Entry<Peer>) {
     let Some(known) = pair(env, &entry.value) else {
         return;
     };
@@ -443,7 +443,7 @@ pub(super) fn note_answer<E: Env>(
             return env.prove_pair(proof_by_answer(env, transaction));
         }
         if !weak {
-            note_return(env, describe_pair_of(env, transaction));
+            env.note_return(describe_pair_of(env, transaction));
         }
         return false;
     }
@@ -478,7 +478,7 @@ pub(super) fn note_answer<E: Env>(
         if transaction.flags.contains(OutboundFlags::LEFT_ALONE) && !weak {
             note_strike(env, pair);
         } else if !tells && !weak {
-            note_return(env, pair);
+            env.note_return(pair);
         }
         // Where only its URI names the terminal, another one may have answered.
         let learned = &env.evidence().learned;
@@ -542,7 +542,7 @@ fn may_be_slow<E: Env>(env: &E, request: &OutboundTransaction) {
     // After two, the original destination came first. So the pair did not seem proven.
     let transmissions = request.retransmissions;
     let disproves = transmissions == 0 || !transmissions.is_multiple_of(2);
-    let seemed = disproves && note_deaf(env, entry);
+    let seemed = disproves && env.note_deaf(entry);
     env.evidence().branch = (transmissions >= PATIENCE - u8::from(seemed)).into();
     nothing();
 }
