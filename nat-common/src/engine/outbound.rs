@@ -373,23 +373,25 @@ fn is_for_another_hop<E: Text>(env: &E, m: &Message, port: u32) -> bool {
     m.headers & header::ROUTE != 0 && !(m.has(Field::Route) && env.leads_to_target(m, port))
 }
 
-/// Whether the ACK `before` went to a learned address at which the terminal only seemed to be, and the terminal repeated its
-/// response after that: it did not arrive. The response comes T1 after the one before (RFC 3261 13.3.1.4, 17.2.1). The dialog
-/// end, which lies in the draft, must be one whose terminal seemed to answer at its learned address: a neighbour behind the
-/// same NAT may have answered at the original destination.
+/// If the ACK `before` went to a learned address at which the terminal only seemed to be, and the terminal repeated its response
+/// after that, it did not arrive: ACKs are counted anew. The response comes T1 after the one before (RFC 3261 13.3.1.4,
+/// 17.2.1). The dialog end, which lies in the draft, must be one whose terminal seemed to answer at its learned address: a
+/// neighbour behind the same NAT may have answered at the original destination.
 ///
 /// Its own function: its caller needs the stack (6.1).
 #[inline(never)]
-fn is_deaf<E: Env>(env: &E, before: Option<&Entry<OutboundTransaction>>) -> bool {
-    let Some(before) = before else {
-        return false;
-    };
-    let redirected = before.value.flags.contains(OutboundFlags::REDIRECTED)
-        && env.draft().flags.contains(BindingFlags::PROVEN);
-    if !redirected || age(ticks(env.now()), before.at) < T1 / 2 {
-        return false;
+fn disprove<E: Env>(env: &E, before: Option<&mut Entry<OutboundTransaction>>) {
+    if let Some(before) = before
+        && before.value.flags.contains(OutboundFlags::REDIRECTED)
+        && env.draft().flags.contains(BindingFlags::PROVEN)
+        && age(ticks(env.now()), before.at) >= T1 / 2
+        && env.note_deaf(describe_pair_of(env, &before.value))
+    {
+        // It says nothing of the learned address any more.
+        before.value.flags = OutboundFlags::empty();
+        before.value.alternative_port = 0;
     }
-    env.note_deaf(describe_pair_of(env, &before.value))
+    nothing();
 }
 
 /// Notes which of two addresses a request goes to: in its route, and with the pair if it is open which of them answers. An
@@ -451,8 +453,8 @@ fn find_terminal<E: Text>(
     if m.has(Field::ToTag) {
         found = dialog_end(env, m, call);
         if let Some(known) = found {
-            if m.method == Method::Ack && is_deaf(env, before.as_deref()) {
-                before = None;
+            if m.method == Method::Ack {
+                disprove(env, before.as_deref_mut());
             }
             if env.draft().aor == 0 {
                 // Not called from the function below: the stack is too small for that.
