@@ -238,6 +238,32 @@ extern "C" fn prove_pair(direction: u32, pbx: u64, now: u64) -> u32 {
     engine::prove_pair(&env, scratch.filled::<Peer>()).into()
 }
 
+/// Notes that a terminal does not get what is sent to its learned address, by the pair of addresses in the scratch of a direction. Not 0: it
+/// seemed to.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn note_deaf(direction: u32, pbx: u64, now: u64) -> u32 {
+    let (Some(scratch), Some(config)) = (Scratch::at(direction), maps::config()) else {
+        return 0;
+    };
+    let mut env = Kernel::at(config, &scratch, now);
+    env.pbx = pbx;
+    engine::note_deaf(&env, scratch.filled::<Peer>()).into()
+}
+
+/// Notes that a terminal is there again, by the pair of addresses in the scratch of a direction.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn note_return(direction: u32, pbx: u64, now: u64) -> u32 {
+    let (Some(scratch), Some(config)) = (Scratch::at(direction), maps::config()) else {
+        return 0;
+    };
+    let mut env = Kernel::at(config, &scratch, now);
+    env.pbx = pbx;
+    engine::note_return(&env, scratch.filled::<Peer>());
+    1
+}
+
 /// Chooses between two addresses for a request that only a Contact URI names. A [`Choice`] as a number.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -673,6 +699,16 @@ impl<L> Env for Kernel<'_, L> {
     #[inline(always)]
     fn prove_pair(&self, _: &mut Entry<Peer>) -> bool {
         prove_pair(self.scratch.direction(), self.pbx, self.now) != 0
+    }
+
+    #[inline(always)]
+    fn note_deaf(&self, _: &mut Entry<Peer>) -> bool {
+        note_deaf(self.scratch.direction(), self.pbx, self.now) != 0
+    }
+
+    #[inline(always)]
+    fn note_return(&self, _: &mut Entry<Peer>) {
+        note_return(self.scratch.direction(), self.pbx, self.now);
     }
 
     #[inline(always)]

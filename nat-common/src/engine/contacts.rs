@@ -10,9 +10,7 @@ use crate::engine::draft::{find_live, place};
 use crate::engine::env::{Bindings, Buffer, Clock, Env, Hashes, Tables, Text};
 use crate::engine::identity::{registration_key, uri_hash};
 use crate::engine::lifetimes::{CONTEST_LIFE, DEFAULT_EXPIRES, REMOVED_LIFE};
-use crate::engine::proof::{
-    describe_pair, may_be_proxy, note_departure, note_resident, note_return,
-};
+use crate::engine::proof::{describe_pair, may_be_proxy, note_departure, note_resident};
 use crate::engine::verdict::Placed;
 use crate::sip::{Field, MAX_CONTACTS, Message, READ_CONTACTS, header};
 use crate::tables::bindings::{BindingKey as _, Found, Stored};
@@ -216,7 +214,7 @@ fn place_by_address<E: Env>(env: &E) {
 fn note_registered<E: Env>(env: &E) {
     let contact = env.draft();
     let pair = describe_pair(env, &contact.learned, &contact.advertised);
-    note_return(env, pair);
+    env.note_return(pair);
     note_resident(env, &contact.learned, contact.aor);
 }
 

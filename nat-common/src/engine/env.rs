@@ -145,6 +145,10 @@ pub trait Env: Clock + Hashes + Tables + Bindings + Rules + Journal {
     fn has_left(&self, owner: u64, address: &Endpoint, since: u64) -> bool;
     /// Calls [`prove_pair`](crate::engine::prove_pair) for the new entry in scratch, likewise.
     fn prove_pair(&self, entry: &mut Entry<Peer>) -> bool;
+    /// Calls [`note_deaf`](crate::engine::note_deaf) for the new entry in scratch, likewise.
+    fn note_deaf(&self, entry: &mut Entry<Peer>) -> bool;
+    /// Calls [`note_return`](crate::engine::note_return) for the new entry in scratch, likewise.
+    fn note_return(&self, entry: &mut Entry<Peer>);
     /// Calls [`choose_by_uri`](crate::engine::choose_by_uri), likewise.
     fn choose_by_uri(&self, transmissions: u32) -> Choice;
     /// Calls [`note_ping`](crate::engine::note_ping), likewise.

@@ -37,7 +37,7 @@ pub use follow::has_left;
 pub use history::{REQUEST_URI, remember_request_uri};
 pub use identity::{leads_to_target, names_domain, uri_of};
 pub use inbound::note_further_contact;
-pub use proof::{note_ping, prove_pair};
+pub use proof::{note_deaf, note_ping, note_return, prove_pair};
 pub use reach::{choose, choose_by_uri, may_follow_uri};
 pub use route::Route;
 pub use verdict::{Choice, Placed};

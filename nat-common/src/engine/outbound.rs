@@ -21,7 +21,7 @@ use crate::engine::history;
 use crate::engine::identity::{dialog_key, digest, uri_hash};
 use crate::engine::lifetimes::{T1, TRANSACTION_LIFE};
 use crate::engine::proof::{
-    describe_pair, describe_pair_of, note_deaf, note_proxy, note_transmission, pair, unanswered,
+    describe_pair, describe_pair_of, note_proxy, note_transmission, pair, unanswered,
 };
 use crate::engine::reach::{Redirect, carry_out, decide, permit};
 use crate::engine::route::Route;
@@ -121,7 +121,7 @@ fn route_response<'e, E: Text>(
         // there if the proof is one for all requests.
         let entry = describe_pair(env, &env.draft().learned, to);
         entry.value.flags = PeerFlags::PROVEN;
-        if note_deaf(env, entry) {
+        if env.note_deaf(entry) {
             transmissions = 0;
         }
     }
@@ -308,7 +308,6 @@ fn apply_answer<E: Text>(
 /// Decides where a request of the PBX goes, and stores that with its transaction.
 #[inline(never)]
 pub(super) fn request_out<E: Text>(env: &E, m: &Message, call: u64, to: &mut Endpoint) -> Decision {
-    let branch = env.hash(Field::Branch as usize);
     let follows = m.method == Method::Ack || m.method == Method::Cancel;
     if m.method == Method::Register {
         note_sent_on(env, m, to);
@@ -317,23 +316,23 @@ pub(super) fn request_out<E: Text>(env: &E, m: &Message, call: u64, to: &mut End
         note_proxy(env, m.vias > 1);
     }
     // An ACK to a 2xx has a branch of its own each time (RFC 3261 13.2.2.4).
-    let mut name = branch;
-    if m.method == Method::Ack && m.has(Field::ToTag) {
-        name = dialog_key(env, call, Field::ToTag).tag;
-    }
+    let name = if m.method == Method::Ack && m.has(Field::ToTag) {
+        dialog_key(env, call, Field::ToTag).tag
+    } else {
+        env.hash(Field::Branch as usize)
+    };
     let key = key::transaction(call, name, m.cseq, m.method);
-    let now = ticks(env.now());
     let mut before = env
         .slots::<OutboundTransaction>(&key)
         .and_then(|s| s.find(&key));
-    before = before.filter(|before| age(now, before.at) < TRANSACTION_LIFE);
+    before = before.filter(|before| age(ticks(env.now()), before.at) < TRANSACTION_LIFE);
     let route = env.route();
     words::clear(route);
     if !is_for_another_hop(env, m, to.port) {
         route.flags = OutboundFlags::DIRECT;
     }
     let decision = if route.flags.contains(OutboundFlags::DIRECT) {
-        find_terminal(env, m, call, branch, before, to)
+        find_terminal(env, m, call, before, to)
     } else {
         Decision::Route
     };
@@ -346,7 +345,7 @@ pub(super) fn request_out<E: Text>(env: &E, m: &Message, call: u64, to: &mut End
         return decision;
     }
     let entry = env.entry::<OutboundTransaction>();
-    entry.at = now;
+    entry.at = ticks(env.now());
     let transaction = &mut entry.value;
     transaction.record_routes = m.record_routes;
     transaction.retransmissions = route.retransmissions;
@@ -384,28 +383,32 @@ fn is_for_another_hop<E: Text>(env: &E, m: &Message, port: u32) -> bool {
     m.headers & header::ROUTE != 0 && !(m.has(Field::Route) && env.leads_to_target(m, port))
 }
 
-/// Whether the ACK `before` went to a learned address at which the terminal only seemed to be, and the terminal repeated its
-/// response after that: it did not arrive. The response comes T1 after the one before (RFC 3261 13.3.1.4, 17.2.1). The dialog
-/// end, which lies in the draft, must be one whose terminal seemed to answer at its learned address: a neighbour behind the
-/// same NAT may have answered at the original destination.
+/// If the ACK `before` went to a learned address at which the terminal only seemed to be, and the terminal repeated its response
+/// after that, it did not arrive: ACKs are counted anew. The response comes T1 after the one before (RFC 3261 13.3.1.4,
+/// 17.2.1). The dialog end, which lies in the draft, must be one whose terminal seemed to answer at its learned address: a
+/// neighbour behind the same NAT may have answered at the original destination.
 ///
 /// Its own function: its caller needs the stack (6.1).
 #[inline(never)]
-fn is_deaf<E: Env>(env: &E, before: Option<&Entry<OutboundTransaction>>) -> bool {
-    let Some(before) = before else {
-        return false;
-    };
-    let redirected = before.value.flags.contains(OutboundFlags::REDIRECTED)
-        && env.draft().flags.contains(BindingFlags::PROVEN);
-    if !redirected || age(ticks(env.now()), before.at) < T1 / 2 {
-        return false;
+fn disprove<E: Env>(env: &E, before: Option<&mut Entry<OutboundTransaction>>) {
+    if let Some(before) = before
+        && before.value.flags.contains(OutboundFlags::REDIRECTED)
+        && env.draft().flags.contains(BindingFlags::PROVEN)
+        && age(ticks(env.now()), before.at) >= T1 / 2
+        && env.note_deaf(describe_pair_of(env, &before.value))
+    {
+        // It says nothing of the learned address any more.
+        before.value.flags = OutboundFlags::empty();
+        before.value.alternative_port = 0;
     }
-    note_deaf(env, describe_pair_of(env, &before.value))
+    nothing();
 }
 
 /// Notes which of two addresses a request goes to: in its route, and with the pair if it is open which of them answers. An
 /// ACK is not answered.
-#[inline(always)]
+///
+/// Its own function: its caller needs the stack (6.1).
+#[inline(never)]
 fn note_choice<E: Env>(env: &E, to: &Endpoint, route: &mut Route, is_ack: bool) {
     let record = env.record();
     let moved = route.flags.contains(OutboundFlags::MOVED);
@@ -448,7 +451,6 @@ fn find_terminal<E: Text>(
     env: &E,
     m: &Message,
     call: u64,
-    branch: u64,
     mut before: Option<&mut Entry<OutboundTransaction>>,
     to: &mut Endpoint,
 ) -> Decision {
@@ -461,8 +463,8 @@ fn find_terminal<E: Text>(
     if m.has(Field::ToTag) {
         found = dialog_end(env, m, call);
         if let Some(known) = found {
-            if m.method == Method::Ack && is_deaf(env, before.as_deref()) {
-                before = None;
+            if m.method == Method::Ack {
+                disprove(env, before.as_deref_mut());
             }
             if env.draft().aor == 0 {
                 // Not called from the function below: the stack is too small for that.
@@ -474,7 +476,7 @@ fn find_terminal<E: Text>(
     let is_dialog = found.is_some();
     if found.is_none() {
         if (m.method == Method::Ack || m.method == Method::Cancel)
-            && let Some(decision) = after_invite(env, m, call, branch, to)
+            && let Some(decision) = after_invite(env, m, call, to)
         {
             return decision;
         }
@@ -656,13 +658,8 @@ fn retransmissions(before: &OutboundTransaction, learned: &Endpoint) -> u8 {
 ///
 /// Its own function: its caller needs the stack (6.1).
 #[inline(never)]
-fn after_invite<E: Env>(
-    env: &E,
-    m: &Message,
-    call: u64,
-    branch: u64,
-    to: &mut Endpoint,
-) -> Option<Decision> {
+fn after_invite<E: Env>(env: &E, m: &Message, call: u64, to: &mut Endpoint) -> Option<Decision> {
+    let branch = env.hash(Field::Branch as usize);
     let key = key::transaction(call, branch, m.cseq, Method::Invite);
     let invite = env.slots::<OutboundTransaction>(&key)?.find(&key)?;
     if env.shadow() {

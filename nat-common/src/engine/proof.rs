@@ -7,6 +7,7 @@
 use crate::abi::{
     Binding, Counter, Entry, OutboundFlags, OutboundTransaction, Peer, PeerFlags, age, ticks,
 };
+use crate::bpf::nothing;
 use crate::endpoint::Endpoint;
 use crate::engine::env::{Clock, Env, Hashes, Journal, Tables};
 use crate::engine::lifetimes::{ANSWERED_LIFE, PEER_LIFE, T1};
@@ -170,8 +171,8 @@ pub fn prove_pair<E: Tables + Hashes + Clock + Journal>(env: &E, entry: &mut Ent
 
 /// Notes that a terminal does not get what is sent to its learned address, if it only seems so that it does: the pair has the
 /// flag `SEEMING`, and those in the entry. Returns whether it seemed so.
-#[inline(never)]
-pub(super) fn note_deaf<E: Tables + Hashes + Clock>(env: &E, entry: &mut Entry<Peer>) -> bool {
+#[inline(always)]
+pub fn note_deaf<E: Tables + Hashes + Clock>(env: &E, entry: &mut Entry<Peer>) -> bool {
     let flags = entry.value.flags | PeerFlags::SEEMING;
     let seemed = pair(env, &entry.value).is_some_and(|known| known.value.flags.contains(flags));
     if seemed {
@@ -397,8 +398,8 @@ pub(super) fn may_be_proxy<E: Tables + Hashes>(env: &E) -> bool {
 }
 
 /// Notes that a terminal is there again: its transmissions are counted anew.
-#[inline(never)]
-pub(super) fn note_return<E: Tables + Hashes + Clock>(env: &E, entry: &mut Entry<Peer>) {
+#[inline(always)]
+pub fn note_return<E: Tables + Hashes + Clock>(env: &E, entry: &mut Entry<Peer>) {
     let Some(known) = pair(env, &entry.value) else {
         return;
     };
@@ -408,13 +409,6 @@ pub(super) fn note_return<E: Tables + Hashes + Clock>(env: &E, entry: &mut Entry
     entry.assign(known);
     entry.value.unanswered = 0;
     put_pair(env, entry);
-}
-
-/// Whether the original destination cannot be reached from here: the Internet does not route it, it does not lie in the
-/// same private network as the terminal's learned address, and no route but the default leads there.
-#[inline(always)]
-pub(super) fn is_unreachable<E: Env>(env: &E, learned: &Endpoint, to: &Endpoint) -> bool {
-    to.is_private() && !to.shares_private_network(learned) && env.kind_of(to) == 0
 }
 
 /// Whether the terminal itself gives a response of this status: it rings, answers, is busy or declines. Another terminal
@@ -445,19 +439,26 @@ pub(super) fn note_answer<E: Env>(
     }
     let moved = transaction.flags.contains(OutboundFlags::MOVED);
     if transaction.flags.contains(OutboundFlags::REDIRECTED) {
-        return match proof_by_answer(env, transaction, tells) {
-            Some(entry) => env.prove_pair(entry),
-            None => false,
-        };
+        if tells {
+            return env.prove_pair(proof_by_answer(env, transaction));
+        }
+        if !weak {
+            env.note_return(describe_pair_of(env, transaction));
+        }
+        return false;
     }
     let left_alone = transaction.flags.contains(OutboundFlags::LEFT_ALONE);
+    env.evidence().branch = 0;
     if moved {
         // The host before answered.
         transaction.flags -= OutboundFlags::LEFT_ALONE;
         return tells;
     }
-    let slow = left_alone && may_be_slow(env, transaction);
-    let tells = tells && !slow;
+    if left_alone {
+        may_be_slow(env, transaction);
+    }
+    // One that may be a slow answer to another transmission tells nothing. Read from memory, not from a register.
+    let tells = tells && env.evidence().branch == 0;
     // An answer that either address may have given proves nothing, nor does one that another terminal would give.
     if !left_alone || tells && (weak || is_own(status)) {
         let entry = describe(env, &transaction.destination());
@@ -477,7 +478,7 @@ pub(super) fn note_answer<E: Env>(
         if transaction.flags.contains(OutboundFlags::LEFT_ALONE) && !weak {
             note_strike(env, pair);
         } else if !tells && !weak {
-            note_return(env, pair);
+            env.note_return(pair);
         }
         // Where only its URI names the terminal, another one may have answered.
         let learned = &env.evidence().learned;
@@ -507,50 +508,33 @@ pub(super) fn describe_pair_of<'e, E: Env>(
     describe_pair(env, learned, original)
 }
 
-/// Returns what is proven by the answer to a request whose last transmission went to the learned address. `tells`: the answer
-/// tells which transmission it answers; if it does not, it only ends the count.
+/// Returns what is proven by the answer to a request whose last transmission went to the learned address.
 ///
 /// Its own function: its caller needs the stack (6.1).
 #[inline(never)]
-fn proof_by_answer<'e, E: Env>(
-    env: &'e E,
-    request: &OutboundTransaction,
-    tells: bool,
-) -> Option<&'e mut Entry<Peer>> {
-    let counts = !request.flags.contains(OutboundFlags::WEAK);
+fn proof_by_answer<'e, E: Env>(env: &'e E, request: &OutboundTransaction) -> &'e mut Entry<Peer> {
     let entry = describe_pair_of(env, request);
-    if !tells {
-        if counts {
-            note_return(env, entry);
-        }
-        return None;
-    }
     let moved = request.flags.contains(OutboundFlags::MOVED);
-    let evidence = env.evidence();
-    // If nobody can be at the original destination, the answer is none to a transmission that went there.
-    let seems = request.retransmissions != 0
-        && !moved
-        && !is_unreachable(env, &evidence.learned, &evidence.advertised);
-    entry.value.flags = if seems {
+    entry.value.flags = if request.retransmissions != 0 && !moved {
         PeerFlags::SEEMING
     } else {
         PeerFlags::HEARS
     };
-    if counts || moved {
+    if moved || !request.flags.contains(OutboundFlags::WEAK) {
         entry.value.flags |= PeerFlags::PROVEN;
     }
-    Some(entry)
+    entry
 }
 
-/// Whether an answer to a request whose last transmission went to its original destination may be a slow one to a transmission
+/// Notes in the evidence, as its branch, whether an answer to a request whose last transmission went to its original destination may be a slow one to a transmission
 /// to the learned address, from which it comes. If that address only seemed proven, it is no more.
 ///
 /// Its own function: its caller needs the stack (6.1).
 #[inline(never)]
-fn may_be_slow<E: Env>(env: &E, request: &OutboundTransaction) -> bool {
+fn may_be_slow<E: Env>(env: &E, request: &OutboundTransaction) {
     let entry = describe_pair_of(env, request);
     if env.record().learned() != env.evidence().learned {
-        return false;
+        return nothing();
     }
     if !request.flags.contains(OutboundFlags::WEAK) {
         entry.value.flags = PeerFlags::PROVEN;
@@ -558,6 +542,7 @@ fn may_be_slow<E: Env>(env: &E, request: &OutboundTransaction) -> bool {
     // After two, the original destination came first. So the pair did not seem proven.
     let transmissions = request.retransmissions;
     let disproves = transmissions == 0 || !transmissions.is_multiple_of(2);
-    let seemed = disproves && note_deaf(env, entry);
-    transmissions >= PATIENCE - u8::from(seemed)
+    let seemed = disproves && env.note_deaf(entry);
+    env.evidence().branch = (transmissions >= PATIENCE - u8::from(seemed)).into();
+    nothing();
 }

@@ -8,8 +8,8 @@ use crate::bytes::words;
 use crate::endpoint::Endpoint;
 use crate::engine::env::Env;
 use crate::engine::proof::{
-    NOBODY, PATIENCE, Ping, describe, describe_pair, has_answered, is_unreachable, pair,
-    ping_before, resident, unanswered,
+    NOBODY, PATIENCE, Ping, describe, describe_pair, has_answered, pair, ping_before, resident,
+    unanswered,
 };
 use crate::engine::verdict::{Choice, Decision};
 use crate::sip::Method;
@@ -190,6 +190,7 @@ pub fn choose_by_uri<E: Env>(env: &E, transmissions: u32) -> Choice {
             Some(pair) => pair.value.flags,
             None => PeerFlags::empty(),
         };
+        // If nobody can be at the original destination, no answer was one to a transmission that went there.
         if known.contains(PeerFlags::HEARS) || is_unreachable(env, learned, to) {
             return take_turns(env, Ground::Proven, true, transmissions);
         }
@@ -205,6 +206,13 @@ pub fn choose_by_uri<E: Env>(env: &E, transmissions: u32) -> Choice {
         }
     }
     take_turns(env, Ground::First, false, transmissions)
+}
+
+/// Whether the original destination cannot be reached from here: the Internet does not route it, it does not lie in the
+/// same private network as the terminal's learned address, and no route but the default leads there.
+#[inline(always)]
+fn is_unreachable<E: Env>(env: &E, learned: &Endpoint, to: &Endpoint) -> bool {
+    to.is_private() && !to.shares_private_network(learned) && env.kind_of(to) == 0
 }
 
 /// Whether a request that only a Contact URI names may be redirected to the contact in the draft: another account may have

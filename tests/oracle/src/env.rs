@@ -372,6 +372,14 @@ impl Env for MemoryEnv {
         engine::prove_pair(self, entry)
     }
 
+    fn note_deaf(&self, entry: &mut Entry<Peer>) -> bool {
+        engine::note_deaf(self, entry)
+    }
+
+    fn note_return(&self, entry: &mut Entry<Peer>) {
+        engine::note_return(self, entry);
+    }
+
     fn choose_by_uri(&self, transmissions: u32) -> Choice {
         engine::choose_by_uri(self, transmissions)
     }

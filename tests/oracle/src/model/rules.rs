@@ -881,6 +881,10 @@ impl World {
             }
             return;
         }
+        // What comes from the learned address may be a slow answer to a transmission that went there.
+        if !redirected && source == learned && self.pbx.clients[at].transmissions > 1 {
+            return;
+        }
         // Another terminal at the original destination refuses otherwise.
         if !prompt || !redirected && !is_own(status) {
             return;
