@@ -466,6 +466,13 @@ extern "C" fn same_user(direction: u32, a: u32, a_len: u32, b: u32, b_len: u32) 
     users::same(scratch.text(), span(a, a_len), span(b, b_len)).into()
 }
 
+/// Whether the hosts at two positions of the message in the scratch of a direction are the same. Not 0: they are.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn same_host(direction: u32, a: u32, b: u32) -> u32 {
+    Scratch::at(direction).map_or(0, |scratch| hosts::same(scratch.text(), a, b).into())
+}
+
 /// Whether the user of a URI of the message in the scratch of a direction is a telephone number. Not 0: it is.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -745,6 +752,14 @@ impl<L: Hash> Text for Kernel<'_, L> {
         let direction = self.scratch.direction();
         let [a_len, b_len] = [a.len, b.len].map(u32::from);
         same_user(direction, a.start.into(), a_len, b.start.into(), b_len) != 0
+    }
+
+    #[inline(always)]
+    fn same_host(&self, a: Span, b: Span) -> bool {
+        let direction = self.scratch.direction();
+        // Not called from one another, as above.
+        let [a, b] = [a, b].map(|uri| find_host(direction, uri.start.into()));
+        same_host(direction, a, b) != 0
     }
 
     #[inline(always)]

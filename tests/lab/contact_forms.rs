@@ -1,7 +1,10 @@
 //! Contacts as phones write them.
 
 use anyhow::{Context as _, Result, ensure};
-use nat_test_support::{Call, PBX, Plan, ScriptedPbx, Terminal, sip::address};
+use nat_test_support::{
+    Call, PBX, Plan, ScriptedPbx, Terminal,
+    sip::{Message, address},
+};
 
 use crate::scene::{Death, Scene, With, play, scenario};
 
@@ -257,4 +260,76 @@ fn compact(scene: &Scene<'_>) -> Result<()> {
         "BYE was not understood"
     );
     Ok(())
+}
+
+/// Headers of an INVITE that RFC 3261 does not allow, or hardly, as devices write them. `OWN` is the phone's URI.
+const ODD: [(&str, &str); 16] = [
+    ("Expires", ""),
+    ("Expires", "4294967296"),
+    ("Expires", "Thu, 01 Dec 1994 16:00:00 GMT"),
+    (
+        "Contact",
+        "<sip:1000@192.168.1.10:5060>;+sip.instance=<urn:uuid:1>",
+    ),
+    ("Contact", "<sip:1000@192.168.1.10:5060>;expires=\"360\""),
+    ("From", "COVER, JERRY <OWN>;tag=a1"),
+    ("From", "Joe (home)? <OWN>;tag=a2"),
+    ("From", "Smith; Joe <OWN>;tag=a3"),
+    ("From", "J\u{fc}rgen, B\u{fc}ro <OWN>;tag=a4"),
+    ("From", "DOMAIN\\joe <OWN>;tag=a5"),
+    ("From", "<OWN>;tag=a#$&{}6"),
+    ("From", "<OWN>;tag=\"a7\""),
+    ("From", "<sip:joe@home@203.0.113.10>;tag=a8"),
+    ("Via", "SIP/2.0/UDP 192.168.1.10:5060;rport"),
+    ("Via", "SIP/2.0/UDP 192.168.1.10:5060;branch=;rport"),
+    ("Via", "SIP/2.0/UDP 192.168.1.10:5060"),
+];
+
+scenario!(odd_headers, Plan::PLAIN_NAT, without sipnat "BYE" dies Death::PrivateAddress);
+
+/// The phone calls with such a header, and the PBX hangs up.
+fn odd_headers(scene: &Scene<'_>) -> Result<()> {
+    let (pbx, phone) = (scene.pbx()?, scene.terminal(0, 0, "1000")?);
+    for (name, value) in ODD {
+        let mut invite = phone.request("INVITE", "sip:2000@203.0.113.10");
+        let value = value.replace("OWN", &phone.aor);
+        match invite.field_mut(name) {
+            Some(field) => field.clone_from(&value),
+            None => invite.push(name, &value),
+        }
+        hangs_up(&pbx, &phone, &invite).with_context(|| format!("{name}: {value}"))?;
+    }
+    Ok(())
+}
+
+fn hangs_up(pbx: &ScriptedPbx, phone: &Terminal, invite: &Message) -> Result<()> {
+    phone.ua.send(invite, PBX)?;
+    let heard = pbx.hear("INVITE")?;
+    let ok = pbx.response(&heard, "200 OK");
+    pbx.answer(&heard, &ok)?;
+    phone.ua.hear("SIP/2.0 200")?;
+    let call = Call::new(pbx, phone, &ok, ["To", "From"], &heard.message)?;
+    pbx.reaches(&phone.ua, &call.pbx_request("BYE"), 1)?;
+    Ok(())
+}
+
+scenario!(without_from_tag, Plan::PLAIN_NAT, without sipnat "BYE" dies Death::PrivateAddress);
+
+/// A device of RFC 2543 registers and calls without a tag of its own, so that no dialog end names it. Its contact does.
+fn without_from_tag(scene: &Scene<'_>) -> Result<()> {
+    let (pbx, phone) = (scene.pbx()?, scene.terminal(0, 0, "1000")?);
+    let without_tag = |mut message: Message| {
+        if let Some(from) = message.field_mut("From") {
+            *from = format!("<{}>", phone.aor);
+        }
+        message
+    };
+    let register = without_tag(phone.register().with("Expires", "60"));
+    phone.is_answered(&pbx, &register, 1, |request| {
+        let uri = request.message.contact().unwrap_or_default();
+        pbx.response(request, "200 OK")
+            .with("Contact", format!("<{uri}>;expires=60"))
+    })?;
+    let invite = phone.request("INVITE", "sip:2000@203.0.113.10");
+    hangs_up(&pbx, &phone, &without_tag(invite))
 }

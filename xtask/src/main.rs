@@ -44,7 +44,7 @@ Examples:
   cargo xtask test host                    only the tests that need neither root nor eBPF
   cargo xtask test lab -- three_phones     only the lab tests whose name contains three_phones
   cargo xtask test --kernel 6.1            the tests on kernel 6.1 (or 6.12), in a virtual machine
-  cargo xtask test interop                 real PBXs: Asterisk 22 and 16, each in a Debian that is made once
+  cargo xtask test interop                 real PBXs: Asterisk 22 and 16, Kamailio 5 and 6, in Debians that are made once
   cargo xtask test soak                    200 phones behind 10 NATs for a minute, with junk packets
   cargo xtask test soak -- --phones 2000 --nats 50 --minutes 10
   cargo xtask bench                        all benchmarks, as tables

@@ -26,7 +26,7 @@ use crate::{
 const LAB_THREADS: &str = "2";
 
 /// Debians with the PBXs of the layer interop, and the variables that name their folders.
-const ASTERISKS: [(&str, Root); 2] = [
+const DEBIANS: [(&str, Root); 3] = [
     (
         "SIPNAT_ASTERISK_22",
         Root {
@@ -45,6 +45,16 @@ const ASTERISKS: [(&str, Root); 2] = [
             packages: "asterisk",
             why: "is a PBX of the interop tests",
             megabytes: 350,
+        },
+    ),
+    (
+        "SIPNAT_KAMAILIO_6",
+        Root {
+            name: "kamailio-sid",
+            suite: "sid",
+            packages: "kamailio",
+            why: "is a PBX of the interop tests",
+            megabytes: 330,
         },
     ),
 ];
@@ -175,7 +185,7 @@ fn prepare(workspace: &Workspace, install: Install, layer: Layer) -> Result<Read
     if layer == Layer::Interop {
         packages::ensure(&packages::INTEROP, install)?;
         environment.push(("SIPNAT_PJSUA2", pjsua2::folder()?));
-        for (variable, root) in ASTERISKS {
+        for (variable, root) in DEBIANS {
             environment.push((variable, root.folder(install)?));
         }
     }

@@ -81,11 +81,9 @@ impl Record {
         let (words, _) = binding.text.as_chunks::<8>();
         let to = (&raw mut *self).cast::<u64>();
         for (index, word) in words.iter().enumerate() {
+            let word = u64::from_ne_bytes(*word);
             // SAFETY: asserted below. Volatile: the compiler would call `memcpy` for all at once.
-            unsafe {
-                to.add(TEXT_AT + index)
-                    .write_volatile(u64::from_ne_bytes(*word))
-            };
+            unsafe { to.add(TEXT_AT + index).write_volatile(word) };
         }
         self.transmission = binding.text_len;
     }

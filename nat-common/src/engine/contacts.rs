@@ -127,8 +127,7 @@ pub fn draft_further_contact<E: Env>(env: &E, m: &Message, index: u32) -> bool {
     };
     let (draft, contact) = (env.draft(), &found.value);
     // `registered` may have added a tick.
-    let same_packet = draft.arrived.wrapping_sub(found.at) <= 1;
-    if !same_packet || contact.source() != draft.learned {
+    if draft.arrived.wrapping_sub(found.at) > 1 {
         return false;
     }
     let kept = BindingFlags::DIRECT | BindingFlags::PROXY;
@@ -580,7 +579,7 @@ pub(super) fn live_contact<E: Text>(env: &E, m: &Message) -> Option<Found> {
 /// Looks up a contact by Request-URI and the address-of-record in To.
 #[inline(never)]
 fn contact_of_owner<E: Env>(env: &E) -> Option<Found> {
-    if !names_owner(env) {
+    if env.hash(Field::ToUri as usize) == env.hash(Field::RequestUri as usize) {
         return None;
     }
     let uri = uri_hash(env, Field::RequestUri as usize);
@@ -589,10 +588,12 @@ fn contact_of_owner<E: Env>(env: &E) -> Option<Found> {
 }
 
 /// Whether To may name the owner of a contact. To that is the Contact URI names none, whoever registered it as an
-/// address-of-record.
+/// address-of-record. Asterisk's `chan_pjsip` leaves its port out.
 #[inline(always)]
-fn names_owner<E: Hashes>(env: &E) -> bool {
+fn names_owner<E: Text>(env: &E, m: &Message) -> bool {
+    let [to, request] = [Field::ToUri, Field::RequestUri].map(|field| m.span(field));
     env.hash(Field::ToUri as usize) != env.hash(Field::RequestUri as usize)
+        && !(env.same_user(request, to) && env.same_host(request, to))
 }
 
 /// Looks up a contact by Request-URI alone.
@@ -605,7 +606,7 @@ fn contact_by_uri<E: Text>(env: &E, m: &Message) -> Option<Found> {
     let uri = uri_hash(env, Field::RequestUri as usize);
     let found = load_contact(env, &ContactKey { uri, aor: 0 })?;
     let own_user = env.draft().flags.contains(BindingFlags::OWN_USER);
-    let names_owner = names_owner(env);
+    let names_owner = names_owner(env, m);
     if m.has(Field::ToTag) {
         return (own_user && !names_owner).then_some(found);
     }
@@ -641,8 +642,8 @@ fn is_number_of_another<E: Text>(env: &E, m: &Message) -> bool {
 /// Looks up a contact by its address alone. Another terminal that has the same address may not have registered yet, in the first
 /// hour. An address-of-record in To may be that of a terminal whose registration sipnat could not follow.
 #[inline(never)]
-fn contact_by_address<E: Env>(env: &E, m: &Message) -> Option<Found> {
-    let names_owner = names_owner(env);
+fn contact_by_address<E: Text>(env: &E, m: &Message) -> Option<Found> {
+    let names_owner = names_owner(env, m);
     if m.has(Field::ToTag) && !names_owner || !env.settled() {
         return None;
     }

@@ -166,6 +166,8 @@ pub trait Text: Env {
     fn contact_address(&self, index: usize) -> &Endpoint;
     /// Whether two URIs in the message have the same user.
     fn same_user(&self, a: Span, b: Span) -> bool;
+    /// Whether two URIs in the message have the same host.
+    fn same_host(&self, a: Span, b: Span) -> bool;
     /// Whether the user of a URI in the message is a telephone number.
     fn is_number(&self, uri: Span) -> bool;
     /// Calls [`names_domain`](crate::engine::names_domain) for a field with a URI. A kernel calls it by name, so that it is

@@ -222,6 +222,10 @@ fn each_contact_of_a_register_counts() {
         let activated = counted.iter().filter(|c| **c == Counter::ContactActivated);
         let lasting = contacts.iter().filter(|c| !c.contains("expires=0"));
         assert_eq!(activated.count(), lasting.count(), "{contacts:?}");
+        for (key, contact) in net.contacts() {
+            let by_address = contact.flags.contains(BindingFlags::BY_ADDRESS);
+            assert!(key.aor == 0 || !by_address, "{contacts:?}");
+        }
         for ((uri, to), branch) in called.iter().zip(["a", "b", "c"]) {
             assert_eq!(
                 call(&net, branch, uri, *to),
@@ -340,6 +344,24 @@ fn a_removed_contact_takes_no_other_along() {
     }
 }
 
+/// So it is where the PBX lists no contact.
+#[test]
+fn one_uri_twice_is_one_contact() {
+    for contacts in [
+        "<sip:1000@192.168.1.10>, <sip:%31000@192.168.1.10>;expires=0",
+        "<sip:%31000@192.168.1.10>;expires=0, <sip:1000@192.168.1.10>",
+    ] {
+        let net = Network::new();
+        let m = register(1, "r", contacts);
+        net.arrives(PHONE, &m);
+        net.sends(PHONE, &m.answer(200));
+        // Not by its address.
+        net.settled.set(false);
+        let uri = "sip:1000@192.168.1.10";
+        assert_eq!(call(&net, "a", uri, ADVERTISED).0, PHONE, "{contacts}");
+    }
+}
+
 /// Somebody who repeats a REGISTER with other Contacts, or from elsewhere, adds none.
 #[test]
 fn further_contacts_come_with_the_register_alone() {
@@ -368,18 +390,19 @@ fn further_contacts_come_with_the_register_alone() {
     net.sends(PHONE, &m.answer(403));
     net.sends(PHONE, &m.answer(200));
     assert_eq!(net.contacts().len(), 0);
-    // A later REGISTER with one Contact brings no other along, though Call-ID, branch and CSeq are the same again.
-    let net = Network::new();
-    net.arrives(PHONE, &register(1, "r", both));
-    net.wait(100);
-    let m = register(1, "r", "<sip:1@192.168.1.10>");
-    net.arrives(PHONE, &m);
-    net.sends(PHONE, &m.answer(200));
-    net.settled.set(false);
-    assert_eq!(
-        call(&net, "a", "sip:2@192.168.1.10", ADVERTISED).0,
-        ADVERTISED
-    );
+    // A later REGISTER with less Contacts brings no other along, though Call-ID, branch and CSeq are the same again.
+    for (source, seconds) in [(PHONE, 100), (STRANGER, 100), (STRANGER, 0)] {
+        let net = Network::new();
+        let more = format!("{both}, <sip:3@192.168.1.10>");
+        net.arrives(source, &register(1, "r", &more));
+        net.wait(seconds);
+        let m = register(1, "r", both);
+        net.arrives(PHONE, &m);
+        net.sends(PHONE, &m.answer(200));
+        net.settled.set(false);
+        let went = call(&net, "a", "sip:3@192.168.1.10", ADVERTISED).0;
+        assert_eq!(went, ADVERTISED, "{seconds} s after {source:?}");
+    }
     // Nor do devices without a branch lose the first one.
     let net = Network::new();
     let m = register(1, NO_BRANCH, both);

@@ -650,3 +650,30 @@ fn a_host_name_is_not_followed_by_the_uri() {
         [Counter::OutUnknownRequest]
     );
 }
+
+/// Asterisk's `chan_pjsip` leaves the port out of To: that is still the Contact URI, and no address-of-record.
+#[test]
+fn to_without_the_port_of_the_contact_names_no_owner() {
+    let call = |branch, user: &str, host: &str| Sip {
+        start: format!("INVITE sip:{user}@192.168.1.10:5060 SIP/2.0"),
+        to: format!("<sip:{user}@{host}>"),
+        ..call_phone(branch)
+    };
+    let net = Network::new();
+    registers(&net, PHONE, "1000", "<sip:line-7f3a@192.168.1.10:5060>");
+    // A number behind it, too.
+    for (branch, user) in [("a", "line-7f3a"), ("b", "0401234567")] {
+        let invite = call(branch, user, "192.168.1.10");
+        assert_eq!(
+            sent(&net, ADVERTISED, &invite, 2),
+            [FIRST, CALLED],
+            "{user}"
+        );
+    }
+    // Another host is that of an address-of-record.
+    for (branch, user) in [("c", "line-7f3a"), ("d", "0401234567")] {
+        let invite = call(branch, user, "pbx");
+        let counted = sent(&net, ADVERTISED, &invite, 2);
+        assert_eq!(counted, [Counter::OutUnknownRequest; 2], "{user}");
+    }
+}

@@ -437,6 +437,12 @@ impl Text for MemoryEnv {
         users::same(&self.text.borrow()[..], a, b)
     }
 
+    fn same_host(&self, a: Span, b: Span) -> bool {
+        let text = &self.text.borrow()[..];
+        let [a, b] = [a, b].map(|uri| hosts::find(text, uri.start.into()));
+        hosts::same(text, a, b)
+    }
+
     fn is_number(&self, uri: Span) -> bool {
         users::is_number(&self.text.borrow()[..], uri)
     }
