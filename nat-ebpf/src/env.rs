@@ -5,8 +5,8 @@ use core::marker::PhantomData;
 use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
 use aya_ebpf::maps::lpm_trie::Key;
 use nat_common::abi::{
-    Binding, BindingFlags, Config, ContactKey, Counter, DialogKey, Entry, Peer, Policy, Rate,
-    Record, TEXT_LEN, Value,
+    Binding, BindingFlags, Config, ContactKey, Counter, DialogKey, Entry, OutboundTransaction,
+    Peer, Policy, Rate, Record, TEXT_LEN, Value,
 };
 use nat_common::bpf::{Repeat, bounded};
 use nat_common::bytes::{Source as _, Span, hosts, swar, users};
@@ -409,6 +409,27 @@ extern "C" fn is_number(direction: u32, uri: u32, len: u32) -> u32 {
     })
 }
 
+/// Whether a terminal may have got an INVITE elsewhere (see [`Env::went_elsewhere`]). Not 0: it may.
+#[unsafe(no_mangle)]
+#[inline(never)]
+unsafe extern "C" fn went_elsewhere(
+    pbx: u64,
+    now: u64,
+    invite: *const OutboundTransaction,
+    transmissions: u32,
+) -> u32 {
+    let (Some(scratch), Some(config)) = (Scratch::of::<Egress>(), maps::config()) else {
+        return 0;
+    };
+    if invite.is_null() {
+        return 0;
+    }
+    let mut env = Kernel::at(config, &scratch, now);
+    env.pbx = pbx;
+    // SAFETY: it comes from a reference.
+    engine::went_elsewhere(&env, unsafe { &*invite }, transmissions).into()
+}
+
 /// Whether the owner's terminal has left an address since a time (see [`Env::has_left`]). Not 0: it has.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -628,6 +649,12 @@ impl<L> Env for Kernel<'_, L> {
     #[inline(always)]
     fn note_deaf(&self, _: &mut Entry<Peer>) -> bool {
         note_deaf(self.scratch.direction(), self.pbx, self.now) != 0
+    }
+
+    #[inline(always)]
+    fn went_elsewhere(&self, invite: &OutboundTransaction, transmissions: u32) -> bool {
+        // SAFETY: a valid reference.
+        unsafe { went_elsewhere(self.pbx, self.now, invite, transmissions) != 0 }
     }
 
     #[inline(always)]

@@ -18,7 +18,8 @@
 //! ```
 
 use crate::abi::{
-    Binding, BindingFlags, ContactKey, Counter, DialogKey, Entry, Peer, Policy, Record, Value,
+    Binding, BindingFlags, ContactKey, Counter, DialogKey, Entry, OutboundTransaction, Peer,
+    Policy, Record, Value,
 };
 use crate::bytes::Span;
 use crate::endpoint::Endpoint;
@@ -143,6 +144,8 @@ pub trait Env: Clock + Hashes + Tables + Bindings + Rules + Journal {
     fn prove_pair(&self, entry: &mut Entry<Peer>) -> bool;
     /// Calls [`note_deaf`](crate::engine::note_deaf) for the new entry in scratch, likewise.
     fn note_deaf(&self, entry: &mut Entry<Peer>) -> bool;
+    /// Calls [`went_elsewhere`](crate::engine::went_elsewhere), likewise.
+    fn went_elsewhere(&self, invite: &OutboundTransaction, transmissions: u32) -> bool;
     /// Calls [`note_return`](crate::engine::note_return) for the new entry in scratch, likewise.
     fn note_return(&self, entry: &mut Entry<Peer>);
     /// Calls [`choose_by_uri`](crate::engine::choose_by_uri), likewise.

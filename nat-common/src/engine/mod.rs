@@ -35,6 +35,7 @@ pub use dialogs::place_dialog;
 pub use evidence::Evidence;
 pub use follow::has_left;
 pub use identity::{leads_to_target, names_domain, uri_of};
+pub use outbound::went_elsewhere;
 pub use proof::{note_deaf, note_ping, note_return, prove_pair};
 pub use reach::{choose, choose_by_uri, may_follow_uri};
 pub use route::Route;

@@ -660,7 +660,7 @@ fn after_invite<E: Env>(env: &E, m: &Message, call: u64, to: &mut Endpoint) -> O
     let from_invite = BY_HOST | OutboundFlags::WEAK | OutboundFlags::DIRECT;
     route.flags = invite.value.flags & from_invite;
     route.subject = invite.value.subject;
-    if went_elsewhere(env, &invite.value, route.retransmissions) {
+    if env.went_elsewhere(&invite.value, route.retransmissions.into()) {
         route.flags ^= OutboundFlags::REDIRECTED | OutboundFlags::LEFT_ALONE;
         invite.value.copy_alternative(destination);
         invite.value.copy_destination(&mut route.other);
@@ -680,10 +680,8 @@ fn after_invite<E: Env>(env: &E, m: &Message, call: u64, to: &mut Endpoint) -> O
 
 /// Whether a terminal may have got an INVITE at the other address than that of its last transmission: a CANCEL or an ACK that
 /// went there before, `transmissions` times, did not arrive, or the terminal is known not to be at its learned address.
-///
-/// Its own function: its caller needs the stack (6.1).
-#[inline(never)]
-fn went_elsewhere<E: Env>(env: &E, invite: &OutboundTransaction, transmissions: u8) -> bool {
+#[inline(always)]
+pub fn went_elsewhere<E: Env>(env: &E, invite: &OutboundTransaction, transmissions: u32) -> bool {
     if invite.retransmissions == 0 || invite.flags.contains(OutboundFlags::MOVED) {
         return false;
     }

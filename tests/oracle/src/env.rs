@@ -6,8 +6,8 @@ use std::hash::Hash;
 
 use nat_common::abi::{
     BINDING_WAYS, Binding, BindingFlags, BindingSet, ContactKey, Counter, DialogKey, Entry,
-    MediaConfig, MediaCounter, MediaSlot, Peer, Policy, Record, SECOND, Set, TEXT_LEN, Table,
-    Value, ValueWords, WAYS,
+    MediaConfig, MediaCounter, MediaSlot, OutboundTransaction, Peer, Policy, Record, SECOND, Set,
+    TEXT_LEN, Table, Value, ValueWords, WAYS,
 };
 use nat_common::bpf::HostLoop;
 use nat_common::bytes::{Span, hosts, users};
@@ -360,6 +360,10 @@ impl Env for MemoryEnv {
 
     fn note_deaf(&self, entry: &mut Entry<Peer>) -> bool {
         engine::note_deaf(self, entry)
+    }
+
+    fn went_elsewhere(&self, invite: &OutboundTransaction, transmissions: u32) -> bool {
+        engine::went_elsewhere(self, invite, transmissions)
     }
 
     fn note_return(&self, entry: &mut Entry<Peer>) {
