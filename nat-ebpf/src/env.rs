@@ -5,8 +5,8 @@ use core::marker::PhantomData;
 use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
 use aya_ebpf::maps::lpm_trie::Key;
 use nat_common::abi::{
-    Binding, BindingFlags, Config, ContactKey, Counter, DialogKey, Entry, Peer, Policy, Rate,
-    Record, TEXT_LEN, Value,
+    Binding, BindingFlags, Config, ContactKey, Counter, DialogKey, Entry, OutboundTransaction,
+    Peer, Policy, Rate, Record, TEXT_LEN, Value,
 };
 use nat_common::bpf::{Repeat, bounded};
 use nat_common::bytes::{Source as _, Span, hosts, swar, users};
@@ -251,6 +251,71 @@ extern "C" fn note_deaf(direction: u32, pbx: u64, now: u64) -> u32 {
     engine::note_deaf(&env, scratch.filled::<Peer>()).into()
 }
 
+/// Notes one more transmission to the pair of addresses in the scratch of a direction. `again` not 0: of the same request.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn note_transmission(direction: u32, pbx: u64, now: u64, again: u32) -> u32 {
+    let (Some(scratch), Some(config)) = (Scratch::at(direction), maps::config()) else {
+        return 0;
+    };
+    let mut env = Kernel::at(config, &scratch, now);
+    env.pbx = pbx;
+    engine::note_transmission(&env, scratch.filled::<Peer>(), again != 0);
+    1
+}
+
+/// Notes that the address in the scratch of a direction is the learned address of its owner.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn note_resident(direction: u32, pbx: u64, now: u64) -> u32 {
+    let (Some(scratch), Some(config)) = (Scratch::at(direction), maps::config()) else {
+        return 0;
+    };
+    let mut env = Kernel::at(config, &scratch, now);
+    env.pbx = pbx;
+    engine::note_resident(&env, scratch.filled::<Peer>());
+    1
+}
+
+/// Notes whether the PBX is a proxy: `proxy` not 0.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn note_proxy(direction: u32, pbx: u64, now: u64, proxy: u32) -> u32 {
+    let (Some(scratch), Some(config)) = (Scratch::at(direction), maps::config()) else {
+        return 0;
+    };
+    let mut env = Kernel::at(config, &scratch, now);
+    env.pbx = pbx;
+    engine::note_proxy(&env, proxy != 0);
+    1
+}
+
+/// Notes where the challenge to a REGISTER went. `how`: twice the repetitions of the REGISTER, and one if it was redirected.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn note_challenge(direction: u32, pbx: u64, now: u64, cseq: u32, how: u32) -> u32 {
+    let (Some(scratch), Some(config)) = (Scratch::at(direction), maps::config()) else {
+        return 0;
+    };
+    let mut env = Kernel::at(config, &scratch, now);
+    env.pbx = pbx;
+    engine::note_challenge(&env, cseq, how & 1 != 0, (how >> 1) as u8);
+    1
+}
+
+/// Chooses between two hosts of the contact in the draft of a direction.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn choose_host(direction: u32, pbx: u64, now: u64) -> u32 {
+    let (Some(scratch), Some(config)) = (Scratch::at(direction), maps::config()) else {
+        return 0;
+    };
+    let mut env = Kernel::at(config, &scratch, now);
+    env.pbx = pbx;
+    engine::choose_host(&env);
+    1
+}
+
 /// Notes that a terminal is there again, by the pair of addresses in the scratch of a direction.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -482,6 +547,27 @@ extern "C" fn is_number(direction: u32, uri: u32, len: u32) -> u32 {
     })
 }
 
+/// Whether a terminal may have got an INVITE elsewhere (see [`Env::went_elsewhere`]). Not 0: it may.
+#[unsafe(no_mangle)]
+#[inline(never)]
+unsafe extern "C" fn went_elsewhere(
+    pbx: u64,
+    now: u64,
+    invite: *const OutboundTransaction,
+    transmissions: u32,
+) -> u32 {
+    let (Some(scratch), Some(config)) = (Scratch::of::<Egress>(), maps::config()) else {
+        return 0;
+    };
+    if invite.is_null() {
+        return 0;
+    }
+    let mut env = Kernel::at(config, &scratch, now);
+    env.pbx = pbx;
+    // SAFETY: it comes from a reference.
+    engine::went_elsewhere(&env, unsafe { &*invite }, transmissions).into()
+}
+
 /// Whether the owner's terminal has left an address since a time (see [`Env::has_left`]). Not 0: it has.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -711,6 +797,38 @@ impl<L> Env for Kernel<'_, L> {
     #[inline(always)]
     fn note_deaf(&self, _: &mut Entry<Peer>) -> bool {
         note_deaf(self.scratch.direction(), self.pbx, self.now) != 0
+    }
+
+    #[inline(always)]
+    fn went_elsewhere(&self, invite: &OutboundTransaction, transmissions: u32) -> bool {
+        // SAFETY: a valid reference.
+        unsafe { went_elsewhere(self.pbx, self.now, invite, transmissions) != 0 }
+    }
+
+    #[inline(always)]
+    fn note_transmission(&self, _: &mut Entry<Peer>, again: bool) {
+        note_transmission(self.scratch.direction(), self.pbx, self.now, again.into());
+    }
+
+    #[inline(always)]
+    fn note_resident(&self, _: &mut Entry<Peer>) {
+        note_resident(self.scratch.direction(), self.pbx, self.now);
+    }
+
+    #[inline(always)]
+    fn note_proxy(&self, proxy: bool) {
+        note_proxy(self.scratch.direction(), self.pbx, self.now, proxy.into());
+    }
+
+    #[inline(always)]
+    fn note_challenge(&self, cseq: u32, redirected: bool, repetitions: u8) {
+        let how = u32::from(repetitions) << 1 | u32::from(redirected);
+        note_challenge(self.scratch.direction(), self.pbx, self.now, cseq, how);
+    }
+
+    #[inline(always)]
+    fn choose_host(&self) {
+        choose_host(self.scratch.direction(), self.pbx, self.now);
     }
 
     #[inline(always)]

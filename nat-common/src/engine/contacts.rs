@@ -10,7 +10,7 @@ use crate::engine::draft::{find_live, place};
 use crate::engine::env::{Bindings, Buffer, Clock, Env, Hashes, Tables, Text};
 use crate::engine::identity::{registration_key, uri_hash};
 use crate::engine::lifetimes::{CONTEST_LIFE, DEFAULT_EXPIRES, REMOVED_LIFE};
-use crate::engine::proof::{describe_pair, may_be_proxy, note_departure, note_resident};
+use crate::engine::proof::{describe_pair, describe_resident, may_be_proxy, note_departure};
 use crate::engine::verdict::Placed;
 use crate::sip::{Field, MAX_CONTACTS, Message, READ_CONTACTS, header};
 use crate::tables::bindings::{BindingKey as _, Found, Stored};
@@ -214,7 +214,7 @@ fn note_registered<E: Env>(env: &E) {
     let contact = env.draft();
     let pair = describe_pair(env, &contact.learned, &contact.advertised);
     env.note_return(pair);
-    note_resident(env, &contact.learned, contact.aor);
+    env.note_resident(describe_resident(env, &contact.learned, contact.aor));
 }
 
 /// Whether the PBX gave a 2xx to a REGISTER itself.
@@ -293,15 +293,9 @@ fn note_next_host<E: Env>(env: &E, m: &Message, host: &Endpoint) {
 /// If the terminal gets it, it sends the next REGISTER with credentials.
 ///
 /// It has an entry of its own. In that of the REGISTER, a write could undo a flag that another CPU sets.
-#[inline(never)]
-pub(super) fn note_challenge<E: Env>(
-    env: &E,
-    m: &Message,
-    original: &Endpoint,
-    redirected: bool,
-    repetitions: u8,
-) {
-    let key = registration_key(env, m.cseq, OfRegister::Source);
+#[inline(always)]
+pub fn note_challenge<E: Env>(env: &E, cseq: u32, redirected: bool, repetitions: u8) {
+    let key = registration_key(env, cseq, OfRegister::Source);
     let Some(known) = env
         .slots::<InboundTransaction>(&key)
         .and_then(|s| s.find(&key))
@@ -316,8 +310,8 @@ pub(super) fn note_challenge<E: Env>(
     entry.assign(known);
     entry.value.flags = InboundFlags::REGISTER | InboundFlags::BESIDE | InboundFlags::CHALLENGED;
     entry.value.repetitions = repetitions;
-    entry.value.set_advertised(original);
-    let key = registration_key(env, m.cseq, OfRegister::Challenge);
+    entry.value.set_advertised(&env.record().original());
+    let key = registration_key(env, cseq, OfRegister::Challenge);
     if let Some(mut slots) = env.slots::<InboundTransaction>(&key) {
         if redirected {
             slots.put(&key, entry);

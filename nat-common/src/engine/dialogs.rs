@@ -10,7 +10,7 @@ use crate::engine::env::{Bindings, Buffer, Clock, Env, Journal, Tables, Text};
 use crate::engine::evidence::Evidence;
 use crate::engine::identity::{digest, uri_hash};
 use crate::engine::lifetimes::{DIALOG_LIFE, EARLY_LIFE, ENDED_LIFE, TRANSACTION_LIFE};
-use crate::engine::proof::note_resident;
+use crate::engine::proof::describe_resident;
 use crate::engine::verdict::Placed;
 use crate::sip::{Field, Message, Method};
 use crate::tables::bindings::{Found, Stored};
@@ -59,7 +59,7 @@ fn begin_dialog<E: Text>(env: &E, name: Span, key: &DialogKey, evidence: &Eviden
         env.place_dialog(key, evidence);
     }
     if evidence.owner != 0 {
-        note_resident(env, &evidence.learned, evidence.owner);
+        env.note_resident(describe_resident(env, &evidence.learned, evidence.owner));
     }
 }
 

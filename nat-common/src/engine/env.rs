@@ -18,7 +18,8 @@
 //! ```
 
 use crate::abi::{
-    Binding, BindingFlags, ContactKey, Counter, DialogKey, Entry, Peer, Policy, Record, Value,
+    Binding, BindingFlags, ContactKey, Counter, DialogKey, Entry, OutboundTransaction, Peer,
+    Policy, Record, Value,
 };
 use crate::bytes::Span;
 use crate::endpoint::Endpoint;
@@ -147,6 +148,18 @@ pub trait Env: Clock + Hashes + Tables + Bindings + Rules + Journal {
     fn prove_pair(&self, entry: &mut Entry<Peer>) -> bool;
     /// Calls [`note_deaf`](crate::engine::note_deaf) for the new entry in scratch, likewise.
     fn note_deaf(&self, entry: &mut Entry<Peer>) -> bool;
+    /// Calls [`went_elsewhere`](crate::engine::went_elsewhere), likewise.
+    fn went_elsewhere(&self, invite: &OutboundTransaction, transmissions: u32) -> bool;
+    /// Calls [`note_transmission`](crate::engine::note_transmission) for the new entry in scratch, likewise.
+    fn note_transmission(&self, entry: &mut Entry<Peer>, again: bool);
+    /// Calls [`note_resident`](crate::engine::note_resident) for the new entry in scratch, likewise.
+    fn note_resident(&self, entry: &mut Entry<Peer>);
+    /// Calls [`note_proxy`](crate::engine::note_proxy), likewise.
+    fn note_proxy(&self, proxy: bool);
+    /// Calls [`note_challenge`](crate::engine::note_challenge), likewise.
+    fn note_challenge(&self, cseq: u32, redirected: bool, repetitions: u8);
+    /// Calls [`choose_host`](crate::engine::choose_host), likewise.
+    fn choose_host(&self);
     /// Calls [`note_return`](crate::engine::note_return) for the new entry in scratch, likewise.
     fn note_return(&self, entry: &mut Entry<Peer>);
     /// Calls [`choose_by_uri`](crate::engine::choose_by_uri), likewise.

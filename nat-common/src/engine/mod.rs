@@ -30,14 +30,17 @@ mod route;
 pub mod stun;
 pub mod verdict;
 
-pub use contacts::{draft_further_contact, place_contact, place_registration};
+pub use contacts::{draft_further_contact, note_challenge, place_contact, place_registration};
 pub use dialogs::place_dialog;
 pub use evidence::Evidence;
 pub use follow::has_left;
 pub use history::{REQUEST_URI, remember_request_uri};
 pub use identity::{leads_to_target, names_domain, uri_of};
 pub use inbound::note_further_contact;
-pub use proof::{note_deaf, note_ping, note_return, prove_pair};
+pub use outbound::{choose_host, went_elsewhere};
+pub use proof::{
+    note_deaf, note_ping, note_proxy, note_resident, note_return, note_transmission, prove_pair,
+};
 pub use reach::{choose, choose_by_uri, may_follow_uri};
 pub use route::Route;
 pub use verdict::{Choice, Placed};

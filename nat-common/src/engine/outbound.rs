@@ -9,8 +9,7 @@ use crate::bpf::nothing;
 use crate::bytes::words;
 use crate::endpoint::Endpoint;
 use crate::engine::contacts::{
-    Own, host_before, live_contact, note_challenge, note_sent_on, own_answer, registered,
-    registered_further,
+    Own, host_before, live_contact, note_sent_on, own_answer, registered, registered_further,
 };
 use crate::engine::dialogs::{
     accept_request, activate_pending, end_dialog, forget_pending, live_dialog,
@@ -20,9 +19,7 @@ use crate::engine::follow::{follow_dialog, follow_invite, follow_source};
 use crate::engine::history;
 use crate::engine::identity::{dialog_key, digest, uri_hash};
 use crate::engine::lifetimes::{T1, TRANSACTION_LIFE};
-use crate::engine::proof::{
-    describe_pair, describe_pair_of, note_proxy, note_transmission, pair, unanswered,
-};
+use crate::engine::proof::{describe_pair, describe_pair_of, pair, unanswered};
 use crate::engine::reach::{Redirect, carry_out, decide, permit};
 use crate::engine::route::Route;
 use crate::engine::verdict::{Choice, Decision};
@@ -206,7 +203,7 @@ fn note_response<E: Env>(
     let redirected = decision == Decision::RedirectedResponse;
     if choice && is_challenge(m) && (redirected || request.value.repetitions != 0) {
         let repetitions = request.value.repetitions;
-        note_challenge(env, m, &env.record().original(), redirected, repetitions);
+        env.note_challenge(m.cseq, redirected, repetitions);
     }
     nothing();
 }
@@ -313,7 +310,7 @@ pub(super) fn request_out<E: Text>(env: &E, m: &Message, call: u64, to: &mut End
         note_sent_on(env, m, to);
     }
     if !m.has(Field::ToTag) && (m.vias > 1 || m.method == Method::Invite) {
-        note_proxy(env, m.vias > 1);
+        env.note_proxy(m.vias > 1);
     }
     // An ACK to a 2xx has a branch of its own each time (RFC 3261 13.2.2.4).
     let name = if m.method == Method::Ack && m.has(Field::ToTag) {
@@ -429,7 +426,7 @@ fn note_choice<E: Env>(env: &E, to: &Endpoint, route: &mut Route, is_ack: bool) 
         } else {
             describe_pair(env, &route.other, to)
         };
-        note_transmission(env, entry, route.retransmissions != 0);
+        env.note_transmission(entry, route.retransmissions != 0);
     }
 }
 
@@ -531,7 +528,7 @@ const BY_HOST: OutboundFlags = OutboundFlags::MOVED
 #[inline(never)]
 fn find_contact<E: Env>(env: &E, to: &mut Endpoint) -> Decision {
     let (known, route) = (env.draft(), env.route());
-    choose_host(env);
+    env.choose_host();
     let to_uri = uri_hash(env, Field::ToUri as usize);
     let request_uri = uri_hash(env, Field::RequestUri as usize);
     let decision = if known.aor == to_uri && to_uri != request_uri {
@@ -562,7 +559,7 @@ fn find_contact<E: Env>(env: &E, to: &mut Endpoint) -> Decision {
 /// to the route. The host before comes first, until it is silent and the new one answers: the 2xx to the REGISTER from
 /// the new one may be somebody else's.
 #[inline(always)]
-fn choose_host<E: Env>(env: &E) {
+pub fn choose_host<E: Env>(env: &E) {
     let (known, route) = (env.draft(), env.route());
     let Some(left) = host_before(env) else {
         return;
@@ -671,7 +668,7 @@ fn after_invite<E: Env>(env: &E, m: &Message, call: u64, to: &mut Endpoint) -> O
     let from_invite = BY_HOST | OutboundFlags::WEAK | OutboundFlags::DIRECT;
     route.flags = invite.value.flags & from_invite;
     route.subject = invite.value.subject;
-    if went_elsewhere(env, &invite.value, route.retransmissions) {
+    if env.went_elsewhere(&invite.value, route.retransmissions.into()) {
         route.flags ^= OutboundFlags::REDIRECTED | OutboundFlags::LEFT_ALONE;
         invite.value.copy_alternative(destination);
         invite.value.copy_destination(&mut route.other);
@@ -691,10 +688,8 @@ fn after_invite<E: Env>(env: &E, m: &Message, call: u64, to: &mut Endpoint) -> O
 
 /// Whether a terminal may have got an INVITE at the other address than that of its last transmission: a CANCEL or an ACK that
 /// went there before, `transmissions` times, did not arrive, or the terminal is known not to be at its learned address.
-///
-/// Its own function: its caller needs the stack (6.1).
-#[inline(never)]
-fn went_elsewhere<E: Env>(env: &E, invite: &OutboundTransaction, transmissions: u8) -> bool {
+#[inline(always)]
+pub fn went_elsewhere<E: Env>(env: &E, invite: &OutboundTransaction, transmissions: u32) -> bool {
     if invite.retransmissions == 0 || invite.flags.contains(OutboundFlags::MOVED) {
         return false;
     }

@@ -185,8 +185,8 @@ pub fn note_deaf<E: Tables + Hashes + Clock>(env: &E, entry: &mut Entry<Peer>) -
 
 /// Notes one more transmission to a pair of addresses that is not answered yet. `again`: it is one of the same request.
 /// Another request within T1 does not count, because the answer to the one before may be on its way.
-#[inline(never)]
-pub(super) fn note_transmission<E: Tables + Hashes + Clock>(
+#[inline(always)]
+pub fn note_transmission<E: Tables + Hashes + Clock>(
     env: &E,
     entry: &mut Entry<Peer>,
     again: bool,
@@ -246,13 +246,23 @@ fn put_pair<E: Tables + Hashes>(env: &E, entry: &Entry<Peer>) -> bool {
         .is_some_and(|mut slots| slots.put(&key, entry))
 }
 
-/// Notes that an address is the learned address of a terminal.
-#[inline(never)]
-pub(super) fn note_resident<E: Tables + Hashes + Clock>(env: &E, address: &Endpoint, owner: u64) {
-    let entry = describe(env, address);
-    entry.value.owner = owner;
+/// Notes that the address in the entry is the learned address of the owner's terminal.
+#[inline(always)]
+pub fn note_resident<E: Tables + Hashes + Clock>(env: &E, entry: &mut Entry<Peer>) {
     entry.value.flags = PeerFlags::LEARNED;
     put_fact(env, entry, LEARNED);
+}
+
+/// Returns the scratch entry with an address and the owner of its terminal.
+#[inline(always)]
+pub(super) fn describe_resident<'e, E: Tables>(
+    env: &'e E,
+    address: &Endpoint,
+    owner: u64,
+) -> &'e mut Entry<Peer> {
+    let entry = describe(env, address);
+    entry.value.owner = owner;
+    entry
 }
 
 /// Notes that the owner's terminal answered by itself at the learned address of the entry; with owner 0, that any did.
@@ -370,8 +380,8 @@ pub(super) fn ping_before<E: Tables + Hashes + Clock + Journal>(env: &E, uri: u6
 
 /// Notes whether the PBX is a proxy: a request outside of a dialog that it sends has the Via of somebody else. Once a
 /// proxy, it remains one.
-#[inline(never)]
-pub(super) fn note_proxy<E: Tables + Hashes + Clock>(env: &E, proxy: bool) {
+#[inline(always)]
+pub fn note_proxy<E: Tables + Hashes + Clock>(env: &E, proxy: bool) {
     let entry = describe(env, &Endpoint::UNKNOWN);
     if let Some(known) = fact(env, &entry.value, PROXY, 0)
         && (!proxy || known.value.flags.contains(PeerFlags::PROXY))

@@ -6,8 +6,8 @@ use std::hash::Hash;
 
 use nat_common::abi::{
     BINDING_WAYS, Binding, BindingFlags, BindingSet, ContactKey, Counter, DialogKey, Entry,
-    MediaConfig, MediaCounter, MediaSlot, Peer, Policy, Record, SECOND, Set, TEXT_LEN, Table,
-    Value, ValueWords, WAYS,
+    MediaConfig, MediaCounter, MediaSlot, OutboundTransaction, Peer, Policy, Record, SECOND, Set,
+    TEXT_LEN, Table, Value, ValueWords, WAYS,
 };
 use nat_common::bpf::HostLoop;
 use nat_common::bytes::{Span, hosts, users};
@@ -374,6 +374,30 @@ impl Env for MemoryEnv {
 
     fn note_deaf(&self, entry: &mut Entry<Peer>) -> bool {
         engine::note_deaf(self, entry)
+    }
+
+    fn went_elsewhere(&self, invite: &OutboundTransaction, transmissions: u32) -> bool {
+        engine::went_elsewhere(self, invite, transmissions)
+    }
+
+    fn note_transmission(&self, entry: &mut Entry<Peer>, again: bool) {
+        engine::note_transmission(self, entry, again);
+    }
+
+    fn note_resident(&self, entry: &mut Entry<Peer>) {
+        engine::note_resident(self, entry);
+    }
+
+    fn note_proxy(&self, proxy: bool) {
+        engine::note_proxy(self, proxy);
+    }
+
+    fn note_challenge(&self, cseq: u32, redirected: bool, repetitions: u8) {
+        engine::note_challenge(self, cseq, redirected, repetitions);
+    }
+
+    fn choose_host(&self) {
+        engine::choose_host(self);
     }
 
     fn note_return(&self, entry: &mut Entry<Peer>) {
