@@ -166,6 +166,17 @@ extern "C" fn place_registration(direction: u32, pbx: u64, now: u64) -> u32 {
     1
 }
 
+/// Stores the record in the scratch of a direction.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn remember(direction: u32) -> u32 {
+    let (Some(scratch), Some(config)) = (Scratch::at(direction), maps::config()) else {
+        return 0;
+    };
+    maps::remember(scratch.record(), config.history_mask);
+    1
+}
+
 /// Stores the Request-URI of the request that the PBX sends.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -293,11 +304,11 @@ extern "C" fn note_proxy(direction: u32, pbx: u64, now: u64, proxy: u32) -> u32 
 /// Notes where the challenge to a REGISTER went. `how`: twice the repetitions of the REGISTER, and one if it was redirected.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn note_challenge(direction: u32, pbx: u64, now: u64, cseq: u32, how: u32) -> u32 {
+extern "C" fn note_challenge(direction: u32, pbx: u64, cseq: u32, how: u32) -> u32 {
     let (Some(scratch), Some(config)) = (Scratch::at(direction), maps::config()) else {
         return 0;
     };
-    let mut env = Kernel::at(config, &scratch, now);
+    let mut env = Kernel::at(config, &scratch, 0);
     env.pbx = pbx;
     engine::note_challenge(&env, cseq, how & 1 != 0, (how >> 1) as u8);
     1
@@ -726,8 +737,8 @@ impl<L> Journal for Kernel<'_, L> {
     }
 
     #[inline(always)]
-    fn remember(&self, record: &Record) {
-        maps::remember(record, self.config.history_mask);
+    fn remember(&self, _: &Record) {
+        remember(self.scratch.direction());
     }
 
     #[inline(always)]
@@ -823,7 +834,7 @@ impl<L> Env for Kernel<'_, L> {
     #[inline(always)]
     fn note_challenge(&self, cseq: u32, redirected: bool, repetitions: u8) {
         let how = u32::from(repetitions) << 1 | u32::from(redirected);
-        note_challenge(self.scratch.direction(), self.pbx, self.now, cseq, how);
+        note_challenge(self.scratch.direction(), self.pbx, cseq, how);
     }
 
     #[inline(always)]

@@ -10,9 +10,7 @@
 //!   the Contact URI there, the Request-URI must name the owner, as for a new call (weak evidence).
 //! - Nothing was heard from the address since.
 
-use crate::abi::{
-    Binding, BindingFlags, ContactKey, Counter, DialogKey, OutboundFlags, OutboundTransaction,
-};
+use crate::abi::{Binding, BindingFlags, ContactKey, Counter, DialogKey, OutboundFlags};
 use crate::bytes::words;
 use crate::endpoint::Endpoint;
 use crate::engine::contacts::is_live;
@@ -20,6 +18,7 @@ use crate::engine::dialogs::live_dialog;
 use crate::engine::env::{Bindings, Buffer, Clock, Env};
 use crate::engine::identity::uri_hash;
 use crate::engine::proof::departure;
+use crate::engine::route::Route;
 use crate::sip::Field;
 use crate::tables::bindings::{BindingKey as _, Found};
 
@@ -58,16 +57,17 @@ pub(super) fn follow_source<E: Env>(env: &E, since: u64) -> bool {
     env.has_left(owner, source, since) && take_address(env, source)
 }
 
-/// Makes the destination of an INVITE of the PBX the address at which its terminal is registered, if it has left that since.
+/// Makes the destination of an INVITE of the PBX, whose route it is, the address at which its terminal is registered, if it has
+/// left that since.
 #[inline(always)]
 pub(super) fn follow_invite<E: Env>(
     env: &E,
     destination: &mut Endpoint,
-    invite: &OutboundTransaction,
+    route: &Route,
     since: u64,
 ) {
-    let subject = invite.subject;
-    let left = if invite.flags.contains(OutboundFlags::WEAK) {
+    let subject = route.subject;
+    let left = if route.flags.contains(OutboundFlags::WEAK) {
         may_have_left(env, subject, destination) && has_left_by_uri(env, destination, since)
     } else {
         env.has_left(subject, destination, since)

@@ -656,13 +656,33 @@ fn retransmissions(before: &OutboundTransaction, learned: &Endpoint) -> u8 {
 /// Its own function: its caller needs the stack (6.1).
 #[inline(never)]
 fn after_invite<E: Env>(env: &E, m: &Message, call: u64, to: &mut Endpoint) -> Option<Decision> {
-    let branch = env.hash(Field::Branch as usize);
-    let key = key::transaction(call, branch, m.cseq, Method::Invite);
-    let invite = env.slots::<OutboundTransaction>(&key)?.find(&key)?;
-    if env.shadow() {
+    let since = route_of_invite(env, m, call);
+    if since == 0 {
         return None;
     }
-    // Scratch lies outside of the kernel's small stack.
+    let destination = &mut env.evidence().learned;
+    follow_invite(env, destination, env.route(), since);
+    env.record().set_learned(destination);
+    if *destination == *to {
+        return Some(Decision::AlreadyThere);
+    }
+    env.record().ground = Ground::Rung as u8;
+    words::assign(to, destination);
+    Some(Decision::RedirectedInvite)
+}
+
+/// Looks up the INVITE that a CANCEL or an ACK belongs to, and takes its route. Its terminal's address goes to the evidence: scratch
+/// lies outside of the kernel's small stack. Returns the time of the INVITE in ticks; 0: it is not known, or was not redirected.
+#[inline(never)]
+fn route_of_invite<E: Env>(env: &E, m: &Message, call: u64) -> u64 {
+    let branch = env.hash(Field::Branch as usize);
+    let key = key::transaction(call, branch, m.cseq, Method::Invite);
+    let invite = env
+        .slots::<OutboundTransaction>(&key)
+        .and_then(|s| s.find(&key));
+    let Some(invite) = invite.filter(|_| !env.shadow()) else {
+        return 0;
+    };
     let destination = &mut env.evidence().learned;
     let route = env.route();
     let from_invite = BY_HOST | OutboundFlags::WEAK | OutboundFlags::DIRECT;
@@ -676,14 +696,7 @@ fn after_invite<E: Env>(env: &E, m: &Message, call: u64, to: &mut Endpoint) -> O
         invite.value.copy_destination(destination);
         invite.value.copy_alternative(&mut route.other);
     }
-    follow_invite(env, destination, &invite.value, invite.at);
-    env.record().set_learned(destination);
-    if *destination == *to {
-        return Some(Decision::AlreadyThere);
-    }
-    env.record().ground = Ground::Rung as u8;
-    words::assign(to, destination);
-    Some(Decision::RedirectedInvite)
+    invite.at
 }
 
 /// Whether a terminal may have got an INVITE at the other address than that of its last transmission: a CANCEL or an ACK that
