@@ -344,12 +344,10 @@ fn long_values() {
         let m = sip::read(tag.as_bytes()).unwrap();
         assert_eq!(says(tag.as_bytes(), &m).4, (&*filler, "t"));
     }
-    // The same header 900 times: it is counted up to 255, and the first one counts.
+    // The same header 900 times: no device writes that.
     let vias = BYE.replace(
         "Via: SIP/2.0/UDP i;branch=z9hG4bK2\r\n",
         &"v:SIP/2.0/UDP i\r\n".repeat(900),
     );
-    let m = sip::read(vias.as_bytes()).unwrap();
-    assert_eq!((m.vias, m.method), (255, Method::Bye));
-    assert_eq!(says(vias.as_bytes(), &m).5, ("z9hG4bK1", 255));
+    assert_eq!(sip::read(vias.as_bytes()), Err(Doubt::Costly));
 }
