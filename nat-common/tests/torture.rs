@@ -5,7 +5,7 @@ use std::panic::catch_unwind;
 use nat_common::bytes::{Source, Span};
 use nat_common::datagram::{self, DatagramKind};
 use nat_common::sip;
-use nat_common::sip::{Doubt, Field, Message, Method};
+use nat_common::sip::{Doubt, Field, Message};
 use nat_test_oracle::{part, reference};
 
 const RFC_4475: &str = include_str!("torture/rfc4475.txt");
