@@ -92,6 +92,26 @@ impl<L> Kernel<'_, L> {
     }
 }
 
+/// Decides on the message in the scratch of a direction, in a function that is verified once; 0 if there is no scratch.
+#[inline(always)]
+fn within(
+    direction: u32,
+    pbx: u64,
+    now: u64,
+    decide: impl FnOnce(&Kernel<'_, Callback>) -> u32,
+) -> u32 {
+    let (Some(scratch), Some(config)) = (Scratch::at(direction), maps::config()) else {
+        return 0;
+    };
+    decide(&Kernel {
+        config,
+        scratch: &scratch,
+        now,
+        pbx,
+        repeat: PhantomData,
+    })
+}
+
 /// Hashes three words. Verified once, as those of `nat_common::tables::slots`; so are the functions below.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -140,30 +160,19 @@ extern "C" fn place_contact(direction: u32, uri: u64, aor: u64, now: u64) -> u32
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn draft_further_contact(direction: u32, pbx: u64, now: u64, index: u32) -> u32 {
-    let (Some(scratch), Some(config)) = (Scratch::at(direction), maps::config()) else {
-        return 0;
-    };
-    let mut env = Kernel::at(config, &scratch, now);
-    env.pbx = pbx;
-    engine::draft_further_contact(&env, scratch.message(), index).into()
+    within(direction, pbx, now, |env| {
+        engine::draft_further_contact(env, env.scratch.message(), index).into()
+    })
 }
 
 /// Places the contact in the draft of the scratch of a direction under all its keys.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn place_registration(direction: u32, pbx: u64, now: u64) -> u32 {
-    let (Some(scratch), Some(config)) = (Scratch::at(direction), maps::config()) else {
-        return 0;
-    };
-    let env = Kernel::<Callback> {
-        config,
-        scratch: &scratch,
-        now,
-        pbx,
-        repeat: PhantomData,
-    };
-    engine::place_registration(&env, scratch.message());
-    1
+    within(direction, pbx, now, |env| {
+        engine::place_registration(env, env.scratch.message());
+        1
+    })
 }
 
 /// Stores the record in the scratch of a direction.
@@ -199,54 +208,37 @@ extern "C" fn remember_request_uri() -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn note_further_contact(direction: u32, pbx: u64, now: u64, index: u32) -> u32 {
-    let (Some(scratch), Some(config)) = (Scratch::at(direction), maps::config()) else {
-        return 0;
-    };
-    let env = Kernel::<Callback> {
-        config,
-        scratch: &scratch,
-        now,
-        pbx,
-        repeat: PhantomData,
-    };
-    engine::note_further_contact(&env, scratch.message(), index);
-    1
+    within(direction, pbx, now, |env| {
+        engine::note_further_contact(env, env.scratch.message(), index);
+        1
+    })
 }
 
 /// Chooses between two addresses. A [`Choice`] as a number.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn choose(direction: u32, pbx: u64, now: u64, owner: u64, transmissions: u32) -> u32 {
-    let (Some(scratch), Some(config)) = (Scratch::at(direction), maps::config()) else {
-        return Choice::Original as u32;
-    };
-    let mut env = Kernel::at(config, &scratch, now);
-    env.pbx = pbx;
-    engine::choose(&env, owner, transmissions) as u32
+    within(direction, pbx, now, |env| {
+        engine::choose(env, owner, transmissions) as u32
+    })
 }
 
 /// Whether the contact in the draft may be followed by its URI alone. Not 0: it may.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn may_follow_uri(direction: u32, pbx: u64, now: u64) -> u32 {
-    let (Some(scratch), Some(config)) = (Scratch::at(direction), maps::config()) else {
-        return 0;
-    };
-    let mut env = Kernel::at(config, &scratch, now);
-    env.pbx = pbx;
-    engine::may_follow_uri(&env).into()
+    within(direction, pbx, now, |env| {
+        engine::may_follow_uri(env).into()
+    })
 }
 
 /// Notes that the pair of addresses in the scratch of a direction is proven. Not 0: it counts.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn prove_pair(direction: u32, pbx: u64, now: u64) -> u32 {
-    let (Some(scratch), Some(config)) = (Scratch::at(direction), maps::config()) else {
-        return 0;
-    };
-    let mut env = Kernel::at(config, &scratch, now);
-    env.pbx = pbx;
-    engine::prove_pair(&env, scratch.filled::<Peer>()).into()
+    within(direction, pbx, now, |env| {
+        engine::prove_pair(env, env.scratch.filled::<Peer>()).into()
+    })
 }
 
 /// Notes that a terminal does not get what is sent to its learned address, by the pair of addresses in the scratch of a direction. Not 0: it
@@ -254,115 +246,88 @@ extern "C" fn prove_pair(direction: u32, pbx: u64, now: u64) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn note_deaf(direction: u32, pbx: u64, now: u64) -> u32 {
-    let (Some(scratch), Some(config)) = (Scratch::at(direction), maps::config()) else {
-        return 0;
-    };
-    let mut env = Kernel::at(config, &scratch, now);
-    env.pbx = pbx;
-    engine::note_deaf(&env, scratch.filled::<Peer>()).into()
+    within(direction, pbx, now, |env| {
+        engine::note_deaf(env, env.scratch.filled::<Peer>()).into()
+    })
 }
 
 /// Notes one more transmission to the pair of addresses in the scratch of a direction. `again` not 0: of the same request.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn note_transmission(direction: u32, pbx: u64, now: u64, again: u32) -> u32 {
-    let (Some(scratch), Some(config)) = (Scratch::at(direction), maps::config()) else {
-        return 0;
-    };
-    let mut env = Kernel::at(config, &scratch, now);
-    env.pbx = pbx;
-    engine::note_transmission(&env, scratch.filled::<Peer>(), again != 0);
-    1
+    within(direction, pbx, now, |env| {
+        engine::note_transmission(env, env.scratch.filled::<Peer>(), again != 0);
+        1
+    })
 }
 
 /// Notes that the address in the scratch of a direction is the learned address of its owner.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn note_resident(direction: u32, pbx: u64, now: u64) -> u32 {
-    let (Some(scratch), Some(config)) = (Scratch::at(direction), maps::config()) else {
-        return 0;
-    };
-    let mut env = Kernel::at(config, &scratch, now);
-    env.pbx = pbx;
-    engine::note_resident(&env, scratch.filled::<Peer>());
-    1
+    within(direction, pbx, now, |env| {
+        engine::note_resident(env, env.scratch.filled::<Peer>());
+        1
+    })
 }
 
 /// Notes whether the PBX is a proxy: `proxy` not 0.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn note_proxy(direction: u32, pbx: u64, now: u64, proxy: u32) -> u32 {
-    let (Some(scratch), Some(config)) = (Scratch::at(direction), maps::config()) else {
-        return 0;
-    };
-    let mut env = Kernel::at(config, &scratch, now);
-    env.pbx = pbx;
-    engine::note_proxy(&env, proxy != 0);
-    1
+    within(direction, pbx, now, |env| {
+        engine::note_proxy(env, proxy != 0);
+        1
+    })
 }
 
 /// Notes where the challenge to a REGISTER went. `how`: twice the repetitions of the REGISTER, and one if it was redirected.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn note_challenge(direction: u32, pbx: u64, cseq: u32, how: u32) -> u32 {
-    let (Some(scratch), Some(config)) = (Scratch::at(direction), maps::config()) else {
-        return 0;
-    };
-    let mut env = Kernel::at(config, &scratch, 0);
-    env.pbx = pbx;
-    engine::note_challenge(&env, cseq, how & 1 != 0, (how >> 1) as u8);
-    1
+    within(direction, pbx, 0, |env| {
+        engine::note_challenge(env, cseq, how & 1 != 0, (how >> 1) as u8);
+        1
+    })
 }
 
 /// Chooses between two hosts of the contact in the draft of a direction.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn choose_host(direction: u32, pbx: u64, now: u64) -> u32 {
-    let (Some(scratch), Some(config)) = (Scratch::at(direction), maps::config()) else {
-        return 0;
-    };
-    let mut env = Kernel::at(config, &scratch, now);
-    env.pbx = pbx;
-    engine::choose_host(&env);
-    1
+    within(direction, pbx, now, |env| {
+        engine::choose_host(env);
+        1
+    })
 }
 
 /// Notes that a terminal is there again, by the pair of addresses in the scratch of a direction.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn note_return(direction: u32, pbx: u64, now: u64) -> u32 {
-    let (Some(scratch), Some(config)) = (Scratch::at(direction), maps::config()) else {
-        return 0;
-    };
-    let mut env = Kernel::at(config, &scratch, now);
-    env.pbx = pbx;
-    engine::note_return(&env, scratch.filled::<Peer>());
-    1
+    within(direction, pbx, now, |env| {
+        engine::note_return(env, env.scratch.filled::<Peer>());
+        1
+    })
 }
 
 /// Chooses between two addresses for a request that only a Contact URI names. A [`Choice`] as a number.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn choose_by_uri(direction: u32, pbx: u64, now: u64, transmissions: u32) -> u32 {
-    let (Some(scratch), Some(config)) = (Scratch::at(direction), maps::config()) else {
-        return Choice::Original as u32;
-    };
-    let mut env = Kernel::at(config, &scratch, now);
-    env.pbx = pbx;
-    engine::choose_by_uri(&env, transmissions) as u32
+    within(direction, pbx, now, |env| {
+        engine::choose_by_uri(env, transmissions) as u32
+    })
 }
 
 /// Notes an OPTIONS by the words of its key.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn note_ping(direction: u32, pbx: u64, now: u64, tag: u64, rest: u64) -> u32 {
-    let (Some(scratch), Some(config)) = (Scratch::at(direction), maps::config()) else {
-        return 0;
-    };
-    let mut env = Kernel::at(config, &scratch, now);
-    env.pbx = pbx;
-    engine::note_ping(&env, &SlotKey::from_words([tag, rest]));
-    1
+    within(direction, pbx, now, |env| {
+        engine::note_ping(env, &SlotKey::from_words([tag, rest]));
+        1
+    })
 }
 
 /// Whether a URI of the REGISTER in the scratch of a direction names the domain of its address-of-record: that in the Route,
