@@ -3,7 +3,7 @@
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result, bail};
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use crate::{
     build, kernel,
@@ -29,9 +29,10 @@ pub(crate) struct Arguments {
     /// Program to show by function and source line: ingress, egress, sdp_in, sdp_out, media_in or media_out
     #[arg(long, value_name = "NAME")]
     program: Option<String>,
-    /// Form of loops; without it, the best that the kernel knows
-    #[arg(long = "loop", value_name = "FORM")]
-    loops: Option<Form>,
+    /// Form of loops: an instruction of kernel 6.9 and later, or a helper of 5.17 and later; without it, the best that the kernel
+    /// knows
+    #[arg(long = "loop", value_name = "FORM", value_parser = ["may_goto", "bpf_loop"])]
+    loops: Option<String>,
     /// Load the programs as `sipnat run --media` does
     #[arg(long)]
     media: bool,
@@ -46,24 +47,12 @@ pub(crate) struct Arguments {
     kernel: Option<Series>,
 }
 
-/// A form of loops.
-#[derive(Clone, Copy, ValueEnum)]
-enum Form {
-    /// Instruction of kernel 6.9 and later
-    #[value(name = "may_goto")]
-    MayGoto,
-    /// Helper of kernel 5.17 and later
-    #[value(name = "bpf_loop")]
-    BpfLoop,
-}
-
 impl Arguments {
     /// Returns the arguments of the program that does the work.
     fn list(&self) -> Vec<String> {
         let mut list = vec![format!("--top={}", self.top)];
         list.extend(self.program.iter().map(|name| format!("--program={name}")));
-        let form = self.loops.as_ref().and_then(ValueEnum::to_possible_value);
-        list.extend(form.map(|form| format!("--loop={}", form.get_name())));
+        list.extend(self.loops.iter().map(|form| format!("--loop={form}")));
         list.extend(self.media.then(|| "--media".into()));
         list.extend(self.json.then(|| "--json".into()));
         list
