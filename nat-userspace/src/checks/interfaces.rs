@@ -62,7 +62,7 @@ pub(crate) async fn find(
             None => (Some("the interface has gone".into()), Vec::new()),
             Some(link) => {
                 let hooks = Hooks::of(net, link).await?;
-                (hooks.missing(known, ours), hooks.others(ours[1]))
+                (hooks.missing(known, ours), hooks.others(Some(ours[1])))
             }
         };
         found.push(InterfaceStatus {

@@ -69,15 +69,8 @@ impl Hooks {
     /// Returns the programs for what the interface sends that run before sipnat's, or before one that would be attached: all.
     #[must_use]
     pub fn before(&self, ours: Option<u32>) -> Vec<Other> {
-        let others = match ours {
-            Some(ours) => self.others(ours),
-            None => self
-                .chain()
-                .into_iter()
-                .map(|(id, hook)| Other::of(id, hook, true))
-                .collect(),
-        };
-        others.into_iter().filter(|other| other.before).collect()
+        let others = self.others(ours).into_iter();
+        others.filter(|other| other.before).collect()
     }
 
     /// Returns the programs for what the interface sends, in the order in which they run.
@@ -87,11 +80,15 @@ impl Hooks {
             .collect()
     }
 
-    /// Returns the other programs for what the interface sends. `ours` is the id of sipnat's.
+    /// Returns the other programs for what the interface sends. `ours` is the id of sipnat's: none if it is not there. Without it,
+    /// all run before one that would be attached.
     #[must_use]
-    pub fn others(&self, ours: u32) -> Vec<Other> {
+    pub fn others(&self, ours: Option<u32>) -> Vec<Other> {
         let chain = self.chain();
-        let Some(at) = chain.iter().position(|(id, _)| *id == ours) else {
+        let at = ours.map_or(Some(chain.len()), |ours| {
+            chain.iter().position(|(id, _)| *id == ours)
+        });
+        let Some(at) = at else {
             return Vec::new();
         };
         let others = chain.iter().enumerate().filter(|(index, _)| *index != at);
@@ -245,7 +242,7 @@ mod tests {
         const NONE: u32 = u32::MAX;
         let others = |ours| -> Vec<(u32, bool)> {
             let hooks = hooks(None, &[NONE, 2], &[NONE - 1]);
-            let others = hooks.others(ours);
+            let others = hooks.others(Some(ours));
             others
                 .iter()
                 .map(|other| (other.id, other.before))
