@@ -6,8 +6,8 @@ use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    bindings::Bindings, detach, doctor::Doctor, explain::Explain, media::Media, policy::PolicyArgs,
-    reload, run, stats::Stats, status::StatusArgs, stun_query::StunQuery,
+    bindings::Bindings, detach::Detach, doctor::Doctor, explain::Explain, media::Media,
+    policy::PolicyArgs, reload, run, stats::Stats, status::StatusArgs, stun_query::StunQuery,
 };
 
 const AFTER_HELP: &str = "\
@@ -100,8 +100,10 @@ pub enum Command {
     )]
     StunQuery(StunQuery),
     /// End the agent, and remove the programs, pins and qdiscs of this and earlier agents
-    #[command(after_help = "Example:\n  sipnat detach")]
-    Detach,
+    #[command(
+        after_help = "Examples:\n  sipnat detach\n  sipnat detach --force    also if the agent is stuck"
+    )]
+    Detach(Detach),
 }
 
 impl Command {
@@ -113,7 +115,7 @@ impl Command {
         match self {
             Self::Run(args) => wait_for(args.run()),
             Self::Reload => wait_for(reload::run()),
-            Self::Detach => wait_for(detach::run()),
+            Self::Detach(args) => wait_for(args.run()),
             Self::Bindings(args) => args.run(),
             Self::Policy(args) => args.run(),
             Self::Stats(args) => args.run(),

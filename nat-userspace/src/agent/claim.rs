@@ -40,7 +40,7 @@ pub(super) async fn claim(net: &Net, links: &[Link], ports: &[u16]) -> Result<Cl
         Path::new("/run"),
         "RuntimeDirectory=sipnat and RuntimeDirectoryPreserve=yes in its unit",
     )?;
-    let _lock = record::lock()?;
+    let _lock = record::lock().await?;
     if let Some(other) = AgentRecord::find()? {
         ensure!(!other.is_alive(), already_running(&other, links));
     }
@@ -71,7 +71,7 @@ pub(super) async fn claim(net: &Net, links: &[Link], ports: &[u16]) -> Result<Cl
 
 /// Removes all that this agent put in place.
 pub(super) async fn remove(net: &Net, record: &AgentRecord) -> Result<()> {
-    let _lock = record::lock()?;
+    let _lock = record::lock().await?;
     let removed = attach::remove(net, &record.interfaces, &record.pins).await;
     removed.and(record::remove().map(drop))
 }

@@ -2,21 +2,29 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use log::warn;
 
 use crate::{
     agent::record::{self, AgentRecord},
     checks::preflight,
-    host::{namespaces::network_inode, net::Net},
+    host::{
+        namespaces::network_inode,
+        net::Net,
+        process::{self, Process},
+    },
     kernel::{attach, pins},
 };
 
-/// Ends the agent if there is one, and removes all that it or an earlier one left. Returns a message for the user.
+/// Time in which an agent ends that is not stuck.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// Ends the agent if there is one, and removes all that it or an earlier one left. Returns a message for the user. With `force`, kills
+/// an agent that does not end.
 ///
 /// # Errors
 /// If something cannot be removed, or another agent has started meanwhile.
-pub async fn detach() -> Result<String> {
+pub async fn detach(force: bool) -> Result<String> {
     preflight::capabilities()?;
     let net = Net::open()?;
     let found = AgentRecord::find().unwrap_or_else(|error| {
@@ -24,9 +32,9 @@ pub async fn detach() -> Result<String> {
         None
     });
     if let Some(agent) = &found {
-        end(agent).await?;
+        end(agent, force)?;
     }
-    let _lock = record::lock()?;
+    let _lock = record::lock().await?;
     // An agent that ends removes its own record.
     let left = AgentRecord::find().ok().flatten();
     if let Some(other) = left.as_ref().filter(|left| left.is_alive()) {
@@ -46,19 +54,29 @@ pub async fn detach() -> Result<String> {
 }
 
 /// Ends an agent as a signal does, and waits for it.
-async fn end(agent: &AgentRecord) -> Result<()> {
-    const STEP: Duration = Duration::from_millis(100);
-    const STEPS: u32 = 100;
-    let pid = nix::unistd::Pid::from_raw(i32::try_from(agent.pid)?);
-    for step in 0..STEPS {
-        if !agent.is_alive() {
-            return Ok(());
-        }
-        if step == 0 {
-            nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM)
-                .with_context(|| format!("cannot end the agent, pid {pid}"))?;
-        }
-        tokio::time::sleep(STEP).await;
+fn end(agent: &AgentRecord, force: bool) -> Result<()> {
+    let pid = agent.pid;
+    let failed = || format!("cannot end the agent (pid {pid})");
+    let Some(process) = Process::open(pid, agent.pid_started).with_context(failed)? else {
+        return Ok(());
+    };
+    process.terminate().with_context(failed)?;
+    if process.ends_within(LIMIT)? {
+        return Ok(());
     }
-    bail!("the agent (pid {pid}) does not end")
+    if !force {
+        let state = if process::is_stopped(pid) {
+            ", because it is stopped"
+        } else {
+            ""
+        };
+        bail!("the agent (pid {pid}) does not end{state}: `sipnat detach --force` kills it");
+    }
+    warn!("killing the agent (pid {pid}), which does not end");
+    process.kill().with_context(failed)?;
+    ensure!(
+        process.ends_within(LIMIT)?,
+        "the agent (pid {pid}) hangs in the kernel"
+    );
+    Ok(())
 }

@@ -2,19 +2,21 @@
 //! crash. The kernel programs do not need it.
 
 use std::{
-    fs, io,
+    fs::{self, OpenOptions, Permissions},
+    io::{self, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     process,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context as _, Result};
-use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     agent::outcome::Outcome,
     host::{
+        lock,
         namespaces::{network_cookie, network_inode},
         process::start_time,
     },
@@ -151,11 +153,23 @@ impl AgentRecord {
 
     fn write_in(&self, dir: &Path) -> Result<()> {
         let path = file(dir, self.netns);
-        let draft = path.with_extension("new");
-        fs::create_dir_all(dir)
-            .and_then(|()| fs::write(&draft, serde_json::to_vec_pretty(self)?))
-            .and_then(|()| fs::rename(&draft, &path))
+        private(dir)?;
+        self.write_to(&path)
             .with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    fn write_to(&self, path: &Path) -> io::Result<()> {
+        let draft = path.with_extension("new");
+        // One that a dead agent left. An error means that there is none.
+        let _ = fs::remove_file(&draft);
+        let mut options = OpenOptions::new();
+        let mut file = options
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&draft)?;
+        file.write_all(&serde_json::to_vec_pretty(self)?)?;
+        fs::rename(&draft, path)
     }
 }
 
@@ -175,15 +189,34 @@ pub fn remove() -> Result<bool> {
 /// Takes the lock under which agents of this host start and end. Dropping it releases it.
 ///
 /// # Errors
-/// If the lock file cannot be made.
-pub fn lock() -> Result<impl Drop> {
-    let path = Path::new(DIR).join("lock");
-    let file = fs::create_dir_all(DIR)
-        .and_then(|()| fs::File::create(&path))
-        .with_context(|| format!("cannot write {}", path.display()))?;
-    Flock::lock(file, FlockArg::LockExclusive)
-        .map_err(|(_, error)| error)
-        .context("cannot take sipnat's start lock")
+/// If the lock file cannot be made, or another process does not release the lock.
+pub async fn lock() -> Result<impl Drop> {
+    let dir = Path::new(DIR);
+    private(dir)?;
+    lock::take(&dir.join("lock")).await
+}
+
+/// Makes a directory that only its owner can use, whatever the umask.
+fn private(dir: &Path) -> Result<()> {
+    let made = fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir);
+    made.with_context(|| format!("cannot make {}", dir.display()))?;
+    let mode = fs::metadata(dir)?.permissions().mode();
+    if mode & 0o077 == 0 {
+        return Ok(());
+    }
+    match fs::set_permissions(dir, Permissions::from_mode(0o700)) {
+        // Of another user, as with CAP_DAC_OVERRIDE. Who can only read it changes nothing.
+        Err(_) if mode & 0o022 == 0 => Ok(()),
+        set => set.with_context(|| {
+            format!(
+                "others can write to {}: as root, `chmod 700` it",
+                dir.display()
+            )
+        }),
+    }
 }
 
 fn file(dir: &Path, netns: u64) -> PathBuf {

@@ -3,6 +3,7 @@
 pub mod checksums;
 pub mod clock;
 pub mod ethtool;
+pub mod lock;
 pub mod namespaces;
 pub mod net;
 pub mod prefix;

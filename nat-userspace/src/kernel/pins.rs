@@ -2,6 +2,7 @@
 
 use std::{
     fs, io,
+    os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
 };
 
@@ -74,12 +75,16 @@ pub fn ensure_bpffs() -> Result<()> {
     Ok(())
 }
 
-/// Makes the directory `dir`.
+/// Makes the directory `dir`, which only its owner can use, whatever the umask.
 ///
 /// # Errors
 /// If that is not permitted.
 pub fn make(dir: &Path) -> Result<()> {
-    fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))
+    let made = fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir);
+    made.with_context(|| format!("cannot make {}", dir.display()))
 }
 
 /// Pins the maps and programs of `path` in `dir`, in place of those of an earlier data path. Maps that it goes on using

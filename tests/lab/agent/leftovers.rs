@@ -3,8 +3,11 @@
 use std::{
     collections::BTreeMap,
     fs::{self, File},
+    os::unix::fs::MetadataExt as _,
+    path::Path,
     process::Command,
     thread,
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result};
@@ -13,7 +16,7 @@ use nat_common::{
     abi::{Binding, Config, ContactKey, DialogKey},
     tables::bindings::Stored,
 };
-use nat_test_support::process::Process;
+use nat_test_support::{process::Process, sipnat};
 use nat_userspace::{
     host::{clock, process::start_time},
     kernel::{load::Inputs, mapped::Access, tables::Tables},
@@ -338,6 +341,68 @@ fn detach_ends_a_running_agent() -> Result<()> {
         host.is_clean(&programs)?;
     }
     Ok(())
+}
+
+/// Only SIGKILL ends a process that is stopped.
+#[test]
+fn a_stopped_agent_is_removed_by_force() -> Result<()> {
+    let host = Host::new()?;
+    let mut agent = host.run(&KEEP)?;
+    let programs = host.pinned_programs()?;
+    agent.signal(Signal::SIGSTOP)?;
+    let pid = agent.pid().to_string();
+    let words = ["because it is stopped", "`sipnat detach --force`", &pid];
+    host.refused(&["detach"], 1, &words)?;
+    assert_eq!(host.xdp()?, [Some(programs[0]), None]);
+    let output = host.sipnat(&["detach", "--force"])?;
+    let said = stderr(&output);
+    assert!(output.status.success(), "{said}");
+    assert!(
+        said.contains(&format!("killing the agent (pid {pid})")),
+        "{said}"
+    );
+    agent.wait(STOP)?;
+    host.is_clean(&programs)
+}
+
+#[test]
+fn who_holds_the_lock_is_named() -> Result<()> {
+    let host = Host::new()?;
+    stop(host.run(&ON_ETH0)?, Signal::SIGTERM)?;
+    let lock = File::open("/run/sipnat/lock")?;
+    lock.lock()?;
+    let pid = std::process::id();
+    let output = thread::scope(|scope| {
+        let detach = scope.spawn(|| host.sipnat(&["detach"]));
+        // It is named after two seconds, and waited for.
+        thread::sleep(Duration::from_secs(4));
+        lock.unlock()?;
+        detach.join().expect("no panic")
+    })?;
+    let said = stderr(&output);
+    assert!(output.status.success(), "{said}");
+    assert!(
+        said.contains(&format!(
+            "(pid {pid}), which holds the lock /run/sipnat/lock"
+        )),
+        "{said}"
+    );
+    Ok(())
+}
+
+/// A umask of 0 would let everybody write.
+#[test]
+fn files_and_pins_are_for_their_owner_only() -> Result<()> {
+    let host = Host::new()?;
+    let mut command = Command::new("sh");
+    let script = "umask 0; exec \"$0\" run --iface eth0";
+    let agent = host.start(command.args(["-c", script]).arg(sipnat::binary()?))?;
+    let mode = |path: &Path| Ok::<_, anyhow::Error>(fs::metadata(path)?.mode() & 0o777);
+    assert_eq!(mode(Path::new("/run/sipnat"))?, 0o700);
+    assert_eq!(mode(Path::new("/run/sipnat/lock"))?, 0o600);
+    assert_eq!(mode(&host.state_file()?)?, 0o600);
+    assert_eq!(mode(&host.pins()?)?, 0o700);
+    stop(agent, Signal::SIGTERM).map(drop)
 }
 
 /// Another agent takes over after `detach` has ended the first, and before it removes the pins.
