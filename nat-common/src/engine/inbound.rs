@@ -11,7 +11,7 @@ use crate::engine::dialogs::{accept_answer, acknowledge, live_dialog};
 use crate::engine::env::{Checksum, Env, Text};
 use crate::engine::identity::{dialog_key, digest, is_for_its_domain, registration_key, uri_hash};
 use crate::engine::lifetimes::{ANSWER_LIFE, TRANSACTION_LIFE};
-use crate::engine::proof::{describe_pair, note_answer};
+use crate::engine::proof::{describe_pair, describe_pair_of, note_answer};
 use crate::engine::verdict::Heard;
 use crate::sip::{Field, Message, Method, READ_CONTACTS, header};
 use crate::tables::key::{self, OfRegister};
@@ -305,8 +305,14 @@ pub(super) fn response_in<E: Text>(env: &E, m: &Message, call: u64) -> Heard {
         Checksum::Unknown if exact => {}
         Checksum::Unknown | Checksum::Wrong => return Heard::BadChecksum,
     }
-    let moves = !exact && m.status > 100 && transaction.flags.contains(OutboundFlags::REDIRECTED);
+    // A 100 has no tag: from a port of which the PBX knows nothing, it moves nothing.
+    let moves = !exact
+        && transaction.flags.contains(OutboundFlags::REDIRECTED)
+        && (m.status > 100 || *source == transaction.alternative());
     if moves {
+        if !transaction.flags.contains(OutboundFlags::WEAK) {
+            env.note_return(describe_pair_of(env, transaction));
+        }
         transaction.set_destination(source);
         // The same answer again, or an older one that is late, is then one to a request that was sent there.
         transaction.flags -= OutboundFlags::REDIRECTED;

@@ -679,8 +679,8 @@ steps! {
     Inner { who: Anyone, which: Number<2>, method: Inner },
     /// A terminal repeats its last request.
     Repeat { who: Honest },
-    /// A terminal answers the call that rings.
-    Pickup { who: Anyone, refuse: bool },
+    /// A terminal answers the call that rings, or sends 100 only.
+    Pickup { who: Anyone, refuse: bool, trying: bool },
     /// A terminal behaves otherwise from now on.
     Behave { who: Anyone, mood: Mood, tag: TagChoice },
     /// The victim's NAT gives it another port.
