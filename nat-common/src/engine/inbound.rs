@@ -96,15 +96,34 @@ fn describe_registration<E: Text>(env: &E, m: &Message, transaction: &mut Inboun
     if granted(m, first) == Some(0) {
         transaction.flags |= InboundFlags::REMOVE;
     }
-    digest(env, m, Field::ToUri.bit());
-    if env.same_user(m.contact(first), m.span(Field::ToUri)) {
-        // A Contact URI that is registered as an address-of-record names no owner.
-        if env.hash(Field::ToUri as usize) != env.hash(Field::Contact as usize + first) {
-            transaction.flags |= InboundFlags::OWN_USER;
-        }
+    let others = if m.contacts > 1 { FURTHER_CONTACTS } else { 0 };
+    digest(env, m, Field::ToUri.bit() | others);
+    if is_own_user(env, m, first) {
+        transaction.flags |= InboundFlags::OWN_USER;
     }
     transaction.detail = uri_hash(env, Field::Contact as usize + first);
     transaction.others = m.contacts.saturating_sub(1);
+}
+
+/// Whether the user of a Contact is its owner's. A Contact URI that is registered as an address-of-record, with its port or
+/// without, names no owner.
+#[inline(always)]
+fn is_own_user<E: Text>(env: &E, m: &Message, index: usize) -> bool {
+    let (contact, to) = (m.contact(index), m.span(Field::ToUri));
+    env.same_user(contact, to) && !env.same_host(contact, to)
+}
+
+/// Returns a hash of all Contacts of a REGISTER that are read.
+#[inline(always)]
+fn contacts_hash<E: Text>(env: &E, m: &Message) -> u64 {
+    let hash = |index: usize| env.hash(Field::Contact as usize + index);
+    let mut all = hash(m.first_contact.into());
+    if m.contacts > 1 {
+        for index in 0..READ_CONTACTS {
+            all = all.rotate_left(8) ^ hash(index);
+        }
+    }
+    all
 }
 
 /// Stores what a REGISTER asks for its Contacts other than the first one that lasts, each in an entry of its own.
@@ -139,8 +158,7 @@ pub fn note_further_contact<E: Text>(env: &E, m: &Message, index: u32) {
     if granted(m, at) == Some(0) {
         contact.flags |= InboundFlags::REMOVE;
     }
-    if env.same_user(m.contact(at), m.span(Field::ToUri)) && hash != env.hash(Field::ToUri as usize)
-    {
+    if is_own_user(env, m, at) {
         contact.flags |= InboundFlags::OWN_USER;
     }
     let call = env.hash(Field::CallId as usize) ^ env.pbx();

@@ -535,6 +535,10 @@ setup! {
     same_address: bool,
     /// The user of the account's own Contact is the number behind the victim.
     claims_number: bool,
+    /// The victim's private address has another port than 5060, and the PBX leaves ports out of To, as `chan_pjsip` does.
+    no_port_in_to: bool,
+    /// A REGISTER of an attacker names his own Contact before the one that he chose.
+    several_contacts: bool,
 }
 
 /// Defines several choices as one.
