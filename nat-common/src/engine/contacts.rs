@@ -222,7 +222,7 @@ fn note_registered<E: Env>(env: &E) {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Own {
     /// The PBX sent the REGISTER on to another host, got a response to it, or answers for another To. Or the REGISTER has no
-    /// entry.
+    /// entry, or two of that name have other Contacts.
     No,
     /// The Request-URI names another domain than To: a proxy relays the REGISTER.
     OtherDomain,
@@ -234,12 +234,13 @@ pub(super) enum Own {
 #[inline(never)]
 pub(super) fn own_answer<E: Tables + Hashes>(env: &E, m: &Message) -> Own {
     let key = registration_key(env, m.cseq, OfRegister::Source);
+    let not_own = InboundFlags::SENT_ON | InboundFlags::AMBIGUOUS;
     match env
         .slots::<InboundTransaction>(&key)
         .and_then(|s| s.find(&key))
     {
         Some(known)
-            if !known.value.flags.contains(InboundFlags::SENT_ON)
+            if !known.value.flags.intersects(not_own)
                 && known.value.detail == env.hash(Field::ToUri as usize) =>
         {
             if known.value.flags.contains(InboundFlags::OTHER_DOMAIN) {

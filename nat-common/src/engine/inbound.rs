@@ -22,7 +22,7 @@ use crate::tables::slots::Noted;
 const FURTHER_CONTACTS: u32 = ((1 << READ_CONTACTS) - 1) << Field::Contact as u32;
 
 /// Stores a request's source with its transaction, and with the dialog end if the PBX may send to that before it
-/// answers. It does not count until the PBX accepts the request.
+/// answers. It does not count until the PBX accepts the request. What a REGISTER asks for is only stored if the PBX sees it.
 #[inline(never)]
 pub(super) fn request_in<E: Text>(env: &E, m: &Message, call: u64, source: &Endpoint) -> Heard {
     if m.has(Field::ToTag) && m.has(Field::FromTag) {
@@ -30,6 +30,16 @@ pub(super) fn request_in<E: Text>(env: &E, m: &Message, call: u64, source: &Endp
     }
     if m.method == Method::Ack {
         return Heard::Ack;
+    }
+    let mut registers = m.method == Method::Register;
+    if registers {
+        let checksum = env.checksum();
+        if checksum == Checksum::Wrong {
+            // The PBX never sees it.
+            return Heard::BadChecksum;
+        }
+        // Of a fragment, the PBX may see another part, or nothing.
+        registers = checksum == Checksum::Right;
     }
     let branch = env.hash(Field::Branch as usize);
     let key = key::transaction(call, branch, m.cseq, m.method);
@@ -45,7 +55,7 @@ pub(super) fn request_in<E: Text>(env: &E, m: &Message, call: u64, source: &Endp
     if m.has(Field::ToTag) {
         transaction.flags |= InboundFlags::IN_DIALOG;
     }
-    if m.method == Method::Register {
+    if registers {
         describe_registration(env, m, transaction);
     }
     let Some(mut slots) = env.slots::<InboundTransaction>(&key) else {
@@ -59,7 +69,7 @@ pub(super) fn request_in<E: Text>(env: &E, m: &Message, call: u64, source: &Endp
             if slots.found().value.flags.contains(InboundFlags::ANSWERED) {
                 slots.count(&key, InboundFlags::ANSWERED);
             }
-            if m.method == Method::Register {
+            if registers {
                 // Another Request-URI under the same branch may name another domain.
                 note_registration(env, m, source);
             }
@@ -72,7 +82,7 @@ pub(super) fn request_in<E: Text>(env: &E, m: &Message, call: u64, source: &Endp
         }
         Noted::Busy => return Heard::Busy,
     }
-    if m.method == Method::Register {
+    if registers {
         if let Some(entry) = note_registration(env, m, source) {
             env.prove_pair(entry);
         }
@@ -131,7 +141,6 @@ fn contacts_hash<E: Text>(env: &E, m: &Message) -> u64 {
 fn note_further_contacts<E: Text>(env: &E, m: &Message, source: &Endpoint) {
     // Scratch lies outside of the kernel's small stack.
     words::assign(&mut env.evidence().learned, source);
-    digest(env, m, FURTHER_CONTACTS);
     for index in 0..READ_CONTACTS {
         env.note_further_contact(m, index as u32);
     }
@@ -169,8 +178,8 @@ pub fn note_further_contact<E: Text>(env: &E, m: &Message, index: u32) {
     }
 }
 
-/// Stores a REGISTER without its branch, with the hash of To and the domain check: the far end of a relayed REGISTER writes
-/// branch and To of its response. The entry also recognises the PBX's copy of the REGISTER if the PBX sends it on.
+/// Stores a REGISTER without its branch, with the hashes of To and of its Contacts, and the domain check: the far end of a relayed
+/// REGISTER writes branch and To of its response. The entry also recognises the PBX's copy of the REGISTER if the PBX sends it on.
 ///
 /// A REGISTER with credentials shows that the terminal got a redirected challenge to the one before, which had none.
 /// Without them, or with those of an earlier challenge, the challenge may be lost. Returns the pair of addresses that this
@@ -181,10 +190,6 @@ fn note_registration<'e, E: Text>(
     m: &Message,
     source: &Endpoint,
 ) -> Option<&'e mut Entry<Peer>> {
-    if env.checksum() != Checksum::Right {
-        // The PBX never sees it, or may see another part of it.
-        return None;
-    }
     let key = registration_key(env, m.cseq, OfRegister::Source);
     let entry = env.entry::<InboundTransaction>();
     entry.at = ticks(env.now());
@@ -199,11 +204,16 @@ fn note_registration<'e, E: Text>(
     if other_domain {
         entry.value.flags |= InboundFlags::OTHER_DOMAIN;
     }
-    if let Some(mut slots) = env.slots::<InboundTransaction>(&key)
-        && slots.note(&key, entry, TRANSACTION_LIFE) != Noted::New
-        && other_domain
-    {
-        slots.add_flags(&key, InboundFlags::OTHER_DOMAIN);
+    let contacts = contacts_hash(env, m);
+    entry.value.advertised_addr[0] = contacts;
+    if let Some(mut slots) = env.slots::<InboundTransaction>(&key) {
+        let noted = slots.note(&key, entry, TRANSACTION_LIFE);
+        if noted == Noted::Same && slots.found().value.advertised_addr[0] != contacts {
+            // The PBX may have seen another one than sipnat first.
+            slots.add_flags(&key, InboundFlags::AMBIGUOUS);
+        } else if noted != Noted::New && other_domain {
+            slots.add_flags(&key, InboundFlags::OTHER_DOMAIN);
+        }
     }
     let before = registration_key(env, m.cseq.wrapping_sub(1), OfRegister::Challenge);
     let challenged = env
