@@ -672,9 +672,6 @@ fn address_key<E: Hashes>(env: &E, address: &Endpoint) -> ContactKey {
 /// destination had not answered.
 #[inline(never)]
 pub(super) fn prove_weak<E: Env>(env: &E, transaction: &OutboundTransaction) {
-    if transaction.retransmissions == 0 {
-        return;
-    }
     let key = ContactKey {
         uri: transaction.subject,
         aor: 0,

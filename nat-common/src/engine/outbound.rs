@@ -397,7 +397,6 @@ fn disprove<E: Env>(env: &E, before: Option<&mut Entry<OutboundTransaction>>) {
     {
         // It says nothing of the learned address any more.
         before.value.flags = OutboundFlags::empty();
-        before.value.alternative_port = 0;
     }
     nothing();
 }
