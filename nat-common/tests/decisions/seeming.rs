@@ -648,6 +648,41 @@ fn a_slow_answer_of_a_terminal_that_is_left_alone_ends_the_count() {
     assert_eq!(net.went(&invite("c", false), 1), [FORGOTTEN]);
 }
 
+/// A terminal that listens at its original destination answers there, and at last after the third transmission, which went to its other
+/// port. What was disproved stays so, and the answer ends the count.
+#[test]
+fn answers_at_the_original_do_not_end_what_was_disproved() {
+    let net = deaf();
+    for branch in ["c", "d"] {
+        let m = invite(branch, false);
+        assert_eq!(net.went(&m, 1), [FORGOTTEN]);
+        net.arrives(PHONE, &answer(&m, 180));
+        net.wait(1);
+    }
+    let m = invite("e", false);
+    assert_eq!(net.went(&m, 3), [FORGOTTEN, FORGOTTEN, PHONE]);
+    net.arrives(PHONE, &answer(&m, 180));
+    net.wait(1);
+    assert_eq!(net.went(&invite("f", false), 1), [FORGOTTEN]);
+}
+
+/// The terminal got the INVITE where the PBX sent it, which is its learned address. So it gets the re-INVITE there, though its Contact
+/// in the call names another port.
+#[test]
+fn an_answer_at_the_learned_address_proves_it_in_the_dialog() {
+    let net = Network::new();
+    let m = register(1, "r", "<sip:1000@60.17.196.2:49163>");
+    net.arrives(PHONE, &m);
+    net.sends(PHONE, &m.answer(200));
+    let m = Sip {
+        start: "INVITE sip:1000@60.17.196.2:49163 SIP/2.0".into(),
+        ..invite("a", false)
+    };
+    assert_eq!(net.sends(PHONE, &m).0, PHONE);
+    net.arrives(PHONE, &answer(&m, 200));
+    assert_eq!(net.goes(&within(&m, "INVITE", 2, "re")), PHONE);
+}
+
 /// The answer may be a slow one to the transmission before, from a phone behind NAT. It disproves that the phone is at its learned
 /// address, and does not say that it is at the other one: the second transmission reaches it.
 #[test]
@@ -731,14 +766,16 @@ fn a_cancel_follows_its_invite_to_the_original_and_then_to_the_learned_address()
 #[test]
 fn an_answer_at_the_original_to_a_request_by_the_uri_is_another_s() {
     let net = proven();
-    for branch in ["b", "c"] {
-        let m = invite(branch, true);
-        assert_eq!(net.goes(&m), FORGOTTEN);
-        net.arrives(FORGOTTEN, &answer(&m, 200));
-        let bye = within(&m, "BYE", 2, "bye");
-        assert_eq!(net.goes(&bye), FORGOTTEN);
-        net.wait(1);
-    }
+    let m = invite("b", true);
+    assert_eq!(net.goes(&m), FORGOTTEN);
+    net.arrives(FORGOTTEN, &answer(&m, 200));
+    assert_eq!(net.goes(&within(&m, "BYE", 2, "bye")), FORGOTTEN);
+    net.wait(1);
+    // So his answer for the terminal is the first one.
+    let m = invite("c", false);
+    assert_eq!(net.went(&m, 3), [PHONE, PHONE, FORGOTTEN]);
+    net.arrives(FORGOTTEN, &answer(&m, 180));
+    net.wait(1);
     assert_eq!(net.went(&invite("d", false), 2), [PHONE, PHONE]);
 }
 
@@ -753,6 +790,14 @@ fn a_provisional_response_again_is_no_repetition() {
     }
     net.wait(60);
     assert_eq!(net.goes(&m.answer(180)), PHONE);
+    // Nor is the first final one.
+    let net = Network::new();
+    let m = register(1, "r1", CONTACT);
+    for to in [FORGOTTEN, PHONE] {
+        net.arrives(PHONE, &m);
+        assert_eq!(net.goes(&m.answer(100)), to);
+    }
+    assert_eq!(net.goes(&m.answer(200)), PHONE);
 }
 
 /// Credentials from elsewhere, or long after the challenge, say nothing of where the challenge went.

@@ -35,13 +35,11 @@ pub(super) fn check(document: &str, sources: &[Source], exists: impl Fn(&str) ->
     let mut names = 0;
     for row in &rows {
         let tests = row.trim_end_matches(['|', ' ']).rsplit(" | ").next();
-        for (kind, name) in named(tests.unwrap_or_default()) {
+        for name in named(tests.unwrap_or_default()) {
             names += 1;
-            let found = match kind {
-                "seed" => exists(&format!("{SEEDS}/{name}")),
-                "fuzz target" => exists(&format!("{TARGETS}/{name}.rs")),
-                _ => sources.iter().any(|source| has(source, name)),
-            };
+            let found = exists(&format!("{SEEDS}/{name}"))
+                || exists(&format!("{TARGETS}/{name}.rs"))
+                || sources.iter().any(|source| has(source, name));
             if !found {
                 let attack = row.trim_start_matches(['|', ' ']);
                 let attack = attack.split(" | ").next().unwrap_or_default();
@@ -55,13 +53,9 @@ pub(super) fn check(document: &str, sources: &[Source], exists: impl Fn(&str) ->
     report
 }
 
-/// Returns the names in a cell, each with the words before it.
-fn named(cell: &str) -> Vec<(&str, &str)> {
-    let pieces: Vec<_> = cell.split('`').collect();
-    let pairs = pieces.as_chunks::<2>().0.iter();
-    pairs
-        .map(|[before, name]| (before.trim_start_matches(',').trim(), *name))
-        .collect()
+/// Returns the names in a cell.
+fn named(cell: &str) -> impl Iterator<Item = &str> {
+    cell.split('`').skip(1).step_by(2)
 }
 
 /// Whether a file has a test, or is the module of that name.
@@ -89,7 +83,7 @@ mod tests {
     const TABLE: &str = "\
 | somebody who | gets | because | test |
 |---|---|---|---|
-| asks | nothing | so | `calls::one`, `two`, lab `pending`, seed `rule-a`, fuzz target `scan` |
+| asks | nothing | so | `calls::one`, `two`, lab `pending`, seeds `rule-a`, `rule-b`, fuzz target `scan` |
 | waits | a row | that | `rows::third`, limits.md |
 
 | other | table |
@@ -107,7 +101,11 @@ mod tests {
 
     #[test]
     fn each_name_is_looked_for() {
-        let files = ["fuzz/corpus/decide/rule-a", "fuzz/fuzz_targets/scan.rs"];
+        let files = [
+            "fuzz/corpus/decide/rule-a",
+            "fuzz/corpus/decide/rule-b",
+            "fuzz/fuzz_targets/scan.rs",
+        ];
         assert_eq!(errors(TABLE, &files), [""; 0]);
         assert_eq!(
             errors(TABLE, &files[1..]),
