@@ -27,7 +27,7 @@ const FORWARDED: u16 = 5070;
 /// Terminal with two ports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// It sends from one port.
+    /// It sends from one port, its responses, too.
     Public,
     /// It sends from a new port each time, and its responses from where it listens.
     PublicNewPorts,
@@ -45,6 +45,11 @@ const KINDS: [Kind; 4] = [
 ];
 
 impl Kind {
+    /// Whether it answers from a port on which it does not listen.
+    fn answers_elsewhere(self) -> bool {
+        matches!(self, Self::Public | Self::Forwarded)
+    }
+
     /// Starts it. If the PBX responds to the source, it listens there, too.
     fn terminal(self, scene: &Scene<'_>, answers: Answers) -> Result<Terminal> {
         let site = &scene.lab.sites[0];
@@ -59,17 +64,14 @@ impl Kind {
                 (&phone.netns, at(phone.private.ip()), at(phone.public.ip()))
             }
         };
-        let ports = match self {
-            Self::Public | Self::Forwarded => 1,
-            Self::PublicNewPorts | Self::ForwardedNewPorts => PORTS,
-        };
+        let ports = if self.answers_elsewhere() { 1 } else { PORTS };
         let mut terminal = Terminal::start(netns, listening, "1000", scene.patience())?
             .with_contact(format!("<sip:1000@{reached}>"));
         for port in SENDING..SENDING + ports {
             let sending = SocketAddrV4::new(*listening.ip(), port);
             terminal.ua = terminal.ua.sending_from(netns, sending)?;
         }
-        if ports > 1 {
+        if !self.answers_elsewhere() {
             terminal.ua = terminal.ua.answering_where_it_listens();
         }
         if answers == Answers::ToSource {
@@ -190,8 +192,9 @@ fn only_calls(scene: &Scene<'_>, kind: Kind, answers: Answers, first: usize) -> 
 /// Time that a terminal takes for its first answer. The PBX has repeated its request by then (T1).
 const SLOW: Duration = Duration::from_millis(300);
 
-/// Scenario of a terminal that takes more than T1 for its first answer, and answers from the port from which it sends.
+/// Scenario of a terminal that takes more than T1 for its first answer.
 struct Slow<'a> {
+    kind: Kind,
     pbx: ScriptedPbx,
     terminal: Terminal,
     /// Request-URI, and To: the address-of-record or the Contact URI.
@@ -230,9 +233,10 @@ impl Slow<'_> {
         anyhow::bail!("{} did not come in {first} transmissions", message.start);
     }
 
-    /// The limit with sipnat; without it, each message arrives at once.
+    /// The limit with sipnat, if the terminal answers from where it does not listen. Else each message arrives at once.
     fn late(&self, transmissions: usize) -> usize {
-        self.scene.sipnat.as_ref().map_or(1, |_| transmissions)
+        let elsewhere = self.kind.answers_elsewhere() && self.scene.sipnat.is_some();
+        if elsewhere { transmissions } else { 1 }
     }
 
     fn invite(&self) -> Message {
@@ -272,7 +276,7 @@ impl Slow<'_> {
 
 /// Plays a scenario with slow terminals, with sipnat and without, and with both forms of To.
 fn slowly(with: With, scenario: fn(&Slow<'_>) -> Result<()>) -> Result<()> {
-    for kind in [Kind::Public, Kind::Forwarded] {
+    for kind in KINDS {
         for by_uri in [false, true] {
             play(Plan::PLAIN_NAT, with, |scene| {
                 let pbx = ScriptedPbx::start(&scene.lab.pbx, Answers::ByVia, scene.patience())?;
@@ -281,6 +285,7 @@ fn slowly(with: With, scenario: fn(&Slow<'_>) -> Result<()>) -> Result<()> {
                 let to = if by_uri { &uri } else { &terminal.aor };
                 let to = to.clone();
                 let slow = Slow {
+                    kind,
                     pbx,
                     terminal,
                     uri,
@@ -366,11 +371,24 @@ slowly!(calls_cancelled);
 
 /// A CANCEL goes where the INVITE went, and to the other port with its next transmission.
 fn calls_cancelled(slow: &Slow<'_>) -> Result<()> {
+    is_cancelled(slow, "180 Ringing")
+}
+
+slowly!(calls_cancelled_before_they_ring);
+
+/// The terminal has sent 100 only. The next call is late once, if that came from the port from which it sends.
+fn calls_cancelled_before_they_ring(slow: &Slow<'_>) -> Result<()> {
+    is_cancelled(slow, "100 Trying")?;
+    slow.hears(&slow.invite(), slow.late(2)).map(drop)
+}
+
+/// The PBX calls, and cancels the call once the terminal has sent a provisional response.
+fn is_cancelled(slow: &Slow<'_>, status: &str) -> Result<()> {
     let late = slow.late(2);
     let invite = slow.invite();
     let heard = slow.hears(&invite, 1)?;
-    slow.terminal.respond(&heard, "180 Ringing", "slow")?;
-    slow.pbx.hear("SIP/2.0 180")?;
+    slow.terminal.respond(&heard, status, "slow")?;
+    slow.pbx.hear("SIP/2.0 1")?;
     let to = invite.field("To").context("no To")?;
     let cancel = of_same_transaction(&invite, "CANCEL", to)?;
     let heard = slow.arrives(&cancel, late).context("the CANCEL")?.0;

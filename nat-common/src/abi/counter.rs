@@ -200,7 +200,7 @@ counters! {
     NextHopKept = "next_hop_kept", Event, "redirect to another address: a frame with a VLAN tag, or one that this host has not routed, keeps its next hop";
     NextHopChanged = "next_hop_changed", Event, "redirect to another address: the kernel routed the packet again";
     InResponseElsewhere = "in_response_elsewhere", Ingress, "response from another host than the request was sent to: nothing is learned";
-    InChecksum = "in_checksum", Ingress, "response whose UDP checksum is wrong: nothing is learned";
+    InChecksum = "in_checksum", Ingress, "response or REGISTER whose UDP checksum is wrong: nothing is learned";
     OutOriginalFirst = "out_original_first", Egress, "nothing is proven of the two addresses yet: the original destination comes first";
     OutDisputed = "out_disputed", Egress, "response to a request that several sources sent: left alone";
     RegisterSentOn = "register_sent_on", Event, "REGISTER sent on to a host that --registrar does not name: its 2xx moves no contact";

@@ -51,7 +51,7 @@ pub use value::{
 };
 
 /// Number of the layout of everything in this folder.
-pub const ABI: u32 = 25;
+pub const ABI: u32 = 26;
 
 #[cfg(feature = "user")]
 mod pod {

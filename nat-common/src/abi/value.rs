@@ -116,7 +116,7 @@ macro_rules! value {
 pub struct InboundTransaction {
     /// Address of [`Self::source`].
     pub source_addr: [u64; 2],
-    /// Address of [`Self::advertised`].
+    /// Address of [`Self::advertised`]. In the entry of a REGISTER without its branch, a hash of all Contacts.
     pub advertised_addr: [u64; 2],
     /// Port of [`Self::source`].
     pub source_port: u16,

@@ -2,7 +2,7 @@
 
 use crate::abi::{
     Binding, BindingFlags, ContactKey, Counter, Entry, InboundFlags, InboundTransaction,
-    OutboundTransaction, SECOND, address, ticks,
+    OutboundFlags, OutboundTransaction, SECOND, address, ticks,
 };
 use crate::bytes::{Span, words};
 use crate::endpoint::Endpoint;
@@ -222,7 +222,7 @@ fn note_registered<E: Env>(env: &E) {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Own {
     /// The PBX sent the REGISTER on to another host, got a response to it, or answers for another To. Or the REGISTER has no
-    /// entry.
+    /// entry, or two of that name have other Contacts.
     No,
     /// The Request-URI names another domain than To: a proxy relays the REGISTER.
     OtherDomain,
@@ -234,12 +234,13 @@ pub(super) enum Own {
 #[inline(never)]
 pub(super) fn own_answer<E: Tables + Hashes>(env: &E, m: &Message) -> Own {
     let key = registration_key(env, m.cseq, OfRegister::Source);
+    let not_own = InboundFlags::SENT_ON | InboundFlags::AMBIGUOUS;
     match env
         .slots::<InboundTransaction>(&key)
         .and_then(|s| s.find(&key))
     {
         Some(known)
-            if !known.value.flags.contains(InboundFlags::SENT_ON)
+            if !known.value.flags.intersects(not_own)
                 && known.value.detail == env.hash(Field::ToUri as usize) =>
         {
             if known.value.flags.contains(InboundFlags::OTHER_DOMAIN) {
@@ -565,6 +566,7 @@ pub(super) fn load_contact<E: Bindings + Clock>(env: &E, key: &ContactKey) -> Op
 /// Each way is a function of its own: the stack of 6.1 has no space for more frames below them.
 #[inline(always)]
 pub(super) fn live_contact<E: Text>(env: &E, m: &Message) -> Option<Found> {
+    note_owner(env, m);
     contact_of_owner(env)
         .or_else(|| contact_by_uri(env, m))
         .or_else(|| contact_by_address(env, m))
@@ -573,7 +575,7 @@ pub(super) fn live_contact<E: Text>(env: &E, m: &Message) -> Option<Found> {
 /// Looks up a contact by Request-URI and the address-of-record in To.
 #[inline(never)]
 fn contact_of_owner<E: Env>(env: &E) -> Option<Found> {
-    if env.hash(Field::ToUri as usize) == env.hash(Field::RequestUri as usize) {
+    if !names_owner(env) {
         return None;
     }
     let uri = uri_hash(env, Field::RequestUri as usize);
@@ -581,13 +583,22 @@ fn contact_of_owner<E: Env>(env: &E) -> Option<Found> {
     load_contact(env, &ContactKey { uri, aor })
 }
 
-/// Whether To may name the owner of a contact. To that is the Contact URI names none, whoever registered it as an
+/// Notes in the route, as weak evidence, that To names no owner of a contact: it is the Contact URI, whoever registered that as an
 /// address-of-record. Asterisk's `chan_pjsip` leaves its port out.
-#[inline(always)]
-fn names_owner<E: Text>(env: &E, m: &Message) -> bool {
+#[inline(never)]
+fn note_owner<E: Text>(env: &E, m: &Message) {
     let [to, request] = [Field::ToUri, Field::RequestUri].map(|field| m.span(field));
-    env.hash(Field::ToUri as usize) != env.hash(Field::RequestUri as usize)
-        && !(env.same_user(request, to) && env.same_host(request, to))
+    if env.hash(Field::ToUri as usize) == env.hash(Field::RequestUri as usize)
+        || env.same_user(request, to) && env.same_host(request, to)
+    {
+        env.route().flags |= OutboundFlags::WEAK;
+    }
+}
+
+/// Whether To may name the owner of a contact, by [`note_owner`].
+#[inline(always)]
+fn names_owner<E: Env>(env: &E) -> bool {
+    !env.route().flags.contains(OutboundFlags::WEAK)
 }
 
 /// Looks up a contact by Request-URI alone.
@@ -600,7 +611,7 @@ fn contact_by_uri<E: Text>(env: &E, m: &Message) -> Option<Found> {
     let uri = uri_hash(env, Field::RequestUri as usize);
     let found = load_contact(env, &ContactKey { uri, aor: 0 })?;
     let own_user = env.draft().flags.contains(BindingFlags::OWN_USER);
-    let names_owner = names_owner(env, m);
+    let names_owner = names_owner(env);
     if m.has(Field::ToTag) {
         return (own_user && !names_owner).then_some(found);
     }
@@ -637,7 +648,7 @@ fn is_number_of_another<E: Text>(env: &E, m: &Message) -> bool {
 /// hour. An address-of-record in To may be that of a terminal whose registration sipnat could not follow.
 #[inline(never)]
 fn contact_by_address<E: Text>(env: &E, m: &Message) -> Option<Found> {
-    let names_owner = names_owner(env, m);
+    let names_owner = names_owner(env);
     if m.has(Field::ToTag) && !names_owner || !env.settled() {
         return None;
     }
@@ -661,9 +672,6 @@ fn address_key<E: Hashes>(env: &E, address: &Endpoint) -> ContactKey {
 /// destination had not answered.
 #[inline(never)]
 pub(super) fn prove_weak<E: Env>(env: &E, transaction: &OutboundTransaction) {
-    if transaction.retransmissions == 0 {
-        return;
-    }
     let key = ContactKey {
         uri: transaction.subject,
         aor: 0,

@@ -11,7 +11,7 @@ use crate::engine::dialogs::{accept_answer, acknowledge, live_dialog};
 use crate::engine::env::{Checksum, Env, Text};
 use crate::engine::identity::{dialog_key, digest, is_for_its_domain, registration_key, uri_hash};
 use crate::engine::lifetimes::{ANSWER_LIFE, TRANSACTION_LIFE};
-use crate::engine::proof::{describe_pair, note_answer};
+use crate::engine::proof::{describe_pair, describe_pair_of, note_answer};
 use crate::engine::verdict::Heard;
 use crate::sip::{Field, Message, Method, READ_CONTACTS, header};
 use crate::tables::key::{self, OfRegister};
@@ -22,7 +22,7 @@ use crate::tables::slots::Noted;
 const FURTHER_CONTACTS: u32 = ((1 << READ_CONTACTS) - 1) << Field::Contact as u32;
 
 /// Stores a request's source with its transaction, and with the dialog end if the PBX may send to that before it
-/// answers. It does not count until the PBX accepts the request.
+/// answers. It does not count until the PBX accepts the request. What a REGISTER asks for is only stored if the PBX sees it.
 #[inline(never)]
 pub(super) fn request_in<E: Text>(env: &E, m: &Message, call: u64, source: &Endpoint) -> Heard {
     if m.has(Field::ToTag) && m.has(Field::FromTag) {
@@ -30,6 +30,16 @@ pub(super) fn request_in<E: Text>(env: &E, m: &Message, call: u64, source: &Endp
     }
     if m.method == Method::Ack {
         return Heard::Ack;
+    }
+    let mut registers = m.method == Method::Register;
+    if registers {
+        let checksum = env.checksum();
+        if checksum == Checksum::Wrong {
+            // The PBX never sees it.
+            return Heard::BadChecksum;
+        }
+        // Of a fragment, the PBX may see another part, or nothing.
+        registers = checksum == Checksum::Right;
     }
     let branch = env.hash(Field::Branch as usize);
     let key = key::transaction(call, branch, m.cseq, m.method);
@@ -45,7 +55,7 @@ pub(super) fn request_in<E: Text>(env: &E, m: &Message, call: u64, source: &Endp
     if m.has(Field::ToTag) {
         transaction.flags |= InboundFlags::IN_DIALOG;
     }
-    if m.method == Method::Register {
+    if registers {
         describe_registration(env, m, transaction);
     }
     let Some(mut slots) = env.slots::<InboundTransaction>(&key) else {
@@ -59,7 +69,7 @@ pub(super) fn request_in<E: Text>(env: &E, m: &Message, call: u64, source: &Endp
             if slots.found().value.flags.contains(InboundFlags::ANSWERED) {
                 slots.count(&key, InboundFlags::ANSWERED);
             }
-            if m.method == Method::Register {
+            if registers {
                 // Another Request-URI under the same branch may name another domain.
                 note_registration(env, m, source);
             }
@@ -72,7 +82,7 @@ pub(super) fn request_in<E: Text>(env: &E, m: &Message, call: u64, source: &Endp
         }
         Noted::Busy => return Heard::Busy,
     }
-    if m.method == Method::Register {
+    if registers {
         if let Some(entry) = note_registration(env, m, source) {
             env.prove_pair(entry);
         }
@@ -96,15 +106,34 @@ fn describe_registration<E: Text>(env: &E, m: &Message, transaction: &mut Inboun
     if granted(m, first) == Some(0) {
         transaction.flags |= InboundFlags::REMOVE;
     }
-    digest(env, m, Field::ToUri.bit());
-    if env.same_user(m.contact(first), m.span(Field::ToUri)) {
-        // A Contact URI that is registered as an address-of-record names no owner.
-        if env.hash(Field::ToUri as usize) != env.hash(Field::Contact as usize + first) {
-            transaction.flags |= InboundFlags::OWN_USER;
-        }
+    let others = if m.contacts > 1 { FURTHER_CONTACTS } else { 0 };
+    digest(env, m, Field::ToUri.bit() | others);
+    if is_own_user(env, m, first) {
+        transaction.flags |= InboundFlags::OWN_USER;
     }
     transaction.detail = uri_hash(env, Field::Contact as usize + first);
     transaction.others = m.contacts.saturating_sub(1);
+}
+
+/// Whether the user of a Contact is its owner's. A Contact URI that is registered as an address-of-record, with its port or
+/// without, names no owner.
+#[inline(always)]
+fn is_own_user<E: Text>(env: &E, m: &Message, index: usize) -> bool {
+    let (contact, to) = (m.contact(index), m.span(Field::ToUri));
+    env.same_user(contact, to) && !env.same_host(contact, to)
+}
+
+/// Returns a hash of all Contacts of a REGISTER that are read.
+#[inline(always)]
+fn contacts_hash<E: Text>(env: &E, m: &Message) -> u64 {
+    let hash = |index: usize| env.hash(Field::Contact as usize + index);
+    let mut all = hash(m.first_contact.into());
+    if m.contacts > 1 {
+        for index in 0..READ_CONTACTS {
+            all = all.rotate_left(8) ^ hash(index);
+        }
+    }
+    all
 }
 
 /// Stores what a REGISTER asks for its Contacts other than the first one that lasts, each in an entry of its own.
@@ -112,7 +141,6 @@ fn describe_registration<E: Text>(env: &E, m: &Message, transaction: &mut Inboun
 fn note_further_contacts<E: Text>(env: &E, m: &Message, source: &Endpoint) {
     // Scratch lies outside of the kernel's small stack.
     words::assign(&mut env.evidence().learned, source);
-    digest(env, m, FURTHER_CONTACTS);
     for index in 0..READ_CONTACTS {
         env.note_further_contact(m, index as u32);
     }
@@ -139,8 +167,7 @@ pub fn note_further_contact<E: Text>(env: &E, m: &Message, index: u32) {
     if granted(m, at) == Some(0) {
         contact.flags |= InboundFlags::REMOVE;
     }
-    if env.same_user(m.contact(at), m.span(Field::ToUri)) && hash != env.hash(Field::ToUri as usize)
-    {
+    if is_own_user(env, m, at) {
         contact.flags |= InboundFlags::OWN_USER;
     }
     let call = env.hash(Field::CallId as usize) ^ env.pbx();
@@ -151,8 +178,8 @@ pub fn note_further_contact<E: Text>(env: &E, m: &Message, index: u32) {
     }
 }
 
-/// Stores a REGISTER without its branch, with the hash of To and the domain check: the far end of a relayed REGISTER writes
-/// branch and To of its response. The entry also recognises the PBX's copy of the REGISTER if the PBX sends it on.
+/// Stores a REGISTER without its branch, with the hashes of To and of its Contacts, and the domain check: the far end of a relayed
+/// REGISTER writes branch and To of its response. The entry also recognises the PBX's copy of the REGISTER if the PBX sends it on.
 ///
 /// A REGISTER with credentials shows that the terminal got a redirected challenge to the one before, which had none.
 /// Without them, or with those of an earlier challenge, the challenge may be lost. Returns the pair of addresses that this
@@ -163,10 +190,6 @@ fn note_registration<'e, E: Text>(
     m: &Message,
     source: &Endpoint,
 ) -> Option<&'e mut Entry<Peer>> {
-    if env.checksum() != Checksum::Right {
-        // The PBX never sees it, or may see another part of it.
-        return None;
-    }
     let key = registration_key(env, m.cseq, OfRegister::Source);
     let entry = env.entry::<InboundTransaction>();
     entry.at = ticks(env.now());
@@ -181,11 +204,16 @@ fn note_registration<'e, E: Text>(
     if other_domain {
         entry.value.flags |= InboundFlags::OTHER_DOMAIN;
     }
-    if let Some(mut slots) = env.slots::<InboundTransaction>(&key)
-        && slots.note(&key, entry, TRANSACTION_LIFE) != Noted::New
-        && other_domain
-    {
-        slots.add_flags(&key, InboundFlags::OTHER_DOMAIN);
+    let contacts = contacts_hash(env, m);
+    entry.value.advertised_addr[0] = contacts;
+    if let Some(mut slots) = env.slots::<InboundTransaction>(&key) {
+        let noted = slots.note(&key, entry, TRANSACTION_LIFE);
+        if noted == Noted::Same && slots.found().value.advertised_addr[0] != contacts {
+            // The PBX may have seen another one than sipnat first.
+            slots.add_flags(&key, InboundFlags::AMBIGUOUS);
+        } else if noted != Noted::New && other_domain {
+            slots.add_flags(&key, InboundFlags::OTHER_DOMAIN);
+        }
     }
     let before = registration_key(env, m.cseq.wrapping_sub(1), OfRegister::Challenge);
     let challenged = env
@@ -305,8 +333,14 @@ pub(super) fn response_in<E: Text>(env: &E, m: &Message, call: u64) -> Heard {
         Checksum::Unknown if exact => {}
         Checksum::Unknown | Checksum::Wrong => return Heard::BadChecksum,
     }
-    let moves = !exact && m.status > 100 && transaction.flags.contains(OutboundFlags::REDIRECTED);
+    // A 100 has no tag: from a port of which the PBX knows nothing, it moves nothing.
+    let moves = !exact
+        && transaction.flags.contains(OutboundFlags::REDIRECTED)
+        && (m.status > 100 || *source == transaction.alternative());
     if moves {
+        if !transaction.flags.contains(OutboundFlags::WEAK) {
+            env.note_return(describe_pair_of(env, transaction));
+        }
         transaction.set_destination(source);
         // The same answer again, or an older one that is late, is then one to a request that was sent there.
         transaction.flags -= OutboundFlags::REDIRECTED;

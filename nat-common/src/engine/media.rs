@@ -522,7 +522,9 @@ pub fn bind_line<E: MediaSlots + Bindings + Clock>(env: &E, index: u32) {
         both & line::USABLE != 0 && both & (line::RTP | line::UDPTL) != 0 && both & line::ICE == 0;
     if !served || their_port == 0 {
         tell(env, MediaCounter::Refused);
-        env.clear(p.number, port);
+        if is_own(env, port) {
+            env.clear(p.number, port);
+        }
         return;
     }
     if is_unspecified(&p.terminal) {
@@ -543,11 +545,21 @@ pub fn bind_line<E: MediaSlots + Bindings + Clock>(env: &E, index: u32) {
     bind_slot(env, port);
     let muxed = both & line::MUX != 0;
     let own_port = rtcp != 0 && rtcp != port && !env.is_signalling(rtcp);
-    if both & line::RTP != 0 && !muxed && own_port && their_rtcp != 0 {
+    if both & line::RTP != 0 && !muxed && own_port && their_rtcp != 0 && is_own(env, port) {
         p.binding.flags = flags | MediaFlags::RTCP;
         p.binding.advertised.port = u32::from(their_rtcp);
         bind_slot(env, rtcp);
     }
+}
+
+/// Whether the slot of a port serves the dialog end in the pairing. A PBX that is a proxy relays descriptions that others wrote,
+/// which may name the port of somebody else's call.
+#[inline(always)]
+fn is_own<E: MediaSlots>(env: &E, port: u16) -> bool {
+    let p = env.pairing();
+    let own = p.binding.owner;
+    env.owner(p.number, port)
+        .is_some_and(|owner| (owner.call ^ own.call) | (owner.tag ^ own.tag) == 0)
 }
 
 /// Binds a slot to the stream in the pairing. One of another call gives way if that has ended.

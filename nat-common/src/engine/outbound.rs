@@ -366,7 +366,8 @@ pub(super) fn request_out<E: Text>(env: &E, m: &Message, call: u64, to: &mut End
     {
         env.count(Counter::SlotBusy);
     }
-    if m.method == Method::Options && route.flags.contains(OutboundFlags::WEAK) {
+    let is_weak = route.flags.contains(OutboundFlags::WEAK) && route.subject != 0;
+    if m.method == Method::Options && is_weak {
         env.note_ping(&key);
     }
     decision
@@ -396,7 +397,6 @@ fn disprove<E: Env>(env: &E, before: Option<&mut Entry<OutboundTransaction>>) {
     {
         // It says nothing of the learned address any more.
         before.value.flags = OutboundFlags::empty();
-        before.value.alternative_port = 0;
     }
     nothing();
 }
@@ -530,8 +530,7 @@ fn find_contact<E: Env>(env: &E, to: &mut Endpoint) -> Decision {
     let (known, route) = (env.draft(), env.route());
     env.choose_host();
     let to_uri = uri_hash(env, Field::ToUri as usize);
-    let request_uri = uri_hash(env, Field::RequestUri as usize);
-    let decision = if known.aor == to_uri && to_uri != request_uri {
+    let decision = if known.aor == to_uri && !route.flags.contains(OutboundFlags::WEAK) {
         decide(
             env,
             &known.learned,

@@ -546,9 +546,6 @@ fn may_be_slow<E: Env>(env: &E, request: &OutboundTransaction) {
     if env.record().learned() != env.evidence().learned {
         return nothing();
     }
-    if !request.flags.contains(OutboundFlags::WEAK) {
-        entry.value.flags = PeerFlags::PROVEN;
-    }
     // After two, the original destination came first. So the pair did not seem proven.
     let transmissions = request.retransmissions;
     let disproves = transmissions == 0 || !transmissions.is_multiple_of(2);

@@ -88,7 +88,7 @@ pub enum Heard {
     Unasked = Counter::InResponseUnasked as u8,
     /// Response from another host than the request was sent to.
     Elsewhere = Counter::InResponseElsewhere as u8,
-    /// Response that the kernel will drop.
+    /// Response or REGISTER that the kernel will drop.
     BadChecksum = Counter::InChecksum as u8,
     /// A map entry of sipnat's own is missing.
     NoTables = Counter::InNoTables as u8,

@@ -42,7 +42,7 @@ pub enum Bound {
     Same,
     /// It stays bound to another stream: an early answer does not replace an accepted one of the same call.
     Accepted,
-    /// It stays bound to the stream of another call, which goes on.
+    /// It stays bound to the stream of another dialog end, which goes on.
     Taken,
     /// Another CPU was writing.
     Busy,
@@ -135,8 +135,9 @@ pub unsafe fn is_used(slot: *mut MediaSlot) -> bool {
     unsafe { word(&raw mut (*slot).tag) }.peek() & USED != 0
 }
 
-/// Binds a slot to a stream. The newer description wins, unless the stream of another call goes on: whoever can have the PBX
-/// relay a description, as a proxy does, could name the port of somebody else's call in it. A description with the same
+/// Binds a slot to a stream. The newer description wins, unless the stream of another dialog end goes on: whoever can have the
+/// PBX relay a description, as a proxy does, could name the port of somebody else's call in it. An early stream gives way to
+/// another fork of its call. A description with the same
 /// address changes nothing of what was learned. If only the kind changes, as from audio to fax, the learned port stays until a
 /// packet of the new kind comes from another one.
 ///
@@ -158,7 +159,8 @@ pub unsafe fn bind(slot: *mut MediaSlot, binding: &Binding) -> Bound {
         return Bound::Accepted;
     }
     let known = Latch::from_word(latch.peek());
-    if used && live && !same_call && known.is_heard(ticks(binding.now) as u32) {
+    let gives_way = same_owner || same_call && flags.contains(MediaFlags::EARLY);
+    if used && live && !gives_way && known.is_heard(ticks(binding.now) as u32) {
         return Bound::Taken;
     }
     if before & BUSY != 0 || !tag.replace(before, before | BUSY) {

@@ -275,3 +275,19 @@ fn an_answer_of_another_host_or_with_a_wrong_checksum_teaches_nothing() {
     assert_eq!(net.arrives(MOVED, &answer(200))[0], Counter::DialogMoved);
     assert_eq!(net.sends(ADVERTISED, &cancel()).0, MOVED);
 }
+
+/// A call that only rings is forgotten after five minutes, one that is answered is not.
+#[test]
+fn a_call_that_only_rings_is_forgotten_soon() {
+    for (statuses, lives) in [(&[180][..], false), (&[180, 200], true)] {
+        let net = Network::new();
+        net.register();
+        let invite = call_phone("i");
+        net.sends(ADVERTISED, &invite);
+        for status in statuses {
+            net.arrives(PHONE, &invite.answer(*status).tagged_as("phone"));
+        }
+        net.wait(301);
+        assert_eq!(net.active().len(), usize::from(lives), "{statuses:?}");
+    }
+}

@@ -123,3 +123,21 @@ fn what_needs_nothing_is_left() {
         (PHONE, vec![Counter::OutAlreadyThere])
     );
 }
+
+/// In shadow mode, an INVITE went to its original destination: that says nothing of where a CANCEL would go.
+#[test]
+fn a_cancel_in_shadow_mode_goes_by_its_contact() {
+    let net = Network::new();
+    net.register();
+    net.shadow.set(true);
+    let invite = call_phone("i");
+    let cancel = Sip {
+        start: invite.start.replace("INVITE", "CANCEL"),
+        cseq: (1, "CANCEL"),
+        ..invite.clone()
+    };
+    for m in [invite, cancel] {
+        let went = net.sends(ADVERTISED, &m);
+        assert_eq!(went, (ADVERTISED, vec![Counter::OutRedirectedContact]));
+    }
+}

@@ -1,6 +1,6 @@
 //! 2xx to REGISTER that is the PBX's own, and 2xx that it only relays.
 
-use nat_common::abi::{Counter, address};
+use nat_common::abi::{Binding, BindingFlags, Counter, address};
 use nat_common::endpoint::Endpoint;
 use nat_common::engine::env::Checksum;
 use nat_common::engine::names_domain;
@@ -151,8 +151,98 @@ fn a_register_that_the_pbx_may_not_have_seen_counts_for_nothing() {
         let m = forged();
         net.arrives(STRANGER, &m);
         let counted = net.sends(STRANGER, &m.answer(200)).1;
-        assert_eq!(counted[0], Counter::RegisterNotOwn);
+        assert!(!counted.contains(&Counter::ContactActivated), "{counted:?}");
     }
+}
+
+/// The PBX accepts another REGISTER of that name than the first, which it has not seen.
+#[test]
+fn contacts_that_the_pbx_has_not_seen_are_not_what_it_accepts() {
+    let own = "<sip:6666@198.51.100.66:6666>";
+    let victims = "<sip:1000@192.168.1.10>";
+    for checksum in [Checksum::Wrong, Checksum::Unknown] {
+        for contacts in [victims.into(), format!("{own}, {victims}"), "*".into()] {
+            let account = |contacts: &str, cseq, branch| Sip {
+                to: "<sip:6666@pbx>".into(),
+                ..register(cseq, branch, contacts).call("account")
+            };
+            let net = Network::new();
+            let m = account("<sip:6666@10.0.0.5>", 1, "before");
+            net.arrives(STRANGER, &m);
+            net.sends(STRANGER, &m.answer(200));
+            net.wait(1);
+            net.checksum.set(checksum);
+            net.arrives(STRANGER, &account(&contacts, 2, "same"));
+            net.checksum.set(Checksum::Right);
+            let m = account(own, 2, "same");
+            net.arrives(STRANGER, &m);
+            net.sends(STRANGER, &m.answer(200));
+            let call = |host: &str| Sip {
+                start: format!("INVITE sip:{host} SIP/2.0"),
+                to: "<sip:6666@pbx>".into(),
+                ..call_phone("call")
+            };
+            let counted = net.sends(ADVERTISED, &call("1000@192.168.1.10")).1;
+            assert_eq!(counted, [Counter::OutUnknownRequest], "{contacts}");
+            let place = ([10, 0, 0, 5], 5060);
+            let to = net.sends(place, &call("6666@10.0.0.5")).0;
+            assert_eq!(to, STRANGER, "{contacts}");
+        }
+    }
+}
+
+/// A REGISTER that the kernel drops disputes none of the same name.
+#[test]
+fn a_register_with_a_wrong_checksum_disputes_none() {
+    let net = Network::new();
+    let m = register(1, "r", "<sip:1000@192.168.1.10>");
+    net.checksum.set(Checksum::Wrong);
+    assert_eq!(net.arrives(STRANGER, &m), [Counter::InChecksum]);
+    net.checksum.set(Checksum::Right);
+    net.arrives(PHONE, &m);
+    net.sends(PHONE, &m.answer(200));
+    assert_eq!(net.sends(ADVERTISED, &call_phone("i")).0, PHONE);
+}
+
+/// Of two REGISTERs of one name, the PBX ignores one, and sipnat cannot tell which.
+#[test]
+fn two_registers_of_one_name_with_other_contacts_count_for_nothing() {
+    let own = "<sip:6666@198.51.100.66:6666>";
+    let victims = "<sip:1000@192.168.1.10>";
+    let other = "<sip:1000@192.168.1.11>";
+    let both = |a: &str, b: &str| format!("{a}, {b}");
+    for branch in ["same", "other"] {
+        for contacts in [
+            [own.into(), victims.into()],
+            [both(own, other), both(own, victims)],
+            [own.into(), both(own, victims)],
+        ] {
+            for swapped in [false, true] {
+                let mut contacts = contacts.clone();
+                if swapped {
+                    contacts.reverse();
+                }
+                let [first, second] = contacts;
+                let account = |contacts: &str, branch| Sip {
+                    to: "<sip:6666@pbx>".into(),
+                    ..register(1, branch, contacts).call("account")
+                };
+                let net = Network::new();
+                net.arrives(STRANGER, &account(&first, "same"));
+                let m = account(&second, branch);
+                net.arrives(STRANGER, &m);
+                let counted = net.sends(STRANGER, &m.answer(200)).1;
+                assert_eq!(counted[0], Counter::RegisterNotOwn, "{first} {second}");
+            }
+        }
+    }
+    // The same one again counts.
+    let net = Network::new();
+    let m = register(1, "r", &both(own, victims));
+    net.arrives(PHONE, &m);
+    net.arrives(PHONE, &m);
+    let counted = net.sends(PHONE, &m.answer(200)).1;
+    assert!(counted.contains(&Counter::ContactActivated), "{counted:?}");
 }
 
 /// A proxy relays a REGISTER for another domain by TCP, which sipnat does not see, and its registrar accepts it.
@@ -486,6 +576,8 @@ fn the_host_before_comes_first_until_it_is_silent() {
         if first == 0 {
             assert_eq!(goes(&invite), PHONE);
             answered(&net, PHONE, &invite);
+            let left = |b: &Binding| b.flags.contains(BindingFlags::LEFT_ALONE);
+            assert!(!net.active().iter().any(left));
             let bye = from_pbx("BYE", 2, "b").call("incoming").tagged_as("callee");
             assert_eq!(goes(&bye), PHONE);
             // It is silent.
@@ -496,7 +588,17 @@ fn the_host_before_comes_first_until_it_is_silent() {
             // It returns, and is left again: what was proven before says nothing.
             registers(&net, PHONE, 3, "r3");
             registers(&net, ELSEWHERE, 4, "r4");
-            assert_eq!(goes(&call("e").call("e")), PHONE);
+            let invite = call("e").call("e");
+            assert_eq!([goes(&invite), goes(&invite)], [PHONE, ELSEWHERE]);
+            // A CANCEL goes to the host that had the INVITE last.
+            let cancel = Sip {
+                start: invite.start.replace("INVITE", "CANCEL"),
+                cseq: (1, "CANCEL"),
+                ..invite.clone()
+            };
+            assert_eq!([goes(&cancel), goes(&cancel)], [ELSEWHERE; 2]);
+            net.wait(1);
+            assert_eq!(goes(&call("f").call("f")), PHONE);
         }
         // It registers again: it has never left.
         let net = moved();

@@ -4,7 +4,8 @@
 use nat_common::abi::{Counter, SECOND};
 
 use crate::{
-    ADVERTISED, Address, FORGOTTEN, Network, PHONE, Sip, call_phone, from_pbx, from_phone, register,
+    ADVERTISED, Address, FORGOTTEN, MOVED, Network, PHONE, Sip, call_phone, from_pbx, from_phone,
+    register,
 };
 
 const CONTACT: &str = "<sip:1000@60.17.196.2>";
@@ -125,6 +126,16 @@ fn an_ack_that_crosses_a_repetition_says_nothing() {
         assert_eq!(net.goes(&within(&m, "ACK", 1, branch)), to, "{branch}");
         net.wait_tenths(2);
     }
+    assert_eq!(net.goes(&invite("b", false)), PHONE);
+    // Nor does a repetition after an ACK that went to the other address.
+    let net = registered();
+    net.is_answered_slowly(&m, 200);
+    for (branch, to) in [("k1", PHONE), ("k2", FORGOTTEN)] {
+        assert_eq!(net.goes(&within(&m, "ACK", 1, branch)), to, "{branch}");
+        net.wait_tenths(2);
+    }
+    net.wait_tenths(3);
+    assert_eq!(net.goes(&within(&m, "ACK", 1, "k3")), PHONE);
     assert_eq!(net.goes(&invite("b", false)), PHONE);
 }
 
@@ -398,5 +409,414 @@ fn an_answer_that_tells_nothing_ends_the_count() {
         assert_eq!(net.goes(&invite("b", false)), FORGOTTEN, "{transmissions}");
         let bye = from_pbx("BYE", 2, "bye").call("a").tagged_as("callee");
         assert_eq!(net.goes(&bye), FORGOTTEN, "{transmissions}");
+    }
+}
+
+/// A terminal that answers from the port on which it listens is there, though the last transmission went to the other port. The
+/// next request goes there at once, however soon it comes, and so does a CANCEL.
+#[test]
+fn an_answer_from_where_it_listens_ends_the_count() {
+    for by_uri in BY {
+        for status in [100, 180, 200, 404, 486] {
+            let net = registered();
+            let m = invite("a", by_uri);
+            assert_eq!([net.goes(&m), net.goes(&m)], [FORGOTTEN, PHONE]);
+            net.arrives(FORGOTTEN, &answer(&m, status));
+            let cancel = Sip {
+                to: m.to.clone(),
+                ..within(&m, "CANCEL", 1, "a")
+            };
+            assert_eq!(net.goes(&cancel), FORGOTTEN, "{status} {by_uri}");
+            let next = net.goes(&invite("b", by_uri));
+            assert_eq!(next, FORGOTTEN, "{status} {by_uri}");
+        }
+    }
+}
+
+/// Where only its Contact URI names the terminal, somebody else may have answered: the count of the others goes on.
+#[test]
+fn an_answer_to_a_request_by_the_uri_does_not_end_the_count_of_others() {
+    for (from, transmissions) in [(FORGOTTEN, 2), (PHONE, 4)] {
+        let net = registered();
+        assert_eq!(net.goes(&invite("a", false)), FORGOTTEN);
+        net.wait(1);
+        let m = invite("b", true);
+        for _ in 0..transmissions {
+            net.goes(&m);
+        }
+        net.wait(1);
+        net.arrives(from, &answer(&m, 200));
+        assert_eq!(net.goes(&invite("c", false)), PHONE, "{from:?}");
+    }
+}
+
+impl Network {
+    /// Sends a request once, or several times, to the terminal's Contact. Returns where it goes.
+    fn went(&self, m: &Sip, times: usize) -> Vec<Address> {
+        (0..times).map(|_| self.goes(m)).collect()
+    }
+
+    /// The terminal registers again, for a day.
+    fn registers_again(&self, cseq: u32, branch: &'static str) {
+        let m = register(cseq, branch, CONTACT).with("Expires: 86400");
+        self.arrives(PHONE, &m);
+        self.goes(&m.answer(200).with("Expires: 86400"));
+    }
+}
+
+/// Terminal that answered at its learned address alone, under the name `a`, where the original destination was not tried.
+fn proven() -> Network {
+    let net = registered();
+    let m = invite("a", false);
+    assert_eq!(net.went(&m, 2), [FORGOTTEN, PHONE]);
+    net.arrives(PHONE, &answer(&m, 180));
+    net.wait(1);
+    let m = invite("a2", false);
+    assert_eq!(net.went(&m, 1), [PHONE]);
+    net.arrives(PHONE, &answer(&m, 180));
+    net.wait(1);
+    net
+}
+
+/// Terminal that only seemed to be at its learned address, under the names `a` and `b`.
+fn deaf() -> Network {
+    let net = registered();
+    for branch in ["a", "b"] {
+        net.is_answered_slowly(&invite(branch, false), 180);
+    }
+    net.wait(1);
+    net
+}
+
+/// A terminal that is slow once is still there.
+#[test]
+fn a_proof_does_not_become_one_that_only_seems_so() {
+    let net = proven();
+    let m = invite("b", false);
+    assert_eq!(net.went(&m, 2), [PHONE, PHONE]);
+    net.arrives(PHONE, &answer(&m, 180));
+    net.wait(1);
+    assert_eq!(net.went(&invite("c", false), 2), [PHONE, PHONE]);
+}
+
+/// An answer to what went to the learned address alone counts, whatever was disproved before.
+#[test]
+fn an_answer_at_the_learned_address_alone_ends_what_was_disproved() {
+    let net = deaf();
+    assert_eq!(net.went(&invite("c", false), 1), [FORGOTTEN]);
+    net.wait(1);
+    let m = invite("d", false);
+    assert_eq!(net.went(&m, 1), [PHONE]);
+    net.arrives(PHONE, &answer(&m, 180));
+    net.wait(1);
+    assert_eq!(net.went(&invite("e", false), 2), [PHONE, PHONE]);
+}
+
+/// A slow answer ends the count of what went unanswered, though it proves nothing any more.
+#[test]
+fn an_answer_after_what_was_disproved_ends_the_count() {
+    let net = deaf();
+    let m = invite("c", false);
+    assert_eq!(net.went(&m, 2), [FORGOTTEN, PHONE]);
+    net.arrives(PHONE, &answer(&m, 180));
+    assert_eq!(net.went(&invite("d", false), 1), [FORGOTTEN]);
+}
+
+/// A terminal that answers from there after it was away has the next request at once.
+#[test]
+fn an_answer_ends_the_count_of_a_proven_terminal() {
+    let net = proven();
+    assert_eq!(net.went(&invite("b", false), 3), [PHONE, PHONE, FORGOTTEN]);
+    net.wait(1);
+    // A PBX that gives up after three reaches both, so the next request begins with the other one.
+    let m = invite("c", false);
+    assert_eq!(net.went(&m, 2), [FORGOTTEN, PHONE]);
+    net.arrives(PHONE, &answer(&m, 180));
+    net.wait(1);
+    assert_eq!(net.went(&invite("d", false), 1), [PHONE]);
+}
+
+/// A proof lasts 12 hours from the last answer on, whatever goes unanswered meanwhile.
+#[test]
+fn a_proof_ages_from_the_last_answer_on() {
+    const HOURS: u64 = 3600;
+    for answers_again in [false, true] {
+        let net = proven();
+        net.wait(7 * HOURS);
+        net.registers_again(2, "r2");
+        let m = invite("b", false);
+        assert_eq!(net.went(&m, 2), [PHONE, PHONE]);
+        if answers_again {
+            net.arrives(PHONE, &answer(&m, 180));
+        }
+        net.wait(6 * HOURS);
+        net.registers_again(3, "r3");
+        let first = if answers_again { PHONE } else { FORGOTTEN };
+        assert_eq!(net.went(&invite("c", false), 1), [first]);
+    }
+    // What was disproved counts again after 12 hours, too.
+    let net = deaf();
+    net.wait(7 * HOURS);
+    net.registers_again(2, "r2");
+    net.went(&invite("c", false), 1);
+    net.wait(6 * HOURS);
+    net.registers_again(3, "r3");
+    let m = invite("d", false);
+    assert_eq!(net.went(&m, 2), [FORGOTTEN, PHONE]);
+    net.arrives(PHONE, &answer(&m, 180));
+    net.wait(1);
+    assert_eq!(net.went(&invite("e", false), 1), [PHONE]);
+}
+
+/// Weak evidence changes nothing of a proof of the other kind, nor of its count, and lasts on its own.
+#[test]
+fn weak_evidence_is_counted_on_its_own() {
+    const HOURS: u64 = 3600;
+    // It neither takes the proof away, nor ends it, nor makes it last.
+    let net = proven();
+    net.wait(11 * HOURS);
+    net.registers_again(2, "r2");
+    let m = invite("b", true);
+    assert_eq!(net.went(&m, 2), [FORGOTTEN, PHONE]);
+    net.arrives(PHONE, &answer(&m, 180));
+    net.wait(1);
+    assert_eq!(net.went(&invite("c", false), 2), [PHONE, PHONE]);
+    net.arrives(FORGOTTEN, &answer(&m, 180));
+    net.wait(2 * HOURS);
+    net.registers_again(3, "r3");
+    assert_eq!(net.went(&invite("d", false), 1), [FORGOTTEN]);
+    // A request that only the URI names is not counted, and its answer ends no count.
+    for answered in [false, true] {
+        let net = registered();
+        if answered {
+            assert_eq!(net.went(&invite("a", false), 1), [FORGOTTEN]);
+            net.wait(1);
+        }
+        let m = invite("b", true);
+        assert_eq!(net.went(&m, 1 + usize::from(answered))[0], FORGOTTEN);
+        if answered {
+            net.arrives(PHONE, &answer(&m, 180));
+        }
+        net.wait(1);
+        let first = if answered { PHONE } else { FORGOTTEN };
+        assert_eq!(net.went(&invite("c", false), 1), [first], "{answered}");
+    }
+    // Its own proof lasts 12 hours from the last answer on.
+    let net = registered();
+    net.wait(1);
+    net.registers_again(2, "r2");
+    for (cseq, branches) in [(3, ["a", "b"]), (4, ["c", "d"])] {
+        for branch in branches {
+            let m = invite(branch, true);
+            while net.goes(&m) != PHONE {}
+            net.arrives(PHONE, &answer(&m, 180));
+            net.wait(1);
+        }
+        net.wait(7 * HOURS);
+        net.registers_again(cseq, "r3");
+    }
+    assert_eq!(net.went(&invite("e", true), 2), [PHONE, PHONE]);
+}
+
+/// The terminal repeats a request whose response went to its learned address, which is proven: the response was lost.
+#[test]
+fn a_repeated_request_does_not_end_a_proof() {
+    let net = proven();
+    let mut m = from_phone("OPTIONS", 1, "o");
+    m.more.clear();
+    for _ in 0..2 {
+        net.arrives(PHONE, &m);
+        assert_eq!(net.goes(&m.answer(200)), PHONE);
+        net.wait_tenths(5);
+    }
+    net.wait(1);
+    assert_eq!(net.went(&invite("b", false), 2), [PHONE, PHONE]);
+}
+
+/// A terminal has answered at its original destination. A slow answer from the port from which it sends ends the count.
+#[test]
+fn a_slow_answer_of_a_terminal_that_is_left_alone_ends_the_count() {
+    let net = registered();
+    let m = invite("a", false);
+    assert_eq!(net.went(&m, 1), [FORGOTTEN]);
+    net.arrives(PHONE, &answer(&m, 180));
+    net.wait(1);
+    let m = invite("b", false);
+    assert_eq!(net.went(&m, 3), [FORGOTTEN, FORGOTTEN, PHONE]);
+    net.wait(1);
+    net.arrives(PHONE, &answer(&m, 180));
+    assert_eq!(net.went(&invite("c", false), 1), [FORGOTTEN]);
+}
+
+/// A terminal that listens at its original destination answers there, and at last after the third transmission, which went to its other
+/// port. What was disproved stays so, and the answer ends the count.
+#[test]
+fn answers_at_the_original_do_not_end_what_was_disproved() {
+    let net = deaf();
+    for branch in ["c", "d"] {
+        let m = invite(branch, false);
+        assert_eq!(net.went(&m, 1), [FORGOTTEN]);
+        net.arrives(PHONE, &answer(&m, 180));
+        net.wait(1);
+    }
+    let m = invite("e", false);
+    assert_eq!(net.went(&m, 3), [FORGOTTEN, FORGOTTEN, PHONE]);
+    net.arrives(PHONE, &answer(&m, 180));
+    net.wait(1);
+    assert_eq!(net.went(&invite("f", false), 1), [FORGOTTEN]);
+}
+
+/// The terminal got the INVITE where the PBX sent it, which is its learned address. So it gets the re-INVITE there, though its Contact
+/// in the call names another port.
+#[test]
+fn an_answer_at_the_learned_address_proves_it_in_the_dialog() {
+    let net = Network::new();
+    let m = register(1, "r", "<sip:1000@60.17.196.2:49163>");
+    net.arrives(PHONE, &m);
+    net.sends(PHONE, &m.answer(200));
+    let m = Sip {
+        start: "INVITE sip:1000@60.17.196.2:49163 SIP/2.0".into(),
+        ..invite("a", false)
+    };
+    assert_eq!(net.sends(PHONE, &m).0, PHONE);
+    net.arrives(PHONE, &answer(&m, 200));
+    assert_eq!(net.goes(&within(&m, "INVITE", 2, "re")), PHONE);
+}
+
+/// The answer may be a slow one to the transmission before, from a phone behind NAT. It disproves that the phone is at its learned
+/// address, and does not say that it is at the other one: the second transmission reaches it.
+#[test]
+fn an_answer_that_disproves_is_none_at_the_original() {
+    for by_uri in BY {
+        let net = registered();
+        let m = invite("a", by_uri);
+        assert_eq!(net.went(&m, 2), [FORGOTTEN, PHONE]);
+        net.arrives(PHONE, &answer(&m, 180));
+        net.wait(1);
+        let m = invite("b", by_uri);
+        assert_eq!(net.went(&m, 2), [PHONE, FORGOTTEN]);
+        net.arrives(PHONE, &answer(&m, 180));
+        net.wait(1);
+        let m = invite("c", by_uri);
+        assert_eq!(net.went(&m, 2), [FORGOTTEN, PHONE], "{by_uri}");
+    }
+}
+
+/// A request began at the original destination, because one before was not answered. The answer to its third transmission may be one
+/// to the second: it disproves nothing.
+#[test]
+fn an_answer_after_three_transmissions_disproves_nothing() {
+    let net = registered();
+    let m = invite("a", false);
+    assert_eq!(net.went(&m, 2), [FORGOTTEN, PHONE]);
+    net.arrives(PHONE, &answer(&m, 180));
+    net.wait(1);
+    assert_eq!(net.went(&invite("b", false), 1), [PHONE]);
+    net.wait(1);
+    let m = invite("c", false);
+    assert_eq!(net.went(&m, 3), [FORGOTTEN, PHONE, FORGOTTEN]);
+    net.arrives(PHONE, &answer(&m, 180));
+    net.wait(1);
+    assert_eq!(net.went(&invite("d", false), 1), [PHONE]);
+}
+
+/// Weak evidence only seemed to prove it. An answer from there to a request that names the terminal, and went to its other port, ends
+/// that, too.
+#[test]
+fn an_answer_to_any_request_ends_what_weak_evidence_made_seem_proven() {
+    let net = registered();
+    net.is_answered_slowly(&invite("a", true), 180);
+    let m = invite("b", false);
+    assert!(net.listens(&m));
+    net.arrives(PHONE, &answer(&m, 404));
+    net.wait(1);
+    assert!(net.listens(&invite("c", true)));
+}
+
+/// A 100 from a port of which the PBX knows nothing moves nothing.
+#[test]
+fn a_100_from_another_port_moves_nothing() {
+    let net = registered();
+    let m = invite("a", false);
+    assert_eq!(net.went(&m, 2), [FORGOTTEN, PHONE]);
+    net.arrives(MOVED, &answer(&m, 100));
+    let cancel = Sip {
+        to: m.to.clone(),
+        ..within(&m, "CANCEL", 1, "a")
+    };
+    assert_eq!(net.went(&cancel, 1), [PHONE]);
+}
+
+/// A CANCEL of an INVITE that went to the original destination last takes turns, too.
+#[test]
+fn a_cancel_follows_its_invite_to_the_original_and_then_to_the_learned_address() {
+    let net = registered();
+    let m = invite("a", false);
+    assert_eq!(net.went(&m, 3), [FORGOTTEN, PHONE, FORGOTTEN]);
+    net.arrives(PHONE, &answer(&m, 100));
+    let cancel = Sip {
+        to: m.to.clone(),
+        ..within(&m, "CANCEL", 1, "a")
+    };
+    assert_eq!(net.went(&cancel, 3), [FORGOTTEN, PHONE, FORGOTTEN]);
+}
+
+/// Somebody else answers what only the Contact URI names, at the original destination. That ends no proof, and his dialog is
+/// there.
+#[test]
+fn an_answer_at_the_original_to_a_request_by_the_uri_is_another_s() {
+    let net = proven();
+    let m = invite("b", true);
+    assert_eq!(net.goes(&m), FORGOTTEN);
+    net.arrives(FORGOTTEN, &answer(&m, 200));
+    assert_eq!(net.goes(&within(&m, "BYE", 2, "bye")), FORGOTTEN);
+    net.wait(1);
+    // So his answer for the terminal is the first one.
+    let m = invite("c", false);
+    assert_eq!(net.went(&m, 3), [PHONE, PHONE, FORGOTTEN]);
+    net.arrives(FORGOTTEN, &answer(&m, 180));
+    net.wait(1);
+    assert_eq!(net.went(&invite("d", false), 2), [PHONE, PHONE]);
+}
+
+/// The PBX repeats a provisional response, as it does each minute: the terminal has repeated its request before, and no more.
+#[test]
+fn a_provisional_response_again_is_no_repetition() {
+    let net = registered();
+    let m = from_phone("INVITE", 1, "i");
+    for to in [FORGOTTEN, PHONE] {
+        net.arrives(PHONE, &m);
+        assert_eq!(net.goes(&m.answer(180)), to);
+    }
+    net.wait(60);
+    assert_eq!(net.goes(&m.answer(180)), PHONE);
+    // Nor is the first final one.
+    let net = Network::new();
+    let m = register(1, "r1", CONTACT);
+    for to in [FORGOTTEN, PHONE] {
+        net.arrives(PHONE, &m);
+        assert_eq!(net.goes(&m.answer(100)), to);
+    }
+    assert_eq!(net.goes(&m.answer(200)), PHONE);
+}
+
+/// Credentials from elsewhere, or long after the challenge, say nothing of where the challenge went.
+#[test]
+fn credentials_from_elsewhere_or_too_late_prove_nothing() {
+    for (source, seconds, proves) in [(PHONE, 1, true), (MOVED, 1, false), (PHONE, 33, false)] {
+        let net = Network::new();
+        let m = register(1, "r1", CONTACT);
+        for _ in 0..2 {
+            net.arrives(PHONE, &m);
+            net.goes(&m.answer(401));
+        }
+        net.wait(seconds);
+        let m = register(2, "r2", CONTACT).with("Authorization: Digest username=\"1000\"");
+        let counted = net.arrives(source, &m);
+        assert_eq!(
+            counted.contains(&Counter::PeerProven),
+            proves,
+            "{counted:?}"
+        );
     }
 }

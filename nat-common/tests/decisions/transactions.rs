@@ -145,7 +145,8 @@ fn a_late_response_is_left_where_the_pbx_knows_better() {
     let net = Network::new();
     net.call();
     let bye = from_phone("BYE", 2, "never-seen").tagged("pbx");
-    assert_eq!(net.sends(MOVED, &bye.answer(200)).0, MOVED);
+    let left = (MOVED, vec![Counter::OutUnknownResponse]);
+    assert_eq!(net.sends(MOVED, &bye.answer(200)), left);
     let mut proxied = bye.answer(200);
     proxied.vias.push("edge");
     assert_eq!(net.sends(ADVERTISED, &proxied).0, ADVERTISED);

@@ -78,16 +78,20 @@ fn the_original_comes_first_until_the_learned_address_is_proven() {
 /// An answer to the first transmission at the learned address would prove nothing: there is none.
 #[test]
 fn an_original_that_answers_is_never_followed_again() {
-    let net = Network::new();
-    registers(&net, PHONE, "1000", CONTACT);
-    let invite = call(URI, "a");
-    sent(&net, ADVERTISED, &invite, 1);
-    answers(&net, ADVERTISED, &invite);
-    assert_eq!(sent(&net, ADVERTISED, &call(URI, "b"), 3), [FOREIGN; 3]);
-    // For a day.
-    net.wait(25 * 3600);
-    registers(&net, PHONE, "1000", CONTACT);
-    assert_eq!(sent(&net, ADVERTISED, &call(URI, "c"), 2), [FIRST, CALLED]);
+    // Whoever refuses is there, too.
+    for status in [200, 404] {
+        let net = Network::new();
+        registers(&net, PHONE, "1000", CONTACT);
+        let invite = call(URI, "a");
+        sent(&net, ADVERTISED, &invite, 1);
+        net.arrives(ADVERTISED, &invite.answer(status));
+        let went = sent(&net, ADVERTISED, &call(URI, "b"), 3);
+        assert_eq!(went, [FOREIGN; 3], "{status}");
+        // For a day.
+        net.wait(25 * 3600);
+        registers(&net, PHONE, "1000", CONTACT);
+        assert_eq!(sent(&net, ADVERTISED, &call(URI, "c"), 2), [FIRST, CALLED]);
+    }
 }
 
 /// An account names the victim's address as its own, and answers what the PBX sends there from its own host. That says
@@ -676,4 +680,77 @@ fn to_without_the_port_of_the_contact_names_no_owner() {
         let counted = sent(&net, ADVERTISED, &invite, 2);
         assert_eq!(counted, [Counter::OutUnknownRequest; 2], "{user}");
     }
+}
+
+/// An account registers the victim's Contact URI, without its port, as its address-of-record: that owns no more than the URI
+/// itself would.
+#[test]
+fn a_contact_uri_without_its_port_as_address_of_record_is_no_owner() {
+    for (user, settled) in [("1000", true), ("line-7f3a", true), ("line-7f3a", false)] {
+        let contact = format!("<sip:{user}@192.168.1.10:5070>");
+        let place = ([192, 168, 1, 10], 5070);
+        let net = Network::new();
+        net.settled.set(settled);
+        net.sends(TRUNK, &call("1@10.0.0.5", "trunk"));
+        registers(&net, PHONE, "1000", &contact);
+        let aor = format!("{user}@192.168.1.10");
+        registers(&net, STRANGER, &aor, &contact);
+        let invite = Sip {
+            start: format!("INVITE sip:{aor}:5070 SIP/2.0"),
+            to: format!("<sip:{aor}>"),
+            ..call_phone("a")
+        };
+        let went = [(); 4].map(|()| net.sends(place, &invite).0);
+        assert!(!went.contains(&STRANGER), "{user} {settled}: {went:?}");
+        // The owner whose user it is keeps its calls.
+        assert_eq!(went.contains(&PHONE), user == "1000", "{went:?}");
+    }
+}
+
+/// An address-of-record whose domain is the address in the Contact names an owner, if its user is another one.
+#[test]
+fn an_address_of_record_at_the_address_of_its_contact_names_an_owner() {
+    let net = Network::new();
+    net.settled.set(false);
+    net.sends(TRUNK, &call("1@10.0.0.5", "trunk"));
+    registers(
+        &net,
+        PHONE,
+        "1000@60.17.196.2",
+        "<sip:line-7f3a@60.17.196.2:5070>",
+    );
+    let invite = Sip {
+        start: "INVITE sip:line-7f3a@60.17.196.2:5070 SIP/2.0".into(),
+        to: "<sip:1000@60.17.196.2>".into(),
+        ..call_phone("a")
+    };
+    let place = ([60, 17, 196, 2], 5070);
+    assert_eq!(sent(&net, place, &invite, 2), [FIRST, CALLED]);
+}
+
+/// A Contact URI is no owner either if its host is a long name.
+#[test]
+fn a_contact_uri_with_a_long_host_as_address_of_record_is_no_owner() {
+    let host = format!("{}.example", "gateway.".repeat(9));
+    let net = Network::new();
+    net.sends(TRUNK, &call("1@10.0.0.5", "trunk"));
+    let (uri, contact) = (format!("1000@{host}"), format!("<sip:1000@{host}>"));
+    registers(&net, STRANGER, &uri, &contact);
+    let went = sent(&net, ADVERTISED, &call(&uri, "a"), 2);
+    assert_eq!(went, [FOREIGN; 2]);
+}
+
+/// An account registers its own Contact and the victim's Contact URI in one REGISTER. The user of the first one is not that of
+/// the other.
+#[test]
+fn the_user_of_one_contact_is_not_that_of_another() {
+    let net = Network::new();
+    net.settled.set(false);
+    registers(
+        &net,
+        STRANGER,
+        "2000",
+        "<sip:2000@10.0.0.9>, <sip:1000@192.168.1.10>",
+    );
+    assert_eq!(sent(&net, ADVERTISED, &call(URI, "a"), 2), [FOREIGN; 2]);
 }

@@ -3,6 +3,7 @@
 use nat_common::abi::{MediaCounter, ticks};
 use nat_common::endpoint::Endpoint;
 use nat_common::media::{self, Arrival, Arrived, Packet};
+use nat_test_oracle::env::MemoryEnv;
 
 use crate::{Call, PBX, PHONE, PRIVATE, STRANGER, sdp};
 
@@ -103,46 +104,72 @@ fn a_flood_of_offers_leaves_slots_alone() {
     assert_eq!(flood.slots(), before);
 }
 
+/// The PBX hears the phone at the port of its audio.
+pub(crate) fn hear(env: &MemoryEnv) -> Arrived {
+    let arrival = Arrival {
+        source: Endpoint::v4(PHONE.as_v4(), 50_123),
+        router: 1,
+        packet: Packet::read(172, 0x80, 7),
+        tick: ticks(env.now.get()),
+    };
+    let mut media = env.media.borrow_mut();
+    // SAFETY: one thread.
+    unsafe { media::arrive(media.get_mut(&(0, 20_000)).expect("bound"), &arrival) }
+}
+
+/// The attacker calls with a stream at a port, and a friend's answer, which the PBX relays, names the port of the phone's audio.
+fn attack(other: &mut Call, cseq: &str, port: u16) {
+    other.to_tag = "";
+    let (invite, branch) = (format!("{cseq} INVITE"), format!("attack{cseq}"));
+    let body = sdp(PRIVATE, port, "");
+    other.arrives(
+        STRANGER,
+        "INVITE sip:x@pbx SIP/2.0",
+        &invite,
+        &branch,
+        &body,
+    );
+    other.to_tag = "friend";
+    let body = sdp(PBX.as_v4(), 20_000, "");
+    other.pbx("SIP/2.0 200 OK", &invite, &branch, &body);
+}
+
 /// A PBX that is a proxy relays descriptions that others wrote: one names the port of somebody else's call.
 #[test]
 fn another_call_does_not_take_the_port_of_one_that_goes_on() {
     let call = Call::of_phone();
     let before = call.slots();
-    let hear = |env: &nat_test_oracle::env::MemoryEnv| {
-        let arrival = Arrival {
-            source: Endpoint::v4(PHONE.as_v4(), 50_123),
-            router: 1,
-            packet: Packet::read(172, 0x80, 7),
-            tick: ticks(env.now.get()),
-        };
-        let mut media = env.media.borrow_mut();
-        // SAFETY: one thread.
-        unsafe { media::arrive(media.get_mut(&(0, 20_000)).expect("bound"), &arrival) }
-    };
     assert_eq!(hear(&call.env), Arrived::Latched);
     let mut other = Call::new(true);
     other.id = "8@attacker";
     other.env = call.env;
-    let attack = |other: &mut Call, cseq: &str| {
-        other.to_tag = "";
-        let invite = format!("{cseq} INVITE");
-        let body = sdp(PRIVATE, 4000, "");
-        other.arrives(STRANGER, "INVITE sip:x@pbx SIP/2.0", &invite, cseq, &body);
-        other.to_tag = "friend";
-        other.pbx(
-            "SIP/2.0 200 OK",
-            &invite,
-            cseq,
-            &sdp(PBX.as_v4(), 20_000, ""),
-        );
-    };
-    attack(&mut other, "1");
-    assert_eq!(other.slots()[0], before[0]);
+    attack(&mut other, "1", 4000);
+    assert_eq!(other.slots(), before);
     assert!(other.events().contains(&MediaCounter::Guarded));
+    // A stream that is refused ends none of another call.
+    attack(&mut other, "2", 0);
+    assert_eq!(other.slots(), before);
     // When the call is silent, the PBX uses the port anew.
     other.wait(3);
-    attack(&mut other, "2");
+    attack(&mut other, "3", 4000);
     assert_eq!(other.slots()[0].2, "198.51.100.66:0");
+    attack(&mut other, "4", 0);
+    assert_eq!(other.slots().len(), 1);
+}
+
+/// The same under the Call-ID of the victim's call, which he knows because he was rung.
+#[test]
+fn another_dialog_of_the_call_does_not_take_its_port() {
+    let call = Call::of_phone();
+    let before = call.slots();
+    assert_eq!(hear(&call.env), Arrived::Latched);
+    let mut other = Call::new(true);
+    other.from_tag = "attacker";
+    other.env = call.env;
+    attack(&mut other, "1", 4000);
+    assert_eq!(other.slots(), before);
+    attack(&mut other, "2", 0);
+    assert_eq!(other.slots(), before);
 }
 
 /// A port of a call that has ended is free at once.

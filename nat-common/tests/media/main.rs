@@ -29,6 +29,8 @@ fn sdp(host: [u8; 4], port: u16, more: &str) -> String {
 struct Call {
     env: MemoryEnv,
     id: &'static str,
+    /// Tag of the side that opened the call.
+    from_tag: &'static str,
     /// Tag of the side that did not open the call, once it is known.
     to_tag: &'static str,
     /// The phone opened the call.
@@ -41,6 +43,7 @@ impl Call {
         Self {
             env: MemoryEnv::new(),
             id: "7@phone",
+            from_tag: "from",
             to_tag: "",
             by_phone,
             contact: PRIVATE,
@@ -64,9 +67,10 @@ impl Call {
             "Content-Type: application/sdp\r\n"
         };
         format!(
-            "{start}\r\nVia: SIP/2.0/UDP host;branch=z9hG4bK{branch}\r\nFrom: <sip:{from}@pbx>;tag=from\r\n\
+            "{start}\r\nVia: SIP/2.0/UDP host;branch=z9hG4bK{branch}\r\nFrom: <sip:{from}@pbx>;tag={}\r\n\
              To: <sip:{to}@pbx>{to_tag}\r\nCall-ID: {}\r\nCSeq: {cseq}\r\nContact: <sip:1000@{a}.{b}.{c}.{d}:5060>\r\n\
              {kind}Content-Length: {}\r\n\r\n{body}",
+            self.from_tag,
             self.id,
             body.len()
         )

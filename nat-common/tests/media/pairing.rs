@@ -2,8 +2,9 @@
 
 use nat_common::abi::{MediaCounter, MediaFlags, Policy, Record, SECOND, address};
 use nat_common::engine::media as decide;
+use nat_common::media::Arrived;
 
-use crate::{Call, PBX, PRIVATE, STRANGER, sdp, show};
+use crate::{Call, PBX, PRIVATE, STRANGER, attacks::hear, sdp, show};
 
 const REWRITE: MediaFlags = MediaFlags::REWRITE;
 const RTCP: MediaFlags = MediaFlags::REWRITE.union(MediaFlags::RTCP);
@@ -133,6 +134,8 @@ fn early_media_and_forks() {
         call.slots()[0],
         stream(20_000, "192.168.1.10:4002", REWRITE | early)
     );
+    // It is heard, and gives way all the same.
+    assert_eq!(hear(&call.env), Arrived::Latched);
     call.to_tag = "one";
     call.answers(&sdp(PRIVATE, 4000, ""));
     assert_eq!(call.slots(), audio());

@@ -1,5 +1,7 @@
 //! A packet with a wrong UDP checksum is not a message: the PBX's kernel drops it after sipnat has seen it.
 
+use std::net::{Ipv4Addr, SocketAddrV4};
+
 use anyhow::{Context as _, Result, ensure};
 use nat_test_support::{
     Call, PBX, Plan, ScriptedPbx, Terminal,
@@ -7,7 +9,7 @@ use nat_test_support::{
     sip::{of_same_transaction, uri},
 };
 
-use super::{REMAPPED, arrived, field, hear_past};
+use super::{ATTACKER, REMAPPED, account, arrived, calls, field, hear_past, set};
 use crate::scene::{Scene, With, play};
 
 /// Plans in which the PBX leaves checksums to its network card, or computes them itself.
@@ -57,7 +59,7 @@ fn subscription(
 ) -> Result<()> {
     let forger = Forger::open(&scene.lab.public_phone)?;
     let mut phone_request = phone.request("SUBSCRIBE", "sip:2000@203.0.113.10");
-    super::set(&mut phone_request, "Contact", "<sip:presence@192.168.1.10>")?;
+    set(&mut phone_request, "Contact", "<sip:presence@192.168.1.10>")?;
     let subscribe = phone_request.with("Event", "presence");
     forger.send(&subscribe, REMAPPED, PBX, checksum)?;
     arrived(scene, &subscribe)?;
@@ -81,6 +83,34 @@ fn subscription(
     scene.went_to(&notify, follows)
 }
 
+/// An account registers a gateway's address. Fails unless that counts only if the kernel takes it, whatever the PBX accepts under the
+/// same name next.
+fn registration(
+    scene: &Scene<'_>,
+    pbx: &ScriptedPbx,
+    checksum: Checksum,
+    counts: bool,
+) -> Result<()> {
+    const GATEWAY: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 9), 5060);
+    let attacker = account(scene, &format!("<sip:6666@{GATEWAY}>"))?;
+    let mut register = attacker.register().with("Expires", "60");
+    let forger = Forger::open(&scene.lab.public_phone)?;
+    forger.send(&register, ATTACKER, PBX, checksum)?;
+    arrived(scene, &register)?;
+    if !counts {
+        pbx.ua.heard_all()?;
+        set(&mut register, "Contact", format!("<sip:6666@{ATTACKER}>"))?;
+        attacker.ua.send(&register, PBX)?;
+    }
+    let heard = pbx.hear("REGISTER")?;
+    let contact = field(&register, "Contact")?;
+    let ok = pbx.response(&heard, "200 OK");
+    pbx.answer(&heard, &ok.with("Contact", format!("{contact};expires=60")))?;
+    attacker.ua.hear("SIP/2.0 200")?;
+    let call = calls(pbx, &attacker)?;
+    scene.went_to(&call, if counts { ATTACKER } else { GATEWAY })
+}
+
 fn with_checksum(checksum: Checksum, counts: bool) -> Result<()> {
     for plan in PLANS {
         play(plan, With::Sipnat, |scene| {
@@ -88,11 +118,13 @@ fn with_checksum(checksum: Checksum, counts: bool) -> Result<()> {
             victim.registers(&pbx)?;
             answer(scene, &pbx, &victim, checksum, counts).context("a response")?;
             subscription(scene, &pbx, &victim, checksum, counts).context("a SUBSCRIBE")?;
+            registration(scene, &pbx, checksum, counts).context("a REGISTER")?;
             let counted = [
                 scene.count("in_checksum")?,
                 scene.count("pending_checksum")?,
             ];
-            ensure!(counted == [u64::from(!counts); 2], "counted {counted:?}");
+            let expected = if counts { [0, 0] } else { [2, 1] };
+            ensure!(counted == expected, "counted {counted:?}");
             Ok(())
         })
         .with_context(|| format!("checksum offload: {}", plan.checksum_offload))?;

@@ -2,8 +2,8 @@
 # the victim.
 Setup responses=Rport rport settled
 PbxCall to=Trunk
-Attack by=Outsider transit=BadChecksum method=Register guessed_branch party=Victim call=15 cseq=1
-Attack by=Outsider transit=BadChecksum method=Register guessed_branch party=Victim call=15 cseq=2
+Attack by=Outsider transit=Filtered method=Register guessed_branch party=Victim call=15 cseq=1
+Attack by=Outsider transit=Filtered method=Register guessed_branch party=Victim call=15 cseq=2
 Register
 Attack method=Register credentials call=13 contact=Victim
 PbxCall

@@ -4,6 +4,7 @@
 //! `proc-macro2`. This file reads the tree and prints the reports.
 
 mod abi;
+mod attacks;
 mod floors;
 mod layout;
 mod syntax;
@@ -32,6 +33,8 @@ pub(crate) enum Check {
     Abi,
     /// Doc comments begin with a noun or a verb
     Words,
+    /// Each test exists that the table of attacks in ARCHITECTURE.md names
+    Attacks,
 }
 
 /// Arguments of `cargo xtask check`.
@@ -84,6 +87,7 @@ pub(crate) fn check(workspace: &Workspace, arguments: &Arguments) -> Result<Exit
             Check::Floors => floors::check(layout::CRATES, &read(workspace, &floors::folders())?),
             Check::Abi => abi_of_tree(workspace, arguments.write)?,
             Check::Words => words::check(&read(workspace, words::FOLDERS)?, arguments.list),
+            Check::Attacks => attacks_of_tree(workspace)?,
         };
         passed &= report.errors.is_empty();
         print(*check, &report);
@@ -111,6 +115,16 @@ fn print(check: Check, report: &Report) {
     for line in report.errors.iter().chain(&report.details) {
         println!("  {line}");
     }
+}
+
+/// Looks for the tests that the table of attacks names.
+fn attacks_of_tree(workspace: &Workspace) -> Result<Report> {
+    let document = fs::read_to_string(workspace.root.join(attacks::DOCUMENT))
+        .with_context(|| format!("cannot read {}", attacks::DOCUMENT))?;
+    let sources = read(workspace, attacks::FOLDERS)?;
+    Ok(attacks::check(&document, &sources, |path| {
+        workspace.root.join(path).is_file()
+    }))
 }
 
 /// Compares the ABI with its lock file, or writes that file.

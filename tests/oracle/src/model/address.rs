@@ -17,7 +17,7 @@ const PUBLIC: [u8; 4] = [198, 51, 100, 7];
 pub(super) const NAT_5060: Endpoint = at(NAT, 5060);
 
 /// Address of the victim in its private network.
-const PRIVATE: Endpoint = at([192, 168, 1, 10], 5060);
+const PRIVATE: [u8; 4] = [192, 168, 1, 10];
 
 /// First port that the victim's NAT gives it.
 const FIRST_MAPPING: u16 = 49163;
@@ -26,6 +26,20 @@ const FIRST_MAPPING: u16 = 49163;
 const FIRST_PORT: u16 = 40000;
 
 impl Setup {
+    /// Address and port of the victim in its private network.
+    const fn private(&self) -> Endpoint {
+        at(PRIVATE, if self.no_port_in_to { 5070 } else { 5060 })
+    }
+
+    /// URI as the PBX writes it into To.
+    pub(super) const fn in_to(&self, uri: Uri) -> Uri {
+        if self.no_port_in_to && uri.domain.is_empty() {
+            uri.without_port()
+        } else {
+            uri
+        }
+    }
+
     /// Socket of the PBX's host that is not the PBX's.
     pub(super) const fn other_socket(&self) -> Endpoint {
         if self.other_address {
@@ -63,7 +77,7 @@ impl Setup {
     pub(super) const fn sent_by(&self, actor: Actor, changes: u16) -> Endpoint {
         match actor {
             Actor::Victim => match self.victim {
-                VictimContact::Private => PRIVATE,
+                VictimContact::Private => self.private(),
                 VictimContact::Alg | VictimContact::AlgInCalls => NAT_5060,
                 VictimContact::Mapped => self.source(actor, changes),
             },
@@ -83,7 +97,7 @@ impl Setup {
                 PublicKind::Vpn => at([10, 8, 0, 7], 5060),
                 PublicKind::TwoPorts | PublicKind::NewPorts => at(PUBLIC, 5060),
             },
-            Actor::Account if self.same_address => PRIVATE,
+            Actor::Account if self.same_address => self.private(),
             _ => self.sent_by(actor, changes),
         };
         let user = match actor {
@@ -99,7 +113,9 @@ impl Setup {
     /// Address-of-record of an actor.
     pub(super) const fn account(&self, actor: Actor) -> Uri {
         match actor {
-            Actor::Account if self.tenant_of_contact => self.contact(Actor::Victim, 0, true),
+            Actor::Account if self.tenant_of_contact => {
+                self.in_to(self.contact(Actor::Victim, 0, true))
+            }
             Actor::Account if self.tenant => Uri::named("1000", "other.example"),
             Actor::Outsider | Actor::Local => Uri::named(user(actor), "elsewhere.example"),
             _ => Uri::named(user(actor), DOMAIN),

@@ -107,7 +107,7 @@ impl World {
             },
             call,
             cseq,
-            contacts: self.chosen_contact(by, attack.contact, register),
+            contacts: self.chosen_contacts(by, attack.contact, register),
             expires: matches!(attack.contact, ContactChoice::Star).then_some(0),
             credentials: attack.credentials.then_some(by),
             unseen: matches!(attack.route, RouteChoice::Unseen),
@@ -245,6 +245,19 @@ impl World {
             Target::AccountAor => self.setup.account(Actor::Account),
             Target::GroupAor => Uri::named(GROUP, DOMAIN),
         }
+    }
+
+    /// Contacts of an attacker's request.
+    fn chosen_contacts(&self, by: Actor, choice: ContactChoice, registers: bool) -> Contacts {
+        let mut contacts = self.chosen_contact(by, choice, registers);
+        if let Contacts::Uris(uris) = &mut contacts
+            && registers
+            && self.setup.several_contacts
+        {
+            let own = self.setup.contact(by, self.changes(by), true);
+            uris.insert(0, (own, None));
+        }
+        contacts
     }
 
     fn chosen_contact(&self, by: Actor, choice: ContactChoice, registers: bool) -> Contacts {

@@ -535,6 +535,10 @@ setup! {
     same_address: bool,
     /// The user of the account's own Contact is the number behind the victim.
     claims_number: bool,
+    /// The victim's private address has another port than 5060, and the PBX leaves ports out of To, as `chan_pjsip` does.
+    no_port_in_to: bool,
+    /// A REGISTER of an attacker names his own Contact before the one that he chose.
+    several_contacts: bool,
 }
 
 /// Defines several choices as one.
@@ -679,8 +683,8 @@ steps! {
     Inner { who: Anyone, which: Number<2>, method: Inner },
     /// A terminal repeats its last request.
     Repeat { who: Honest },
-    /// A terminal answers the call that rings.
-    Pickup { who: Anyone, refuse: bool },
+    /// A terminal answers the call that rings, or sends 100 only.
+    Pickup { who: Anyone, refuse: bool, trying: bool },
     /// A terminal behaves otherwise from now on.
     Behave { who: Anyone, mood: Mood, tag: TagChoice },
     /// The victim's NAT gives it another port.

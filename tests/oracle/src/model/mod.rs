@@ -113,7 +113,11 @@ impl World {
                 self.sends_inner(who.into(), which.0.into(), method);
             }
             Step::Repeat { who } => self.repeats(who.into()),
-            Step::Pickup { who, refuse } => self.picks_up(who.into(), refuse),
+            Step::Pickup {
+                who,
+                refuse,
+                trying,
+            } => self.picks_up(who.into(), refuse, trying),
             Step::Behave { who, mood, tag } => {
                 let terminal = self.terminal(who.into());
                 (terminal.mood, terminal.tag) = (mood, tag);

@@ -49,6 +49,7 @@ impl World {
         let now = self.now();
         let mut servers = self.pbx.servers.iter();
         if let Some(at) = servers.rposition(|known| known.key == key && now < known.began + LIFE) {
+            self.note_repeated(at, &sip);
             if let Some(last) = self.pbx.servers[at].last.clone() {
                 let server = &mut self.pbx.servers[at];
                 server.repeats += u32::from(server.sent > 0);
@@ -329,7 +330,7 @@ impl World {
             let branch = self.branch();
             let by_number = uri.is_number();
             let named = if self.setup.uri_in_to || by_number {
-                uri
+                self.setup.in_to(uri)
             } else {
                 aor
             };

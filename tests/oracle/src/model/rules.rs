@@ -501,6 +501,31 @@ impl World {
         if !self.setup.proxy || refused || answer.to.uri != request.to.uri {
             return;
         }
+        self.note_registration(by, request);
+    }
+
+    /// Notes that the PBX answers an attacker's REGISTER again with a 2xx that is not its own, which it relayed before sipnat
+    /// started.
+    pub(super) fn note_repeated(&mut self, server: usize, request: &Sip) {
+        let server = &self.pbx.servers[server];
+        let accepted = server
+            .last
+            .as_ref()
+            .is_some_and(|last| last.status / 100 == 2);
+        let (by, began) = (server.by, server.began);
+        let relays = self.setup.proxy || self.setup.relays_registers;
+        if relays
+            && accepted
+            && request.method == "REGISTER"
+            && !by.is_honest()
+            && began <= self.watch.began
+        {
+            self.note_registration(by, request);
+        }
+    }
+
+    /// Notes what it makes of the victim's contact that sipnat takes a 2xx to an attacker's REGISTER for the PBX's own.
+    fn note_registration(&mut self, by: Actor, request: &Sip) {
         let until = self.now() + CONTEST;
         match (by, self.knows_victim()) {
             (Actor::Neighbour, _) => self.note_claim(request, Claim::Believed(0)),
@@ -518,7 +543,7 @@ impl World {
         let changes = self.changes(Actor::Victim);
         let contact = self.setup.contact(Actor::Victim, changes, true);
         let of_victim = request.to.uri == self.setup.account(Actor::Victim);
-        if !of_victim && request.contact() != Some(contact) {
+        if !of_victim && !request.names(&contact) {
             return;
         }
         self.watch.claim = match (self.watch.claim, claim) {
@@ -767,7 +792,7 @@ impl World {
         }
         let contact = setup.contact(Actor::Victim, self.changes(Actor::Victim), true);
         let request = &self.pbx.servers[at].request;
-        let is_claim = request.contact() == Some(contact) && !request.target.is_elsewhere();
+        let is_claim = request.names(&contact) && !request.target.is_elsewhere();
         self.watch.uri_bound |= is_claim && request.binds(&request.to.uri);
         self.watch.uri_claimed |= is_claim && !self.knows_victim();
     }

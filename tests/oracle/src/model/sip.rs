@@ -54,6 +54,15 @@ impl Uri {
         Self { user, ..self }
     }
 
+    /// The URI without the port of its address.
+    pub(super) const fn without_port(self) -> Self {
+        let place = Endpoint {
+            port: 5060,
+            ..self.place
+        };
+        Self { place, ..self }
+    }
+
     /// Whether it is that of a number, which no terminal has registered.
     pub(super) fn is_number(&self) -> bool {
         [NUMBER, TRUNK_NUMBER].contains(&self.user)
@@ -149,6 +158,11 @@ impl Sip {
             Contacts::Uris(uris) => uris.first().map(|(uri, _)| *uri),
             Contacts::None | Contacts::Star => None,
         }
+    }
+
+    /// Whether one of its Contacts is this URI.
+    pub(super) fn names(&self, contact: &Uri) -> bool {
+        matches!(&self.contacts, Contacts::Uris(uris) if uris.iter().any(|(uri, _)| uri == contact))
     }
 
     /// Whether this REGISTER binds a contact to an address-of-record.

@@ -187,9 +187,14 @@ impl World {
         }
     }
 
-    /// A terminal answers the call that rings.
-    pub(super) fn picks_up(&mut self, actor: Actor, refuse: bool) {
-        if let Some((request, at)) = self.terminal(actor).rings.take() {
+    /// A terminal answers the call that rings, or goes on ringing and sends 100.
+    pub(super) fn picks_up(&mut self, actor: Actor, refuse: bool, trying: bool) {
+        let rings = &mut self.terminal(actor).rings;
+        if trying {
+            if let Some((request, at)) = rings.clone() {
+                self.answers(actor, at, Path::Pbx, &request, 100);
+            }
+        } else if let Some((request, at)) = rings.take() {
             let status = if refuse { 486 } else { 200 };
             self.answers(actor, at, Path::Pbx, &request, status);
         }
@@ -255,7 +260,7 @@ impl World {
         match request.method {
             "CANCEL" => {
                 self.answers(actor, at, path, request, 200);
-                self.picks_up(actor, true);
+                self.picks_up(actor, true, false);
             }
             _ if request.to.tag != 0 && actor.is_honest() => {
                 let status = if known { 200 } else { 481 };
