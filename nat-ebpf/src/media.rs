@@ -4,6 +4,7 @@
 //! that the programs before have decided on, from the same scratch. `media_in` and `media_out` see the packets of streams.
 //! Without media the agent loads none of them, and the verifier removes the calls.
 
+use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS};
 use aya_ebpf::bindings::{
     BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, TC_ACT_REDIRECT, TC_ACT_SHOT, TC_ACT_UNSPEC,
 };
@@ -11,12 +12,12 @@ use aya_ebpf::helpers::generated::{bpf_ktime_get_coarse_ns, bpf_redirect_neigh};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::ProgramArray;
 use aya_ebpf::programs::{TcContext, XdpContext};
-use nat_common::abi::{Config, DialogKey, MediaConfig, MediaCounter, MediaSlot, SECOND, ticks};
+use nat_common::abi::{Config, DialogKey, Guard, MediaConfig, MediaCounter, MediaSlot, SECOND, ticks};
 use nat_common::datagram::Part;
 use nat_common::endpoint::Endpoint;
 use nat_common::engine::media::{self as decide, Media, Pairing, may_carry};
 use nat_common::engine::verdict::Heard;
-use nat_common::media::{self, Arrival, Arrived, Departed, Packet};
+use nat_common::media::{self, Arrival, Arrived, Departed, Packet, PacketKind};
 use nat_common::sdp::Description;
 use nat_common::sip::Direction;
 use network_types::eth::EtherType;
@@ -169,6 +170,18 @@ extern "C" fn bind_media_line(direction: u32, index: u32) -> u32 {
     1
 }
 
+/// Opens the slots of a line of the PBX's description, in the scratch of a direction.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn open_media_line(direction: u32, index: u32) -> u32 {
+    let (Some(scratch), Some(config)) = (Scratch::at(direction), config()) else {
+        return 0;
+    };
+    let env = Kernel::new(config, &scratch);
+    decide::open_line(&env, index);
+    1
+}
+
 /// Binds the slot of a port to the stream in the scratch of a direction.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -250,6 +263,30 @@ impl<L> decide::MediaSlots for Kernel<'_, L> {
     }
 
     #[inline(always)]
+    fn open(&self, number: u32, port: u16) {
+        let port = port.into();
+        if maps::is_media_marked(number, port)
+            && let Some(slot) = maps::media_slot(number, port)
+        {
+            // SAFETY: as in `bind_media`.
+            unsafe { media::open(slot) };
+        }
+    }
+
+    #[inline(always)]
+    fn guard(&self, number: u32, port: u16, source: &Endpoint) -> Guard {
+        let Some(slot) = maps::media_slot(number, port.into()) else {
+            return Guard::Off;
+        };
+        // SAFETY: as in `bind_media`.
+        if !unsafe { media::is_intruder(slot, source, ticks(self.now())) } {
+            return Guard::Off;
+        }
+        // SAFETY: as above.
+        maps::guard_of(&unsafe { media::peer(slot) })
+    }
+
+    #[inline(always)]
     fn count_media(&self, event: MediaCounter) {
         count_media(event);
     }
@@ -270,6 +307,11 @@ impl<L: Hash> Media for Kernel<'_, L> {
     #[inline(always)]
     fn bind_line(&self, index: u32) {
         bind_media_line(self.scratch().direction(), index);
+    }
+
+    #[inline(always)]
+    fn open_line(&self, index: u32) {
+        open_media_line(self.scratch().direction(), index);
     }
 }
 
@@ -343,49 +385,44 @@ fn used(ours: &Endpoint) -> Option<u32> {
     maps::is_media_marked(number, ours.port).then_some(number)
 }
 
-/// Learns from a packet that arrived, which passes in any case.
+/// Learns from a packet that arrived. It passes, unless the guard drops it.
 #[inline(always)]
-pub(crate) fn packet_in(ctx: &XdpContext) {
+pub(crate) fn packet_in(ctx: &XdpContext) -> u32 {
+    learn(ctx).unwrap_or(XDP_PASS)
+}
+
+/// Learns from a packet. None if it is no packet for a stream.
+#[inline(always)]
+fn learn(ctx: &XdpContext) -> Option<u32> {
     let frame = Frame::from(ctx);
-    let Some(plain) = plain(frame) else {
-        return;
-    };
-    let Some(number) = used(&plain.destination) else {
-        return;
-    };
-    let Some(slot) = maps::media_slot(number, plain.destination.port) else {
-        return;
-    };
+    let plain = plain(frame)?;
+    let number = used(&plain.destination)?;
+    let slot = maps::media_slot(number, plain.destination.port)?;
     let payload = plain.udp + UDP;
-    let mut first = 0;
-    if plain.len >= 8 {
-        let Some(word) = frame.load(payload) else {
-            return;
-        };
-        first = word;
-    }
-    let mut second = 0;
-    if plain.len >= 16 {
-        let Some(word) = frame.load(payload + 8) else {
-            return;
-        };
-        second = word;
-    }
-    let Some(router) = frame.load(4) else {
-        return;
+    let first = if plain.len >= 8 {
+        frame.load(payload)?
+    } else {
+        0
     };
+    let second = if plain.len >= 16 {
+        frame.load(payload + 8)?
+    } else {
+        0
+    };
+    let router = frame.load(4)? >> 16;
+    let packet = Packet::read(plain.len, first, second);
     // SAFETY: a helper without arguments.
     let now = unsafe { bpf_ktime_get_coarse_ns() };
     let arrival = Arrival {
         source: plain.source,
-        router: router >> 16,
-        packet: Packet::read(plain.len, first, second),
+        router,
+        packet,
         tick: ticks(now),
     };
     // SAFETY: as in `bind_media`.
     let arrived = unsafe { media::arrive(slot, &arrival) };
     let due = match arrived {
-        Arrived::Unused => return,
+        Arrived::Unused => return None,
         Arrived::Stranger => {
             count_media(MediaCounter::Stranger);
             1
@@ -405,6 +442,33 @@ pub(crate) fn packet_in(ctx: &XdpContext) {
         Arrived::Known => CHECK,
     };
     check::<Ingress>(slot, number, plain.destination.port, now, due);
+    // STUN passes: it is no part of a stream.
+    if arrived == Arrived::Stranger && packet.kind != PacketKind::Stun {
+        let [high, low] = plain.source.addr;
+        let guard = guard_media(number, plain.destination.port, high, low);
+        if guard == Guard::Drop as u32 {
+            // SAFETY: as in `bind_media`.
+            unsafe { media::note_dropped(slot) };
+            return Some(XDP_DROP);
+        }
+    }
+    Some(XDP_PASS)
+}
+
+/// Decides on a packet from an address that is not the terminal's. Returns a [`Guard`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn guard_media(number: u32, port: u32, high: u64, low: u64) -> u32 {
+    let (Some(scratch), Some(config)) = (Scratch::of::<Ingress>(), config()) else {
+        return Guard::Off as u32;
+    };
+    let env = Kernel::new(config, &scratch);
+    let source = Endpoint {
+        addr: [high, low],
+        port: 0,
+        reserved: 0,
+    };
+    decide::guard(&env, number, port as u16, &source) as u32
 }
 
 /// Ticks between two looks at the owner of a slot.

@@ -47,12 +47,16 @@ pub struct MediaSlot {
     pub expires: u64,
     /// Time of the last look at its owner, in ticks.
     pub checked: u64,
+    /// Host of the last packet from another address: IPv4 as in the second word of an [`Endpoint`], IPv6 as its first.
+    pub stranger: u64,
     /// Packets that came from the learned address.
-    pub received: u64,
+    pub received: u32,
     /// Packets that were rewritten.
-    pub rewritten: u64,
+    pub rewritten: u32,
     /// Packets from other sources.
-    pub strangers: u64,
+    pub strangers: u32,
+    /// Packets that the guard has dropped.
+    pub dropped: u32,
 }
 
 const _: () = assert!(size_of::<MediaSlot>() == 128);
@@ -87,6 +91,8 @@ bitflags::bitflags! {
         const REWRITE = 1 << 2;
         /// The PBX has not accepted the call yet.
         const EARLY = 1 << 3;
+        /// The PBX has named the port in a description that has not bound it: another terminal may be about to send there.
+        const OPEN = 1 << 4;
     }
 }
 
@@ -177,4 +183,6 @@ counters! {
     Shadowed = "media_shadowed", "Packet of the PBX that shadow mode left alone";
     WriteFailed = "media_write_failed", "Packet of the PBX that could not be changed";
     Costly = "media_costly", "Body that takes more steps to read than that of any device";
+    WouldDrop = "media_would_drop", "Packet to a guarded stream from another address, which passes because the guard only counts";
+    Dropped = "media_dropped", "Packet to a guarded stream from another address: dropped";
 }

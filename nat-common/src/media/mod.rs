@@ -36,5 +36,5 @@ pub use latch::{Latch, LatchFlags};
 pub use packet::{Packet, PacketKind};
 pub use slot::{
     Arrival, Arrived, Binding, Bound, Departed, arrive, bind, clear, depart, describe, extend,
-    is_due, is_used, owner,
+    is_due, is_intruder, is_used, note_dropped, open, owner, peer,
 };

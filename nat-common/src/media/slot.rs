@@ -194,9 +194,11 @@ pub unsafe fn bind(slot: *mut MediaSlot, binding: &Binding) -> Bound {
         write!(slot, binding.owner.call => owner.call);
         write!(slot, binding.owner.tag => owner.tag);
         write!(slot, binding.now => created);
+        write!(slot, 0 => stranger);
         write!(slot, 0 => received);
         write!(slot, 0 => rewritten);
         write!(slot, 0 => strangers);
+        write!(slot, 0 => dropped);
     }
     write!(slot, binding.flags => flags);
     write!(slot, binding.expires => expires);
@@ -274,6 +276,98 @@ pub unsafe fn describe(slot: *mut MediaSlot, to: &mut Binding) {
     to.expires = read!(slot, expires);
 }
 
+/// Opens a slot to the packets of others, until a description binds it again: the PBX has named its port.
+///
+/// # Safety
+/// As for [`bind`].
+#[inline(always)]
+pub unsafe fn open(slot: *mut MediaSlot) {
+    // SAFETY: by the caller's promise.
+    let tag = unsafe { word(&raw mut (*slot).tag) };
+    let before = tag.load();
+    if before & (BUSY | USED) != USED || !tag.replace(before, before | BUSY) {
+        return;
+    }
+    write!(slot, read!(slot, flags).union(MediaFlags::OPEN) => flags);
+    tag.store(before);
+}
+
+/// Whether a packet from an address is one that the guard may drop: the terminal's own packets come from another one, and its
+/// description names another one. A private address that is to be rewritten cannot send from here, so it is nobody's. While it
+/// is not sure whose the port is, nobody's packet is.
+///
+/// # Safety
+/// As for [`bind`].
+#[inline(always)]
+pub unsafe fn is_intruder(slot: *mut MediaSlot, source: &Endpoint, tick: u64) -> bool {
+    // SAFETY: by the caller's promise.
+    let (tag, latch) = unsafe { (word(&raw mut (*slot).tag), word(&raw mut (*slot).latch)) };
+    let before = tag.load();
+    let known = Latch::from_word(latch.peek());
+    let flags = read!(slot, flags);
+    let peer = Endpoint {
+        addr: [read!(slot, peer_addr[0]), read!(slot, peer_addr[1])],
+        port: 1,
+        reserved: 0,
+    };
+    let advertised = Endpoint {
+        addr: [
+            read!(slot, advertised_addr[0]),
+            read!(slot, advertised_addr[1]),
+        ],
+        port: 1,
+        reserved: 0,
+    };
+    let is_whole = before & (BUSY | USED) == USED && tag.load() == before;
+    let unsure = MediaFlags::EARLY.union(MediaFlags::OPEN);
+    let unreachable = flags.contains(MediaFlags::REWRITE) && advertised.is_private();
+    is_whole
+        && !flags.intersects(unsure)
+        && known.is_guarded(tick as u32)
+        && !is_same_host(source, &peer)
+        && (unreachable || !is_same_host(source, &advertised))
+}
+
+/// Returns the address of the terminal's signalling.
+///
+/// # Safety
+/// As for [`bind`].
+#[inline(always)]
+#[must_use]
+pub unsafe fn peer(slot: *mut MediaSlot) -> Endpoint {
+    Endpoint {
+        addr: [read!(slot, peer_addr[0]), read!(slot, peer_addr[1])],
+        port: 0,
+        reserved: 0,
+    }
+}
+
+/// Counts a packet that was dropped.
+///
+/// # Safety
+/// As for [`bind`].
+#[inline(always)]
+pub unsafe fn note_dropped(slot: *mut MediaSlot) {
+    let dropped = read!(slot, dropped);
+    write!(slot, dropped.wrapping_add(1) => dropped);
+}
+
+/// Returns the word that tells a host from others: an IPv4 address, or the /64 of an IPv6 one, in which a host has many.
+#[inline(always)]
+const fn host_of(endpoint: &Endpoint) -> u64 {
+    if endpoint.is_v4() {
+        endpoint.addr[1]
+    } else {
+        endpoint.addr[0]
+    }
+}
+
+/// Whether two addresses are one host's, as far as can be told.
+#[inline(always)]
+const fn is_same_host(a: &Endpoint, b: &Endpoint) -> bool {
+    a.is_v4() == b.is_v4() && host_of(a) == host_of(b)
+}
+
 /// Learns from a packet that arrived.
 ///
 /// # Safety
@@ -290,6 +384,7 @@ pub unsafe fn arrive(slot: *mut MediaSlot, arrival: &Arrival) -> Arrived {
     if arrival.source.addr[1] != peer[1] || arrival.source.addr[0] != peer[0] {
         let strangers = read!(slot, strangers);
         write!(slot, strangers.wrapping_add(1) => strangers);
+        write!(slot, host_of(&arrival.source) => stranger);
         return Arrived::Stranger;
     }
     let mut known = Latch::from_word(before);

@@ -1,6 +1,7 @@
 //! Media on memory: which streams a call has, which source each one latches, and where the PBX's packets go.
 
 mod attacks;
+mod guard;
 mod latch;
 mod pairing;
 

@@ -24,7 +24,7 @@ use crate::{
     kernel::{
         attach::Attached,
         loops::{EGRESS, INGRESS, Loops},
-        media, policy, streams,
+        media, rules, streams,
     },
     view::{
         fill::{self, Fill},
@@ -183,9 +183,9 @@ impl Status {
             pins,
             tables,
         } = session;
-        let default = policy::read(&tables.policy)?
+        let default = rules::read(&tables.policy)?
             .get(&Prefix::Default)
-            .map_or(0, |rule| rule.policy);
+            .map_or(0, |rule| rule.choice);
         let config = tables.config()?;
         let listing = Listing::read(tables)?;
         let net = Net::open()?;

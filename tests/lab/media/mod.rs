@@ -4,6 +4,7 @@ mod agents;
 mod calls;
 mod changes;
 mod ends;
+mod guard;
 mod kinds;
 mod networks;
 mod told;
