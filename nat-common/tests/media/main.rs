@@ -4,6 +4,7 @@ mod attacks;
 mod guard;
 mod latch;
 mod pairing;
+mod restore;
 
 use nat_common::abi::{MediaCounter, MediaFlags, MediaSlot, SECOND};
 use nat_common::datagram::Datagram;
@@ -162,7 +163,8 @@ impl Call {
                 reserved: 0,
             };
             let [advertised, peer] = [slot.advertised(), peer].map(show);
-            slots.push((*port, advertised, peer, slot.flags));
+            let flags = slot.flags.difference(MediaFlags::OPEN);
+            slots.push((*port, advertised, peer, flags));
         }
         slots
     }
