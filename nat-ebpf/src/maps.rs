@@ -142,8 +142,12 @@ pub(crate) fn count_media(event: MediaCounter) {
 static NO_MEDIA: MediaConfig = MediaConfig {
     addresses: [[0; 2]; MEDIA_ADDRESSES],
     externals: [[0; 2]; MEDIA_EXTERNALS],
+    forwarding: [MediaPrefix {
+        addr: [0; 2],
+        mask: [0; 2],
+    }; MEDIA_FORWARDING],
     ports: [0; 2],
-    reserved: 0,
+    restore: 0,
 };
 
 /// Returns the settings of media.

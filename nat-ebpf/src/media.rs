@@ -6,15 +6,18 @@
 
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS};
 use aya_ebpf::bindings::{
-    BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, TC_ACT_REDIRECT, TC_ACT_SHOT, TC_ACT_UNSPEC,
+    BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, TC_ACT_REDIRECT, TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_md,
 };
 use aya_ebpf::helpers::generated::{bpf_ktime_get_coarse_ns, bpf_redirect_neigh};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::ProgramArray;
 use aya_ebpf::programs::{TcContext, XdpContext};
-use nat_common::abi::{Config, DialogKey, Guard, MediaConfig, MediaCounter, MediaSlot, SECOND, ticks};
-use nat_common::datagram::Part;
+use nat_common::abi::{
+    Config, DialogKey, Guard, MediaConfig, MediaCounter, MediaSlot, SECOND, ticks,
+};
+use nat_common::datagram::{Part, checksum_from, header_checksum};
 use nat_common::endpoint::Endpoint;
+use nat_common::engine::env::Clock;
 use nat_common::engine::media::{self as decide, Media, Pairing, may_carry};
 use nat_common::engine::verdict::Heard;
 use nat_common::media::{self, Arrival, Arrived, Departed, Packet, PacketKind};
@@ -452,7 +455,39 @@ fn learn(ctx: &XdpContext) -> Option<u32> {
             return Some(XDP_DROP);
         }
     }
+    // A terminal that asks by STUN for its address must not be told another.
+    if maps::media_config().restore != 0 && packet.kind != PacketKind::Stun {
+        return Some(restore(frame, &plain, slot));
+    }
     Some(XDP_PASS)
+}
+
+/// Gives a packet of a terminal the advertised address as its source.
+#[inline(always)]
+fn restore(frame: Frame<xdp_md>, plain: &Plain, slot: *mut MediaSlot) -> u32 {
+    let Some(config) = config().filter(|config| config.shadow == 0) else {
+        return XDP_PASS;
+    };
+    // SAFETY: as in `bind_media`.
+    let Some(to) = (unsafe { media::advertised_source(slot, &plain.source) }) else {
+        return XDP_PASS;
+    };
+    let at = plain.udp + UDP_CHECK;
+    let Some(before) = frame.load_half(at) else {
+        return XDP_PASS;
+    };
+    let (old, here) = (&plain.source, &plain.destination);
+    let partial = config.partial_checksums != 0;
+    let checksum = checksum_from(&to, old, here, plain.len, before, partial);
+    let stored = frame.store_half(plain.udp, (to.port as u16).to_be())
+        && frame.store_half(at, checksum)
+        && store_address(frame, SOURCE, old, &to);
+    if !stored {
+        count_media(MediaCounter::WriteFailed);
+        return XDP_DROP;
+    }
+    count_media(MediaCounter::Restored);
+    XDP_PASS
 }
 
 /// Decides on a packet from an address that is not the terminal's. Returns a [`Guard`].
@@ -516,8 +551,10 @@ pub(crate) fn packet_out(ctx: &TcContext) -> i32 {
     let now = unsafe { bpf_ktime_get_coarse_ns() };
     check::<Egress>(slot, number, plain.source.port, now, CHECK);
     // SAFETY: as in `bind_media`.
-    let (to, router) = match unsafe { media::depart(slot, &plain.destination) } {
-        Departed::Rewritten { to, router } => (to, router),
+    let (to, router, event) = match unsafe { media::depart(slot, &plain.destination) } {
+        Departed::Rewritten { to, router } => (to, router, MediaCounter::Rewritten),
+        // No router is known yet.
+        Departed::Forwarded { to } => (to, 0, MediaCounter::Forwarded),
         Departed::Unused => return TC_ACT_UNSPEC,
         Departed::Elsewhere => return leave(MediaCounter::Elsewhere),
         Departed::Waiting => return leave(MediaCounter::Waiting),
@@ -529,7 +566,7 @@ pub(crate) fn packet_out(ctx: &TcContext) -> i32 {
     let Some(hop) = frame.load(0) else {
         return TC_ACT_UNSPEC;
     };
-    rewrite(ctx, &plain, &to, hop << 16 == router << 16)
+    rewrite(ctx, &plain, &to, hop << 16 == router << 16, event)
 }
 
 #[inline(always)]
@@ -538,19 +575,33 @@ fn leave(why: MediaCounter) -> i32 {
     TC_ACT_UNSPEC
 }
 
+/// Offsets of an address in headers of IPv4 and IPv6.
+#[derive(Clone, Copy)]
+struct Field {
+    v4: u32,
+    v6: u32,
+}
+
+const SOURCE: Field = Field { v4: 12, v6: 8 };
+const DESTINATION: Field = Field { v4: 16, v6: 24 };
+
 /// Offsets in headers.
 const V4_CHECK: u32 = 10;
-const V4_DESTINATION: u32 = 16;
-const V6_DESTINATION: u32 = 24;
 const UDP_DESTINATION: u32 = 2;
 const UDP_CHECK: u32 = 6;
 
-/// Writes the destination. `same_hop`: the frame goes to the router from which the stream comes.
+/// Writes the destination, and counts an event. `same_hop`: the frame goes to the router from which the stream comes.
 ///
 /// Only the kernel knows whether the UDP checksum is partial, so its helper changes it. All else is stored directly: five
 /// helpers take 80 ns more.
 #[inline(always)]
-fn rewrite(ctx: &TcContext, plain: &Plain, to: &Endpoint, same_hop: bool) -> i32 {
+fn rewrite(
+    ctx: &TcContext,
+    plain: &Plain,
+    to: &Endpoint,
+    same_hop: bool,
+    event: MediaCounter,
+) -> i32 {
     let old = &plain.destination;
     let check = (plain.udp + UDP_CHECK) as usize;
     let moved = old.addr[1] != to.addr[1] || old.addr[0] != to.addr[0];
@@ -575,12 +626,13 @@ fn rewrite(ctx: &TcContext, plain: &Plain, to: &Endpoint, same_hop: bool) -> i32
         }
     }
     let frame = Frame::from(ctx);
-    let stored = store_port(frame, plain.udp, to.port) && (!moved || store_address(frame, old, to));
+    let stored = store_port(frame, plain.udp, to.port)
+        && (!moved || store_address(frame, DESTINATION, old, to));
     if !stored {
         count_media(MediaCounter::WriteFailed);
         return TC_ACT_SHOT;
     }
-    count_media(MediaCounter::Rewritten);
+    count_media(event);
     if same_hop || !moved || redirect::keeps_next_hop(ctx) {
         return TC_ACT_UNSPEC;
     }
@@ -595,25 +647,21 @@ fn store_port<C: Context>(frame: Frame<C>, udp: u32, port: u32) -> bool {
     frame.store_half(udp + UDP_DESTINATION, (port as u16).to_be())
 }
 
-/// Writes the address, and the checksum of an IPv4 header (RFC 1624).
+/// Writes an address, and the checksum of an IPv4 header.
 #[inline(always)]
-fn store_address<C: Context>(frame: Frame<C>, old: &Endpoint, to: &Endpoint) -> bool {
+fn store_address<C: Context>(frame: Frame<C>, field: Field, old: &Endpoint, to: &Endpoint) -> bool {
     if !to.is_v4() {
         let [high, low] = to.addr;
-        let at = IP + V6_DESTINATION;
+        let at = IP + field.v6;
         return frame.store(at, high as u32)
             && frame.store(at + 4, (high >> 32) as u32)
             && frame.store(at + 8, low as u32)
             && frame.store(at + 12, (low >> 32) as u32);
     }
-    let Some(header) = frame.load(IP + 8) else {
+    let Some(before) = frame.load_half(IP + V4_CHECK) else {
         return false;
     };
-    let (before, after) = (old.addr[1] >> 32, to.addr[1] >> 32);
-    let halves = |word: u64| (word & 0xffff) + (word >> 16);
-    let checksum = (header >> 16) & 0xffff;
-    let mut sum = (!checksum & 0xffff) + (0x1_fffe - halves(before)) + halves(after);
-    sum = (sum & 0xffff) + (sum >> 16);
-    sum = (sum & 0xffff) + (sum >> 16);
-    frame.store(IP + V4_DESTINATION, after as u32) && frame.store_half(IP + V4_CHECK, !sum as u16)
+    let address = (to.addr[1] >> 32) as u32;
+    frame.store(IP + field.v4, address)
+        && frame.store_half(IP + V4_CHECK, header_checksum(old, to, before))
 }

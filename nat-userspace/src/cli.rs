@@ -6,8 +6,8 @@ use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    bindings::Bindings, detach, doctor::Doctor, explain::Explain, guard::GuardArgs, media::Media, policy::PolicyArgs,
-    reload, run, stats::Stats, status::StatusArgs, stun_query::StunQuery,
+    bindings::Bindings, detach, doctor::Doctor, explain::Explain, guard::GuardArgs, media::Media,
+    policy::PolicyArgs, reload, run, stats::Stats, status::StatusArgs, stun_query::StunQuery,
 };
 
 const AFTER_HELP: &str = "\
@@ -45,8 +45,8 @@ pub enum Command {
     Run(Box<run::Run>),
     /// Have the agent read its configuration file again
     ///
-    /// The programs stay attached. policy, registrar, peer, settle, shadow, keep and the options of STUN change at once;
-    /// stun can only be switched off. The others need a restart of the agent, and stay as they are until then. If the file
+    /// The programs stay attached. policy, registrar, peer, settle, shadow, keep and the options of STUN and of media change at once;
+    /// stun can only be switched off, and media not at all. The others need a restart of the agent, and stay as they are until then. If the file
     /// is wrong, nothing changes. SIGHUP to the agent does the same.
     #[command(
         after_help = "Example:\n  sipnat reload\n\nExit status: 0 reloaded, 1 failure, such as a wrong file, 3 no agent is running."
@@ -455,14 +455,14 @@ mod tests {
     fn the_file_takes_every_option() {
         let text = "iface = ['a', 'b']\nwait = true\nport = [5060, 5080]\npbx = ['192.0.2.5', 'fd00::5']\npolicy = 'off'\nregistrar = ['192.0.2.1']\n\
                     peer = ['10.0.0.0/8', 'fd00::/8']\nsettle = 0\nshadow = false\nstun = true\nstun-port = 3479\n\
-                    stun-rate = 0\nstun-burst = 1\nstun-total-rate = 7\nstun-software = true\nmedia = true\nmedia-ports = '1-9'\nmedia-guard = 'drop'\nexternal = ['192.0.2.9']\nkeep = true\n\
+                    stun-rate = 0\nstun-burst = 1\nstun-total-rate = 7\nstun-software = true\nmedia = true\nmedia-ports = '1-9'\nmedia-guard = 'drop'\nmedia-restore = true\nmedia-guess = ['192.0.2.0/24']\nexternal = ['192.0.2.9']\nkeep = true\n\
                     bpf-object = '/a.o'\nverifier-log = true\nxdp = 'generic'\nclsact = true\nsize-bindings = 2000\n\
                     size-transactions = 3000\nsize-pending = 4000\nsize-proofs = 5000\nsize-fragments = 6000\n\
                     size-history = 7000\nsize-stun-limits = 8000\nsize-stun-sources = 9000\n\
                     size-media-offers = 10000\nsize-media = 100000\n";
         let flags = "sipnat run --iface a --iface b --wait --port 5060 --port 5080 --pbx 192.0.2.5 --pbx fd00::5 --policy off --registrar 192.0.2.1 \
                      --peer 10.0.0.0/8 --peer fd00::/8 --settle 0 --stun --stun-port 3479 --stun-rate 0 --stun-burst 1 \
-                     --stun-total-rate 7 --stun-software --media --media-ports 1-9 --media-guard drop --external 192.0.2.9 --keep --bpf-object /a.o --verifier-log --xdp generic --clsact \
+                     --stun-total-rate 7 --stun-software --media --media-ports 1-9 --media-guard drop --media-restore --media-guess 192.0.2.0/24 --external 192.0.2.9 --keep --bpf-object /a.o --verifier-log --xdp generic --clsact \
                      --size-bindings 2000 --size-transactions 3000 --size-pending 4000 --size-proofs 5000 \
                      --size-fragments 6000 --size-history 7000 --size-stun-limits 8000 --size-stun-sources 9000 \
                      --size-media-offers 10000 --size-media 100000";

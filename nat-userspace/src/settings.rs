@@ -41,6 +41,10 @@ pub struct Settings {
     pub media_ports: [u16; 2],
     /// Guard for streams of terminals that no other rule names.
     pub guard: Guard,
+    /// Give the packets of terminals the address of their descriptions as their source.
+    pub restore: bool,
+    /// NATs that forward the ports of their terminal's media.
+    pub guesses: Vec<IpNet>,
     /// Addresses that the PBX writes into its descriptions, and a router translates to its own.
     pub externals: Vec<IpAddr>,
     /// Leave the programs in place when the agent ends.
@@ -74,6 +78,8 @@ impl Default for Settings {
             // PBXs take ports for media from 10000 on.
             media_ports: [10_000, u16::MAX],
             guard: Guard::Off,
+            restore: false,
+            guesses: Vec::new(),
             externals: Vec::new(),
             keep: false,
             object: None,
@@ -114,6 +120,8 @@ impl Settings {
             media,
             media_ports,
             guard,
+            restore,
+            guesses,
             externals,
             keep,
             object,
@@ -153,6 +161,8 @@ impl Settings {
             ("media", *media != other.media),
             ("media-ports", *media_ports != other.media_ports),
             ("media-guard", *guard != other.guard),
+            ("media-restore", *restore != other.restore),
+            ("media-guess", *guesses != other.guesses),
             ("external", *externals != other.externals),
             ("keep", *keep != other.keep),
             ("bpf-object", *object != other.object),

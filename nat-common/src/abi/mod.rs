@@ -40,8 +40,8 @@ pub use flags::{
 pub use ground::Ground;
 pub use guard::Guard;
 pub use media::{
-    MEDIA_ADDRESSES, MEDIA_EXTERNALS, MEDIA_PORTS, MediaBits, MediaConfig, MediaCounter,
-    MediaFlags, MediaSlot,
+    MEDIA_ADDRESSES, MEDIA_EXTERNALS, MEDIA_FORWARDING, MEDIA_PORTS, MediaBits, MediaConfig,
+    MediaCounter, MediaFlags, MediaPrefix, MediaSlot,
 };
 pub use policy::Policy;
 pub use record::Record;

@@ -35,6 +35,9 @@ const _: () = assert!(Counter::COUNT <= VERDICT as u32);
 pub const BY_PBX: u32 = 1 << 31;
 const _: () = assert!(MediaCounter::COUNT < 32);
 
+/// Lowest port of a terminal's stream. Below it are services: a terminal that names one of another host wants its packets.
+const LEAST_PORT: u16 = 1024;
+
 /// Environment of decisions about media.
 pub trait Media: Env + Text + MediaSlots {
     /// Returns the description in the message.
@@ -484,6 +487,8 @@ fn pair_up<E: Media>(env: &E, m: &Message, pair: &Pair<'_>, source: Option<&Endp
     let mut flags = MediaFlags::empty();
     flags.set(MediaFlags::EARLY, early);
     flags.set(MediaFlags::REWRITE, may_rewrite(env, &p.terminal, policy));
+    let forwards = env.media_config().is_forwarding(&known.learned.addr);
+    flags.set(MediaFlags::FORWARDED, forwards);
     p.flags = u32::from(flags.bits());
     let binding = &mut p.binding;
     binding.peer[0] = known.learned.addr[0];
@@ -555,9 +560,15 @@ pub fn bind_line<E: MediaSlots + Bindings + Clock>(env: &E, index: u32) {
     let both = pbx & terminal;
     let served =
         both & line::USABLE != 0 && both & (line::RTP | line::UDPTL) != 0 && both & line::ICE == 0;
-    if !served || their_port == 0 {
+    if !served || their_port < LEAST_PORT {
         tell(env, MediaCounter::Refused);
-        env.clear(p.number, port);
+        // Whoever can have the PBX relay a description must not end the stream of another call.
+        if env
+            .owner(p.number, port)
+            .is_some_and(|owner| owner.call == p.binding.owner.call)
+        {
+            env.clear(p.number, port);
+        }
         return;
     }
     if is_unspecified(&p.terminal) {
@@ -577,8 +588,10 @@ pub fn bind_line<E: MediaSlots + Bindings + Clock>(env: &E, index: u32) {
     binding.advertised.port = u32::from(their_port);
     bind_slot(env, port);
     let muxed = both & line::MUX != 0;
+    let next = rtcp == port.wrapping_add(1);
     let own_port = rtcp != 0 && rtcp != port && !env.is_signalling(rtcp);
-    if both & line::RTP != 0 && !muxed && own_port && their_rtcp != 0 {
+    let allowed = own_port && (next || rtcp >= lowest && rtcp <= highest);
+    if both & line::RTP != 0 && !muxed && allowed && their_rtcp >= LEAST_PORT {
         p.binding.flags = flags | MediaFlags::RTCP;
         p.binding.advertised.port = u32::from(their_rtcp);
         bind_slot(env, rtcp);

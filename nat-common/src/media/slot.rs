@@ -89,6 +89,11 @@ pub enum Departed {
     Waiting,
     /// Its destination needs no change.
     Left,
+    /// The stream's source is not learned yet. It goes to the terminal's NAT, which forwards the advertised port.
+    Forwarded {
+        /// The NAT's address, and that port.
+        to: Endpoint,
+    },
     /// It goes to the learned address.
     Rewritten {
         /// The learned address.
@@ -288,7 +293,8 @@ pub unsafe fn open(slot: *mut MediaSlot) {
     if before & (BUSY | USED) != USED || !tag.replace(before, before | BUSY) {
         return;
     }
-    write!(slot, read!(slot, flags).union(MediaFlags::OPEN) => flags);
+    let flags = read!(slot, flags);
+    write!(slot, flags.union(MediaFlags::OPEN) => flags);
     tag.store(before);
 }
 
@@ -452,16 +458,59 @@ pub unsafe fn depart(slot: *mut MediaSlot, to: &Endpoint) -> Departed {
     if !here {
         return Departed::Elsewhere;
     }
-    if !known.flags.contains(LatchFlags::LATCHED) {
+    let latched = known.flags.contains(LatchFlags::LATCHED);
+    let to_nat = MediaFlags::FORWARDED.union(MediaFlags::REWRITE);
+    if !latched && !flags.contains(to_nat) {
         return Departed::Waiting;
     }
+    let learned = Endpoint {
+        port: if latched { learned.port } else { to.port },
+        ..learned
+    };
     if !flags.contains(MediaFlags::REWRITE) || learned == *to {
         return Departed::Left;
     }
     let rewritten = read!(slot, rewritten);
     write!(slot, rewritten.wrapping_add(1) => rewritten);
+    if !latched {
+        return Departed::Forwarded { to: learned };
+    }
     Departed::Rewritten {
         to: learned,
         router,
     }
+}
+
+/// Returns the address and port to which the PBX sends, if a packet comes from the learned source of the stream, and that is
+/// another: a PBX may expect its packets from there.
+///
+/// # Safety
+/// As for [`bind`].
+#[inline(always)]
+pub unsafe fn advertised_source(slot: *mut MediaSlot, source: &Endpoint) -> Option<Endpoint> {
+    // SAFETY: by the caller's promise.
+    let (tag, latch) = unsafe { (word(&raw mut (*slot).tag), word(&raw mut (*slot).latch)) };
+    let before = tag.load();
+    let known = Latch::from_word(latch.peek());
+    let flags = read!(slot, flags);
+    let advertised = Endpoint {
+        addr: [
+            read!(slot, advertised_addr[0]),
+            read!(slot, advertised_addr[1]),
+        ],
+        port: u32::from(read!(slot, advertised_port)),
+        reserved: 0,
+    };
+    let peer = [read!(slot, peer_addr[0]), read!(slot, peer_addr[1])];
+    let is_learned = known.flags.contains(LatchFlags::LATCHED)
+        && u32::from(known.port) == source.port
+        && peer[1] == source.addr[1]
+        && peer[0] == source.addr[0];
+    let is_whole = before & (BUSY | USED) == USED && tag.load() == before;
+    let wanted = is_whole
+        && is_learned
+        && flags.contains(MediaFlags::REWRITE)
+        && advertised.is_v4() == source.is_v4()
+        && advertised != *source;
+    wanted.then_some(advertised)
 }

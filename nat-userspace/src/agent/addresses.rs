@@ -22,6 +22,7 @@ use crate::{
         kinds::{self, AddressMap},
         load::HostAddresses,
         policy,
+        rules::Rules,
     },
     settings::Settings,
 };

@@ -113,6 +113,8 @@ fn without_restart(now: &Settings, wanted: &Settings) -> Settings {
         media_ports: wanted.media_ports,
         externals: wanted.externals.clone(),
         guard: wanted.guard,
+        restore: wanted.restore,
+        guesses: wanted.guesses.clone(),
         keep: wanted.keep,
         // It matters at the start only.
         wait: wanted.wait,
@@ -155,6 +157,8 @@ mod tests {
             keep: true,
             media_ports: [4000, 5000],
             guard: Guard::Drop,
+            restore: true,
+            guesses: vec!["192.0.2.0/24".parse().unwrap()],
             stun: Stun {
                 answer: true,
                 rate: 5,
@@ -165,7 +169,15 @@ mod tests {
         let next = without_restart(&now, &wanted);
         assert_eq!(
             now.differences(&next),
-            ["policy", "stun-rate", "media-ports", "media-guard", "keep"]
+            [
+                "policy",
+                "stun-rate",
+                "media-ports",
+                "media-guard",
+                "media-restore",
+                "media-guess",
+                "keep"
+            ]
         );
         assert_eq!(next.differences(&wanted), ["iface", "port", "stun"]);
     }

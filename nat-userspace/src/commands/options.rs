@@ -106,6 +106,21 @@ pub struct Options {
     /// makes rules by prefix.
     #[arg(long, value_name = "GUARD", value_parser = guard_named)]
     media_guard: Option<Guard>,
+    /// Give the audio and video of a terminal the address of its SDP as their source, for a PBX that takes them from there only
+    ///
+    /// Needed if the PBX does not hear phones behind NAT, although packets arrive: Asterisk drops the first packets of each such call, and all
+    /// audio after the phone's NAT has changed its port. The PBX then sees private sources, so the firewall of this host must accept
+    /// UDP to the media ports from private addresses, and `rp_filter` must not be strict unless the default route leads through the
+    /// same interface. Otherwise those phones are not heard at all. Try one call first.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "true|false", hide_possible_values = true)]
+    media_restore: Option<bool>,
+    /// NAT that forwards the media ports of its terminal, an address or a prefix; may be repeated
+    ///
+    /// Needed if a terminal behind such a NAT hears the PBX, but sends nothing, or not first: a loudspeaker, a door station. Until
+    /// the terminal's first packet, the PBX's go to the NAT, at the port in the SDP. Name only NATs where each such port leads to the terminal that
+    /// names it: elsewhere a neighbour behind the same NAT may hear the call's first words. At most four.
+    #[arg(long = "media-guess", value_name = "PREFIX", value_parser = hosts)]
+    media_guesses: Vec<IpNet>,
     /// Address that the PBX names for its media, and that a router translates to the PBX's own; may be repeated
     ///
     /// Needed with --media if the PBX is behind one-to-one NAT, as in many clouds, and writes its public address into its SDP.
@@ -210,6 +225,8 @@ impl Options {
         set(&mut settings.media, self.media);
         set(&mut settings.media_ports, self.media_ports);
         set(&mut settings.guard, self.media_guard);
+        set(&mut settings.restore, self.media_restore);
+        set(&mut settings.guesses, some(self.media_guesses));
         set(&mut settings.externals, some(self.externals));
         set(&mut settings.keep, self.keep);
         set(&mut settings.object, self.bpf_object.map(Some));
@@ -261,6 +278,8 @@ impl Options {
                 "media-guard",
                 self.media_guard.is_some_and(|guard| guard != Guard::Off),
             ),
+            ("media-restore", self.media_restore == Some(true)),
+            ("media-guess", !self.media_guesses.is_empty()),
             ("external", !self.externals.is_empty()),
             ("size-media-offers", self.size_media_offers.is_some()),
             ("size-media", self.size_media.is_some()),

@@ -5,11 +5,7 @@ use clap::{Args, Subcommand};
 use nat_common::abi::Policy;
 
 use crate::{
-    agent::session::Session,
-    host::prefix::Prefix,
-    kernel::rules,
-    settings::policy_named,
-    view,
+    agent::session::Session, host::prefix::Prefix, kernel::rules, settings::policy_named, view,
 };
 
 /// Arguments of `sipnat policy`.
@@ -71,12 +67,8 @@ impl PolicyArgs {
             PolicyCommand::List { json } => {
                 view::rules::list(&tables.policy, "POLICY", |n| Policy::from(n).name(), json)
             }
-            PolicyCommand::Set { prefix, policy } => {
-                rules::set(&mut tables.policy, prefix, policy)
-            }
-            PolicyCommand::Remove { prefix } => {
-                rules::remove::<Policy>(&mut tables.policy, prefix)
-            }
+            PolicyCommand::Set { prefix, policy } => rules::set(&mut tables.policy, prefix, policy),
+            PolicyCommand::Remove { prefix } => rules::remove::<Policy>(&mut tables.policy, prefix),
         }
     }
 }

@@ -34,6 +34,8 @@ pub(crate) struct Stream {
     pub(crate) learned: Option<SocketAddr>,
     /// Whether packets of the PBX go to the learned address.
     pub(crate) rewrite: bool,
+    /// Whether the terminal's NAT forwards the advertised port.
+    forwarded: bool,
     /// Whether the PBX has not accepted the call yet.
     early: bool,
     /// Packets from the learned address.
@@ -84,6 +86,7 @@ pub(crate) fn read(tables: &Tables) -> Result<Vec<Stream>> {
             advertised: slot.advertised().into(),
             learned: latched.then(|| learned.into()),
             rewrite: slot.flags.contains(MediaFlags::REWRITE),
+            forwarded: slot.flags.contains(MediaFlags::FORWARDED),
             early: slot.flags.contains(MediaFlags::EARLY),
             received: slot.received,
             rewritten: slot.rewritten,
@@ -171,6 +174,9 @@ impl Stream {
             (false, _) => {
                 "packets of the PBX go to the advertised address, which is reachable or not to be changed"
             }
+            (true, None) if self.forwarded => {
+                "packets of the PBX go to the terminal's NAT, at the advertised port, until the first packet comes"
+            }
             (true, None) => {
                 "packets of the PBX go to the advertised address until the first packet comes"
             }
@@ -219,6 +225,7 @@ impl Stream {
             advertised,
             learned: None,
             rewrite: true,
+            forwarded: false,
             early: false,
             received: 0,
             rewritten: 0,

@@ -61,8 +61,14 @@ fn a_sprayer() -> Result<()> {
             ensure!(dropped == if heard { 0 } else { 51 }, "{dropped} dropped");
             ensure!(scene.count("media_stranger")? == 51, "strangers");
             let told = stage.stream_at(PBX_AUDIO)?;
-            ensure!(told["strangers"] == 51 && told["dropped"] == dropped, "{told:#}");
-            ensure!(told["stranger"] == PUBLIC_PHONE.ip().to_string().as_str(), "{told:#}");
+            ensure!(
+                told["strangers"] == 51 && told["dropped"] == dropped,
+                "{told:#}"
+            );
+            ensure!(
+                told["stranger"] == PUBLIC_PHONE.ip().to_string().as_str(),
+                "{told:#}"
+            );
             ensure!(told["learned"] != serde_json::Value::Null, "{told:#}");
             stream.talks()
         })?;
@@ -104,7 +110,10 @@ fn rules_change_in_a_call() -> Result<()> {
             stream.to_pbx(&rtp(number, PHONE_SSRC))?;
         }
         let listed = scene.sipnat()?.json(&["guard", "list"])?;
-        ensure!(listed[0]["prefix"] == "default" && listed[0]["guard"] == "off", "{listed:#}");
+        ensure!(
+            listed[0]["prefix"] == "default" && listed[0]["guard"] == "off",
+            "{listed:#}"
+        );
         Ok(())
     })
 }
@@ -126,7 +135,9 @@ fn first_packets_are_heard() -> Result<()> {
         // The PBX gives the port to another call at once. Nobody has heard a BYE.
         let other = Terminal::start(&scene.lab.public_phone, PUBLIC_PHONE, "2000", SOON)?;
         let offer = pbx_sdp(PBX_AUDIO, "");
-        let request = pbx.request("INVITE", "sip:2000@198.51.100.7", &other.aor).with_sdp(&offer);
+        let request = pbx
+            .request("INVITE", "sip:2000@198.51.100.7", &other.aor)
+            .with_sdp(&offer);
         let invite = pbx.reaches(&other.ua, &request, 1)?;
         let heard = is_heard(&stream, &second, &rtp(2, ATTACKER), SOON)?;
         ensure!(heard, "the first packet before the answer");
@@ -155,9 +166,15 @@ fn a_port_of_no_call_is_not_guarded() -> Result<()> {
         let stream = stage.stream(PBX_AUDIO, PHONE_AUDIO)?;
         stream.talks()?;
         let attacker = stranger(stage, 30_000)?;
-        ensure!(!is_heard(&stream, &attacker, &rtp(1, ATTACKER), NEVER)?, "the guard is off");
+        ensure!(
+            !is_heard(&stream, &attacker, &rtp(1, ATTACKER), NEVER)?,
+            "the guard is off"
+        );
         call.reaches_phone("BYE")?;
-        ensure!(is_heard(&stream, &attacker, &rtp(2, ATTACKER), SOON)?, "after BYE");
+        ensure!(
+            is_heard(&stream, &attacker, &rtp(2, ATTACKER), SOON)?,
+            "after BYE"
+        );
         Ok(())
     })
 }
@@ -175,8 +192,16 @@ fn stun_passes() -> Result<()> {
         let mut stun = vec![0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42];
         stun.resize(20, 7);
         ensure!(is_heard(&stream, &attacker, &stun, SOON)?, "STUN");
-        for packet in [rtp(1, ATTACKER), rtcp(1, ATTACKER), vec![0x16, 0xfe, 0xff], vec![]] {
-            ensure!(!is_heard(&stream, &attacker, &packet, NEVER)?, "{packet:02x?}");
+        for packet in [
+            rtp(1, ATTACKER),
+            rtcp(1, ATTACKER),
+            vec![0x16, 0xfe, 0xff],
+            vec![],
+        ] {
+            ensure!(
+                !is_heard(&stream, &attacker, &packet, NEVER)?,
+                "{packet:02x?}"
+            );
         }
         // The port of RTCP has a stream of its own, from which nothing has come yet.
         let reports = SocketAddrV4::new(*PBX.ip(), PBX_AUDIO + 1);
@@ -206,7 +231,10 @@ fn a_carrier_with_a_host_for_media() -> Result<()> {
         let stream = stage.stream(PBX_AUDIO, PHONE_AUDIO)?;
         let media = stranger(stage, 4000)?;
         for number in 0..3 {
-            ensure!(is_heard(&stream, &media, &rtp(number, 7), SOON)?, "{number}");
+            ensure!(
+                is_heard(&stream, &media, &rtp(number, 7), SOON)?,
+                "{number}"
+            );
             stream.to_pbx(&rtp(number, PHONE_SSRC))?;
         }
         ensure!(scene.count("media_dropped")? == 0, "dropped");
