@@ -351,7 +351,6 @@ fn real_sends(part: &mut Part, feed: &mut Feed, object: &[u8]) -> Result<()> {
         );
         Ok(time.as_nanos() as f64 / all as f64)
     };
-    let enter = |work: &mut dyn FnMut() -> Result<()>| rig.server.enter(work)?;
     for (what, router, goal) in [
         (
             "to the router from which the stream comes",
@@ -368,20 +367,14 @@ fn real_sends(part: &mut Part, feed: &mut Feed, object: &[u8]) -> Result<()> {
         let before = path.tables.count_media(MediaCounter::Rewritten)?;
         let (mut alone, mut above) = (Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
-            let mut link = None;
-            enter(&mut || {
-                link = Some(feed.attach_empty_egress(SERVER)?);
-                Ok(())
-            })?;
+            let link = rig.server.enter(|| feed.attach_empty_egress(SERVER))??;
             let empty = send(feed)?;
-            feed.detach_empty_egress(link.context("not attached")?)?;
-            let mut link = None;
-            enter(&mut || {
-                link = Some(path.egress()?.attach(SERVER, TcAttachType::Egress)?);
-                Ok(())
-            })?;
+            feed.detach_empty_egress(link)?;
+            let attach =
+                || -> Result<_> { Ok(path.egress()?.attach(SERVER, TcAttachType::Egress)?) };
+            let link = rig.server.enter(attach)??;
             above.push(send(feed)? - empty);
-            path.egress()?.detach(link.context("not attached")?)?;
+            path.egress()?.detach(link)?;
             alone.push(empty);
         }
         let grown = path.tables.count_media(MediaCounter::Rewritten)? - before;

@@ -146,9 +146,10 @@ fn sources_that_this_host_would_drop() -> Result<()> {
         let (pbx, phone) = stage.parties()?;
         call(stage, &pbx, &phone)?;
         // Nothing but the terminal's network lies behind this interface.
-        scene.lab.pbx.ip("link add uplink type dummy
+        scene.lab.pbx.ip("link add uplink type veth peer name downlink
              addr add 198.18.0.1/24 dev uplink
              link set uplink up
+             link set downlink up
              route add 60.0.0.0/8 via 203.0.113.1
              route add 192.168.0.0/16 dev uplink metric 7")?;
         // The route is not the default one, and the stream was bound before it came.
