@@ -116,24 +116,66 @@ impl Datagram {
     #[inline(always)]
     #[must_use]
     pub const fn has_right_checksum(&self, payload: u32, partial: bool) -> bool {
-        const UDP: u16 = 17;
         if self.checksum == 0 {
             return self.destination.is_v4();
         }
-        let length = (self.len as u16 + 8).to_be() as u64;
-        let pseudo = address_sum(&self.source)
-            + address_sum(&self.destination)
-            + UDP.to_be() as u64
-            + length;
+        let pseudo = pseudo_sum(&self.source, &self.destination, self.len);
         if partial && fold(pseudo) == self.checksum as u16 {
             return true;
         }
         let header = (self.source.port as u16).to_be() as u64
             + (self.destination.port as u16).to_be() as u64
-            + length
+            + length_word(self.len)
             + self.checksum as u64;
         fold(pseudo + header + payload as u64) == 0xffff
     }
+}
+
+/// Returns the UDP checksum of a datagram with `len` bytes of payload whose source changes (RFC 1624), as it had `checksum`
+/// before. With `partial`, one that the sender left to its NIC stays such a one.
+#[inline(always)]
+#[must_use]
+pub const fn checksum_from(
+    to: &Endpoint,
+    source: &Endpoint,
+    destination: &Endpoint,
+    len: u32,
+    checksum: u16,
+    partial: bool,
+) -> u16 {
+    if checksum == 0 {
+        return 0;
+    }
+    let addresses = (!fold(address_sum(source))) as u64 + address_sum(to);
+    if partial && fold(pseudo_sum(source, destination, len)) == checksum {
+        return fold(checksum as u64 + addresses);
+    }
+    let ports = !(source.port as u16).to_be() as u64 + (to.port as u16).to_be() as u64;
+    match !fold(!checksum as u64 + addresses + ports) {
+        // RFC 768: 0 says that there is none.
+        0 => u16::MAX,
+        sum => sum,
+    }
+}
+
+/// Returns the checksum of an IPv4 header in which one address replaces another (RFC 1624).
+#[inline(always)]
+#[must_use]
+pub const fn header_checksum(old: &Endpoint, to: &Endpoint, checksum: u16) -> u16 {
+    !fold(!checksum as u64 + !fold(address_sum(old)) as u64 + address_sum(to))
+}
+
+/// Sum of the words of a pseudo-header.
+#[inline(always)]
+const fn pseudo_sum(source: &Endpoint, destination: &Endpoint, len: u32) -> u64 {
+    const UDP: u16 = 17;
+    address_sum(source) + address_sum(destination) + UDP.to_be() as u64 + length_word(len)
+}
+
+/// Length field of a datagram with so many bytes of payload, as it lies in memory.
+#[inline(always)]
+const fn length_word(len: u32) -> u64 {
+    (len as u16 + 8).to_be() as u64
 }
 
 /// Sum of the words of an address. The prefix of an IPv4-mapped one does not belong to the packet.

@@ -676,7 +676,7 @@ impl<L> Rules for Kernel<'_, L> {
     fn policy(&self, learned: &Endpoint) -> Policy {
         POLICY
             .get(Key::new(128, learned.addr))
-            .map_or(Policy::Off, |rule| rule.policy.into())
+            .map_or(Policy::Off, |rule| rule.choice.into())
     }
 
     #[inline(always)]

@@ -164,6 +164,23 @@ impl<C: Context> Frame<C> {
         Some(word)
     }
 
+    /// Loads two bytes at an offset, as they lie in memory, if they are there.
+    #[inline(always)]
+    pub(crate) fn load_half(&self, offset: u32) -> Option<u16> {
+        let at = self.pointer::<2>(offset)?;
+        let half: u64;
+        // SAFETY: the bounds were checked. In assembly, as in `load`.
+        unsafe {
+            asm!(
+                "{half} = *(u16 *)({at} + 0)",
+                at = in(reg) at,
+                half = out(reg) half,
+                options(readonly, pure, nostack),
+            );
+        }
+        Some(half as u16)
+    }
+
     /// Whether an answer can be made of it: one datagram in one piece, from one station to one, without IP options,
     /// and with an IPv4 header that the kernel would accept (RFC 1122 3.2.1.2).
     #[inline(always)]

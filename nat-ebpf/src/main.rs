@@ -78,11 +78,10 @@ pub(crate) fn sdp_out_loop(_: TcContext) -> i32 {
     media::description_out::<Callback>()
 }
 
-/// Learns from the packets of streams that arrive; entered from `ingress`.
+/// Learns from the packets of streams that arrive, and guards them; entered from `ingress`.
 #[xdp(frags)]
 pub(crate) fn media_in(ctx: XdpContext) -> u32 {
-    media::packet_in(&ctx);
-    XDP_PASS
+    media::packet_in(&ctx)
 }
 
 /// Sends the packets of streams to the learned address; entered from `egress`.

@@ -94,6 +94,14 @@ pub(crate) fn kind_of(endpoint: &Endpoint) -> u32 {
         .unwrap_or(0)
 }
 
+/// Returns the guard of streams of a terminal, by the longest prefix.
+#[inline(always)]
+pub(crate) fn guard_of(terminal: &Endpoint) -> Guard {
+    GUARD
+        .get(Key::new(128, terminal.addr))
+        .map_or(Guard::Off, |rule| rule.choice.into())
+}
+
 /// Stores a record over the oldest of its ring. `mask`: number of records, less one.
 #[inline(always)]
 pub(crate) fn remember(record: &Record, mask: u32) {
@@ -134,8 +142,12 @@ pub(crate) fn count_media(event: MediaCounter) {
 static NO_MEDIA: MediaConfig = MediaConfig {
     addresses: [[0; 2]; MEDIA_ADDRESSES],
     externals: [[0; 2]; MEDIA_EXTERNALS],
+    forwarding: [MediaPrefix {
+        addr: [0; 2],
+        mask: [0; 2],
+    }; MEDIA_FORWARDING],
     ports: [0; 2],
-    reserved: 0,
+    restore: 0,
 };
 
 /// Returns the settings of media.

@@ -4,19 +4,23 @@
 //! that the programs before have decided on, from the same scratch. `media_in` and `media_out` see the packets of streams.
 //! Without media the agent loads none of them, and the verifier removes the calls.
 
+use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS};
 use aya_ebpf::bindings::{
-    BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, TC_ACT_REDIRECT, TC_ACT_SHOT, TC_ACT_UNSPEC,
+    BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, TC_ACT_REDIRECT, TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_md,
 };
 use aya_ebpf::helpers::generated::{bpf_ktime_get_coarse_ns, bpf_redirect_neigh};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::ProgramArray;
 use aya_ebpf::programs::{TcContext, XdpContext};
-use nat_common::abi::{Config, DialogKey, MediaConfig, MediaCounter, MediaSlot, SECOND, ticks};
-use nat_common::datagram::Part;
+use nat_common::abi::{
+    Config, DialogKey, Guard, MediaConfig, MediaCounter, MediaSlot, SECOND, ticks,
+};
+use nat_common::datagram::{Part, checksum_from, header_checksum};
 use nat_common::endpoint::Endpoint;
+use nat_common::engine::env::Clock;
 use nat_common::engine::media::{self as decide, Media, Pairing, may_carry};
 use nat_common::engine::verdict::Heard;
-use nat_common::media::{self, Arrival, Arrived, Departed, Packet};
+use nat_common::media::{self, Arrival, Arrived, Departed, Packet, PacketKind};
 use nat_common::sdp::Description;
 use nat_common::sip::Direction;
 use network_types::eth::EtherType;
@@ -169,6 +173,18 @@ extern "C" fn bind_media_line(direction: u32, index: u32) -> u32 {
     1
 }
 
+/// Opens the slots of a line of the PBX's description, in the scratch of a direction.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn open_media_line(direction: u32, index: u32) -> u32 {
+    let (Some(scratch), Some(config)) = (Scratch::at(direction), config()) else {
+        return 0;
+    };
+    let env = Kernel::new(config, &scratch);
+    decide::open_line(&env, index);
+    1
+}
+
 /// Binds the slot of a port to the stream in the scratch of a direction.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -250,6 +266,30 @@ impl<L> decide::MediaSlots for Kernel<'_, L> {
     }
 
     #[inline(always)]
+    fn open(&self, number: u32, port: u16) {
+        let port = port.into();
+        if maps::is_media_marked(number, port)
+            && let Some(slot) = maps::media_slot(number, port)
+        {
+            // SAFETY: as in `bind_media`.
+            unsafe { media::open(slot) };
+        }
+    }
+
+    #[inline(always)]
+    fn guard(&self, number: u32, port: u16, source: &Endpoint) -> Guard {
+        let Some(slot) = maps::media_slot(number, port.into()) else {
+            return Guard::Off;
+        };
+        // SAFETY: as in `bind_media`.
+        if !unsafe { media::is_intruder(slot, source, ticks(self.now())) } {
+            return Guard::Off;
+        }
+        // SAFETY: as above.
+        maps::guard_of(&unsafe { media::peer(slot) })
+    }
+
+    #[inline(always)]
     fn count_media(&self, event: MediaCounter) {
         count_media(event);
     }
@@ -270,6 +310,11 @@ impl<L: Hash> Media for Kernel<'_, L> {
     #[inline(always)]
     fn bind_line(&self, index: u32) {
         bind_media_line(self.scratch().direction(), index);
+    }
+
+    #[inline(always)]
+    fn open_line(&self, index: u32) {
+        open_media_line(self.scratch().direction(), index);
     }
 }
 
@@ -343,49 +388,44 @@ fn used(ours: &Endpoint) -> Option<u32> {
     maps::is_media_marked(number, ours.port).then_some(number)
 }
 
-/// Learns from a packet that arrived, which passes in any case.
+/// Learns from a packet that arrived. It passes, unless the guard drops it.
 #[inline(always)]
-pub(crate) fn packet_in(ctx: &XdpContext) {
+pub(crate) fn packet_in(ctx: &XdpContext) -> u32 {
+    learn(ctx).unwrap_or(XDP_PASS)
+}
+
+/// Learns from a packet. None if it is no packet for a stream.
+#[inline(always)]
+fn learn(ctx: &XdpContext) -> Option<u32> {
     let frame = Frame::from(ctx);
-    let Some(plain) = plain(frame) else {
-        return;
-    };
-    let Some(number) = used(&plain.destination) else {
-        return;
-    };
-    let Some(slot) = maps::media_slot(number, plain.destination.port) else {
-        return;
-    };
+    let plain = plain(frame)?;
+    let number = used(&plain.destination)?;
+    let slot = maps::media_slot(number, plain.destination.port)?;
     let payload = plain.udp + UDP;
-    let mut first = 0;
-    if plain.len >= 8 {
-        let Some(word) = frame.load(payload) else {
-            return;
-        };
-        first = word;
-    }
-    let mut second = 0;
-    if plain.len >= 16 {
-        let Some(word) = frame.load(payload + 8) else {
-            return;
-        };
-        second = word;
-    }
-    let Some(router) = frame.load(4) else {
-        return;
+    let first = if plain.len >= 8 {
+        frame.load(payload)?
+    } else {
+        0
     };
+    let second = if plain.len >= 16 {
+        frame.load(payload + 8)?
+    } else {
+        0
+    };
+    let router = frame.load(4)? >> 16;
+    let packet = Packet::read(plain.len, first, second);
     // SAFETY: a helper without arguments.
     let now = unsafe { bpf_ktime_get_coarse_ns() };
     let arrival = Arrival {
         source: plain.source,
-        router: router >> 16,
-        packet: Packet::read(plain.len, first, second),
+        router,
+        packet,
         tick: ticks(now),
     };
     // SAFETY: as in `bind_media`.
     let arrived = unsafe { media::arrive(slot, &arrival) };
     let due = match arrived {
-        Arrived::Unused => return,
+        Arrived::Unused => return None,
         Arrived::Stranger => {
             count_media(MediaCounter::Stranger);
             1
@@ -405,6 +445,65 @@ pub(crate) fn packet_in(ctx: &XdpContext) {
         Arrived::Known => CHECK,
     };
     check::<Ingress>(slot, number, plain.destination.port, now, due);
+    // STUN passes: it is no part of a stream.
+    if arrived == Arrived::Stranger && packet.kind != PacketKind::Stun {
+        let [high, low] = plain.source.addr;
+        let guard = guard_media(number, plain.destination.port, high, low);
+        if guard == Guard::Drop as u32 {
+            // SAFETY: as in `bind_media`.
+            unsafe { media::note_dropped(slot) };
+            return Some(XDP_DROP);
+        }
+    }
+    // A terminal that asks by STUN for its address must not be told another.
+    if maps::media_config().restore != 0 && packet.kind != PacketKind::Stun {
+        return Some(restore(frame, &plain, slot));
+    }
+    Some(XDP_PASS)
+}
+
+/// Gives a packet of a terminal the advertised address as its source.
+#[inline(always)]
+fn restore(frame: Frame<xdp_md>, plain: &Plain, slot: *mut MediaSlot) -> u32 {
+    let Some(config) = config().filter(|config| config.shadow == 0) else {
+        return XDP_PASS;
+    };
+    // SAFETY: as in `bind_media`.
+    let Some(to) = (unsafe { media::advertised_source(slot, &plain.source) }) else {
+        return XDP_PASS;
+    };
+    let at = plain.udp + UDP_CHECK;
+    let Some(before) = frame.load_half(at) else {
+        return XDP_PASS;
+    };
+    let (old, here) = (&plain.source, &plain.destination);
+    let partial = config.partial_checksums != 0;
+    let checksum = checksum_from(&to, old, here, plain.len, before, partial);
+    let stored = frame.store_half(plain.udp, (to.port as u16).to_be())
+        && frame.store_half(at, checksum)
+        && store_address(frame, SOURCE, old, &to);
+    if !stored {
+        count_media(MediaCounter::WriteFailed);
+        return XDP_DROP;
+    }
+    count_media(MediaCounter::Restored);
+    XDP_PASS
+}
+
+/// Decides on a packet from an address that is not the terminal's. Returns a [`Guard`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn guard_media(number: u32, port: u32, high: u64, low: u64) -> u32 {
+    let (Some(scratch), Some(config)) = (Scratch::of::<Ingress>(), config()) else {
+        return Guard::Off as u32;
+    };
+    let env = Kernel::new(config, &scratch);
+    let source = Endpoint {
+        addr: [high, low],
+        port: 0,
+        reserved: 0,
+    };
+    decide::guard(&env, number, port as u16, &source) as u32
 }
 
 /// Ticks between two looks at the owner of a slot.
@@ -452,8 +551,10 @@ pub(crate) fn packet_out(ctx: &TcContext) -> i32 {
     let now = unsafe { bpf_ktime_get_coarse_ns() };
     check::<Egress>(slot, number, plain.source.port, now, CHECK);
     // SAFETY: as in `bind_media`.
-    let (to, router) = match unsafe { media::depart(slot, &plain.destination) } {
-        Departed::Rewritten { to, router } => (to, router),
+    let (to, router, event) = match unsafe { media::depart(slot, &plain.destination) } {
+        Departed::Rewritten { to, router } => (to, router, MediaCounter::Rewritten),
+        // No router is known yet.
+        Departed::Forwarded { to } => (to, 0, MediaCounter::Forwarded),
         Departed::Unused => return TC_ACT_UNSPEC,
         Departed::Elsewhere => return leave(MediaCounter::Elsewhere),
         Departed::Waiting => return leave(MediaCounter::Waiting),
@@ -465,7 +566,7 @@ pub(crate) fn packet_out(ctx: &TcContext) -> i32 {
     let Some(hop) = frame.load(0) else {
         return TC_ACT_UNSPEC;
     };
-    rewrite(ctx, &plain, &to, hop << 16 == router << 16)
+    rewrite(ctx, &plain, &to, hop << 16 == router << 16, event)
 }
 
 #[inline(always)]
@@ -474,19 +575,33 @@ fn leave(why: MediaCounter) -> i32 {
     TC_ACT_UNSPEC
 }
 
+/// Offsets of an address in headers of IPv4 and IPv6.
+#[derive(Clone, Copy)]
+struct Field {
+    v4: u32,
+    v6: u32,
+}
+
+const SOURCE: Field = Field { v4: 12, v6: 8 };
+const DESTINATION: Field = Field { v4: 16, v6: 24 };
+
 /// Offsets in headers.
 const V4_CHECK: u32 = 10;
-const V4_DESTINATION: u32 = 16;
-const V6_DESTINATION: u32 = 24;
 const UDP_DESTINATION: u32 = 2;
 const UDP_CHECK: u32 = 6;
 
-/// Writes the destination. `same_hop`: the frame goes to the router from which the stream comes.
+/// Writes the destination, and counts an event. `same_hop`: the frame goes to the router from which the stream comes.
 ///
 /// Only the kernel knows whether the UDP checksum is partial, so its helper changes it. All else is stored directly: five
 /// helpers take 80 ns more.
 #[inline(always)]
-fn rewrite(ctx: &TcContext, plain: &Plain, to: &Endpoint, same_hop: bool) -> i32 {
+fn rewrite(
+    ctx: &TcContext,
+    plain: &Plain,
+    to: &Endpoint,
+    same_hop: bool,
+    event: MediaCounter,
+) -> i32 {
     let old = &plain.destination;
     let check = (plain.udp + UDP_CHECK) as usize;
     let moved = old.addr[1] != to.addr[1] || old.addr[0] != to.addr[0];
@@ -511,12 +626,13 @@ fn rewrite(ctx: &TcContext, plain: &Plain, to: &Endpoint, same_hop: bool) -> i32
         }
     }
     let frame = Frame::from(ctx);
-    let stored = store_port(frame, plain.udp, to.port) && (!moved || store_address(frame, old, to));
+    let stored = store_port(frame, plain.udp, to.port)
+        && (!moved || store_address(frame, DESTINATION, old, to));
     if !stored {
         count_media(MediaCounter::WriteFailed);
         return TC_ACT_SHOT;
     }
-    count_media(MediaCounter::Rewritten);
+    count_media(event);
     if same_hop || !moved || redirect::keeps_next_hop(ctx) {
         return TC_ACT_UNSPEC;
     }
@@ -531,25 +647,21 @@ fn store_port<C: Context>(frame: Frame<C>, udp: u32, port: u32) -> bool {
     frame.store_half(udp + UDP_DESTINATION, (port as u16).to_be())
 }
 
-/// Writes the address, and the checksum of an IPv4 header (RFC 1624).
+/// Writes an address, and the checksum of an IPv4 header.
 #[inline(always)]
-fn store_address<C: Context>(frame: Frame<C>, old: &Endpoint, to: &Endpoint) -> bool {
+fn store_address<C: Context>(frame: Frame<C>, field: Field, old: &Endpoint, to: &Endpoint) -> bool {
     if !to.is_v4() {
         let [high, low] = to.addr;
-        let at = IP + V6_DESTINATION;
+        let at = IP + field.v6;
         return frame.store(at, high as u32)
             && frame.store(at + 4, (high >> 32) as u32)
             && frame.store(at + 8, low as u32)
             && frame.store(at + 12, (low >> 32) as u32);
     }
-    let Some(header) = frame.load(IP + 8) else {
+    let Some(before) = frame.load_half(IP + V4_CHECK) else {
         return false;
     };
-    let (before, after) = (old.addr[1] >> 32, to.addr[1] >> 32);
-    let halves = |word: u64| (word & 0xffff) + (word >> 16);
-    let checksum = (header >> 16) & 0xffff;
-    let mut sum = (!checksum & 0xffff) + (0x1_fffe - halves(before)) + halves(after);
-    sum = (sum & 0xffff) + (sum >> 16);
-    sum = (sum & 0xffff) + (sum >> 16);
-    frame.store(IP + V4_DESTINATION, after as u32) && frame.store_half(IP + V4_CHECK, !sum as u16)
+    let address = (to.addr[1] >> 32) as u32;
+    frame.store(IP + field.v4, address)
+        && frame.store_half(IP + V4_CHECK, header_checksum(old, to, before))
 }

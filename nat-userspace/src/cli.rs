@@ -6,8 +6,9 @@ use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    bindings::Bindings, detach::Detach, doctor::Doctor, explain::Explain, media::Media,
-    policy::PolicyArgs, reload, run, stats::Stats, status::StatusArgs, stun_query::StunQuery,
+    bindings::Bindings, detach::Detach, doctor::Doctor, explain::Explain, guard::GuardArgs,
+    media::Media, policy::PolicyArgs, reload, run, stats::Stats, status::StatusArgs,
+    stun_query::StunQuery,
 };
 
 const AFTER_HELP: &str = "\
@@ -45,8 +46,8 @@ pub enum Command {
     Run(Box<run::Run>),
     /// Have the agent read its configuration file again
     ///
-    /// The programs stay attached. policy, registrar, peer, settle, shadow, keep and the options of STUN change at once;
-    /// stun can only be switched off. The others need a restart of the agent, and stay as they are until then. If the file
+    /// The programs stay attached. policy, registrar, peer, settle, shadow, keep and the options of STUN and of media change at once;
+    /// stun can only be switched off, and media not at all. The others need a restart of the agent, and stay as they are until then. If the file
     /// is wrong, nothing changes. SIGHUP to the agent does the same.
     #[command(
         after_help = "Example:\n  sipnat reload\n\nExit status: 0 reloaded, 1 failure, such as a wrong file, 3 no agent is running."
@@ -73,6 +74,16 @@ pub enum Command {
         after_help = "Examples:\n  sipnat media\n  sipnat media show 1000@pbx.example.com\n  sipnat media list --json"
     )]
     Media(Media),
+    /// Show or change the rules for packets of strangers to the ports of streams; the default subcommand is `list`
+    ///
+    /// The address of the terminal's SIP selects the rule. `off` lets strangers pass, `count` counts what `drop` would drop, and
+    /// `drop` drops packets that come from neither that address nor the one in the terminal's SDP. It does so only after the terminal's
+    /// own packets have come, and not beyond half a minute of their silence. STUN and calls that are being set up are left alone.
+    #[command(
+        args_conflicts_with_subcommands = true,
+        after_help = "Examples:\n  sipnat guard\n  sipnat guard set default count\n  sipnat guard set 198.51.100.0/24 drop\n  sipnat guard remove 198.51.100.0/24"
+    )]
+    Guard(GuardArgs),
     /// Show one call, terminal or address, or the last requests that were not redirected, packet by packet, with the reasons
     ///
     /// Shows messages of the PBX, and answers to them. A request of a terminal shows only by the PBX's answer. sipnat
@@ -120,6 +131,7 @@ impl Command {
             Self::Policy(args) => args.run(),
             Self::Stats(args) => args.run(),
             Self::Media(args) => args.run(),
+            Self::Guard(args) => args.run(),
             Self::Explain(args) => args.run(),
             Self::Status(args) => wait_for(args.run()),
             Self::Doctor(args) => wait_for(args.run()),
@@ -306,6 +318,8 @@ mod tests {
             "bindings list --json",
             "policy",
             "policy list --json",
+            "guard",
+            "guard list --json",
         ] {
             assert!(parse(&format!("sipnat {line}")).is_ok(), "{line}");
         }
@@ -353,6 +367,9 @@ mod tests {
         assert!(parse("sipnat policy set default force").is_ok());
         assert!(parse("sipnat policy set 10.0.0.0/40 off").is_err());
         assert!(parse("sipnat policy set 10.0.0.0/8 never").is_err());
+        assert!(parse("sipnat guard set 2001:db8::/32 drop").is_ok());
+        assert!(parse("sipnat guard set default count").is_ok());
+        assert!(parse("sipnat guard set default force").is_err());
     }
 
     #[test]
@@ -374,6 +391,7 @@ mod tests {
                 "--media-ports",
                 settings.media_ports.map(|port| port.to_string()).join("-"),
             ),
+            ("--media-guard", settings.guard.name().into()),
             ("--xdp", "auto".into()),
         ] {
             let start = help.find(&format!(" {flag} <")).unwrap();
@@ -440,14 +458,14 @@ mod tests {
     fn the_file_takes_every_option() {
         let text = "iface = ['a', 'b']\nwait = true\nport = [5060, 5080]\npbx = ['192.0.2.5', 'fd00::5']\npolicy = 'off'\nregistrar = ['192.0.2.1']\n\
                     peer = ['10.0.0.0/8', 'fd00::/8']\nsettle = 0\nshadow = false\nstun = true\nstun-port = 3479\n\
-                    stun-rate = 0\nstun-burst = 1\nstun-total-rate = 7\nstun-software = true\nmedia = true\nmedia-ports = '1-9'\nexternal = ['192.0.2.9']\nkeep = true\n\
+                    stun-rate = 0\nstun-burst = 1\nstun-total-rate = 7\nstun-software = true\nmedia = true\nmedia-ports = '1-9'\nmedia-guard = 'drop'\nmedia-restore = true\nmedia-guess = ['192.0.2.0/24']\nexternal = ['192.0.2.9']\nkeep = true\n\
                     bpf-object = '/a.o'\nverifier-log = true\nxdp = 'generic'\nclsact = true\nsize-bindings = 2000\n\
                     size-transactions = 3000\nsize-pending = 4000\nsize-proofs = 5000\nsize-fragments = 6000\n\
                     size-history = 7000\nsize-stun-limits = 8000\nsize-stun-sources = 9000\n\
                     size-media-offers = 10000\nsize-media = 100000\n";
         let flags = "sipnat run --iface a --iface b --wait --port 5060 --port 5080 --pbx 192.0.2.5 --pbx fd00::5 --policy off --registrar 192.0.2.1 \
                      --peer 10.0.0.0/8 --peer fd00::/8 --settle 0 --stun --stun-port 3479 --stun-rate 0 --stun-burst 1 \
-                     --stun-total-rate 7 --stun-software --media --media-ports 1-9 --external 192.0.2.9 --keep --bpf-object /a.o --verifier-log --xdp generic --clsact \
+                     --stun-total-rate 7 --stun-software --media --media-ports 1-9 --media-guard drop --media-restore --media-guess 192.0.2.0/24 --external 192.0.2.9 --keep --bpf-object /a.o --verifier-log --xdp generic --clsact \
                      --size-bindings 2000 --size-transactions 3000 --size-pending 4000 --size-proofs 5000 \
                      --size-fragments 6000 --size-history 7000 --size-stun-limits 8000 --size-stun-sources 9000 \
                      --size-media-offers 10000 --size-media 100000";

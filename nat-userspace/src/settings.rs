@@ -10,7 +10,7 @@ use std::{
 };
 
 use ipnet::{IpNet, Ipv6Net};
-use nat_common::abi::{BINDING_LOAD, MEDIA_PORTS, Policy};
+use nat_common::abi::{BINDING_LOAD, Guard, MEDIA_PORTS, Policy};
 
 /// Everything that can be set.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +39,12 @@ pub struct Settings {
     pub media: bool,
     /// Lowest and highest port of the PBX's media.
     pub media_ports: [u16; 2],
+    /// Guard for streams of terminals that no other rule names.
+    pub guard: Guard,
+    /// Give the packets of terminals the address of their descriptions as their source.
+    pub restore: bool,
+    /// NATs that forward the ports of their terminal's media.
+    pub guesses: Vec<IpNet>,
     /// Addresses that the PBX writes into its descriptions, and a router translates to its own.
     pub externals: Vec<IpAddr>,
     /// Leave the programs in place when the agent ends.
@@ -71,6 +77,9 @@ impl Default for Settings {
             media: false,
             // PBXs take ports for media from 10000 on.
             media_ports: [10_000, u16::MAX],
+            guard: Guard::Off,
+            restore: false,
+            guesses: Vec::new(),
             externals: Vec::new(),
             keep: false,
             object: None,
@@ -110,6 +119,9 @@ impl Settings {
             stun,
             media,
             media_ports,
+            guard,
+            restore,
+            guesses,
             externals,
             keep,
             object,
@@ -148,6 +160,9 @@ impl Settings {
             ("stun-software", stun.software != other.stun.software),
             ("media", *media != other.media),
             ("media-ports", *media_ports != other.media_ports),
+            ("media-guard", *guard != other.guard),
+            ("media-restore", *restore != other.restore),
+            ("media-guess", *guesses != other.guesses),
             ("external", *externals != other.externals),
             ("keep", *keep != other.keep),
             ("bpf-object", *object != other.object),
@@ -287,6 +302,17 @@ pub fn policy_named(name: &str) -> Result<Policy, &'static str> {
         .into_iter()
         .find(|policy| policy.name() == name)
         .ok_or("a policy is auto, force or off")
+}
+
+/// Returns the guard of that name.
+///
+/// # Errors
+/// If there is none.
+pub fn guard_named(name: &str) -> Result<Guard, &'static str> {
+    [Guard::Off, Guard::Count, Guard::Drop]
+        .into_iter()
+        .find(|guard| guard.name() == name)
+        .ok_or("a guard is off, count or drop")
 }
 
 /// Returns the hosts that a text names: one address, or a prefix such as `10.0.0.0/8`.

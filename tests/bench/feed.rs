@@ -8,7 +8,9 @@ use aya::{
     maps::{Array, MapData, PerCpuArray, ProgramArray},
     programs::{
         ProgramFd, SchedClassifier, TcAttachType, TestRun, TestRunAttrs, TestRunOptions,
-        TestRunResult, Xdp, tc, xdp::XdpLinkId,
+        TestRunResult, Xdp,
+        tc::{self, SchedClassifierLinkId},
+        xdp::XdpLinkId,
     },
     util::KernelVersion,
 };
@@ -252,6 +254,17 @@ impl Feed {
     /// Detaches it.
     pub(crate) fn detach(&mut self, name: &str, link: XdpLinkId) -> Result<()> {
         Ok(xdp(&mut self.ebpf, name)?.detach(link)?)
+    }
+
+    /// Attaches the empty program to what an interface of this thread's network namespace sends.
+    pub(crate) fn attach_empty_egress(&mut self, interface: &str) -> Result<SchedClassifierLinkId> {
+        let program = classifier(&mut self.ebpf, "empty_tc")?;
+        Ok(program.attach(interface, TcAttachType::Egress)?)
+    }
+
+    /// Detaches it.
+    pub(crate) fn detach_empty_egress(&mut self, link: SchedClassifierLinkId) -> Result<()> {
+        Ok(classifier(&mut self.ebpf, "empty_tc")?.detach(link)?)
     }
 
     /// Returns a count of `count` or `answers`: one of [`nat_bench_ebpf::seen`].

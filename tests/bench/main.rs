@@ -6,6 +6,7 @@ mod feed;
 mod flood;
 mod kamailio;
 mod machine;
+mod media;
 mod messages;
 mod peers;
 mod pktgen;
@@ -66,6 +67,8 @@ enum Name {
     Scale,
     /// Junk that costs most, searched for
     Worst,
+    /// Packets and descriptions of streams, with 1,024 to 131,072 of them
+    Media,
 }
 
 fn main() -> ExitCode {
@@ -104,6 +107,7 @@ fn bench(plan: &Plan) -> Result<ExitCode> {
             Name::Flood => flood::bench(),
             Name::Scale => scale::bench(),
             Name::Worst => worst::bench(),
+            Name::Media => media::bench(),
         };
         // On a thread of its own, which may change its CPU and priority.
         let part = thread::spawn(bench).join();

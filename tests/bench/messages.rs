@@ -28,7 +28,7 @@ pub(crate) enum Terminal {
 }
 
 /// Private address of phones.
-const PRIVATE: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 10);
+pub(crate) const PRIVATE: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 10);
 
 /// Address of the account that registers ever more contacts.
 const ACCOUNT: [u8; 4] = [60, 1, 2, 3];
@@ -136,6 +136,54 @@ pub(crate) fn from_terminal(terminal: Terminal, port: u16, payload: &[u8]) -> Te
         datagram([60, 0, 0, 0], PBX, 20_000, port, payload),
         Some(source),
     )
+}
+
+/// Returns 20 ms of audio from a terminal to its stream at an address of this host.
+pub(crate) fn audio_in(terminal: Terminal, local: [u8; 4]) -> Template {
+    let source = Edit {
+        at: SOURCE as u16,
+        kind: edit::SOURCE | terminal.flag(),
+    };
+    stream(
+        datagram([60, 0, 0, 0], local, 0, 0, &audio()),
+        Some(source),
+        UDP + 2,
+    )
+}
+
+/// Returns 20 ms of audio of the PBX from the stream of a known terminal to the private address in its description.
+pub(crate) fn audio_out(local: [u8; 4]) -> Template {
+    let mut bytes = datagram(local, PRIVATE.octets(), 0, AUDIO_PORT, &audio());
+    // Changes of a checksum that is absent cost less.
+    bytes[UDP + 6..UDP + 8].fill(1);
+    stream(bytes, None, UDP)
+}
+
+/// Port of audio of all phones.
+pub(crate) const AUDIO_PORT: u16 = 4000;
+
+/// Returns RTP (RFC 3550 5.1) with 20 ms of G.711.
+pub(crate) fn audio() -> Vec<u8> {
+    let mut packet = vec![0x80, 0, 0, 1, 0, 0, 0, 160, 0, 0, 0, AUDIO_SSRC];
+    packet.resize(172, 0xd5);
+    packet
+}
+
+/// Last byte of the source of audio.
+pub(crate) const AUDIO_SSRC: u8 = 7;
+
+/// Has the kernel write the port of a stream, too.
+fn stream(bytes: Vec<u8>, address: Option<Edit>, at: usize) -> Template {
+    let mut template = sip(bytes, address);
+    let free = template
+        .edits
+        .iter_mut()
+        .find(|known| known.kind == edit::NONE);
+    *free.expect("a free edit") = Edit {
+        at: at as u16,
+        kind: edit::STREAM,
+    };
+    template
 }
 
 /// Returns the same message between other stations.

@@ -3,6 +3,7 @@
 //!
 //! The soak runs without sipnat first, and then nothing must arrive: otherwise the network would prove nothing.
 
+mod audio;
 mod flood;
 mod network;
 mod pbx;
@@ -28,6 +29,7 @@ use nat_test_support::{PBX, Sipnat};
 use serde_json::Value;
 
 use crate::{
+    audio::Audio,
     flood::Flood,
     network::{Network, Site},
     pbx::Pbx,
@@ -54,6 +56,9 @@ struct Plan {
     /// Interval of changes of each site's mapping, in seconds
     #[arg(long, default_value_t = 60)]
     change: u64,
+    /// Have all calls speak: their audio must arrive, too
+    #[arg(long)]
+    media: bool,
 }
 
 /// Time of the run without sipnat.
@@ -99,22 +104,25 @@ fn soak(plan: &Plan) -> Result<()> {
     let mut network = Network::new(nats, per_site)?;
 
     let without = Shared::new(phones);
-    play(&without, &mut network, per_site, 0, |_, _| {
+    play(plan, &without, &mut network, per_site, 0, |_, _| {
         thread::sleep(WITHOUT);
         Ok(())
     })?;
     println!("\nWithout sipnat, {} s:\n{without}", WITHOUT.as_secs());
     ensure!(without.get(Figure::Sent) > 0, "the PBX asked nothing");
     ensure!(
-        without.get(Figure::Right) + without.get(Figure::Wrong) == 0,
+        without.get(Figure::Right) + without.get(Figure::Wrong) == 0
+            && without.get(Figure::AudioRight) == 0,
         "requests of the PBX arrive without sipnat: this network proves nothing"
     );
 
     let pbx = Arc::clone(&network.pbx);
-    let agent = Sipnat::start(&pbx, &[])?;
+    let arguments: &[&str] = if plan.media { &["--media"] } else { &[] };
+    let agent = Sipnat::start(&pbx, arguments)?;
     let memory = resident_kb(&agent)?;
     let shared = Shared::new(phones);
     let outcome = play(
+        plan,
         &shared,
         &mut network,
         per_site,
@@ -170,6 +178,9 @@ fn soak(plan: &Plan) -> Result<()> {
         shared.get(Figure::LostInChange) * 100 <= shared.get(Figure::Sent),
         "changes of mapping cost more than one request in a hundred"
     );
+    if plan.media {
+        audio::check(&shared)?;
+    }
     ensure!(
         missed == 0,
         "{missed} bindings of registrations and calls are missing"
@@ -179,6 +190,7 @@ fn soak(plan: &Plan) -> Result<()> {
 
 /// Runs PBX, phones and flood until `conduct` returns.
 fn play<T>(
+    plan: &Plan,
     shared: &Shared,
     network: &mut Network,
     per_site: usize,
@@ -189,13 +201,19 @@ fn play<T>(
     let pbx = Pbx::new(shared, &network.pbx)?;
     let phones = Phones::new(shared, &network.sites, per_site, moves)?;
     let flood = Flood::new(shared, &network.isp, junk)?;
+    let audio = if plan.media {
+        Some(Audio::new(shared, &network.pbx, &network.sites, per_site)?)
+    } else {
+        None
+    };
     thread::scope(|scope| {
         let pbx = scope.spawn(|| pbx.serve());
         let phones = scope.spawn(|| phones.play());
         let flood = scope.spawn(|| flood.pour());
+        let audio = scope.spawn(|| audio.map_or(Ok(()), Audio::play));
         let result = conduct(&mut network.sites, moved);
         shared.set_stage(Stage::Over);
-        let ended = [pbx.join(), phones.join(), flood.join()];
+        let ended = [pbx.join(), phones.join(), flood.join(), audio.join()];
         for end in ended {
             end.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         }

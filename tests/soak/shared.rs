@@ -50,10 +50,16 @@ pub(crate) enum Figure {
     WrongResponses,
     Changes,
     Junk,
+    CallsUp,
+    AudioRight,
+    AudioSteady,
+    AudioLost,
+    AudioLostInChange,
+    AudioWrong,
 }
 
 impl Figure {
-    const ALL: [(Self, &str); 20] = [
+    const ALL: [(Self, &str); 26] = [
         (Self::Registrations, "registrations accepted"),
         (Self::Challenged, "  of them challenged first"),
         (Self::CallsOut, "calls of phones established"),
@@ -86,6 +92,18 @@ impl Figure {
         ),
         (Self::Changes, "changes of a site's mapping"),
         (Self::Junk, "junk packets"),
+        (Self::CallsUp, "calls up at once, at most"),
+        (Self::AudioRight, "audio of the PBX arrived at its phone"),
+        (
+            Self::AudioSteady,
+            "audio of the PBX sent in a call of two seconds and more",
+        ),
+        (Self::AudioLost, "  lost"),
+        (
+            Self::AudioLostInChange,
+            "audio of the PBX lost in a change of mapping",
+        ),
+        (Self::AudioWrong, "audio that arrived at another end"),
     ];
 }
 
@@ -96,6 +114,8 @@ pub(crate) struct Shared {
     stage: AtomicU32,
     figures: [AtomicU64; Figure::ALL.len()],
     mappings: Vec<Mapping>,
+    /// Whether the PBX has a call with each phone that both have confirmed.
+    up: Vec<AtomicBool>,
     /// The longest pause of the PBX or the phones, in milliseconds. On a busy machine this explains lost messages.
     longest_pause: AtomicU64,
     /// Stage in which the PBX has nothing pending.
@@ -138,6 +158,7 @@ impl Shared {
             figures: Default::default(),
             longest_pause: AtomicU64::new(0),
             mappings: (0..phones).map(|_| Mapping::default()).collect(),
+            up: (0..phones).map(|_| AtomicBool::new(false)).collect(),
             idle: AtomicU32::new(0),
             known: Mutex::default(),
         }
@@ -186,6 +207,22 @@ impl Shared {
 
     pub(crate) fn count(&self, figure: Figure) {
         self.figures[figure as usize].fetch_add(1, SeqCst);
+    }
+
+    /// Says which phones have a call that is up.
+    pub(crate) fn set_up(&self, phones: impl Iterator<Item = usize>) {
+        let mut up = vec![false; self.up.len()];
+        phones.for_each(|phone| up[phone] = true);
+        let count = up.iter().filter(|up| **up).count() as u64;
+        for (known, up) in self.up.iter().zip(up) {
+            known.store(up, SeqCst);
+        }
+        self.figures[Figure::CallsUp as usize].fetch_max(count, SeqCst);
+    }
+
+    /// Whether a phone has one.
+    pub(crate) fn is_up(&self, phone: usize) -> bool {
+        self.up[phone].load(SeqCst)
     }
 
     /// Records a pause of the PBX or the phones.

@@ -12,7 +12,7 @@ use aya::{
     maps::{LpmTrie, MapData},
     programs::{TestRun as _, TestRunOptions},
 };
-use nat_common::abi::{Binding, Config, Policy, PolicyRule, Record, origin};
+use nat_common::abi::{Binding, Config, Policy, Record, Rule, origin};
 use nat_common::abi::{Counter, CounterKind};
 use nat_common::endpoint::Endpoint;
 use nat_test_support::loops::TAKES_MAY_GOTO;
@@ -166,13 +166,13 @@ fn forget(path: &mut DataPath) -> anyhow::Result<()> {
 
 /// Sets the policy of a prefix.
 fn set(
-    policies: &mut LpmTrie<MapData, [u8; 16], PolicyRule>,
+    policies: &mut LpmTrie<MapData, [u8; 16], Rule>,
     prefix: &str,
     policy: Policy,
 ) -> anyhow::Result<()> {
     let prefix: Prefix = prefix.parse()?;
-    let rule = PolicyRule {
-        policy: policy as u8,
+    let rule = Rule {
+        choice: policy as u8,
         origin: origin::USER,
         reserved: [0; 2],
     };

@@ -12,6 +12,9 @@ pub const MEDIA_ADDRESSES: usize = 8;
 /// Number of addresses that the PBX may write into its descriptions instead of its own.
 pub const MEDIA_EXTERNALS: usize = 4;
 
+/// Number of prefixes of NATs that forward the ports of media.
+pub const MEDIA_FORWARDING: usize = 4;
+
 /// Number of slots of an address: one for each port.
 pub const MEDIA_PORTS: u32 = 1 << 16;
 
@@ -47,12 +50,16 @@ pub struct MediaSlot {
     pub expires: u64,
     /// Time of the last look at its owner, in ticks.
     pub checked: u64,
+    /// Host of the last packet from another address: IPv4 as in the second word of an [`Endpoint`], IPv6 as its first.
+    pub stranger: u64,
     /// Packets that came from the learned address.
-    pub received: u64,
+    pub received: u32,
     /// Packets that were rewritten.
-    pub rewritten: u64,
+    pub rewritten: u32,
     /// Packets from other sources.
-    pub strangers: u64,
+    pub strangers: u32,
+    /// Packets that the guard has dropped.
+    pub dropped: u32,
 }
 
 const _: () = assert!(size_of::<MediaSlot>() == 128);
@@ -87,6 +94,10 @@ bitflags::bitflags! {
         const REWRITE = 1 << 2;
         /// The PBX has not accepted the call yet.
         const EARLY = 1 << 3;
+        /// The PBX has named the port in a description that has not bound it: another terminal may be about to send there.
+        const OPEN = 1 << 4;
+        /// The terminal's NAT forwards the advertised port to it: before its first packet, those of the PBX go there.
+        const FORWARDED = 1 << 5;
     }
 }
 
@@ -100,10 +111,35 @@ pub struct MediaConfig {
     pub addresses: [[u64; 2]; MEDIA_ADDRESSES],
     /// Addresses that a router translates to the PBX's, one to one; unused ones are zero.
     pub externals: [[u64; 2]; MEDIA_EXTERNALS],
+    /// NATs that forward the ports of their terminal's media; unused ones are zero.
+    pub forwarding: [MediaPrefix; MEDIA_FORWARDING],
     /// Lowest and highest port that may have a slot.
     pub ports: [u16; 2],
-    /// Unused, zero.
-    pub reserved: u32,
+    /// Not 0: a terminal's packets get the advertised address as their source.
+    pub restore: u32,
+}
+
+/// Prefix of addresses. One of no bits holds no address.
+#[repr(C)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+pub struct MediaPrefix {
+    /// Its address, as in [`Endpoint`].
+    pub addr: [u64; 2],
+    /// Bits of an address that count.
+    pub mask: [u64; 2],
+}
+
+impl MediaPrefix {
+    /// Whether an address is in it.
+    #[inline(always)]
+    #[must_use]
+    pub const fn holds(&self, addr: &[u64; 2]) -> bool {
+        let high = (addr[0] & self.mask[0]) ^ self.addr[0];
+        let low = (addr[1] & self.mask[1]) ^ self.addr[1];
+        high | low == 0 && self.mask[0] != 0
+    }
 }
 
 impl MediaConfig {
@@ -120,6 +156,17 @@ impl MediaConfig {
             }
         }
         found as u32
+    }
+
+    /// Whether the NAT at an address forwards the ports of its terminal's media.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_forwarding(&self, nat: &[u64; 2]) -> bool {
+        let mut found = false;
+        for prefix in &self.forwarding {
+            found |= prefix.holds(nat);
+        }
+        found
     }
 
     /// Returns the number of the address in a description of the PBX, whose socket has the address `local`;
@@ -177,4 +224,8 @@ counters! {
     Shadowed = "media_shadowed", "Packet of the PBX that shadow mode left alone";
     WriteFailed = "media_write_failed", "Packet of the PBX that could not be changed";
     Costly = "media_costly", "Body that takes more steps to read than that of any device";
+    WouldDrop = "media_would_drop", "Packet to a guarded stream from another address, which passes because the guard only counts";
+    Dropped = "media_dropped", "Packet to a guarded stream from another address: dropped";
+    Restored = "media_restored", "Packet of a terminal that got the advertised address as its source";
+    Forwarded = "media_forwarded", "Packet of the PBX sent to the terminal's NAT at the advertised port, before the terminal's first";
 }

@@ -18,9 +18,11 @@ mod binding;
 mod config;
 mod flags;
 mod ground;
+mod guard;
 mod media;
 mod policy;
 mod record;
+mod rule;
 mod set;
 mod tables;
 mod time;
@@ -36,12 +38,14 @@ pub use flags::{
     PendingFlags, StunFlags,
 };
 pub use ground::Ground;
+pub use guard::Guard;
 pub use media::{
-    MEDIA_ADDRESSES, MEDIA_EXTERNALS, MEDIA_PORTS, MediaBits, MediaConfig, MediaCounter,
-    MediaFlags, MediaSlot,
+    MEDIA_ADDRESSES, MEDIA_EXTERNALS, MEDIA_FORWARDING, MEDIA_PORTS, MediaBits, MediaConfig,
+    MediaCounter, MediaFlags, MediaPrefix, MediaSlot,
 };
-pub use policy::{Policy, PolicyRule, origin};
+pub use policy::Policy;
 pub use record::Record;
+pub use rule::{Rule, origin};
 pub use set::{EPOCH, EPOCH_BITS, RANK, Set, Slot, WAYS};
 pub use tables::{Table, map};
 pub use time::{SECOND, TICK_SHIFT, age, ticks};
@@ -57,7 +61,7 @@ pub const ABI: u32 = 26;
 mod pod {
     use super::{
         Binding, BindingSet, Config, ContactKey, DialogKey, MediaBits, MediaConfig, MediaSlot,
-        PolicyRule, Record, Set,
+        Record, Rule, Set,
     };
 
     macro_rules! pod {
@@ -79,8 +83,8 @@ mod pod {
         MediaBits,
         MediaConfig,
         MediaSlot,
-        PolicyRule,
         Record,
+        Rule,
         Set
     );
 }

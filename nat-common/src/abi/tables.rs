@@ -44,7 +44,7 @@ macro_rules! tables {
                 /// Settings of the kernel programs.
                 CONFIG config array(Config) 1;
                 /// Policy by learned address.
-                POLICY policy trie(PolicyRule) 4096;
+                POLICY policy trie(Rule) 4096;
                 /// Active dialog ends.
                 DIALOGS dialogs bindings(DialogKey) [bindings];
                 /// Active contacts.
@@ -63,6 +63,8 @@ macro_rules! tables {
                 COUNTERS counters percpu(u64) (Counter::COUNT);
                 /// Settings of media.
                 MEDIA_CONFIG media_config array(MediaConfig) 1;
+                /// Guard of media by the address of the terminal's signalling.
+                GUARD guard trie(Rule) 4096;
                 /// Streams by the number of a local address and by port.
                 MEDIA media lines(MediaSlot) [media];
                 /// Bits of the slots of `MEDIA` that are used.

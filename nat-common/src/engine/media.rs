@@ -7,7 +7,7 @@
 use zerocopy::{FromZeros, Immutable, KnownLayout};
 
 use crate::abi::{
-    BindingFlags, Counter, DialogKey, InboundFlags, InboundTransaction, MEDIA_ADDRESSES,
+    BindingFlags, Counter, DialogKey, Guard, InboundFlags, InboundTransaction, MEDIA_ADDRESSES,
     MediaConfig, MediaCounter, MediaFlags, OFFER_LINES, Offer, OfferFlags, Policy, age, line,
     ticks,
 };
@@ -16,7 +16,7 @@ use crate::bytes::words;
 use crate::datagram::Datagram;
 use crate::endpoint::Endpoint;
 use crate::engine::dialogs::live_dialog;
-use crate::engine::env::{Bindings, Checksum, Clock, Env, Text};
+use crate::engine::env::{Bindings, Checksum, Clock, Env, Rules, Text};
 use crate::engine::history;
 use crate::engine::identity::dialog_key;
 use crate::engine::lifetimes::{ANSWER_LIFE, DIALOG_LIFE, EARLY_LIFE};
@@ -35,12 +35,17 @@ const _: () = assert!(Counter::COUNT <= VERDICT as u32);
 pub const BY_PBX: u32 = 1 << 31;
 const _: () = assert!(MediaCounter::COUNT < 32);
 
+/// Lowest port of a terminal's stream. Below it are services: a terminal that names one of another host wants its packets.
+const LEAST_PORT: u16 = 1024;
+
 /// Environment of decisions about media.
 pub trait Media: Env + Text + MediaSlots {
     /// Returns the description in the message.
     fn description(&self) -> &Description;
     /// Calls [`bind_line`]. A kernel calls it by name, so that it is verified once.
     fn bind_line(&self, index: u32);
+    /// Calls [`open_line`], likewise.
+    fn open_line(&self, index: u32);
 }
 
 /// Slots of streams.
@@ -60,6 +65,10 @@ pub trait MediaSlots {
     fn extend(&self, number: u32, port: u16, expires: u64);
     /// Empties the slot of a port.
     fn clear(&self, number: u32, port: u16);
+    /// Opens the slot of a port to the packets of others.
+    fn open(&self, number: u32, port: u16);
+    /// Returns the guard of the slot of a port against packets from an address that is none of its terminal's.
+    fn guard(&self, number: u32, port: u16, source: &Endpoint) -> Guard;
     /// Adds one to a counter.
     fn count_media(&self, event: MediaCounter);
     /// Whether a port is one of SIP or STUN.
@@ -78,14 +87,14 @@ pub struct Pairing {
     pub binding: Binding,
     /// Address of the PBX's socket.
     pub local: [u64; 2],
-    /// Number of the local address that has the PBX's media.
+    /// Number of the local address that has the PBX's media; [`MEDIA_ADDRESSES`] if none of this host's has.
     pub number: u32,
     /// Flags of all streams.
     pub flags: u32,
     /// Events of this message: a bit for each [`MediaCounter`].
     pub events: u32,
-    /// Unused, zero.
-    pub reserved: u32,
+    /// Not 0: the description in this message is usable.
+    pub readable: u32,
 }
 
 impl Pairing {
@@ -120,6 +129,8 @@ pub const fn may_carry(m: &Message) -> bool {
 #[inline(always)]
 pub fn incoming<E: Media>(env: &E, m: &Message, heard: Heard, datagram: &Datagram) {
     begin(env, &datagram.destination);
+    let p = env.pairing();
+    p.readable = describe(env.description(), &mut p.terminal).into();
     take_incoming(env, m, heard, &datagram.source);
     remember(env, m, 0);
 }
@@ -171,8 +182,41 @@ fn take_incoming<E: Media>(env: &E, m: &Message, heard: Heard, source: &Endpoint
 #[inline(always)]
 pub fn outgoing<E: Media>(env: &E, m: &Message, datagram: &Datagram) {
     begin(env, &datagram.source);
+    let p = env.pairing();
+    p.readable = describe(env.description(), &mut p.pbx).into();
+    number_pbx(env);
+    // Whoever is told of the ports may send there before his answer comes.
+    env.open_line(0);
+    env.open_line(1);
+    env.open_line(2);
+    env.open_line(3);
     take_outgoing(env, m);
     remember(env, m, BY_PBX);
+}
+
+/// Finds the number of the address in the PBX's description.
+#[inline(always)]
+fn number_pbx<E: Media>(env: &E) {
+    let p = env.pairing();
+    p.number = env.media_config().number_described(&p.pbx.addr, &p.local);
+}
+
+/// Opens the slots of a line of the PBX's description to the packets of others.
+#[inline(always)]
+pub fn open_line<E: MediaSlots>(env: &E, index: u32) {
+    let p = env.pairing();
+    let index = bounded::<OFFER_LINES>(index as usize);
+    // SAFETY: the index is in bounds.
+    let (port, rtcp) = unsafe {
+        (
+            *p.pbx.ports.get_unchecked(index),
+            *p.pbx.rtcp.get_unchecked(index),
+        )
+    };
+    if p.number < MEDIA_ADDRESSES as u32 {
+        env.open(p.number, port);
+        env.open(p.number, rtcp);
+    }
 }
 
 /// Begins with a description. The PBX's socket is `local`.
@@ -282,19 +326,15 @@ fn names<E: Env>(env: &E) -> (u64, u64) {
 /// Notes the description of one side until the other answers it. Of two that differ, neither counts.
 #[inline(never)]
 fn note<E: Media>(env: &E, key: &SlotKey, by_terminal: bool) {
-    let entry = env.entry::<Offer>();
-    entry.at = ticks(env.now());
-    if !describe(env.description(), &mut entry.value) {
+    let p = env.pairing();
+    if p.readable == 0 {
         tell(env, MediaCounter::Unreadable);
         return;
     }
-    let p = env.pairing();
-    let side = if by_terminal {
-        &mut p.terminal
-    } else {
-        &mut p.pbx
-    };
-    words::assign(side, &entry.value);
+    let entry = env.entry::<Offer>();
+    entry.at = ticks(env.now());
+    let side = if by_terminal { &p.terminal } else { &p.pbx };
+    words::assign(&mut entry.value, side);
     let Some(mut slots) = env.slots::<Offer>(key) else {
         return;
     };
@@ -405,15 +445,15 @@ fn pair_up<E: Media>(env: &E, m: &Message, pair: &Pair<'_>, source: Option<&Endp
         return true;
     }
     let p = env.pairing();
-    let (before, here) = if pair.by_terminal {
-        (&mut p.terminal, &mut p.pbx)
-    } else {
-        (&mut p.pbx, &mut p.terminal)
-    };
-    words::assign(before, &noted.value);
-    if !describe(env.description(), here) {
+    if p.readable == 0 {
         tell(env, MediaCounter::Unreadable);
         return true;
+    }
+    if pair.by_terminal {
+        words::assign(&mut p.terminal, &noted.value);
+    } else {
+        words::assign(&mut p.pbx, &noted.value);
+        number_pbx(env);
     }
     let owner = dialog_key(env, pair.call, pair.own);
     p.binding.owner.call = owner.call;
@@ -439,16 +479,16 @@ fn pair_up<E: Media>(env: &E, m: &Message, pair: &Pair<'_>, source: Option<&Endp
         tell(env, MediaCounter::Kept);
         return true;
     }
-    let number = env.media_config().number_described(&p.pbx.addr, &p.local);
-    if number >= MEDIA_ADDRESSES as u32 {
+    if p.number >= MEDIA_ADDRESSES as u32 {
         tell(env, MediaCounter::Direct);
         return true;
     }
-    p.number = number;
     let early = m.status != 0 && m.status < 200;
     let mut flags = MediaFlags::empty();
     flags.set(MediaFlags::EARLY, early);
     flags.set(MediaFlags::REWRITE, may_rewrite(env, &p.terminal, policy));
+    let forwards = env.media_config().is_forwarding(&known.learned.addr);
+    flags.set(MediaFlags::FORWARDED, forwards);
     p.flags = u32::from(flags.bits());
     let binding = &mut p.binding;
     binding.peer[0] = known.learned.addr[0];
@@ -520,7 +560,7 @@ pub fn bind_line<E: MediaSlots + Bindings + Clock>(env: &E, index: u32) {
     let both = pbx & terminal;
     let served =
         both & line::USABLE != 0 && both & (line::RTP | line::UDPTL) != 0 && both & line::ICE == 0;
-    if !served || their_port == 0 {
+    if !served || their_port < LEAST_PORT {
         tell(env, MediaCounter::Refused);
         if is_own(env, port) {
             env.clear(p.number, port);
@@ -544,8 +584,10 @@ pub fn bind_line<E: MediaSlots + Bindings + Clock>(env: &E, index: u32) {
     binding.advertised.port = u32::from(their_port);
     bind_slot(env, port);
     let muxed = both & line::MUX != 0;
+    let next = rtcp == port.wrapping_add(1);
     let own_port = rtcp != 0 && rtcp != port && !env.is_signalling(rtcp);
-    if both & line::RTP != 0 && !muxed && own_port && their_rtcp != 0 && is_own(env, port) {
+    let allowed = own_port && (next || rtcp >= lowest && rtcp <= highest) && is_own(env, port);
+    if both & line::RTP != 0 && !muxed && allowed && their_rtcp >= LEAST_PORT {
         p.binding.flags = flags | MediaFlags::RTCP;
         p.binding.advertised.port = u32::from(their_rtcp);
         bind_slot(env, rtcp);
@@ -603,4 +645,20 @@ pub fn follow_owner<E: MediaSlots + Bindings + Clock>(env: &E, number: u32, port
         env.extend(number, port, known.expires);
     }
     true
+}
+
+/// Decides on a packet to the slot of a port from another address than its terminal's. The terminal may have moved to it: so its
+/// owner was followed before. Strangers pass, unless the rule for the terminal is another one.
+#[inline(always)]
+pub fn guard<E: MediaSlots + Rules>(env: &E, number: u32, port: u16, source: &Endpoint) -> Guard {
+    let guard = match env.guard(number, port, source) {
+        Guard::Drop if env.shadow() => Guard::Count,
+        guard => guard,
+    };
+    match guard {
+        Guard::Off => {}
+        Guard::Count => env.count_media(MediaCounter::WouldDrop),
+        Guard::Drop => env.count_media(MediaCounter::Dropped),
+    }
+    guard
 }

@@ -24,6 +24,8 @@ const NOTE: u32 = 256;
 /// Ticks of silence after which another port is believed: of a stream with, and without, a source of its own.
 const SILENCE: u32 = ticks(SECOND) as u32;
 const LONG_SILENCE: u32 = ticks(2 * SECOND) as u32;
+/// Ticks of silence after which a stream is no longer guarded.
+const GUARDED: u32 = ticks(30 * SECOND) as u32;
 /// Ticks for which the stream before is barred.
 const BAR: u32 = ticks(SECOND) as u32;
 /// Ticks after the slot was bound in which the advertised port is preferred.
@@ -134,8 +136,20 @@ impl Latch {
     /// Whether the stream was heard within the last two seconds.
     #[inline(always)]
     pub(super) const fn is_heard(self, tick: u32) -> bool {
+        self.was_heard(tick, LONG_SILENCE)
+    }
+
+    /// Whether the stream has a source, which is guarded: it was heard within half a minute. A port that serves another call by
+    /// then must not be guarded for this one.
+    #[inline(always)]
+    pub(super) const fn is_guarded(self, tick: u32) -> bool {
+        self.was_heard(tick, GUARDED)
+    }
+
+    #[inline(always)]
+    const fn was_heard(self, tick: u32, limit: u32) -> bool {
         self.flags.contains(LatchFlags::LATCHED)
-            && (tick.wrapping_sub(self.seen) as i32) < LONG_SILENCE as i32
+            && (tick.wrapping_sub(self.seen) as i32) < limit as i32
     }
 
     /// Applies a packet from the terminal's address.

@@ -35,6 +35,6 @@ mod slot;
 pub use latch::{Latch, LatchFlags};
 pub use packet::{Packet, PacketKind};
 pub use slot::{
-    Arrival, Arrived, Binding, Bound, Departed, arrive, bind, clear, depart, describe, extend,
-    is_due, is_used, owner,
+    Arrival, Arrived, Binding, Bound, Departed, advertised_source, arrive, bind, clear, depart,
+    describe, extend, is_due, is_intruder, is_used, note_dropped, open, owner, peer,
 };

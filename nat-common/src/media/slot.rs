@@ -89,6 +89,11 @@ pub enum Departed {
     Waiting,
     /// Its destination needs no change.
     Left,
+    /// The stream's source is not learned yet. It goes to the terminal's NAT, which forwards the advertised port.
+    Forwarded {
+        /// The NAT's address, and that port.
+        to: Endpoint,
+    },
     /// It goes to the learned address.
     Rewritten {
         /// The learned address.
@@ -196,9 +201,11 @@ pub unsafe fn bind(slot: *mut MediaSlot, binding: &Binding) -> Bound {
         write!(slot, binding.owner.call => owner.call);
         write!(slot, binding.owner.tag => owner.tag);
         write!(slot, binding.now => created);
+        write!(slot, 0 => stranger);
         write!(slot, 0 => received);
         write!(slot, 0 => rewritten);
         write!(slot, 0 => strangers);
+        write!(slot, 0 => dropped);
     }
     write!(slot, binding.flags => flags);
     write!(slot, binding.expires => expires);
@@ -276,6 +283,99 @@ pub unsafe fn describe(slot: *mut MediaSlot, to: &mut Binding) {
     to.expires = read!(slot, expires);
 }
 
+/// Opens a slot to the packets of others, until a description binds it again: the PBX has named its port.
+///
+/// # Safety
+/// As for [`bind`].
+#[inline(always)]
+pub unsafe fn open(slot: *mut MediaSlot) {
+    // SAFETY: by the caller's promise.
+    let tag = unsafe { word(&raw mut (*slot).tag) };
+    let before = tag.load();
+    if before & (BUSY | USED) != USED || !tag.replace(before, before | BUSY) {
+        return;
+    }
+    let flags = read!(slot, flags);
+    write!(slot, flags.union(MediaFlags::OPEN) => flags);
+    tag.store(before);
+}
+
+/// Whether a packet from an address is one that the guard may drop: the terminal's own packets come from another one, and its
+/// description names another one. A private address that is to be rewritten cannot send from here, so it is nobody's. While it
+/// is not sure whose the port is, nobody's packet is.
+///
+/// # Safety
+/// As for [`bind`].
+#[inline(always)]
+pub unsafe fn is_intruder(slot: *mut MediaSlot, source: &Endpoint, tick: u64) -> bool {
+    // SAFETY: by the caller's promise.
+    let (tag, latch) = unsafe { (word(&raw mut (*slot).tag), word(&raw mut (*slot).latch)) };
+    let before = tag.load();
+    let known = Latch::from_word(latch.peek());
+    let flags = read!(slot, flags);
+    let peer = Endpoint {
+        addr: [read!(slot, peer_addr[0]), read!(slot, peer_addr[1])],
+        port: 1,
+        reserved: 0,
+    };
+    let advertised = Endpoint {
+        addr: [
+            read!(slot, advertised_addr[0]),
+            read!(slot, advertised_addr[1]),
+        ],
+        port: 1,
+        reserved: 0,
+    };
+    let is_whole = before & (BUSY | USED) == USED && tag.load() == before;
+    let unsure = MediaFlags::EARLY.union(MediaFlags::OPEN);
+    let unreachable = flags.contains(MediaFlags::REWRITE) && advertised.is_private();
+    is_whole
+        && !flags.intersects(unsure)
+        && known.is_guarded(tick as u32)
+        && !is_same_host(source, &peer)
+        && (unreachable || !is_same_host(source, &advertised))
+}
+
+/// Returns the address of the terminal's signalling.
+///
+/// # Safety
+/// As for [`bind`].
+#[inline(always)]
+#[must_use]
+pub unsafe fn peer(slot: *mut MediaSlot) -> Endpoint {
+    Endpoint {
+        addr: [read!(slot, peer_addr[0]), read!(slot, peer_addr[1])],
+        port: 0,
+        reserved: 0,
+    }
+}
+
+/// Counts a packet that was dropped.
+///
+/// # Safety
+/// As for [`bind`].
+#[inline(always)]
+pub unsafe fn note_dropped(slot: *mut MediaSlot) {
+    let dropped = read!(slot, dropped);
+    write!(slot, dropped.wrapping_add(1) => dropped);
+}
+
+/// Returns the word that tells a host from others: an IPv4 address, or the /64 of an IPv6 one, in which a host has many.
+#[inline(always)]
+const fn host_of(endpoint: &Endpoint) -> u64 {
+    if endpoint.is_v4() {
+        endpoint.addr[1]
+    } else {
+        endpoint.addr[0]
+    }
+}
+
+/// Whether two addresses are one host's, as far as can be told.
+#[inline(always)]
+const fn is_same_host(a: &Endpoint, b: &Endpoint) -> bool {
+    a.is_v4() == b.is_v4() && host_of(a) == host_of(b)
+}
+
 /// Learns from a packet that arrived.
 ///
 /// # Safety
@@ -292,6 +392,7 @@ pub unsafe fn arrive(slot: *mut MediaSlot, arrival: &Arrival) -> Arrived {
     if arrival.source.addr[1] != peer[1] || arrival.source.addr[0] != peer[0] {
         let strangers = read!(slot, strangers);
         write!(slot, strangers.wrapping_add(1) => strangers);
+        write!(slot, host_of(&arrival.source) => stranger);
         return Arrived::Stranger;
     }
     let mut known = Latch::from_word(before);
@@ -359,16 +460,59 @@ pub unsafe fn depart(slot: *mut MediaSlot, to: &Endpoint) -> Departed {
     if !here {
         return Departed::Elsewhere;
     }
-    if !known.flags.contains(LatchFlags::LATCHED) {
+    let latched = known.flags.contains(LatchFlags::LATCHED);
+    let to_nat = MediaFlags::FORWARDED.union(MediaFlags::REWRITE);
+    if !latched && !flags.contains(to_nat) {
         return Departed::Waiting;
     }
+    let learned = Endpoint {
+        port: if latched { learned.port } else { to.port },
+        ..learned
+    };
     if !flags.contains(MediaFlags::REWRITE) || learned == *to {
         return Departed::Left;
     }
     let rewritten = read!(slot, rewritten);
     write!(slot, rewritten.wrapping_add(1) => rewritten);
+    if !latched {
+        return Departed::Forwarded { to: learned };
+    }
     Departed::Rewritten {
         to: learned,
         router,
     }
+}
+
+/// Returns the address and port to which the PBX sends, if a packet comes from the learned source of the stream, and that is
+/// another: a PBX may expect its packets from there.
+///
+/// # Safety
+/// As for [`bind`].
+#[inline(always)]
+pub unsafe fn advertised_source(slot: *mut MediaSlot, source: &Endpoint) -> Option<Endpoint> {
+    // SAFETY: by the caller's promise.
+    let (tag, latch) = unsafe { (word(&raw mut (*slot).tag), word(&raw mut (*slot).latch)) };
+    let before = tag.load();
+    let known = Latch::from_word(latch.peek());
+    let flags = read!(slot, flags);
+    let advertised = Endpoint {
+        addr: [
+            read!(slot, advertised_addr[0]),
+            read!(slot, advertised_addr[1]),
+        ],
+        port: u32::from(read!(slot, advertised_port)),
+        reserved: 0,
+    };
+    let peer = [read!(slot, peer_addr[0]), read!(slot, peer_addr[1])];
+    let is_learned = known.flags.contains(LatchFlags::LATCHED)
+        && u32::from(known.port) == source.port
+        && peer[1] == source.addr[1]
+        && peer[0] == source.addr[0];
+    let is_whole = before & (BUSY | USED) == USED && tag.load() == before;
+    let wanted = is_whole
+        && is_learned
+        && flags.contains(MediaFlags::REWRITE)
+        && advertised.is_v4() == source.is_v4()
+        && advertised != *source;
+    wanted.then_some(advertised)
 }

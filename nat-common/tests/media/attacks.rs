@@ -197,3 +197,52 @@ fn the_port_of_a_call_that_has_ended_is_free() {
     next.accepts(&sdp(PBX.as_v4(), 20_000, ""));
     assert_eq!(next.slots()[0].1, "192.168.1.10:4010");
 }
+
+/// The same, with a description that refuses the line at that port: the call keeps its stream.
+#[test]
+fn another_call_does_not_end_the_stream_of_one_that_goes_on() {
+    let call = Call::of_phone();
+    let before = call.slots();
+    let mut other = Call::new(true);
+    other.id = "8@attacker";
+    other.env = call.env;
+    let start = "INVITE sip:x@pbx SIP/2.0";
+    other.arrives(STRANGER, start, "1 INVITE", "9", &sdp(PRIVATE, 0, ""));
+    other.to_tag = "friend";
+    let answer = sdp(PBX.as_v4(), 20_000, "");
+    other.pbx("SIP/2.0 200 OK", "1 INVITE", "9", &answer);
+    assert!(other.events().contains(&MediaCounter::Refused));
+    assert_eq!(other.slots(), before);
+}
+
+/// Two accounts of a proxy name a service of another host, or a port of this host that is none of media: there is no stream, so
+/// that what this host sends there goes there.
+#[test]
+fn services_have_no_streams() {
+    for (terminal, pbx) in [
+        (sdp(PRIVATE, 53, ""), sdp(PBX.as_v4(), 20_000, "")),
+        (sdp(PRIVATE, 1023, ""), sdp(PBX.as_v4(), 20_000, "")),
+        (sdp(PRIVATE, 4000, ""), sdp(PBX.as_v4(), 53, "")),
+        (sdp(PRIVATE, 4000, ""), sdp(PBX.as_v4(), 5060, "")),
+        (sdp(PRIVATE, 4000, ""), sdp(PBX.as_v4(), 3478, "")),
+    ] {
+        let mut call = Call::new(true);
+        call.invites(&terminal);
+        call.to_tag = "pbx";
+        call.accepts(&pbx);
+        assert_eq!(call.slots(), [], "{terminal} {pbx}");
+    }
+    // The same by the port of RTCP, of either side.
+    for (terminal, pbx) in [
+        ("a=rtcp:53\r\n", ""),
+        ("", "a=rtcp:53\r\n"),
+        ("", "a=rtcp:9999\r\n"),
+    ] {
+        let mut call = Call::new(true);
+        call.invites(&sdp(PRIVATE, 4000, terminal));
+        call.to_tag = "pbx";
+        call.accepts(&sdp(PBX.as_v4(), 20_000, pbx));
+        let ports: Vec<u16> = call.slots().iter().map(|slot| slot.0).collect();
+        assert_eq!(ports, [20_000], "{terminal} {pbx}");
+    }
+}

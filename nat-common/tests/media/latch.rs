@@ -276,3 +276,22 @@ fn another_kind_keeps_the_port() {
     stream.bind();
     assert_eq!(learned(&stream.slot), None);
 }
+
+/// A NAT that forwards the advertised port: packets of the PBX go there until the first one comes from elsewhere.
+#[test]
+fn a_forwarded_port_is_used_before_the_first_packet() {
+    let advertised = Endpoint::v4(PRIVATE, 4000);
+    let mut stream = Stream::new(MediaFlags::FORWARDED);
+    let to = Endpoint::v4(NAT, 4000);
+    assert_eq!(stream.sends(advertised), Departed::Forwarded { to });
+    assert_eq!(stream.sends(to), Departed::Elsewhere);
+    stream.from(50_123, RTP, 7);
+    let to = Endpoint::v4(NAT, 50_123);
+    let router = 0x0200_0000_0001;
+    assert_eq!(stream.sends(advertised), Departed::Rewritten { to, router });
+    // Not where nothing may be rewritten.
+    let mut stream = Stream::new(MediaFlags::empty());
+    stream.binding.flags = MediaFlags::FORWARDED;
+    stream.bind();
+    assert_eq!(stream.sends(advertised), Departed::Waiting);
+}

@@ -1,8 +1,10 @@
 //! Media on memory: which streams a call has, which source each one latches, and where the PBX's packets go.
 
 mod attacks;
+mod guard;
 mod latch;
 mod pairing;
+mod restore;
 
 use nat_common::abi::{MediaCounter, MediaFlags, MediaSlot, SECOND};
 use nat_common::datagram::Datagram;
@@ -165,7 +167,8 @@ impl Call {
                 reserved: 0,
             };
             let [advertised, peer] = [slot.advertised(), peer].map(show);
-            slots.push((*port, advertised, peer, slot.flags));
+            let flags = slot.flags.difference(MediaFlags::OPEN);
+            slots.push((*port, advertised, peer, flags));
         }
         slots
     }

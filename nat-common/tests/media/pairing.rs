@@ -431,6 +431,6 @@ fn descriptions_are_remembered() {
         &sdp(PRIVATE, 9, ""),
     );
     let unpaired = bit(MediaCounter::Unpaired);
-    let last = (0, unpaired, nowhere.into(), nowhere.into());
+    let last = (0, unpaired, "192.168.1.10:9".into(), nowhere.into());
     assert_eq!(told(&call).last(), Some(&last));
 }

@@ -22,6 +22,7 @@ use crate::{
         kinds::{self, AddressMap},
         load::HostAddresses,
         policy,
+        rules::Rules,
     },
     settings::Settings,
 };
@@ -157,7 +158,7 @@ impl<'n> Addresses<'n> {
     /// Reads the addresses again, and writes the differences to the maps.
     pub(crate) async fn update(
         &mut self,
-        rules: &mut policy::Rules,
+        rules: &mut Rules,
         addresses: &mut AddressMap,
     ) -> Result<()> {
         let (on_link, kinds) = self.now().await?;

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result};
 use aya::maps::{Array, MapData};
-use nat_common::abi::{Config, SECOND, origin};
+use nat_common::abi::{Config, SECOND};
 
 use crate::{
     agent::{addresses::Addresses, outcome::Outcome},
@@ -10,7 +10,7 @@ use crate::{
     kernel::{
         config,
         kinds::AddressMap,
-        policy::{self, Rules},
+        rules::{self, Rules},
     },
     settings::{Settings, Stun},
 };
@@ -19,6 +19,7 @@ use crate::{
 pub(super) struct Maps<'t> {
     pub(super) config: &'t mut Array<MapData, Config>,
     pub(super) policy: &'t mut Rules,
+    pub(super) guard: &'t mut Rules,
     pub(super) addresses: &'t mut AddressMap,
 }
 
@@ -76,8 +77,10 @@ impl<'a> Live<'a> {
             updated?;
         }
         if next.policy != self.settings.policy {
-            let rule = policy::rule(next.policy, origin::DEFAULT);
-            policy::write(maps.policy, Prefix::Default, rule)?;
+            rules::write(maps.policy, Prefix::Default, rules::default(next.policy))?;
+        }
+        if next.guard != self.settings.guard {
+            rules::write(maps.guard, Prefix::Default, rules::default(next.guard))?;
         }
         maps.config
             .set(0, config, 0)
@@ -109,6 +112,9 @@ fn without_restart(now: &Settings, wanted: &Settings) -> Settings {
         },
         media_ports: wanted.media_ports,
         externals: wanted.externals.clone(),
+        guard: wanted.guard,
+        restore: wanted.restore,
+        guesses: wanted.guesses.clone(),
         keep: wanted.keep,
         // It matters at the start only.
         wait: wanted.wait,
@@ -134,7 +140,7 @@ fn reconfigured(known: Config, now: &Settings, next: &Settings) -> Result<Config
 
 #[cfg(test)]
 mod tests {
-    use nat_common::abi::Policy;
+    use nat_common::abi::{Guard, Policy};
 
     use super::*;
 
@@ -150,6 +156,9 @@ mod tests {
             policy: Policy::Off,
             keep: true,
             media_ports: [4000, 5000],
+            guard: Guard::Drop,
+            restore: true,
+            guesses: vec!["192.0.2.0/24".parse().unwrap()],
             stun: Stun {
                 answer: true,
                 rate: 5,
@@ -160,7 +169,15 @@ mod tests {
         let next = without_restart(&now, &wanted);
         assert_eq!(
             now.differences(&next),
-            ["policy", "stun-rate", "media-ports", "keep"]
+            [
+                "policy",
+                "stun-rate",
+                "media-ports",
+                "media-guard",
+                "media-restore",
+                "media-guess",
+                "keep"
+            ]
         );
         assert_eq!(next.differences(&wanted), ["iface", "port", "stun"]);
     }

@@ -309,6 +309,7 @@ async fn serve(
                     let maps = Maps {
                         config: &mut path.tables.config,
                         policy: &mut path.tables.policy,
+                        guard: &mut path.tables.guard,
                         addresses: &mut path.tables.addresses,
                     };
                     notify::reloading();

@@ -7,5 +7,6 @@ pub mod loops;
 pub mod media_warnings;
 pub mod preflight;
 pub mod register_warnings;
+pub(crate) mod restore_warnings;
 pub mod stun_warnings;
 pub mod warnings;

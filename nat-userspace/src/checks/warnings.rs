@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::{
     host::net::{Link, Net, Route},
-    kernel::policy::{self, Rules},
+    kernel::{policy, rules::Rules},
     view::rows::{BindingState, Row},
 };
 

@@ -8,6 +8,7 @@ pub mod bindings;
 pub mod detach;
 pub mod doctor;
 pub mod explain;
+pub mod guard;
 pub mod media;
 pub mod policy;
 pub mod reload;

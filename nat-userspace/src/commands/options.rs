@@ -5,13 +5,13 @@ use std::{net::IpAddr, path::PathBuf};
 use clap::Args;
 use ipnet::IpNet;
 use nat_common::{
-    abi::{Policy, WAYS},
+    abi::{Guard, Policy, WAYS},
     tables::buckets,
 };
 
 use crate::{
     commands::ports::{port, port_or_none, ports},
-    settings::{Settings, Sizes, Xdp, hosts, policy_named},
+    settings::{Settings, Sizes, Xdp, guard_named, hosts, policy_named},
 };
 
 /// Options of `sipnat run`. Each overrides a setting.
@@ -98,6 +98,29 @@ pub struct Options {
     /// Media at other ports are left alone. Asterisk's ports for fax (`udptl.conf`) begin at 4000.
     #[arg(long, value_name = "LOW-HIGH", value_parser = ports)]
     media_ports: Option<[u16; 2]>,
+    /// Guard of streams: off, count, or drop packets from other addresses than the terminal's SIP [default: off]
+    ///
+    /// With `drop`, a stranger who sends to the ports of calls is not heard, and a PBX that follows the source of media does not send
+    /// to him. Terminals whose media come from another address than their SIP are not heard either once they have sent from both.
+    /// Begin with `count`, which drops nothing: `sipnat stats` and `sipnat media show` say what `drop` would drop. `sipnat guard`
+    /// makes rules by prefix.
+    #[arg(long, value_name = "GUARD", value_parser = guard_named)]
+    media_guard: Option<Guard>,
+    /// Give the audio and video of a terminal the address of its SDP as their source, for a PBX that takes them from there only
+    ///
+    /// Needed if the PBX does not hear phones behind NAT, although packets arrive: Asterisk drops the first packets of each such call, and all
+    /// audio after the phone's NAT has changed its port. The PBX then sees private sources, so the firewall of this host must accept
+    /// UDP to the media ports from private addresses, and `rp_filter` must not be strict unless the default route leads through the
+    /// same interface. Otherwise those phones are not heard at all. Try one call first.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "true|false", hide_possible_values = true)]
+    media_restore: Option<bool>,
+    /// NAT that forwards the media ports of its terminal, an address or a prefix; may be repeated
+    ///
+    /// Needed if a terminal behind such a NAT hears the PBX, but sends nothing, or not first: a loudspeaker, a door station. Until
+    /// the terminal's first packet, the PBX's go to the NAT, at the port in the SDP. Name only NATs where each such port leads to the terminal that
+    /// names it: elsewhere a neighbour behind the same NAT may hear the call's first words. At most four.
+    #[arg(long = "media-guess", value_name = "PREFIX", value_parser = hosts)]
+    media_guesses: Vec<IpNet>,
     /// Address that the PBX names for its media, and that a router translates to the PBX's own; may be repeated
     ///
     /// Needed with --media if the PBX is behind one-to-one NAT, as in many clouds, and writes its public address into its SDP.
@@ -201,6 +224,9 @@ impl Options {
         set(&mut settings.stun.software, self.stun_software);
         set(&mut settings.media, self.media);
         set(&mut settings.media_ports, self.media_ports);
+        set(&mut settings.guard, self.media_guard);
+        set(&mut settings.restore, self.media_restore);
+        set(&mut settings.guesses, some(self.media_guesses));
         set(&mut settings.externals, some(self.externals));
         set(&mut settings.keep, self.keep);
         set(&mut settings.object, self.bpf_object.map(Some));
@@ -248,6 +274,12 @@ impl Options {
     pub(super) fn of_media(&self) -> Option<&'static str> {
         let given = [
             ("media-ports", self.media_ports.is_some()),
+            (
+                "media-guard",
+                self.media_guard.is_some_and(|guard| guard != Guard::Off),
+            ),
+            ("media-restore", self.media_restore == Some(true)),
+            ("media-guess", !self.media_guesses.is_empty()),
             ("external", !self.externals.is_empty()),
             ("size-media-offers", self.size_media_offers.is_some()),
             ("size-media", self.size_media.is_some()),

@@ -2,15 +2,10 @@
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
-use nat_common::abi::{Policy, PolicyRule, origin};
-use serde::Serialize;
+use nat_common::abi::Policy;
 
 use crate::{
-    agent::session::Session,
-    host::prefix::Prefix,
-    kernel::{policy, tables::Tables},
-    settings::policy_named,
-    view::output::{self, Columns},
+    agent::session::Session, host::prefix::Prefix, kernel::rules, settings::policy_named, view,
 };
 
 /// Arguments of `sipnat policy`.
@@ -55,7 +50,8 @@ enum PolicyCommand {
     },
 }
 
-fn prefix(text: &str) -> Result<Prefix, String> {
+/// Parses a prefix.
+pub(super) fn prefix(text: &str) -> Result<Prefix, String> {
     text.parse().map_err(|error| format!("{error}"))
 }
 
@@ -68,48 +64,11 @@ impl PolicyArgs {
         let Session { mut tables, .. } = Session::open()?;
         let list = PolicyCommand::List { json: self.json };
         match self.command.unwrap_or(list) {
-            PolicyCommand::List { json } => self::list(&tables, json),
-            PolicyCommand::Set { prefix, policy } => {
-                policy::set(&mut tables.policy, prefix, policy)
+            PolicyCommand::List { json } => {
+                view::rules::list(&tables.policy, "POLICY", |n| Policy::from(n).name(), json)
             }
-            PolicyCommand::Remove { prefix } => policy::remove(&mut tables.policy, prefix),
+            PolicyCommand::Set { prefix, policy } => rules::set(&mut tables.policy, prefix, policy),
+            PolicyCommand::Remove { prefix } => rules::remove::<Policy>(&mut tables.policy, prefix),
         }
     }
-}
-
-/// A line of `sipnat policy list`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-struct RuleRow {
-    prefix: String,
-    policy: &'static str,
-    origin: &'static str,
-}
-
-impl RuleRow {
-    fn new(prefix: Prefix, rule: PolicyRule) -> Self {
-        Self {
-            prefix: prefix.to_string(),
-            policy: Policy::from(rule.policy).name(),
-            origin: match rule.origin {
-                origin::DEFAULT => "default",
-                origin::ON_LINK => "on-link",
-                _ => "user",
-            },
-        }
-    }
-}
-
-/// Prints all rules.
-fn list(tables: &Tables, json: bool) -> Result<()> {
-    let rows = policy::read(&tables.policy)?
-        .into_iter()
-        .map(|(prefix, rule)| RuleRow::new(prefix, rule));
-    if json {
-        return output::json(&rows.collect::<Vec<_>>());
-    }
-    let rows = rows.map(|row| [row.prefix, row.policy.into(), row.origin.into()]);
-    output::print(&output::table(
-        Columns::new(["PREFIX", "POLICY", "ORIGIN"], &[]),
-        rows,
-    ))
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
 use clap::Args;
-use nat_common::abi::MEDIA_EXTERNALS;
+use nat_common::abi::{MEDIA_EXTERNALS, MEDIA_FORWARDING};
 
 use crate::{agent, commands::options::Options, config, settings::Settings};
 
@@ -70,6 +70,10 @@ impl Run {
         usage(
             settings.externals.len() <= MEDIA_EXTERNALS,
             "there are more than four addresses of external",
+        )?;
+        usage(
+            settings.guesses.len() <= MEDIA_FORWARDING,
+            "there are more than four prefixes of media-guess",
         )?;
         Ok(settings)
     }

@@ -17,14 +17,14 @@ use crate::{
     checks::{
         full_tables,
         interfaces::{self, InterfaceStatus},
-        loops, media_warnings, register_warnings, stun_warnings,
+        loops, media_warnings, register_warnings, restore_warnings, stun_warnings,
         warnings::{self, Warning},
     },
     host::{net::Net, prefix::Prefix},
     kernel::{
         attach::Attached,
         loops::{EGRESS, INGRESS, Loops},
-        media, policy, streams,
+        media, rules, streams,
     },
     view::{
         fill::{self, Fill},
@@ -183,9 +183,9 @@ impl Status {
             pins,
             tables,
         } = session;
-        let default = policy::read(&tables.policy)?
+        let default = rules::read(&tables.policy)?
             .get(&Prefix::Default)
-            .map_or(0, |rule| rule.policy);
+            .map_or(0, |rule| rule.choice);
         let config = tables.config()?;
         let listing = Listing::read(tables)?;
         let net = Net::open()?;
@@ -204,6 +204,7 @@ impl Status {
         if config.stun & stun::ANSWER != 0 {
             warnings.extend(stun_warnings::find(&attached, &links));
         }
+        let restore = restore_warnings::find(&net, &attached, tables).await?;
         let attached = attached.iter().map(|interface| interface.index);
         let fills = fill::read(tables, &listing.used)?;
         warnings.extend(full_tables::find(&fills));
@@ -217,6 +218,7 @@ impl Status {
             Default::default()
         };
         warnings.extend(of_media);
+        warnings.extend(restore);
         let mut registrars = register_warnings::find(tables)?.into_iter();
         // People see the first few. One of these stands before those of terminals, of which there may be many. The
         // others, which a stranger can cause, stand behind them.

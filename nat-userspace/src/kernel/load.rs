@@ -9,7 +9,7 @@ use aya::{
     programs::{ProgramError, ProgramInfo, SchedClassifier, Xdp},
 };
 use log::{LevelFilter, debug};
-use nat_common::abi::{Config, Interface, MAX_INTERFACES, MediaConfig, PolicyRule, map, origin};
+use nat_common::abi::{Config, Interface, MAX_INTERFACES, MediaConfig, Rule, map};
 
 use crate::{
     host::{prefix::Prefix, terminal::note},
@@ -20,6 +20,7 @@ use crate::{
         media, policy,
         programs::{classifier, xdp},
         refusal::{self, Rejected},
+        rules,
         tables::{BINDINGS, Tables, sized},
     },
     settings::Settings,
@@ -40,7 +41,9 @@ pub struct Inputs {
     /// Their settings.
     pub config: Config,
     /// Default policy.
-    pub default: PolicyRule,
+    pub policy: Rule,
+    /// Default guard of media.
+    pub guard: Rule,
     /// Addresses that they know.
     pub addresses: HostAddresses,
     /// Settings of media.
@@ -53,10 +56,12 @@ impl Inputs {
     /// # Errors
     /// If they cannot be read.
     pub fn read(tables: &Tables) -> Result<Self> {
-        let default = policy::read(&tables.policy)?.remove(&Prefix::Default);
+        let policy = rules::read(&tables.policy)?.remove(&Prefix::Default);
+        let guard = rules::read(&tables.guard)?.remove(&Prefix::Default);
         Ok(Self {
             config: tables.config()?,
-            default: default.context("POLICY has no default")?,
+            policy: policy.context("POLICY has no default")?,
+            guard: guard.context("GUARD has no default")?,
             addresses: HostAddresses {
                 on_link: policy::on_link(&tables.policy)?.into_iter().collect(),
                 kinds: kinds::read(&tables.addresses)?.into_iter().collect(),
@@ -78,7 +83,8 @@ impl Inputs {
             .media_config
             .set(0, self.media, 0)
             .context("cannot write MEDIA_CONFIG")?;
-        policy::write(&mut tables.policy, Prefix::Default, self.default)?;
+        rules::write(&mut tables.policy, Prefix::Default, self.policy)?;
+        rules::write(&mut tables.guard, Prefix::Default, self.guard)?;
         let mut known_kinds = kinds::read(&tables.addresses)?;
         let mut known = policy::on_link(&tables.policy)?;
         // The user may have removed the rule of a subnet on link.
@@ -208,7 +214,8 @@ impl<'a> Loader<'a> {
         let mut tables = Tables::take(&mut ebpf)?;
         let inputs = Inputs {
             config,
-            default: policy::rule(self.settings.policy, origin::DEFAULT),
+            policy: rules::default(self.settings.policy),
+            guard: rules::default(self.settings.guard),
             media: tables.media_config()?,
             addresses: self.addresses,
         };

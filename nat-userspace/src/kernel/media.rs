@@ -1,6 +1,6 @@
 //! Programs of media, which those of SIP enter by tail calls, and the settings of media.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context as _, Result};
 use aya::{
@@ -8,8 +8,12 @@ use aya::{
     maps::{MapData, ProgramArray},
     programs::{ProgramInfo, SchedClassifier, Xdp},
 };
+use ipnet::IpNet;
 use nat_common::{
-    abi::{MEDIA_ADDRESSES, MEDIA_EXTERNALS, MEDIA_PORTS, MediaConfig, address},
+    abi::{
+        MEDIA_ADDRESSES, MEDIA_EXTERNALS, MEDIA_FORWARDING, MEDIA_PORTS, MediaConfig, MediaPrefix,
+        address,
+    },
     endpoint::Endpoint,
 };
 
@@ -155,10 +159,36 @@ fn told(known: MediaConfig, settings: &Settings) -> MediaConfig {
     for (external, ip) in externals.iter_mut().zip(&settings.externals) {
         *external = Endpoint::from(SocketAddr::new(*ip, 0)).addr;
     }
+    let mut forwarding = [MediaPrefix::default(); MEDIA_FORWARDING];
+    for (prefix, net) in forwarding.iter_mut().zip(&settings.guesses) {
+        *prefix = prefix_of(*net);
+    }
     MediaConfig {
         ports: settings.media_ports,
         externals,
+        forwarding,
+        restore: settings.restore.into(),
         ..known
+    }
+}
+
+/// Returns a prefix as the programs compare it.
+fn prefix_of(net: IpNet) -> MediaPrefix {
+    let words = |ip: IpAddr| Endpoint::from(SocketAddr::new(ip, 0)).addr;
+    let mask = match net.netmask() {
+        // The IPv4-mapped prefix counts, too.
+        IpAddr::V4(mask) => {
+            let [a, b, c, d] = mask.octets();
+            [
+                u64::MAX,
+                u64::from_ne_bytes([255, 255, 255, 255, a, b, c, d]),
+            ]
+        }
+        IpAddr::V6(mask) => words(mask.into()),
+    };
+    MediaPrefix {
+        addr: words(net.network()),
+        mask,
     }
 }
 
@@ -239,6 +269,38 @@ mod tests {
         assert_eq!(found.config.addresses[..2], [first, FREE]);
         assert_eq!(found.left_out, 1);
         assert_eq!(at_first(1).config.addresses, [FREE; MEDIA_ADDRESSES]);
+    }
+
+    #[test]
+    fn prefixes_hold_their_addresses_only() {
+        for (net, inside, outside) in [
+            (
+                "192.0.2.0/24",
+                &["192.0.2.0", "192.0.2.255"][..],
+                &["192.0.3.0", "::192.0.2.1"][..],
+            ),
+            ("192.0.2.1/32", &["192.0.2.1"], &["192.0.2.0"]),
+            ("128.0.0.0/1", &["203.0.113.1"], &["60.17.196.2", "ffff::1"]),
+            (
+                "2001:db8::/33",
+                &["2001:db8:7fff::1"],
+                &["2001:db8:8000::", "192.0.2.1"],
+            ),
+            ("2001:db8::7/128", &["2001:db8::7"], &["2001:db8::6"]),
+        ] {
+            let settings = Settings {
+                guesses: vec![net.parse().expect("a prefix")],
+                ..Settings::default()
+            };
+            let config = told(MediaConfig::default(), &settings);
+            for ip in inside {
+                assert!(config.is_forwarding(&addr(ip)), "{net} {ip}");
+            }
+            for ip in outside {
+                assert!(!config.is_forwarding(&addr(ip)), "{net} {ip}");
+            }
+        }
+        assert!(!MediaConfig::default().is_forwarding(&FREE));
     }
 
     #[test]

@@ -16,5 +16,6 @@ pub mod pins;
 pub mod policy;
 mod programs;
 pub mod refusal;
+pub mod rules;
 pub mod streams;
 pub mod tables;

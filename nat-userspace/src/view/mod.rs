@@ -7,6 +7,7 @@ pub(crate) mod page;
 mod pending;
 pub(crate) mod proof;
 mod row_json;
+pub(crate) mod rules;
 pub(crate) mod streams;
 
 pub mod fill;

@@ -34,14 +34,20 @@ pub(crate) struct Stream {
     pub(crate) learned: Option<SocketAddr>,
     /// Whether packets of the PBX go to the learned address.
     pub(crate) rewrite: bool,
+    /// Whether the terminal's NAT forwards the advertised port.
+    forwarded: bool,
     /// Whether the PBX has not accepted the call yet.
     early: bool,
     /// Packets from the learned address.
-    received: u64,
+    received: u32,
     /// Packets of the PBX that were sent to it.
-    rewritten: u64,
+    rewritten: u32,
     /// Packets to the port from other sources.
-    strangers: u64,
+    strangers: u32,
+    /// Packets of these that the guard has dropped.
+    dropped: u32,
+    /// Host of the last one from another address than the terminal's; of an IPv6 one, its /64.
+    stranger: Option<String>,
     /// Seconds since the last packet; none if there was none.
     silent: Option<u64>,
 }
@@ -80,10 +86,13 @@ pub(crate) fn read(tables: &Tables) -> Result<Vec<Stream>> {
             advertised: slot.advertised().into(),
             learned: latched.then(|| learned.into()),
             rewrite: slot.flags.contains(MediaFlags::REWRITE),
+            forwarded: slot.flags.contains(MediaFlags::FORWARDED),
             early: slot.flags.contains(MediaFlags::EARLY),
             received: slot.received,
             rewritten: slot.rewritten,
             strangers: slot.strangers,
+            dropped: slot.dropped,
+            stranger: host(slot.stranger),
             silent: latched.then_some(silent),
         }
     };
@@ -98,6 +107,25 @@ const fn kind(flags: MediaFlags) -> &'static str {
     } else {
         "rtp"
     }
+}
+
+/// Names the host of a [`MediaSlot::stranger`].
+fn host(word: u64) -> Option<String> {
+    if word == 0 {
+        return None;
+    }
+    let mapped = Endpoint {
+        addr: [0, word],
+        ..Endpoint::UNKNOWN
+    };
+    if mapped.is_v4() {
+        return Some(SocketAddr::from(mapped).ip().to_string());
+    }
+    let network = Endpoint {
+        addr: [word, 0],
+        ..Endpoint::UNKNOWN
+    };
+    Some(format!("{}/64", SocketAddr::from(network).ip()))
 }
 
 impl Stream {
@@ -146,11 +174,21 @@ impl Stream {
             (false, _) => {
                 "packets of the PBX go to the advertised address, which is reachable or not to be changed"
             }
+            (true, None) if self.forwarded => {
+                "packets of the PBX go to the terminal's NAT, at the advertised port, until the first packet comes"
+            }
             (true, None) => {
                 "packets of the PBX go to the advertised address until the first packet comes"
             }
             (true, Some(_)) => "packets of the PBX to the advertised address go to the learned one",
         };
+        let mut strangers = strangers;
+        if self.dropped > 0 {
+            strangers.push_str(&format!(", {} dropped", self.dropped));
+        }
+        if let Some(stranger) = &self.stranger {
+            strangers.push_str(&format!(", the last from {stranger}"));
+        }
         format!(
             "{pbx} ({kind}) of {terminal}\n  advertised  {advertised}\n  learned     {learned}\n  received    {received}, \
              last {silent} ago\n  rewritten   {rewritten}\n  strangers   {strangers}\n  {what}"
@@ -187,10 +225,13 @@ impl Stream {
             advertised,
             learned: None,
             rewrite: true,
+            forwarded: false,
             early: false,
             received: 0,
             rewritten: 0,
             strangers: 0,
+            dropped: 0,
+            stranger: None,
             silent: None,
         }
     }
@@ -220,6 +261,24 @@ mod tests {
             ..stream
         };
         assert!(!nameless.is_meant(""));
+        assert!(nameless.in_full().contains("strangers   0\n"));
         assert!(nameless.in_full().contains("until the first packet comes"));
+    }
+
+    #[test]
+    fn strangers_have_names() {
+        let word = |ip: &str| Endpoint::from(SocketAddr::new(ip.parse().unwrap(), 0));
+        let stranger = Stream {
+            strangers: 7,
+            dropped: 5,
+            stranger: host(word("198.51.100.7").addr[1]),
+            ..Stream::example(SocketAddr::from(([192, 168, 1, 10], 4000)))
+        };
+        let text = stranger.in_full();
+        let expected = "strangers   7, 5 dropped, the last from 198.51.100.7\n";
+        assert!(text.contains(expected), "{text}");
+        let v6 = host(word("2001:db8:1:2:3::4").addr[0]);
+        assert_eq!(v6.as_deref(), Some("2001:db8:1:2::/64"));
+        assert_eq!(host(0), None);
     }
 }

@@ -1,11 +1,15 @@
 //! Media of a phone behind NAT whose session description has a private address, and a PBX that sends to that address only.
 
 mod agents;
+mod attacks;
 mod calls;
 mod changes;
 mod ends;
+mod forwarded;
+mod guard;
 mod kinds;
 mod networks;
+mod restore;
 mod told;
 mod tones;
 mod untouched;

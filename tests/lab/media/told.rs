@@ -10,7 +10,7 @@ use super::{MEDIA, PBX_AUDIO, PBX_SSRC, PHONE_AUDIO, PHONE_SSRC, Stage, call, pb
 use crate::scene::{SOON, With, play};
 
 /// Returns the texts of the warnings, each with its remedy.
-fn warnings(stage: &Stage<'_>) -> Result<Vec<[String; 2]>> {
+pub(super) fn warnings(stage: &Stage<'_>) -> Result<Vec<[String; 2]>> {
     let status = stage.sipnat()?.json(&["status"])?;
     let all = status["warnings"].as_array().context("no warnings")?;
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 
 use nat_common::abi::{
-    BINDING_WAYS, Binding, BindingFlags, BindingSet, ContactKey, Counter, DialogKey, Entry,
+    BINDING_WAYS, Binding, BindingFlags, BindingSet, ContactKey, Counter, DialogKey, Entry, Guard,
     MediaConfig, MediaCounter, MediaSlot, OutboundTransaction, Peer, Policy, Record, SECOND, Set,
-    TEXT_LEN, Table, Value, ValueWords, WAYS,
+    TEXT_LEN, Table, Value, ValueWords, WAYS, ticks,
 };
 use nat_common::bpf::HostLoop;
 use nat_common::bytes::{Span, hosts, users};
@@ -41,6 +41,8 @@ pub struct MemoryEnv {
     pub now: Cell<u64>,
     /// Policy for every terminal.
     pub policy: Cell<Policy>,
+    /// Guard of all streams.
+    pub guard: Cell<Guard>,
     /// Shadow mode: sipnat decides without redirecting.
     pub shadow: Cell<bool>,
     /// Records that the engine has written.
@@ -97,6 +99,7 @@ impl MemoryEnv {
         Self {
             now: Cell::new(1000 * SECOND),
             policy: Cell::new(Policy::Auto),
+            guard: Cell::new(Guard::Off),
             shadow: Cell::new(false),
             history: RefCell::default(),
             text: RefCell::default(),
@@ -549,6 +552,26 @@ impl MediaSlots for MemoryEnv {
         }
     }
 
+    fn open(&self, number: u32, port: u16) {
+        if let Some(slot) = self.media.borrow_mut().get_mut(&(number, port)) {
+            // SAFETY: one thread.
+            unsafe { nat_common::media::open(slot) };
+        }
+    }
+
+    fn guard(&self, number: u32, port: u16, source: &Endpoint) -> Guard {
+        let mut media = self.media.borrow_mut();
+        let Some(slot) = media.get_mut(&(number, port)) else {
+            return Guard::Off;
+        };
+        // SAFETY: one thread.
+        if unsafe { nat_common::media::is_intruder(slot, source, ticks(self.now.get())) } {
+            self.guard.get()
+        } else {
+            Guard::Off
+        }
+    }
+
     fn count_media(&self, event: MediaCounter) {
         self.media_events.borrow_mut().push(event);
     }
@@ -566,5 +589,9 @@ impl Media for MemoryEnv {
 
     fn bind_line(&self, index: u32) {
         media::bind_line(self, index);
+    }
+
+    fn open_line(&self, index: u32) {
+        media::open_line(self, index);
     }
 }

@@ -7,8 +7,11 @@ use nat_test_support::{
     sip::{self, Message},
 };
 
-use super::{FOR, Pbx, RING, Request, SDP, key, of_same_transaction};
-use crate::shared::{Figure, aor};
+use super::{FOR, Pbx, RING, Request, key, of_same_transaction};
+use crate::{
+    audio,
+    shared::{Figure, aor},
+};
 
 impl<'s> Pbx<'s> {
     /// Sends a request outside of any dialog, to a phone's contact.
@@ -69,7 +72,7 @@ impl<'s> Pbx<'s> {
             .with("Contact", format!("<sip:pbx@{PBX}>"))
             .with(FOR, phone.to_string());
         match method {
-            "INVITE" => message.with_sdp(SDP),
+            "INVITE" => message.with_sdp(&audio::of_pbx(phone)),
             "NOTIFY" => message
                 .with("Event", "message-summary")
                 .with("Subscription-State", "active"),

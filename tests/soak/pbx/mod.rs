@@ -34,9 +34,6 @@ pub(crate) const RING: &str = "X-Ring";
 /// Granted expiry of a registration, in seconds.
 const GRANTED: u32 = 60;
 
-const SDP: &str = "v=0\r\no=pbx 1 1 IN IP4 203.0.113.10\r\ns=-\r\nc=IN IP4 203.0.113.10\r\nt=0 0\r\n\
-                   m=audio 4000 RTP/AVP 0\r\na=inactive\r\n";
-
 const BUFFER: usize = 32 << 20;
 
 struct Registered {
@@ -133,6 +130,8 @@ impl<'s> Pbx<'s> {
             self.shared.paused(turn.elapsed());
             turn = Instant::now();
             self.turn();
+            let up = self.calls.values().filter(|call| call.confirmed);
+            self.shared.set_up(up.map(|call| call.phone));
             if swept.elapsed() > Duration::from_secs(5) {
                 swept = turn;
                 self.said.retain(|_, (_, _, at)| at.elapsed() < GIVE_UP);

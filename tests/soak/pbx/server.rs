@@ -7,8 +7,11 @@ use nat_test_support::{
     sip::{self, Message},
 };
 
-use super::{CREDENTIALS, GRANTED, Job, NOBODY, Pbx, Registered, SDP, key, phone};
-use crate::shared::{Begun, Figure};
+use super::{CREDENTIALS, GRANTED, Job, NOBODY, Pbx, Registered, key, phone};
+use crate::{
+    audio,
+    shared::{Begun, Figure},
+};
 
 impl<'s> Pbx<'s> {
     pub(super) fn request(&mut self, mut request: Message, source: SocketAddrV4) {
@@ -121,7 +124,9 @@ impl<'s> Pbx<'s> {
 
     /// Accepts an INVITE: the 2xx is sent until the ACK comes (RFC 3261 13.3.1.4).
     pub(super) fn accept(&mut self, begun: Begun, invite: &Message, ok: Message) {
-        let ok = ok.with("Contact", format!("<sip:pbx@{PBX}>")).with_sdp(SDP);
+        let ok = ok
+            .with("Contact", format!("<sip:pbx@{PBX}>"))
+            .with_sdp(&audio::of_pbx(begun.phone));
         self.respond(invite, &ok);
         let Some((text, to, _)) = self.said.get(&key(invite)) else {
             return;

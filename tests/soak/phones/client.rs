@@ -2,8 +2,9 @@
 
 use nat_test_support::{PBX, sip::Message};
 
-use super::{Asked, Call, Job, Phones, SDP, key};
+use super::{Asked, Call, Job, Phones, key};
 use crate::{
+    audio,
     pbx::CREDENTIALS,
     shared::{Figure, aor},
 };
@@ -62,7 +63,7 @@ impl<'s> Phones<'s> {
         self.ask(
             phone,
             if method == "INVITE" {
-                message.with_sdp(SDP)
+                message.with_sdp(&audio::of_phone(self.all[phone].index))
             } else {
                 message
             },

@@ -24,9 +24,6 @@ use crate::{
     transactions::Unanswered,
 };
 
-const SDP: &str = "v=0\r\no=phone 1 1 IN IP4 192.168.1.10\r\ns=-\r\nc=IN IP4 192.168.1.10\r\nt=0 0\r\n\
-                   m=audio 4000 RTP/AVP 0\r\na=inactive\r\n";
-
 /// A router has made new mappings, and has this address now.
 pub(crate) struct Moved {
     pub(crate) site: usize,

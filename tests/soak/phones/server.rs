@@ -2,8 +2,9 @@
 
 use nat_test_support::sip::Message;
 
-use super::{Call, Job, Phones, SDP, acknowledged_by, key, tag};
+use super::{Call, Job, Phones, acknowledged_by, key, tag};
 use crate::{
+    audio,
     pbx::{FOR, RING},
     shared::Figure,
 };
@@ -110,7 +111,8 @@ impl<'s> Phones<'s> {
     /// Accepts an INVITE.
     pub(super) fn accept(&mut self, phone: usize, ok: Message) {
         let contact = self.all[phone].contact(phone);
-        self.decide(phone, ok.with("Contact", contact).with_sdp(SDP));
+        let description = audio::of_phone(self.all[phone].index);
+        self.decide(phone, ok.with("Contact", contact).with_sdp(&description));
     }
 
     /// Sends a final response to INVITE until its ACK comes.

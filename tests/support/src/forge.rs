@@ -55,8 +55,23 @@ impl Forger {
         destination: SocketAddrV4,
         checksum: Checksum,
     ) -> Result<()> {
-        let payload = message.to_string();
-        let packet = packet(payload.as_bytes(), source, destination, checksum)?;
+        self.send_bytes(
+            message.to_string().as_bytes(),
+            source,
+            destination,
+            checksum,
+        )
+    }
+
+    /// Sends a payload as if from `source`.
+    pub fn send_bytes(
+        &self,
+        payload: &[u8],
+        source: SocketAddrV4,
+        destination: SocketAddrV4,
+        checksum: Checksum,
+    ) -> Result<()> {
+        let packet = packet(payload, source, destination, checksum)?;
         sendto(
             self.0.as_raw_fd(),
             &packet,

@@ -92,6 +92,8 @@ pub mod edit {
     pub const RTP: u16 = 7;
     /// Destination address alone.
     pub const DESTINATION_ADDRESS: u16 = 8;
+    /// Port of the PBX's stream of the known identity.
+    pub const STREAM: u16 = 9;
     /// Flag: of a known identity instead of a new one.
     pub const PICKED: u16 = 1 << 8;
 }
@@ -168,6 +170,16 @@ pub const fn address(identity: u32) -> [u8; 4] {
 #[must_use]
 pub const fn port(identity: u32) -> u16 {
     20_000 + (identity >> 21) as u16
+}
+
+/// Streams of a local address, at most.
+pub const STREAMS: u32 = 1 << 15;
+
+/// Returns the PBX's port of the stream of the known identity with a number.
+#[inline(always)]
+#[must_use]
+pub const fn stream_port(number: u32) -> u16 {
+    20_000 + (number % STREAMS) as u16
 }
 
 /// Returns the RTP port of the packet with a number, from 10000 on.

@@ -20,7 +20,7 @@ use aya_ebpf::maps::{Array, PerCpuArray, ProgramArray};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use nat_bench_ebpf::{
     CALLS, CHECKSUM, DESTINATION, EDITS, Edit, FRAME, Job, SOURCE, Sample, TEMPLATES as MOST,
-    Template, UDP, address, digits, edit, hex, identity, pktgen, port, rtp_port, seen,
+    Template, UDP, address, digits, edit, hex, identity, pktgen, port, rtp_port, seen, stream_port,
 };
 use nat_common::bpf::atomic::Word;
 
@@ -342,6 +342,11 @@ fn write(packet: &impl Packet) -> Option<()> {
         };
         if kind == edit::RTP {
             put(packet, u32::from(at), &rtp_port(number));
+            continue;
+        }
+        if kind == edit::STREAM {
+            let port = stream_port(pick & job.picks);
+            put(packet, u32::from(at), &port.to_be_bytes());
             continue;
         }
         change(
