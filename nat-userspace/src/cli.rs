@@ -271,6 +271,25 @@ mod tests {
     }
 
     #[test]
+    fn metrics_are_off_unless_an_address_is_named() {
+        let settings = run("sipnat run --iface eth0");
+        assert_eq!((settings.metrics, settings.metrics_run_time), (None, false));
+        for address in ["127.0.0.1:9060", "[::1]:9060"] {
+            let settings = run(&format!("sipnat run --iface eth0 --metrics {address}"));
+            assert_eq!(settings.metrics, address.parse().ok());
+        }
+        let line = "sipnat run --iface eth0 --metrics-run-time";
+        let error = over(line, Options::default()).unwrap_err();
+        assert!(error.is::<Usage>() && error.to_string().ends_with("without --metrics"));
+        assert!(run(&format!("{line} --metrics [::1]:9060")).metrics_run_time);
+        for wrong in ["9060", ":9060", "localhost:9060", "127.0.0.1", "::1:9060"] {
+            let line = format!("sipnat run --iface eth0 --metrics={wrong}");
+            let error = parse(&line).unwrap_err().to_string();
+            assert!(error.contains("such as 127.0.0.1:9060"), "{error}");
+        }
+    }
+
+    #[test]
     fn only_the_sip_ports_answer_stun_where_no_other_is_named() {
         for ports in ["--stun-port 0", "--stun-port 5060", "--port 3478"] {
             let settings = run(&format!("sipnat run --iface eth0 --stun {ports}"));
@@ -421,10 +440,10 @@ mod tests {
             ..Settings::default()
         };
         assert_eq!(settings, expected);
-        // Without their `#`, the keys say what holds without them.
+        // Without their `#`, the keys say what holds without them; these two have an example.
         let all = text.replace("\n#", "\n").replace("\n ", "\n# ");
         let settings = over("sipnat run", file(&all)).unwrap();
-        assert_eq!(settings.differences(&expected), ["bpf-object"]);
+        assert_eq!(settings.differences(&expected), ["metrics", "bpf-object"]);
         let mut command = Cli::command();
         let run = command.find_subcommand_mut("run").unwrap();
         for option in run.get_arguments().filter(|option| !option.is_hide_set()) {
@@ -440,14 +459,16 @@ mod tests {
     fn the_file_takes_every_option() {
         let text = "iface = ['a', 'b']\nwait = true\nport = [5060, 5080]\npbx = ['192.0.2.5', 'fd00::5']\npolicy = 'off'\nregistrar = ['192.0.2.1']\n\
                     peer = ['10.0.0.0/8', 'fd00::/8']\nsettle = 0\nshadow = false\nstun = true\nstun-port = 3479\n\
-                    stun-rate = 0\nstun-burst = 1\nstun-total-rate = 7\nstun-software = true\nmedia = true\nmedia-ports = '1-9'\nexternal = ['192.0.2.9']\nkeep = true\n\
+                    stun-rate = 0\nstun-burst = 1\nstun-total-rate = 7\nstun-software = true\nmedia = true\nmedia-ports = '1-9'\nexternal = ['192.0.2.9']\n\
+                    metrics = '127.0.0.1:9060'\nmetrics-run-time = true\nkeep = true\n\
                     bpf-object = '/a.o'\nverifier-log = true\nxdp = 'generic'\nclsact = true\nsize-bindings = 2000\n\
                     size-transactions = 3000\nsize-pending = 4000\nsize-proofs = 5000\nsize-fragments = 6000\n\
                     size-history = 7000\nsize-stun-limits = 8000\nsize-stun-sources = 9000\n\
                     size-media-offers = 10000\nsize-media = 100000\n";
         let flags = "sipnat run --iface a --iface b --wait --port 5060 --port 5080 --pbx 192.0.2.5 --pbx fd00::5 --policy off --registrar 192.0.2.1 \
                      --peer 10.0.0.0/8 --peer fd00::/8 --settle 0 --stun --stun-port 3479 --stun-rate 0 --stun-burst 1 \
-                     --stun-total-rate 7 --stun-software --media --media-ports 1-9 --external 192.0.2.9 --keep --bpf-object /a.o --verifier-log --xdp generic --clsact \
+                     --stun-total-rate 7 --stun-software --media --media-ports 1-9 --external 192.0.2.9 \
+                     --metrics 127.0.0.1:9060 --metrics-run-time --keep --bpf-object /a.o --verifier-log --xdp generic --clsact \
                      --size-bindings 2000 --size-transactions 3000 --size-pending 4000 --size-proofs 5000 \
                      --size-fragments 6000 --size-history 7000 --size-stun-limits 8000 --size-stun-sources 9000 \
                      --size-media-offers 10000 --size-media 100000";

@@ -4,7 +4,7 @@
 //! and a key of the configuration file.
 
 use std::{
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     ops::RangeInclusive,
     path::PathBuf,
 };
@@ -41,6 +41,10 @@ pub struct Settings {
     pub media_ports: [u16; 2],
     /// Addresses that the PBX writes into its descriptions, and a router translates to its own.
     pub externals: Vec<IpAddr>,
+    /// Address and port at which metrics are served; none: they are not.
+    pub metrics: Option<SocketAddr>,
+    /// Have the kernel measure the run time of the programs.
+    pub metrics_run_time: bool,
     /// Leave the programs in place when the agent ends.
     pub keep: bool,
     /// File with the kernel programs, instead of those in this binary.
@@ -72,6 +76,8 @@ impl Default for Settings {
             // PBXs take ports for media from 10000 on.
             media_ports: [10_000, u16::MAX],
             externals: Vec::new(),
+            metrics: None,
+            metrics_run_time: false,
             keep: false,
             object: None,
             verifier_log: false,
@@ -111,6 +117,8 @@ impl Settings {
             media,
             media_ports,
             externals,
+            metrics,
+            metrics_run_time,
             keep,
             object,
             verifier_log,
@@ -149,6 +157,11 @@ impl Settings {
             ("media", *media != other.media),
             ("media-ports", *media_ports != other.media_ports),
             ("external", *externals != other.externals),
+            ("metrics", *metrics != other.metrics),
+            (
+                "metrics-run-time",
+                *metrics_run_time != other.metrics_run_time,
+            ),
             ("keep", *keep != other.keep),
             ("bpf-object", *object != other.object),
             ("verifier-log", *verifier_log != other.verifier_log),

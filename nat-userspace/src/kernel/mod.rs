@@ -16,5 +16,6 @@ pub mod pins;
 pub mod policy;
 mod programs;
 pub mod refusal;
+pub mod run_time;
 pub mod streams;
 pub mod tables;

@@ -1,6 +1,7 @@
 //! The contents of the maps, as people read them.
 
 mod contacts;
+pub(crate) mod counts;
 mod keepalive;
 mod nearest_contact;
 pub(crate) mod page;
@@ -8,6 +9,7 @@ mod pending;
 pub(crate) mod proof;
 mod row_json;
 pub(crate) mod streams;
+pub(crate) mod traffic;
 
 pub mod fill;
 pub mod listing;

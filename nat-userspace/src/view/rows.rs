@@ -24,6 +24,20 @@ pub enum BindingKind {
     Contact,
 }
 
+impl BindingKind {
+    /// All kinds.
+    pub const ALL: [Self; 2] = [Self::Dialog, Self::Contact];
+
+    /// Returns its name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Dialog => "dialog",
+            Self::Contact => "contact",
+        }
+    }
+}
+
 /// State of a binding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -36,6 +50,38 @@ pub enum BindingState {
     Ambiguous,
     /// The PBX has not accepted it yet.
     Pending,
+}
+
+impl BindingState {
+    /// All states.
+    pub const ALL: [Self; 4] = [
+        Self::Active,
+        Self::LeftAlone,
+        Self::Ambiguous,
+        Self::Pending,
+    ];
+
+    /// Returns its name in JSON and in metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::LeftAlone => "left_alone",
+            Self::Ambiguous => "ambiguous",
+            Self::Pending => "pending",
+        }
+    }
+
+    /// Returns the state of an active binding at `now`.
+    pub(super) const fn of(binding: &Binding, now: u64) -> Self {
+        if binding.is_ambiguous(now) {
+            Self::Ambiguous
+        } else if binding.flags.contains(BindingFlags::LEFT_ALONE) {
+            Self::LeftAlone
+        } else {
+            Self::Active
+        }
+    }
 }
 
 /// Place of a row in the maps.
@@ -149,6 +195,17 @@ pub(crate) struct Claim {
     at: u64,
 }
 
+impl Claim {
+    /// Returns its state.
+    pub(super) const fn state(&self) -> BindingState {
+        if self.ambiguous {
+            BindingState::Ambiguous
+        } else {
+            BindingState::Pending
+        }
+    }
+}
+
 impl From<&Entry<PendingDialog>> for Claim {
     fn from(entry: &Entry<PendingDialog>) -> Self {
         Self {
@@ -186,13 +243,7 @@ impl Row {
             terminal: (!text.is_empty()).then(|| output::printable(text)),
             uri: None,
             kind,
-            state: if binding.is_ambiguous(now) {
-                BindingState::Ambiguous
-            } else if binding.flags.contains(BindingFlags::LEFT_ALONE) {
-                BindingState::LeftAlone
-            } else {
-                BindingState::Active
-            },
+            state: BindingState::of(binding, now),
             notes: notes(binding.flags),
             flags: binding.flags,
             owner: binding.aor,
@@ -231,11 +282,7 @@ impl Row {
             terminal: None,
             uri: None,
             kind,
-            state: if claim.ambiguous {
-                BindingState::Ambiguous
-            } else {
-                BindingState::Pending
-            },
+            state: claim.state(),
             notes: notes(claim.flags),
             flags: claim.flags,
             owner: 0,
@@ -306,10 +353,7 @@ impl Row {
 
     /// Names the kind.
     pub(crate) fn kind(&self) -> &'static str {
-        match self.kind {
-            BindingKind::Dialog => "dialog",
-            BindingKind::Contact => "contact",
-        }
+        self.kind.name()
     }
 
     /// Writes the advertised address.
