@@ -67,11 +67,10 @@ pub(crate) const LAB: [Program; 15] = [
 ];
 
 /// Further programs of the interop tests.
-pub(crate) const INTEROP: [Program; 1] = [Program::new(
-    "pip3",
-    "python3-pip",
-    "installs pjsua2, one of the phones",
-)];
+pub(crate) const INTEROP: [Program; 2] = [
+    Program::new("pip3", "python3-pip", "installs pjsua2, one of the phones"),
+    Program::new("prometheus", "prometheus", "scrapes the agent's metrics"),
+];
 
 /// Programs that the benchmarks run.
 pub(crate) const BENCH: [Program; 4] = [
