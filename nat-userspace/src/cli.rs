@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::{
     bindings::Bindings, detach::Detach, doctor::Doctor, explain::Explain, media::Media,
-    policy::PolicyArgs, reload, run, stats::Stats, status::StatusArgs, stun_query::StunQuery,
+    policy::PolicyArgs, reload, run, stats::Stats, status::StatusArgs, stun_query::StunQuery, top,
 };
 
 const AFTER_HELP: &str = "\
@@ -17,6 +17,7 @@ Examples:
   sipnat bindings list                        the known terminals, and their learned addresses
   sipnat policy set 198.51.100.0/24 off       do not redirect to these learned addresses
   sipnat stats                                why packets were redirected or left alone
+  sipnat top                                  a live view
   sipnat explain 1-4711@192.168.1.10          the same for one call, packet by packet
   sipnat explain --last                       the last requests that were not redirected
   sipnat stun-query pbx.example.com           the address that NAT gives to packets from here
@@ -99,6 +100,12 @@ pub enum Command {
         after_help = "Examples:\n  sipnat stun-query pbx.example.com\n  sipnat stun-query pbx.example.com:5060 --local-port 5060   from the port of a phone that is switched off\n  sipnat stun-query [2001:db8::1]:3478 --json\n\nExit status: 0 answered, 1 no answer or an error, 2 wrong usage."
     )]
     StunQuery(StunQuery),
+    /// Show packets, bindings and recent redirects on the whole screen, again each second
+    ///
+    /// `q` ends it. `/` searches as `explain` does: for a user, user@host, Contact URI, address or Call-ID, and shows its bindings and
+    /// its last packets. Esc shows all redirects again.
+    #[command(after_help = "Example:\n  sipnat top")]
+    Top(top::Top),
     /// End the agent, and remove the programs, pins and qdiscs of this and earlier agents
     #[command(
         after_help = "Examples:\n  sipnat detach\n  sipnat detach --force    also if the agent is stuck"
@@ -116,7 +123,7 @@ impl Command {
             Self::Run(args) => wait_for(args.run()),
             Self::Reload => wait_for(reload::run()),
             Self::Detach(args) => wait_for(args.run()),
-            Self::Bindings(args) => args.run(),
+            Self::Bindings(args) => wait_for(args.run()),
             Self::Policy(args) => args.run(),
             Self::Stats(args) => args.run(),
             Self::Media(args) => args.run(),
@@ -124,6 +131,7 @@ impl Command {
             Self::Status(args) => wait_for(args.run()),
             Self::Doctor(args) => wait_for(args.run()),
             Self::StunQuery(args) => args.run(),
+            Self::Top(args) => wait_for(args.run()),
         }
     }
 }

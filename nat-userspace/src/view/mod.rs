@@ -1,5 +1,6 @@
 //! The contents of the maps, as people read them.
 
+pub(crate) mod changes;
 mod contacts;
 pub(crate) mod counts;
 mod keepalive;

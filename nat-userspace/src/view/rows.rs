@@ -107,7 +107,15 @@ impl RowKey {
                 id.extend(hex(second, 16));
                 id
             }
-            Self::Slot(_) => hex(first >> 16, 12).collect(),
+            Self::Slot(_) => hex(first >> GENERATION, 12).collect(),
+        }
+    }
+
+    /// Returns what tells the row from all others: what its id is made of.
+    const fn identity(self) -> Identity {
+        match self {
+            Self::Dialog(_) | Self::Contact(_) => self.halves(),
+            Self::Slot(tag) => (tag >> GENERATION, 0),
         }
     }
 
@@ -122,6 +130,12 @@ impl RowKey {
         (first ^ second.rotate_left(32), second)
     }
 }
+
+/// Bits of a slot's tag that differ from one use of the slot to the next.
+const GENERATION: u32 = 16;
+
+/// What tells a row from all others.
+pub(super) type Identity = (u64, u64);
 
 /// Returns the lowest digits of a number in hexadecimal. A list has a million of them; `format!` takes ten times as long.
 fn hex(number: u64, digits: u32) -> impl Iterator<Item = char> {
@@ -296,6 +310,11 @@ impl Row {
             expires_in_seconds: seconds(TRANSACTION_LIFE.saturating_sub(age)),
             redirected: 0,
         }
+    }
+
+    /// Returns what tells it from all others.
+    pub(super) const fn identity(&self) -> Identity {
+        self.key.identity()
     }
 
     /// Whether `text` means this row: the start of its id, its terminal, user, Contact URI, or an address.

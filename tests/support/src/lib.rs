@@ -9,7 +9,7 @@
 //! - [`forge`] sends datagrams that no socket sends.
 //! - [`capture`] records packets on every interface, and [`ladder`] draws them.
 //! - [`audio`] is a PBX's end of an audio stream: it sends a tone, and knows the phone's.
-//! - [`http`] asks servers in the network.
+//! - [`http`] asks servers in the network, and [`tmux`] is a terminal in it.
 //! - [`sip`], [`stun`] and [`unique`] build and read messages. [`loops`] knows kernel versions.
 
 pub mod alg;
@@ -35,6 +35,7 @@ pub mod sip;
 pub mod sipnat;
 pub mod sipp;
 pub mod stun;
+pub mod tmux;
 pub mod twinkle;
 pub mod ua;
 pub mod unique;
