@@ -102,8 +102,8 @@ pub enum Command {
     StunQuery(StunQuery),
     /// Show packets, bindings and recent redirects on the whole screen, again each second
     ///
-    /// `q` ends it. `/` searches as `explain` does: for a user, user@host, Contact URI, address or Call-ID, and shows its bindings and
-    /// its last packets. Esc shows all redirects again.
+    /// `q` ends it. `/` searches as `explain` does: for a user, user@host, Contact URI, address or Call-ID, and shows its bindings
+    /// and its last packets. Esc shows all redirects again.
     #[command(after_help = "Example:\n  sipnat top")]
     Top(top::Top),
     /// End the agent, and remove the programs, pins and qdiscs of this and earlier agents

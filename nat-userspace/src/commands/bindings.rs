@@ -55,9 +55,9 @@ enum BindingsCommand {
     },
     /// Print changes of bindings as they come, one a line
     ///
-    /// A line says that a binding was added, has changed or is gone. It tells what was changed: the state, an address, the number
-    /// of redirected packets. A refresh that changes none of these is none. The tables are read once a second: what comes and goes
-    /// in between is not seen. Ends with the reader of its output, or by SIGINT.
+    /// A line says that a binding was added, has changed or is gone. It tells what was changed: the state, an address, the
+    /// number of redirected packets. A refresh that changes none of these is none. The tables are read once a second: what comes
+    /// and goes in between is not seen. Ends with the reader of its output, or by SIGINT.
     #[command(
         after_help = "Examples:\n  sipnat bindings watch\n  sipnat bindings watch --json | jq 'select(.change == \"added\") | .binding.terminal'"
     )]

@@ -75,8 +75,8 @@ pub fn ensure_bpffs() -> Result<()> {
     Ok(())
 }
 
-/// Returns what the kernel says of the programs that are pinned in `dir`, by their names: `ingress` and `egress` first, then those
-/// of media, if they are there.
+/// Returns what the kernel says of the programs that are pinned in `dir`, by their names: `ingress` and `egress` first, then
+/// those of media, if they are there.
 ///
 /// # Errors
 /// If the kernel does not describe one.

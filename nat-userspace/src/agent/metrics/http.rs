@@ -19,7 +19,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::Source;
+use super::source::Source;
 
 /// Connections at a time; others wait.
 const CONNECTIONS: usize = 16;

@@ -1,32 +1,25 @@
 //! Metrics for Prometheus, by HTTP on an address of the operator's choice.
 //!
-//! A thread of its own serves them, by the pins, as `sipnat status` reads them: a scrape never keeps the agent from its work. What is read
-//! answers all requests for a while, so that no number of scrapes takes more than a tenth of a core.
+//! A thread of its own serves them. It reads by the pins, as `sipnat status` does: a scrape never keeps the agent from its work.
+//! A reading answers all requests for a while, so that no number of scrapes takes more than a tenth of a core.
 
 mod families;
 mod http;
 mod reading;
+mod source;
 
 use std::{
     net::{SocketAddr, TcpListener},
     os::fd::OwnedFd,
     sync::Arc,
     thread,
-    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result};
-use hyper::body::Bytes;
 use log::warn;
-use tokio::sync::Mutex;
 
-use self::reading::Reading;
-use crate::{host::net::Net, kernel::run_time, settings::Settings};
-
-/// Shortest time for which an answer is given again.
-const FRESH: Duration = Duration::from_secs(1);
-/// That time as a multiple of the time that the reading took.
-const REST: u32 = 10;
+use self::source::Source;
+use crate::{kernel::run_time, settings::Settings};
 
 /// Endpoint for metrics, bound to its address.
 pub struct Endpoint {
@@ -91,65 +84,9 @@ impl Endpoint {
     }
 }
 
-/// Source of answers.
-struct Source {
-    net: Net,
-    last: Mutex<Option<Answer>>,
-}
-
-/// Text of the metrics, or the reason for which there is none.
-type Text = Result<Bytes, String>;
-
-/// Answer that is given again while it is fresh.
-struct Answer {
-    text: Text,
-    until: Instant,
-}
-
-impl Source {
-    fn open() -> Result<Self> {
-        Ok(Self {
-            net: Net::open()?,
-            last: Mutex::default(),
-        })
-    }
-
-    /// Returns the metrics, which may be a little old.
-    async fn text(&self) -> Text {
-        let mut last = self.last.lock().await;
-        let begun = Instant::now();
-        if let Some(last) = last.as_ref().filter(|last| begun < last.until) {
-            return last.text.clone();
-        }
-        let text = match Reading::take(&self.net).await {
-            Ok(reading) => Ok(families::encode(reading).into()),
-            Err(error) => Err(format!("{error:#}")),
-        };
-        let answer = last.insert(Answer {
-            text,
-            until: Instant::now() + fresh_for(begun.elapsed()),
-        });
-        answer.text.clone()
-    }
-}
-
-/// Returns how long an answer is fresh whose reading took so long.
-fn fresh_for(took: Duration) -> Duration {
-    FRESH.max(took * REST)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_takes_long_is_read_rarely() {
-        assert_eq!(fresh_for(Duration::from_millis(3)), Duration::from_secs(1));
-        assert_eq!(
-            fresh_for(Duration::from_millis(400)),
-            Duration::from_secs(4)
-        );
-    }
 
     #[test]
     fn an_address_that_is_taken_is_refused() {
