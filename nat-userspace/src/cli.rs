@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 use crate::commands::{
     bindings::Bindings, detach::Detach, doctor::Doctor, explain::Explain, guard::GuardArgs,
     media::Media, policy::PolicyArgs, reload, run, stats::Stats, status::StatusArgs,
-    stun_query::StunQuery,
+    stun_query::StunQuery, top,
 };
 
 const AFTER_HELP: &str = "\
@@ -18,6 +18,7 @@ Examples:
   sipnat bindings list                        the known terminals, and their learned addresses
   sipnat policy set 198.51.100.0/24 off       do not redirect to these learned addresses
   sipnat stats                                why packets were redirected or left alone
+  sipnat top                                  a live view
   sipnat explain 1-4711@192.168.1.10          the same for one call, packet by packet
   sipnat explain --last                       the last requests that were not redirected
   sipnat stun-query pbx.example.com           the address that NAT gives to packets from here
@@ -110,6 +111,12 @@ pub enum Command {
         after_help = "Examples:\n  sipnat stun-query pbx.example.com\n  sipnat stun-query pbx.example.com:5060 --local-port 5060   from the port of a phone that is switched off\n  sipnat stun-query [2001:db8::1]:3478 --json\n\nExit status: 0 answered, 1 no answer or an error, 2 wrong usage."
     )]
     StunQuery(StunQuery),
+    /// Show packets, bindings and recent redirects on the whole screen, again each second
+    ///
+    /// `q` ends it. `/` searches as `explain` does: for a user, user@host, Contact URI, address or Call-ID, and shows its bindings
+    /// and its last packets. Esc shows all redirects again.
+    #[command(after_help = "Example:\n  sipnat top")]
+    Top(top::Top),
     /// End the agent, and remove the programs, pins and qdiscs of this and earlier agents
     #[command(
         after_help = "Examples:\n  sipnat detach\n  sipnat detach --force    also if the agent is stuck"
@@ -127,7 +134,7 @@ impl Command {
             Self::Run(args) => wait_for(args.run()),
             Self::Reload => wait_for(reload::run()),
             Self::Detach(args) => wait_for(args.run()),
-            Self::Bindings(args) => args.run(),
+            Self::Bindings(args) => wait_for(args.run()),
             Self::Policy(args) => args.run(),
             Self::Stats(args) => args.run(),
             Self::Media(args) => args.run(),
@@ -136,6 +143,7 @@ impl Command {
             Self::Status(args) => wait_for(args.run()),
             Self::Doctor(args) => wait_for(args.run()),
             Self::StunQuery(args) => args.run(),
+            Self::Top(args) => wait_for(args.run()),
         }
     }
 }
@@ -279,6 +287,25 @@ mod tests {
         for wrong in ["port 65536", "rate -1", "burst 0", "total-rate -1"] {
             let line = format!("sipnat run --iface eth0 --stun --stun-{wrong}");
             assert!(parse(&line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn metrics_are_off_unless_an_address_is_named() {
+        let settings = run("sipnat run --iface eth0");
+        assert_eq!((settings.metrics, settings.metrics_run_time), (None, false));
+        for address in ["127.0.0.1:9060", "[::1]:9060"] {
+            let settings = run(&format!("sipnat run --iface eth0 --metrics {address}"));
+            assert_eq!(settings.metrics, address.parse().ok());
+        }
+        let line = "sipnat run --iface eth0 --metrics-run-time";
+        let error = over(line, Options::default()).unwrap_err();
+        assert!(error.is::<Usage>() && error.to_string().ends_with("without --metrics"));
+        assert!(run(&format!("{line} --metrics [::1]:9060")).metrics_run_time);
+        for wrong in ["9060", ":9060", "localhost:9060", "127.0.0.1", "::1:9060"] {
+            let line = format!("sipnat run --iface eth0 --metrics={wrong}");
+            let error = parse(&line).unwrap_err().to_string();
+            assert!(error.contains("such as 127.0.0.1:9060"), "{error}");
         }
     }
 
@@ -439,10 +466,10 @@ mod tests {
             ..Settings::default()
         };
         assert_eq!(settings, expected);
-        // Without their `#`, the keys say what holds without them.
+        // Without their `#`, the keys say what holds without them; these two have an example.
         let all = text.replace("\n#", "\n").replace("\n ", "\n# ");
         let settings = over("sipnat run", file(&all)).unwrap();
-        assert_eq!(settings.differences(&expected), ["bpf-object"]);
+        assert_eq!(settings.differences(&expected), ["metrics", "bpf-object"]);
         let mut command = Cli::command();
         let run = command.find_subcommand_mut("run").unwrap();
         for option in run.get_arguments().filter(|option| !option.is_hide_set()) {
@@ -458,14 +485,16 @@ mod tests {
     fn the_file_takes_every_option() {
         let text = "iface = ['a', 'b']\nwait = true\nport = [5060, 5080]\npbx = ['192.0.2.5', 'fd00::5']\npolicy = 'off'\nregistrar = ['192.0.2.1']\n\
                     peer = ['10.0.0.0/8', 'fd00::/8']\nsettle = 0\nshadow = false\nstun = true\nstun-port = 3479\n\
-                    stun-rate = 0\nstun-burst = 1\nstun-total-rate = 7\nstun-software = true\nmedia = true\nmedia-ports = '1-9'\nmedia-guard = 'drop'\nmedia-restore = true\nmedia-guess = ['192.0.2.0/24']\nexternal = ['192.0.2.9']\nkeep = true\n\
+                    stun-rate = 0\nstun-burst = 1\nstun-total-rate = 7\nstun-software = true\nmedia = true\nmedia-ports = '1-9'\nmedia-guard = 'drop'\nmedia-restore = true\nmedia-guess = ['192.0.2.0/24']\nexternal = ['192.0.2.9']\n\
+                    metrics = '127.0.0.1:9060'\nmetrics-run-time = true\nkeep = true\n\
                     bpf-object = '/a.o'\nverifier-log = true\nxdp = 'generic'\nclsact = true\nsize-bindings = 2000\n\
                     size-transactions = 3000\nsize-pending = 4000\nsize-proofs = 5000\nsize-fragments = 6000\n\
                     size-history = 7000\nsize-stun-limits = 8000\nsize-stun-sources = 9000\n\
                     size-media-offers = 10000\nsize-media = 100000\n";
         let flags = "sipnat run --iface a --iface b --wait --port 5060 --port 5080 --pbx 192.0.2.5 --pbx fd00::5 --policy off --registrar 192.0.2.1 \
                      --peer 10.0.0.0/8 --peer fd00::/8 --settle 0 --stun --stun-port 3479 --stun-rate 0 --stun-burst 1 \
-                     --stun-total-rate 7 --stun-software --media --media-ports 1-9 --media-guard drop --media-restore --media-guess 192.0.2.0/24 --external 192.0.2.9 --keep --bpf-object /a.o --verifier-log --xdp generic --clsact \
+                     --stun-total-rate 7 --stun-software --media --media-ports 1-9 --media-guard drop --media-restore --media-guess 192.0.2.0/24 --external 192.0.2.9 \
+                     --metrics 127.0.0.1:9060 --metrics-run-time --keep --bpf-object /a.o --verifier-log --xdp generic --clsact \
                      --size-bindings 2000 --size-transactions 3000 --size-pending 4000 --size-proofs 5000 \
                      --size-fragments 6000 --size-history 7000 --size-stun-limits 8000 --size-stun-sources 9000 \
                      --size-media-offers 10000 --size-media 100000";

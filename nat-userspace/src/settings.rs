@@ -4,7 +4,7 @@
 //! and a key of the configuration file.
 
 use std::{
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     ops::RangeInclusive,
     path::PathBuf,
 };
@@ -47,6 +47,10 @@ pub struct Settings {
     pub guesses: Vec<IpNet>,
     /// Addresses that the PBX writes into its descriptions, and a router translates to its own.
     pub externals: Vec<IpAddr>,
+    /// Address and port at which metrics are served; none: they are not.
+    pub metrics: Option<SocketAddr>,
+    /// Have the kernel measure the run time of the programs.
+    pub metrics_run_time: bool,
     /// Leave the programs in place when the agent ends.
     pub keep: bool,
     /// File with the kernel programs, instead of those in this binary.
@@ -81,6 +85,8 @@ impl Default for Settings {
             restore: false,
             guesses: Vec::new(),
             externals: Vec::new(),
+            metrics: None,
+            metrics_run_time: false,
             keep: false,
             object: None,
             verifier_log: false,
@@ -123,6 +129,8 @@ impl Settings {
             restore,
             guesses,
             externals,
+            metrics,
+            metrics_run_time,
             keep,
             object,
             verifier_log,
@@ -164,6 +172,11 @@ impl Settings {
             ("media-restore", *restore != other.restore),
             ("media-guess", *guesses != other.guesses),
             ("external", *externals != other.externals),
+            ("metrics", *metrics != other.metrics),
+            (
+                "metrics-run-time",
+                *metrics_run_time != other.metrics_run_time,
+            ),
             ("keep", *keep != other.keep),
             ("bpf-object", *object != other.object),
             ("verifier-log", *verifier_log != other.verifier_log),

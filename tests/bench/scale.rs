@@ -13,8 +13,12 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use nat_common::abi::{Binding, DialogKey};
 use nat_common::tables::bindings::Stored;
-use nat_test_support::netns::{Netns, NetnsFamily};
+use nat_test_support::{
+    http,
+    netns::{Netns, NetnsFamily},
+};
 use nat_userspace::{
+    agent::metrics::Endpoint,
     agent::record::{self, AgentRecord},
     host::clock,
     host::namespaces::network_inode,
@@ -119,7 +123,7 @@ fn with(part: &mut Part, feed: &mut Feed, netns: &Netns, count: u32) -> Result<(
         "only {rate:.0} bindings a second came and went"
     );
 
-    let list = list(netns, &mut path)?;
+    let Read { list, scrape } = as_agent(netns, &mut path)?;
     ensure!(
         list.rows >= made as usize,
         "{} of {made} bindings are listed",
@@ -135,6 +139,12 @@ fn with(part: &mut Part, feed: &mut Feed, netns: &Netns, count: u32) -> Result<(
         list.cpu.as_secs_f64(),
         "s",
     ));
+    let figure = Figure::new(
+        format!("scrape of the metrics, {many}"),
+        scrape.as_secs_f64() * 1e3,
+        "ms",
+    );
+    part.add(goal(figure, Goal::at_most(1000.0, 700.0)));
     if largest {
         let figure = Figure::new(
             format!("{command}, {many}: memory of its own"),
@@ -232,8 +242,15 @@ struct List {
     rows: usize,
 }
 
-/// Runs the real command. This process is its agent.
-fn list(netns: &Netns, path: &mut DataPath) -> Result<List> {
+/// Costs of what reads the tables.
+struct Read {
+    list: List,
+    /// Time of a scrape.
+    scrape: Duration,
+}
+
+/// Runs the real command, and scrapes the real metrics. This process is the agent.
+fn as_agent(netns: &Netns, path: &mut DataPath) -> Result<Read> {
     netns.enter(|| -> Result<_> {
         pins::ensure_bpffs()?;
         let dir = pins::dir(network_inode()?);
@@ -247,11 +264,30 @@ fn list(netns: &Netns, path: &mut DataPath) -> Result<List> {
             tc: Tc::Tcx,
         });
         record.write()?;
-        let listed = run_list();
+        let read = (|| {
+            Ok(Read {
+                list: run_list()?,
+                scrape: scrape(netns)?,
+            })
+        })();
         record::remove()?;
         pins::remove(&dir)?;
-        listed
+        read
     })?
+}
+
+/// Returns the time of the first scrape, whose answer is not one that is given again.
+fn scrape(netns: &Netns) -> Result<Duration> {
+    let settings = Settings {
+        metrics: Some("127.0.0.1:0".parse()?),
+        ..Settings::default()
+    };
+    let endpoint = Endpoint::bind(&settings)?.context("no endpoint")?;
+    let address = endpoint.serve()?;
+    let begun = Instant::now();
+    let answer = http::request(netns, address, "GET", "/metrics")?;
+    ensure!(answer.status == 200, "{answer:?}");
+    Ok(begun.elapsed())
 }
 
 fn run_list() -> Result<List> {

@@ -10,6 +10,7 @@ mod events;
 mod frame;
 mod kamailio;
 mod programs;
+mod prometheus;
 mod sessions;
 mod settings;
 mod trunks;

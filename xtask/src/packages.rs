@@ -40,7 +40,7 @@ impl Program {
 }
 
 /// Programs that lab tests and demo run.
-pub(crate) const LAB: [Program; 15] = [
+pub(crate) const LAB: [Program; 16] = [
     Program::new("ip", "iproute2", "makes the lab's network namespaces"),
     Program::new("tc", "iproute2", "shows what the agent attached"),
     Program::new("nft", "nftables", "is the lab's NAT router and its ISP"),
@@ -57,6 +57,7 @@ pub(crate) const LAB: [Program; 15] = [
         "twinkle-console",
         "is a phone that uses STUN",
     ),
+    Program::new("tmux", "tmux", "is a terminal for `sipnat top`"),
     Program::new("turnutils_stunclient", "coturn", "sends STUN requests"),
     Program::new("stun", "stun-client", "sends STUN requests of RFC 3489"),
     Program::new(
@@ -67,11 +68,10 @@ pub(crate) const LAB: [Program; 15] = [
 ];
 
 /// Further programs of the interop tests.
-pub(crate) const INTEROP: [Program; 1] = [Program::new(
-    "pip3",
-    "python3-pip",
-    "installs pjsua2, one of the phones",
-)];
+pub(crate) const INTEROP: [Program; 2] = [
+    Program::new("pip3", "python3-pip", "installs pjsua2, one of the phones"),
+    Program::new("prometheus", "prometheus", "scrapes the agent's metrics"),
+];
 
 /// Programs that the benchmarks run.
 pub(crate) const BENCH: [Program; 4] = [

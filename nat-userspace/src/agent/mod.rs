@@ -11,6 +11,7 @@ mod signals;
 mod wildcards;
 
 pub mod detach;
+pub mod metrics;
 pub mod outcome;
 pub mod record;
 pub mod reload;

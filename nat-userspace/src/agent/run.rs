@@ -16,6 +16,7 @@ use crate::{
         claim::{self, Claim, Left, claim},
         links::{Links, Modes},
         logs::Logs,
+        metrics::Endpoint,
         notify,
         record::AgentRecord,
         signals::{Request, Signals},
@@ -80,16 +81,15 @@ pub async fn run(settings: &Settings, read: &dyn Fn() -> Result<Settings>) -> Re
     }
     let taken_over = left.is_some();
     let earlier = left.as_ref().map(|left| &left.tables);
-    let started = start(
-        &net,
-        loader,
-        (&picked, &all),
-        settings,
-        earlier,
-        &mut record,
-    )
-    .await;
-    let (path, addresses, links) = match started {
+    let started = async {
+        // First: nothing has changed yet if the address cannot be bound.
+        let metrics = Endpoint::bind(settings)?;
+        let links = (&picked[..], &all[..]);
+        let started = start(&net, loader, links, settings, earlier, &mut record).await?;
+        let metrics = metrics.map(Endpoint::serve).transpose()?;
+        Ok::<_, anyhow::Error>((started, metrics))
+    };
+    let ((path, addresses, links), metrics) = match started.await {
         Ok(started) => started,
         Err(error) => {
             let cleaned = match left {
@@ -106,6 +106,9 @@ pub async fn run(settings: &Settings, read: &dyn Fn() -> Result<Settings>) -> Re
     // Its maps that are not used further go.
     drop(left);
     announce(&record, taken_over);
+    if let Some(address) = metrics {
+        println(&format!("sipnat: metrics at http://{address}/metrics"));
+    }
     notify::ready();
     let mut live = Live::new(settings, read);
     let host = (addresses, wildcards, links);

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
+use aya::maps::MapInfo;
 
 use crate::{
     agent::record::AgentRecord,
@@ -10,7 +11,10 @@ use crate::{
         namespaces::{network_inode, path_of_process},
         terminal::note,
     },
-    kernel::{pins, tables::Tables},
+    kernel::{
+        pins,
+        tables::{Table, Tables},
+    },
 };
 
 /// Error of a command that needs an agent.
@@ -20,7 +24,7 @@ use crate::{
 )]
 pub struct NoAgent;
 
-/// A data path that is in place, and its agent.
+/// A data path that is in place, and its agent. A command that goes on for long calls [`Session::refresh`].
 pub struct Session {
     /// The agent; it may have ended and left all in place.
     pub agent: AgentRecord,
@@ -76,5 +80,20 @@ impl Session {
             pins,
             tables,
         })
+    }
+    /// Opens the data path again if an agent has put another in place since, or none is there any more.
+    ///
+    /// # Errors
+    /// As for [`Self::open`].
+    pub fn refresh(&mut self) -> Result<()> {
+        let is_pinned = |table: &Table<'_>| {
+            let pinned = MapInfo::from_pin(self.pins.join(table.name));
+            let known = table.map.info();
+            known.is_ok_and(|known| pinned.is_ok_and(|pinned| pinned.id() == known.id()))
+        };
+        if !self.tables.maps().iter().all(is_pinned) {
+            *self = Self::open()?;
+        }
+        Ok(())
     }
 }

@@ -38,7 +38,8 @@ impl InterfaceStatus {
         self.how.as_ref().filter(|_| self.attached)
     }
 
-    fn name(&self) -> &str {
+    /// Returns its name.
+    pub(crate) fn name(&self) -> &str {
         let how = self.how.as_ref().map(|how| how.name.as_str());
         how.or(self.missing.as_deref()).unwrap_or_default()
     }

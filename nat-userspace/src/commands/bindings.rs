@@ -1,6 +1,6 @@
 //! `sipnat bindings`: the terminals that sipnat knows.
 
-use std::{iter, net::SocketAddr, time::Duration};
+use std::{iter, net::SocketAddr};
 
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::{
     agent::session::Session,
+    commands::watch::watch,
     host::clock,
     kernel::{mapped::Access, tables::Tables},
     view::{
@@ -52,9 +53,19 @@ enum BindingsCommand {
         #[arg(long)]
         json: bool,
     },
-    /// List all bindings, again each second
-    #[command(after_help = "Example:\n  sipnat bindings watch")]
-    Watch,
+    /// Print changes of bindings as they come, one a line
+    ///
+    /// A line says that a binding was added, has changed or is gone. It tells what was changed: the state, an address, the
+    /// number of redirected packets. A refresh that changes none of these is none. The tables are read once a second: what comes
+    /// and goes in between is not seen. Ends with the reader of its output, or by SIGINT.
+    #[command(
+        after_help = "Examples:\n  sipnat bindings watch\n  sipnat bindings watch --json | jq 'select(.change == \"added\") | .binding.terminal'"
+    )]
+    Watch {
+        /// Print JSON: an object for each change
+        #[arg(long)]
+        json: bool,
+    },
     /// Forget one binding
     #[command(after_help = "Example:\n  sipnat bindings remove 7fc59d9c")]
     Remove {
@@ -68,28 +79,28 @@ impl Bindings {
     ///
     /// # Errors
     /// If there is no agent, no such binding, or the maps cannot be read or written.
-    pub fn run(self) -> Result<()> {
-        let Session { tables, .. } = Session::open()?;
+    pub async fn run(self) -> Result<()> {
+        let session = Session::open()?;
+        let tables = &session.tables;
         let list = BindingsCommand::List { json: self.json };
         match self.command.unwrap_or(list) {
             BindingsCommand::List { json: true } => {
-                let listing = Listing::read(&tables)?;
+                let listing = Listing::read(tables)?;
                 output::to_stdout(|out| listing.write_json(out))
             }
-            BindingsCommand::List { json: false } => print(&tables, || Ok(())),
-            BindingsCommand::Show { binding, json } => show(&tables, &binding, json),
-            BindingsCommand::Watch => watch(&tables),
-            BindingsCommand::Remove { binding } => remove(&tables, &binding),
+            BindingsCommand::List { json: false } => print(tables),
+            BindingsCommand::Show { binding, json } => show(tables, &binding, json),
+            BindingsCommand::Watch { json } => watch(session, json).await,
+            BindingsCommand::Remove { binding } => remove(tables, &binding),
         }
     }
 }
 
-/// Prints the list, after it has been read and something else was done.
-fn print(tables: &Tables, before: impl FnOnce() -> Result<()>) -> Result<()> {
+/// Prints the list.
+fn print(tables: &Tables) -> Result<()> {
     let listing = Listing::read(tables)?;
     let page = Page::of(&listing);
     let shadow = tables.shadow()?.then(|| output::SHADOW.into());
-    before()?;
     output::print_lines(shadow.into_iter().chain(page.lines()))
 }
 
@@ -192,14 +203,6 @@ fn show(tables: &Tables, text: &str, json: bool) -> Result<()> {
         .map(|(name, value)| format!("{name:<13} {value}"))
         .collect();
     output::print(&lines.join("\n"))
-}
-
-/// Prints the list again each second, until it is interrupted.
-fn watch(tables: &Tables) -> Result<()> {
-    loop {
-        print(tables, output::clear_screen)?;
-        std::thread::sleep(Duration::from_secs(1));
-    }
 }
 
 /// Removes one binding.

@@ -54,7 +54,7 @@ impl Explain {
 }
 
 /// Reads the name of a call or a terminal.
-fn subject(text: &str) -> Subject {
+pub(super) fn subject(text: &str) -> Subject {
     if let Ok(address) = text.parse::<SocketAddr>() {
         Subject::Address(address.ip(), Some(address.port()))
     } else if let Ok(ip) = text.parse::<IpAddr>() {

@@ -1,6 +1,7 @@
 //! The commands of `sipnat`: a file each, with the arguments.
 
 mod ports;
+mod watch;
 
 pub mod options;
 
@@ -16,3 +17,4 @@ pub mod run;
 pub mod stats;
 pub mod status;
 pub mod stun_query;
+pub mod top;

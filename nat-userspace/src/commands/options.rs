@@ -1,6 +1,9 @@
 //! Options of `sipnat run`: its flags, and the keys of the configuration file.
 
-use std::{net::IpAddr, path::PathBuf};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
 
 use clap::Args;
 use ipnet::IpNet;
@@ -127,6 +130,17 @@ pub struct Options {
     /// Its media are then those of the local address from which its SIP comes. At most four.
     #[arg(long = "external", value_name = "ADDRESS", value_parser = address)]
     externals: Vec<IpAddr>,
+    /// Serve metrics for Prometheus at http://ADDRESS:PORT/metrics
+    ///
+    /// Off by default. There is neither TLS nor a password: name an address that only the monitoring reaches.
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = socket)]
+    metrics: Option<SocketAddr>,
+    /// Have the kernel measure the run time of the programs, for the metrics
+    ///
+    /// While the agent runs, the kernel then measures each run of every BPF program of this host, which takes time itself
+    /// (docs/metrics.md). Needs CAP_SYS_ADMIN.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "true|false", hide_possible_values = true)]
+    metrics_run_time: Option<bool>,
     /// Leave the programs and their tables in place when the agent ends; the next agent takes them over
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "true|false", hide_possible_values = true)]
     keep: Option<bool>,
@@ -228,6 +242,8 @@ impl Options {
         set(&mut settings.restore, self.media_restore);
         set(&mut settings.guesses, some(self.media_guesses));
         set(&mut settings.externals, some(self.externals));
+        set(&mut settings.metrics, self.metrics.map(Some));
+        set(&mut settings.metrics_run_time, self.metrics_run_time);
         set(&mut settings.keep, self.keep);
         set(&mut settings.object, self.bpf_object.map(Some));
         set(&mut settings.verifier_log, self.verifier_log);
@@ -270,6 +286,11 @@ impl Options {
         given.map(|(name, _)| name)
     }
 
+    /// Returns an option of metrics that was given, by its long name.
+    pub(super) fn of_metrics(&self) -> Option<&'static str> {
+        (self.metrics_run_time == Some(true)).then_some("metrics-run-time")
+    }
+
     /// Returns an option of media that was given, by its long name.
     pub(super) fn of_media(&self) -> Option<&'static str> {
         let given = [
@@ -298,6 +319,12 @@ fn some<T>(list: Vec<T>) -> Option<Vec<T>> {
 fn address(text: &str) -> Result<IpAddr, &'static str> {
     text.parse()
         .map_err(|_| "an address is one of IPv4 or IPv6, such as 203.0.113.10")
+}
+
+/// Parses an address with a port.
+fn socket(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse()
+        .map_err(|_| "name an address and a port, such as 127.0.0.1:9060 or [::1]:9060")
 }
 
 /// Parses a number of seconds.

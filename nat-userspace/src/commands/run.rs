@@ -67,6 +67,10 @@ impl Run {
             let why = format!("--{option} has no effect without --media");
             usage(settings.media, &why)?;
         }
+        if let Some(option) = self.options.of_metrics() {
+            let why = format!("--{option} has no effect without --metrics");
+            usage(settings.metrics.is_some(), &why)?;
+        }
         usage(
             settings.externals.len() <= MEDIA_EXTERNALS,
             "there are more than four addresses of external",

@@ -2,8 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use anyhow::{Context as _, Result};
-use aya::programs::ProgramInfo;
+use anyhow::Result;
 use clap::Args;
 use nat_common::{
     abi::{Config, NO_PBX, Policy, stun},
@@ -21,11 +20,7 @@ use crate::{
         warnings::{self, Warning},
     },
     host::{net::Net, prefix::Prefix},
-    kernel::{
-        attach::Attached,
-        loops::{EGRESS, INGRESS, Loops},
-        media, rules, streams,
-    },
+    kernel::{attach::Attached, loops::Loops, pins, rules, streams},
     view::{
         fill::{self, Fill},
         listing::Listing,
@@ -190,12 +185,8 @@ impl Status {
         let listing = Listing::read(tables)?;
         let net = Net::open()?;
         let links = net.links().await?;
-        let of = |name| {
-            let info = ProgramInfo::from_pin(pins.join(name));
-            info.map(|info| info.id())
-                .with_context(|| format!("cannot read program `{name}`"))
-        };
-        let ours = [of(INGRESS)?, of(EGRESS)?];
+        let programs = pins::programs(pins)?;
+        let ours = [programs[0].1.id(), programs[1].1.id()];
         let interfaces =
             interfaces::find(&net, &links, &agent.interfaces, &agent.missing, ours).await?;
         let mut warnings = interfaces::warnings(&interfaces, &links, &config, agent.is_alive());
@@ -209,9 +200,7 @@ impl Status {
         let fills = fill::read(tables, &listing.used)?;
         warnings.extend(full_tables::find(&fills));
         warnings.extend(loops::find(agent.refused_loops.as_deref()));
-        let media = media::PROGRAMS.as_flattened();
-        let is_pinned = |name: &&&'static str| pins.join(name).exists();
-        let has_media = media.iter().any(|name| is_pinned(&name));
+        let has_media = programs.len() > 2;
         let [of_media, of_streams] = if has_media {
             media_warnings::find(tables)?
         } else {
@@ -227,18 +216,15 @@ impl Status {
             .extend(warnings::find(&net, &links, attached, listing.rows(), &tables.policy).await?);
         warnings.extend(of_streams);
         warnings.extend(registrars);
-        let names = [INGRESS, EGRESS].iter().chain(media);
-        let programs = names.filter(is_pinned).map(|name| {
-            let info = ProgramInfo::from_pin(pins.join(name))
-                .with_context(|| format!("cannot read program `{name}`"))?;
+        let programs = programs.iter().map(|(name, info)| {
             let form = Loops::of(info.name_as_str().unwrap_or_default()).name();
-            Ok(Program {
+            Program {
                 name,
                 id: info.id(),
                 loops: (!name.starts_with("media_")).then_some(form),
                 verified_instructions: info.verified_instruction_count(),
                 jited_bytes: info.size_jitted(),
-            })
+            }
         });
         Ok(Self {
             version: agent.version.clone(),
@@ -258,7 +244,7 @@ impl Status {
                         .map(|config| streams::addresses(&config))
                 })
                 .transpose()?,
-            programs: programs.collect::<Result<_>>()?,
+            programs: programs.collect(),
             bindings: Summary::of(&listing),
             tables: fills,
             memory_bytes: tables.memory()?,

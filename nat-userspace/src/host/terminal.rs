@@ -1,7 +1,11 @@
 //! Text for a person's terminal.
 
-use std::io::{Write as _, stderr};
+use std::{
+    io::{Write as _, stderr, stdout},
+    os::fd::AsFd as _,
+};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use unicode_properties::{GeneralCategory, UnicodeGeneralCategory as _};
 
 /// Default_Ignorable_Code_Points (Unicode 16, DerivedCoreProperties.txt) whose category does not give them away: letters
@@ -61,6 +65,20 @@ fn is_printable(c: char) -> bool {
         && !INVISIBLE
             .iter()
             .any(|(first, last)| (*first..=*last).contains(&c))
+}
+
+/// Whether nobody reads standard output any more: the reader of a pipe has ended, or the terminal was closed.
+#[must_use]
+pub fn is_output_closed() -> bool {
+    let out = stdout();
+    let mut polled = [PollFd::new(out.as_fd(), PollFlags::empty())];
+    // Errors are reported whether they are asked for or not.
+    let gone = PollFlags::POLLERR | PollFlags::POLLHUP;
+    let reported = poll(&mut polled, PollTimeout::ZERO);
+    reported.is_ok()
+        && polled[0]
+            .revents()
+            .is_some_and(|flags| flags.intersects(gone))
 }
 
 /// Prints a note to standard error. An agent may have lost its terminal.

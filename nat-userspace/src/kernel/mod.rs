@@ -17,5 +17,6 @@ pub mod policy;
 mod programs;
 pub mod refusal;
 pub mod rules;
+pub mod run_time;
 pub mod streams;
 pub mod tables;

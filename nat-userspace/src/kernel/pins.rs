@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use aya::{
     maps::MapInfo,
-    programs::{SchedClassifier, Xdp},
+    programs::{ProgramInfo, SchedClassifier, Xdp},
 };
 use aya_obj::programs::XdpAttachType;
 use log::info;
@@ -73,6 +73,23 @@ pub fn ensure_bpffs() -> Result<()> {
     })?;
     info!("mounted a bpffs on {BPFFS}, which had none");
     Ok(())
+}
+
+/// Returns what the kernel says of the programs that are pinned in `dir`, by their names: `ingress` and `egress` first, then
+/// those of media, if they are there.
+///
+/// # Errors
+/// If the kernel does not describe one.
+pub fn programs(dir: &Path) -> Result<Vec<(&'static str, ProgramInfo)>> {
+    let media = media::PROGRAMS.as_flattened().iter();
+    let media = media.filter(|name| dir.join(name).exists());
+    let names = [INGRESS, EGRESS].iter().chain(media);
+    let info = |name: &'static &str| {
+        ProgramInfo::from_pin(dir.join(name))
+            .map(|info| (*name, info))
+            .with_context(|| format!("cannot read program `{name}`"))
+    };
+    names.map(info).collect()
 }
 
 /// Makes the directory `dir`, which only its owner can use, whatever the umask.

@@ -55,31 +55,68 @@ impl Contacts {
     pub(super) fn row(&self, slot: u32) -> Option<Row> {
         let mut binding = Binding::EMPTY;
         let key = self.table.copy(slot, &mut binding)?;
-        row(&key, &binding, self.now, |key| {
-            // Removals are rare, and a lookup of what is not there takes two cache misses.
-            if key.uri == 0 && !self.removed.contains(&key.aor) {
-                return None;
+        row(&key, &binding, self.now, |key| self.get(key))
+    }
+
+    /// Visits the states of all rows.
+    pub(super) fn states(&self, mut visit: impl FnMut(BindingState)) {
+        self.table.visit(|key, binding| {
+            let get = |key: &ContactKey| self.get(key);
+            if is_row(key, binding, self.now, get) {
+                visit(state(binding, get(&twin(key)).as_ref(), self.now));
             }
-            self.table.get(key)
-        })
+        });
+    }
+
+    /// Looks up a live entry.
+    fn get(&self, key: &ContactKey) -> Option<Binding> {
+        // Removals are rare, and a lookup of what is not there takes two cache misses.
+        if key.uri == 0 && !self.removed.contains(&key.aor) {
+            return None;
+        }
+        self.table.get(key).filter(|found| found.expires > self.now)
     }
 }
 
-/// Makes the row of an entry, unless that belongs to another or counts no more. `get` looks up other entries.
+/// Whether an entry is the row of a contact: it counts, and belongs to no other entry. `get` looks up other live entries.
+fn is_row(
+    key: &ContactKey,
+    binding: &Binding,
+    now: u64,
+    get: impl Fn(&ContactKey) -> Option<Binding>,
+) -> bool {
+    // Where it was at another host before has a key of its own (see `ContactKey::before`).
+    let current = key.aor != !binding.aor && key.aor != !0;
+    if binding.expires <= now || key.uri == 0 || key.aor == 0 || !current {
+        return false;
+    }
+    let removal = get(&ContactKey { uri: 0, ..*key });
+    !removal.is_some_and(|removal| binding.is_voided_by(&removal))
+}
+
+/// Returns the key of a contact by its URI alone. Two terminals that registered for different addresses-of-record may have the
+/// same URI.
+const fn twin(key: &ContactKey) -> ContactKey {
+    ContactKey { aor: 0, ..*key }
+}
+
+/// Returns the state of a row.
+fn state(binding: &Binding, twin: Option<&Binding>, now: u64) -> BindingState {
+    if twin.is_some_and(|twin| twin.is_ambiguous(now)) {
+        BindingState::Ambiguous
+    } else {
+        BindingState::of(binding, now)
+    }
+}
+
+/// Makes the row of an entry, if it is one. `get` looks up other live entries.
 fn row(
     key: &ContactKey,
     binding: &Binding,
     now: u64,
     get: impl Fn(&ContactKey) -> Option<Binding>,
 ) -> Option<Row> {
-    let get = |key: &ContactKey| get(key).filter(|other| other.expires > now);
-    // Where it was at another host before has a key of its own (see `ContactKey::before`).
-    let current = key.aor != !binding.aor && key.aor != !0;
-    if binding.expires <= now || key.uri == 0 || key.aor == 0 || !current {
-        return None;
-    }
-    let removal = get(&ContactKey { uri: 0, ..*key });
-    if removal.is_some_and(|removal| binding.is_voided_by(&removal)) {
+    if !is_row(key, binding, now, &get) {
         return None;
     }
     let mut row = Row::new(RowKey::Contact(*key), BindingKind::Contact, binding, now);
@@ -87,8 +124,8 @@ fn row(
         row.notes
             .push("registered from another host; the one before comes first until it is silent");
     }
-    // Two terminals that registered for different addresses-of-record may have the same URI.
-    let twin = get(&ContactKey { aor: 0, ..*key });
+    let twin = get(&twin(key));
+    row.state = state(binding, twin.as_ref(), now);
     row.uri = twin
         .as_ref()
         .map(|twin| output::printable(text_of(twin)))
@@ -100,7 +137,6 @@ fn row(
     }
     let is_other = |twin: &Binding| twin.aor != binding.aor && twin.learned != binding.learned;
     if twin.as_ref().is_some_and(|twin| twin.is_ambiguous(now)) {
-        row.state = BindingState::Ambiguous;
         row.notes.push(
             "ambiguous by Request-URI: only calls whose To names its address-of-record reach it",
         );
@@ -128,7 +164,8 @@ mod tests {
     fn rows(contacts: &[(ContactKey, Binding)]) -> Vec<Row> {
         let table: HashMap<ContactKey, Binding> = contacts.iter().copied().collect();
         let rows = contacts.iter();
-        rows.filter_map(|(key, binding)| row(key, binding, NOW, |key| table.get(key).copied()))
+        let get = |key: &ContactKey| table.get(key).filter(|b| b.expires > NOW).copied();
+        rows.filter_map(|(key, binding)| row(key, binding, NOW, get))
             .collect()
     }
 

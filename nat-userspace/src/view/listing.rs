@@ -25,7 +25,7 @@ use crate::{
         keepalive::{Keepalives, Source},
         pending::{Claims, is_transaction},
         row_json,
-        rows::{BindingKind, Claim, Row, RowKey},
+        rows::{BindingKind, BindingState, Claim, Row, RowKey},
     },
 };
 
@@ -164,6 +164,23 @@ impl Listing {
         }?;
         self.keepalives.enter(&mut row);
         Some(row)
+    }
+
+    /// Visits the kinds and states of all rows, without making them.
+    pub(super) fn states(&self, mut visit: impl FnMut(BindingKind, BindingState)) {
+        self.dialogs.visit(|_, binding| {
+            if binding.expires > self.now {
+                visit(BindingKind::Dialog, BindingState::of(binding, self.now));
+            }
+        });
+        self.contacts
+            .states(|state| visit(BindingKind::Contact, state));
+        for slot in &self.claims.dialogs {
+            visit(BindingKind::Dialog, Claim::from(&slot.entry).state());
+        }
+        for slot in &self.claims.contacts {
+            visit(BindingKind::Contact, Claim::from(&slot.entry).state());
+        }
     }
 
     /// Writes the list as one JSON document, with a line for each row. The rows are read meanwhile.

@@ -1,6 +1,8 @@
 //! The contents of the maps, as people read them.
 
+pub(crate) mod changes;
 mod contacts;
+pub(crate) mod counts;
 mod keepalive;
 mod nearest_contact;
 pub(crate) mod page;
@@ -9,6 +11,7 @@ pub(crate) mod proof;
 mod row_json;
 pub(crate) mod rules;
 pub(crate) mod streams;
+pub(crate) mod traffic;
 
 pub mod fill;
 pub mod listing;

@@ -51,16 +51,6 @@ pub(crate) fn to_stdout(
         .context("cannot write to standard output")
 }
 
-/// Clears a terminal's screen.
-///
-/// # Errors
-/// If standard output cannot be written.
-pub fn clear_screen() -> Result<()> {
-    /// Moves the cursor home, and clears from there.
-    const CLEAR: &str = "\x1b[H\x1b[J";
-    write!(io::stdout().lock(), "{CLEAR}").context("cannot write to standard output")
-}
-
 /// Prints `value` as JSON.
 ///
 /// # Errors

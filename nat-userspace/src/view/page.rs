@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::view::{
     listing::{Listing, Place},
     output::Columns,
-    rows::{self, BindingKind, BindingState, COLUMNS, Order, Row},
+    rows::{self, BindingKind, BindingState, COLUMNS, Order},
 };
 
 /// The list of bindings as a table, ready to be printed line by line. It keeps the order of the rows and the widths of the
@@ -30,7 +30,7 @@ impl<'l> Page<'l> {
         let mut order = Vec::new();
         for (place, row) in listing.placed_rows() {
             columns.fit(&row.cells());
-            summary.add(&row);
+            summary.add(row.kind, row.state);
             order.push((row.order(), place));
         }
         order.sort_unstable_by_key(|(order, _)| *order);
@@ -71,14 +71,12 @@ impl Summary {
             transactions: listing.transactions,
             ..Self::default()
         };
-        for row in listing.rows() {
-            summary.add(&row);
-        }
+        listing.states(|kind, state| summary.add(kind, state));
         summary
     }
 
-    fn add(&mut self, row: &Row) {
-        *match (row.state, row.kind) {
+    fn add(&mut self, kind: BindingKind, state: BindingState) {
+        *match (state, kind) {
             (BindingState::Pending, _) => &mut self.pending,
             (_, BindingKind::Dialog) => &mut self.dialogs,
             (_, BindingKind::Contact) => &mut self.contacts,
@@ -107,7 +105,7 @@ mod tests {
 
     use super::*;
     use crate::view::rows::{
-        RowKey,
+        Row, RowKey,
         tests::{NOW, binding},
     };
 
@@ -121,18 +119,15 @@ mod tests {
         assert_eq!(summary.to_string(), none);
         let key = RowKey::Dialog(DialogKey::default());
         let active = Row::new(key, BindingKind::Dialog, &binding("1000@a"), NOW);
-        summary.add(&active);
-        summary.add(&Row {
-            kind: BindingKind::Contact,
-            ..active
-        });
+        summary.add(active.kind, active.state);
+        summary.add(BindingKind::Contact, active.state);
         let claim = &Entry {
             value: PendingDialog::default(),
             at: ticks(NOW),
         };
         let key = RowKey::Slot(0xabc << 24);
         let pending = Row::pending(key, BindingKind::Dialog, &claim.into(), ticks(NOW));
-        summary.add(&pending);
+        summary.add(pending.kind, pending.state);
         let text = "2 bindings (1 dialog, 1 contact), 1 pending, 5 transactions";
         assert_eq!(summary.to_string(), text);
     }

@@ -5,7 +5,7 @@ use std::{
     net::{SocketAddr, SocketAddrV4},
 };
 
-use crate::view::rows::{BindingKind, BindingState, Row};
+use crate::view::rows::Row;
 
 /// Writes a row as serde does.
 pub(super) fn write(row: &Row, out: &mut Vec<u8>) {
@@ -37,23 +37,9 @@ pub(super) fn write(row: &Row, out: &mut Vec<u8>) {
     out.extend(b",\"uri\":");
     optional(out, uri.as_deref(), text);
     out.extend(b",\"kind\":");
-    text(
-        out,
-        match kind {
-            BindingKind::Dialog => "dialog",
-            BindingKind::Contact => "contact",
-        },
-    );
+    text(out, kind.name());
     out.extend(b",\"state\":");
-    text(
-        out,
-        match state {
-            BindingState::Active => "active",
-            BindingState::LeftAlone => "left_alone",
-            BindingState::Ambiguous => "ambiguous",
-            BindingState::Pending => "pending",
-        },
-    );
+    text(out, state.name());
     out.extend(b",\"notes\":[");
     for (number, note) in notes.iter().enumerate() {
         if number > 0 {
@@ -133,7 +119,7 @@ mod tests {
 
     use super::*;
     use crate::view::rows::{
-        RowKey,
+        BindingKind, BindingState, RowKey,
         tests::{NOW, binding},
     };
 

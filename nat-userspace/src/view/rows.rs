@@ -24,6 +24,20 @@ pub enum BindingKind {
     Contact,
 }
 
+impl BindingKind {
+    /// All kinds.
+    pub const ALL: [Self; 2] = [Self::Dialog, Self::Contact];
+
+    /// Returns its name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Dialog => "dialog",
+            Self::Contact => "contact",
+        }
+    }
+}
+
 /// State of a binding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -36,6 +50,38 @@ pub enum BindingState {
     Ambiguous,
     /// The PBX has not accepted it yet.
     Pending,
+}
+
+impl BindingState {
+    /// All states.
+    pub const ALL: [Self; 4] = [
+        Self::Active,
+        Self::LeftAlone,
+        Self::Ambiguous,
+        Self::Pending,
+    ];
+
+    /// Returns its name in JSON and in metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::LeftAlone => "left_alone",
+            Self::Ambiguous => "ambiguous",
+            Self::Pending => "pending",
+        }
+    }
+
+    /// Returns the state of an active binding at `now`.
+    pub(super) const fn of(binding: &Binding, now: u64) -> Self {
+        if binding.is_ambiguous(now) {
+            Self::Ambiguous
+        } else if binding.flags.contains(BindingFlags::LEFT_ALONE) {
+            Self::LeftAlone
+        } else {
+            Self::Active
+        }
+    }
 }
 
 /// Place of a row in the maps.
@@ -61,7 +107,15 @@ impl RowKey {
                 id.extend(hex(second, 16));
                 id
             }
-            Self::Slot(_) => hex(first >> 16, 12).collect(),
+            Self::Slot(_) => hex(first >> GENERATION, 12).collect(),
+        }
+    }
+
+    /// Returns what tells the row from all others: what its id is made of.
+    const fn identity(self) -> Identity {
+        match self {
+            Self::Dialog(_) | Self::Contact(_) => self.halves(),
+            Self::Slot(tag) => (tag >> GENERATION, 0),
         }
     }
 
@@ -76,6 +130,12 @@ impl RowKey {
         (first ^ second.rotate_left(32), second)
     }
 }
+
+/// Bits of a slot's tag that differ from one use of the slot to the next.
+const GENERATION: u32 = 16;
+
+/// What tells a row from all others.
+pub(super) type Identity = (u64, u64);
 
 /// Returns the lowest digits of a number in hexadecimal. A list has a million of them; `format!` takes ten times as long.
 fn hex(number: u64, digits: u32) -> impl Iterator<Item = char> {
@@ -149,6 +209,17 @@ pub(crate) struct Claim {
     at: u64,
 }
 
+impl Claim {
+    /// Returns its state.
+    pub(super) const fn state(&self) -> BindingState {
+        if self.ambiguous {
+            BindingState::Ambiguous
+        } else {
+            BindingState::Pending
+        }
+    }
+}
+
 impl From<&Entry<PendingDialog>> for Claim {
     fn from(entry: &Entry<PendingDialog>) -> Self {
         Self {
@@ -186,13 +257,7 @@ impl Row {
             terminal: (!text.is_empty()).then(|| output::printable(text)),
             uri: None,
             kind,
-            state: if binding.is_ambiguous(now) {
-                BindingState::Ambiguous
-            } else if binding.flags.contains(BindingFlags::LEFT_ALONE) {
-                BindingState::LeftAlone
-            } else {
-                BindingState::Active
-            },
+            state: BindingState::of(binding, now),
             notes: notes(binding.flags),
             flags: binding.flags,
             owner: binding.aor,
@@ -231,11 +296,7 @@ impl Row {
             terminal: None,
             uri: None,
             kind,
-            state: if claim.ambiguous {
-                BindingState::Ambiguous
-            } else {
-                BindingState::Pending
-            },
+            state: claim.state(),
             notes: notes(claim.flags),
             flags: claim.flags,
             owner: 0,
@@ -249,6 +310,11 @@ impl Row {
             expires_in_seconds: seconds(TRANSACTION_LIFE.saturating_sub(age)),
             redirected: 0,
         }
+    }
+
+    /// Returns what tells it from all others.
+    pub(super) const fn identity(&self) -> Identity {
+        self.key.identity()
     }
 
     /// Whether `text` means this row: the start of its id, its terminal, user, Contact URI, or an address.
@@ -306,10 +372,7 @@ impl Row {
 
     /// Names the kind.
     pub(crate) fn kind(&self) -> &'static str {
-        match self.kind {
-            BindingKind::Dialog => "dialog",
-            BindingKind::Contact => "contact",
-        }
+        self.kind.name()
     }
 
     /// Writes the advertised address.

@@ -29,6 +29,7 @@ use crate::{
         output::{self, Columns},
         rows::{self, Row, RowKey},
         streams::{self, Stream},
+        traffic::Fate,
     },
 };
 
@@ -41,6 +42,8 @@ pub(crate) enum Subject {
     Address(IpAddr, Option<u16>),
     /// The last requests of the PBX that were not redirected, so many.
     Last(usize),
+    /// The last packets of the PBX that were redirected, so many.
+    Redirected(usize),
 }
 
 /// All that the maps hold of a subject.
@@ -84,6 +87,7 @@ enum About {
     Terminal(String),
     Address(String),
     Last(usize),
+    Redirected(usize),
 }
 
 /// One message.
@@ -145,13 +149,14 @@ impl About {
   - the PBX has sent nothing there, and sipnat has learned no terminal there: `sipnat bindings list` shows the terminals;
   - it was too long ago: the newest {records} messages are kept, to all addresses"
             )),
-            Self::Last(_) => None,
+            Self::Last(_) | Self::Redirected(_) => None,
         }
     }
 
     /// Heading of its table, and the words for an empty table.
     fn heading(&self) -> (String, &'static str) {
         const GONE: &str = "its messages were too long ago";
+        const NONE: &str = "none among the messages that are kept";
         match self {
             Self::CallId(call_id) => (format!("Call-ID {call_id}"), GONE),
             Self::Terminal(name) => (
@@ -159,13 +164,16 @@ impl About {
                 GONE,
             ),
             Self::Address(address) => (format!("to {address}, or a terminal there"), GONE),
-            Self::Last(_) => (
-                "requests that were not redirected".to_owned(),
-                "none among the messages that are kept",
-            ),
+            Self::Last(_) => ("requests that were not redirected".to_owned(), NONE),
+            Self::Redirected(_) => ("packets that were redirected".to_owned(), NONE),
         }
     }
 }
+
+/// Columns of packets.
+const HEADINGS: [&str; 8] = [
+    "TIME", "FROM", "MESSAGE", "CSEQ", "BINDING", "MEANT", "LEARNED", "WHY",
+];
 
 impl Story {
     /// Reads the story of a subject.
@@ -210,9 +218,12 @@ impl Story {
                 (About::Address(address), bindings)
             }
             Subject::Last(count) => {
-                records.retain(was_left);
-                records.drain(..records.len().saturating_sub(count));
+                keep_last(&mut records, count, was_left);
                 (About::Last(count), Vec::new())
+            }
+            Subject::Redirected(count) => {
+                keep_last(&mut records, count, was_redirected);
+                (About::Redirected(count), Vec::new())
             }
         };
         if records.is_empty()
@@ -258,6 +269,38 @@ impl Story {
         })
     }
 
+    /// Renders the bindings, and then the packets, the newest first. A narrow text has the most important columns, which 80
+    /// characters hold.
+    pub(crate) fn newest_first(&self, zone: &TimeZone, is_wide: bool) -> Vec<String> {
+        let mut parts = Vec::new();
+        if !self.bindings.is_empty() {
+            parts.push(if is_wide {
+                rows::table(&self.bindings)
+            } else {
+                let headings = ["TERMINAL", "KIND", "STATE", "LEARNED", "REDIRECTED"];
+                let rows = self.bindings.iter();
+                let rows = rows.map(|row| columns(row.cells(), [1, 2, 3, 5, 9]));
+                output::table(Columns::new(headings, &[4]), rows)
+            });
+            parts.push(String::new());
+        }
+        let packets = self.packets.iter().rev();
+        let rows = packets.flat_map(|packet| packet.rows(zone));
+        parts.push(if self.packets.is_empty() {
+            let (_, none) = self.about.heading();
+            none.into()
+        } else if is_wide {
+            output::table(Columns::new(HEADINGS, &[3]), rows)
+        } else {
+            const SOME: [usize; 5] = [0, 2, 5, 6, 7];
+            let headings = SOME.map(|column| HEADINGS[column]);
+            let rows = rows.map(|row| columns(row, SOME));
+            output::table(Columns::new(headings, &[]), rows)
+        });
+        let lines = parts.iter().flat_map(|part| part.split('\n'));
+        lines.map(String::from).collect()
+    }
+
     /// Renders it as a table.
     pub(crate) fn render(&self, zone: &TimeZone) -> String {
         let (about, none) = self.about.heading();
@@ -268,15 +311,12 @@ impl Story {
         if let Some(first) = self.packets.first() {
             let day = first.at.to_zoned(zone.clone()).strftime("%F");
             parts.push(format!("{about}, {day}"));
-            let headings = [
-                "TIME", "FROM", "MESSAGE", "CSEQ", "BINDING", "MEANT", "LEARNED", "WHY",
-            ];
             let rows = self.packets.iter().flat_map(|packet| packet.rows(zone));
-            parts.push(output::table(Columns::new(headings, &[3]), rows));
+            parts.push(output::table(Columns::new(HEADINGS, &[3]), rows));
         } else {
             parts.push(format!("{about}: {none}"));
         }
-        if !matches!(self.about, About::Last(_)) {
+        if !matches!(self.about, About::Last(_) | About::Redirected(_)) {
             parts.push(String::new());
             parts.push(if self.bindings.is_empty() {
                 "no binding is left of it".into()
@@ -296,6 +336,14 @@ impl Story {
         }
         parts.join("\n")
     }
+}
+
+/// Returns some columns of a row.
+fn columns<const ALL: usize, const SOME: usize>(
+    row: [String; ALL],
+    some: [usize; SOME],
+) -> [String; SOME] {
+    some.map(|column| row[column].clone())
 }
 
 /// Request of a record: time, Call-ID, CSeq number and method.
@@ -391,6 +439,18 @@ fn keep_to(records: &mut Vec<Record>, is_it: impl Fn(&SocketAddr) -> bool) {
         let addresses = [record.original(), record.learned()].map(rows::known);
         addresses.iter().flatten().any(&is_it)
     });
+}
+
+/// Keeps the last so many records of a kind.
+fn keep_last(records: &mut Vec<Record>, count: usize, is_it: impl Fn(&Record) -> bool) {
+    records.retain(is_it);
+    records.drain(..records.len().saturating_sub(count));
+}
+
+/// Whether a record is of a packet of the PBX that was redirected.
+fn was_redirected(record: &Record) -> bool {
+    let verdict = Counter::ALL.get(usize::from(record.verdict));
+    verdict.is_some_and(|verdict| Fate::of(*verdict) == Some(Fate::Redirected))
 }
 
 /// Whether a record is of a request of the PBX that was not redirected, although not sent to the learned address.

@@ -27,7 +27,7 @@ pub(crate) struct Stream {
     /// The terminal as `user@host`; none if its dialog has ended.
     pub(crate) terminal: Option<String>,
     /// Kind of packets.
-    kind: &'static str,
+    pub(crate) kind: &'static str,
     /// Address and port in the terminal's description.
     pub(crate) advertised: SocketAddr,
     /// Address and port from which it comes; none if no packet has come yet.
@@ -100,12 +100,13 @@ pub(crate) fn read(tables: &Tables) -> Result<Vec<Stream>> {
 }
 
 const fn kind(flags: MediaFlags) -> &'static str {
+    let [rtp, rtcp, udptl] = Stream::KINDS;
     if flags.contains(MediaFlags::RTCP) {
-        "rtcp"
+        rtcp
     } else if flags.contains(MediaFlags::UDPTL) {
-        "udptl"
+        udptl
     } else {
-        "rtp"
+        rtp
     }
 }
 
@@ -129,6 +130,9 @@ fn host(word: u64) -> Option<String> {
 }
 
 impl Stream {
+    /// Kinds of packets.
+    pub(crate) const KINDS: [&str; 3] = ["rtp", "rtcp", "udptl"];
+
     /// Whether the user means it by a port, a terminal or an address.
     pub(crate) fn is_meant(&self, text: &str) -> bool {
         let terminal = self.terminal.as_deref().unwrap_or_default();

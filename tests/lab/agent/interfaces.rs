@@ -65,7 +65,7 @@ impl Host {
     }
 
     pub(super) fn make_eth0_again(&self) -> Result<()> {
-        let peer = self._peer.name();
+        let peer = self.peer.name();
         self.netns.ip(&format!(
             "link add eth0 type veth peer name again0 netns {peer}\n\
              address add 203.0.113.10/24 dev eth0\n\
@@ -178,14 +178,14 @@ fn one_of_two_comes_back() -> Result<()> {
 fn moved_to_another_namespace_it_loses_the_programs() -> Result<()> {
     let host = Host::new()?;
     let mut agent = host.run(&ON_ETH0)?;
-    let there = host._peer.name();
+    let there = host.peer.name();
     host.netns
         .ip(&format!("link set eth0 netns {there} name moved"))?;
     says(&mut agent, "not on eth0")?;
     let mut show = Command::new("ip");
     show.args(["link", "show", "moved"]);
     let deadline = Instant::now() + STOP;
-    while host._peer.run(&mut show, "")?.contains("xdp") {
+    while host.peer.run(&mut show, "")?.contains("xdp") {
         ensure!(Instant::now() < deadline, "it still has an XDP program");
         thread::sleep(Duration::from_millis(20));
     }

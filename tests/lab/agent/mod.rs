@@ -8,6 +8,7 @@ mod configure;
 mod doctor;
 mod interfaces;
 mod leftovers;
+mod metrics;
 mod notify;
 mod refuse;
 mod user;
@@ -40,7 +41,8 @@ const STOP: Duration = Duration::from_secs(15);
 /// A host with the interfaces `eth0` and `eth1`.
 struct Host {
     netns: Netns,
-    _peer: Netns,
+    /// Host at the other end of both.
+    peer: Netns,
 }
 
 impl Host {
@@ -58,10 +60,7 @@ impl Host {
             host.ip(&lines)?;
             peer.ip(&format!("link set {interface} up"))?;
         }
-        Ok(Self {
-            netns: host,
-            _peer: peer,
-        })
+        Ok(Self { netns: host, peer })
     }
 
     /// Starts the agent and waits until it is ready.

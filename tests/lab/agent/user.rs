@@ -2,7 +2,7 @@
 
 use std::{process::Command, thread, time::Duration};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use nat_test_support::sipnat;
 use nix::sys::signal::Signal;
 
@@ -26,13 +26,22 @@ fn as_user(prepare: &str, capabilities: &str) -> Result<Command> {
          mount -t bpf -o mode=700 bpf /sys/fs/bpf
          {prepare}
          exec setpriv --reuid {USER} --regid {USER} --clear-groups --inh-caps {capabilities} \
-             --ambient-caps {capabilities} --bounding-set {capabilities} /run/under-test run --iface eth0"
+             --ambient-caps {capabilities} --bounding-set {capabilities} /run/under-test run --iface eth0 \"$@\""
     );
     let mut command = Command::new("unshare");
     command
         .args(["--mount", "sh", "-c", &script])
         .arg(sipnat::binary()?);
     Ok(command)
+}
+
+/// Returns the error of an agent with more arguments, which a user with the documented capabilities runs.
+pub(super) fn refused(host: &Host, more: &[&str]) -> Result<String> {
+    let mut command = as_user(&format!("{RUN_DIRECTORY}; {BPF_DIRECTORY}"), CAPABILITIES)?;
+    let output = host.netns.enter(|| command.args(more).output())??;
+    let text = stderr(&output);
+    ensure!(output.status.code() == Some(1), "{}: {text}", output.status);
+    Ok(text)
 }
 
 #[test]

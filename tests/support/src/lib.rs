@@ -9,6 +9,7 @@
 //! - [`forge`] sends datagrams that no socket sends.
 //! - [`capture`] records packets on every interface, and [`ladder`] draws them.
 //! - [`audio`] is a PBX's end of an audio stream: it sends a tone, and knows the phone's.
+//! - [`http`] asks servers in the network, and [`tmux`] is a terminal in it.
 //! - [`sip`], [`stun`] and [`unique`] build and read messages. [`loops`] knows kernel versions.
 
 pub mod alg;
@@ -20,6 +21,7 @@ pub mod capture;
 pub mod digest;
 pub mod forge;
 pub mod handset;
+pub mod http;
 pub mod kamailio;
 pub mod lab;
 pub mod ladder;
@@ -33,6 +35,7 @@ pub mod sip;
 pub mod sipnat;
 pub mod sipp;
 pub mod stun;
+pub mod tmux;
 pub mod twinkle;
 pub mod ua;
 pub mod unique;

@@ -47,6 +47,11 @@ grep 'CapEff:.*000000c000001000' "/proc/$(pid)/status"
 grep 'Seccomp:.*2' "/proc/$(pid)/status"
 test "$(stat --format=%a /run/sipnat)" = 700
 
+# Metrics, within what the unit allows.
+echo 'metrics = "127.0.0.1:9060"' >>/etc/sipnat/sipnat.toml
+systemctl restart sipnat
+bash -c 'exec 3<>/dev/tcp/127.0.0.1/9060; printf "GET /metrics HTTP/1.0\r\n\r\n" >&3; cat <&3' | grep 'sipnat_attached{interface="eth0"} 1'
+
 # A reload, and one of a wrong file.
 echo 'shadow = true' >>/etc/sipnat/sipnat.toml
 systemctl reload sipnat
