@@ -535,6 +535,13 @@ fn a_repeated_answer_to_a_star_voids_nothing_new() {
     net.wait(1);
     net.sends(PHONE, &star.answer(200));
     assert_eq!(net.sends(ADVERTISED, &call_phone("k")).0, PHONE);
+    // Nor does it bring back what a later one voids.
+    net.wait(1);
+    let later = register(4, "r4", "*").with("Expires: 0");
+    net.arrives(PHONE, &later);
+    net.sends(PHONE, &later.answer(200));
+    net.sends(PHONE, &star.answer(200));
+    assert_eq!(net.sends(ADVERTISED, &call_phone("l")).0, ADVERTISED);
 }
 
 #[test]

@@ -430,6 +430,15 @@ fn an_address_of_another_terminal_does_not_come_first() {
         sent(&net, FORGOTTEN, &call_phone("i"), 3),
         [CALLED, UNANSWERED, CALLED]
     );
+    // On another host, it is no sign of a NAT.
+    let net = behind_alg();
+    let carrier = Sip {
+        to: "<sip:1001@pbx>".into(),
+        ..register(1, "n1", "<sip:1001@198.51.100.7>").call("carrier")
+    };
+    net.arrives(CARRIER, &carrier);
+    net.sends(CARRIER, &carrier.answer(200));
+    assert_eq!(sent(&net, CARRIER, &call_phone("i"), 1), [FIRST]);
     // Its own address is its own.
     let own = Sip {
         to: "<sip:1000@pbx>".into(),

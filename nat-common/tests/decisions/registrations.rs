@@ -468,11 +468,12 @@ fn send_on(net: &Network) {
 /// in conflict: the PBX's packets are left alone. Whichever came first.
 #[test]
 fn a_proxy_s_2xx_does_not_move_a_contact_to_another_host() {
+    // For a day: that puts the terminal's own contact in doubt for an hour only.
     let claims = |net: &Network| {
         net.wait(1);
         let m = forged();
         net.arrives(STRANGER, &m);
-        net.sends(STRANGER, &m.answer(200)).1
+        net.sends(STRANGER, &m.answer(200).with("Expires: 86400")).1
     };
     let called = |net: &Network, branch| {
         let invite = call_phone(branch).call(branch);

@@ -754,3 +754,37 @@ fn the_user_of_one_contact_is_not_that_of_another() {
     );
     assert_eq!(sent(&net, ADVERTISED, &call(URI, "a"), 2), [FOREIGN; 2]);
 }
+
+/// A gateway whose registration has ended has no numbers any more.
+#[test]
+fn a_number_behind_a_gateway_that_is_gone_is_the_account_s() {
+    let net = Network::new();
+    registers(&net, PHONE, "2000", "<sip:0401234567@10.0.0.5>");
+    net.wait(1);
+    let m = register(1, "g", "<sip:gw@10.0.0.5>").call("gateway");
+    net.arrives(STRANGER, &m);
+    net.sends(
+        STRANGER,
+        &m.answer(200).with("Contact: <sip:gw@10.0.0.5>;expires=60"),
+    );
+    let number = |branch| call("0401234567@10.0.0.5", branch);
+    let ambiguous = [Counter::OutAmbiguous; 2];
+    assert_eq!(sent(&net, TRUNK, &number("a"), 2), ambiguous);
+    net.wait(61);
+    assert_eq!(sent(&net, TRUNK, &number("b"), 2), [FIRST, CALLED]);
+}
+
+/// An account has the claim to the victim's Contact URI until the victim registers. What the account answers then proves nothing
+/// of the victim's address.
+#[test]
+fn an_answer_does_not_prove_the_address_of_the_next_owner() {
+    let net = Network::new();
+    registers(&net, STRANGER, "2000", CONTACT);
+    let invite = call(URI, "a");
+    assert_eq!(sent(&net, ADVERTISED, &invite, 2), [FIRST, CALLED]);
+    let m = register(1, "r1", CONTACT);
+    net.arrives(PHONE, &m);
+    net.sends(PHONE, &m.answer(200));
+    answers(&net, STRANGER, &invite);
+    assert_eq!(sent(&net, ADVERTISED, &call(URI, "b"), 1), [FIRST]);
+}

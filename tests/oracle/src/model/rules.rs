@@ -31,6 +31,9 @@ const PATIENCE: u32 = 2;
 /// Time for which sipnat keeps a dialog that it has not seen begin.
 const EARLY: u64 = 300 * SECOND;
 
+/// Time for which sipnat waits for an answer.
+const RINGS: u64 = 300 * SECOND;
+
 /// Time for which an answer at the original destination counts.
 const DAY: u64 = 24 * 3600 * SECOND;
 
@@ -779,8 +782,8 @@ impl World {
             let is_there = accepted && source == NAT_5060 && request.binds(&sip.to.uri);
             self.watch.occupied = is_there.then_some(now);
         }
-        if registers && by == Actor::Public {
-            // A terminal that registers is there again.
+        if registers && by == Actor::Public && request.binds(&sip.to.uri) {
+            // A terminal that registers is there again, unless it goes.
             let known = |pair: &(Actor, Key, Key, bool)| pair.0 == by && pair.1 == key(&source);
             self.watch.unanswered.retain(|pair, _| !known(pair));
         }
@@ -867,6 +870,10 @@ impl World {
     pub(super) fn note_answer(&mut self, at: usize, by: Actor, source: Endpoint, status: u16) {
         let now = self.now();
         let client = &self.pbx.clients[at];
+        if now >= client.sent_at + RINGS {
+            // sipnat waits for it no longer.
+            return;
+        }
         let (meant, original, learned) = (client.meant, client.to, client.learned);
         let prompt = client.transmissions == 1 || now < client.sent_at + T1;
         let (redirected, weak) = (client.sent_to != original, client.weak);
