@@ -19,3 +19,4 @@ pub mod refusal;
 pub mod rules;
 pub mod streams;
 pub mod tables;
+pub mod test_run;
