@@ -2,7 +2,6 @@
 
 use core::marker::PhantomData;
 
-use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
 use aya_ebpf::maps::lpm_trie::Key;
 use nat_common::abi::{
     Binding, BindingFlags, Config, ContactKey, Counter, DialogKey, Entry, OutboundTransaction,
@@ -24,6 +23,7 @@ use nat_common::tables::slots::{SlotKey, Slots};
 use nat_common::tables::{hash, key, uri};
 
 use crate::bindings;
+use crate::clock;
 use crate::frame::Egress;
 use crate::maps::{self, BUCKETS, POLICY, STUN_TOTAL};
 use crate::repeat::{Callback, MayGoto};
@@ -43,8 +43,7 @@ impl<'s> Kernel<'s> {
     /// An environment without the text of a message.
     #[inline(always)]
     pub(crate) fn new(config: &'static Config, scratch: &'s Scratch) -> Self {
-        // SAFETY: a helper without arguments. It reads no clock, only the time of the last tick.
-        Self::at(config, scratch, unsafe { bpf_ktime_get_coarse_ns() })
+        Self::at(config, scratch, clock::now())
     }
 
     /// An environment with the text of the message in scratch.

@@ -5,6 +5,7 @@
 
 mod answer;
 mod bindings;
+mod clock;
 mod datagram;
 mod egress;
 mod env;

@@ -8,7 +8,7 @@ use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS};
 use aya_ebpf::bindings::{
     BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, TC_ACT_REDIRECT, TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_md,
 };
-use aya_ebpf::helpers::generated::{bpf_ktime_get_coarse_ns, bpf_redirect_neigh};
+use aya_ebpf::helpers::generated::bpf_redirect_neigh;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::ProgramArray;
 use aya_ebpf::programs::{TcContext, XdpContext};
@@ -26,6 +26,7 @@ use nat_common::sip::Direction;
 use network_types::eth::EtherType;
 use network_types::ip::IpProto;
 
+use crate::clock;
 use crate::env::{Hash, Kernel};
 use crate::fast_reject::is_stun_port;
 use crate::frame::{Context, Egress, Frame, Hook, Ingress};
@@ -414,8 +415,7 @@ fn learn(ctx: &XdpContext) -> Option<u32> {
     };
     let router = frame.load(4)? >> 16;
     let packet = Packet::read(plain.len, first, second);
-    // SAFETY: a helper without arguments.
-    let now = unsafe { bpf_ktime_get_coarse_ns() };
+    let now = clock::now();
     let arrival = Arrival {
         source: plain.source,
         router,
@@ -547,8 +547,7 @@ pub(crate) fn packet_out(ctx: &TcContext) -> i32 {
     let Some(slot) = maps::media_slot(number, plain.source.port) else {
         return TC_ACT_UNSPEC;
     };
-    // SAFETY: a helper without arguments.
-    let now = unsafe { bpf_ktime_get_coarse_ns() };
+    let now = clock::now();
     check::<Egress>(slot, number, plain.source.port, now, CHECK);
     // SAFETY: as in `bind_media`.
     let (to, router, event) = match unsafe { media::depart(slot, &plain.destination) } {

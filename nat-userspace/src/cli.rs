@@ -7,8 +7,8 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::{
     bindings::Bindings, detach::Detach, doctor::Doctor, explain::Explain, guard::GuardArgs,
-    media::Media, policy::PolicyArgs, reload, run, stats::Stats, status::StatusArgs,
-    stun_query::StunQuery, top,
+    media::Media, policy::PolicyArgs, reload, replay::Replay, run, stats::Stats,
+    status::StatusArgs, stun_query::StunQuery, top,
 };
 
 const AFTER_HELP: &str = "\
@@ -21,9 +21,10 @@ Examples:
   sipnat top                                  a live view
   sipnat explain 1-4711@192.168.1.10          the same for one call, packet by packet
   sipnat explain --last                       the last requests that were not redirected
+  sipnat replay calls.pcap                    the same for the calls of a capture, on any machine
   sipnat stun-query pbx.example.com           the address that NAT gives to packets from here
 
-Every command except `stun-query` is for its own network namespace, which has at most one agent.
+Every command except `replay` and `stun-query` is for its own network namespace, which has at most one agent.
 RUST_LOG=info|debug|trace makes the agent and the kernel programs log their work.
 
 Exit status: 0 success, 1 failure, 2 wrong usage, 3 no agent is running.";
@@ -93,6 +94,15 @@ pub enum Command {
         after_help = "Examples:\n  sipnat explain 1-4711@192.168.1.10\n  sipnat explain 1000                 a terminal, by its user\n  sipnat explain 60.17.196.2          what the PBX sent to that host, and to terminals behind it\n  sipnat explain --last 50            the last requests that sipnat did not redirect, with the reason\n  sipnat explain 1-4711@192.168.1.10 --json"
     )]
     Explain(Explain),
+    /// Show what sipnat would make of a capture, call by call: what it learns, redirects and leaves alone, and why
+    ///
+    /// Runs the kernel programs of `run` over the packets, with the options of `run` that decide, and at the times of the capture.
+    /// It touches no interface, and knows nothing of an agent that runs here. It needs root, as loading programs does. Make the
+    /// capture on the PBX's own interface, while sipnat does not run there: `tcpdump -i eth0 -s 0 -w calls.pcap udp`.
+    #[command(
+        after_help = "Examples:\n  sipnat replay calls.pcap\n  sipnat replay calls.pcap --pbx 203.0.113.10 --on-link 203.0.113.0/24\n  sipnat replay calls.pcap --pbx 203.0.113.10:5080 --policy force --write redirected.pcap\n  sipnat replay calls.pcap --config /etc/sipnat/sipnat.toml --json\n\nExit status: 0 replayed, 1 failure, such as a broken file, 2 wrong usage."
+    )]
+    Replay(Box<Replay>),
     /// Show the agent, its programs, the fill of its tables, and warnings
     #[command(after_help = "Example:\n  sipnat status --json")]
     Status(StatusArgs),
@@ -140,6 +150,7 @@ impl Command {
             Self::Media(args) => args.run(),
             Self::Guard(args) => args.run(),
             Self::Explain(args) => args.run(),
+            Self::Replay(args) => args.run(),
             Self::Status(args) => wait_for(args.run()),
             Self::Doctor(args) => wait_for(args.run()),
             Self::StunQuery(args) => args.run(),

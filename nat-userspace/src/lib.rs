@@ -6,6 +6,8 @@ pub mod cli;
 
 pub mod commands;
 
+pub mod replay;
+
 pub mod agent;
 
 pub mod checks;

@@ -19,6 +19,7 @@ use nat_common::{
     sip::{self, Direction, Doubt, Field, Scan, header},
 };
 use nat_test_oracle::{plain, reference, scan_for};
+use nat_userspace::host::capture::is_capture;
 
 use packets::Skipped;
 
@@ -153,7 +154,7 @@ impl Suite {
 
     /// Adds the messages of a file.
     fn file(&mut self, path: &str, file: &[u8]) {
-        if !packets::is_capture(file) {
+        if !is_capture(file) {
             if begins_like_sip(file) {
                 self.messages.push(Message {
                     place: path.to_owned(),

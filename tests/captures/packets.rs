@@ -1,11 +1,10 @@
-//! Capture files (pcap and pcapng) and the UDP payloads of their packets.
+//! UDP payloads of the packets of capture files.
 
 use std::collections::BTreeMap;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::Result;
 use etherparse::{EtherType, LaxSlicedPacket};
-use pcap_parser::traits::PcapNGPacketBlock as _;
-use pcap_parser::{Block, PcapBlockOwned, PcapError, create_reader};
+use nat_userspace::host::capture::{self, Link, Packet};
 
 /// UDP payloads of a capture file, and packets that have none.
 #[derive(Debug, Default)]
@@ -40,90 +39,34 @@ pub(crate) enum Skipped {
     Link(u32),
 }
 
-/// Whether a file is a capture, by its first four bytes.
-pub(crate) fn is_capture(file: &[u8]) -> bool {
-    // pcap in both byte orders, with times in microseconds and in nanoseconds; pcapng.
-    matches!(
-        file,
-        [0xd4, 0xc3, 0xb2, 0xa1, ..]
-            | [0xa1, 0xb2, 0xc3, 0xd4, ..]
-            | [0x4d, 0x3c, 0xb2, 0xa1, ..]
-            | [0xa1, 0xb2, 0x3c, 0x4d, ..]
-            | [0x0a, 0x0d, 0x0d, 0x0a, ..]
-    )
-}
-
-/// Reads the packets of a file, which ends before a packet that it does not hold whole. `is_sip` says whether a TCP
-/// segment begins like SIP.
+/// Reads the packets of a file, as far as it holds them whole. `is_sip` says whether a TCP segment begins like SIP.
 ///
 /// # Errors
 ///
 /// If the file is not a capture, or is malformed.
 pub(crate) fn read(file: &[u8], is_sip: impl Fn(&[u8]) -> bool) -> Result<Capture> {
-    let mut capture = Capture::default();
-    let mut number = 0;
-    let mut links = Vec::new();
-    // The buffer holds the file, so a block that is incomplete is the file's end.
-    let mut blocks = create_reader(file.len().max(1), file)
-        .map_err(|_| anyhow!("not a capture, or cut in its header"))?;
-    loop {
-        let (len, block) = match blocks.next() {
-            Ok(next) => next,
-            Err(PcapError::Eof | PcapError::Incomplete(_) | PcapError::UnexpectedEof) => break,
-            Err(_) => bail!("malformed after packet {number}"),
-        };
-        let packet = match &block {
-            PcapBlockOwned::LegacyHeader(header) => {
-                links = vec![header.network];
-                None
-            }
-            PcapBlockOwned::Legacy(packet) => Some((0, packet.data, packet.origlen)),
-            PcapBlockOwned::NG(Block::SectionHeader(_)) => {
-                links.clear();
-                None
-            }
-            PcapBlockOwned::NG(Block::InterfaceDescription(interface)) => {
-                links.push(interface.linktype);
-                None
-            }
-            PcapBlockOwned::NG(Block::EnhancedPacket(packet)) => {
-                Some((packet.if_id, packet.packet_data(), packet.origlen))
-            }
-            PcapBlockOwned::NG(Block::SimplePacket(packet)) => {
-                Some((0, packet.packet_data(), packet.origlen))
-            }
-            PcapBlockOwned::NG(_) => None,
-        };
-        if let Some((interface, frame, sent)) = packet {
-            number += 1;
-            let Some(link) = links.get(interface as usize) else {
-                bail!("packet {number}: interface {interface} is not described");
-            };
-            // The upper bits hold the length of a frame check sequence.
-            let link = link.0 as u32 & 0xffff;
-            capture.add(number, link, frame, frame.len() >= sent as usize, &is_sip);
-        }
-        blocks.consume(len);
-    }
-    Ok(capture)
+    let mut found = Capture::default();
+    capture::read(file, |packet| {
+        found.add(packet, &is_sip);
+        Ok(())
+    })?;
+    Ok(found)
 }
 
 impl Capture {
-    /// Adds the payload of a frame. `whole` says whether the file holds all of it.
-    fn add(
-        &mut self,
-        number: usize,
-        link: u32,
-        frame: &[u8],
-        whole: bool,
-        is_sip: &impl Fn(&[u8]) -> bool,
-    ) {
+    /// Adds the payload of a packet.
+    fn add(&mut self, packet: &Packet<'_>, is_sip: &impl Fn(&[u8]) -> bool) {
         const UDP: u8 = 17;
         const TCP: u8 = 6;
         const IP_IN_IP: [u8; 2] = [4, 41];
-        let Some(mut sliced) = slice(link, frame) else {
+        if let Link::Other(link) = packet.link {
             return self.skip(Skipped::Link(link));
+        }
+        let Some((ether_type, at)) = packet.link.payload(packet.frame) else {
+            return;
         };
+        let mut sliced =
+            LaxSlicedPacket::from_ether_type(EtherType(ether_type), &packet.frame[at..]);
         while let Some(ip) = sliced.ip_payload() {
             let payload = ip.payload;
             match ip.ip_number.0 {
@@ -133,11 +76,11 @@ impl Capture {
                     let (ports, len) = ([be(0), be(2)], usize::from(be(4)));
                     match payload.get(8..len) {
                         Some(payload) => self.datagrams.push(Datagram {
-                            number,
+                            number: packet.number,
                             ports,
                             payload: payload.to_vec(),
                         }),
-                        None if !whole => self.skip(Skipped::Cut),
+                        None if !packet.is_whole() => self.skip(Skipped::Cut),
                         None => {}
                     }
                 }
@@ -171,35 +114,10 @@ fn be16(bytes: &[u8], at: usize) -> u16 {
     bytes.map_or(0, |bytes| u16::from_be_bytes(*bytes))
 }
 
-/// Finds the IP packet in a frame of a link layer (<https://www.tcpdump.org/linktypes.html>). `None` if it has no reader here.
-fn slice(link: u32, frame: &[u8]) -> Option<LaxSlicedPacket<'_>> {
-    let by_type = |type_at: usize, payload_at: usize| {
-        let ether_type = be16(frame, type_at);
-        let payload = frame.get(payload_at..).unwrap_or_default();
-        LaxSlicedPacket::from_ether_type(EtherType(ether_type), payload)
-    };
-    let ip = |at: usize| {
-        let payload = frame.get(at..).unwrap_or_default();
-        let none = LaxSlicedPacket::from_ether_type(EtherType(0), &[]);
-        LaxSlicedPacket::from_ip(payload).unwrap_or(none)
-    };
-    Some(match link {
-        // BSD loopback.
-        0 | 108 => ip(4),
-        // Ethernet.
-        1 => by_type(12, 14),
-        // IP without a link layer.
-        12 | 14 | 101 | 228 | 229 => ip(0),
-        // Linux cooked capture, versions 1 and 2.
-        113 => by_type(14, 16),
-        276 => by_type(0, 20),
-        _ => return None,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use etherparse::PacketBuilder;
+    use nat_userspace::host::capture::Writer;
 
     use super::*;
 
@@ -231,18 +149,11 @@ mod tests {
     }
 
     /// Writes a pcap file. Each frame has the number of its bytes that are missing.
-    fn pcap_file(link: u32, frames: &[(Vec<u8>, u32)]) -> Vec<u8> {
-        let mut file = 0xa1b2_c3d4_u32.to_le_bytes().to_vec();
-        file.extend([2, 0, 4, 0]);
-        file.extend([0; 8]);
-        file.extend(65535_u32.to_le_bytes());
-        file.extend(link.to_le_bytes());
+    fn pcap_file(raw: bool, frames: &[(Vec<u8>, usize)]) -> Vec<u8> {
+        let mut file = Vec::new();
+        let mut writer = Writer::new(&mut file, raw).expect("a header");
         for (frame, missing) in frames {
-            let len = frame.len() as u32;
-            file.extend([0; 8]);
-            file.extend(len.to_le_bytes());
-            file.extend((len + missing).to_le_bytes());
-            file.extend(frame);
+            writer.write(0, frame, *missing).expect("a packet");
         }
         file
     }
@@ -261,12 +172,7 @@ mod tests {
         fragment[14 + 6] = 0x20;
         let mut short = udp();
         short.pop();
-        // The upper bits tell of a frame check sequence.
-        let file = pcap_file(
-            0x5400_0001,
-            &[(fragment, 0), (tcp(), 0), (short, 1), (udp(), 0)],
-        );
-        assert!(is_capture(&file));
+        let file = pcap_file(false, &[(fragment, 0), (tcp(), 0), (short, 1), (udp(), 0)]);
         let capture = read(&file, is_sip).unwrap();
         assert_eq!(capture.datagrams, [datagram(4)]);
         let skipped = [Skipped::Fragment, Skipped::Tcp, Skipped::Cut];
@@ -274,69 +180,26 @@ mod tests {
     }
 
     #[test]
-    fn other_link_layers() {
-        let ip = udp().split_off(14);
-        let mut cooked = vec![0; 14];
-        cooked.extend([8, 0]);
-        cooked.extend(&ip);
-        let loopback = [&[2, 0, 0, 0], &*ip].concat();
+    fn ip_in_ip_has_them_too() {
+        let frame = udp();
         // In IPv4 of protocol 4.
-        let mut outer = ip.clone();
-        outer.truncate(20);
-        outer[3] = 20 + ip.len() as u8;
-        outer[9] = 4;
-        outer.extend(&ip);
-        for (link, frame) in [(101, ip), (113, cooked), (0, loopback), (101, outer)] {
-            let capture = read(&pcap_file(link, &[(frame, 0)]), is_sip).unwrap();
-            assert_eq!(capture.datagrams, [datagram(1)], "{link}");
+        let mut outer = frame[..14 + 20].to_vec();
+        outer[14 + 3] = 20 + (frame.len() - 14) as u8;
+        outer[14 + 9] = 4;
+        outer.extend(&frame[14..]);
+        for (raw, frame) in [
+            (false, &frame),
+            (true, &frame),
+            (false, &outer),
+            (true, &outer),
+        ] {
+            let capture = read(&pcap_file(raw, &[(frame.clone(), 0)]), is_sip).unwrap();
+            assert_eq!(capture.datagrams, [datagram(1)], "{raw}");
         }
-        let capture = read(&pcap_file(105, &[(udp(), 0)]), is_sip).unwrap();
-        assert_eq!(capture.skipped, [(Skipped::Link(105), 1)].into());
-    }
-
-    #[test]
-    fn pcapng_has_the_same() {
-        for big in [false, true] {
-            let number = |n: u32| {
-                if big {
-                    n.to_be_bytes()
-                } else {
-                    n.to_le_bytes()
-                }
-            };
-            let block = |kind: u32, body: &[u8]| {
-                let len = number(12 + body.len() as u32);
-                [&number(kind), &len, body, &len].concat()
-            };
-            let frame = udp();
-            let len = number(frame.len() as u32);
-            let padding = vec![0; frame.len().next_multiple_of(4) - frame.len()];
-            let link = if big { [0, 1, 0, 0] } else { [1, 0, 0, 0] };
-            let file = [
-                block(0x0a0d_0d0a, &[&number(0x1a2b_3c4d)[..], &[0; 12]].concat()),
-                block(1, &[link, [0; 4]].concat()),
-                // Statistics of an interface.
-                block(5, &[0; 12]),
-                block(
-                    6,
-                    &[&number(0)[..], &[0; 8], &len, &len, &frame, &padding].concat(),
-                ),
-                block(3, &[&len[..], &frame, &padding].concat()),
-            ]
-            .concat();
-            assert!(is_capture(&file));
-            let capture = read(&file, is_sip).unwrap();
-            assert_eq!(capture.datagrams, [datagram(1), datagram(2)]);
-        }
-    }
-
-    #[test]
-    fn a_file_may_end_early() {
-        let mut file = pcap_file(1, &[(udp(), 0), (udp(), 0)]);
-        file.pop();
+        let mut file = pcap_file(false, &[(frame, 0)]);
+        // A link layer that nobody reads here.
+        file[20] = 105;
         let capture = read(&file, is_sip).unwrap();
-        assert_eq!(capture.datagrams, [datagram(1)]);
-        assert!(read(&file[..10], is_sip).is_err());
-        assert!(!is_capture(TEXT));
+        assert_eq!(capture.skipped, [(Skipped::Link(105), 1)].into());
     }
 }

@@ -27,6 +27,7 @@ mod policy;
 mod reach;
 mod refusals;
 mod registration;
+mod replay;
 mod restart;
 mod scene;
 mod slide;

@@ -12,6 +12,7 @@ mod learning;
 mod limits;
 mod packets;
 mod redirecting;
+mod replay;
 mod run;
 mod stations;
 mod stun;

@@ -30,6 +30,9 @@ struct Arguments {
     /// Programs as with `sipnat run --media`
     #[arg(long)]
     media: bool,
+    /// Programs as with `sipnat replay`
+    #[arg(long)]
+    replay: bool,
     /// Rows of each table
     #[arg(long, value_name = "N", default_value_t = 20)]
     top: usize,
@@ -73,7 +76,8 @@ fn show(arguments: &Arguments) -> Result<ExitCode> {
     let path = arguments.object.display();
     let bytes = fs::read(&arguments.object)
         .with_context(|| format!("cannot read {path}: `cargo xtask build` makes it"))?;
-    let programs = Programs::open(&bytes, arguments.media).with_context(|| path.to_string())?;
+    let programs = Programs::open(&bytes, arguments.media, arguments.replay)
+        .with_context(|| path.to_string())?;
     let (loops, why) = match arguments.loops {
         Some(form) => (form.into(), "as told"),
         None => (programs.probe()?, "the best that this kernel knows"),

@@ -71,16 +71,17 @@ impl Programs {
     ///
     /// # Errors
     /// If it is not sipnat's, or the kernel makes no maps.
-    pub(crate) fn open(bytes: &[u8], media: bool) -> Result<Self> {
+    pub(crate) fn open(bytes: &[u8], media: bool, replay: bool) -> Result<Self> {
         let mut object = Object::parse(bytes).context("this is no object with kernel programs")?;
-        let media = u32::from(media).to_ne_bytes();
+        let [media, replay] = [media, replay].map(|is| u32::from(is).to_ne_bytes());
         object
             .patch_map_data(HashMap::from([
                 ("MEDIA_ON", (media.as_slice(), true)),
+                ("REPLAY", (replay.as_slice(), true)),
                 // As an agent that logs nothing: the verifier then removes logging.
                 ("AYA_LOG_LEVEL", (&[0], false)),
             ]))
-            .context("this is no object of sipnat: it has no constant MEDIA_ON")?;
+            .context("this is no object of sipnat: it lacks a constant")?;
         let mut btf = None;
         if let Some(features) = aya::features().btf()
             && let Some(types) = object.fixup_and_sanitize_btf(features)?

@@ -36,6 +36,9 @@ pub(crate) struct Arguments {
     /// Load the programs as `sipnat run --media` does
     #[arg(long)]
     media: bool,
+    /// Load the programs as `sipnat replay` does
+    #[arg(long)]
+    replay: bool,
     /// Rows of each table
     #[arg(long, value_name = "N", default_value_t = 20)]
     top: usize,
@@ -54,6 +57,7 @@ impl Arguments {
         list.extend(self.program.iter().map(|name| format!("--program={name}")));
         list.extend(self.loops.iter().map(|form| format!("--loop={form}")));
         list.extend(self.media.then(|| "--media".into()));
+        list.extend(self.replay.then(|| "--replay".into()));
         list.extend(self.json.then(|| "--json".into()));
         list
     }

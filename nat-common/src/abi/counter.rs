@@ -63,7 +63,7 @@ macro_rules! counters {
 }
 
 /// Kind of a [`Counter`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum CounterKind {
     /// Verdict on a packet at ingress: each packet is counted by exactly one.
     Ingress,

@@ -35,26 +35,26 @@ const fn v4([a, b, c, d]: [u8; 4], bits: u8) -> IpNet {
 
 /// Statements about addresses.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Facts {
+pub(crate) struct Facts {
     /// Subnets on the interfaces' own links, with an interface's index.
-    pub(super) on_link: BTreeMap<Prefix, u32>,
+    pub(crate) on_link: BTreeMap<Prefix, u32>,
     /// This host's own addresses, and broadcast addresses.
-    pub(super) own: Vec<(Prefix, Own)>,
+    pub(crate) own: Vec<(Prefix, Own)>,
     /// Routes of all tables.
-    pub(super) routes: Vec<UnicastRoute>,
+    pub(crate) routes: Vec<UnicastRoute>,
     /// Peers that the user named.
-    pub(super) peers: Vec<Prefix>,
+    pub(crate) peers: Vec<Prefix>,
     /// Registrars that the user named.
-    pub(super) registrars: Vec<Prefix>,
+    pub(crate) registrars: Vec<Prefix>,
 }
 
 /// Entries of `ADDRESSES`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Kinds {
+pub(crate) struct Kinds {
     /// Kinds by prefix.
-    pub(super) entries: BTreeMap<Prefix, u32>,
+    pub(crate) entries: BTreeMap<Prefix, u32>,
     /// Number of entries beyond the capacity of the map.
-    pub(super) left_out: usize,
+    pub(crate) left_out: usize,
 }
 
 /// Statement about one prefix.
@@ -73,7 +73,7 @@ impl Facts {
     ///
     /// A lookup returns the entry of the longest prefix, so each entry has the kinds of the prefixes that contain it. An
     /// entry that would say the same as the one that contains it is left out.
-    pub(super) fn kinds(&self, capacity: usize) -> Kinds {
+    pub(crate) fn kinds(&self, capacity: usize) -> Kinds {
         let facts = self.by_prefix();
         let mut kinds: Vec<(Prefix, u32)> = Vec::new();
         // Prefixes that contain the present one, the longest last.

@@ -3,7 +3,6 @@
 mod addresses;
 mod apply;
 mod claim;
-mod kinds;
 mod links;
 mod logs;
 mod notify;
@@ -11,6 +10,7 @@ mod signals;
 mod wildcards;
 
 pub mod detach;
+pub(crate) mod kinds;
 pub mod metrics;
 pub mod outcome;
 pub mod record;

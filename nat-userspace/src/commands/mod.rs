@@ -13,6 +13,7 @@ pub mod guard;
 pub mod media;
 pub mod policy;
 pub mod reload;
+pub mod replay;
 pub mod run;
 pub mod stats;
 pub mod status;

@@ -26,37 +26,14 @@ pub struct Options {
     /// Start without an interface that is not there, and attach when it comes
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "true|false", hide_possible_values = true)]
     wait: Option<bool>,
-    /// UDP port of the PBX; may be repeated [default: 5060]
-    #[arg(long = "port", value_name = "PORT", value_parser = port)]
-    ports: Vec<u16>,
+    #[command(flatten)]
+    deciding: Deciding,
     /// Address of a PBX behind this host, which routes or bridges its packets; may be repeated
     ///
     /// The address is the one that packets have on the interface. sipnat then learns only from packets to these addresses,
     /// and sockets of this host do not count.
     #[arg(long = "pbx", value_name = "ADDRESS")]
     pbxs: Vec<IpAddr>,
-    /// Policy for terminals without a rule of their own: auto, force or off [default: auto]
-    #[arg(long, value_name = "POLICY", value_parser = policy_named)]
-    policy: Option<Policy>,
-    /// Registrar behind the PBX, an address or a prefix; may be repeated
-    ///
-    /// Needed if the PBX is an edge proxy that sends REGISTERs on to a registrar. Without it, sipnat follows no
-    /// registration through the PBX: a stranger can have a proxy send a REGISTER to a friend, who accepts it.
-    #[arg(long = "registrar", value_name = "PREFIX", value_parser = hosts)]
-    registrars: Vec<IpNet>,
-    /// Trunk, provider or other PBX with a private address, an address or a prefix; may be repeated
-    ///
-    /// Needed if the PBX reaches a private address by its default route only, and accounts of the PBX may register
-    /// any number. sipnat then never redirects packets for it because of a Contact URI alone.
-    #[arg(long = "peer", value_name = "PREFIX", value_parser = hosts)]
-    peers: Vec<IpNet>,
-    /// Seconds after the first start in which sipnat trusts fewer Contact URIs [default: 3600]
-    ///
-    /// It concerns contacts whose user is not their owner's, and requests that name such a contact by its URI alone.
-    /// The rightful owner of the URI may not have registered again yet. Set the longest time for which the PBX grants
-    /// a registration.
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
-    settle: Option<u32>,
     /// Learn, decide and count, but redirect nothing
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "true|false", hide_possible_values = true)]
     shadow: Option<bool>,
@@ -89,47 +66,6 @@ pub struct Options {
     /// Name sipnat in each STUN answer, which makes it longer
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "true|false", hide_possible_values = true)]
     stun_software: Option<bool>,
-    /// Send the PBX's audio and video to where the terminal's come from, instead of a private address in its SDP
-    ///
-    /// sipnat learns the source of each stream from calls that the PBX has accepted. It needs the PBX to relay media: two
-    /// phones that send to each other directly do not pass here. SIP over TCP or TLS is not seen, so its calls have none.
-    /// `sipnat status` warns of what cannot work.
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "true|false", hide_possible_values = true)]
-    media: Option<bool>,
-    /// Lowest and highest UDP port of the PBX's media [default: 10000-65535]
-    ///
-    /// Media at other ports are left alone. Asterisk's ports for fax (`udptl.conf`) begin at 4000.
-    #[arg(long, value_name = "LOW-HIGH", value_parser = ports)]
-    media_ports: Option<[u16; 2]>,
-    /// Guard of streams: off, count, or drop packets from other addresses than the terminal's SIP [default: off]
-    ///
-    /// With `drop`, a stranger who sends to the ports of calls is not heard, and a PBX that follows the source of media does not send
-    /// to him. Terminals whose media come from another address than their SIP are not heard either once they have sent from both.
-    /// Begin with `count`, which drops nothing: `sipnat stats` and `sipnat media show` say what `drop` would drop. `sipnat guard`
-    /// makes rules by prefix.
-    #[arg(long, value_name = "GUARD", value_parser = guard_named)]
-    media_guard: Option<Guard>,
-    /// Give the audio and video of a terminal the address of its SDP as their source, for a PBX that takes them from there only
-    ///
-    /// Needed if the PBX does not hear phones behind NAT, although packets arrive: Asterisk drops the first packets of each such call, and all
-    /// audio after the phone's NAT has changed its port. The PBX then sees private sources, so the firewall of this host must accept
-    /// UDP to the media ports from private addresses, and `rp_filter` must not be strict unless the default route leads through the
-    /// same interface. Otherwise those phones are not heard at all. Try one call first.
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "true|false", hide_possible_values = true)]
-    media_restore: Option<bool>,
-    /// NAT that forwards the media ports of its terminal, an address or a prefix; may be repeated
-    ///
-    /// Needed if a terminal behind such a NAT hears the PBX, but sends nothing, or not first: a loudspeaker, a door station. Until
-    /// the terminal's first packet, the PBX's go to the NAT, at the port in the SDP. Name only NATs where each such port leads to the terminal that
-    /// names it: elsewhere a neighbour behind the same NAT may hear the call's first words. At most four.
-    #[arg(long = "media-guess", value_name = "PREFIX", value_parser = hosts)]
-    media_guesses: Vec<IpNet>,
-    /// Address that the PBX names for its media, and that a router translates to the PBX's own; may be repeated
-    ///
-    /// Needed with --media if the PBX is behind one-to-one NAT, as in many clouds, and writes its public address into its SDP.
-    /// Its media are then those of the local address from which its SIP comes. At most four.
-    #[arg(long = "external", value_name = "ADDRESS", value_parser = address)]
-    externals: Vec<IpAddr>,
     /// Serve metrics for Prometheus at http://ADDRESS:PORT/metrics
     ///
     /// Off by default. There is neither TLS nor a password: name an address that only the monitoring reaches.
@@ -144,9 +80,6 @@ pub struct Options {
     /// Leave the programs and their tables in place when the agent ends; the next agent takes them over
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "true|false", hide_possible_values = true)]
     keep: Option<bool>,
-    /// Load the kernel programs from this file, instead of those in sipnat
-    #[arg(long, value_name = "FILE")]
-    bpf_object: Option<PathBuf>,
     /// Print the verifier's whole log if it refuses the programs
     #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "true|false", hide_possible_values = true)]
     verifier_log: Option<bool>,
@@ -213,22 +146,125 @@ pub struct Options {
     size_media: Option<u32>,
 }
 
-impl Options {
+/// Options that decide what is learned and where packets go. `sipnat replay` has them, too.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Deciding {
+    /// UDP port of the PBX; may be repeated [default: 5060]
+    #[arg(long = "port", value_name = "PORT", value_parser = port)]
+    ports: Vec<u16>,
+    /// Policy for terminals without a rule of their own: auto, force or off [default: auto]
+    #[arg(long, value_name = "POLICY", value_parser = policy_named)]
+    policy: Option<Policy>,
+    /// Registrar behind the PBX, an address or a prefix; may be repeated
+    ///
+    /// Needed if the PBX is an edge proxy that sends REGISTERs on to a registrar. Without it, sipnat follows no
+    /// registration through the PBX: a stranger can have a proxy send a REGISTER to a friend, who accepts it.
+    #[arg(long = "registrar", value_name = "PREFIX", value_parser = hosts)]
+    registrars: Vec<IpNet>,
+    /// Trunk, provider or other PBX with a private address, an address or a prefix; may be repeated
+    ///
+    /// Needed if the PBX reaches a private address by its default route only, and accounts of the PBX may register
+    /// any number. sipnat then never redirects packets for it because of a Contact URI alone.
+    #[arg(long = "peer", value_name = "PREFIX", value_parser = hosts)]
+    peers: Vec<IpNet>,
+    /// Seconds after the first start in which sipnat trusts fewer Contact URIs [default: 3600]
+    ///
+    /// It concerns contacts whose user is not their owner's, and requests that name such a contact by its URI alone.
+    /// The rightful owner of the URI may not have registered again yet. Set the longest time for which the PBX grants
+    /// a registration.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    settle: Option<u32>,
+    /// Send the PBX's audio and video to where the terminal's come from, instead of a private address in its SDP
+    ///
+    /// sipnat learns the source of each stream from calls that the PBX has accepted. It needs the PBX to relay media: two
+    /// phones that send to each other directly do not pass here. SIP over TCP or TLS is not seen, so its calls have none.
+    /// `sipnat status` warns of what cannot work.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "true|false", hide_possible_values = true)]
+    media: Option<bool>,
+    /// Lowest and highest UDP port of the PBX's media [default: 10000-65535]
+    ///
+    /// Media at other ports are left alone. Asterisk's ports for fax (`udptl.conf`) begin at 4000.
+    #[arg(long, value_name = "LOW-HIGH", value_parser = ports)]
+    media_ports: Option<[u16; 2]>,
+    /// Guard of streams: off, count, or drop packets from other addresses than the terminal's SIP [default: off]
+    ///
+    /// With `drop`, a stranger who sends to the ports of calls is not heard, and a PBX that follows the source of media does not send
+    /// to him. Terminals whose media come from another address than their SIP are not heard either once they have sent from both.
+    /// Begin with `count`, which drops nothing: `sipnat stats` and `sipnat media show` say what `drop` would drop. `sipnat guard`
+    /// makes rules by prefix.
+    #[arg(long, value_name = "GUARD", value_parser = guard_named)]
+    media_guard: Option<Guard>,
+    /// Give the audio and video of a terminal the address of its SDP as their source, for a PBX that takes them from there only
+    ///
+    /// Needed if the PBX does not hear phones behind NAT, although packets arrive: Asterisk drops the first packets of each such call, and all
+    /// audio after the phone's NAT has changed its port. The PBX then sees private sources, so the firewall of this host must accept
+    /// UDP to the media ports from private addresses, and `rp_filter` must not be strict unless the default route leads through the
+    /// same interface. Otherwise those phones are not heard at all. Try one call first.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "true|false", hide_possible_values = true)]
+    media_restore: Option<bool>,
+    /// NAT that forwards the media ports of its terminal, an address or a prefix; may be repeated
+    ///
+    /// Needed if a terminal behind such a NAT hears the PBX, but sends nothing, or not first: a loudspeaker, a door station. Until
+    /// the terminal's first packet, the PBX's go to the NAT, at the port in the SDP. Name only NATs where each such port leads to the terminal that
+    /// names it: elsewhere a neighbour behind the same NAT may hear the call's first words. At most four.
+    #[arg(long = "media-guess", value_name = "PREFIX", value_parser = hosts)]
+    media_guesses: Vec<IpNet>,
+    /// Address that the PBX names for its media, and that a router translates to the PBX's own; may be repeated
+    ///
+    /// Needed with --media if the PBX is behind one-to-one NAT, as in many clouds, and writes its public address into its SDP.
+    /// Its media are then those of the local address from which its SIP comes. At most four.
+    #[arg(long = "external", value_name = "ADDRESS", value_parser = address)]
+    externals: Vec<IpAddr>,
+    /// Load the kernel programs from this file, instead of those in sipnat
+    #[arg(long, value_name = "FILE")]
+    bpf_object: Option<PathBuf>,
+}
+
+impl Deciding {
     /// Overrides `settings` with the arguments that were given.
     pub fn fill(self, settings: &mut Settings) {
-        fn set<T>(setting: &mut T, given: Option<T>) {
-            if let Some(given) = given {
-                *setting = given;
-            }
-        }
-        set(&mut settings.interfaces, some(self.interfaces));
-        set(&mut settings.wait, self.wait);
         set(&mut settings.ports, some(self.ports));
-        set(&mut settings.pbxs, some(self.pbxs));
         set(&mut settings.policy, self.policy);
         set(&mut settings.registrars, some(self.registrars));
         set(&mut settings.peers, some(self.peers));
         set(&mut settings.settle, self.settle);
+        set(&mut settings.media, self.media);
+        set(&mut settings.media_ports, self.media_ports);
+        set(&mut settings.guard, self.media_guard);
+        set(&mut settings.restore, self.media_restore);
+        set(&mut settings.guesses, some(self.media_guesses));
+        set(&mut settings.externals, some(self.externals));
+        set(&mut settings.object, self.bpf_object.map(Some));
+        settings.remove_repeated_ports();
+    }
+
+    /// Whether a port was given.
+    pub(super) const fn has_port(&self) -> bool {
+        !self.ports.is_empty()
+    }
+
+    /// Returns an option of media that was given, by its long name.
+    pub(super) fn of_media(&self) -> Option<&'static str> {
+        let given = [
+            ("media-ports", self.media_ports.is_some()),
+            (
+                "media-guard",
+                self.media_guard.is_some_and(|guard| guard != Guard::Off),
+            ),
+            ("media-restore", self.media_restore == Some(true)),
+            ("media-guess", !self.media_guesses.is_empty()),
+            ("external", !self.externals.is_empty()),
+        ];
+        first_given(&given)
+    }
+}
+
+impl Options {
+    /// Overrides `settings` with the arguments that were given.
+    pub fn fill(self, settings: &mut Settings) {
+        set(&mut settings.interfaces, some(self.interfaces));
+        set(&mut settings.wait, self.wait);
+        set(&mut settings.pbxs, some(self.pbxs));
         set(&mut settings.shadow, self.shadow);
         set(&mut settings.stun.answer, self.stun);
         set(&mut settings.stun.port, self.stun_port);
@@ -236,16 +272,9 @@ impl Options {
         set(&mut settings.stun.burst, self.stun_burst);
         set(&mut settings.stun.total_rate, self.stun_total_rate);
         set(&mut settings.stun.software, self.stun_software);
-        set(&mut settings.media, self.media);
-        set(&mut settings.media_ports, self.media_ports);
-        set(&mut settings.guard, self.media_guard);
-        set(&mut settings.restore, self.media_restore);
-        set(&mut settings.guesses, some(self.media_guesses));
-        set(&mut settings.externals, some(self.externals));
         set(&mut settings.metrics, self.metrics.map(Some));
         set(&mut settings.metrics_run_time, self.metrics_run_time);
         set(&mut settings.keep, self.keep);
-        set(&mut settings.object, self.bpf_object.map(Some));
         set(&mut settings.verifier_log, self.verifier_log);
         set(&mut settings.xdp, self.xdp);
         set(&mut settings.clsact, self.clsact);
@@ -268,7 +297,7 @@ impl Options {
         set(&mut sizes.offers, sets(self.size_media_offers));
         let slots = self.size_media.map(|entries| Sizes::sets(entries, 1));
         set(&mut sizes.media, slots);
-        settings.remove_repeated_ports();
+        self.deciding.fill(settings);
     }
 
     /// Returns an option of STUN that was given, by its long name.
@@ -282,8 +311,7 @@ impl Options {
             ("size-stun-limits", self.size_stun_limits.is_some()),
             ("size-stun-sources", self.size_stun_sources.is_some()),
         ];
-        let given = given.into_iter().find(|(_, given)| *given);
-        given.map(|(name, _)| name)
+        first_given(&given)
     }
 
     /// Returns an option of metrics that was given, by its long name.
@@ -294,20 +322,24 @@ impl Options {
     /// Returns an option of media that was given, by its long name.
     pub(super) fn of_media(&self) -> Option<&'static str> {
         let given = [
-            ("media-ports", self.media_ports.is_some()),
-            (
-                "media-guard",
-                self.media_guard.is_some_and(|guard| guard != Guard::Off),
-            ),
-            ("media-restore", self.media_restore == Some(true)),
-            ("media-guess", !self.media_guesses.is_empty()),
-            ("external", !self.externals.is_empty()),
             ("size-media-offers", self.size_media_offers.is_some()),
             ("size-media", self.size_media.is_some()),
         ];
-        let given = given.into_iter().find(|(_, given)| *given);
-        given.map(|(name, _)| name)
+        self.deciding.of_media().or_else(|| first_given(&given))
     }
+}
+
+/// Overrides a setting, if an option for it was given.
+fn set<T>(setting: &mut T, given: Option<T>) {
+    if let Some(given) = given {
+        *setting = given;
+    }
+}
+
+/// Returns the name of the first option that was given.
+fn first_given(options: &[(&'static str, bool)]) -> Option<&'static str> {
+    let given = options.iter().find(|(_, given)| *given);
+    given.map(|(name, _)| *name)
 }
 
 /// Returns a list that was given.

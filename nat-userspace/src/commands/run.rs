@@ -22,7 +22,7 @@ pub struct Run {
 /// Error of options that do not go together.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct Usage(String);
+pub struct Usage(pub(super) String);
 
 impl Run {
     /// Reads the configuration file, and returns the settings that it and the flags make.

@@ -30,8 +30,9 @@ impl Calendar {
         }
     }
 
-    #[cfg(test)]
-    pub(crate) fn starting(origin: Timestamp) -> Self {
+    /// Makes the calendar of a clock that began at `origin`.
+    #[must_use]
+    pub fn starting(origin: Timestamp) -> Self {
         Self {
             origin: origin.as_nanosecond(),
         }

@@ -1,5 +1,6 @@
 //! This host: its interfaces, addresses, routes, namespaces, processes and clocks.
 
+pub mod capture;
 pub mod checksums;
 pub mod clock;
 pub mod ethtool;

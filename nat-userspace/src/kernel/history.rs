@@ -4,9 +4,13 @@ use std::cmp::Reverse;
 
 use anyhow::{Context as _, Result};
 use aya::maps::{Array, MapData};
-use nat_common::abi::Record;
+use nat_common::{abi::Record, bytes::words};
+use zerocopy::FromZeros as _;
 
-use crate::kernel::mapped::{Access, Mapped};
+use crate::kernel::{
+    mapped::{Access, Mapped},
+    tables::Tables,
+};
 
 /// Reads all records, the oldest first.
 ///
@@ -15,6 +19,62 @@ use crate::kernel::mapped::{Access, Mapped};
 pub fn read(table: &Array<MapData, Record>) -> Result<Vec<Record>> {
     let records = Mapped::new(table, Access::Read).context("cannot read HISTORY")?;
     Ok(merged(records.copies()))
+}
+
+/// Reads records as they are written.
+pub struct Follower {
+    records: Mapped<Record>,
+    /// Number of records of each ring that were read.
+    read: [u64; RINGS],
+}
+
+/// Number of rings: records of no binding, and others.
+const RINGS: usize = 2;
+
+impl Follower {
+    /// Begins with the next record that is written.
+    ///
+    /// # Errors
+    /// If a map cannot be read.
+    pub fn new(tables: &Tables) -> Result<Self> {
+        Ok(Self {
+            records: Mapped::new(&tables.history, Access::Read).context("cannot read HISTORY")?,
+            read: written(tables)?,
+        })
+    }
+
+    /// Returns the records since the last call. Of more than a ring holds, the oldest are lost.
+    ///
+    /// # Errors
+    /// If a map cannot be read.
+    pub fn next(&mut self, tables: &Tables) -> Result<Vec<Record>> {
+        let written = written(tables)?;
+        let half = u64::from(self.records.len()) / RINGS as u64;
+        let mut all = Vec::new();
+        for (ring, (read, written)) in (0..).zip(self.read.iter_mut().zip(written)) {
+            for number in written.saturating_sub(half).max(*read)..written {
+                let mut record = Record::new_zeroed();
+                let index = number % half + half * ring;
+                // SAFETY: within the mapping, which is aligned to a page.
+                unsafe { words::copy(self.records.at(index as u32), &raw mut record) };
+                all.push(record);
+            }
+            *read = written;
+        }
+        Ok(all)
+    }
+}
+
+/// Returns the numbers of records that were written to each ring.
+fn written(tables: &Tables) -> Result<[u64; RINGS]> {
+    let mut all = [0; RINGS];
+    for (ring, written) in (0..).zip(&mut all) {
+        *written = tables
+            .written
+            .get(&ring, 0)
+            .context("cannot read WRITTEN")?;
+    }
+    Ok(all)
 }
 
 /// Merges both rings. Of one tick, a record of no binding comes first: mostly it has led to the other, as a challenge does.

@@ -9,7 +9,7 @@ use aya::{
     programs::{ProgramError, ProgramInfo, SchedClassifier, Xdp},
 };
 use log::{LevelFilter, debug};
-use nat_common::abi::{Config, Interface, MAX_INTERFACES, MediaConfig, Rule, map};
+use nat_common::abi::{Config, Interface, MAX_INTERFACES, MediaConfig, Rule, SECOND, map};
 
 use crate::{
     host::{prefix::Prefix, terminal::note},
@@ -108,6 +108,7 @@ pub struct Loader<'a> {
     loops: Option<Loops>,
     log: LevelFilter,
     earlier: Option<Earlier<'a>>,
+    replay: Option<u64>,
 }
 
 /// Maps of an earlier data path that go on.
@@ -132,6 +133,7 @@ impl<'a> Loader<'a> {
             loops: None,
             log: LevelFilter::Off,
             earlier: None,
+            replay: None,
         }
     }
 
@@ -185,6 +187,14 @@ impl<'a> Loader<'a> {
         self
     }
 
+    /// Has the programs take the time from their caller ([`ReplayClock`](crate::kernel::test_run::ReplayClock)), which starts
+    /// at `start`.
+    #[must_use]
+    pub fn replaying(mut self, start: u64) -> Self {
+        self.replay = Some(start);
+        self
+    }
+
     /// Makes and fills the maps, and loads both programs. Maps that go on change last: until then, the earlier programs
     /// work as before.
     ///
@@ -202,6 +212,9 @@ impl<'a> Loader<'a> {
             let known = earlier.tables.config()?;
             config.secret = known.secret;
             config.settled = config.settled.min(known.settled);
+        }
+        if let Some(start) = self.replay {
+            config.settled = start + u64::from(self.settings.settle) * SECOND;
         }
         let mut ebpf = self.make_maps()?;
         let (loops, refused) = match self.loops {
@@ -264,6 +277,7 @@ impl<'a> Loader<'a> {
             // The object has no such global when the programs log nothing.
             .override_global(aya_log::LEVEL, &log, false)
             .override_global(MEDIA_ON, &u32::from(self.settings.media), true)
+            .override_global(REPLAY, &u32::from(self.replay.is_some()), true)
             .verifier_log_level(if self.settings.verifier_log {
                 VerifierLogLevel::DEBUG | VerifierLogLevel::STATS
             } else {
@@ -276,6 +290,9 @@ impl<'a> Loader<'a> {
 
 /// Global of the object that is not 0 if media are on.
 const MEDIA_ON: &str = "MEDIA_ON";
+
+/// Global of the object that is not 0 if the caller of the programs has the time.
+const REPLAY: &str = "REPLAY";
 
 /// Has the kernel verify and load both programs.
 fn verify(ebpf: &mut Ebpf, loops: Loops) -> Result<Loops> {

@@ -20,3 +20,4 @@ pub mod rules;
 pub mod run_time;
 pub mod streams;
 pub mod tables;
+pub mod test_run;

@@ -61,7 +61,14 @@ impl Listing {
     /// # Errors
     /// If a map cannot be read.
     pub fn read(tables: &Tables) -> Result<Self> {
-        let now = clock::now();
+        Self::at(tables, clock::now())
+    }
+
+    /// Reads the list as it is at a time of the programs' clock.
+    ///
+    /// # Errors
+    /// If a map cannot be read.
+    pub fn at(tables: &Tables, now: u64) -> Result<Self> {
         let tick = ticks(now);
         let mut used = BTreeMap::new();
 

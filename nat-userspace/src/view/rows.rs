@@ -1,6 +1,6 @@
 //! One line of the list of bindings.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{collections::HashSet, net::SocketAddr, time::Duration};
 
 use nat_common::{
     abi::{
@@ -327,6 +327,11 @@ impl Row {
             || self
                 .addresses()
                 .any(|addr| addr.to_string() == text || addr.ip().to_string() == text)
+    }
+
+    /// Whether it is a dialog end of one of `calls`, as keys have them.
+    pub(super) fn is_end_of(&self, calls: &HashSet<u64>) -> bool {
+        matches!(self.key, RowKey::Dialog(key) if calls.contains(&key.call))
     }
 
     /// Returns its learned and its advertised address.

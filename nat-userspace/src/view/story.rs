@@ -93,6 +93,9 @@ enum About {
 /// One message.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 struct Packet {
+    /// Number of its packet in a capture; none where it comes from an interface.
+    #[serde(rename = "packet", skip_serializing_if = "Option::is_none")]
+    number: Option<usize>,
     at: Timestamp,
     from: Side,
     /// Id of its binding, as `bindings list` shows it; none without the terminal's tag.
@@ -186,7 +189,7 @@ impl Story {
         let uris = take_uris(&mut records);
         let (about, bindings) = match subject {
             Subject::Named(name) => {
-                let call = hash(&name, &config.secret)?;
+                let call = hash(name.as_bytes(), &config.secret)?;
                 let listing = Listing::read(tables)?;
                 let sockets = sockets(&config, &own_addresses(tables)?);
                 let contacts = contacts_of(&name, &sockets, &config.secret);
@@ -232,41 +235,92 @@ impl Story {
         {
             bail!(nothing);
         }
-        let calendar = Calendar::new();
+        let mut story = Self::new(about, &records, &uris, bindings, Calendar::new(), |_| None);
+        story.shadow = config.shadow != 0;
+        if !story.bindings.is_empty() {
+            story.add_streams(&streams::read(tables)?);
+        }
+        if story.has_uris() {
+            find_nearest(&mut story.packets, Listing::read(tables)?.rows());
+        }
+        Ok(story)
+    }
+
+    /// Makes the story of what records and bindings hold. `number` is that of a record's captured packet.
+    fn new(
+        about: About,
+        records: &[Record],
+        uris: &HashMap<Request, String>,
+        bindings: Vec<Row>,
+        calendar: Calendar,
+        number: impl Fn(&Record) -> Option<usize>,
+    ) -> Self {
         let (descriptions, packets): (Vec<_>, Vec<_>) = records
             .iter()
             .partition(|record| record.verdict == described::VERDICT);
-        let streams = if bindings.is_empty() {
-            Vec::new()
-        } else {
-            streams::read(tables)?
+        let packet = |record: &Record| Packet {
+            number: number(record),
+            request_uri: uris.get(&request_of(record)).cloned(),
+            ..Packet::new(record, calendar)
         };
-        let owned = streams.into_iter().filter(|stream| {
-            let mut keys = bindings.iter().map(|row| &row.key);
-            keys.any(|key| matches!(key, RowKey::Dialog(key) if *key == stream.owner))
-        });
-        let streams = owned.collect();
-        let mut packets: Vec<Packet> = packets
-            .into_iter()
-            .map(|record| Packet {
-                request_uri: uris.get(&request_of(record)).cloned(),
-                ..Packet::new(record, calendar)
-            })
-            .collect();
-        if packets.iter().any(|packet| packet.request_uri.is_some()) {
-            find_nearest(&mut packets, Listing::read(tables)?.rows());
-        }
-        Ok(Self {
+        Self {
             about,
-            shadow: config.shadow != 0,
-            packets,
+            shadow: false,
+            packets: packets.into_iter().map(packet).collect(),
             bindings,
             descriptions: descriptions
                 .into_iter()
                 .map(|record| Described::new(record, calendar))
                 .collect(),
-            streams,
-        })
+            streams: Vec::new(),
+        }
+    }
+
+    /// Tells of a captured call. `records` are those of its packets, with the packets' numbers.
+    ///
+    /// # Errors
+    /// If its Call-ID fits into no packet.
+    pub(crate) fn of_captured(
+        call_id: &[u8],
+        records: &[(usize, Record)],
+        after: &Aftermath,
+    ) -> Result<Self> {
+        let numbers: HashMap<u64, usize> = records
+            .iter()
+            .map(|(number, record)| (record.at, *number))
+            .collect();
+        let mut records = records.iter().map(|(_, record)| *record).collect();
+        let uris = take_uris(&mut records);
+        let calls = calls(hash(call_id, &after.secret)?, &after.sockets, &records);
+        let bindings = after.rows.iter().filter(|row| row.is_end_of(&calls));
+        let mut story = Self::new(
+            About::CallId(output::printable(call_id)),
+            &records,
+            &uris,
+            bindings.cloned().collect(),
+            after.calendar,
+            |record| numbers.get(&record.at).copied(),
+        );
+        story.add_streams(&after.streams);
+        if story.has_uris() {
+            find_nearest(&mut story.packets, after.rows.iter().cloned());
+        }
+        Ok(story)
+    }
+
+    /// Adds those streams that belong to its bindings.
+    fn add_streams(&mut self, all: &[Stream]) {
+        let owned = all.iter().filter(|stream| {
+            let mut keys = self.bindings.iter().map(|row| &row.key);
+            keys.any(|key| matches!(key, RowKey::Dialog(key) if *key == stream.owner))
+        });
+        self.streams = owned.cloned().collect();
+    }
+
+    fn has_uris(&self) -> bool {
+        self.packets
+            .iter()
+            .any(|packet| packet.request_uri.is_some())
     }
 
     /// Renders the bindings, and then the packets, the newest first. A narrow text has the most important columns, which 80
@@ -311,8 +365,21 @@ impl Story {
         if let Some(first) = self.packets.first() {
             let day = first.at.to_zoned(zone.clone()).strftime("%F");
             parts.push(format!("{about}, {day}"));
-            let rows = self.packets.iter().flat_map(|packet| packet.rows(zone));
-            parts.push(output::table(Columns::new(HEADINGS, &[3]), rows));
+            let packets = self.packets.iter();
+            parts.push(if first.number.is_some() {
+                let headings = [
+                    "PACKET", "TIME", "FROM", "MESSAGE", "CSEQ", "BINDING", "MEANT", "LEARNED",
+                    "WHY",
+                ];
+                let rows = packets.flat_map(|packet| packet.numbered_rows(zone));
+                output::table(Columns::new(headings, &[0, 4]), rows)
+            } else {
+                let headings = [
+                    "TIME", "FROM", "MESSAGE", "CSEQ", "BINDING", "MEANT", "LEARNED", "WHY",
+                ];
+                let rows = packets.flat_map(|packet| packet.rows(zone));
+                output::table(Columns::new(headings, &[3]), rows)
+            });
         } else {
             parts.push(format!("{about}: {none}"));
         }
@@ -344,6 +411,33 @@ fn columns<const ALL: usize, const SOME: usize>(
     some: [usize; SOME],
 ) -> [String; SOME] {
     some.map(|column| row[column].clone())
+}
+
+/// What stories of a capture share: the contents of the maps behind its last packet.
+pub(crate) struct Aftermath {
+    /// Bindings.
+    pub(crate) rows: Vec<Row>,
+    streams: Vec<Stream>,
+    sockets: Vec<u64>,
+    secret: [u64; 2],
+    calendar: Calendar,
+}
+
+impl Aftermath {
+    /// Reads the maps as they are at `now` of the programs' clock, which `calendar` converts.
+    ///
+    /// # Errors
+    /// If a map cannot be read.
+    pub(crate) fn read(tables: &Tables, now: u64, calendar: Calendar) -> Result<Self> {
+        let config = tables.config()?;
+        Ok(Self {
+            rows: sorted(Listing::at(tables, now)?.rows()),
+            streams: streams::at(tables, now)?,
+            sockets: sockets(&config, &own_addresses(tables)?),
+            secret: config.secret,
+            calendar,
+        })
+    }
 }
 
 /// Request of a record: time, Call-ID, CSeq number and method.
@@ -414,16 +508,20 @@ fn of_call(
     records: &mut Vec<Record>,
     bindings: impl Iterator<Item = Row>,
 ) -> Option<Vec<Row>> {
-    let used = records.iter().map(|record| record.pbx);
-    let sockets = used.chain(sockets.iter().copied());
-    let calls: HashSet<u64> = sockets.map(|pbx| call ^ pbx).collect();
-    let belongs = |row: &Row| matches!(row.key, RowKey::Dialog(key) if calls.contains(&key.call));
-    let found = sorted(bindings.filter(belongs));
+    let calls = calls(call, sockets, records);
+    let found = sorted(bindings.filter(|row| row.is_end_of(&calls)));
     if found.is_empty() && !records.iter().any(|record| record.call == call) {
         return None;
     }
     records.retain(|record| record.call == call);
     Some(found)
+}
+
+/// Returns what the keys of dialog ends have for a call, at the sockets of its records and at others of the PBX.
+fn calls(call: u64, sockets: &[u64], records: &[Record]) -> HashSet<u64> {
+    let used = records.iter().map(|record| record.pbx);
+    let sockets = used.chain(sockets.iter().copied());
+    sockets.map(|pbx| call ^ pbx).collect()
 }
 
 /// Sorts bindings as their list does.
@@ -470,13 +568,13 @@ fn was_left(record: &Record) -> bool {
 }
 
 /// Hashes a header's text like the kernel programs.
-fn hash(text: &str, secret: &[u64; 2]) -> Result<u64> {
+fn hash(text: &[u8], secret: &[u64; 2]) -> Result<u64> {
     let Ok(len) = u16::try_from(text.len()) else {
         bail!("a Call-ID of {} bytes fits into no packet", text.len());
     };
     let span = Span { start: 0, len };
     Ok(hash::span::<_, HostLoop>(
-        text.as_bytes(),
+        text,
         span,
         secret,
         &mut hash::Cursor::default(),
@@ -599,6 +697,7 @@ impl Packet {
         };
         let ground = Ground::from(record.ground).text();
         Self {
+            number: None,
             at: calendar.at(record.at),
             from: match verdict.map(Counter::kind) {
                 Some(CounterKind::Ingress) => Side::Terminal,
@@ -672,6 +771,15 @@ impl Packet {
             row
         }));
         rows
+    }
+
+    /// Renders the same lines, the first with the number of its packet.
+    fn numbered_rows(&self, zone: &TimeZone) -> impl Iterator<Item = [String; 9]> {
+        let mut number = self.number.map(|number| number.to_string());
+        let rows = self.rows(zone).into_iter();
+        rows.map(move |[a, b, c, d, e, f, g, h]| {
+            [number.take().unwrap_or_default(), a, b, c, d, e, f, g, h]
+        })
     }
 }
 
@@ -930,9 +1038,9 @@ mod tests {
         let mut other = siphasher::sip::SipHasher13::new_with_keys(3, 4);
         other.write(b"1-2345@192.168.1.10");
         assert_eq!(
-            hash("1-2345@192.168.1.10", &secret).unwrap(),
+            hash(b"1-2345@192.168.1.10", &secret).unwrap(),
             other.finish()
         );
-        assert!(hash(&"x".repeat(70_000), &secret).is_err());
+        assert!(hash(&[b'x'; 70_000], &secret).is_err());
     }
 }

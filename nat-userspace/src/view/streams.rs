@@ -57,11 +57,18 @@ pub(crate) struct Stream {
 /// # Errors
 /// If a map cannot be read.
 pub(crate) fn read(tables: &Tables) -> Result<Vec<Stream>> {
+    at(tables, clock::now())
+}
+
+/// Reads the streams as they are at a time of the programs' clock.
+///
+/// # Errors
+/// If a map cannot be read.
+pub(crate) fn at(tables: &Tables, now: u64) -> Result<Vec<Stream>> {
     let slots: Vec<_> = tables.streams(Access::Read)?.used().collect();
     if slots.is_empty() {
         return Ok(Vec::new());
     }
-    let now = clock::now();
     let config = tables.media_config()?;
     let dialogs = tables.dialogs.open(Access::Read)?;
     let name = |owner: &DialogKey| {

@@ -41,7 +41,7 @@ pub(super) const CRATES: &[Crate] = &[
             &["env", "redirect", "answer"],
             &["bindings"],
             &["maps", "scratch", "text"],
-            &["frame", "datagram", "fast_reject", "repeat"],
+            &["clock", "frame", "datagram", "fast_reject", "repeat"],
         ],
     },
     Crate {
@@ -51,6 +51,7 @@ pub(super) const CRATES: &[Crate] = &[
             &["main"],
             &["cli"],
             &["commands"],
+            &["replay"],
             &["agent"],
             &["checks"],
             &["view"],
