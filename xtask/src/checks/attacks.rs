@@ -1,32 +1,33 @@
-//! `attacks`: each test that the table of attacks names exists.
+//! `attacks`: each test that the tables of attacks name exists.
 //!
 //! A test is named by its function, behind the module in which it is, or by a module whose tests are all meant. A seed of the
 //! fuzz target `decide`, and a fuzz target, are files.
 
 use super::{Report, Source};
 
-/// Document with the table.
+/// Document with the tables.
 pub(super) const DOCUMENT: &str = "ARCHITECTURE.md";
 
 /// Folders whose files have the tests.
 pub(super) const FOLDERS: &[&str] = &["nat-common", "tests"];
 
-/// Folders of the other files that the table names.
+/// Folders of the other files that the tables name.
 pub(super) const SEEDS: &str = "fuzz/corpus/decide";
 pub(super) const TARGETS: &str = "fuzz/fuzz_targets";
 
-/// First cell of the table's head.
+/// First cell of the head of such a table.
 const HEAD: &str = "| somebody who |";
 
-/// Looks for each test of the table. `exists`: whether a file is in the tree.
+/// Looks for each test of the tables. `exists`: whether a file is in the tree.
 pub(super) fn check(document: &str, sources: &[Source], exists: impl Fn(&str) -> bool) -> Report {
     let mut report = Report::default();
-    let rows: Vec<_> = document
-        .lines()
-        .skip_while(|line| !line.starts_with(HEAD))
-        .take_while(|line| line.starts_with('|'))
-        .skip(2)
-        .collect();
+    let mut lines = document.lines();
+    let mut rows = Vec::new();
+    while lines.any(|line| line.starts_with(HEAD)) {
+        // Behind the head stands a line of dashes.
+        let table = lines.by_ref().take_while(|line| line.starts_with('|'));
+        rows.extend(table.skip(1));
+    }
     if rows.is_empty() {
         report
             .errors
@@ -88,6 +89,10 @@ mod tests {
 
 | other | table |
 | `missing` | |
+
+| somebody who | gets | because | test |
+|---|---|---|---|
+| speaks | a row of another table | that | `calls::two` |
 ";
 
     fn errors(document: &str, files: &[&str]) -> Vec<String> {
