@@ -200,8 +200,7 @@ pub fn note_transmission<E: Tables + Hashes + Clock>(
         entry.value.unanswered = known.value.unanswered.saturating_add(counts.into());
         // A proof ages from the answer on, and the wait for an answer from the first request on.
         let flags = known.value.flags;
-        let is_proven = flags.intersects(PeerFlags::PROVEN | PeerFlags::DEAF)
-            && !flags.contains(PeerFlags::SEEMING);
+        let is_proven = flags.contains(PeerFlags::PROVEN) && !flags.contains(PeerFlags::SEEMING);
         if counts && !is_proven {
             entry.at = now;
         }

@@ -474,7 +474,11 @@ fn a_proxy_s_2xx_does_not_move_a_contact_to_another_host() {
         let m = forged();
         net.arrives(STRANGER, &m);
         // A day at a proxy: that puts the terminal's own contact in doubt for an hour only.
-        let granted = if known { "Expires: 86400" } else { "Expires: 3600" };
+        let granted = if known {
+            "Expires: 86400"
+        } else {
+            "Expires: 3600"
+        };
         net.sends(STRANGER, &m.answer(200).with(granted)).1
     };
     let called = |net: &Network, branch| {
