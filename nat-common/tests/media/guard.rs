@@ -27,7 +27,7 @@ fn arrives(call: &Call, source: Endpoint) -> Guard {
     if arrived != Arrived::Stranger {
         return Guard::Off;
     }
-    decide::follow_owner(env, 0, PORT.into());
+    decide::follow_owner(env, 0, PORT);
     decide::guard(env, 0, PORT, &source)
 }
 
@@ -170,7 +170,7 @@ fn the_port_of_rtcp_opens_as_well() {
         assert!(flags(port).contains(MediaFlags::OPEN), "{port}");
     }
     // Following the owner to another address closes nothing.
-    decide::follow_owner(&call.env, 0, PORT.into());
+    decide::follow_owner(&call.env, 0, PORT);
     assert!(flags(PORT).contains(MediaFlags::OPEN));
 }
 
