@@ -1,8 +1,8 @@
 //! A lock file that one process of this host holds at a time.
 
 use std::{
-    fs::{self, OpenOptions},
-    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    fs::{self, OpenOptions, Permissions},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::Path,
     time::Duration,
 };
@@ -32,6 +32,10 @@ pub async fn take(path: &Path) -> Result<impl Drop + use<>> {
     let mut file = options
         .open(path)
         .with_context(|| format!("cannot write {}", path.display()))?;
+    if file.metadata()?.mode() & 0o077 != 0 {
+        // Of an earlier version. Another user's stays as it is.
+        let _ = file.set_permissions(Permissions::from_mode(0o600));
+    }
     let start = Instant::now();
     let mut said = false;
     loop {
@@ -97,6 +101,8 @@ mod tests {
     async fn one_holds_the_lock_at_a_time() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("lock");
+        fs::write(&path, "").unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o666)).unwrap();
         let first = take(&path).await.unwrap();
         let metadata = fs::metadata(&path).unwrap();
         assert_eq!(metadata.mode() & 0o777, 0o600);

@@ -852,12 +852,13 @@ impl World {
             self.note_heard(at, sip, decision, to);
         }
         if meant == Actor::Victim && registers {
-            self.watch.uri_claimed = false;
-            self.note_return();
+            let is_followed = decision != Decision::Disputed && self.is_own_registrar(sip);
+            if is_followed {
+                self.watch.uri_claimed = false;
+                self.note_return();
+            }
             let request = &self.pbx.servers[at].request;
-            let binds = request.binds(&request.to.uri)
-                && decision != Decision::Disputed
-                && self.is_own_registrar(sip);
+            let binds = request.binds(&request.to.uri) && is_followed;
             let seconds = match &request.contacts {
                 Contacts::Uris(uris) if binds => granted(request, uris[0].1),
                 _ => 0,
