@@ -457,12 +457,24 @@ fn learn(ctx: &XdpContext) -> Option<u32> {
     }
     // A terminal that asks by STUN for its address must not be told another.
     if maps::media_config().restore != 0 && packet.kind != PacketKind::Stun {
-        return Some(restore(frame, &plain, slot));
+        return Some(restore_media(ctx.ctx, number));
     }
     Some(XDP_PASS)
 }
 
-/// Gives a packet of a terminal the advertised address as its source.
+/// Gives a packet of a terminal the advertised address as its source. Reads the headers again, so that it is verified once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn restore_media(ctx: *mut xdp_md, number: u32) -> u32 {
+    let frame = Frame::from(&XdpContext::new(ctx));
+    if let Some(plain) = plain(frame)
+        && let Some(slot) = maps::media_slot(number, plain.destination.port)
+    {
+        return restore(frame, &plain, slot);
+    }
+    XDP_PASS
+}
+
 #[inline(always)]
 fn restore(frame: Frame<xdp_md>, plain: &Plain, slot: *mut MediaSlot) -> u32 {
     let Some(config) = config().filter(|config| config.shadow == 0) else {
