@@ -17,13 +17,10 @@ use nat_test_support::{
 };
 
 use super::{
-    DEAF, MEDIA, NEVER, PBX_AUDIO, PBX_SSRC, PHONE_AUDIO, PHONE_SSRC, Stage, Stream, call, comes,
-    pbx_sdp, rtp, sdp,
+    ATTACKER, DEAF, MEDIA, NEVER, PBX_AUDIO, PBX_SSRC, PHONE_AUDIO, PHONE_SSRC, Stage, Stream,
+    call, comes, in_a_call_with, pbx_sdp, rtp, sdp,
 };
 use crate::scene::{SOON, With, play};
-
-/// Source of RTP of an attacker.
-const ATTACKER: u32 = 0xdead;
 
 /// Sends RTP as if from a port of the first phone's NAT.
 struct Spoofer {
@@ -66,19 +63,14 @@ fn nobody_else_has_heard(stage: &Stage<'_>) -> Result<()> {
 /// Somebody forges the address of the phone's NAT, not its port, in mid-call.
 #[test]
 fn a_forged_source_in_a_call() -> Result<()> {
-    play(Plan::PLAIN_NAT, MEDIA, |scene| {
-        let stage = &Stage { scene, soon: SOON };
-        let (pbx, phone) = stage.parties()?;
-        call(stage, &pbx, &phone)?;
-        let stream = stage.stream(PBX_AUDIO, PHONE_AUDIO)?;
-        stream.talks()?;
+    in_a_call_with(Plan::PLAIN_NAT, MEDIA, |stage, _, stream| {
         let spoofer = Spoofer::new(stage, 6666)?;
         for number in 10..30 {
             spoofer.sends(&stream, number)?;
             stream.to_phone(&rtp(number, PBX_SSRC))?;
             stream.to_pbx(&rtp(number, PHONE_SSRC))?;
         }
-        ensure!(scene.count("media_rival")? == 20, "not counted");
+        ensure!(stage.count("media_rival")? == 20, "not counted");
         nobody_else_has_heard(stage)
     })
 }
@@ -146,13 +138,8 @@ fn a_neighbour() -> Result<()> {
         phones: 2,
         ..Plan::PLAIN_NAT
     };
-    play(plan, MEDIA, |scene| {
-        let stage = &Stage { scene, soon: SOON };
-        let (pbx, phone) = stage.parties()?;
-        call(stage, &pbx, &phone)?;
-        let stream = stage.stream(PBX_AUDIO, PHONE_AUDIO)?;
-        stream.talks()?;
-        let other = &scene.lab.sites[0].phones[1];
+    in_a_call_with(plan, MEDIA, |stage, _, stream| {
+        let other = &stage.lab.sites[0].phones[1];
         let neighbour = other
             .netns
             .udp(SocketAddrV4::new(*other.private.ip(), 6000))?;
@@ -171,25 +158,20 @@ fn a_neighbour() -> Result<()> {
 /// Somebody knows Call-ID, tags, CSeq and branch of a call, and sends descriptions of his own in its name. The PBX answers none.
 #[test]
 fn descriptions_in_the_name_of_a_call() -> Result<()> {
-    play(Plan::PLAIN_NAT, MEDIA, |scene| {
-        let stage = &Stage { scene, soon: SOON };
-        let (pbx, phone) = stage.parties()?;
-        let call = call(stage, &pbx, &phone)?;
-        let stream = stage.stream(PBX_AUDIO, PHONE_AUDIO)?;
-        stream.talks()?;
+    in_a_call_with(Plan::PLAIN_NAT, MEDIA, |stage, call, stream| {
         let before = stage.streams()?;
-        let attacker = scene.lab.public_phone.udp(PUBLIC_PHONE)?;
+        let attacker = stage.lab.public_phone.udp(PUBLIC_PHONE)?;
         let own = sdp(*PUBLIC_PHONE.ip(), 6666, "");
         for method in ["INVITE", "UPDATE", "ACK"] {
             let request = call.phone_request(method).with_sdp(&own);
             attacker.send_to(request.to_string().as_bytes(), PBX)?;
-            pbx.hear(method)?;
+            call.pbx.hear(method)?;
         }
         // A response to nothing that the PBX has sent him.
         let asked = call.pbx_request("INVITE");
         let answer = Message::response(&asked, "200 OK").with_sdp(&own);
         attacker.send_to(answer.to_string().as_bytes(), PBX)?;
-        pbx.hear("SIP/2.0 200")?;
+        call.pbx.hear("SIP/2.0 200")?;
         let same = |stream: &serde_json::Value| {
             (
                 stream["pbx"].clone(),
@@ -292,13 +274,8 @@ fn misses(socket: &UdpSocket, packet: &[u8]) -> Result<bool> {
 /// Strangers flood the PBX with descriptions. Streams stay, and the next call has its own.
 #[test]
 fn a_flood_of_offers() -> Result<()> {
-    play(Plan::PLAIN_NAT, MEDIA, |scene| {
-        let stage = &Stage { scene, soon: SOON };
-        let (pbx, phone) = stage.parties()?;
-        call(stage, &pbx, &phone)?;
-        let stream = stage.stream(PBX_AUDIO, PHONE_AUDIO)?;
-        stream.talks()?;
-        let forger = Forger::open(&scene.lab.public_phone)?;
+    in_a_call_with(Plan::PLAIN_NAT, MEDIA, |stage, call, stream| {
+        let forger = Forger::open(&stage.lab.public_phone)?;
         let flood = |count: u16| -> Result<()> {
             for number in 0..count {
                 let [high, low] = number.to_be_bytes();
@@ -326,13 +303,13 @@ fn a_flood_of_offers() -> Result<()> {
         stream.talks()?;
         ensure!(stage.streams()?.len() == 2, "{:#?}", stage.streams()?);
         ensure!(
-            scene.count("media_noted")? > 3000,
+            stage.count("media_noted")? > 3000,
             "the offers were not noted"
         );
-        while pbx.ua.hear("INVITE").is_ok() {}
+        while call.pbx.ua.hear("INVITE").is_ok() {}
         let offer = stage.phone_sdp(PHONE_AUDIO + 10, "");
         let answer = pbx_sdp(PBX_AUDIO + 10, "");
-        Call::from_with(&phone, &pbx, [&offer, &answer, ""])?;
+        Call::from_with(call.terminal, call.pbx, [&offer, &answer, ""])?;
         stage.stream(PBX_AUDIO + 10, PHONE_AUDIO + 10)?.talks()
     })
 }

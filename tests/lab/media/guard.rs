@@ -9,15 +9,12 @@ use anyhow::{Context as _, Result, ensure};
 use nat_test_support::{Call, PBX, Plan, Terminal, lab::PUBLIC_PHONE};
 
 use super::{
-    MEDIA, NEVER, PBX_AUDIO, PBX_SSRC, PHONE_AUDIO, PHONE_SSRC, Stage, Stream, call, comes,
-    pbx_sdp, rtcp, rtp, sdp,
+    ATTACKER, MEDIA, NEVER, PBX_AUDIO, PBX_SSRC, PHONE_AUDIO, PHONE_SSRC, Stage, Stream, comes,
+    in_a_call_with, pbx_sdp, rtcp, rtp, sdp,
 };
 use crate::scene::{SOON, With, play};
 
 const DROP: With = With::Arguments(&["--media", "--media-guard", "drop"]);
-
-/// Source of RTP of a stranger.
-const ATTACKER: u32 = 0xdead;
 
 /// A socket on a host of the Internet, which sends no SIP.
 fn stranger(stage: &Stage<'_>, port: u16) -> Result<UdpSocket> {
@@ -36,17 +33,12 @@ fn is_heard(stream: &Stream, stranger: &UdpSocket, packet: &[u8], limit: Duratio
 #[test]
 fn a_sprayer() -> Result<()> {
     for with in [DROP, MEDIA] {
-        play(Plan::PLAIN_NAT, with, |scene| {
-            let stage = &Stage { scene, soon: SOON };
-            let (pbx, phone) = stage.parties()?;
-            call(stage, &pbx, &phone)?;
-            let stream = stage.stream(PBX_AUDIO, PHONE_AUDIO)?;
-            stream.talks()?;
+        in_a_call_with(Plan::PLAIN_NAT, with, |stage, _, stream| {
             let attacker = stranger(stage, 30_000)?;
             // Ports of no call, and one that is none of media.
             let others = [PBX_AUDIO - 2, PBX_AUDIO + 2, 5061, 9999];
             for port in others {
-                let other = scene.lab.pbx.udp(SocketAddrV4::new(*PBX.ip(), port))?;
+                let other = stage.lab.pbx.udp(SocketAddrV4::new(*PBX.ip(), port))?;
                 attacker.send_to(&rtp(1, ATTACKER), (*PBX.ip(), port))?;
                 comes(&other, &rtp(1, ATTACKER), SOON).with_context(|| format!("port {port}"))?;
             }
@@ -57,9 +49,9 @@ fn a_sprayer() -> Result<()> {
             stream.to_phone(&rtp(9, PBX_SSRC))?;
             let heard = is_heard(&stream, &attacker, &rtp(60, ATTACKER), NEVER)?;
             ensure!(heard == (with == MEDIA), "{with:?}: heard {heard}");
-            let dropped = scene.count("media_dropped")?;
+            let dropped = stage.count("media_dropped")?;
             ensure!(dropped == if heard { 0 } else { 51 }, "{dropped} dropped");
-            ensure!(scene.count("media_stranger")? == 51, "strangers");
+            ensure!(stage.count("media_stranger")? == 51, "strangers");
             let told = stage.stream_at(PBX_AUDIO)?;
             ensure!(
                 told["strangers"] == 51 && told["dropped"] == dropped,
@@ -79,12 +71,7 @@ fn a_sprayer() -> Result<()> {
 /// Rules by prefix, of the terminal's address, change at once what happens in a call.
 #[test]
 fn rules_change_in_a_call() -> Result<()> {
-    play(Plan::PLAIN_NAT, MEDIA, |scene| {
-        let stage = &Stage { scene, soon: SOON };
-        let (pbx, phone) = stage.parties()?;
-        call(stage, &pbx, &phone)?;
-        let stream = stage.stream(PBX_AUDIO, PHONE_AUDIO)?;
-        stream.talks()?;
+    in_a_call_with(Plan::PLAIN_NAT, MEDIA, |stage, _, stream| {
         let attacker = stranger(stage, 30_000)?;
         let mut number = 100;
         for (rule, heard, counted) in [
@@ -99,17 +86,17 @@ fn rules_change_in_a_call() -> Result<()> {
             (&["remove", "60.17.196.0/24"], false, 0),
             (&["set", "default", "off"], true, 0),
         ] {
-            scene.sipnat()?.command(&[&["guard"], rule].concat())?;
-            let before = scene.count("media_would_drop")?;
+            stage.sipnat()?.command(&[&["guard"], rule].concat())?;
+            let before = stage.count("media_would_drop")?;
             number += 1;
             let limit = if heard { SOON } else { NEVER };
             let is = is_heard(&stream, &attacker, &rtp(number, ATTACKER), limit)?;
             ensure!(is == heard, "{rule:?}: {is}");
-            let counted_now = scene.count("media_would_drop")? - before;
+            let counted_now = stage.count("media_would_drop")? - before;
             ensure!(counted_now == counted, "{rule:?}: {counted_now} counted");
             stream.to_pbx(&rtp(number, PHONE_SSRC))?;
         }
-        let listed = scene.sipnat()?.json(&["guard", "list"])?;
+        let listed = stage.sipnat()?.json(&["guard", "list"])?;
         ensure!(
             listed[0]["prefix"] == "default" && listed[0]["guard"] == "off",
             "{listed:#}"
@@ -122,36 +109,32 @@ fn rules_change_in_a_call() -> Result<()> {
 /// has just ended, or whose BYE was lost.
 #[test]
 fn first_packets_are_heard() -> Result<()> {
-    play(Plan::PLAIN_NAT, DROP, |scene| {
-        let stage = &Stage { scene, soon: SOON };
-        let (pbx, phone) = stage.parties()?;
-        let before = call(stage, &pbx, &phone)?;
-        let stream = stage.stream(PBX_AUDIO, PHONE_AUDIO)?;
-        stream.talks()?;
+    in_a_call_with(Plan::PLAIN_NAT, DROP, |stage, call, stream| {
         let second = stranger(stage, 4000)?;
         let heard = is_heard(&stream, &second, &rtp(1, ATTACKER), NEVER)?;
         ensure!(!heard, "the guard is off");
 
         // The PBX gives the port to another call at once. Nobody has heard a BYE.
-        let other = Terminal::start(&scene.lab.public_phone, PUBLIC_PHONE, "2000", SOON)?;
+        let other = Terminal::start(&stage.lab.public_phone, PUBLIC_PHONE, "2000", SOON)?;
         let offer = pbx_sdp(PBX_AUDIO, "");
-        let request = pbx
+        let request = call
+            .pbx
             .request("INVITE", "sip:2000@198.51.100.7", &other.aor)
             .with_sdp(&offer);
-        let invite = pbx.reaches(&other.ua, &request, 1)?;
+        let invite = call.pbx.reaches(&other.ua, &request, 1)?;
         let heard = is_heard(&stream, &second, &rtp(2, ATTACKER), SOON)?;
         ensure!(heard, "the first packet before the answer");
         let ok = other
             .response(&invite.message, "200 OK", "other")
             .with_sdp(&sdp(*PUBLIC_PHONE.ip(), 4000, ""));
         other.ua.send(&ok, PBX)?;
-        pbx.hear("SIP/2.0 200")?;
+        call.pbx.hear("SIP/2.0 200")?;
         let heard = is_heard(&stream, &second, &rtp(3, ATTACKER), SOON)?;
         ensure!(heard, "after the answer");
-        before.reaches_phone("BYE")?;
+        call.reaches_phone("BYE")?;
         let heard = is_heard(&stream, &second, &rtp(4, ATTACKER), SOON)?;
         ensure!(heard, "after the BYE of the call before");
-        ensure!(scene.count("media_dropped")? == 1, "dropped");
+        ensure!(stage.count("media_dropped")? == 1, "dropped");
         Ok(())
     })
 }
@@ -159,12 +142,7 @@ fn first_packets_are_heard() -> Result<()> {
 /// After a call has ended, its port is nobody's.
 #[test]
 fn a_port_of_no_call_is_not_guarded() -> Result<()> {
-    play(Plan::PLAIN_NAT, DROP, |scene| {
-        let stage = &Stage { scene, soon: SOON };
-        let (pbx, phone) = stage.parties()?;
-        let call = call(stage, &pbx, &phone)?;
-        let stream = stage.stream(PBX_AUDIO, PHONE_AUDIO)?;
-        stream.talks()?;
+    in_a_call_with(Plan::PLAIN_NAT, DROP, |stage, call, stream| {
         let attacker = stranger(stage, 30_000)?;
         ensure!(
             !is_heard(&stream, &attacker, &rtp(1, ATTACKER), NEVER)?,
@@ -182,12 +160,7 @@ fn a_port_of_no_call_is_not_guarded() -> Result<()> {
 /// STUN, other protocols and RTCP: the guard drops what is for a port of a stream, and no STUN.
 #[test]
 fn stun_passes() -> Result<()> {
-    play(Plan::PLAIN_NAT, DROP, |scene| {
-        let stage = &Stage { scene, soon: SOON };
-        let (pbx, phone) = stage.parties()?;
-        call(stage, &pbx, &phone)?;
-        let stream = stage.stream(PBX_AUDIO, PHONE_AUDIO)?;
-        stream.talks()?;
+    in_a_call_with(Plan::PLAIN_NAT, DROP, |stage, _, stream| {
         let attacker = stranger(stage, 30_000)?;
         let mut stun = vec![0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42];
         stun.resize(20, 7);
@@ -205,7 +178,7 @@ fn stun_passes() -> Result<()> {
         }
         // The port of RTCP has a stream of its own, from which nothing has come yet.
         let reports = SocketAddrV4::new(*PBX.ip(), PBX_AUDIO + 1);
-        let socket = scene.lab.pbx.udp(reports)?;
+        let socket = stage.lab.pbx.udp(reports)?;
         attacker.send_to(&rtcp(2, ATTACKER), reports)?;
         comes(&socket, &rtcp(2, ATTACKER), SOON).context("RTCP before the phone's first")?;
         let own = stage.lab.phone().netns.udp(SocketAddrV4::new(

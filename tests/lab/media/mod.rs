@@ -33,6 +33,7 @@ const PHONE_AUDIO: u16 = 4000;
 /// Sources of RTP.
 const PHONE_SSRC: u32 = 0xaaaa;
 const PBX_SSRC: u32 = 0xbbbb;
+const ATTACKER: u32 = 0xdead;
 
 const MEDIA: With = With::Arguments(&["--media"]);
 
@@ -108,16 +109,33 @@ fn in_a_call(
     plan: Plan,
     scenario: impl Fn(&Stage<'_>, &Call<'_>, Stream) -> Result<()>,
 ) -> Result<()> {
-    needs_media(plan, |stage| {
-        let (pbx, phone) = stage.parties()?;
-        let call = call(stage, &pbx, &phone)?;
-        let stream = stage.stream(PBX_AUDIO, PHONE_AUDIO)?;
-        stream.talks()?;
-        scenario(stage, &call, stream)
+    needs_media(plan, |stage| stage.in_a_call(&scenario))
+}
+
+/// Plays such a scenario once, with an agent of one's choice.
+fn in_a_call_with(
+    plan: Plan,
+    with: With,
+    scenario: impl Fn(&Stage<'_>, &Call<'_>, Stream) -> Result<()>,
+) -> Result<()> {
+    play(plan, with, |scene| {
+        Stage { scene, soon: SOON }.in_a_call(&scenario)
     })
 }
 
 impl Stage<'_> {
+    /// Makes a call of the first phone, in which both hear each other's audio, and goes on with a scenario.
+    fn in_a_call(
+        &self,
+        scenario: impl Fn(&Stage<'_>, &Call<'_>, Stream) -> Result<()>,
+    ) -> Result<()> {
+        let (pbx, phone) = self.parties()?;
+        let call = call(self, &pbx, &phone)?;
+        let stream = self.stream(PBX_AUDIO, PHONE_AUDIO)?;
+        stream.talks()?;
+        scenario(self, &call, stream)
+    }
+
     /// A PBX, and the first phone.
     fn parties(&self) -> Result<(ScriptedPbx, Terminal)> {
         Ok((self.pbx()?, self.terminal(0, 0, "1000")?))
