@@ -34,14 +34,7 @@ impl Stats {
     /// If there is no agent, or they cannot be read.
     pub fn run(&self) -> Result<()> {
         let tables = Session::open()?.tables;
-        let counts = Counter::ALL
-            .iter()
-            .map(|&counter| Ok((counter, tables.count(counter)?)))
-            .collect::<Result<Vec<_>>>()?;
-        let media = MediaCounter::ALL
-            .iter()
-            .map(|&counter| Ok((counter, tables.count_media(counter)?)))
-            .collect::<Result<Vec<_>>>()?;
+        let (counts, media) = (tables.counts()?, tables.media_counts()?);
         if self.json {
             let media = media
                 .into_iter()

@@ -484,6 +484,26 @@ impl Tables {
         Ok(cpus.iter().sum())
     }
 
+    /// Reads all counters.
+    ///
+    /// # Errors
+    /// If the map cannot be read.
+    pub fn counts(&self) -> Result<Vec<(Counter, u64)>> {
+        let all = Counter::ALL.iter();
+        all.map(|&counter| Ok((counter, self.count(counter)?)))
+            .collect()
+    }
+
+    /// Reads all counters of media.
+    ///
+    /// # Errors
+    /// If the map cannot be read.
+    pub fn media_counts(&self) -> Result<Vec<(MediaCounter, u64)>> {
+        let all = MediaCounter::ALL.iter();
+        all.map(|&counter| Ok((counter, self.count_media(counter)?)))
+            .collect()
+    }
+
     /// Maps the slots of media.
     ///
     /// # Errors

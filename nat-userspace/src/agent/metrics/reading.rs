@@ -87,7 +87,7 @@ impl Reading {
             version: agent.version,
             since: agent.since,
             shadow: tables.shadow()?,
-            counters: counts(Counter::ALL, |counter| tables.count(counter))?,
+            counters: tables.counts()?,
             bindings: Counts::of(&listing),
             tables: fill::read(&tables, &listing.used)?,
             memory: tables.memory()?,
@@ -103,17 +103,10 @@ impl Reading {
 impl Media {
     fn read(tables: &Tables) -> Result<Self> {
         Ok(Self {
-            counters: counts(MediaCounter::ALL, |counter| tables.count_media(counter))?,
+            counters: tables.media_counts()?,
             streams: streams::read(tables)?,
         })
     }
-}
-
-/// Reads all counters of a list.
-fn counts<C: Copy>(all: &[C], count: impl Fn(C) -> Result<u64>) -> Result<Vec<(C, u64)>> {
-    all.iter()
-        .map(|counter| Ok((*counter, count(*counter)?)))
-        .collect()
 }
 
 fn records(tables: &Tables) -> Result<[u64; 2]> {

@@ -59,15 +59,12 @@ impl Data {
         } else {
             "not running".into()
         };
-        let counters = Counter::ALL
-            .iter()
-            .map(|&counter| Ok((counter, tables.count(counter)?)));
         let subject = search.map_or(Subject::Redirected(REDIRECTS), explain::subject);
         Ok(Self {
             at: Instant::now(),
             agent: format!("sipnat {}, {state}, on {on}", agent.version),
             shadow: tables.shadow()?,
-            counters: counters.collect::<Result<_>>()?,
+            counters: tables.counts()?,
             bindings: Counts::of(&Listing::read(tables)?),
             fills: fill::of_bindings(tables)?,
             found: match Story::read(tables, subject) {
