@@ -13,6 +13,7 @@ use anyhow::{Context as _, Result, ensure};
 use nat_bench_ebpf::Template;
 use nat_common::abi::Counter;
 use nat_userspace::{
+    host::private,
     kernel::{
         load::{DataPath, Loader},
         pins,
@@ -379,7 +380,7 @@ impl Flood {
 fn restarted(feed: &mut Feed, mut path: DataPath, object: &[u8]) -> Result<DataPath> {
     pins::ensure_bpffs()?;
     let dir = pins::parent().join(format!("bench-{}", process::id()));
-    pins::make(&dir)?;
+    private::make(&dir)?;
     pins::pin(&mut path, &dir)?;
     let again = Loader::new(object, &Settings::default())
         .continuing(&path.tables, &dir)

@@ -22,6 +22,7 @@ use nat_userspace::{
     agent::record::{self, AgentRecord},
     host::clock,
     host::namespaces::network_inode,
+    host::private,
     kernel::attach::{Attached, Tc, XdpMode},
     kernel::load::{DataPath, Loader},
     kernel::mapped::{Access, Bindings},
@@ -254,7 +255,7 @@ fn as_agent(netns: &Netns, path: &mut DataPath) -> Result<Read> {
     netns.enter(|| -> Result<_> {
         pins::ensure_bpffs()?;
         let dir = pins::dir(network_inode()?);
-        pins::make(&dir)?;
+        private::make(&dir)?;
         pins::pin(path, &dir)?;
         let mut record = AgentRecord::new(dir.clone(), &[5060])?;
         record.interfaces.push(Attached {

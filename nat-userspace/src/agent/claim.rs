@@ -11,6 +11,7 @@ use crate::{
     host::{
         namespaces::network_inode,
         net::{Link, Net},
+        private,
     },
     kernel::{attach, layout::Foreign, load::Inputs, pins, tables::Tables},
 };
@@ -64,7 +65,7 @@ pub(super) async fn claim(net: &Net, links: &[Link], ports: &[u16]) -> Result<Cl
         }
     }
     // Under the lock: another agent that ends removes the parent directory if it is empty.
-    pins::make(&record.pins)?;
+    private::make(&record.pins)?;
     record.write()?;
     Ok(Claim { record, left })
 }

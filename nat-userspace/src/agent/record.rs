@@ -4,7 +4,7 @@
 use std::{
     fs::{self, OpenOptions, Permissions},
     io::{self, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     process,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -18,6 +18,7 @@ use crate::{
     host::{
         lock,
         namespaces::{network_cookie, network_inode},
+        private,
         process::start_time,
     },
     kernel::attach::Attached,
@@ -153,7 +154,7 @@ impl AgentRecord {
 
     fn write_in(&self, dir: &Path) -> Result<()> {
         let path = file(dir, self.netns);
-        private(dir)?;
+        keep_private(dir)?;
         self.write_to(&path)
             .with_context(|| format!("cannot write {}", path.display()))
     }
@@ -192,17 +193,13 @@ pub fn remove() -> Result<bool> {
 /// If the lock file cannot be made, or another process does not release the lock.
 pub async fn lock() -> Result<impl Drop> {
     let dir = Path::new(DIR);
-    private(dir)?;
+    keep_private(dir)?;
     lock::take(&dir.join("lock")).await
 }
 
-/// Makes a directory that only its owner can use, whatever the umask.
-fn private(dir: &Path) -> Result<()> {
-    let made = fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir);
-    made.with_context(|| format!("cannot make {}", dir.display()))?;
+/// Makes the directory, or takes it from all but its owner.
+fn keep_private(dir: &Path) -> Result<()> {
+    private::make(dir)?;
     let mode = fs::metadata(dir)?.permissions().mode();
     if mode & 0o077 == 0 {
         return Ok(());

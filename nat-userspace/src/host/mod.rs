@@ -8,6 +8,7 @@ pub mod lock;
 pub mod namespaces;
 pub mod net;
 pub mod prefix;
+pub mod private;
 pub mod process;
 pub mod sockets;
 pub mod terminal;

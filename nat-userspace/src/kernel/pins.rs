@@ -2,7 +2,6 @@
 
 use std::{
     fs, io,
-    os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
 };
 
@@ -90,18 +89,6 @@ pub fn programs(dir: &Path) -> Result<Vec<(&'static str, ProgramInfo)>> {
             .with_context(|| format!("cannot read program `{name}`"))
     };
     names.map(info).collect()
-}
-
-/// Makes the directory `dir`, which only its owner can use, whatever the umask.
-///
-/// # Errors
-/// If that is not permitted.
-pub fn make(dir: &Path) -> Result<()> {
-    let made = fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir);
-    made.with_context(|| format!("cannot make {}", dir.display()))
 }
 
 /// Pins the maps and programs of `path` in `dir`, in place of those of an earlier data path. Maps that it goes on using
