@@ -132,39 +132,39 @@ pub trait Env: Clock + Hashes + Tables + Bindings + Rules + Journal {
     fn route(&self) -> &mut Route;
     /// Calls [`place_dialog`](crate::engine::place_dialog). A kernel calls it by name, so that it is verified once.
     fn place_dialog(&self, key: &DialogKey, evidence: &Evidence) -> Placed;
-    /// Calls [`place_contact`](crate::engine::place_contact), likewise.
+    /// Calls [`place_contact`](crate::engine::place_contact), for the same reason.
     fn place_contact(&self, key: &ContactKey) -> Placed;
-    /// Calls [`draft_further_contact`](crate::engine::draft_further_contact), likewise.
+    /// Calls [`draft_further_contact`](crate::engine::draft_further_contact), for the same reason.
     fn draft_further_contact(&self, m: &Message, index: u32) -> bool;
-    /// Calls [`note_further_contact`](crate::engine::note_further_contact), likewise.
+    /// Calls [`note_further_contact`](crate::engine::note_further_contact), for the same reason.
     fn note_further_contact(&self, m: &Message, index: u32);
-    /// Calls [`choose`](crate::engine::choose), likewise.
+    /// Calls [`choose`](crate::engine::choose), for the same reason.
     fn choose(&self, owner: u64, transmissions: u32) -> Choice;
-    /// Calls [`may_follow_uri`](crate::engine::may_follow_uri), likewise.
+    /// Calls [`may_follow_uri`](crate::engine::may_follow_uri), for the same reason.
     fn may_follow_uri(&self) -> bool;
-    /// Calls [`has_left`](crate::engine::has_left) for a packet that the PBX sends, likewise.
+    /// Calls [`has_left`](crate::engine::has_left) for a packet that the PBX sends, for the same reason.
     fn has_left(&self, owner: u64, address: &Endpoint, since: u64) -> bool;
-    /// Calls [`prove_pair`](crate::engine::prove_pair) for the new entry in scratch, likewise.
+    /// Calls [`prove_pair`](crate::engine::prove_pair) for the new entry in scratch, for the same reason.
     fn prove_pair(&self, entry: &mut Entry<Peer>) -> bool;
-    /// Calls [`note_deaf`](crate::engine::note_deaf) for the new entry in scratch, likewise.
+    /// Calls [`note_deaf`](crate::engine::note_deaf) for the new entry in scratch, for the same reason.
     fn note_deaf(&self, entry: &mut Entry<Peer>) -> bool;
-    /// Calls [`went_elsewhere`](crate::engine::went_elsewhere), likewise.
+    /// Calls [`went_elsewhere`](crate::engine::went_elsewhere), for the same reason.
     fn went_elsewhere(&self, invite: &OutboundTransaction, transmissions: u32) -> bool;
-    /// Calls [`note_transmission`](crate::engine::note_transmission) for the new entry in scratch, likewise.
+    /// Calls [`note_transmission`](crate::engine::note_transmission) for the new entry in scratch, for the same reason.
     fn note_transmission(&self, entry: &mut Entry<Peer>, again: bool);
-    /// Calls [`note_resident`](crate::engine::note_resident) for the new entry in scratch, likewise.
+    /// Calls [`note_resident`](crate::engine::note_resident) for the new entry in scratch, for the same reason.
     fn note_resident(&self, entry: &mut Entry<Peer>);
-    /// Calls [`note_proxy`](crate::engine::note_proxy), likewise.
+    /// Calls [`note_proxy`](crate::engine::note_proxy), for the same reason.
     fn note_proxy(&self, proxy: bool);
-    /// Calls [`note_challenge`](crate::engine::note_challenge), likewise.
+    /// Calls [`note_challenge`](crate::engine::note_challenge), for the same reason.
     fn note_challenge(&self, cseq: u32, redirected: bool, repetitions: u8);
-    /// Calls [`choose_host`](crate::engine::choose_host), likewise.
+    /// Calls [`choose_host`](crate::engine::choose_host), for the same reason.
     fn choose_host(&self);
-    /// Calls [`note_return`](crate::engine::note_return) for the new entry in scratch, likewise.
+    /// Calls [`note_return`](crate::engine::note_return) for the new entry in scratch, for the same reason.
     fn note_return(&self, entry: &mut Entry<Peer>);
-    /// Calls [`choose_by_uri`](crate::engine::choose_by_uri), likewise.
+    /// Calls [`choose_by_uri`](crate::engine::choose_by_uri), for the same reason.
     fn choose_by_uri(&self, transmissions: u32) -> Choice;
-    /// Calls [`note_ping`](crate::engine::note_ping), likewise.
+    /// Calls [`note_ping`](crate::engine::note_ping), for the same reason.
     fn note_ping(&self, ping: &SlotKey);
 }
 
@@ -186,11 +186,11 @@ pub trait Text: Env {
     /// Calls [`names_domain`](crate::engine::names_domain) for a field with a URI. A kernel calls it by name, so that it is
     /// verified once.
     fn names_domain(&self, m: &Message, field: Field) -> bool;
-    /// Calls [`leads_to_target`](crate::engine::leads_to_target) for a request to `port`, likewise.
+    /// Calls [`leads_to_target`](crate::engine::leads_to_target) for a request to `port`, for the same reason.
     fn leads_to_target(&self, m: &Message, port: u32) -> bool;
-    /// Calls [`place_registration`](crate::engine::place_registration), likewise.
+    /// Calls [`place_registration`](crate::engine::place_registration), for the same reason.
     fn place_registration(&self, m: &Message);
-    /// Calls [`remember_request_uri`](crate::engine::remember_request_uri), likewise.
+    /// Calls [`remember_request_uri`](crate::engine::remember_request_uri), for the same reason.
     fn remember_request_uri(&self, m: &Message);
     /// Checks the UDP checksum of the datagram with the message.
     fn checksum(&self) -> Checksum;

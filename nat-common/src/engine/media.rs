@@ -44,7 +44,7 @@ pub trait Media: Env + Text + MediaSlots {
     fn description(&self) -> &Description;
     /// Calls [`bind_line`]. A kernel calls it by name, so that it is verified once.
     fn bind_line(&self, index: u32);
-    /// Calls [`open_line`], likewise.
+    /// Calls [`open_line`], for the same reason.
     fn open_line(&self, index: u32);
 }
 

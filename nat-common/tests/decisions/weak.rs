@@ -570,7 +570,7 @@ fn an_original_that_answers_pings_gets_them() {
     registers(&net, PHONE, "1000", CONTACT);
     let went = pings(&net, &["a", "b", "c"], &[ADVERTISED]);
     assert_eq!(went, [ADVERTISED; 3]);
-    // Likewise if the phone's own host answers for it: the ping has arrived.
+    // The same if the phone's own host answers for it: the ping has arrived.
     let net = Network::new();
     registers(&net, PHONE, "1000", CONTACT);
     for branch in ["a", "b", "c"] {

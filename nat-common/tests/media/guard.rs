@@ -154,7 +154,7 @@ fn nor_after_an_offer_in_the_call() {
     assert_eq!(arrives(&call, STRANGER), Guard::Drop);
 }
 
-/// RTCP has a slot of its own, which opens and closes likewise.
+/// RTCP has a slot of its own, which opens and closes as that of RTP does.
 #[test]
 fn the_port_of_rtcp_opens_as_well() {
     let call = guarded();

@@ -73,7 +73,7 @@ fn after_a_restart() -> Result<()> {
     after_a_restart_of("sip:6666@203.0.113.10")
 }
 
-/// Likewise, and the attacker's account has the victim's number in another domain.
+/// The same, and the attacker's account has the victim's number in another domain.
 #[test]
 #[ignore = "what remains: a Contact URI has no domain, so nothing tells the two accounts apart"]
 fn after_a_restart_in_another_domain() -> Result<()> {

@@ -102,7 +102,7 @@ pub(super) fn attack(
     attack_in(Plan::PLAIN_NAT, config, contact, attack)
 }
 
-/// Likewise, in a lab of this plan.
+/// The same in a lab of this plan.
 pub(super) fn attack_in(
     plan: Plan,
     config: &str,
@@ -158,7 +158,7 @@ impl Proxy<'_> {
         self.reaches(self.scene.lab.phone().public)
     }
 
-    /// Likewise, if the victim's NAT maps it to this address.
+    /// The same if the victim's NAT maps it to this address.
     pub(super) fn reaches(&self, public: SocketAddrV4) -> Result<()> {
         let invite = self.call()?;
         let went = sent_on(self.scene, &invite)?;

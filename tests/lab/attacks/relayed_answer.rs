@@ -97,7 +97,7 @@ fn unasked_and_unreadable() -> Result<()> {
     })
 }
 
-/// Likewise over TCP, which sipnat does not see.
+/// The same over TCP, which sipnat does not see.
 #[test]
 fn unasked_over_tcp() -> Result<()> {
     proxy::attack(&with_tcp(), PRIVATE, |proxy| {

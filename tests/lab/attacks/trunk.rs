@@ -42,7 +42,7 @@ fn own_user(scene: &Scene<'_>, pbx: &ScriptedPbx, trunk: SocketAddrV4) -> Result
     Ok(phone)
 }
 
-/// Likewise, for the trunk's URI as address-of-record: the PBX looks only at the password.
+/// The same for the trunk's URI as address-of-record: the PBX looks only at the password.
 fn trunks_record(scene: &Scene<'_>, pbx: &ScriptedPbx, trunk: SocketAddrV4) -> Result<Terminal> {
     let phone = account(scene, &format!("<{}>", number_at(trunk)))?;
     let mut register = phone.register().with("Expires", "3600");

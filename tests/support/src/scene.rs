@@ -86,7 +86,7 @@ pub fn play(plan: Plan, with: With, scenario: impl FnOnce(&Scene<'_>) -> Result<
     play_in(&Lab::new(plan)?, with, scenario)
 }
 
-/// Likewise in a lab that is there. What was known in the scene before is forgotten.
+/// The same in a lab that is there. What was known in the scene before is forgotten.
 pub fn play_in(
     lab: &Lab,
     with: With,
