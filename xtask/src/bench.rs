@@ -9,7 +9,8 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 use crate::{
-    build, kernel,
+    build::{self, Build},
+    kernel,
     packages::{self, Install},
     vm,
     workspace::Workspace,
@@ -81,10 +82,11 @@ fn measure(workspace: &Workspace, install: Install, arguments: &[OsString]) -> R
         bail!("the benchmarks need {}", gaps.join("; "));
     }
     packages::ensure(&packages::BENCH, install)?;
-    let object = build::kernel_programs(workspace, install)?;
-    let programs = build::programs(workspace, install, build::BENCH)?;
-    let agent = build::agent(workspace, &object)?;
-    let bench = build::bench(workspace, &object)?;
+    let build = Build::here(workspace, install);
+    let object = build.kernel_programs()?;
+    let programs = build.programs(build::BENCH)?;
+    let agent = build.agent(&object)?;
+    let bench = build.bench(&object)?;
     let status = Command::new(&bench)
         .args(arguments)
         .env(build::OBJECT, object)

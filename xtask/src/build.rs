@@ -9,8 +9,9 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 
 use crate::{
+    architecture::Architecture,
     callbacks, command,
-    packages::Install,
+    packages::{self, Install},
     toolchain::{self, Toolchain},
     tools,
     workspace::Workspace,
@@ -23,6 +24,8 @@ pub(crate) const AGENT: &str = "SIPNAT_BIN";
 
 /// BPF instruction set version 3, in every kernel since 5.12: 32-bit jumps, and atomics that return a value.
 const CPU: &str = "v3";
+/// Rust's name of the kernel programs' target: both architectures are little-endian.
+const TARGET: &str = "bpfel-unknown-none";
 
 /// A package of kernel programs and the name of its object.
 #[derive(Clone, Copy)]
@@ -50,107 +53,174 @@ pub(crate) const BENCH: Programs = Programs {
     has_callbacks: false,
 };
 
-/// Builds the kernel programs of sipnat and returns the path of their object.
-pub(crate) fn kernel_programs(workspace: &Workspace, install: Install) -> Result<PathBuf> {
-    programs(workspace, install, SIPNAT)
+/// A build for one architecture.
+#[derive(Clone, Copy)]
+pub(crate) struct Build<'a> {
+    pub(crate) workspace: &'a Workspace,
+    pub(crate) install: Install,
+    pub(crate) architecture: Architecture,
 }
 
-/// Builds kernel programs and returns the path of their object.
-pub(crate) fn programs(
-    workspace: &Workspace,
-    install: Install,
-    programs: Programs,
-) -> Result<PathBuf> {
-    let toolchain = toolchain::find_or_prepare(install)?;
-    let linker = tools::bpf_linker(workspace)?;
-    let mut cargo = cargo(workspace, &toolchain, "build", programs, &linker)?;
-    command::run(&mut cargo)?;
+impl<'a> Build<'a> {
+    /// A build for this machine.
+    pub(crate) const fn here(workspace: &'a Workspace, install: Install) -> Self {
+        Self::of(workspace, install, Architecture::HOST)
+    }
 
-    let built = directory(workspace)
-        .join(target())
-        .join("release")
-        .join(programs.binary);
-    let object = workspace.target.join(programs.object);
-    let new = fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
-    let found = callbacks::check(&new)
-        .with_context(|| format!("{} must not be loaded", built.display()))?;
-    // A wrong number means that the compiler encodes callbacks differently, so that the check misses them.
-    ensure!(
-        (found > 0) == programs.has_callbacks,
-        "{}: found {found} functions that bpf_loop calls back",
-        built.display()
-    );
-    replace_if_changed(&new, &object)?;
-    Ok(object)
+    /// A build for an architecture.
+    pub(crate) const fn of(
+        workspace: &'a Workspace,
+        install: Install,
+        architecture: Architecture,
+    ) -> Self {
+        Self {
+            workspace,
+            install,
+            architecture,
+        }
+    }
+
+    /// Builds the kernel programs of sipnat and returns the path of their object.
+    pub(crate) fn kernel_programs(self) -> Result<PathBuf> {
+        self.programs(SIPNAT)
+    }
+
+    /// Builds kernel programs and returns the path of their object.
+    pub(crate) fn programs(self, programs: Programs) -> Result<PathBuf> {
+        let toolchain = toolchain::find_or_prepare(self.install)?;
+        let linker = tools::bpf_linker(self.workspace)?;
+        let mut cargo = self.kernel_cargo(&toolchain, "build", programs, &linker)?;
+        command::run(&mut cargo)?;
+
+        let built = self.kernel_target();
+        let built = built.join(TARGET).join("release").join(programs.binary);
+        let new = fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
+        let found = callbacks::check(&new)
+            .with_context(|| format!("{} must not be loaded", built.display()))?;
+        // A wrong number means that the compiler encodes callbacks differently, so that the check misses them.
+        ensure!(
+            (found > 0) == programs.has_callbacks,
+            "{}: found {found} functions that bpf_loop calls back",
+            built.display()
+        );
+        let object = self.target().join(programs.object);
+        replace_if_changed(&new, &object)?;
+        Ok(object)
+    }
+
+    /// Builds the agent with the kernel programs inside, and returns its path.
+    pub(crate) fn agent(self, object: &Path) -> Result<PathBuf> {
+        self.program("nat-userspace", "sipnat", object)
+    }
+
+    /// Builds the benchmark program and returns its path.
+    pub(crate) fn bench(self, object: &Path) -> Result<PathBuf> {
+        self.program("nat-tests", "sipnat-bench", object)
+    }
+
+    /// Builds the program that counts the verifier's visits, and returns its path.
+    pub(crate) fn verifier(self, object: &Path) -> Result<PathBuf> {
+        self.program("nat-tests", "sipnat-verifier", object)
+    }
+
+    /// Builds a program of a package and returns its path.
+    fn program(self, package: &str, name: &str, object: &Path) -> Result<PathBuf> {
+        let mut cargo = self.cargo("build")?;
+        cargo
+            .args(["--release", "--package", package, "--bin", name])
+            .env(OBJECT, object);
+        command::run(&mut cargo)?;
+        Ok(self.target().join("release").join(name))
+    }
+
+    /// Returns a cargo command for programs of user space.
+    ///
+    /// For another architecture, the standard library is built from the sources that the kernel programs need anyway.
+    pub(crate) fn cargo(self, subcommand: &str) -> Result<Command> {
+        if self.architecture == Architecture::HOST {
+            return Ok(self.workspace.cargo(subcommand));
+        }
+        let [compiler, library] = self.architecture.linker();
+        packages::ensure(&[compiler, library], self.install)?;
+        let toolchain = toolchain::find_or_prepare(self.install)?;
+        let target = self.architecture.target();
+        let linker = format!(
+            "CARGO_TARGET_{}_LINKER",
+            target.to_uppercase().replace('-', "_")
+        );
+        let mut cargo = Command::new(toolchain.cargo());
+        from_source(&mut cargo, &toolchain);
+        cargo
+            .current_dir(&self.workspace.root)
+            .args([subcommand, "--locked", "-Zbuild-std", "--target", target])
+            .arg("--target-dir")
+            .arg(&self.workspace.target)
+            .env(linker, compiler.name());
+        Ok(cargo)
+    }
+
+    /// Target directory of this architecture.
+    fn target(self) -> PathBuf {
+        if self.architecture == Architecture::HOST {
+            self.workspace.target.clone()
+        } else {
+            self.workspace.target.join(self.architecture.target())
+        }
+    }
+
+    /// Returns a cargo command of the eBPF toolchain for a package of kernel programs.
+    pub(crate) fn kernel_cargo(
+        self,
+        toolchain: &Toolchain,
+        subcommand: &str,
+        programs: Programs,
+        linker: &Path,
+    ) -> Result<Command> {
+        let directory = self.kernel_target();
+        let mut cargo = Command::new(toolchain.cargo());
+        from_source(&mut cargo, toolchain);
+        cargo
+            .current_dir(&self.workspace.root)
+            .args([subcommand, "--locked", "--package", programs.package])
+            .args(["--bin", programs.binary, "--release", "-Zbuild-std=core"])
+            .args(["--target", TARGET])
+            .arg("--target-dir")
+            .arg(&directory)
+            .env("LD_LIBRARY_PATH", llvm_directory(&directory, toolchain)?)
+            .env(
+                "CARGO_ENCODED_RUSTFLAGS",
+                rustflags(self.architecture, linker)?,
+            );
+        Ok(cargo)
+    }
+
+    /// Target directory of the kernel programs, apart from the others, because another compiler locks and fills it.
+    fn kernel_target(self) -> PathBuf {
+        self.target().join("ebpf")
+    }
 }
 
-/// Builds the agent with the kernel programs inside, and returns its path.
-pub(crate) fn agent(workspace: &Workspace, object: &Path) -> Result<PathBuf> {
-    let mut cargo = workspace.cargo("build");
-    cargo
-        .args(["--release", "--package=nat-userspace"])
-        .env(OBJECT, object);
-    command::run(&mut cargo)?;
-    Ok(workspace.target.join("release/sipnat"))
-}
-
-/// Builds the benchmark program and returns its path.
-pub(crate) fn bench(workspace: &Workspace, object: &Path) -> Result<PathBuf> {
-    tests_program(workspace, object, "sipnat-bench")
-}
-
-/// Builds the program that counts the verifier's visits, and returns its path.
-pub(crate) fn verifier(workspace: &Workspace, object: &Path) -> Result<PathBuf> {
-    tests_program(workspace, object, "sipnat-verifier")
-}
-
-/// Builds a program of the package of tests and returns its path.
-fn tests_program(workspace: &Workspace, object: &Path, name: &str) -> Result<PathBuf> {
-    let mut cargo = workspace.cargo("build");
-    cargo
-        .args(["--release", "--package=nat-tests", "--bin", name])
-        .env(OBJECT, object);
-    command::run(&mut cargo)?;
-    Ok(workspace.target.join("release").join(name))
-}
-
-/// Returns a cargo command of the eBPF toolchain for a package of kernel programs.
-pub(crate) fn cargo(
-    workspace: &Workspace,
-    toolchain: &Toolchain,
-    subcommand: &str,
-    programs: Programs,
-    linker: &Path,
-) -> Result<Command> {
-    let mut cargo = Command::new(toolchain.cargo());
+/// Makes a cargo command use a toolchain, and nothing of the host's cargo, so that it can build `core` or `std` from source.
+fn from_source(cargo: &mut Command, toolchain: &Toolchain) {
     for (name, _) in env::vars_os() {
         if name.to_str().is_some_and(is_for_host_build) {
             cargo.env_remove(name);
         }
     }
     cargo
-        .current_dir(&workspace.root)
-        .args([subcommand, "--locked", "--package", programs.package])
-        .args(["--bin", programs.binary, "--release", "-Zbuild-std=core"])
-        .arg(format!("--target={}", target()))
-        .arg("--target-dir")
-        .arg(directory(workspace))
         .env("RUSTC", toolchain.rustc())
         // Overrides a wrapper from a configuration file.
         .env("RUSTC_WRAPPER", "")
         // -Zbuild-std is unstable. It is the only unstable feature.
-        .env("RUSTC_BOOTSTRAP", "1")
-        .env("LD_LIBRARY_PATH", llvm_directory(workspace, toolchain)?)
-        .env("CARGO_ENCODED_RUSTFLAGS", rustflags(linker)?);
-    Ok(cargo)
+        .env("RUSTC_BOOTSTRAP", "1");
 }
 
-fn rustflags(linker: &Path) -> Result<String> {
+fn rustflags(architecture: Architecture, linker: &Path) -> Result<String> {
     let linker = linker
         .to_str()
         .with_context(|| format!("{} is not UTF-8", linker.display()))?;
     let flags = [
-        format!("--cfg=bpf_target_arch=\"{}\"", env::consts::ARCH),
+        format!("--cfg=bpf_target_arch=\"{}\"", architecture.name()),
         format!("-Ctarget-cpu={CPU}"),
         // bpf-linker makes BTF from debug info.
         "-Cdebuginfo=2".into(),
@@ -160,26 +230,13 @@ fn rustflags(linker: &Path) -> Result<String> {
     Ok(flags.join("\x1f"))
 }
 
-fn target() -> &'static str {
-    if cfg!(target_endian = "big") {
-        "bpfeb-unknown-none"
-    } else {
-        "bpfel-unknown-none"
-    }
-}
-
-/// Target directory of the kernel programs, apart from the host's, because another compiler locks and fills it.
-fn directory(workspace: &Workspace) -> PathBuf {
-    workspace.target.join("ebpf")
-}
-
 /// Returns a directory that holds only a link to the toolchain's LLVM.
 ///
 /// bpf-linker opens the first file named libLLVM* on LD_LIBRARY_PATH, and the system's library directory may hold several
 /// versions.
-fn llvm_directory(workspace: &Workspace, toolchain: &Toolchain) -> Result<PathBuf> {
+fn llvm_directory(target: &Path, toolchain: &Toolchain) -> Result<PathBuf> {
     let llvm = toolchain.llvm().context("no shared LLVM")?;
-    let directory = directory(workspace).join("llvm");
+    let directory = target.join("llvm");
     let link = directory.join("libLLVM.so");
     if fs::read_link(&link).ok().as_deref() != Some(llvm) {
         fs::create_dir_all(&directory)?;

@@ -6,7 +6,8 @@ use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
 
 use crate::{
-    build, command, kernel,
+    build::{self, Build},
+    command, kernel,
     packages::{self, Install},
     workspace::Workspace,
 };
@@ -31,8 +32,9 @@ pub(crate) fn demo(
         bail!("the demo needs {}", gaps.join("; "));
     }
     packages::ensure(&packages::LAB, install)?;
-    let object = build::kernel_programs(workspace, install)?;
-    let agent = build::agent(workspace, &object)?;
+    let build = Build::here(workspace, install);
+    let object = build.kernel_programs()?;
+    let agent = build.agent(&object)?;
     let mut cargo = workspace.cargo("build");
     // A release build shares the dependencies that were built for the agent.
     cargo

@@ -4,7 +4,13 @@ use std::process::{Command, ExitCode};
 
 use anyhow::Result;
 
-use crate::{build, command, packages::Install, toolchain, tools, workspace::Workspace};
+use crate::{
+    build::{self, Build},
+    command,
+    packages::Install,
+    toolchain, tools,
+    workspace::Workspace,
+};
 
 /// Runs clippy on the kernel programs.
 ///
@@ -15,7 +21,8 @@ pub(crate) fn clippy_ebpf(workspace: &Workspace, install: Install) -> Result<Exi
     let clippy = toolchain.clippy(install)?;
     let linker = tools::bpf_linker(workspace)?;
     for programs in [build::SIPNAT, build::BENCH] {
-        let mut cargo = build::cargo(workspace, &toolchain, "check", programs, &linker)?;
+        let build = Build::here(workspace, install);
+        let mut cargo = build.kernel_cargo(&toolchain, "check", programs, &linker)?;
         cargo
             .env("RUSTC_WORKSPACE_WRAPPER", &clippy)
             // `cargo clippy` separates its arguments with this word.

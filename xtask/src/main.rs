@@ -1,5 +1,6 @@
 //! `cargo xtask`: one command for each task in this repository.
 
+mod architecture;
 mod bench;
 mod build;
 mod callbacks;
@@ -28,7 +29,8 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::{
-    demo::Scenario, fuzz::Target, packages::Install, test::Layer, vm::Series, workspace::Workspace,
+    architecture::Architecture, build::Build, demo::Scenario, fuzz::Target, packages::Install,
+    test::Layer, vm::Series, workspace::Workspace,
 };
 
 const EXAMPLES: &str = "\
@@ -37,13 +39,14 @@ Examples:
   cargo xtask demo media                   a phone hears the PBX with --media, and nothing without
   cargo xtask demo stun                    a phone learns its address by STUN, and needs no redirect
   cargo xtask build                        target/release/sipnat, which contains the kernel programs
+  cargo xtask build --target aarch64-unknown-linux-gnu    for a Raspberry Pi
   cargo xtask package                      target/debian/sipnat_*.deb
   cargo xtask package --check              also install, run and purge it in a fresh Debian
   cargo xtask run --iface eth0             build, then run the agent on a real interface
   cargo xtask test                         all tests, one summary
   cargo xtask test host                    only the tests that need neither root nor eBPF
   cargo xtask test lab -- three_phones     only the lab tests whose name contains three_phones
-  cargo xtask test --kernel 6.1            the tests on kernel 6.1 (or 6.12), in a virtual machine
+  cargo xtask test --kernel 6.1            the tests on kernel 6.1 (or 6.12, 6.12-arm64), in a virtual machine
   cargo xtask test interop                 real PBXs: Asterisk 22 and 16, Kamailio 5 and 6, in Debians that are made once
   cargo xtask test soak                    200 phones behind 10 NATs for a minute, with junk packets
   cargo xtask test soak -- --phones 2000 --nats 50 --minutes 10
@@ -69,12 +72,19 @@ struct Cli {
 #[derive(Subcommand)]
 enum Task {
     /// Build the kernel programs and the agent: target/release/sipnat
-    Build,
+    Build {
+        /// Build for this machine, or for another architecture: target/aarch64-unknown-linux-gnu/release/sipnat
+        #[arg(long, default_value = Architecture::HOST.target())]
+        target: Architecture,
+    },
     /// Build, then make the Debian package: program, unit, configuration, man pages, completions
     Package {
         /// Also install, run, upgrade and purge it in a fresh Debian; needs root
         #[arg(long)]
         check: bool,
+        /// Make it for this machine, or for another architecture
+        #[arg(long, default_value = Architecture::HOST.target())]
+        target: Architecture,
     },
     /// Build, then exec `sipnat run` with these arguments
     Run {
@@ -143,9 +153,10 @@ fn main() -> ExitCode {
 fn perform(task: &Task, install: Install) -> Result<ExitCode> {
     let workspace = Workspace::find()?;
     match task {
-        Task::Build => {
-            let object = build::kernel_programs(&workspace, install)?;
-            let agent = build::agent(&workspace, &object)?;
+        Task::Build { target } => {
+            let build = Build::of(&workspace, install, *target);
+            let object = build.kernel_programs()?;
+            let agent = build.agent(&object)?;
             println!("{}", agent.display());
             Ok(ExitCode::SUCCESS)
         }
@@ -162,7 +173,9 @@ fn perform(task: &Task, install: Install) -> Result<ExitCode> {
         Task::Check(arguments) => checks::check(&workspace, arguments),
         Task::ClippyEbpf => lint::clippy_ebpf(&workspace, install),
         Task::Deny => lint::deny(&workspace),
-        Task::Package { check } => package::package(&workspace, install, *check),
+        Task::Package { check, target } => {
+            package::package(Build::of(&workspace, install, *target), *check)
+        }
     }
 }
 

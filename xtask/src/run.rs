@@ -8,12 +8,13 @@ use std::{
 
 use anyhow::{Result, anyhow};
 
-use crate::{build, packages::Install, workspace::Workspace};
+use crate::{build::Build, packages::Install, workspace::Workspace};
 
 /// Builds the agent, then replaces this process with `sipnat run`. So signals and exit code are the agent's own.
 pub(crate) fn run(workspace: &Workspace, install: Install, args: &[OsString]) -> Result<ExitCode> {
-    let object = build::kernel_programs(workspace, install)?;
-    let agent = build::agent(workspace, &object)?;
+    let build = Build::here(workspace, install);
+    let object = build.kernel_programs()?;
+    let agent = build.agent(&object)?;
     let error = Command::new(&agent).arg("run").args(args).exec();
     Err(anyhow!("cannot run {}: {error}", agent.display()))
 }

@@ -12,7 +12,8 @@ use anyhow::Result;
 use clap::ValueEnum;
 
 use crate::{
-    build, command,
+    build::{self, Build},
+    command,
     debootstrap::Root,
     kernel,
     packages::{self, Install},
@@ -189,8 +190,9 @@ fn prepare(workspace: &Workspace, install: Install, layer: Layer) -> Result<Read
             environment.push((variable, root.folder(install)?));
         }
     }
-    let object = build::kernel_programs(workspace, install)?;
-    let agent = build::agent(workspace, &object)?;
+    let build = Build::here(workspace, install);
+    let object = build.kernel_programs()?;
+    let agent = build.agent(&object)?;
     environment.extend([(build::OBJECT, object), (build::AGENT, agent)]);
     Ok(Ready::Run(environment))
 }

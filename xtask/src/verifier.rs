@@ -6,7 +6,8 @@ use anyhow::{Context as _, Result, bail};
 use clap::Args;
 
 use crate::{
-    build, kernel,
+    build::{self, Build},
+    kernel,
     packages::Install,
     vm::{self, Series},
     workspace::Workspace,
@@ -85,8 +86,9 @@ pub(crate) fn verifier(
             gaps.join("; ")
         );
     }
-    let object = build::kernel_programs(workspace, install)?;
-    let program = build::verifier(workspace, &object)?;
+    let build = Build::here(workspace, install);
+    let object = build.kernel_programs()?;
+    let program = build.verifier(&object)?;
     let status = Command::new(&program)
         .args(list)
         .env(build::OBJECT, object)

@@ -4,7 +4,9 @@
 //!
 //! [`Word::replace`] and [`Word::fetch_add`] are full barriers; [`Word::add`], [`Word::set`] and [`Word::unset`] are none. The BPF of older kernels has no
 //! other barriers. On x86-64 [`Word::load`] and [`Word::store`] need none: the CPU neither moves a read before a read
-//! nor a write before a write or a read (AMD64 Architecture Programmer's Manual, volume 2, 7.2).
+//! nor a write before a write or a read (AMD64 Architecture Programmer's Manual, volume 2, 7.2). On 64-bit ARM the CPU does,
+//! so there they are exchanges that return the old value: full barriers, too (Arm Architecture Reference Manual, B2.3,
+//! barrier-ordered-before).
 //!
 //! ```
 //! use nat_common::bpf::atomic::Word;
@@ -203,13 +205,18 @@ mod arch {
     }
 
     pub(super) fn compare_exchange(at: *mut u64, old: u64, new: u64) -> u64 {
-        match word(at).compare_exchange(old, new, Ordering::SeqCst, Ordering::SeqCst) {
+        let found = word(at).compare_exchange(old, new, Ordering::SeqCst, Ordering::SeqCst);
+        // The exchange alone would let later writes pass its own.
+        fence(Ordering::SeqCst);
+        match found {
             Ok(found) | Err(found) => found,
         }
     }
 
     pub(super) fn fetch_add(at: *mut u64, value: u64) -> u64 {
-        word(at).fetch_add(value, Ordering::Relaxed)
+        let old = word(at).fetch_add(value, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        old
     }
 
     pub(super) fn add(at: *mut u64, value: u64) {

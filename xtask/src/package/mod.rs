@@ -10,27 +10,32 @@ use std::{
     process::ExitCode,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use clap::CommandFactory as _;
 use nat_userspace::cli::Cli;
 
-use crate::{build, command, packages::Install, tools, workspace::Workspace};
+use crate::{architecture::Architecture, build::Build, command, tools};
 
 /// Makes the package, and checks it if wanted. Prints its path.
-pub(crate) fn package(workspace: &Workspace, install: Install, check: bool) -> Result<ExitCode> {
-    let package = make(workspace, install)?;
+pub(crate) fn package(build: Build<'_>, check: bool) -> Result<ExitCode> {
+    let is_foreign = build.architecture != Architecture::HOST;
+    ensure!(
+        !(check && is_foreign),
+        "--check runs the package, so it needs a machine of its architecture"
+    );
+    let package = make(build)?;
     println!("{}", package.display());
     if check {
-        check::check(workspace, install, &package)?;
+        check::check(build.workspace, build.install, &package)?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// Builds sipnat, writes its man pages and completions, and packs all of it.
-fn make(workspace: &Workspace, install: Install) -> Result<PathBuf> {
-    let cargo_deb = tools::cargo_deb(workspace)?;
-    let object = build::kernel_programs(workspace, install)?;
-    let agent = build::agent(workspace, &object)?;
+fn make(build: Build<'_>) -> Result<PathBuf> {
+    let cargo_deb = tools::cargo_deb(build.workspace)?;
+    let object = build.kernel_programs()?;
+    let agent = build.agent(&object)?;
     // cargo-deb finds files beside the program, wherever the target directory is.
     let generated = agent.with_file_name("package");
     // A page of a command that is gone must not stay.
@@ -44,8 +49,11 @@ fn make(workspace: &Workspace, install: Install) -> Result<PathBuf> {
     }
     manual::write(Cli::command(), &manual)?;
     completions::write(&mut Cli::command(), &completions)?;
-    let mut deb = workspace.program(&cargo_deb);
+    let mut deb = build.workspace.program(&cargo_deb);
     deb.args(["--package=nat-userspace", "--no-build", "--locked"]);
+    if build.architecture != Architecture::HOST {
+        deb.args(["--target", build.architecture.target()]);
+    }
     // The last line that it prints is the path.
     let path = command::output(&mut deb)?;
     let path = path.lines().last().context("cargo-deb named no package")?;

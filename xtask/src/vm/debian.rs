@@ -8,25 +8,29 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use crate::command;
+use crate::{architecture::Architecture, command};
 
 /// One release of Debian, with apt lists apart from the system's.
 pub(crate) struct Archive {
     /// Directory of the lists and of fetched packages.
     directory: PathBuf,
+    architecture: Architecture,
 }
 
 impl Archive {
     /// Fetches the package lists of a release from this machine's mirror.
-    pub(crate) fn open(suite: &str, directory: &Path) -> Result<Self> {
+    pub(crate) fn open(suite: &str, architecture: Architecture, directory: &Path) -> Result<Self> {
         /// Keys of every supported release.
         const KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
         fs::create_dir_all(directory.join("lists/partial"))?;
         fs::create_dir_all(directory.join("archives/partial"))?;
         let source = format!("deb [signed-by={KEYS}] {} {suite} main\n", mirror()?);
         fs::write(directory.join("sources.list"), source)?;
+        // To apt, nothing is installed.
+        fs::write(directory.join("status"), "")?;
         let archive = Self {
             directory: directory.to_owned(),
+            architecture,
         };
         command::run(archive.apt("apt-get").args(["-qq", "update"]))?;
         Ok(archive)
@@ -54,13 +58,34 @@ impl Archive {
         command::run(unpack.arg("--extract").arg(file.path()).arg(into))
     }
 
+    /// Fetches packages with those that they depend on, and unpacks all of them into a directory.
+    pub(crate) fn unpack_with_dependencies(&self, packages: &[&str], into: &Path) -> Result<()> {
+        let mut download = self.apt("apt-get");
+        download.args(["-qq", "install", "--yes", "--download-only"]);
+        download.arg("--no-install-recommends").args(packages);
+        command::run(&mut download)?;
+        for file in fs::read_dir(self.directory.join("archives"))? {
+            let file = file?.path();
+            if file.extension().is_some_and(|extension| extension == "deb") {
+                let mut unpack = Command::new("dpkg-deb");
+                command::run(unpack.arg("--extract").arg(file).arg(into))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Returns an apt command that uses only the lists of this archive.
     fn apt(&self, program: &str) -> Command {
         let mut apt = Command::new(program);
+        for option in ["APT::Architecture", "APT::Architectures"] {
+            apt.arg("-o")
+                .arg(format!("{option}={}", self.architecture.debian()));
+        }
         for (option, value) in [
             ("Dir::Etc::SourceList", self.directory.join("sources.list")),
             ("Dir::Etc::SourceParts", "/dev/null".into()),
             ("Dir::State::Lists", self.directory.join("lists")),
+            ("Dir::State::status", self.directory.join("status")),
             ("Dir::Cache", self.directory.clone()),
             ("Acquire::Languages", "none".into()),
             (

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use clap::ValueEnum;
 
-use crate::tools;
+use crate::{architecture::Architecture, tools};
 
 use super::debian::Archive;
 
@@ -23,6 +23,9 @@ pub(crate) enum Series {
     /// Kernel with both may_goto and tcx
     #[value(name = "6.12")]
     V6_12,
+    /// The same on 64-bit ARM, as in a Raspberry Pi
+    #[value(name = "6.12-arm64")]
+    V6_12Arm64,
 }
 
 impl Series {
@@ -30,6 +33,15 @@ impl Series {
         match self {
             Self::V6_1 => "6.1",
             Self::V6_12 => "6.12",
+            Self::V6_12Arm64 => "6.12-arm64",
+        }
+    }
+
+    /// Architecture of the virtual machine.
+    pub(super) const fn architecture(self) -> Architecture {
+        match self {
+            Self::V6_1 | Self::V6_12 => Architecture::X86_64,
+            Self::V6_12Arm64 => Architecture::Aarch64,
         }
     }
 
@@ -42,7 +54,7 @@ impl Series {
     const fn suite(self) -> &'static str {
         match self {
             Self::V6_1 => "bookworm",
-            Self::V6_12 => "trixie",
+            Self::V6_12 | Self::V6_12Arm64 => "trixie",
         }
     }
 
@@ -51,13 +63,11 @@ impl Series {
         match self {
             // nft's named counters; later kernels have them in nf_tables.
             Self::V6_1 => &["nft_objref"],
-            Self::V6_12 => &[],
+            Self::V6_12 | Self::V6_12Arm64 => &[],
         }
     }
 }
 
-/// Kernel for virtual machines: small, with BTF, JIT and pktgen.
-const PACKAGE: &str = "linux-image-cloud-amd64";
 /// Shell for the init process, which is a script.
 const SHELL: &str = "busybox-static";
 
@@ -92,10 +102,6 @@ pub(crate) struct Image(PathBuf);
 impl Image {
     /// Returns the kernel of a series from the cache, or else fetches it from Debian.
     pub(crate) fn of(series: Series) -> Result<Self> {
-        ensure!(
-            cfg!(target_arch = "x86_64"),
-            "tests on another kernel need an x86-64 machine"
-        );
         let cache = tools::cache()?;
         let directory = cache.join(format!("kernel-{}", series.name()));
         if !directory.exists() {
@@ -132,8 +138,11 @@ fn fetch(series: Series, into: &Path) -> Result<()> {
         series.name(),
         into.with_extension("").display()
     );
-    let archive = Archive::open(series.suite(), &into.join("apt"))?;
-    let package = archive.dependency(PACKAGE)?;
+    let architecture = series.architecture();
+    let archive = Archive::open(series.suite(), architecture, &into.join("apt"))?;
+    // Kernel for virtual machines: small, with BTF, JIT and pktgen.
+    let package = format!("linux-image-cloud-{}", architecture.debian());
+    let package = archive.dependency(&package)?;
     let unpacked = into.join("unpacked");
     archive.unpack(&package, &unpacked)?;
     archive.unpack(SHELL, &unpacked)?;

@@ -4,12 +4,11 @@ use std::{
     collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
-    process::Command,
 };
 
 use anyhow::{Context as _, Result};
 
-use crate::command;
+use super::root::Root;
 
 /// Mode of a directory.
 const DIRECTORY: u32 = 0o040_755;
@@ -52,16 +51,15 @@ impl Initramfs {
         Ok(())
     }
 
-    /// Adds a program of this machine, with its libraries at the same paths as here.
-    pub(crate) fn program(&mut self, path: &Path, from: &Path) -> Result<()> {
+    /// Adds a program with its libraries, which it finds in a root.
+    pub(super) fn program(&mut self, path: &Path, from: &Path, root: &Root) -> Result<()> {
         self.copy(path, from)?;
         if from.extension().is_some_and(|extension| extension == "o") {
             // Kernel programs have no libraries.
             return Ok(());
         }
-        let needed = command::output(Command::new("ldd").arg(from))?;
-        for library in libraries(&needed) {
-            self.copy(library, library)?;
+        for (path, library) in root.libraries(from)? {
+            self.copy(&path, &library)?;
         }
         Ok(())
     }
@@ -109,35 +107,9 @@ impl Initramfs {
     }
 }
 
-/// Paths of libraries in the output of `ldd`.
-fn libraries(needed: &str) -> impl Iterator<Item = &Path> {
-    needed.lines().filter_map(|line| {
-        let path = line.split(" => ").last()?.trim();
-        let path = path.split(" (0x").next()?;
-        path.starts_with('/').then(|| Path::new(path))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn libraries_are_found_by_path() {
-        let needed = "\tlinux-vdso.so.1 (0x00007ffc8d1f2000)\n\
-                      \tlibc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x00007f0f34eca000)\n\
-                      \t/lib64/ld-linux-x86-64.so.2 (0x00007f0f350c9000)\n";
-        let found: Vec<_> = libraries(needed).collect();
-        assert_eq!(
-            found,
-            [
-                "/lib/x86_64-linux-gnu/libc.so.6",
-                "/lib64/ld-linux-x86-64.so.2"
-            ]
-            .map(Path::new)
-        );
-        assert_eq!(libraries("\tstatically linked\n").count(), 0);
-    }
 
     #[test]
     fn entries_are_aligned_and_directories_come_first() {

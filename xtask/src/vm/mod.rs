@@ -7,21 +7,31 @@ mod image;
 mod initramfs;
 mod machine;
 mod programs;
+mod root;
 
-use std::{thread, time::Instant};
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::Result;
 
 pub(crate) use self::image::Series;
 
 use self::machine::Programs;
-use crate::{packages::Install, summary::Outcome, workspace::Workspace};
+use crate::{
+    architecture::Architecture, build::Build, packages::Install, summary::Outcome,
+    workspace::Workspace,
+};
 
 /// Steps of the tests on every kernel: names and commands.
 const STEPS: &str = "\
 test-run /usr/bin/test_run --show-output
 agent /usr/bin/lab agent::attach::ready agent::attach::one_agent agent::attach::a_driver agent::attach::the_clsact
 slide /usr/bin/lab slide::
+";
+/// Step that counts what the kernel's generator sends. It says nothing about another architecture that the tests do not.
+const PKTGEN_STEP: &str = "\
 pktgen /usr/bin/sipnat-bench pktgen --emulated
 ";
 /// Step of a kernel without tcx. With tcx, an agent takes over links as on this machine, whose lab tests that.
@@ -39,24 +49,25 @@ pub(crate) fn test(
     install: Install,
     kernels: &[Series],
 ) -> Vec<(&'static str, Outcome)> {
-    let start = Instant::now();
-    let built = programs::for_tests(workspace, install).map_err(|error| format!("{error:#}"));
-    let build_time = start.elapsed();
-    let test = &|series: Series| {
+    let test = &|series: Series, (built, build_time): (Result<Programs>, Duration)| {
         let start = Instant::now();
         let mut outcome = match &built {
             Ok(programs) => test_on(workspace, series, programs),
-            Err(error) => Outcome::failed(error),
+            Err(error) => Outcome::failed(&format!("{error:#}")),
         };
         outcome.time = build_time + start.elapsed();
         (series.name(), outcome)
     };
     // The kernels run at the same time, since their tests wait as much as they compute.
     thread::scope(|scope| {
-        let threads: Vec<_> = kernels
-            .iter()
-            .map(|&series| scope.spawn(move || test(series)))
-            .collect();
+        let mut threads = Vec::new();
+        for &series in kernels {
+            let start = Instant::now();
+            let build = Build::of(workspace, install, series.architecture());
+            let built = programs::for_tests(build);
+            let build_time = start.elapsed();
+            threads.push(scope.spawn(move || test(series, (built, build_time))));
+        }
         let ended = threads.into_iter().map(|thread| {
             thread
                 .join()
@@ -72,6 +83,9 @@ fn test_on(workspace: &Workspace, series: Series, programs: &Programs) -> Outcom
     let mut steps = STEPS.to_owned();
     if !series.has_tcx() {
         steps.push_str(CLSACT_STEP);
+    }
+    if series.architecture() == Architecture::HOST {
+        steps.push_str(PKTGEN_STEP);
     }
     let done = machine::run(workspace, series, programs, &steps, |line| {
         println!("{}: {line}", series.name());
@@ -99,7 +113,8 @@ pub(crate) fn verifier(
     series: Series,
     arguments: &[String],
 ) -> Result<bool> {
-    let programs = programs::for_verifier(workspace, install)?;
+    let build = Build::of(workspace, install, series.architecture());
+    let programs = programs::for_verifier(build)?;
     let object = programs::OBJECT;
     let arguments = arguments.join(" ");
     let steps = format!("{VERIFIER} /usr/bin/sipnat-verifier --object={object} {arguments}\n");
@@ -120,7 +135,7 @@ pub(crate) fn verifier(
 
 /// Runs the pktgen benchmark on a kernel that has pktgen. Returns whether it passed.
 pub(crate) fn bench_pktgen(workspace: &Workspace, install: Install, json: bool) -> Result<bool> {
-    let programs = programs::for_benchmarks(workspace, install)?;
+    let programs = programs::for_benchmarks(Build::here(workspace, install))?;
     let json = if json { " --json" } else { "" };
     let steps = format!("{PKTGEN} /usr/bin/sipnat-bench pktgen --emulated{json}\n");
     // With --json, only the JSON object goes to standard output.

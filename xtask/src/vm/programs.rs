@@ -9,20 +9,29 @@ use anyhow::{Context as _, Result};
 use serde::Deserialize;
 
 use crate::{
-    build, command,
-    packages::{self, Install, Program},
-    workspace::Workspace,
+    architecture::Architecture,
+    build::{self, Build},
+    command,
+    packages::{self, Program},
 };
 
-use super::machine::{self, Programs};
+use super::{
+    machine::{self, Programs},
+    root::Root,
+};
 
 const IP: Program = Program::new("ip", "iproute2", "makes the network namespaces");
 
-/// Programs of this machine that tests run, besides those of the benchmarks.
-const INSTALLED: [&str; 4] = ["tc", "nft", "iptables", "sipp"];
+/// Programs that tests run, besides those of the benchmarks: name, and name of the file. The file of iptables is behind links that
+/// only an installation makes.
+const INSTALLED: [(&str, &str); 4] = [
+    ("tc", "tc"),
+    ("nft", "nft"),
+    ("iptables", "xtables-nft-multi"),
+    ("sipp", "sipp"),
+];
 /// Extensions that iptables loads for the lab's rules.
 const EXTENSIONS: [&str; 2] = ["libxt_NFQUEUE.so", "libxt_udp.so"];
-const EXTENSIONS_IN: &str = "/usr/lib/x86_64-linux-gnu/xtables";
 
 /// Test binaries.
 const TESTS: [&str; 2] = ["test_run", "lab"];
@@ -32,14 +41,22 @@ pub(super) const OBJECT: &str = "/usr/lib/sipnat.bpf.o";
 const BENCH_OBJECT: &str = "/usr/lib/bench.bpf.o";
 
 /// Builds the agent, the test binaries and the benchmarks, and installs the emulator.
-pub(super) fn for_tests(workspace: &Workspace, install: Install) -> Result<Programs> {
-    packages::ensure(&packages::LAB, install)?;
-    packages::ensure(&[machine::EMULATOR], install)?;
-    let object = build::kernel_programs(workspace, install)?;
-    let agent = build::agent(workspace, &object)?;
-    let mut programs = benchmarks(workspace, install, &object)?;
+pub(super) fn for_tests(build: Build<'_>) -> Result<Programs> {
+    let architecture = build.architecture;
+    if architecture == Architecture::HOST {
+        packages::ensure(&packages::LAB, build.install)?;
+    }
+    packages::ensure(&[machine::emulator(architecture)], build.install)?;
+    let root = Root::of(architecture)?;
+    let object = build.kernel_programs()?;
+    let agent = build.agent(&object)?;
+    let mut programs = if architecture == Architecture::HOST {
+        benchmarks(build, &root, &object)?
+    } else {
+        vec![ip(&root)?]
+    };
     programs.push(("/usr/bin/sipnat".into(), agent));
-    let mut cargo = workspace.cargo("test");
+    let mut cargo = build.cargo("test")?;
     cargo
         .args(["--no-run", "--release", "--package=nat-tests"])
         .args(["--test=test_run", "--test=lab", "--message-format=json"])
@@ -52,51 +69,52 @@ pub(super) fn for_tests(workspace: &Workspace, install: Install) -> Result<Progr
         let (_, binary) = binary.with_context(|| format!("cargo did not build {name}"))?;
         programs.push((Path::new("/usr/bin").join(name), binary.clone()));
     }
-    for name in INSTALLED {
-        programs.push(installed(name)?);
+    for (name, file) in INSTALLED {
+        programs.push((Path::new("/usr/bin").join(name), root.program(file)?));
     }
     for name in EXTENSIONS {
-        let extension = Path::new(EXTENSIONS_IN).join(name);
-        programs.push((extension.clone(), extension));
+        let folder = architecture.libraries();
+        programs.push(root.file(&format!("/usr/lib/{folder}/xtables/{name}")));
     }
     Ok(programs)
 }
 
 /// Builds the program that counts the verifier's visits, and installs the emulator.
-pub(super) fn for_verifier(workspace: &Workspace, install: Install) -> Result<Programs> {
-    packages::ensure(&[machine::EMULATOR], install)?;
-    let object = build::kernel_programs(workspace, install)?;
-    let program = build::verifier(workspace, &object)?;
+pub(super) fn for_verifier(build: Build<'_>) -> Result<Programs> {
+    let architecture = build.architecture;
+    packages::ensure(&[machine::emulator(architecture)], build.install)?;
+    let object = build.kernel_programs()?;
+    let program = build.verifier(&object)?;
     Ok(vec![
         (OBJECT.into(), object),
         ("/usr/bin/sipnat-verifier".into(), program),
         // The init script wants it.
-        installed("ip")?,
+        ip(&Root::of(architecture)?)?,
     ])
 }
 
 /// Builds the benchmarks, and installs the emulator.
-pub(super) fn for_benchmarks(workspace: &Workspace, install: Install) -> Result<Programs> {
-    packages::ensure(&[machine::EMULATOR, IP], install)?;
-    let object = build::kernel_programs(workspace, install)?;
-    benchmarks(workspace, install, &object)
+pub(super) fn for_benchmarks(build: Build<'_>) -> Result<Programs> {
+    let architecture = build.architecture;
+    packages::ensure(&[machine::emulator(architecture), IP], build.install)?;
+    let object = build.kernel_programs()?;
+    benchmarks(build, &Root::of(architecture)?, &object)
 }
 
 /// Builds the benchmarks with their kernel programs.
-fn benchmarks(workspace: &Workspace, install: Install, object: &Path) -> Result<Programs> {
-    let bench_object = build::programs(workspace, install, build::BENCH)?;
-    let program = build::bench(workspace, object)?;
+fn benchmarks(build: Build<'_>, root: &Root, object: &Path) -> Result<Programs> {
+    let bench_object = build.programs(build::BENCH)?;
+    let program = build.bench(object)?;
     Ok(vec![
         (BENCH_OBJECT.into(), bench_object),
         ("/usr/bin/sipnat-bench".into(), program),
-        installed("ip")?,
+        ip(root)?,
     ])
 }
 
-/// A program of this machine, with its path in the virtual machine.
-fn installed(name: &str) -> Result<(PathBuf, PathBuf)> {
-    let program = packages::find(name).with_context(|| format!("no {name}"))?;
-    Ok((Path::new("/usr/bin").join(name), program))
+/// The program that makes network namespaces, with its path in the virtual machine.
+fn ip(root: &Root) -> Result<(PathBuf, PathBuf)> {
+    Ok(("/usr/bin/ip".into(), root.program("ip")?))
 }
 
 /// Names and paths of the executables that cargo built, from its JSON messages.
