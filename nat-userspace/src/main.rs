@@ -8,7 +8,10 @@ use nat_userspace::{
     agent::session::NoAgent,
     cli::Cli,
     commands::run::Usage,
-    host::terminal::{note, printable, printable_lines},
+    host::{
+        log,
+        terminal::{note, printable, printable_lines},
+    },
     kernel::refusal,
 };
 
@@ -22,12 +25,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return refuse_usage(&error),
     };
-    let log = env_logger::Env::default().default_filter_or("warn");
-    // aya's messages about each relocation would hide all others.
-    env_logger::Builder::from_env(log)
-        .filter_module("aya_obj", log::LevelFilter::Warn)
-        .init();
-    match cli.command.run() {
+    match log::start().and_then(|()| cli.command.run()) {
         Ok(()) => ExitCode::SUCCESS,
         // The reader has read enough, as `head` does.
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,

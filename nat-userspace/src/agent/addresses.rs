@@ -9,8 +9,8 @@ use std::{
 
 use anyhow::Result;
 use ipnet::IpNet;
-use log::{debug, warn};
 use tokio::time::{Instant, sleep_until};
+use tracing::{debug, warn};
 
 use crate::{
     agent::kinds::{Facts, Kinds},
@@ -118,6 +118,7 @@ impl<'n> Addresses<'n> {
         if left_out > 0 && !self.warned {
             self.warned = true;
             warn!(
+                left_out,
                 "this host has more routes than the programs can hold: {left_out} are left out, public ones first; name \
                  private peers behind them with --peer"
             );
@@ -130,10 +131,10 @@ impl<'n> Addresses<'n> {
     /// Returns the addresses, for the programs to be loaded with.
     pub(crate) fn known(&self) -> HostAddresses {
         for subnet in &self.on_link {
-            debug!("{subnet} is on the interfaces' own link: policy off");
+            debug!(prefix = %subnet, "{subnet} is on the interfaces' own link: policy off");
         }
         for (prefix, kind) in &self.kinds {
-            debug!("{prefix} is of kind {kind:#x}");
+            debug!(%prefix, kind, "{prefix} is of kind {kind:#x}");
         }
         HostAddresses {
             on_link: self.on_link.iter().copied().collect(),

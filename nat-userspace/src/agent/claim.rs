@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Result, ensure};
-use log::info;
+use tracing::info;
 
 use crate::{
     agent::record::{self, AgentRecord},
@@ -110,6 +110,7 @@ async fn find_left(net: &Net, dir: &Path) -> Result<Option<Left>> {
             (Ok(tables), Some(record)) => {
                 attach::detach_unknown(net, &record.interfaces, dir).await?;
                 info!(
+                    path = %dir.display(),
                     "taking over what an earlier agent left in {}",
                     dir.display()
                 );
@@ -123,7 +124,7 @@ async fn find_left(net: &Net, dir: &Path) -> Result<Option<Left>> {
             (Err(error), _) if error.downcast_ref().is_some_and(Foreign::only_missing) => {}
             (Err(error), _) => return Err(error),
         }
-        info!("removing what an earlier agent left in {}", dir.display());
+        info!(path = %dir.display(), "removing what an earlier agent left in {}", dir.display());
     }
     let interfaces = record.map_or_else(Vec::new, |record| record.interfaces);
     attach::remove(net, &interfaces, dir).await?;

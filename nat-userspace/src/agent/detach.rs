@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use log::warn;
+use tracing::warn;
 
 use crate::{
     agent::record::{self, AgentRecord},
@@ -72,7 +72,7 @@ fn end(agent: &AgentRecord, force: bool) -> Result<()> {
         };
         bail!("the agent (pid {pid}) does not end{state}: `sipnat detach --force` kills it");
     }
-    warn!("killing the agent (pid {pid}), which does not end");
+    warn!(pid, "killing the agent (pid {pid}), which does not end");
     process.kill().with_context(failed)?;
     ensure!(
         process.ends_within(LIMIT)?,

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use aya::maps::{Array, MapData};
-use log::{info, warn};
 use nat_common::abi::Config;
 use tokio::time::{Instant, sleep_until};
+use tracing::{info, warn};
 
 use crate::{
     agent::record::AgentRecord,
@@ -180,7 +180,10 @@ impl<'n> Links<'n> {
                 Err(error) => {
                     let reason = format!("{error:#}");
                     if wanted.reported.as_ref() != Some(&reason) {
-                        warn!("not on {}: {reason}", wanted.name);
+                        warn!(
+                            interface = wanted.name,
+                            reason, "not on {}: {reason}", wanted.name
+                        );
                     }
                     wanted.reported = Some(reason);
                 }
@@ -258,7 +261,8 @@ impl Look<'_> {
                 self.path.egress()?.info()?.id(),
             ];
             let hooks = Hooks::of(self.net, link).await;
-            let hooks = hooks.inspect_err(|error| warn!("{}: {error:#}", link.name));
+            let hooks =
+                hooks.inspect_err(|error| warn!(interface = link.name, "{}: {error:#}", link.name));
             // What the kernel does not describe is left alone.
             let Some(missing) = hooks.ok().and_then(|hooks| hooks.missing(&known, ours)) else {
                 return Ok(link);
@@ -267,7 +271,7 @@ impl Look<'_> {
                 // It has gone meanwhile, and the kernel will say so.
                 return Ok(link);
             }
-            warn!("{}: {missing}", link.name);
+            warn!(interface = link.name, "{}: {missing}", link.name);
             attach::detach(self.net, &known, &self.record.pins).await?;
             self.record
                 .interfaces

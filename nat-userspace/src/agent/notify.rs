@@ -1,7 +1,7 @@
 //! Reports of the agent's state to systemd (`Type=notify`). Without `NOTIFY_SOCKET` they do nothing.
 
-use log::debug;
 use sd_notify::NotifyState;
+use tracing::debug;
 
 /// Tells systemd that the programs are attached.
 pub(super) fn ready() {

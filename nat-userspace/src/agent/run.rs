@@ -6,8 +6,8 @@ use std::{
 };
 
 use anyhow::Result;
-use log::{debug, info, warn};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tracing::{debug, info, warn};
 
 use crate::{
     agent::{
@@ -206,7 +206,11 @@ fn carry_over(earlier: &Tables, tables: &Tables) -> Result<()> {
     if let Some([streams, lost]) = carry::streams(earlier, tables)? {
         note(&format!("MEDIA changes its size: {streams} streams go on"));
         if lost > 0 {
-            warn!("MEDIA has no slots for the address of {lost} streams; set size-media to more");
+            warn!(
+                table = "MEDIA",
+                lost,
+                "MEDIA has no slots for the address of {lost} streams; set size-media to more"
+            );
         }
     }
     for carried in carry::bindings(earlier, tables, 0)? {
@@ -219,7 +223,10 @@ fn carry_over(earlier: &Tables, tables: &Tables) -> Result<()> {
             "{table} changes its size: {bindings} bindings go on"
         ));
         if refused > 0 {
-            warn!("{table} has no room for {refused} bindings; set size-bindings to more");
+            warn!(
+                table,
+                refused, "{table} has no room for {refused} bindings; set size-bindings to more"
+            );
         }
     }
     Ok(())
@@ -305,7 +312,7 @@ async fn serve(
         tokio::select! {
             (request, name) = signals.next() => match request {
                 Request::End => {
-                    info!("{name}: ending");
+                    info!(signal = name, "{name}: ending");
                     return Ok(());
                 }
                 Request::Reload => {
@@ -333,7 +340,7 @@ async fn serve(
                 match full_tables::names(&path.tables) {
                     Ok(now) => {
                         for name in now.iter().filter(|name| !full.contains(*name)) {
-                            warn!("{name} is four fifths full; see `sipnat status`");
+                            warn!(table = name, "{name} is four fifths full; see `sipnat status`");
                         }
                         full = now;
                     }

@@ -6,8 +6,8 @@
 use std::{collections::HashMap, time::Duration};
 
 use anyhow::Result;
-use log::{debug, warn};
 use nat_common::abi::{Binding, BindingFlags};
+use tracing::{debug, warn};
 
 use crate::{
     agent::addresses::Addresses,
@@ -44,6 +44,7 @@ impl Follower {
             Ok(left_out) => {
                 if left_out > self.left_out {
                     warn!(
+                        left_out,
                         "{left_out} addresses of this host have no slots for media, which are left alone there; set \
                          size-media to 65536 for each address, at most eight"
                     );
@@ -58,7 +59,7 @@ impl Follower {
     pub(crate) fn sweep(&mut self, tables: &Tables) {
         match self.try_sweep(tables) {
             Ok(0) => {}
-            Ok(swept) => debug!("{swept} streams have ended"),
+            Ok(swept) => debug!(swept, "{swept} streams have ended"),
             Err(error) => warn!("cannot end streams whose call is over: {error:#}"),
         }
     }

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use aya::maps::{Array, MapData};
-use log::{debug, info, warn};
 use nat_common::abi::Config;
+use tracing::{debug, info, warn};
 
 use crate::host::sockets;
 
@@ -111,6 +111,8 @@ impl Wildcards {
                     "no address"
                 };
                 info!(
+                    port,
+                    version,
                     "the PBX's sockets on port {port} are bound to {now} of IPv{version} now: its terminals there are \
                      learned anew"
                 );

@@ -8,12 +8,12 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use log::warn;
 use nix::{
     errno::Errno,
     fcntl::{Flock, FlockArg},
 };
 use tokio::time::{Instant, sleep};
+use tracing::warn;
 
 use crate::host::process;
 
@@ -55,7 +55,7 @@ pub async fn take(path: &Path) -> Result<impl Drop + use<>> {
                     "{holder} holds the lock {path} and does not release it: end it, then try again"
                 );
             }
-            warn!("waiting for {holder}, which holds the lock {path}");
+            warn!(%holder, %path, "waiting for {holder}, which holds the lock {path}");
             said = true;
         }
         sleep(Duration::from_millis(50)).await;

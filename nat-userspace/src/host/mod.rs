@@ -5,6 +5,7 @@ pub mod checksums;
 pub mod clock;
 pub mod ethtool;
 pub mod lock;
+pub mod log;
 pub mod namespaces;
 pub mod net;
 pub mod prefix;

@@ -9,9 +9,9 @@ use aya::programs::{
     tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions, TcError, TcHandle},
     xdp::XdpMode as XdpFlags,
 };
-use log::{debug, warn};
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
+use tracing::{debug, warn};
 
 use crate::{
     host::{
@@ -135,7 +135,10 @@ pub async fn attach(
                 });
             }
             // Somebody has removed what was there.
-            Err(error) => debug!("{}: attaching anew: {error:#}", link.name),
+            Err(error) => debug!(
+                interface = link.name,
+                "{}: attaching anew: {error:#}", link.name
+            ),
         }
     }
     detach(net, before, dir).await?;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
 use aya::maps::{LpmTrie, MapData};
-use log::debug;
 use nat_common::abi::{address, map};
+use tracing::debug;
 
 use crate::{
     host::prefix::Prefix,
@@ -76,7 +76,7 @@ fn remove(
     for prefix in removed {
         trie.remove(&prefix.key())
             .with_context(|| format!("cannot remove the address {prefix}"))?;
-        debug!("{prefix} is of no kind any more");
+        debug!(%prefix, "{prefix} is of no kind any more");
         old.remove(&prefix);
     }
     Ok(())
@@ -92,7 +92,7 @@ fn write(
         if old.get(prefix) != Some(kind) {
             trie.insert(&prefix.key(), kind, 0)
                 .with_context(|| format!("cannot write the address {prefix}"))?;
-            debug!("{prefix} is of kind {kind:#x} now");
+            debug!(%prefix, kind, "{prefix} is of kind {kind:#x} now");
             old.insert(*prefix, *kind);
         }
     }

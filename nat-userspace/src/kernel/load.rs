@@ -8,8 +8,9 @@ use aya::{
     Ebpf, EbpfLoader, VerifierLogLevel,
     programs::{ProgramError, ProgramInfo, SchedClassifier, Xdp},
 };
-use log::{LevelFilter, debug};
+use log::LevelFilter;
 use nat_common::abi::{Config, Interface, MAX_INTERFACES, MediaConfig, Rule, SECOND, map};
+use tracing::debug;
 
 use crate::{
     host::{prefix::Prefix, terminal::note},
@@ -329,7 +330,11 @@ fn probe(ebpf: &mut Ebpf) -> Result<Loops> {
         }) if !refusal::is_no_verdict(&io_error, &verifier_log.to_string()) => Loops::BpfLoop,
         Err(error) => return Err(refusal::of_program("may_goto", error)),
     };
-    debug!("the programs loop by {}", loops.name());
+    debug!(
+        loops = loops.name(),
+        "the programs loop by {}",
+        loops.name()
+    );
     Ok(loops)
 }
 

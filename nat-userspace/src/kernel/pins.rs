@@ -11,11 +11,11 @@ use aya::{
     programs::{ProgramInfo, SchedClassifier, Xdp},
 };
 use aya_obj::programs::XdpAttachType;
-use log::info;
 use nix::{
     mount::{MsFlags, mount},
     sys::statfs::{BPF_FS_MAGIC, statfs},
 };
+use tracing::info;
 
 use crate::kernel::{
     load::{DataPath, Programs},

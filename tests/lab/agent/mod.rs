@@ -8,6 +8,7 @@ mod configure;
 mod doctor;
 mod interfaces;
 mod leftovers;
+mod log;
 mod metrics;
 mod notify;
 mod refuse;

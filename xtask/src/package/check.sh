@@ -59,6 +59,9 @@ sipnat status | grep 'shadow: nothing is redirected'
 echo 'prot = 5060' >>/etc/sipnat/sipnat.toml
 fails systemctl reload sipnat
 log | grep 'not reloaded.*there is no key prot; did you mean port?'
+# The journal has its messages with priority and fields.
+journalctl --unit=sipnat --no-pager --output=cat --priority=warning | grep 'not reloaded'
+journalctl --no-pager --output=json SYSLOG_IDENTIFIER=sipnat | grep '"PRIORITY":"4".*not reloaded\|not reloaded.*"PRIORITY":"4"'
 systemctl is-active sipnat
 sed -i '/^prot/d' /etc/sipnat/sipnat.toml
 
@@ -83,6 +86,7 @@ before=$(pid)
 sleep 5
 test "$(pid)" = "$before"
 log | grep 'taking over what an earlier agent left'
+journalctl --no-pager --output=cat --priority=info SIPNAT_PATH=/sys/fs/bpf/sipnat | grep 'taking over'
 kill -STOP "$before"
 sleep 8
 systemctl is-active sipnat

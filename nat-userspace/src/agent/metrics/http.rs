@@ -12,12 +12,12 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::TokioIo;
-use log::{debug, warn};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
     time::{sleep, timeout},
 };
+use tracing::{debug, warn};
 
 use super::source::Source;
 

@@ -16,7 +16,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use log::warn;
+use tracing::warn;
 
 use self::source::Source;
 use crate::{kernel::run_time, settings::Settings};

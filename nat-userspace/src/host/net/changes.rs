@@ -2,12 +2,12 @@
 
 use anyhow::{Context as _, Result};
 use futures_util::StreamExt as _;
-use log::warn;
 use rtnetlink::{
     MulticastGroup, new_multicast_connection, packet_core::NetlinkPayload,
     packet_route::RouteNetlinkMessage,
 };
 use tokio::sync::mpsc;
+use tracing::warn;
 
 use super::{Net, own::is_own, unicast::unicast};
 
@@ -83,7 +83,10 @@ fn changes(
             match open() {
                 Ok(again) => messages = again,
                 Err(error) => {
-                    warn!("cannot listen for changes of {subject} any more: {error}");
+                    warn!(
+                        subject,
+                        "cannot listen for changes of {subject} any more: {error}"
+                    );
                     return;
                 }
             }

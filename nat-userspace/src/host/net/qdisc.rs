@@ -2,8 +2,8 @@
 
 use anyhow::{Context as _, Result};
 use futures_util::TryStreamExt as _;
-use log::info;
 use rtnetlink::packet_route::tc::{TcHandle, TcMessage};
+use tracing::info;
 
 use super::Net;
 
@@ -22,7 +22,10 @@ impl Net {
                 .await
                 .context("cannot list the filters")?;
             if !left.is_empty() {
-                info!("left the clsact qdisc in place for others' filters");
+                info!(
+                    interface = index,
+                    "left the clsact qdisc in place for others' filters"
+                );
                 return Ok(());
             }
         }
