@@ -78,7 +78,8 @@ unsafe fn ask<T>(interface: &str, command: *mut T) -> io::Result<()> {
         .iter_mut()
         .zip(interface.bytes())
     {
-        *to = from.cast_signed();
+        // Signed on some machines, and unsigned on others.
+        *to = libc::c_char::from_ne_bytes([from]);
     }
     request.ifr_ifru.ifru_data = command.cast();
     // SAFETY: the kernel reads the request, and reads and writes what it points to; both outlive the call.

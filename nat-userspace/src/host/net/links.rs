@@ -106,13 +106,12 @@ impl From<&InfoKind> for LinkKind {
 /// Returns the present name of an interface of this thread's network namespace.
 #[must_use]
 pub fn name_of(index: u32) -> Option<String> {
-    let mut name = [0; libc::IF_NAMESIZE];
+    let mut name = [0_u8; libc::IF_NAMESIZE];
     // SAFETY: the kernel's names, with the 0 at their end, are no longer than the buffer.
-    let found = unsafe { libc::if_indextoname(index, name.as_mut_ptr()) };
+    let found = unsafe { libc::if_indextoname(index, name.as_mut_ptr().cast()) };
     if found.is_null() {
         return None;
     }
-    let name = name.map(libc::c_char::cast_unsigned);
     let name = CStr::from_bytes_until_nul(&name).ok()?;
     Some(name.to_string_lossy().into_owned())
 }
