@@ -109,3 +109,9 @@ fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "license")]
 static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+/// Section of an object that relies on the order of reads and writes of x86-64. Others keep it by atomics, on any machine.
+#[cfg(bpf_target_arch = "x86_64")]
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "for_x86_64")]
+static FOR_X86_64: u32 = 1;
