@@ -290,6 +290,16 @@ extern "C" fn note_challenge(direction: u32, pbx: u64, cseq: u32, how: u32) -> u
     })
 }
 
+/// Notes that the challenge before a REGISTER was heard where it went.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn prove_challenge(direction: u32, pbx: u64, now: u64, cseq: u32) -> u32 {
+    within(direction, pbx, now, |env| {
+        engine::prove_challenge(env, cseq);
+        1
+    })
+}
+
 /// Chooses between two hosts of the contact in the draft of a direction.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -799,6 +809,11 @@ impl<L> Env for Kernel<'_, L> {
     fn note_challenge(&self, cseq: u32, redirected: bool, repetitions: u8) {
         let how = u32::from(repetitions) << 1 | u32::from(redirected);
         note_challenge(self.scratch.direction(), self.pbx, cseq, how);
+    }
+
+    #[inline(always)]
+    fn prove_challenge(&self, cseq: u32) {
+        prove_challenge(self.scratch.direction(), self.pbx, self.now, cseq);
     }
 
     #[inline(always)]

@@ -108,7 +108,7 @@ flags! {
         REMOVE_ALL;
         /// A response has been sent since the request last came.
         ANSWERED;
-        /// The PBX challenged the REGISTER, and that was redirected.
+        /// The PBX challenged the REGISTER, and that was redirected; or the REGISTER came with credentials after such a challenge.
         CHALLENGED;
         /// The REGISTER has credentials.
         CREDENTIALS;

@@ -2,7 +2,7 @@
 
 use crate::abi::{
     Binding, BindingFlags, ContactKey, Counter, Entry, InboundFlags, InboundTransaction,
-    OutboundFlags, OutboundTransaction, SECOND, address, ticks,
+    OutboundFlags, OutboundTransaction, PeerFlags, SECOND, address, ticks,
 };
 use crate::bytes::{Span, words};
 use crate::endpoint::Endpoint;
@@ -291,7 +291,7 @@ fn note_next_host<E: Env>(env: &E, m: &Message, host: &Endpoint) {
 }
 
 /// Notes that a challenge to a REGISTER without credentials was redirected to its source, or forgets that the one before was.
-/// If the terminal gets it, it sends the next REGISTER with credentials.
+/// If the terminal gets it, the PBX accepts the next REGISTER ([`prove_challenge`]).
 ///
 /// It has an entry of its own. In that of the REGISTER, a write could undo a flag that another CPU sets.
 #[inline(always)]
@@ -320,6 +320,29 @@ pub fn note_challenge<E: Env>(env: &E, cseq: u32, redirected: bool, repetitions:
             slots.forget(&key);
         }
     }
+}
+
+/// Notes that a REGISTER with credentials, which the PBX has accepted, proves that the challenge to the one before was heard
+/// where it went.
+#[inline(always)]
+pub fn prove_challenge<E: Env>(env: &E, cseq: u32) {
+    let key = registration_key(env, cseq.wrapping_sub(1), OfRegister::Challenge);
+    let Some(challenged) = env
+        .slots::<InboundTransaction>(&key)
+        .and_then(|s| s.find(&key))
+    else {
+        return;
+    };
+    let challenged = &challenged.value;
+    let entry = describe_pair(env, &challenged.source(), &challenged.advertised());
+    // If the challenge before went to the original destination, the terminal may have got that one.
+    entry.value.flags = PeerFlags::PROVEN
+        | if challenged.repetitions == 0 {
+            PeerFlags::HEARS
+        } else {
+            PeerFlags::SEEMING
+        };
+    env.prove_pair(entry);
 }
 
 /// Takes a 2xx to a REGISTER with `Contact: *`, as the draft has it: every contact that arrived before is void.

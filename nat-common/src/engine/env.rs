@@ -158,6 +158,8 @@ pub trait Env: Clock + Hashes + Tables + Bindings + Rules + Journal {
     fn note_proxy(&self, proxy: bool);
     /// Calls [`note_challenge`](crate::engine::note_challenge), for the same reason.
     fn note_challenge(&self, cseq: u32, redirected: bool, repetitions: u8);
+    /// Calls [`prove_challenge`](crate::engine::prove_challenge), for the same reason.
+    fn prove_challenge(&self, cseq: u32);
     /// Calls [`choose_host`](crate::engine::choose_host), for the same reason.
     fn choose_host(&self);
     /// Calls [`note_return`](crate::engine::note_return) for the new entry in scratch, for the same reason.

@@ -1,8 +1,8 @@
 //! Messages that terminals send.
 
 use crate::abi::{
-    BindingFlags, Counter, Entry, EvidenceFlags, InboundFlags, InboundTransaction, OutboundFlags,
-    OutboundTransaction, Peer, PeerFlags, PendingDialog, PendingFlags, age, ticks,
+    BindingFlags, Counter, EvidenceFlags, InboundFlags, InboundTransaction, OutboundFlags,
+    OutboundTransaction, PendingDialog, PendingFlags, age, ticks,
 };
 use crate::bytes::words;
 use crate::endpoint::Endpoint;
@@ -11,7 +11,7 @@ use crate::engine::dialogs::{accept_answer, acknowledge, live_dialog};
 use crate::engine::env::{Checksum, Env, Text};
 use crate::engine::identity::{dialog_key, digest, is_for_its_domain, registration_key, uri_hash};
 use crate::engine::lifetimes::{ANSWER_LIFE, TRANSACTION_LIFE};
-use crate::engine::proof::{describe_pair, describe_pair_of, note_answer};
+use crate::engine::proof::{describe_pair_of, note_answer};
 use crate::engine::verdict::Heard;
 use crate::sip::{Field, Message, Method, READ_CONTACTS, header};
 use crate::tables::key::{self, OfRegister};
@@ -83,8 +83,10 @@ pub(super) fn request_in<E: Text>(env: &E, m: &Message, call: u64, source: &Endp
         Noted::Busy => return Heard::Busy,
     }
     if registers {
-        if let Some(entry) = note_registration(env, m, source) {
-            env.prove_pair(entry);
+        if note_registration(env, m, source)
+            && let Some(mut slots) = env.slots::<InboundTransaction>(&key)
+        {
+            slots.add_flags(&key, InboundFlags::CHALLENGED);
         }
         if m.contacts > 1 {
             note_further_contacts(env, m, source);
@@ -181,15 +183,11 @@ pub fn note_further_contact<E: Text>(env: &E, m: &Message, index: u32) {
 /// Stores a REGISTER without its branch, with the hashes of To and of its Contacts, and the domain check: the far end of a relayed
 /// REGISTER writes branch and To of its response. The entry also recognises the PBX's copy of the REGISTER if the PBX sends it on.
 ///
-/// A REGISTER with credentials shows that the terminal got a redirected challenge to the one before, which had none.
-/// Without them, or with those of an earlier challenge, the challenge may be lost. Returns the pair of addresses that this
-/// proves.
+/// A REGISTER with credentials shows that the terminal got a redirected challenge to the one before, which had none, if the PBX
+/// accepts them: anybody may invent some. Without them, or with those of an earlier challenge, the challenge may be lost.
+/// Returns whether it has them, and comes from where the challenge went.
 #[inline(never)]
-fn note_registration<'e, E: Text>(
-    env: &'e E,
-    m: &Message,
-    source: &Endpoint,
-) -> Option<&'e mut Entry<Peer>> {
+fn note_registration<E: Text>(env: &E, m: &Message, source: &Endpoint) -> bool {
     let key = registration_key(env, m.cseq, OfRegister::Source);
     let entry = env.entry::<InboundTransaction>();
     entry.at = ticks(env.now());
@@ -215,24 +213,16 @@ fn note_registration<'e, E: Text>(
             slots.add_flags(&key, InboundFlags::OTHER_DOMAIN);
         }
     }
+    if !credentials {
+        return false;
+    }
     let before = registration_key(env, m.cseq.wrapping_sub(1), OfRegister::Challenge);
-    let challenged = env
-        .slots::<InboundTransaction>(&before)
-        .and_then(|s| s.find(&before))?;
-    let proves = credentials
-        && challenged.value.source() == *source
-        && age(ticks(env.now()), challenged.at) < TRANSACTION_LIFE;
-    proves.then(|| {
-        let entry = describe_pair(env, source, &challenged.value.advertised());
-        // If the challenge before went to the original destination, the terminal may have got that one.
-        entry.value.flags = PeerFlags::PROVEN
-            | if challenged.value.repetitions == 0 {
-                PeerFlags::HEARS
-            } else {
-                PeerFlags::SEEMING
-            };
-        entry
-    })
+    env.slots::<InboundTransaction>(&before)
+        .and_then(|s| s.find(&before))
+        .is_some_and(|challenged| {
+            challenged.value.source() == *source
+                && age(ticks(env.now()), challenged.at) < TRANSACTION_LIFE
+        })
 }
 
 /// Stores the source of a SUBSCRIBE or REFER with the dialog end: a NOTIFY may come ahead of the PBX's answer.

@@ -30,7 +30,9 @@ mod route;
 pub mod stun;
 pub mod verdict;
 
-pub use contacts::{draft_further_contact, note_challenge, place_contact, place_registration};
+pub use contacts::{
+    draft_further_contact, note_challenge, place_contact, place_registration, prove_challenge,
+};
 pub use dialogs::place_dialog;
 pub use evidence::Evidence;
 pub use follow::has_left;

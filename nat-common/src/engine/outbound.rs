@@ -62,6 +62,9 @@ pub(super) fn response_out<E: Text>(
         env.place_registration(m);
     }
     note_response(env, m, &key, request, decision);
+    if contacts != 0 && request.value.flags.contains(InboundFlags::CHALLENGED) {
+        env.prove_challenge(m.cseq);
+    }
     if contacts > 1 {
         // The entries lie in the table of the transaction, whose copy is no longer needed.
         registered_further(env, m);
@@ -129,7 +132,7 @@ fn route_response<'e, E: Text>(
         &Redirect {
             decision: Decision::RedirectedResponse,
             direct: request.value.flags.contains(InboundFlags::DIRECT),
-            proven: false,
+            proven: request.value.flags.contains(InboundFlags::CHALLENGED),
             owner: 0,
             transmissions,
         },

@@ -10,6 +10,8 @@ use crate::{
 
 const CONTACT: &str = "<sip:1000@60.17.196.2>";
 
+const CREDENTIALS: &str = "Authorization: Digest username=\"1000\"";
+
 /// Terminal that registers with its public address.
 fn registered() -> Network {
     let net = Network::new();
@@ -382,10 +384,12 @@ fn credentials_after_a_second_challenge_may_answer_the_first() {
         net.arrives(PHONE, &m);
         assert_eq!(net.goes(&m.answer(401)), to);
     }
-    let m = register(2, "r2", CONTACT).with("Authorization: Digest username=\"1000\"");
-    assert!(net.arrives(PHONE, &m).contains(&Counter::PeerProven));
+    let m = register(2, "r2", CONTACT).with(CREDENTIALS);
+    net.arrives(PHONE, &m);
+    let (to, counted) = net.sends(FORGOTTEN, &m.answer(200));
+    assert!(counted.contains(&Counter::PeerProven));
     // It repeats this one, too, since the answer goes to the wrong port.
-    assert_eq!(net.goes(&m.answer(200)), PHONE);
+    assert_eq!(to, PHONE);
     net.arrives(PHONE, &m);
     assert_eq!(net.goes(&m.answer(200)), FORGOTTEN);
     net.wait(1);
@@ -808,12 +812,39 @@ fn credentials_from_elsewhere_or_too_late_prove_nothing() {
             net.goes(&m.answer(401));
         }
         net.wait(seconds);
-        let m = register(2, "r2", CONTACT).with("Authorization: Digest username=\"1000\"");
-        let counted = net.arrives(source, &m);
+        let m = register(2, "r2", CONTACT).with(CREDENTIALS);
+        net.arrives(source, &m);
+        let counted = net.sends(FORGOTTEN, &m.answer(200)).1;
         assert_eq!(
             counted.contains(&Counter::PeerProven),
             proves,
             "{counted:?}"
         );
+    }
+}
+
+/// Whoever can forge a terminal's address can send credentials from there, too, which he invents. The PBX refuses them, so
+/// they do not say that the terminal has got a challenge.
+#[test]
+fn credentials_that_the_pbx_refuses_prove_nothing() {
+    for (status, to) in [(200, PHONE), (401, FORGOTTEN), (403, FORGOTTEN)] {
+        let net = registered();
+        // The second time, the challenge would go to the learned address at once.
+        for (call, times) in [("one", 2), ("two", 1)] {
+            let m = register(1, "f1", CONTACT).call(call);
+            for _ in 0..times {
+                net.arrives(PHONE, &m);
+                net.goes(&m.answer(401));
+            }
+            let m = register(2, "f2", CONTACT).call(call).with(CREDENTIALS);
+            net.arrives(PHONE, &m);
+            net.goes(&m.answer(status));
+        }
+        net.wait(1);
+        assert_eq!(net.goes(&invite("a", false)), to, "{status}");
+        // The terminal's own call.
+        let m = from_phone("INVITE", 1, "own").call("own");
+        net.arrives(PHONE, &m);
+        assert_eq!(net.goes(&m.answer(180)), to, "{status}");
     }
 }

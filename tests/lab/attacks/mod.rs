@@ -6,6 +6,7 @@
 mod checksums;
 mod claimed;
 mod contact_uri;
+mod credentials;
 mod followed;
 mod forked;
 mod local_socket;

@@ -399,6 +399,10 @@ impl Env for MemoryEnv {
         engine::note_challenge(self, cseq, redirected, repetitions);
     }
 
+    fn prove_challenge(&self, cseq: u32) {
+        engine::prove_challenge(self, cseq);
+    }
+
     fn choose_host(&self) {
         engine::choose_host(self);
     }
