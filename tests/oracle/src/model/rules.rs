@@ -871,8 +871,8 @@ impl World {
     pub(super) fn note_answer(&mut self, at: usize, by: Actor, source: Endpoint, status: u16) {
         let now = self.now();
         let client = &self.pbx.clients[at];
-        if now >= client.sent_at + RINGS {
-            // sipnat waits for it no longer.
+        if client.sent_at <= self.watch.began || now >= client.sent_at + RINGS {
+            // sipnat has not seen the request, or waits no longer.
             return;
         }
         let (meant, original, learned) = (client.meant, client.to, client.learned);
