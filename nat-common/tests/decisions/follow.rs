@@ -1,6 +1,6 @@
 //! Dialogs that follow their terminals: the mapping changes, and the terminal only registers again.
 
-use nat_common::abi::Counter;
+use nat_common::abi::{Counter, SECOND};
 use nat_common::endpoint::Endpoint;
 
 use crate::{
@@ -97,6 +97,23 @@ fn a_call_follows_a_registration_that_goes_on_elsewhere() {
         net.arrives(moved, &invite.answer(200));
         let (to, counted) = net.sends(ADVERTISED, &from_pbx("BYE", 104, "bye"));
         assert_eq!((to, counted), (moved, vec![Counter::OutRedirectedDialog]));
+    }
+}
+
+/// Whatever registers within a round trip of an INVITE, its caller is where that came from.
+#[test]
+fn an_answer_at_once_follows_nobody() {
+    let (net, invite) = Network::calling();
+    let m = Sip {
+        cseq: (9_000, "REGISTER"),
+        ..registration("1000", "registration", CONTACT)
+    };
+    net.now.set(net.now.get() + SECOND / 10);
+    net.arrives(MOVED, &m);
+    net.sends(MOVED, &m.answer(200));
+    for (tenths, to) in [(3, PHONE), (0, PHONE), (1, MOVED)] {
+        net.now.set(net.now.get() + tenths * SECOND / 10);
+        assert_eq!(net.sends(ADVERTISED, &invite.answer(180)).0, to);
     }
 }
 

@@ -607,6 +607,19 @@ fn the_host_before_comes_first_until_it_is_silent() {
             net.wait(1);
             assert_eq!(goes(&call("f").call("f")), PHONE);
         }
+        if first == 0 {
+            // Of requests that the PBX sends once, the two hosts take turns. One that comes at once goes where the one before went.
+            let net = moved();
+            let goes = |branch| net.sends(ADVERTISED, &call(branch).call(branch)).0;
+            for (branches, host) in [
+                (["g", "h"], PHONE),
+                (["i", "j"], ELSEWHERE),
+                (["k", "l"], PHONE),
+            ] {
+                net.wait(1);
+                assert_eq!(branches.map(goes), [host; 2], "{branches:?}");
+            }
+        }
         // It registers again: it has never left.
         let net = moved();
         registers(&net, PHONE, 3, "r3");

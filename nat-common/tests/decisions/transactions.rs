@@ -106,6 +106,29 @@ fn a_flood_of_refused_requests_pushes_out_no_call_that_waits() {
     assert_eq!(net.sends(ADVERTISED, &m.answer(200)).0, PHONE);
 }
 
+/// A REGISTER with several Contacts has an entry for each, which are worth less than calls that wait.
+#[test]
+fn further_contacts_push_out_no_call_that_waits() {
+    let kept = |contacts: &[&str]| {
+        let net = Network::new();
+        let call = |n| from_phone("INVITE", n, "a");
+        let calls = 1..SLOTS / 4;
+        for n in calls.clone() {
+            net.arrives(PHONE, &call(n));
+        }
+        for n in 0..SLOTS / 4 {
+            net.arrives(STRANGER, &register(n, "junk", &contacts.join(", ")));
+        }
+        let is_kept = |n: &u32| net.sends(ADVERTISED, &call(*n).answer(100)).0 == PHONE;
+        calls.filter(is_kept).count()
+    };
+    let contacts = ["a", "b", "c", "d"].map(|user| format!("<sip:{user}@192.168.1.10>"));
+    let contacts = contacts.each_ref().map(String::as_str);
+    // A set in which all others wait loses one of them.
+    let [one, four] = [kept(&contacts[..1]), kept(&contacts)];
+    assert!(four * 10 > one * 9, "{four} of {one}");
+}
+
 #[test]
 fn a_response_to_an_unknown_transaction_is_left() {
     let net = Network::new();

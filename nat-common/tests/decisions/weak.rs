@@ -160,6 +160,23 @@ fn a_trunk_keeps_its_calls() {
     assert_eq!(sent(&net, TRUNK, &call(NUMBER, "a"), 1), [FIRST]);
 }
 
+/// A terminal's own public address is that of its NAT, whatever route leads there. One on link, or named, answers by itself.
+#[test]
+fn a_route_says_nothing_of_a_terminal_s_own_public_address() {
+    for (kind, expected) in [
+        (address::ROUTED, [FIRST, CALLED]),
+        (address::on_link(2), [FOREIGN; 2]),
+        (address::PEER, [FOREIGN; 2]),
+    ] {
+        let net = Network::new();
+        let host = Endpoint::v4(FORGOTTEN.0, FORGOTTEN.1);
+        net.kinds.replace(vec![(host, kind)]);
+        registers(&net, PHONE, "1000", "<sip:1000@60.17.196.2>");
+        let invite = call("1000@60.17.196.2", "a");
+        assert_eq!(sent(&net, FORGOTTEN, &invite, 2), expected, "{kind}");
+    }
+}
+
 /// A public address that is not the terminal's own shows no NAT.
 #[test]
 fn a_public_address_of_another_host_is_never_followed() {
