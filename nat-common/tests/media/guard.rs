@@ -174,6 +174,29 @@ fn the_port_of_rtcp_opens_as_well() {
     assert!(flags(PORT).contains(MediaFlags::OPEN));
 }
 
+/// So does each line of the description.
+#[test]
+fn the_ports_of_all_lines_open() {
+    let lines = |first: u16| -> String {
+        let line = |n| format!("m=video {} RTP/AVP 99\r\n", first + n);
+        [2, 4, 6].map(line).concat()
+    };
+    let mut call = Call::new(true);
+    call.invites(&sdp(PRIVATE, 4000, &lines(4000)));
+    call.to_tag = "pbx";
+    let answer = sdp(PBX.as_v4(), PORT, &lines(PORT));
+    call.accepts(&answer);
+    let is_open = |port| {
+        call.env.media.borrow()[&(0, port)]
+            .flags
+            .contains(MediaFlags::OPEN)
+    };
+    let ports = PORT..PORT + 8;
+    assert!(!ports.clone().any(is_open));
+    call.pbx("INVITE sip:1000@phone SIP/2.0", "2 INVITE", "7", &answer);
+    assert!(ports.clone().all(is_open));
+}
+
 #[test]
 fn a_port_of_a_call_that_has_ended_is_anybody_s() {
     let call = guarded();

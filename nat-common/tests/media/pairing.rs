@@ -1,8 +1,11 @@
 //! Which streams a call has: MEDIA offers and answers in every place where SIP may carry them.
 
 use nat_common::abi::{MediaCounter, MediaFlags, Policy, Record, SECOND, address};
+use nat_common::endpoint::Endpoint;
+use nat_common::engine::env::Checksum;
 use nat_common::engine::media as decide;
 use nat_common::media::Arrived;
+use nat_common::sip::Direction;
 
 use crate::{Call, PBX, PRIVATE, STRANGER, attacks::hear, sdp, show};
 
@@ -88,9 +91,17 @@ fn offer_of_the_pbx_in_its_answer() {
         "ACK sip:2000@pbx SIP/2.0",
         "1 ACK",
         "2",
-        &sdp(PRIVATE, 9, ""),
+        &sdp(PRIVATE, 9000, ""),
     );
     assert_eq!(call.slots(), []);
+    // Nor does one that the PBX never sees.
+    for checksum in [Checksum::Wrong, Checksum::Unknown] {
+        call.env.checksum.set(checksum);
+        let forged = sdp(PRIVATE, 9000, "");
+        call.phone("ACK sip:2000@pbx SIP/2.0", "1 ACK", "2", &forged);
+        assert_eq!(call.slots(), [], "{checksum:?}");
+    }
+    call.env.checksum.set(Checksum::Right);
     call.phone(
         "ACK sip:2000@pbx SIP/2.0",
         "1 ACK",
@@ -227,6 +238,171 @@ fn several_lines() {
     assert_eq!(call.slots(), want);
 }
 
+/// The lines of a description that have another address than the first one, or two, are left alone. So is RTCP elsewhere.
+#[test]
+fn lines_of_another_address_are_left_alone() {
+    for lines in [
+        "m=video 4002 RTP/AVP 99\r\nc=IN IP4 10.0.0.9\r\n",
+        "m=video 4002 RTP/AVP 99\r\nc=IN IP4 192.168.2.10\r\n",
+        "m=video 4002 RTP/AVP 99\r\nc=IN IP4 192.168.1.10\r\nc=IN IP4 192.168.1.10\r\n",
+        "m=video 4002 RTP/AVP 99\r\nc=IN IP4 phone.lan\r\n",
+    ] {
+        let mut call = Call::new(true);
+        call.invites(&sdp(PRIVATE, 4000, lines));
+        call.to_tag = "pbx";
+        let video = "m=video 20002 RTP/AVP 99\r\n";
+        call.accepts(&sdp(PBX.as_v4(), 20_000, video));
+        assert_eq!(call.slots(), audio(), "{lines}");
+    }
+    let mut call = Call::new(true);
+    let elsewhere = "a=rtcp:4001 IN IP4 10.0.0.9\r\n";
+    call.invites(&sdp(PRIVATE, 4000, elsewhere));
+    call.to_tag = "pbx";
+    call.accepts(&sdp(PBX.as_v4(), 20_000, ""));
+    assert_eq!(call.slots(), audio()[..1]);
+}
+
+/// Both sides repeat what they send until it is answered.
+#[test]
+fn a_repeated_description_is_the_same() {
+    let (offer, answer) = (sdp(PRIVATE, 4000, ""), sdp(PBX.as_v4(), 20_000, ""));
+    let mut call = Call::new(true);
+    call.invites(&offer);
+    call.invites(&offer);
+    call.to_tag = "pbx";
+    call.accepts(&answer);
+    assert_eq!(call.slots(), audio());
+    let mut call = Call::new(false);
+    call.is_called(&answer);
+    call.is_called(&answer);
+    call.to_tag = "phone";
+    call.answers(&offer);
+    assert_eq!(call.slots(), audio());
+    // Offers in answers.
+    let mut call = Call::new(true);
+    call.invites("");
+    call.to_tag = "pbx";
+    call.accepts(&answer);
+    call.accepts(&answer);
+    call.phone("ACK sip:2000@pbx SIP/2.0", "1 ACK", "2", &offer);
+    assert_eq!(call.slots(), audio());
+}
+
+/// What a provisional response offers is answered in a PRACK, not in the ACK (RFC 3262 5).
+#[test]
+fn an_offer_in_a_provisional_response_is_not_that_of_the_answer() {
+    let mut call = Call::new(true);
+    call.invites("");
+    call.to_tag = "pbx";
+    let early = sdp(PBX.as_v4(), 20_100, "");
+    call.pbx("SIP/2.0 183 Progress", "1 INVITE", "1", &early);
+    call.accepts(&sdp(PBX.as_v4(), 20_000, ""));
+    let answer = sdp(PRIVATE, 4000, "");
+    call.phone("ACK sip:2000@pbx SIP/2.0", "1 ACK", "2", &answer);
+    assert_eq!(call.slots(), audio());
+    let mut call = Call::new(false);
+    call.is_called("");
+    call.to_tag = "phone";
+    call.progresses(&sdp(PRIVATE, 4100, ""));
+    call.answers(&sdp(PRIVATE, 4000, ""));
+    let answer = sdp(PBX.as_v4(), 20_000, "");
+    call.pbx("ACK sip:1000@phone SIP/2.0", "1 ACK", "2", &answer);
+    assert_eq!(call.slots(), audio());
+}
+
+/// Streams belong to a dialog end that lives: not to one that has ended, nor to one for which the table had no space.
+#[test]
+fn without_a_dialog_end_there_is_no_stream() {
+    let call = Call::of_phone();
+    call.phone("BYE sip:2000@pbx SIP/2.0", "2 BYE", "3", "");
+    call.pbx("SIP/2.0 200 OK", "2 BYE", "3", "");
+    let offer = sdp(PRIVATE, 4010, "");
+    call.phone("INVITE sip:2000@pbx SIP/2.0", "3 INVITE", "4", &offer);
+    let answer = sdp(PBX.as_v4(), 20_010, "");
+    call.pbx("SIP/2.0 200 OK", "3 INVITE", "4", &answer);
+    assert_eq!(call.slots(), audio());
+    let mut call = Call::new(true);
+    call.env.full.set(true);
+    call.invites(&sdp(PRIVATE, 4000, ""));
+    call.to_tag = "pbx";
+    call.accepts(&sdp(PBX.as_v4(), 20_000, ""));
+    assert_eq!(call.slots(), []);
+}
+
+/// The phone's provider gives it another address in mid-call. Its streams go along, at the next look at their owner.
+#[test]
+fn a_stream_follows_its_dialog_to_another_host() {
+    let call = Call::of_phone();
+    let moved = Endpoint::v4([60, 17, 196, 99], 40_000);
+    call.wait(1);
+    call.arrives(moved, "UPDATE sip:2000@pbx SIP/2.0", "2 UPDATE", "3", "");
+    call.pbx("SIP/2.0 200 OK", "2 UPDATE", "3", "");
+    assert_eq!(call.slots(), audio());
+    for port in [20_000, 20_001] {
+        assert!(decide::follow_owner(&call.env, 0, port));
+    }
+    let at = |slot: &(u16, String, String, MediaFlags)| slot.2.clone();
+    let slots = call.slots();
+    assert!(
+        slots.iter().all(|slot| at(slot) == "60.17.196.99:0"),
+        "{slots:?}"
+    );
+    // What else the slot says stays.
+    let stays = |slots: &[(u16, String, String, MediaFlags)]| -> Vec<_> {
+        slots
+            .iter()
+            .map(|slot| (slot.0, slot.1.clone(), slot.3))
+            .collect()
+    };
+    assert_eq!(stays(&slots), stays(&audio()));
+    // The dialog is forgotten.
+    call.wait(13 * 3600);
+    assert!(!decide::follow_owner(&call.env, 0, 20_000));
+    assert_eq!(call.slots().len(), 1);
+}
+
+/// A request with a Route goes to another hop, whatever the policy.
+#[test]
+fn a_description_for_another_hop_is_left_alone() {
+    for (branch, expected) in [
+        ("1", audio()),
+        ("1\r\nRoute: <sip:198.51.100.9;lr>", vec![]),
+    ] {
+        let mut call = Call::new(false);
+        call.env.policy.set(Policy::Force);
+        let offer = sdp(PBX.as_v4(), 20_000, "");
+        call.pbx("INVITE sip:1000@phone SIP/2.0", "1 INVITE", branch, &offer);
+        call.to_tag = "phone";
+        call.answers(&sdp(PRIVATE, 4000, ""));
+        assert_eq!(call.slots(), expected, "{branch}");
+    }
+}
+
+/// Other requests carry descriptions that are none of a call's, or are answered elsewhere.
+#[test]
+fn messages_whose_descriptions_matter() {
+    for (start, cseq, carries) in [
+        ("INVITE sip:2000@pbx SIP/2.0", "1 INVITE", true),
+        ("UPDATE sip:2000@pbx SIP/2.0", "1 UPDATE", true),
+        ("ACK sip:2000@pbx SIP/2.0", "1 ACK", true),
+        ("PRACK sip:2000@pbx SIP/2.0", "1 PRACK", false),
+        ("INFO sip:2000@pbx SIP/2.0", "1 INFO", false),
+        ("MESSAGE sip:2000@pbx SIP/2.0", "1 MESSAGE", false),
+        ("SIP/2.0 100 Trying", "1 INVITE", false),
+        ("SIP/2.0 183 Progress", "1 INVITE", true),
+        ("SIP/2.0 200 OK", "1 INVITE", true),
+        ("SIP/2.0 200 OK", "1 PRACK", false),
+        ("SIP/2.0 300 Choices", "1 INVITE", false),
+        ("SIP/2.0 488 Not Acceptable", "1 INVITE", false),
+    ] {
+        let call = Call::new(true);
+        let text = call.text(start, cseq, "1", &sdp(PRIVATE, 4000, ""));
+        let m = call.env.scan(text.as_bytes(), Direction::In);
+        let m = m.expect("a message");
+        assert_eq!(decide::may_carry(&m), carries, "{start}");
+    }
+}
+
 /// Lines that have no slot, and so are left alone.
 #[test]
 fn left_alone() {
@@ -283,6 +459,19 @@ fn left_alone() {
     call.to_tag = "pbx";
     call.accepts(&sdp(PBX.as_v4(), 5060, ""));
     assert_eq!(call.slots(), []);
+    // At the ends of it.
+    for (ports, kept) in [
+        ([20_000, 20_001], 2),
+        ([20_001, 20_100], 0),
+        ([10_000, 19_999], 0),
+    ] {
+        let mut call = Call::new(true);
+        call.env.media_config.get_mut().ports = ports;
+        call.invites(&sdp(PRIVATE, 4000, ""));
+        call.to_tag = "pbx";
+        call.accepts(&sdp(PBX.as_v4(), 20_000, ""));
+        assert_eq!(call.slots().len(), kept, "{ports:?}");
+    }
     // ICE on one side only is not in use (RFC 8839 4.2.5).
     let mut call = Call::new(true);
     call.invites(&sdp(PRIVATE, 4000, ice));
@@ -310,7 +499,7 @@ fn rewriting_is_for_addresses_that_cannot_be_reached() {
     // Its own public address, which an ALG or STUN told it: another port may still be the right one.
     assert_eq!(flags(&|_| (), learned), REWRITE);
     let at = |call: &mut Call, kind: u32| {
-        let private = nat_common::endpoint::Endpoint::v4(PRIVATE, 0);
+        let private = Endpoint::v4(PRIVATE, 0);
         call.env.kinds.borrow_mut().push((private, kind));
     };
     assert_eq!(flags(&|call| at(call, address::on_link(2)), PRIVATE), none);
@@ -328,19 +517,21 @@ fn rewriting_is_for_addresses_that_cannot_be_reached() {
 
 #[test]
 fn a_terminal_behind_a_proxy_has_no_slot() {
-    let mut call = Call::new(true);
-    let via = "SIP/2.0\r\nVia: SIP/2.0/UDP proxy;branch=z9hG4bKp";
-    call.phone(
-        &format!("INVITE sip:2000@pbx {via}"),
-        "1 INVITE",
-        "1",
-        &sdp(PRIVATE, 4000, ""),
-    );
-    call.to_tag = "pbx";
-    let start = "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP proxy;branch=z9hG4bKp";
-    call.pbx(start, "1 INVITE", "1", &sdp(PBX.as_v4(), 20_000, ""));
-    assert_eq!(call.slots(), []);
-    assert!(call.events().contains(&MediaCounter::NotDirect));
+    for (policy, expected, event) in [
+        (Policy::Auto, vec![], MediaCounter::NotDirect),
+        (Policy::Force, audio(), MediaCounter::Bound),
+    ] {
+        let mut call = Call::new(true);
+        call.env.policy.set(policy);
+        let via = "SIP/2.0\r\nVia: SIP/2.0/UDP proxy;branch=z9hG4bKp";
+        let start = format!("INVITE sip:2000@pbx {via}");
+        call.phone(&start, "1 INVITE", "1", &sdp(PRIVATE, 4000, ""));
+        call.to_tag = "pbx";
+        let start = "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP proxy;branch=z9hG4bKp";
+        call.pbx(start, "1 INVITE", "1", &sdp(PBX.as_v4(), 20_000, ""));
+        assert_eq!(call.slots(), expected);
+        assert!(call.events().contains(&event));
+    }
 }
 
 #[test]

@@ -101,18 +101,23 @@ proptest! {
 #[test]
 fn packets_from_the_learned_source_get_the_advertised_one() {
     let now = 1000 * SECOND;
-    let advertised = Endpoint::v4(PRIVATE, 4000);
+    let private = Endpoint::v4(PRIVATE, 4000);
     let learned = Endpoint::v4(PHONE.as_v4(), 50_123);
-    for (flags, source, restored) in [
-        (MediaFlags::REWRITE, learned, true),
-        (MediaFlags::empty(), learned, false),
-        (
-            MediaFlags::REWRITE,
-            Endpoint::v4(PHONE.as_v4(), 50_124),
-            false,
-        ),
-        (MediaFlags::REWRITE, STRANGER, false),
-        (MediaFlags::REWRITE, advertised, false),
+    let other_port = Endpoint::v4(PHONE.as_v4(), 50_124);
+    let same_port = Endpoint::v4(STRANGER.as_v4(), 50_123);
+    let v6 = Endpoint {
+        addr: [u64::from_ne_bytes([0x20, 1, 0xd, 0xb8, 0, 0, 0, 1]), 1],
+        ..private
+    };
+    for (flags, advertised, source, restored) in [
+        (MediaFlags::REWRITE, private, learned, true),
+        (MediaFlags::empty(), private, learned, false),
+        (MediaFlags::REWRITE, private, other_port, false),
+        (MediaFlags::REWRITE, private, same_port, false),
+        (MediaFlags::REWRITE, private, private, false),
+        // It comes from where the PBX expects it.
+        (MediaFlags::REWRITE, learned, learned, false),
+        (MediaFlags::REWRITE, v6, learned, false),
     ] {
         let mut slot = MediaSlot::default();
         let binding = Binding {
@@ -139,7 +144,11 @@ fn packets_from_the_learned_source_get_the_advertised_one() {
             );
             media::arrive(&raw mut slot, &arrival);
             let found = media::advertised_source(&raw mut slot, &source);
-            assert_eq!(found.is_some(), restored, "{flags:?} {source:?}");
+            assert_eq!(
+                found.is_some(),
+                restored,
+                "{flags:?} {advertised:?} {source:?}"
+            );
             assert!(found.is_none_or(|found| found == advertised));
             media::clear(&raw mut slot);
             assert_eq!(
