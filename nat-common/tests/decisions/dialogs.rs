@@ -240,6 +240,36 @@ fn bye_of_the_pbx_ends_it_too() {
     assert_eq!(net.active(), []);
 }
 
+/// A dialog end that moves begins to live anew.
+#[test]
+fn a_dialog_end_that_moves_lasts() {
+    let net = Network::new();
+    net.call();
+    net.acknowledge();
+    net.wait(11 * 3600);
+    let update = from_phone("UPDATE", 2, "u").tagged("pbx");
+    net.arrives(MOVED, &update);
+    net.sends(MOVED, &update.answer(200));
+    net.wait(11 * 3600);
+    assert_eq!(net.reinvite("late").0, MOVED);
+}
+
+/// A call that rings is early, however often the PBX says so.
+#[test]
+fn ringing_again_is_no_answer() {
+    for (status, to) in [(180, ADVERTISED), (200, PHONE)] {
+        let net = Network::new();
+        let invite = from_phone("INVITE", 1, "invite");
+        net.arrives(PHONE, &invite);
+        net.sends(PHONE, &invite.answer(180));
+        net.wait(1);
+        net.sends(PHONE, &invite.answer(status));
+        net.acknowledge();
+        net.wait(301);
+        assert_eq!(net.reinvite("late").0, to, "{status}");
+    }
+}
+
 #[test]
 fn dialogs_expire() {
     let net = Network::new();

@@ -437,6 +437,9 @@ fn the_far_end_of_a_relayed_register_cannot_make_it_another_one() {
 /// Host to which a terminal moves.
 const ELSEWHERE: Address = ([198, 51, 100, 66], 40000);
 
+/// Host to which it moves next.
+const THIRD: Address = ([192, 0, 2, 77], 40000);
+
 /// The Call-ID of a registration is known to the terminal and the PBX only (RFC 3261 10.2.4).
 #[test]
 fn a_terminal_is_known_at_another_host_by_its_call_id() {
@@ -619,6 +622,26 @@ fn the_host_before_comes_first_until_it_is_silent() {
                 net.wait(1);
                 assert_eq!(branches.map(goes), [host; 2], "{branches:?}");
             }
+        }
+        if first == 0 {
+            // In shadow mode it went to neither of them: whoever answers is at the original destination.
+            let net = moved();
+            net.shadow.set(true);
+            let invite = call("s");
+            assert_eq!(net.sends(ADVERTISED, &invite).0, ADVERTISED);
+            let counted = answered(&net, ADVERTISED, &invite);
+            assert_eq!(counted[0], Counter::PeerLeftAlone);
+        }
+        if first == 0 {
+            // It goes on to a third host: the first one stays the one that is asked first.
+            let net = moved();
+            net.wait(1);
+            let m = register(3, "r3", "<sip:1000@192.168.1.10>").call("third");
+            net.arrives(THIRD, &m);
+            net.sends(THIRD, &m.answer(200));
+            let invite = call("t");
+            let went = [0; 2].map(|_| net.sends(ADVERTISED, &invite).0);
+            assert_eq!(went, [PHONE, THIRD]);
         }
         // It registers again: it has never left.
         let net = moved();

@@ -160,6 +160,35 @@ fn a_trunk_keeps_its_calls() {
     assert_eq!(sent(&net, TRUNK, &call(NUMBER, "a"), 1), [FIRST]);
 }
 
+/// An answer that may be one to the first transmission, which went to the original destination, proves nothing.
+#[test]
+fn a_slow_answer_does_not_prove_the_learned_address() {
+    for (seconds, expected) in [(0, CALLED), (1, FIRST)] {
+        let net = Network::new();
+        registers(&net, PHONE, "1000", CONTACT);
+        let invite = call(URI, "a");
+        sent(&net, ADVERTISED, &invite, 2);
+        net.wait(seconds);
+        answers(&net, PHONE, &invite);
+        net.wait(1);
+        assert_eq!(sent(&net, ADVERTISED, &call(URI, "b"), 1), [expected]);
+    }
+}
+
+/// Through another proxy, the PBX knows better.
+#[test]
+fn a_terminal_behind_another_proxy_is_not_followed_by_its_uri() {
+    let net = Network::new();
+    let m = Sip {
+        vias: vec!["r", "phone"],
+        ..register(1, "r", CONTACT)
+    };
+    net.arrives(PHONE, &m);
+    net.sends(PHONE, &m.answer(200));
+    let verdicts = sent(&net, ADVERTISED, &call(URI, "a"), 2);
+    assert_eq!(verdicts, [Counter::OutNotDirect; 2]);
+}
+
 /// A terminal's own public address is that of its NAT, whatever route leads there. One on link, or named, answers by itself.
 #[test]
 fn a_route_says_nothing_of_a_terminal_s_own_public_address() {
