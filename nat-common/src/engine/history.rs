@@ -57,13 +57,18 @@ pub(super) fn bind<E: Journal>(env: &E) {
     env.record().bound = 1;
 }
 
+/// Notes that a message belongs to a live binding if any bit is set. Without a branch, which the verifier would follow.
+#[inline(always)]
+pub(super) fn bind_if<E: Journal>(env: &E, bits: u32) {
+    env.record().bound |= sign(-i64::from(bits)) as u8;
+}
+
 /// Ends it with the counter of its verdict, and stores it.
 #[inline(always)]
 pub(super) fn end<E: Journal>(env: &E, verdict: Counter) {
     let record = env.record();
     record.verdict = verdict as u8;
-    // Without a branch, which the verifier would follow.
-    record.bound |= sign(-i64::from(record.events & BOUND)) as u8;
+    bind_if(env, record.events & BOUND);
     env.remember(record);
 }
 

@@ -527,6 +527,11 @@ const BY_HOST: OutboundFlags = OutboundFlags::MOVED
     .union(OutboundFlags::LEFT_ALONE)
     .union(OutboundFlags::REDIRECTED);
 
+/// Flags of a request whose terminal is known, one of which it has.
+const OF_TERMINAL: OutboundFlags = OutboundFlags::LEFT_ALONE
+    .union(OutboundFlags::REDIRECTED)
+    .union(OutboundFlags::AT_LEARNED);
+
 /// Decides on a request for the contact in the draft.
 #[inline(never)]
 fn find_contact<E: Env>(env: &E, to: &mut Endpoint) -> Decision {
@@ -690,6 +695,7 @@ fn route_of_invite<E: Env>(env: &E, m: &Message, call: u64) -> u64 {
     let from_invite = BY_HOST | OutboundFlags::WEAK | OutboundFlags::DIRECT;
     route.flags = invite.value.flags & from_invite;
     route.subject = invite.value.subject;
+    history::bind_if(env, (invite.value.flags & OF_TERMINAL).bits().into());
     if env.went_elsewhere(&invite.value, route.retransmissions.into()) {
         route.flags ^= OutboundFlags::REDIRECTED | OutboundFlags::LEFT_ALONE;
         invite.value.copy_alternative(destination);

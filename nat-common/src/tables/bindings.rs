@@ -1,8 +1,9 @@
 //! Tables of bindings: arrays of sets, in which each binding may lie in one of two.
 //!
-//! A new binding goes to the set with more free slots. Tests saw none refused up to [`BINDING_LOAD`](crate::abi::BINDING_LOAD)
-//! bindings for each set of the table. An expired binding counts as free. If both sets are full, the new binding replaces
-//! the unconfirmed one that was silent longest; if all are confirmed, it is refused.
+//! A new binding goes to the set that bears less. A confirmed binding counts twice: it stays, and an unconfirmed one may give way.
+//! Tests saw none refused up to [`BINDING_LOAD`](crate::abi::BINDING_LOAD) confirmed bindings for each set of the table, however many
+//! unconfirmed ones came. An expired binding counts as free. If both sets are full, the new binding replaces the unconfirmed one
+//! that was silent longest in the set that bears less, else in the other; if all are confirmed, it is refused.
 //!
 //! Two sets hold at most [`SOURCE_QUOTA`] unconfirmed dialog ends of one source, and at most [`OWNER_QUOTA`] contacts of one
 //! address-of-record. Its contacts lie in [`GROUPS`] pairs of sets. Above a quota, the new binding replaces the one that
@@ -240,10 +241,31 @@ pub struct Room {
     ours: u64,
     /// Number of slots in that quota.
     in_quota: u64,
-    /// Live bindings in the first set, less those in the second.
+    /// Weight of the live bindings in the first set, less that of those in the second.
     lead: i64,
     /// The binding that gave way; zeros if none did.
     pub pushed: Pushed,
+}
+
+impl Room {
+    /// Returns the best slot of a class in the set that bears less, else in the other; 0: there is none. `class` is that of the
+    /// first set, and the next is the same of the second one.
+    #[inline(always)]
+    fn of_either(&self, class: usize) -> u64 {
+        let second = usize::from(self.lead > 0);
+        let lighter = self.best_of(class + second);
+        if lighter != 0 {
+            return lighter;
+        }
+        self.best_of(class + 1 - second)
+    }
+
+    #[inline(always)]
+    fn best_of(&self, class: usize) -> u64 {
+        let class = bounded::<{ class::COUNT }>(class);
+        // SAFETY: the class is bounded. The compiler, which does not see that, would check it.
+        unsafe { *(&raw const self.best).cast::<u64>().add(class) }
+    }
 }
 
 /// A binding that gave way to a new one.
@@ -435,14 +457,13 @@ fn write(set: *mut BindingSet, way: usize, old: u64, hash: u64, from: &Binding) 
 mod class {
     /// It has the same key, and has expired.
     pub(super) const SAME: usize = 0;
-    /// Never used, forgotten or expired, in the first set.
+    /// Never used, forgotten or expired, in the first set. The next number is the same in the second set.
     pub(super) const FREE: usize = 1;
-    /// The same in the second set.
-    pub(super) const FREE_SECOND: usize = 2;
+    /// Unconfirmed, in the first set. The next number is the same in the second set.
     pub(super) const UNCONFIRMED: usize = 3;
-    pub(super) const CONFIRMED: usize = 4;
+    pub(super) const CONFIRMED: usize = 5;
     /// It has the same key, is live, and was not there when the new binding was made.
-    pub(super) const UNSEEN: usize = 5;
+    pub(super) const UNSEEN: usize = 6;
     /// A power of two, so that the verifier can bound a class.
     pub(super) const COUNT: usize = 8;
 }
@@ -482,13 +503,7 @@ fn weigh_slot(
     // SAFETY: as for `binding`. If a writer changes it meanwhile, the claim that follows fails.
     let key = unsafe { (&raw const (*known).key).read_volatile() };
     // SAFETY: as above.
-    let (expires, seen, flags) = unsafe {
-        (
-            (&raw const (*known).expires).read_volatile(),
-            (&raw const (*known).seen).read_volatile(),
-            (&raw const (*known).flags).read_volatile(),
-        )
-    };
+    let expires = unsafe { (&raw const (*known).expires).read_volatile() };
     if key == new.key {
         let class = if expires <= now {
             class::SAME
@@ -500,13 +515,20 @@ fn weigh_slot(
     if expires <= now {
         return note(&mut room.best, class::FREE + second, rank);
     }
-    room.lead += 1 - 2 * second as i64;
-    rank |= now.saturating_sub(seen) << SILENCE_SHIFT & !MARK;
+    // The rest is read where it is needed: the stack has no space for it before (6.1).
+    // SAFETY: as above.
+    let flags = unsafe { (&raw const (*known).flags).read_volatile() };
+    let step = 1 - 2 * second as i64;
+    room.lead += step;
     let class = if is_confirmed(flags) {
+        room.lead += step;
         class::CONFIRMED
     } else {
-        class::UNCONFIRMED
+        class::UNCONFIRMED + second
     };
+    // SAFETY: as above.
+    let seen = unsafe { (&raw const (*known).seen).read_volatile() };
+    rank |= now.saturating_sub(seen) << SILENCE_SHIFT & !MARK;
     note(&mut room.best, class, rank);
     let ours = if contact {
         // SAFETY: as above.
@@ -585,11 +607,6 @@ fn store_new<K: BindingKey>(
     } else {
         SOURCE_QUOTA
     };
-    let free = if room.lead > 0 {
-        [room.best[class::FREE_SECOND], room.best[class::FREE]]
-    } else {
-        [room.best[class::FREE], room.best[class::FREE_SECOND]]
-    };
     let mut stored = Stored::New;
     let rank = if room.best[class::UNSEEN] != 0 {
         return Stored::Busy;
@@ -599,13 +616,11 @@ fn store_new<K: BindingKey>(
     } else if room.in_quota >= quota {
         stored = Stored::Pushed;
         room.ours
-    } else if free[0] != 0 {
-        free[0]
-    } else if free[1] != 0 {
-        free[1]
-    } else if room.best[class::UNCONFIRMED] != 0 {
+    } else if room.of_either(class::FREE) != 0 {
+        room.of_either(class::FREE)
+    } else if room.of_either(class::UNCONFIRMED) != 0 {
         stored = Stored::Pushed;
-        room.best[class::UNCONFIRMED]
+        room.of_either(class::UNCONFIRMED)
     } else if room.best[class::CONFIRMED] != 0 {
         return Stored::Full;
     } else {
@@ -725,6 +740,14 @@ mod tests {
             find(&self.sets(), &key, &mut binding).map(|_| binding)
         }
 
+        fn set_of<K: BindingKey>(&self, key: K) -> Option<usize> {
+            let mut copy = Binding::EMPTY;
+            self.0.iter().position(|set| {
+                // SAFETY: the cells are valid.
+                (0..WAYS).any(|way| unsafe { copy_slot(set.get(), way, &mut copy) } && copy.key == key.words())
+            })
+        }
+
         fn live(&self) -> usize {
             let mut copy = Binding::EMPTY;
             self.0
@@ -838,20 +861,51 @@ mod tests {
 
     #[test]
     fn the_unconfirmed_give_way_the_silent_first() {
+        const UNCONFIRMED: core::ops::Range<u64> = 8..16;
         let table = Table::new(2);
         for i in 0..16 {
-            let binding = if i < 12 {
-                live(1, 50)
+            let binding = if UNCONFIRMED.contains(&i) {
+                early(i as u32, i)
             } else {
-                early(i, u64::from(i))
+                live(1, 50)
             };
-            table.store(dialog(i.into()), binding);
+            table.store(dialog(i), binding);
         }
-        for gone in [15, 14, 13, 12] {
-            assert_eq!(table.store(dialog(100 + gone), live(1, 0)), Stored::Pushed);
-            assert!(table.find(dialog(gone)).is_none(), "{gone}");
+        let mut left: Vec<_> = UNCONFIRMED
+            .map(|i| (i, table.set_of(dialog(i)).unwrap()))
+            .collect();
+        for new in 100..108 {
+            assert_eq!(table.store(dialog(new), live(1, 0)), Stored::Pushed);
+            let is_gone = |(i, _): &(u64, usize)| table.find(dialog(*i)).is_none();
+            let gone = left.remove(left.iter().position(is_gone).unwrap());
+            assert_eq!(table.set_of(dialog(new)), Some(gone.1));
+            let silent = left.iter().filter(|(_, set)| *set == gone.1);
+            assert!(silent.clone().all(|other| other.0 < gone.0), "{gone:?}");
         }
-        assert!((0..12).all(|i| table.find(dialog(i)).is_some()));
+        assert!((0..8).all(|i| table.find(dialog(i)).is_some()));
+    }
+
+    /// The table is full of what is unconfirmed, of ever new sources, and more of it may come before each binding.
+    #[test]
+    fn all_are_kept_up_to_capacity_whatever_else_arrives() {
+        for (seed, sets, between) in [(1, 4096, 0), (2, 4096, 0), (3, 1024, 1), (4, 256, 8)] {
+            let table = Table::new(sets);
+            let junk = |n: u64| {
+                let number = seed << 48 | 1 << 40 | n;
+                let binding = early(n as u32, hash(number) % 900);
+                assert_ne!(table.store(dialog(number), binding), Stored::Full);
+            };
+            let full = u64::from(sets) * WAYS as u64 * 2;
+            (0..full).for_each(junk);
+            let first = seed << 48;
+            let capacity = u64::from(sets * BINDING_LOAD);
+            for i in 0..capacity {
+                (0..between).for_each(|more| junk(full + i * between + more));
+                let stored = table.store(dialog(first + i), live(i as u32, 0));
+                assert_ne!(stored, Stored::Full, "{i} of {capacity}");
+            }
+            assert!((first..first + capacity).all(|i| table.find(dialog(i)).is_some()));
+        }
     }
 
     /// A flood of one source pushes out its own, even where there is room.
@@ -953,7 +1007,7 @@ mod tests {
             store(&table.sets(), &key, &binding, None, NOW, &mut room),
             Stored::Pushed
         );
-        assert_eq!(room.pushed.key, dialog(15).words());
+        assert!(table.find(DialogKey::from_words(room.pushed.key)).is_none());
     }
 
     #[test]

@@ -159,6 +159,36 @@ fn the_request_uri_of_an_unmatched_request_is_kept() {
     }
 }
 
+/// Records of messages that belong to a live binding have a ring of their own, which junk does not reach. They have no dialog end, so
+/// the INVITE says whose they are.
+#[test]
+fn a_cancel_and_an_ack_to_a_refusal_belong_to_the_terminal_of_their_invite() {
+    for (known, to, bound) in [
+        (true, ADVERTISED, 1),
+        (true, PHONE, 1),
+        (false, ADVERTISED, 0),
+    ] {
+        let net = Network::new();
+        if known {
+            net.register();
+        }
+        let invite = call_phone("a");
+        net.sends(to, &invite);
+        let of_invite = |method, tag| Sip {
+            start: invite.start.replace("INVITE", method),
+            cseq: (1, method),
+            to: format!("{}{tag}", invite.to),
+            ..invite.clone()
+        };
+        for follows in [of_invite("CANCEL", ""), of_invite("ACK", ";tag=phone")] {
+            net.sends(to, &follows);
+            let last = *net.history.borrow().last().unwrap();
+            let cseq = follows.cseq.1;
+            assert_eq!(last.bound, bound, "{cseq}, to {to:?}, known: {known}");
+        }
+    }
+}
+
 /// The entries of a contact without owner have its URI as the PBX lists it; that of the owner has the address-of-record.
 #[test]
 fn the_listed_uri_is_kept() {
