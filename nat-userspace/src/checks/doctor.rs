@@ -1,20 +1,32 @@
 //! Examination of this host: all that can keep sipnat from working here, each with its reason and remedy.
 
-use std::{fs, net::IpAddr, path::Path};
+use std::{
+    fs, io,
+    net::{IpAddr, Ipv4Addr},
+    path::Path,
+};
 
 use anyhow::Result;
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::{
-    checks::preflight::{self, Kernel},
+    checks::{
+        firewall::{self, Packet, Verdict},
+        preflight::{self, Kernel},
+    },
     host::{
-        ethtool,
-        net::{Link, LinkKind, Net, Own},
+        clock, ethtool,
+        net::{Link, LinkKind, Net, Own, is_native},
         prefix::Prefix,
         sockets,
     },
-    kernel::{attach::Attached, hooks::Hooks, pins},
+    kernel::{
+        attach::{Attached, XdpMode},
+        hooks::Hooks,
+        pins,
+    },
     settings::Settings,
 };
 
@@ -105,6 +117,7 @@ pub async fn examine(
         rights(preflight::capabilities()),
         bpffs(),
         helper(|module| Path::new("/sys/module").join(module).exists()),
+        clock(clock::is_synchronised()),
     ];
     let mut picked = Vec::new();
     for name in &settings.interfaces {
@@ -116,7 +129,9 @@ pub async fn examine(
         let known = attached.iter().find(|known| known.index == link.index);
         let hooks = Hooks::of(&net, link).await;
         findings.push(interface(link, known));
+        findings.push(native(link, known, is_native(link.index)));
         findings.push(mtu(link));
+        findings.push(offloads(name, ethtool::joins_packets(name)));
         findings.push(match hooks {
             Ok(hooks) => others(link, &hooks, ours.filter(|_| known.is_some())),
             Err(error) => Finding::warning(
@@ -136,6 +151,7 @@ pub async fn examine(
         }
     }
     findings.push(overlap(&subnets));
+    findings.extend(firewall(settings));
     let sockets = sockets::udp().unwrap_or_default();
     let mut bridge = None;
     for link in &picked {
@@ -299,6 +315,172 @@ fn mtu(link: &Link) -> Finding {
     )
 }
 
+fn native(link: &Link, known: Option<&Attached>, native: io::Result<Option<bool>>) -> Finding {
+    const CHECK: &str = "xdp";
+    const WHY: &str = "generic mode takes more time for each packet that arrives";
+    let name = &link.name;
+    let mode = known.map(|known| known.xdp);
+    match (mode, native) {
+        (Some(XdpMode::Native), _) => Finding::ok(CHECK, format!("{name} is in native mode")),
+        (Some(XdpMode::Generic), Ok(Some(true))) => Finding::warning(
+            CHECK,
+            format!("{name} is in generic mode, and its driver has native XDP"),
+            WHY,
+            "the log says why, when the agent attaches; `sipnat run --xdp native` insists on it",
+        ),
+        (_, Ok(Some(true))) => Finding::ok(CHECK, format!("the driver of {name} has native XDP")),
+        (_, Ok(Some(false))) => Finding::warning(
+            CHECK,
+            format!("the driver of {name} has no native XDP"),
+            WHY,
+            "none is needed, unless a CPU is busy; then another NIC",
+        ),
+        (_, Ok(None)) => Finding::warning(
+            CHECK,
+            format!("{name}: not checked, this kernel does not say what drivers can do"),
+            WHY,
+            "see what `sipnat run` says when it attaches",
+        ),
+        (_, Err(error)) => Finding::warning(
+            CHECK,
+            format!("{name}: not checked: {error}"),
+            WHY,
+            "see what `sipnat run` says when it attaches",
+        ),
+    }
+}
+
+fn offloads(name: &str, joins: io::Result<bool>) -> Finding {
+    const CHECK: &str = "offloads";
+    match joins {
+        Ok(false) => Finding::ok(CHECK, format!("{name} gives packets to XDP as they come")),
+        Ok(true) => Finding::warning(
+            CHECK,
+            format!("{name} joins packets that it receives (large-receive-offload)"),
+            "most drivers refuse native XDP meanwhile",
+            format!("ethtool -K {name} lro off"),
+        ),
+        Err(error) => Finding::warning(
+            CHECK,
+            format!("{name}: not checked: {error}"),
+            "a driver that joins packets may refuse native XDP",
+            format!("see `ethtool -k {name}`, large-receive-offload"),
+        ),
+    }
+}
+
+fn clock(synchronised: io::Result<bool>) -> Finding {
+    const CHECK: &str = "clock";
+    const WHY: &str = "times in `explain` and in logs cannot be compared with those of other hosts";
+    match synchronised {
+        Ok(true) => Finding::ok(CHECK, "the clock is synchronised"),
+        Ok(false) => Finding::warning(
+            CHECK,
+            "the clock is not synchronised",
+            WHY,
+            "chrony or systemd-timesyncd",
+        ),
+        Err(error) => Finding::warning(
+            CHECK,
+            format!("not checked: {error}"),
+            WHY,
+            "see `timedatectl`",
+        ),
+    }
+}
+
+/// Finds rules that drop packets of a phone to the PBX of this host, or of that PBX to a private address.
+fn firewall(settings: &Settings) -> Vec<Finding> {
+    let not_checked = |text: &str| {
+        vec![Finding::warning(
+            FIREWALL,
+            format!("not checked: {text}"),
+            LEARNS_BEFORE,
+            "accept UDP to the SIP ports from any port",
+        )]
+    };
+    if !settings.pbxs.is_empty() {
+        return not_checked("the PBX is another host");
+    }
+    if read("/proc/net/ip_tables_names").is_some_and(|names| !names.is_empty()) {
+        return not_checked("there are rules of the legacy iptables");
+    }
+    let rules = match firewall::rules() {
+        Ok(Some(rules)) => rules,
+        Ok(None) => return not_checked("there is no `nft`"),
+        Err(error) => return not_checked(&error.to_string()),
+    };
+    let mut findings = Vec::new();
+    for (port, interface) in settings
+        .ports
+        .iter()
+        .flat_map(|port| settings.interfaces.iter().map(move |name| (port, name)))
+    {
+        let arrives = Packet {
+            hooks: &["prerouting", "input"],
+            from: Some(interface),
+            sport: LEARNED_PORT,
+            dport: *port,
+            daddr: None,
+        };
+        let to_pbx = format!("UDP from port {LEARNED_PORT} to port {port} by {interface}");
+        let remedy = format!("accept UDP to port {port} from any port");
+        findings.extend(dropped(&rules, arrives, &to_pbx, LEARNS_BEFORE, &remedy));
+    }
+    for port in &settings.ports {
+        let leaves = Packet {
+            hooks: &["output", "postrouting"],
+            from: None,
+            sport: *port,
+            dport: 5060,
+            daddr: Some(PRIVATE),
+        };
+        findings.extend(dropped(
+            &rules,
+            leaves,
+            &format!("UDP from port {port} to {PRIVATE}"),
+            "sipnat redirects after the firewall: what a rule drops because of its private destination never comes to it",
+            &format!("accept UDP from port {port} to any address"),
+        ));
+    }
+    if findings.is_empty() {
+        findings.push(Finding::ok(
+            FIREWALL,
+            "no rule of nftables drops SIP of the PBX or for it",
+        ));
+    }
+    findings
+}
+
+const FIREWALL: &str = "firewall";
+const LEARNS_BEFORE: &str = "sipnat learns before the firewall: of a phone whose NAT has given it another port, the PBX may never hear";
+/// A port such as NATs give to phones.
+const LEARNED_PORT: u16 = 49163;
+/// An address such as phones without ALG advertise.
+const PRIVATE: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 10);
+
+/// Finds out whether rules drop a packet.
+fn dropped(
+    rules: &Value,
+    packet: Packet<'_>,
+    what: &str,
+    why: &'static str,
+    remedy: &str,
+) -> Option<Finding> {
+    match firewall::play(rules, packet) {
+        Verdict::Passes => None,
+        Verdict::Dropped { chain, perhaps } => {
+            let drops = if perhaps { "may drop" } else { "drops" };
+            Some(Finding::warning(
+                FIREWALL,
+                format!("chain {chain} {drops} {what}"),
+                why,
+                remedy,
+            ))
+        }
+    }
+}
+
 fn others(link: &Link, hooks: &Hooks, ours: Option<u32>) -> Finding {
     let before = hooks.before(ours);
     if before.is_empty() {
@@ -448,15 +630,31 @@ impl Place<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::attach::Tc;
 
     #[test]
     fn what_is_wrong_has_reason_and_remedy() {
+        let eth0 = Link::ethernet(2, "eth0", LinkKind::Other);
+        let attached = |xdp| Attached {
+            name: "eth0".into(),
+            index: 2,
+            xdp,
+            tc: Tc::Tcx,
+        };
+        let (on, generic) = (attached(XdpMode::Native), attached(XdpMode::Generic));
         let warnings = [
             jit(Some("0")),
             btf(false),
             helper(|module| module == "nf_conntrack_sip"),
             absent("eth9", true),
             overlap(&[("eth1".into(), "192.168.1.0/24".parse().unwrap())]),
+            clock(Ok(false)),
+            clock(Err(io::ErrorKind::PermissionDenied.into())),
+            offloads("eth0", Ok(true)),
+            offloads("eth0", Err(io::ErrorKind::Unsupported.into())),
+            native(&eth0, None, Ok(Some(false))),
+            native(&eth0, None, Ok(None)),
+            native(&eth0, Some(&generic), Ok(Some(true))),
         ];
         let failures = [
             kernel(Ok(Kernel(5, 15))),
@@ -479,6 +677,10 @@ mod tests {
             btf(true),
             helper(|_| false),
             overlap(&[("eth1".into(), "203.0.113.0/24".parse().unwrap())]),
+            clock(Ok(true)),
+            offloads("eth0", Ok(false)),
+            native(&eth0, None, Ok(Some(true))),
+            native(&eth0, Some(&on), Ok(None)),
         ] {
             assert_eq!(finding.health, Health::Ok, "{finding:?}");
         }

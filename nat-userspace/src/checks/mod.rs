@@ -1,6 +1,7 @@
 //! Conditions that keep sipnat from working on this host. `run` refuses to start, `status` warns.
 
 pub mod doctor;
+mod firewall;
 pub mod full_tables;
 pub(crate) mod interfaces;
 pub mod loops;

@@ -1,4 +1,6 @@
-//! The time base of the kernel programs.
+//! The time base of the kernel programs, and the calendar.
+
+use std::{io, mem::zeroed};
 
 use jiff::Timestamp;
 use nat_common::abi::SECOND;
@@ -11,6 +13,20 @@ pub fn now() -> u64 {
     let t = clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).expect("CLOCK_MONOTONIC_COARSE");
     u64::try_from(t.tv_sec()).unwrap_or_default() * SECOND
         + u64::try_from(t.tv_nsec()).unwrap_or_default()
+}
+
+/// Whether something keeps the calendar's clock right, such as NTP.
+///
+/// # Errors
+/// If the kernel does not say.
+pub fn is_synchronised() -> io::Result<bool> {
+    // SAFETY: it is made of numbers, for all of which zero is a value.
+    let mut state: libc::timex = unsafe { zeroed() };
+    // SAFETY: without modes the kernel only writes the state.
+    if unsafe { libc::adjtimex(&raw mut state) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(state.status & libc::STA_UNSYNC == 0)
 }
 
 /// A conversion from the programs' clock to the calendar. It is wrong by as much as the host's clock was set, or the host

@@ -14,6 +14,8 @@ const GET_DRIVER: u32 = 0x3;
 const GET_FLAGS: u32 = 0x25;
 /// `ETH_FLAG_RXVLAN` of linux/ethtool.h.
 const RX_VLAN: u32 = 1 << 8;
+/// `ETH_FLAG_LRO` of linux/ethtool.h.
+const LRO: u32 = 1 << 15;
 
 /// `struct ethtool_value`.
 #[repr(C)]
@@ -38,13 +40,25 @@ const _: () = assert!(size_of::<Driver>() == 196);
 /// # Errors
 /// If there is no such interface, or its driver does not say.
 pub(crate) fn strips_vlan_tags(interface: &str) -> io::Result<bool> {
+    Ok(flags(interface)? & RX_VLAN != 0)
+}
+
+/// Whether the driver of `interface` joins packets that it receives (`ethtool -k`, large-receive-offload).
+///
+/// # Errors
+/// If there is no such interface, or its driver does not say.
+pub(crate) fn joins_packets(interface: &str) -> io::Result<bool> {
+    Ok(flags(interface)? & LRO != 0)
+}
+
+fn flags(interface: &str) -> io::Result<u32> {
     let mut value = Value {
         command: GET_FLAGS,
         data: 0,
     };
     // SAFETY: the kernel reads and writes a `struct ethtool_value`.
     unsafe { ask(interface, &raw mut value)? };
-    Ok(value.data & RX_VLAN != 0)
+    Ok(value.data)
 }
 
 /// Returns the name of the driver of `interface` (`ethtool -i`).

@@ -12,6 +12,7 @@ mod qdisc;
 mod routes;
 mod subnets;
 mod unicast;
+mod xdp;
 
 pub use changes::Changes;
 pub use filters::Filter;
@@ -19,6 +20,7 @@ pub use links::{Link, LinkKind, name_of};
 pub use own::Own;
 pub use routes::Route;
 pub use unicast::{Hop, UnicastRoute};
+pub(crate) use xdp::is_native;
 
 /// A netlink connection to the network namespace of the thread that opened it.
 pub struct Net(Handle);
