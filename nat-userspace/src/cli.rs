@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::future::Future;
+use std::{future::Future, os::unix::net::UnixStream};
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
@@ -161,6 +161,10 @@ impl Command {
 
 /// Runs `work` on this one thread: the agent must stay in the network namespace in which it was started.
 fn wait_for(work: impl Future<Output = Result<()>>) -> Result<()> {
+    // tokio panics where it cannot open the sockets by which signals wake it. It opens six files in all.
+    for pair in [(); 3].map(|()| UnixStream::pair()) {
+        pair.context("cannot start the runtime")?;
+    }
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

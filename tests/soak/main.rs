@@ -4,6 +4,7 @@
 //! The soak runs without sipnat first, and then nothing must arrive: otherwise the network would prove nothing.
 
 mod audio;
+mod crashes;
 mod flood;
 mod network;
 mod pbx;
@@ -13,7 +14,6 @@ mod transactions;
 
 use std::{
     collections::HashSet,
-    fs,
     process::ExitCode,
     sync::{
         Arc,
@@ -25,11 +25,12 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
-use nat_test_support::{PBX, Sipnat};
+use nat_test_support::{PBX, Sipnat, footprint::Footprint};
 use serde_json::Value;
 
 use crate::{
     audio::Audio,
+    crashes::Crashes,
     flood::Flood,
     network::{Network, Site},
     pbx::Pbx,
@@ -59,6 +60,12 @@ struct Plan {
     /// Have all calls speak: their audio must arrive, too
     #[arg(long)]
     media: bool,
+    /// Kill the agent so often, at random moments, and start the next one at once
+    #[arg(long, default_value_t = 0)]
+    kills: u32,
+    /// Option of the agent, such as --agent=--size-transactions=1048576; repeatable
+    #[arg(long, value_name = "OPTION", allow_hyphen_values = true)]
+    agent: Vec<String>,
 }
 
 /// Time of the run without sipnat.
@@ -69,6 +76,15 @@ const DRAIN: Duration = Duration::from_secs(240);
 const LINE: Duration = Duration::from_secs(15);
 /// Time until all phones are registered. No mapping changes before.
 const SETTLE: Duration = Duration::from_secs(10);
+/// Growth of the agent's memory, in kilobytes, beyond which it leaks.
+const MOST_GROWTH: u64 = 4096;
+
+impl Plan {
+    /// Returns the duration of the load.
+    fn duration(&self) -> Duration {
+        Duration::from_secs_f64(self.minutes * 60.0)
+    }
+}
 
 fn main() -> ExitCode {
     let plan = Plan::parse();
@@ -117,9 +133,14 @@ fn soak(plan: &Plan) -> Result<()> {
     );
 
     let pbx = Arc::clone(&network.pbx);
-    let arguments: &[&str] = if plan.media { &["--media"] } else { &[] };
-    let agent = Sipnat::start(&pbx, arguments)?;
-    let memory = resident_kb(&agent)?;
+    let mut arguments: Vec<&str> = plan.agent.iter().map(String::as_str).collect();
+    if plan.media {
+        arguments.push("--media");
+    }
+    let mut agent = Sipnat::start(&pbx, &arguments)?;
+    let (pins, memory) = (agent.pins()?, agent.memory_kb()?);
+    let footprint = Footprint::of(&pins)?;
+    let mut crashes = Crashes::new(plan.kills, plan.duration(), pbx.as_ref(), &arguments);
     let shared = Shared::new(phones);
     let outcome = play(
         plan,
@@ -128,7 +149,10 @@ fn soak(plan: &Plan) -> Result<()> {
         per_site,
         plan.junk,
         |sites, moved| {
-            load(plan, &shared, sites, per_site, moved)?;
+            load(plan, &shared, sites, per_site, moved, |elapsed| {
+                crashes.strike(elapsed, &mut agent)
+            })?;
+            agent.is_ready()?;
             shared.set_stage(Stage::Quiet);
             shared.wait_idle(DRAIN)?;
             let missing = missing_bindings(&shared, &agent)?;
@@ -143,11 +167,26 @@ fn soak(plan: &Plan) -> Result<()> {
         report(&agent, memory)?
     );
     let missing = outcome?;
+    let grown = agent.memory_kb()?.saturating_sub(memory);
+    footprint.is_all_of(&pins)?;
+    let mut all = crashes.footprint();
+    all.add(Footprint::of(&pins)?);
+    println!(
+        "{} kills; programs, maps and links: {:?}",
+        crashes.done(),
+        footprint.counts()
+    );
     let missed = missing.len();
     for line in missing.iter().take(20) {
         println!("missing: {line}");
     }
     agent.stop()?;
+    all.is_gone()?;
+    ensure!(!pins.exists(), "pins are left in {}", pins.display());
+    ensure!(
+        grown <= MOST_GROWTH,
+        "the agent's memory has grown by {grown} kB"
+    );
 
     for figure in [
         Figure::Right,
@@ -221,19 +260,21 @@ fn play<T>(
     })
 }
 
-/// The load runs by itself. This changes the mappings, one site after the other.
+/// The load runs by itself. This changes the mappings, one site after the other, and calls `strike` with the time all the while: the load
+/// goes on until that returns true.
 fn load(
     plan: &Plan,
     shared: &Shared,
     sites: &mut [Site],
     per_site: usize,
     moved: Sender<Moved>,
+    mut strike: impl FnMut(Duration) -> Result<bool>,
 ) -> Result<()> {
     let pause = Duration::from_secs(plan.change) / sites.len() as u32;
     let start = Instant::now();
     let (mut next_change, mut next_line) = (SETTLE, LINE);
     let mut turns = (0..sites.len()).cycle();
-    while start.elapsed().as_secs_f64() < plan.minutes * 60.0 {
+    while !strike(start.elapsed())? || start.elapsed() < plan.duration() {
         thread::sleep(Duration::from_millis(50));
         if start.elapsed() >= next_change
             && let Some(site) = turns.next()
@@ -316,23 +357,11 @@ fn report(agent: &Sipnat<'_>, memory: u64) -> Result<String> {
         let fill = format!("{} of {}", table["used"], table["size"]);
         row(&mut text, table["name"].as_str().unwrap_or_default(), fill)?;
     }
+    row(&mut text, "memory of the agent at first, kB", memory)?;
     row(
         &mut text,
-        "resident memory of the agent at first, kB",
-        memory,
-    )?;
-    row(
-        &mut text,
-        "resident memory of the agent at last, kB",
-        resident_kb(agent)?,
+        "memory of the agent at last, kB",
+        agent.memory_kb()?,
     )?;
     Ok(text)
-}
-
-fn resident_kb(agent: &Sipnat<'_>) -> Result<u64> {
-    let status = agent.json(&["status"])?;
-    let status = fs::read_to_string(format!("/proc/{}/status", status["pid"]))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let number = line.and_then(|line| line.split_whitespace().next());
-    number.context("no VmRSS")?.parse().context("VmRSS")
 }

@@ -50,6 +50,7 @@ Examples:
   cargo xtask test interop                 real PBXs: Asterisk 22 and 16, Kamailio 5 and 6, in Debians that are made once
   cargo xtask test soak                    200 phones behind 10 NATs for a minute, with junk packets
   cargo xtask test soak -- --phones 2000 --nats 50 --minutes 10
+  cargo xtask test soak -- --kills 50 --minutes 3
   cargo xtask bench                        all benchmarks, as tables
   cargo xtask bench program --json         only the kernel programs, as JSON
   cargo xtask bench pktgen                 the kernel's packet generator; see docs/benchmarks.md
@@ -104,7 +105,7 @@ enum Task {
         /// Kernel to test on, in a virtual machine; repeatable; without a layer, no test runs on the host's own kernel
         #[arg(long = "kernel", value_name = "SERIES")]
         kernels: Vec<Series>,
-        /// Arguments of the test binaries, such as part of a test's name; the soak takes --phones, --nats, --minutes
+        /// Arguments of the test binaries, such as part of a test's name; the soak takes --phones, --nats, --minutes, --kills
         #[arg(last = true)]
         args: Vec<OsString>,
     },

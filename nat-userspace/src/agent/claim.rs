@@ -66,7 +66,12 @@ pub(super) async fn claim(net: &Net, links: &[Link], ports: &[u16]) -> Result<Cl
     }
     // Under the lock: another agent that ends removes the parent directory if it is empty.
     private::make(&record.pins)?;
-    record.write()?;
+    if let Err(error) = record.write() {
+        if left.is_none() {
+            pins::remove(&record.pins)?;
+        }
+        return Err(error);
+    }
     Ok(Claim { record, left })
 }
 

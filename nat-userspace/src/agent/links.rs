@@ -157,6 +157,10 @@ impl<'n> Links<'n> {
     ) -> Result<Present> {
         self.changed = false;
         self.changes.forget();
+        // Links are held by their pins only, so the interfaces have lost their programs, too.
+        if pins::restore(path, &record.pins)? {
+            warn!("{} was removed: pinned again", record.pins.display());
+        }
         let before = (record.interfaces.clone(), record.missing.clone());
         let all = self.net.links().await?;
         let mut present = Vec::new();

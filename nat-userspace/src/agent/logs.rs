@@ -1,36 +1,96 @@
-//! The log of the kernel programs.
+//! The log of the kernel programs: a ring buffer with a record for each redirect, if the agent logs that much.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use anyhow::{Result, anyhow};
 use aya::Ebpf;
 use aya_log::EbpfLogger;
+use log::{Log, Metadata, Record, warn};
 use tokio::io::{Interest, unix::AsyncFd};
 
-/// A reader of the kernel programs' log, if they write one.
-pub(super) struct Logs(Option<AsyncFd<EbpfLogger<&'static dyn log::Log>>>);
+use crate::{kernel::tables::Tables, view::traffic::REDIRECTS};
+
+/// A reader of the log, if the programs write one.
+pub(super) struct Logs(Option<Reader>);
+
+struct Reader {
+    ring: AsyncFd<EbpfLogger<Counting>>,
+    /// Redirects before the reader began, and records that were lost and are reported.
+    excused: u64,
+}
+
+/// Number of records that were read. There is one reader in a process.
+static READ: AtomicU64 = AtomicU64::new(0);
+
+/// The agent's own log, with a count of the programs' records.
+struct Counting;
+
+impl Log for Counting {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        log::logger().enabled(metadata)
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        READ.fetch_add(1, Relaxed);
+        log::logger().log(record);
+    }
+
+    fn flush(&self) {
+        log::logger().flush();
+    }
+}
 
 impl Logs {
-    /// Opens the log of the programs in `ebpf`.
-    pub(super) fn open(ebpf: &mut Ebpf) -> Result<Self> {
-        let logger = match EbpfLogger::init(ebpf) {
+    /// Opens the log of the programs in `ebpf`, which have these `tables`.
+    pub(super) fn open(ebpf: &mut Ebpf, tables: &Tables) -> Result<Self> {
+        let logger = match EbpfLogger::init_with_logger(ebpf, Counting) {
             Ok(logger) => logger,
             Err(aya_log::Error::MapNotFound) => return Ok(Self(None)),
             Err(error) => return Err(anyhow!(error).context("cannot read the programs' log")),
         };
         // SAFETY: the logger owns its ring buffer's descriptor, always the same, and lives as long
         // as the `AsyncFd` that takes it.
-        let logger = unsafe { AsyncFd::register_with_interest(logger, Interest::READABLE) }
+        let ring = unsafe { AsyncFd::register_with_interest(logger, Interest::READABLE) }
             .map_err(|error| error.into_parts().1)?;
-        Ok(Self(Some(logger)))
+        Ok(Self(Some(Reader {
+            ring,
+            excused: redirects(tables)?,
+        })))
     }
 
-    /// Waits for records and logs them; waits for ever if the programs write none.
-    pub(super) async fn forward(&mut self) -> Result<()> {
-        let Some(logger) = &mut self.0 else {
+    /// Waits for records and logs them, and says how many were lost; waits for ever if the programs write none.
+    pub(super) async fn forward(&mut self, tables: &Tables) -> Result<()> {
+        let Some(reader) = &mut self.0 else {
             return std::future::pending().await;
         };
-        let mut ready = logger.readable_mut().await?;
+        let mut ready = reader.ring.readable_mut().await?;
+        // Before the records are read: a redirect is counted after its record is written.
+        let redirects = redirects(tables)?;
         ready.get_inner_mut().flush();
         ready.clear_ready();
+        reader.report_lost(redirects, tables.shadow()?);
         Ok(())
     }
+}
+
+impl Reader {
+    /// Reports records of redirects that the ring buffer had no space for. In `shadow` mode there are none.
+    fn report_lost(&mut self, redirects: u64, shadow: bool) {
+        let known = self.excused + READ.load(Relaxed);
+        let lost = redirects.saturating_sub(known);
+        if lost > 0 {
+            self.excused += lost;
+            if !shadow {
+                warn!(
+                    "{lost} records of the kernel programs' log were lost: they came faster than they were written"
+                );
+            }
+        }
+    }
+}
+
+/// Returns the number of redirects. Each has a record in the log.
+fn redirects(tables: &Tables) -> Result<u64> {
+    let counts = REDIRECTS.iter().map(|(_, counter)| tables.count(*counter));
+    counts.sum()
 }

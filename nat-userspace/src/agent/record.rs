@@ -169,8 +169,15 @@ impl AgentRecord {
             .create_new(true)
             .mode(0o600)
             .open(&draft)?;
-        file.write_all(&serde_json::to_vec_pretty(self)?)?;
-        fs::rename(&draft, path)
+        let text = serde_json::to_vec_pretty(self)?;
+        let written = file
+            .write_all(&text)
+            .and_then(|()| fs::rename(&draft, path));
+        if written.is_err() {
+            // The disk may be full.
+            let _ = fs::remove_file(&draft);
+        }
+        written
     }
 }
 

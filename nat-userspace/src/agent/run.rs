@@ -1,7 +1,7 @@
 //! The life of the agent: it loads, pins and attaches, serves until a signal comes, and cleans up.
 
 use std::{
-    io::{Write as _, stdout},
+    io::{Write as _, stderr, stdout},
     time::Duration,
 };
 
@@ -29,7 +29,7 @@ use crate::{
     },
     host::{
         checksums::may_be_partial,
-        clock,
+        clock, memory,
         net::{Link, Net},
         terminal::{note, printable_lines},
     },
@@ -105,6 +105,7 @@ pub async fn run(settings: &Settings, read: &dyn Fn() -> Result<Settings>) -> Re
     };
     // Its maps that are not used further go.
     drop(left);
+    memory::give_back();
     announce(&record, taken_over);
     if let Some(address) = metrics {
         println(&format!("sipnat: metrics at http://{address}/metrics"));
@@ -239,7 +240,8 @@ fn report_rejection(error: &anyhow::Error, whole: bool) {
         return;
     };
     if whole {
-        eprintln!("{}", rejected.log);
+        // The disk of standard error may be full.
+        let _lost = writeln!(stderr(), "{}", rejected.log);
     }
     let tail: Vec<&str> = rejected.log.lines().rev().take(LINES).collect();
     for line in tail.iter().rev() {
@@ -299,7 +301,7 @@ async fn serve(
     signals: &mut Signals,
     record: &mut AgentRecord,
 ) -> Result<()> {
-    let mut logs = Logs::open(&mut path.ebpf)?;
+    let mut logs = Logs::open(&mut path.ebpf, &path.tables)?;
     let mut look = Instant::now();
     let mut fills = interval(FILL_INTERVAL);
     fills.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -368,7 +370,7 @@ async fn serve(
                 }
                 streams.follow(&mut path, &addresses, &live.settings);
             }
-            result = logs.forward() => result?,
+            result = logs.forward(&path.tables) => result?,
         }
     }
 }

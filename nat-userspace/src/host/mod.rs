@@ -6,6 +6,7 @@ pub mod clock;
 pub mod ethtool;
 pub mod lock;
 pub mod log;
+pub(crate) mod memory;
 pub mod namespaces;
 pub mod net;
 pub mod prefix;

@@ -275,6 +275,8 @@ impl<'a> Loader<'a> {
             }
         }
         loader
+            // aya reads all types of the kernel for relocations, of which the object has none.
+            .btf(None)
             // The object has no such global when the programs log nothing.
             .override_global(aya_log::LEVEL, &log, false)
             .override_global(MEDIA_ON, &u32::from(self.settings.media), true)

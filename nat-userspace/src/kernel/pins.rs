@@ -17,10 +17,13 @@ use nix::{
 };
 use tracing::info;
 
-use crate::kernel::{
-    load::{DataPath, Programs},
-    loops::{EGRESS, INGRESS},
-    media::{self, Loaded},
+use crate::{
+    host::private,
+    kernel::{
+        load::{DataPath, Programs},
+        loops::{EGRESS, INGRESS},
+        media::{self, Loaded},
+    },
 };
 
 /// Mount point of the BPF filesystem.
@@ -127,6 +130,22 @@ pub fn pin(path: &mut DataPath, dir: &Path) -> Result<()> {
     replace(dir, INGRESS, |at| Ok(ingress.pin(at)?))?;
     let egress = path.egress()?;
     replace(dir, EGRESS, |at| Ok(egress.pin(at)?))
+}
+
+/// Pins the maps and programs of `path` again, if somebody has removed the directory or its filesystem. Returns whether that was
+/// so.
+///
+/// # Errors
+/// If the kernel refuses.
+pub fn restore(path: &mut DataPath, dir: &Path) -> Result<bool> {
+    // The last pin that is made.
+    if dir.join(EGRESS).exists() {
+        return Ok(false);
+    }
+    ensure_bpffs()?;
+    private::make(dir)?;
+    pin(path, dir)?;
+    Ok(true)
 }
 
 /// Both programs, as they are pinned.

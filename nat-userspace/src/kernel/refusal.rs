@@ -61,11 +61,16 @@ pub(super) fn of_program(program: &'static str, error: ProgramError) -> anyhow::
 /// Whether the kernel refused a program for a reason that is not in the program: it lacks a descriptor, memory or a
 /// permission. `EPERM` comes from the verifier, too, which then has logged why.
 pub(super) fn is_no_verdict(error: &io::Error, log: &str) -> bool {
-    match error.raw_os_error().map(Errno::from_raw) {
-        Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM) => true,
-        Some(Errno::EPERM) => log.trim().is_empty(),
-        _ => false,
-    }
+    let is_denied = error.raw_os_error() == Some(Errno::EPERM as i32);
+    is_short(error) || is_denied && log.trim().is_empty()
+}
+
+/// Whether the system is out of something.
+pub(super) fn is_short(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error().map(Errno::from_raw),
+        Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM)
+    )
 }
 
 /// Returns what to do about an error that says that the system is out of something; none for other errors.

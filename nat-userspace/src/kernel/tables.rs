@@ -24,6 +24,7 @@ use crate::{
     kernel::{
         layout::{Foreign, Layout, MISSING, Typed},
         mapped::{Access, Bindings, Mapped},
+        refusal,
         streams::Streams,
     },
     settings::Sizes,
@@ -401,6 +402,10 @@ impl Tables {
                             dir.display()
                         )
                     });
+                }
+                Err(MapError::SyscallError(error)) if refusal::is_short(&error.io_error) => {
+                    return Err(error.io_error)
+                        .with_context(|| format!("cannot open the maps in {}", dir.display()));
                 }
                 Err(MapError::SyscallError(error)) => {
                     differences.push(match error.io_error.kind() {

@@ -7,6 +7,7 @@
 //!   a password, of which [`digest`] proves the knowledge.
 //! - [`scene`] plays a scenario in a lab, with sipnat and without.
 //! - [`forge`] sends datagrams that no socket sends.
+//! - [`footprint`] lists what sipnat has in the kernel.
 //! - [`capture`] records packets on every interface, and [`ladder`] draws them.
 //! - [`audio`] is a PBX's end of an audio stream: it sends a tone, and knows the phone's.
 //! - [`http`] asks servers in the network, and [`tmux`] is a terminal in it.
@@ -19,6 +20,7 @@ pub mod baresip;
 pub mod call;
 pub mod capture;
 pub mod digest;
+pub mod footprint;
 pub mod forge;
 pub mod handset;
 pub mod http;

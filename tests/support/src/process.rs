@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, File},
+    io,
     path::PathBuf,
     process::{Child, ChildStdin, Command, ExitStatus, Stdio},
     thread,
@@ -120,6 +121,11 @@ impl Process {
                 .filter_map(|line| line.split_ascii_whitespace().nth(1))
                 .any(|local| format!("{local} ").ends_with(&needle))
         })
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> io::Result<bool> {
+        Ok(self.child.try_wait()?.is_some())
     }
 
     /// Waits for its end. Returns the exit status.

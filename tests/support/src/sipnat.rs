@@ -1,8 +1,12 @@
 //! sipnat, the program under test.
 
-use std::{env, ffi::OsString, path::PathBuf, process::Command, time::Duration};
+use std::{
+    env, ffi::OsString, fs, os::unix::fs::MetadataExt as _, path::PathBuf, process::Command,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, ensure};
+use nat_userspace::kernel::pins;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
@@ -26,14 +30,50 @@ pub struct Sipnat<'a> {
 impl<'a> Sipnat<'a> {
     /// Starts it on `eth0` of `netns`, with more arguments, and waits until it says that it is ready.
     pub fn start(netns: &'a Netns, args: &[&str]) -> Result<Self> {
-        let binary = binary()?;
-        let mut command = Command::new(&binary);
+        let mut agent = Self::spawn(netns, args)?;
+        agent.is_ready()?;
+        Ok(agent)
+    }
+
+    /// Starts it, and does not wait.
+    pub fn spawn(netns: &'a Netns, args: &[&str]) -> Result<Self> {
+        let mut command = Command::new(binary()?);
         command.args(["run", "--iface", "eth0"]).args(args);
-        let mut process = Process::spawn(netns, &mut command, tempfile::tempdir()?)?;
-        process.wait_until(&format!("line `{READY}...`"), START, |process| {
-            process.output().lines().any(|line| line.starts_with(READY))
-        })?;
+        Self::spawn_by(netns, &mut command)
+    }
+
+    /// Starts it by a command that becomes it, and does not wait.
+    pub fn spawn_by(netns: &'a Netns, command: &mut Command) -> Result<Self> {
+        let process = Process::spawn(netns, command, tempfile::tempdir()?)?;
         Ok(Self { netns, process })
+    }
+
+    /// Waits until it says that it is ready.
+    pub fn is_ready(&mut self) -> Result<()> {
+        let what = format!("line `{READY}...`");
+        self.process.wait_until(&what, START, |process| {
+            process.output().lines().any(|line| line.starts_with(READY))
+        })
+    }
+
+    /// Returns its process id.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// Returns the memory that is its own, in kilobytes: not that of maps and files.
+    pub fn memory_kb(&self) -> Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("RssAnon:"));
+        let number = line.and_then(|line| line.split_whitespace().next());
+        number.context("no RssAnon")?.parse().context("RssAnon")
+    }
+
+    /// Returns the directory of its pins.
+    pub fn pins(&self) -> Result<PathBuf> {
+        pins(self.netns)
     }
 
     /// Runs another command in the same network namespace. Returns its standard output.
@@ -66,6 +106,17 @@ impl<'a> Sipnat<'a> {
             })
     }
 
+    /// Kills the agent.
+    pub fn kill(&mut self) -> Result<()> {
+        self.process.signal(Signal::SIGKILL)?;
+        self.process.wait(STOP).map(drop)
+    }
+
+    /// Whether the agent has ended.
+    pub fn has_ended(&mut self) -> Result<bool> {
+        Ok(self.process.has_ended()?)
+    }
+
     /// Ends the agent by a signal.
     pub fn end(mut self, signal: Signal) -> Result<()> {
         self.process.signal(signal)?;
@@ -83,6 +134,11 @@ impl<'a> Sipnat<'a> {
         );
         Ok(())
     }
+}
+
+/// Returns the directory of the pins of an agent in `netns`.
+pub fn pins(netns: &Netns) -> Result<PathBuf> {
+    Ok(pins::dir(fs::metadata(netns.path())?.ino()))
 }
 
 /// Runs a command of sipnat to its end. Returns its standard output.
