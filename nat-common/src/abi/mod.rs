@@ -55,7 +55,7 @@ pub use value::{
 };
 
 /// Number of the layout of everything in this folder.
-pub const ABI: u32 = 26;
+pub const ABI: u32 = 27;
 
 #[cfg(feature = "user")]
 mod pod {
