@@ -34,7 +34,8 @@ impl Scan {
 
     /// Reads a group of an IPv6 address, and the colon or colons after it.
     #[inline(always)]
-    pub(super) fn ipv6(&mut self, at: u32, w: u64) -> bool {
+    pub(super) fn ipv6<S: Source + ?Sized>(&mut self, source: &S, at: u32) -> bool {
+        let w = source.word(at);
         let (n, v) = hex_digits(w);
         let b = byte(w, n);
         if n > 4 || self.address.groups >= 8 {

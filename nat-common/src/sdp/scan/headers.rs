@@ -9,8 +9,8 @@ use crate::sdp::none::NoDescription;
 impl Scan {
     /// Skips line ends before the start line.
     #[inline(always)]
-    pub(super) fn start(&mut self, at: u32, w: u64) -> bool {
-        if matches!(byte(w, 0), b'\r' | b'\n') {
+    pub(super) fn start<S: Source + ?Sized>(&mut self, source: &S, at: u32) -> bool {
+        if matches!(byte(source.word(at), 0), b'\r' | b'\n') {
             return self.go(at + 1, Expect::Start);
         }
         self.go(at, Expect::Rest)
@@ -52,7 +52,8 @@ impl Scan {
 
     /// Reads the colon after a name.
     #[inline(always)]
-    pub(super) fn colon(&mut self, at: u32, w: u64) -> bool {
+    pub(super) fn colon<S: Source + ?Sized>(&mut self, source: &S, at: u32) -> bool {
+        let w = source.word(at);
         match byte(w, 0) {
             b' ' | b'\t' => self.go(at + 1, Expect::Colon),
             b':' => {
@@ -61,7 +62,8 @@ impl Scan {
                     return self.refuse(NoDescription::Duplicate);
                 }
                 self.seen |= bit;
-                self.go(at + 1, Expect::Value)
+                let space = u32::from(byte(w, 1) == b' ');
+                self.go(at + 1 + space, Expect::Value)
             }
             // A longer name.
             _ => self.go(at, Expect::Rest),
@@ -70,7 +72,8 @@ impl Scan {
 
     /// Skips white space, folded or not, and reads the value.
     #[inline(always)]
-    pub(super) fn value<S: Source + ?Sized>(&mut self, source: &S, at: u32, w: u64) -> bool {
+    pub(super) fn value<S: Source + ?Sized>(&mut self, source: &S, at: u32) -> bool {
+        let w = source.word(at);
         let n = match (byte(w, 0), byte(w, 1), byte(w, 2)) {
             (b' ' | b'\t', ..) => 1,
             (b'\n', b' ' | b'\t', _) => 2,

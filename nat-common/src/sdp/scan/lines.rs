@@ -83,7 +83,8 @@ impl Scan {
 
     /// Reads the port of an `m=` line. Several ports (`4000/2`) are unreadable.
     #[inline(always)]
-    pub(super) fn port(&mut self, at: u32, w: u64) -> bool {
+    pub(super) fn port<S: Source + ?Sized>(&mut self, source: &S, at: u32) -> bool {
+        let w = source.word(at);
         let (n, port) = digits(w);
         let level = self.level();
         if n == 0 || n > 5 || port > 0xffff || byte(w, n) != b' ' {
@@ -96,7 +97,8 @@ impl Scan {
 
     /// Reads the protocol of an `m=` line.
     #[inline(always)]
-    pub(super) fn transport<S: Source + ?Sized>(&mut self, source: &S, at: u32, w: u64) -> bool {
+    pub(super) fn transport<S: Source + ?Sized>(&mut self, source: &S, at: u32) -> bool {
+        let w = source.word(at);
         let n = if starts_with(w, b"rtp/avp") {
             7
         } else if starts_with(w, b"rtp/savp") {
@@ -154,7 +156,8 @@ impl Scan {
 
     /// Reads the port of `a=rtcp`, after which an address may come (RFC 3605 2.1).
     #[inline(always)]
-    pub(super) fn rtcp_port<S: Source + ?Sized>(&mut self, source: &S, at: u32, w: u64) -> bool {
+    pub(super) fn rtcp_port<S: Source + ?Sized>(&mut self, source: &S, at: u32) -> bool {
+        let w = source.word(at);
         let (n, port) = digits(w);
         let level = self.level();
         let is_port = n > 0 && n < 6 && port <= 0xffff && is_end(byte(w, n));

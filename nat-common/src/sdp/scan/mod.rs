@@ -1,7 +1,8 @@
-//! The scanner of session descriptions: the headers that describe the body, then the body, one line or one value a step.
+//! The scanner of session descriptions: the headers that describe the body, then the body, mostly one line a step.
 //!
 //! It is a state machine as that of SIP is: each step is straight-line code, and its state lies in memory. A function that
-//! reads something returns whether the scan goes on.
+//! reads something returns whether the scan goes on. A step tries the elements in the order in which a line has them, so most
+//! lines take one step: each costs a call of the kernel's helper.
 
 mod address;
 mod body;
@@ -12,18 +13,34 @@ mod state;
 
 pub use state::Scan;
 
+use core::cmp::max;
+
 use self::expect::{Expect, Section};
 use super::description::{LineFlags, MAX_LINES};
 use super::none::NoDescription;
 use crate::bpf::Repeat;
-use crate::bytes::swar::{below, byte, equal, first, first_of_four};
-use crate::bytes::{Reader, Source, WIDE, words};
+use crate::bytes::swar::{byte, equal, first, lowest_bit};
+use crate::bytes::{BLOCK, Reader, Source, words};
 use crate::sip::{MAX_SCAN, steps};
 
-impl Reader for Scan {
-    const TWO_PER_CALL: bool = false;
+/// Reads each of these elements that is expected at the position.
+macro_rules! read {
+    ($scan:ident, $source:ident, $at:ident, $expect:ident: $($element:ident = $function:ident),*) => {
+        $(
+            if $expect == Expect::$element {
+                if !$scan.$function($source, $at) {
+                    return false;
+                }
+                ($at, $expect) = $scan.position();
+            }
+        )*
+    };
+}
 
-    /// Makes one step: the start of a line and, if nothing in it matters, its rest; or one element of a value.
+impl Reader for Scan {
+    const TWO_PER_CALL: bool = true;
+
+    /// Makes one step: the start of a line and, if nothing in it is unusual, its rest; or an element of a value.
     #[inline(always)]
     fn step<S: Source + ?Sized>(&mut self, source: &S) -> bool {
         let (mut at, mut expect) = self.position();
@@ -42,20 +59,14 @@ impl Reader for Scan {
             }
             (at, expect) = self.position();
         }
-        let w = source.word(at);
-        match expect {
-            Expect::Rest => self.rest(source, at),
-            Expect::Start => self.start(at, w),
-            Expect::Colon => self.colon(at, w),
-            Expect::Value => self.value(source, at, w),
-            Expect::Ipv4 => self.ipv4(source, at),
-            Expect::Ipv6 => self.ipv6(at, w),
-            Expect::Port => self.port(at, w),
-            Expect::Transport => self.transport(source, at, w),
-            Expect::RtcpPort => self.rtcp_port(source, at, w),
-            // The body has just begun.
-            Expect::Line => true,
+        // An address ends in a dotted quad, or is one.
+        read!(self, source, at, expect: Start = start, Colon = colon, Value = value);
+        read!(self, source, at, expect: Port = port, Transport = transport, RtcpPort = rtcp_port);
+        read!(self, source, at, expect: Ipv6 = ipv6, Ipv4 = ipv4);
+        if expect == Expect::Rest {
+            return self.rest(source, at);
         }
+        true
     }
 }
 
@@ -68,10 +79,10 @@ impl Scan {
     pub fn run<S: Source + ?Sized, L: Repeat>(&mut self, source: &S) -> Result<(), NoDescription> {
         // The all-zero state is the one before the first byte.
         words::clear(self);
+        self.block = 0_u32.wrapping_sub(BLOCK);
         self.whole = source.is_whole() && source.len() <= MAX_SCAN;
         self.end = source.len().min(MAX_SCAN);
-        // An IPv6 address takes a step for each group.
-        self.read::<S, L>(source, 2 * steps(self.end));
+        self.read::<S, L>(source, steps(self.end));
         match self.why {
             0 if self.done => {
                 self.complete();
@@ -88,21 +99,26 @@ impl Scan {
         }
     }
 
-    /// Reads the rest of a line.
+    /// Reads the rest of a line, up to 64 bytes of it.
     #[inline(always)]
     fn rest<S: Source + ?Sized>(&mut self, source: &S, at: u32) -> bool {
-        let [first_word, second, third, fourth] = source.wide_word(at);
-        let is_control = |w| below(w, b'\r' + 1);
-        let n = first_of_four([
-            is_control(first_word),
-            is_control(second),
-            is_control(third),
-            is_control(fourth),
-        ]);
-        let at = at + n;
-        if n == WIDE {
-            return self.go(at, Expect::Rest);
+        let (block, controls) = self.block();
+        let offset = at.wrapping_sub(block);
+        let (mut start, mut controls) = if offset < BLOCK {
+            (at, controls >> offset)
+        } else {
+            (at, 0)
+        };
+        if controls == 0 {
+            start = max(at, block.wrapping_add(BLOCK));
+            controls = source.controls(start);
+            self.block = start;
+            self.controls = controls;
+            if controls == 0 {
+                return self.go(start + BLOCK, Expect::Rest);
+            }
         }
+        let at = start + lowest_bit(controls);
         if at >= self.end {
             return self.end_of_text(at, Expect::Rest);
         }

@@ -16,6 +16,10 @@ const LEVELS: usize = (MAX_LINES + 2).next_power_of_two();
 #[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, FromZeros, Immutable, KnownLayout)]
 pub struct Scan {
+    /// Control characters of the block, a bit for each byte.
+    pub(super) controls: u64,
+    /// Start of the block in which the end of the line is sought.
+    pub(super) block: u32,
     /// Position of the scanner.
     pub(super) at: u32,
     /// End of the bytes to read.
@@ -106,6 +110,18 @@ impl Scan {
             (
                 (&raw const self.at).read_volatile(),
                 (&raw const self.expect).read_volatile(),
+            )
+        }
+    }
+
+    /// Reads start and control characters of the block from memory, for the same reason.
+    #[inline(always)]
+    pub(super) fn block(&self) -> (u32, u64) {
+        // SAFETY: as above.
+        unsafe {
+            (
+                (&raw const self.block).read_volatile(),
+                (&raw const self.controls).read_volatile(),
             )
         }
     }
