@@ -1,6 +1,7 @@
 //! The fast path of the scanner: which forms it reads, and that it leaves the others to the machine.
 
-use nat_common::sip::MAX_SCAN;
+use nat_common::bpf::HostLoop;
+use nat_common::sip::{MAX_SCAN, Scan};
 use nat_test_oracle::usual::check;
 
 /// Lines of a message that the fast path reads, for all headers and for both directions.
@@ -204,4 +205,48 @@ fn a_start_line_like_a_header() {
         .replace("To: <sip:2000@pbx.example.com>", "X: y")
         .replace("314159 INVITE", "314159 To:");
     assert_eq!(check(text.as_bytes()), 0);
+}
+
+/// Headers that describe the body. The walk knows them in the form that most devices write, and SDP must find the same from the
+/// first byte. In any other form, the body must be sought there.
+#[test]
+fn headers_of_the_body() {
+    const BODY: &str = "v=0\r\nc=IN IP4 192.168.1.10\r\nm=audio 4000 RTP/AVP 0\r\n";
+    const TYPE: &str = "Content-Type: application/sdp";
+    const LENGTH: &str = "Content-Length: 52";
+    for (lines, known) in [
+        (format!("{TYPE}\r\n{LENGTH}"), true),
+        (
+            "CONTENT-TYPE: Application/SDP;a=b\r\ncontent-length: 20".into(),
+            true,
+        ),
+        (TYPE.into(), true),
+        (LENGTH.into(), true),
+        (format!("Content-Disposition: session\r\n{TYPE}"), true),
+        (format!("c: application/sdp\r\n{LENGTH}"), false),
+        (format!("{TYPE}\r\nl: 20"), false),
+        (format!("{TYPE}\r\ne: gzip"), false),
+        (format!("{TYPE}\r\nContent-Encoding: gzip"), false),
+        (format!("{TYPE}\r\n{TYPE}"), false),
+        (format!("{LENGTH}\r\n{LENGTH}"), false),
+        ("Content-Types: x".into(), false),
+        ("Content-Type : application/sdp".into(), false),
+        ("Content-Type:application/sdp".into(), false),
+        ("Content-Type:  application/sdp".into(), false),
+        ("Content-Type: \r\n application/sdp".into(), false),
+        (format!("{TYPE}\r\n ;a=b"), false),
+        (format!("{TYPE}\r\nContent-Length:\r\n 20"), false),
+    ] {
+        let text = with("length", &lines) + BODY;
+        let mut scan = Scan::default();
+        scan.walk::<_, HostLoop>(text.as_bytes());
+        assert!(scan.read_usual(text.as_bytes(), None), "{lines}");
+        assert_eq!(scan.content().body != 0, known, "{lines}");
+        assert_eq!(check(text.as_bytes()), 3, "{lines}");
+    }
+    // The walk takes the first empty line for the end of the headers.
+    let text = format!("\r\n\r\n{}", with("length", TYPE));
+    let mut scan = Scan::default();
+    assert_eq!(scan.run::<_, HostLoop>(text.as_bytes(), None), Ok(()));
+    assert_eq!(scan.content().body, 0);
 }

@@ -273,9 +273,9 @@ impl Scratch {
     #[inline(always)]
     pub(crate) fn describe(&self) -> bool {
         // SAFETY: see `Scratch`.
-        let scan = unsafe { &mut (*self.contents).sdp };
+        let (sdp, sip) = unsafe { (&mut (*self.contents).sdp, &(*self.contents).scan) };
         // By callbacks on every kernel: by `may_goto` the verifier of 6.12 took 619,299 instructions.
-        match scan.run::<_, Callback>(self.text()) {
+        match sdp.run::<_, Callback>(self.text(), sip.content()) {
             Ok(()) => true,
             Err(why) => {
                 match why {

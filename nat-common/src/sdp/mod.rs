@@ -40,6 +40,7 @@ pub use none::NoDescription;
 pub use scan::Scan;
 
 use crate::bpf::HostLoop;
+use crate::sip::Content;
 
 /// Reads the description in a SIP message.
 ///
@@ -47,6 +48,6 @@ use crate::bpf::HostLoop;
 /// [`NoDescription`] if there is none, or if it can be read in two ways.
 pub fn read(message: &[u8]) -> Result<Description, NoDescription> {
     let mut scan = Scan::default();
-    scan.run::<[u8], HostLoop>(message)?;
+    scan.run::<[u8], HostLoop>(message, &Content::default())?;
     Ok(scan.description)
 }

@@ -53,7 +53,7 @@ pub use field::{CONTACTS, Field, MAX_CONTACTS, READ_CONTACTS, SPANS, URIS};
 pub use message::Message;
 pub use method::Method;
 pub(crate) use scan::steps;
-pub use scan::{MAX_SCAN, Scan};
+pub use scan::{Content, MAX_SCAN, Scan};
 
 use crate::bpf::HostLoop;
 

@@ -1,6 +1,7 @@
 //! Generated descriptions, compared with the `sdp-types` crate.
 
 use nat_common::sdp::{self, LineFlags, MediaLine};
+use nat_common::sip::Content;
 use nat_test_oracle::sdp::{agrees, parsed};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -135,8 +136,8 @@ proptest! {
         message.extend(text);
         let first = sdp::read(&message);
         let mut scan = sdp::Scan::default();
-        let _ = scan.run::<[u8], nat_common::bpf::HostLoop>(&crate::message(crate::bodies::ALL[1].1));
-        let again = scan.run::<[u8], nat_common::bpf::HostLoop>(&message).map(|()| scan.description);
+        let _ = scan.run::<[u8], nat_common::bpf::HostLoop>(&crate::message(crate::bodies::ALL[1].1), &Content::default());
+        let again = scan.run::<[u8], nat_common::bpf::HostLoop>(&message, &Content::default()).map(|()| scan.description);
         prop_assert_eq!(first, again);
     }
 }

@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use nat_common::bpf::{Repeat, Step};
 use nat_common::sdp::{self, Description, NoDescription};
-use nat_common::sip::{Direction, Doubt, Message, Scan};
+use nat_common::sip::{Content, Direction, Doubt, Message, Scan};
 
 thread_local! {
     static STEPS: Cell<u32> = const { Cell::new(0) };
@@ -39,6 +39,6 @@ pub fn read(text: &[u8], direction: Option<Direction>) -> (u32, Result<Message, 
 /// [`NoDescription`] if there is none, or if it can be read in two ways.
 pub fn describe(text: &[u8]) -> (u32, Result<Description, NoDescription>) {
     let mut scan = sdp::Scan::default();
-    let result = scan.run::<_, Counting>(text);
+    let result = scan.run::<_, Counting>(text, &Content::default());
     (STEPS.get(), result.map(|()| scan.description))
 }

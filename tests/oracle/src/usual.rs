@@ -1,6 +1,7 @@
 //! The fast path of the scanner finds what the slow one finds, or leaves the message to it.
 
 use nat_common::bpf::HostLoop;
+use nat_common::sdp;
 use nat_common::sip::{Direction, Scan};
 
 use crate::effort;
@@ -27,6 +28,13 @@ pub fn check(text: &[u8]) -> u32 {
             Ok(usual.message()),
             "{direction:?} {readable}"
         );
+        if usual.content().body != 0 {
+            let mut body = sdp::Scan::default();
+            let found = body.run::<_, HostLoop>(text, usual.content());
+            let (_, any) = effort::describe(text);
+            let found = found.map(|()| body.description);
+            assert_eq!(found, any, "{readable}");
+        }
         taken += 1;
     }
     taken

@@ -1,12 +1,31 @@
 //! Start and end of the description in the body.
 
-use super::expect::{Body, Expect, Section};
+use super::expect::{Body, Expect, Header, Section};
 use super::state::Scan;
 use crate::bytes::Source;
 use crate::bytes::swar::{byte, head, literal};
 use crate::sdp::none::NoDescription;
+use crate::sip::Content;
 
 impl Scan {
+    /// Begins at the body of a message whose headers were read.
+    #[inline(always)]
+    pub(super) fn begin_at<S: Source + ?Sized>(&mut self, source: &S, content: &Content) -> bool {
+        for (header, value) in [
+            (Header::Type, content.kind),
+            (Header::Length, content.length),
+        ] {
+            if value != 0 {
+                self.header = header;
+                self.seen |= header.bit();
+                if !self.value(source, value) {
+                    return false;
+                }
+            }
+        }
+        self.begin_body(source, content.body)
+    }
+
     /// Begins the body at `at`, after the empty line. Without a Content-Length it goes to the end of the datagram (RFC 3261
     /// 18.3).
     #[inline(always)]

@@ -54,6 +54,14 @@ pub(super) enum Header {
     Encoding,
 }
 
+impl Header {
+    /// Returns the bit of this header in a set of headers.
+    #[inline(always)]
+    pub(super) const fn bit(self) -> u8 {
+        1 << self as u8
+    }
+}
+
 /// Type of the body.
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromZeros, Immutable, KnownLayout)]

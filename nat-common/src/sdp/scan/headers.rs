@@ -57,7 +57,7 @@ impl Scan {
         match byte(w, 0) {
             b' ' | b'\t' => self.go(at + 1, Expect::Colon),
             b':' => {
-                let bit = 1 << self.header as u8;
+                let bit = self.header.bit();
                 if self.seen & bit != 0 {
                     return self.refuse(NoDescription::Duplicate);
                 }
@@ -111,6 +111,6 @@ impl Scan {
     /// Whether there is a Content-Length.
     #[inline(always)]
     pub(super) fn has_length(&self) -> bool {
-        self.seen & 1 << Header::Length as u8 != 0
+        self.seen & Header::Length.bit() != 0
     }
 }

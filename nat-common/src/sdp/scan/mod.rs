@@ -21,7 +21,7 @@ use super::none::NoDescription;
 use crate::bpf::Repeat;
 use crate::bytes::swar::{byte, equal, first, lowest_bit};
 use crate::bytes::{BLOCK, Reader, Source, words};
-use crate::sip::{MAX_SCAN, steps};
+use crate::sip::{Content, MAX_SCAN, steps};
 
 /// Reads each of these elements that is expected at the position.
 macro_rules! read {
@@ -71,18 +71,24 @@ impl Reader for Scan {
 }
 
 impl Scan {
-    /// Scans a message and leaves the result in `description`.
+    /// Scans a message and leaves the result in `description`. It reads no headers if a scan of SIP has found the body.
     ///
     /// # Errors
     /// [`NoDescription`] if there is none, or if it can be read in two ways.
     #[inline(always)]
-    pub fn run<S: Source + ?Sized, L: Repeat>(&mut self, source: &S) -> Result<(), NoDescription> {
+    pub fn run<S: Source + ?Sized, L: Repeat>(
+        &mut self,
+        source: &S,
+        content: &Content,
+    ) -> Result<(), NoDescription> {
         // The all-zero state is the one before the first byte.
         words::clear(self);
         self.block = 0_u32.wrapping_sub(BLOCK);
         self.whole = source.is_whole() && source.len() <= MAX_SCAN;
         self.end = source.len().min(MAX_SCAN);
-        self.read::<S, L>(source, steps(self.end));
+        if content.body == 0 || self.begin_at(source, content) {
+            self.read::<S, L>(source, steps(self.end));
+        }
         match self.why {
             0 if self.done => {
                 self.complete();

@@ -19,6 +19,7 @@ use zerocopy::{FromZeros, Immutable, KnownLayout};
 
 pub use self::limit::MAX_SCAN;
 pub(crate) use self::limit::steps;
+pub use self::walk::Content;
 
 use self::machine::Machine;
 use self::walk::Lines;
@@ -87,8 +88,17 @@ impl Scan {
         source: &S,
         direction: Option<Direction>,
     ) -> Result<(), Doubt> {
+        // The walk may have taken something else for the headers.
+        self.lines.content.body = 0;
         let walked = self.lines.walked(source.len());
         self.machine.run::<S, L>(source, direction.into(), walked)
+    }
+
+    /// Body of the message, if its headers are usual.
+    #[inline(always)]
+    #[must_use]
+    pub const fn content(&self) -> &Content {
+        &self.lines.content
     }
 
     /// Result of the scan.

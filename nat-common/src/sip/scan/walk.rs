@@ -32,13 +32,31 @@ pub struct Lines {
     pub(super) start_line: u32,
     /// Start of the body, where the walk ends; 0 before that.
     body: u32,
-    /// Headers that were seen, a bit for each (see [`Header::bit`]).
+    /// Headers that were seen, a bit for each (see [`Header::bit`]), and [`ODD_CONTENT`].
     seen: u32,
     /// Number of rounds that are left.
     left: u32,
     /// Values of the headers that were seen.
     values: [Value; 16],
+    /// Headers that describe the body.
+    pub(super) content: Content,
 }
+
+/// Body of a message, and the headers that describe it, which stand once at most.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromZeros, Immutable, KnownLayout)]
+pub struct Content {
+    /// Position of the value of Content-Type; 0: there is none.
+    pub kind: u32,
+    /// Position of the value of Content-Length; 0: there is none.
+    pub length: u32,
+    /// Position of the body; 0: it must be sought from the first byte of the message.
+    pub body: u32,
+    reserved: u32,
+}
+
+/// Bit beside those of the headers: one may describe the body in another form than most devices write.
+const ODD_CONTENT: u32 = 1 << 31;
 
 /// Value of a header. It may be empty.
 #[repr(C, align(8))]
@@ -97,6 +115,11 @@ impl Reader for Lines {
             let header = bounded::<16>(usize::from(header));
             // SAFETY: the index is in bounds.
             unsafe { *self.values.get_unchecked_mut(header) = value };
+        } else if w == literal(b"content-") {
+            self.note_content(source, at, byte(after, 2));
+        } else if matches!(byte(w, 1), b':' | b' ') {
+            // A compact name.
+            self.seen |= ODD_CONTENT;
         }
         if self.start_line == 0 {
             self.start_line = end;
@@ -104,6 +127,9 @@ impl Reader for Lines {
         self.at = end + 2;
         if head(after, 4) == literal(b"\r\n\r\n") {
             self.body = end + 4;
+            if self.seen & ODD_CONTENT == 0 {
+                self.content.body = self.body;
+            }
             return false;
         }
         true
@@ -116,6 +142,28 @@ impl Lines {
     pub(super) fn walk<S: Source + ?Sized, L: Repeat>(&mut self, source: &S) {
         self.begin(source.len());
         self.read::<S, L>(source, MAX_ROUNDS);
+    }
+
+    /// Notes where the value of a header that describes the body lies.
+    #[inline(always)]
+    fn note_content<S: Source + ?Sized>(&mut self, source: &S, at: u32, next_line: u8) {
+        let name = source.word(at + 8) | FOLD;
+        let (place, len) = if head(name, 4) == literal(b"type") {
+            (&mut self.content.kind, 12)
+        } else if head(name, 6) == literal(b"length") {
+            (&mut self.content.length, 14)
+        } else {
+            if name == literal(b"encoding") {
+                self.seen |= ODD_CONTENT;
+            }
+            return;
+        };
+        let colon = source.word(at + len);
+        let usual = head(colon, 2) == literal(b": ") && !is_blank(byte(colon, 2));
+        if *place != 0 || !usual || is_blank(next_line) {
+            self.seen |= ODD_CONTENT;
+        }
+        *place = at + len + 2;
     }
 
     /// Whether the walk came to the body of the message.
@@ -142,6 +190,9 @@ impl Lines {
             (&raw mut self.body).write_volatile(0);
             (&raw mut self.seen).write_volatile(0);
             (&raw mut self.left).write_volatile(rounds(length));
+            (&raw mut self.content.kind).write_volatile(0);
+            (&raw mut self.content.length).write_volatile(0);
+            (&raw mut self.content.body).write_volatile(0);
         }
     }
 
