@@ -9,6 +9,7 @@ mod contact_forms;
 mod events;
 mod frame;
 mod kamailio;
+mod media;
 mod programs;
 mod prometheus;
 mod sessions;

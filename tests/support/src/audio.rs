@@ -1,4 +1,4 @@
-//! Audio of a PBX: tones in RTP, to be recognised at the other end.
+//! Audio in the hands of a test: tones in RTP, to be recognised at the other end.
 
 use std::{
     f64::consts::TAU,
@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use crate::netns::Netns;
 
@@ -23,6 +23,14 @@ const PACKET: Duration = Duration::from_millis(20);
 const SAMPLES: usize = 160;
 /// Bytes of an RTP header without extensions.
 const HEADER: usize = 12;
+
+/// Time of a tone that is recognised: half a second.
+const WINDOW: usize = RATE as usize / 2;
+/// Least share of a tone in that time.
+const CLEAR: f64 = 0.9;
+
+/// Error of [`Speaker::hears`] where nothing came.
+pub const DEAF: &str = "not a sample of audio came";
 
 /// End of a stream that sends a tone, and keeps what it hears. It ends when dropped.
 #[derive(Debug)]
@@ -68,6 +76,31 @@ impl Speaker {
             .far
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = Some(far);
+    }
+
+    /// Waits until half a second of what comes from now on is a tone of `hertz`.
+    pub fn hears(&self, hertz: u32, limit: Duration) -> Result<()> {
+        let (before, deadline) = (self.heard().len(), Instant::now() + limit);
+        loop {
+            let heard = self.heard();
+            let new = &heard[before..];
+            let last = &new[new.len().saturating_sub(WINDOW)..];
+            let share = share(last, RATE, hertz);
+            if last.len() == WINDOW && share > CLEAR {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                if new.is_empty() {
+                    bail!("{DEAF}");
+                }
+                bail!(
+                    "{:.3} of the last of {} samples is a tone of {hertz} Hz",
+                    share,
+                    new.len()
+                );
+            }
+            thread::sleep(PACKET);
+        }
     }
 
     /// Returns the samples that came so far.
@@ -149,6 +182,14 @@ pub fn share(sound: &[i16], rate: u32, hertz: u32) -> f64 {
     } else {
         0.0
     }
+}
+
+/// Returns the largest share of a tone in a tenth of a second of a sound. A phone on a busy machine has gaps in its sound.
+pub fn clearest(sound: &[i16], rate: u32, hertz: u32) -> f64 {
+    let windows = sound.chunks_exact(rate as usize / 10);
+    windows
+        .map(|window| share(window, rate, hertz))
+        .fold(0.0, f64::max)
 }
 
 /// Bias of G.711's μ-law.

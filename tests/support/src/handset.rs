@@ -48,6 +48,8 @@ pub struct Dialog<'a> {
     pub remote: String,
     /// Request-URI of the phone's requests.
     pub target: String,
+    /// Address to which the PBX wants the phone's audio.
+    pub audio: Option<SocketAddrV4>,
     cseq: Cell<u32>,
 }
 
@@ -227,6 +229,7 @@ impl Handset {
             local: field("From")?,
             remote: field("To")?,
             target: response.contact().context("no Contact")?.to_owned(),
+            audio: response.audio(),
             cseq: Cell::new(request.cseq().0),
         })
     }
@@ -265,6 +268,7 @@ impl Handset {
             local: field("To")?,
             remote: field("From")?,
             target: invite.message.contact().context("no Contact")?.to_owned(),
+            audio: invite.message.audio(),
             cseq: Cell::new(unique()),
         })
     }

@@ -291,6 +291,17 @@ impl Site {
         Ok(())
     }
 
+    /// The NAT gives another mapping to what its phones send from `port`.
+    pub fn remap_port(&self, port: u16, public: SocketAddrV4) -> Result<()> {
+        self.router.run(
+            Command::new("nft").args(["-f", "-"]),
+            &format!(
+                "insert rule ip router postrouting oifname wan udp sport {port} snat to {public}"
+            ),
+        )?;
+        self.router.forget_connections()
+    }
+
     /// The NAT gives a phone another mapping, as routers do after a pause, a restart or a call to the provider. The
     /// phone's next packets come from `public`. An ALG would not know the new mapping, so the lab must have none.
     pub fn remap(&self, phone: usize, public: SocketAddrV4) -> Result<()> {

@@ -9,7 +9,7 @@
 //! - [`forge`] sends datagrams that no socket sends.
 //! - [`footprint`] lists what sipnat has in the kernel.
 //! - [`capture`] records packets on every interface, and [`ladder`] draws them.
-//! - [`audio`] is a PBX's end of an audio stream: it sends a tone, and knows the phone's.
+//! - [`audio`] is an end of an audio stream: it sends a tone, and knows that of the other end.
 //! - [`http`] asks servers in the network, and [`tmux`] is a terminal in it.
 //! - [`sip`], [`stun`] and [`unique`] build and read messages. [`loops`] knows kernel versions.
 

@@ -1,19 +1,50 @@
-"""A phone on pjsip's library pjsua2, without its own help for NAT. It answers each call, and calls what stdin names."""
+"""A phone on pjsip's library pjsua2, without its own help for NAT. It answers each call, and calls what stdin names.
+
+With a tone, it sends that in its calls, and writes what it hears into heard.wav.
+"""
 
 import sys
 
 import pjsua2 as pj
 
-USER, PASSWORD, PBX, ADDRESS, PORT = sys.argv[1:]
+USER, PASSWORD, PBX, ADDRESS, PORT, HERTZ = sys.argv[1:]
 
 
 def say(text):
     print(text, flush=True)
 
 
+def tone():
+    generator = pj.ToneGenerator()
+    generator.createToneGenerator()
+    description = pj.ToneDesc()
+    description.freq1, description.freq2 = int(HERTZ), 0
+    description.on_msec, description.off_msec = 30000, 0
+    tones = pj.ToneDescVector()
+    tones.append(description)
+    generator.play(tones, True)
+    return generator
+
+
 class Call(pj.Call):
+    tone = recorder = None
+
     def onCallState(self, prm):
-        say(f"call {self.getInfo().stateText}")
+        info = self.getInfo()
+        if info.state == pj.PJSIP_INV_STATE_DISCONNECTED:
+            # The file is complete without its writer.
+            self.tone = self.recorder = None
+        say(f"call {info.stateText}")
+
+    def onCallMediaState(self, prm):
+        if int(HERTZ) == 0:
+            return
+        if self.recorder is None:
+            self.tone, self.recorder = tone(), pj.AudioMediaRecorder()
+            self.recorder.createRecorder("heard.wav")
+        audio = self.getAudioMedia(-1)
+        self.tone.startTransmit(audio)
+        audio.startTransmit(self.recorder)
 
 
 class Account(pj.Account):
@@ -36,6 +67,7 @@ config = pj.EpConfig()
 config.logConfig.level = config.logConfig.consoleLevel = 1
 config.uaConfig.threadCnt = 0
 config.uaConfig.mainThreadOnly = True
+config.medConfig.noVad = True
 endpoint.libInit(config)
 endpoint.audDevManager().setNullDev()
 transport = pj.TransportConfig()

@@ -26,6 +26,15 @@ pub struct Pjsua2 {
 impl Pjsua2 {
     /// Starts it as `user` on `phone`. It registers, answers every call, and calls `dial` if there is one.
     pub fn start(phone: &Phone, user: &str, dial: Option<&str>) -> Result<Self> {
+        Self::start_with(phone, user, 0, dial)
+    }
+
+    /// Starts it as one that sends a tone of `hertz` in its calls, and keeps what it hears.
+    pub fn start_speaking(phone: &Phone, user: &str, hertz: u32) -> Result<Self> {
+        Self::start_with(phone, user, hertz, None)
+    }
+
+    fn start_with(phone: &Phone, user: &str, hertz: u32, dial: Option<&str>) -> Result<Self> {
         let folder = env::var_os(FOLDER).with_context(|| {
             format!("{FOLDER} names no folder with pjsua2: run `cargo xtask test interop`")
         })?;
@@ -33,7 +42,7 @@ impl Pjsua2 {
         command
             .args(["-c", include_str!("pjsua2.py"), user, PASSWORD])
             .args([PBX.ip().to_string(), phone.private.ip().to_string()])
-            .arg(phone.private.port().to_string())
+            .args([phone.private.port().to_string(), hertz.to_string()])
             .env("PYTHONPATH", folder);
         let dir = tempfile::tempdir()?;
         let (mut process, mut commands) = Process::spawn_told(&phone.netns, &mut command, dir)?;
@@ -51,5 +60,12 @@ impl Pjsua2 {
             .wait_until(&format!("line `{text}`"), limit, |process| {
                 process.output().contains(text)
             })
+    }
+
+    /// Returns the sound that it heard in its call, and its samples a second. The call must be over.
+    pub fn heard(&self) -> Result<(Vec<i16>, u32)> {
+        let mut sound = hound::WavReader::open(self.process.file("heard.wav"))?;
+        let rate = sound.spec().sample_rate;
+        Ok((sound.samples().collect::<Result<_, _>>()?, rate))
     }
 }

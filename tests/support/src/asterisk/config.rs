@@ -13,6 +13,15 @@ pub const PASSWORD: &str = "secret";
 /// Carrier to which the PBX sends numbers that begin with 0.
 pub const TRUNK: SocketAddrV4 = PUBLIC_PHONE;
 
+/// Extension at which a caller hears himself.
+pub const ECHO: &str = "601";
+/// Extension with a tone of [`HERTZ`].
+pub const TONE: &str = "602";
+/// Extension with that tone in early media. It never answers.
+pub const EARLY_TONE: &str = "603";
+/// Tone of the PBX.
+pub const HERTZ: u32 = 1000;
+
 /// Phones: the user of the address-of-record is the name of the endpoint and of the account.
 const PHONES: [&str; 20] = [
     "1000", "1001", "1002", "1003", "1004", "1005", "1006", "1007", "1008", "1009", "2000", "2001",
@@ -47,11 +56,15 @@ pub(super) fn files(release: Release, options: Options) -> Vec<(&'static str, St
         ("asterisk.conf", directories()),
         ("modules.conf", modules(release)),
         ("logger.conf", LOGGER.into()),
+        ("rtp.conf", RTP.into()),
         ("extensions.conf", dialplan(release)),
         ("voicemail.conf", voicemail()),
         (name, driver),
     ]
 }
+
+/// Ports of media as in Debian's own file. Without it, Asterisk begins at 5000.
+const RTP: &str = "[general]\nrtpstart=10000\nrtpend=20000\n";
 
 const LOGGER: &str = "[general]\n[logfiles]\nmessages => notice,warning,error,verbose\n";
 
@@ -94,6 +107,17 @@ fn dialplan(release: Release) -> String {
          exten => 600,1,Answer()\n\
          same => n,Wait(120)\n\
          same => n,Hangup()\n\
+         ; What the caller says.\n\
+         exten => {ECHO},1,Answer()\n\
+         same => n,Echo()\n\
+         ; A tone.\n\
+         exten => {TONE},1,Answer()\n\
+         same => n,Playtones({HERTZ})\n\
+         same => n,Wait(120)\n\
+         ; A tone, and no answer.\n\
+         exten => {EARLY_TONE},1,Progress()\n\
+         same => n,Playtones({HERTZ})\n\
+         same => n,Wait(120)\n\
          ; A carrier.\n\
          exten => _0X.,1,Dial({trunk},30)\n\
          ; The phone 1000 as a gateway: it registers, and numbers that begin with 9 go there.\n\

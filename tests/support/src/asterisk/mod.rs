@@ -23,7 +23,7 @@ use crate::{
     process::Process,
 };
 
-pub use config::{Options, PASSWORD, TRUNK};
+pub use config::{EARLY_TONE, ECHO, HERTZ, Options, PASSWORD, TONE, TRUNK};
 pub use release::Release;
 
 const START: Duration = Duration::from_secs(60);
@@ -121,9 +121,14 @@ impl<'a> Asterisk<'a> {
 
     /// Calls a phone. If it answers, it hears nothing until one of both hangs up.
     pub fn call(&self, user: &str) -> Result<()> {
+        self.connect(user, "600")
+    }
+
+    /// Calls a phone. If it answers, it is connected with an extension.
+    pub fn connect(&self, user: &str, extension: &str) -> Result<()> {
         let technology = self.release.technology();
         self.command(&format!(
-            "channel originate {technology}/{user} extension 600@phones"
+            "channel originate {technology}/{user} extension {extension}@phones"
         ))?;
         Ok(())
     }
