@@ -28,7 +28,7 @@ use crate::scene::{SOON, Scene, With, play};
 const OTHERS: [&str; 4] = ["in_not_ip", "in_not_udp", "out_not_ip", "out_not_udp"];
 
 /// Plays a call without sipnat, and returns the packets at the PBX.
-fn captured(plan: Plan, scenario: impl FnOnce(&Scene<'_>)) -> Result<Vec<Packet>> {
+pub(crate) fn captured(plan: Plan, scenario: impl FnOnce(&Scene<'_>)) -> Result<Vec<Packet>> {
     let mut packets = Vec::new();
     play(plan, With::Nothing, |scene| {
         scenario(scene);
@@ -74,7 +74,7 @@ fn private(scene: &Scene<'_>) {
 }
 
 /// Writes packets to a file, as Ethernet.
-fn save(packets: &[Packet], path: &Path) -> Result<()> {
+pub(crate) fn save(packets: &[Packet], path: &Path) -> Result<()> {
     let mut writer = Writer::new(BufWriter::new(File::create(path)?), false)?;
     for packet in packets {
         let header = [[2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]].concat();
@@ -84,13 +84,13 @@ fn save(packets: &[Packet], path: &Path) -> Result<()> {
     Ok(writer.finish()?)
 }
 
-fn replay(netns: &Netns, arguments: &[&str]) -> Result<Value> {
+pub(crate) fn replay(netns: &Netns, arguments: &[&str]) -> Result<Value> {
     let text = sipnat::command(netns, &[&["replay", "--json"], arguments].concat())?;
     serde_json::from_str(&text).with_context(|| text.clone())
 }
 
 /// Returns the counters of a replay.
-fn counters(report: &Value) -> Result<BTreeMap<String, u64>> {
+pub(crate) fn counters(report: &Value) -> Result<BTreeMap<String, u64>> {
     let counters = report["counters"].as_array().context("no counters")?;
     let pair = |it: &Value| Some((it["name"].as_str()?.to_owned(), it["packets"].as_u64()?));
     counters

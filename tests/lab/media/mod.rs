@@ -9,6 +9,7 @@ mod forwarded;
 mod guard;
 mod kinds;
 mod networks;
+mod replayed;
 mod restore;
 mod told;
 mod tones;
