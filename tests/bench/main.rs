@@ -13,7 +13,9 @@ mod pktgen;
 mod program;
 mod report;
 mod rig;
+mod rtpengine;
 mod scale;
+mod sends;
 mod stun;
 mod wire;
 mod worst;
@@ -67,7 +69,7 @@ enum Name {
     Scale,
     /// Junk that costs most, searched for
     Worst,
-    /// Packets and descriptions of streams, with 1,024 to 131,072 of them
+    /// Packets and descriptions of streams, with 1,024 to 131,072 of them; rtpengine
     Media,
 }
 

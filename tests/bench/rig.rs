@@ -126,13 +126,15 @@ impl Rig {
         let family = NetnsFamily::next()?;
         let (client, server) = (family.make("client")?, family.make("server")?);
         let mac = |of: usize| MACS[of].map(|byte| format!("{byte:02x}")).join(":");
+        // The client's programs drop all that arrives there, also answers of ARP.
         client.ip(&format!(
-            "link add {CLIENT} address {} type veth peer name {SERVER} address {} netns {}\n\
+            "link add {CLIENT} address {} type veth peer name {SERVER} address {server_mac} netns {}\n\
              link set {CLIENT} up\n\
-             addr add 203.0.113.1/24 dev {CLIENT}\n",
+             addr add 203.0.113.1/24 dev {CLIENT}\n\
+             neigh add 203.0.113.10 lladdr {server_mac} dev {CLIENT} nud permanent\n",
             mac(0),
-            mac(1),
             server.name(),
+            server_mac = mac(1),
         ))?;
         // All other addresses are behind the client, without ARP.
         server.ip(&format!(

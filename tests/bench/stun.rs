@@ -258,7 +258,7 @@ fn coturn(rig: &Rig, feed: &mut Feed, part: &mut Part) -> Result<Rates> {
 }
 
 /// Returns the threads of a process.
-fn tasks(pid: u32) -> Result<Vec<i32>> {
+pub(crate) fn tasks(pid: u32) -> Result<Vec<i32>> {
     let tasks = fs::read_dir(format!("/proc/{pid}/task"))?;
     let ids = tasks
         .flatten()

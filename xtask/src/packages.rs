@@ -74,11 +74,16 @@ pub(crate) const INTEROP: [Program; 2] = [
 ];
 
 /// Programs that the benchmarks run.
-pub(crate) const BENCH: [Program; 4] = [
+pub(crate) const BENCH: [Program; 5] = [
     Program::new("ip", "iproute2", "makes the network namespaces"),
     Program::new("nft", "nftables", "sets up the kernel's NAT and SIP ALG"),
     Program::new("taskset", "util-linux", "keeps a server on one core"),
     Program::new("turnserver", "coturn", "is the STUN server to compare with"),
+    Program::new(
+        "rtpengine",
+        "rtpengine-daemon",
+        "is the relay of media to compare with",
+    ),
 ];
 
 /// Ensures that all programs are installed. Names the missing ones first, then installs them if allowed and possible.
