@@ -10,7 +10,8 @@ use crate::{
     process::Process,
 };
 
-const START: Duration = Duration::from_secs(10);
+// Busy machines take long to start Python.
+const START: Duration = Duration::from_secs(60);
 
 /// Variable that names the folder with pjsua2 for Python.
 const FOLDER: &str = "SIPNAT_PJSUA2";
