@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use anyhow::{Result, anyhow};
 use aya::Ebpf;
 use aya_log::EbpfLogger;
-use log::{Log, Metadata, Record, warn};
+use log::{Log, Metadata, Record};
 use tokio::io::{Interest, unix::AsyncFd};
+use tracing::warn;
 
 use crate::{kernel::tables::Tables, view::traffic::REDIRECTS};
 
@@ -82,6 +83,7 @@ impl Reader {
             self.excused += lost;
             if !shadow {
                 warn!(
+                    lost,
                     "{lost} records of the kernel programs' log were lost: they came faster than they were written"
                 );
             }
