@@ -14,6 +14,7 @@ use nat_common::engine::{self, fragments};
 use crate::env::{Hash, Kernel};
 use crate::fast_reject::fast_reject;
 use crate::frame::Egress;
+use crate::keepalive;
 use crate::maps::{config, count};
 use crate::media::{self, Entry};
 use crate::redirect::{self, Redirected};
@@ -71,6 +72,7 @@ fn send<L: Hash>(ctx: &TcContext) -> (Sent, i32) {
     }
     let decision = match find::<Egress>(ctx.into(), &scratch, config) {
         Found::Sip => match read::<Egress, L>(ctx.into(), &scratch) {
+            Ok(()) if keepalive::is_ping(config) => return (Sent::Ping, NEXT),
             Ok(()) => decide::<L>(&scratch, config),
             Err(doubt) => return (Sent::Skipped(doubt.into()), NEXT),
         },

@@ -626,6 +626,11 @@ impl<L> Hashes for Kernel<'_, L> {
     fn pbx(&self) -> u64 {
         self.pbx
     }
+
+    #[inline(always)]
+    fn socket(&self) -> u32 {
+        key::socket(self.scratch.socket())
+    }
 }
 
 impl<L> Tables for Kernel<'_, L> {

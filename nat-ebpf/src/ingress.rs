@@ -15,6 +15,7 @@ use crate::datagram::Payload;
 use crate::env::{Hash, Kernel};
 use crate::fast_reject::fast_reject;
 use crate::frame::{Frame, Ingress};
+use crate::keepalive;
 use crate::maps::{config, count};
 use crate::media::{self, Entry};
 use crate::scratch::Scratch;
@@ -46,7 +47,9 @@ fn enter_media(ctx: &XdpContext, verdict: Received) {
 const fn action(verdict: Received) -> u32 {
     match verdict {
         Received::Stun(Stun::Answered | Stun::Refused) => XDP_TX,
-        Received::Stun(Stun::Limited | Stun::TotalLimited | Stun::Failed) => XDP_DROP,
+        Received::Stun(Stun::Limited | Stun::TotalLimited | Stun::Failed) | Received::Answer(_) => {
+            XDP_DROP
+        }
         _ => XDP_PASS,
     }
 }
@@ -64,12 +67,20 @@ fn receive<L: Hash>(ctx: &XdpContext) -> Received {
     };
     match find::<Ingress>(ctx.into(), &scratch, config) {
         Found::Sip => match read::<Ingress, L>(ctx.into(), &scratch) {
-            Ok(()) => Received::Heard(learn::<L>(&scratch, config)),
+            Ok(()) => match keepalive::answer(config) {
+                Some(answer) => Received::Answer(answer),
+                None => Received::Heard(learn::<L>(&scratch, config)),
+            },
             Err(doubt) => Received::Skipped(doubt.into()),
         },
         Found::Stun => Received::Stun(answer::<L>(ctx, &scratch, config)),
         Found::LaterFragment => Received::Fragment,
-        Found::Skipped(skip) => Received::Skipped(skip),
+        Found::Skipped(skip) => {
+            if skip == Skip::Keepalive {
+                keepalive::note_sender(config);
+            }
+            Received::Skipped(skip)
+        }
     }
 }
 
@@ -98,6 +109,9 @@ fn answer<L: Hash>(ctx: &XdpContext, scratch: &Scratch, config: &'static Config)
 #[inline(never)]
 fn serve<L: Hash>(ctx: &XdpContext, scratch: &Scratch, config: &'static Config) -> Stun {
     if config.stun & ANSWER == 0 {
+        if config.has_port(scratch.datagram().destination.port) {
+            keepalive::note_sender(config);
+        }
         return Stun::Disabled;
     }
     let frame = Frame::from(ctx);

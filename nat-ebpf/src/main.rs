@@ -12,6 +12,7 @@ mod env;
 mod fast_reject;
 mod frame;
 mod ingress;
+mod keepalive;
 mod maps;
 mod media;
 mod redirect;

@@ -156,6 +156,12 @@ pub(crate) fn media_config() -> &'static MediaConfig {
     MEDIA_CONFIG.get(0).unwrap_or(&NO_MEDIA)
 }
 
+/// Looks up the record of a NAT mapping that the agent keeps open.
+#[inline(always)]
+pub(crate) fn keepalive(index: u32) -> Option<*mut Keepalive> {
+    KEEPALIVES.get_ptr_mut(index)
+}
+
 /// Looks up the slot of a port of a local address.
 #[inline(always)]
 pub(crate) fn media_slot(number: u32, port: u32) -> Option<*mut MediaSlot> {

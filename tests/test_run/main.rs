@@ -7,6 +7,7 @@ mod cases;
 mod flood;
 mod frames;
 mod history;
+mod keepalives;
 mod late;
 mod learning;
 mod limits;

@@ -66,6 +66,7 @@ const SMALL: Sizes = Sizes {
     stun: 64,
     offers: 1,
     media: 1,
+    keepalives: 64,
     bindings: 64,
 };
 

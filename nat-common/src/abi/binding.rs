@@ -82,7 +82,9 @@ pub struct Binding {
     /// Number of bytes used in `text`.
     pub text_len: u8,
     /// Unused, zero.
-    pub reserved: [u8; 5],
+    pub reserved: u8,
+    /// Contact: the PBX's socket that accepted it ([`socket`](crate::tables::key::socket)).
+    pub pbx: u32,
     /// The terminal as `user@host`, as far as it fits.
     pub text: [u8; TEXT_LEN],
 }
@@ -105,7 +107,8 @@ impl Binding {
         advertised: Endpoint::UNKNOWN,
         flags: BindingFlags::empty(),
         text_len: 0,
-        reserved: [0; 5],
+        reserved: 0,
+        pbx: 0,
         text: [0; TEXT_LEN],
     };
 

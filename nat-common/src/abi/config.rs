@@ -91,6 +91,8 @@ pub struct Config {
     pub only_pbxs: u32,
     /// Addresses of PBXs, as those of an [`Endpoint`]; unused entries are [`NO_PBX`].
     pub pbxs: [[u64; 2]; MAX_PBXS],
+    /// Cookie in the branches of the agent's OPTIONS, as 16 hexadecimal digits; 0: it sends none.
+    pub keepalive: [u64; 2],
     /// Interfaces with the programs, as far as there are entries.
     pub interfaces: [Interface; MAX_INTERFACES],
 }

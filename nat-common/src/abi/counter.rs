@@ -216,4 +216,7 @@ counters! {
     OutOtherHost = "out_other_host", Egress, "SIP from an address that --pbx does not name: left alone";
     InDoubtCostly = "in_doubt_costly", Ingress, "SIP: the headers take more steps to read than those of any device";
     OutDoubtCostly = "out_doubt_costly", Egress, "SIP: the headers take more steps to read than those of any device";
+    KeepaliveAnswered = "keepalive_answered", Ingress, "answer to an OPTIONS of sipnat itself (--keepalive): dropped, and its time is kept";
+    KeepaliveStray = "keepalive_stray", Ingress, "answer to an OPTIONS of sipnat itself that is late, repeated, or from another host: dropped";
+    KeepaliveSent = "keepalive_sent", Egress, "OPTIONS of sipnat itself, which keeps a NAT mapping open: left alone";
 }

@@ -19,6 +19,7 @@ mod config;
 mod flags;
 mod ground;
 mod guard;
+mod keepalive;
 mod media;
 mod policy;
 mod record;
@@ -39,6 +40,7 @@ pub use flags::{
 };
 pub use ground::Ground;
 pub use guard::Guard;
+pub use keepalive::Keepalive;
 pub use media::{
     MEDIA_ADDRESSES, MEDIA_EXTERNALS, MEDIA_FORWARDING, MEDIA_PORTS, MediaBits, MediaConfig,
     MediaCounter, MediaFlags, MediaPrefix, MediaSlot,
@@ -60,8 +62,8 @@ pub const ABI: u32 = 27;
 #[cfg(feature = "user")]
 mod pod {
     use super::{
-        Binding, BindingSet, Config, ContactKey, DialogKey, MediaBits, MediaConfig, MediaSlot,
-        Record, Rule, Set,
+        Binding, BindingSet, Config, ContactKey, DialogKey, Keepalive, MediaBits, MediaConfig,
+        MediaSlot, Record, Rule, Set,
     };
 
     macro_rules! pod {
@@ -80,6 +82,7 @@ mod pod {
         Config,
         ContactKey,
         DialogKey,
+        Keepalive,
         MediaBits,
         MediaConfig,
         MediaSlot,

@@ -61,6 +61,8 @@ macro_rules! tables {
                 STUN_TOTAL stun_total lines(Buckets) 1;
                 /// Packets and events, by the index of their counter.
                 COUNTERS counters percpu(u64) (Counter::COUNT);
+                /// NAT mappings that the agent keeps open.
+                KEEPALIVES keepalives lines(Keepalive) [keepalives];
                 /// Settings of media.
                 MEDIA_CONFIG media_config array(MediaConfig) 1;
                 /// Guard of media by the address of the terminal's signalling.

@@ -53,6 +53,7 @@ pub(super) fn registered<E: Text>(
     draft.arrived = request.at;
     draft.aor = aor;
     draft.call = env.hash(Field::CallId as usize);
+    draft.pbx = env.socket();
     draft.flags = BindingFlags::from_bits_truncate(transaction.flags.bits())
         & (BindingFlags::DIRECT | BindingFlags::OWN_USER);
     if may_relay {

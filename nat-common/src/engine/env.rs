@@ -44,6 +44,8 @@ pub trait Hashes {
     fn mix(&self, a: u64, b: u64, c: u64) -> u64;
     /// Returns the PBX's socket of this message, as it goes into keys (see [`key::pbx`](crate::tables::key::pbx)).
     fn pbx(&self) -> u64;
+    /// Returns the PBX's socket of this message in 32 bits (see [`key::socket`](crate::tables::key::socket)).
+    fn socket(&self) -> u32;
 }
 
 /// Tables of sets.

@@ -21,6 +21,7 @@ pub mod fragments;
 mod history;
 mod identity;
 mod inbound;
+pub mod keepalive;
 pub mod lifetimes;
 pub mod media;
 mod outbound;

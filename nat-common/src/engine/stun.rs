@@ -144,6 +144,15 @@ pub fn is_terminal<E: Clock + Hashes + Tables>(env: &E, source: &Endpoint) -> bo
     resident(env, &describe(env, source).value) != NOBODY
 }
 
+/// Stores where a keepalive of a terminal came from that is no STUN request, or one that is not answered here: CRLF, zero
+/// bytes. Strangers leave no trace, so that their junk pushes no terminal out.
+#[inline(always)]
+pub fn note_keepalive<E: Server>(env: &E, source: &Endpoint) {
+    if source.is_unicast() && env.is_terminal(source) {
+        note(env, source, true);
+    }
+}
+
 /// Stores where a request came from. That proves nothing, but shows who is alive: listings look sources up by the
 /// learned addresses of bindings. `keepalive`: it came to a SIP port.
 #[inline(always)]

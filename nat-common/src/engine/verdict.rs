@@ -104,6 +104,26 @@ impl Heard {
     }
 }
 
+/// Verdict on an answer to an OPTIONS of the agent. It is dropped: the PBX has sent no such request.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It counts.
+    Answered = Counter::KeepaliveAnswered as u8,
+    /// It is late, repeated, or from another host.
+    Stray = Counter::KeepaliveStray as u8,
+}
+
+impl Answer {
+    /// Counter of this verdict.
+    #[inline(always)]
+    #[must_use]
+    pub const fn counter(self) -> Counter {
+        // SAFETY: each discriminant is that of a counter.
+        unsafe { mem::transmute::<u32, Counter>(self as u32) }
+    }
+}
+
 /// Verdict on STUN that arrived.
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,6 +177,8 @@ pub enum Received {
     Fragment,
     /// A SIP message.
     Heard(Heard),
+    /// An answer to an OPTIONS of the agent.
+    Answer(Answer),
     /// STUN.
     Stun(Stun),
 }
@@ -185,6 +207,7 @@ impl Received {
             },
             Self::Fragment => Counter::InFragment,
             Self::Heard(heard) => heard.counter(),
+            Self::Answer(answer) => answer.counter(),
             Self::Stun(stun) => stun.counter(),
         }
     }
@@ -295,6 +318,8 @@ pub enum Sent {
     Segmented,
     /// Keepalive or STUN of the PBX.
     Stun,
+    /// OPTIONS of the agent.
+    Ping,
     /// The decision, carried out.
     Decided(Decision),
     /// To be redirected, but the packet cannot be written: left alone.
@@ -326,6 +351,7 @@ impl Sent {
             },
             Self::Segmented => Counter::OutSegmented,
             Self::Stun => Counter::OutKeepalive,
+            Self::Ping => Counter::KeepaliveSent,
             Self::Decided(decision) => decision.counter(),
             Self::Refused => Counter::OutRewriteRefused,
             Self::Failed => Counter::OutRewriteFailed,

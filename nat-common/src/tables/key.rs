@@ -31,6 +31,14 @@ pub const fn pbx(socket: &Endpoint, wildcard: bool) -> u64 {
     socket.addr[0].rotate_left(23) ^ socket.addr[1] ^ port
 }
 
+/// Returns a socket of the PBX in 32 bits, whatever it is bound to, for the agent, which knows the sockets that it may be.
+#[inline(always)]
+#[must_use]
+pub const fn socket(socket: &Endpoint) -> u32 {
+    let all = pbx(socket, false);
+    all as u32 ^ (all >> 32) as u32
+}
+
 /// Joins the hashes of the terminal's own tag and of the other tag.
 #[inline(always)]
 #[must_use]

@@ -240,6 +240,10 @@ impl Hashes for MemoryEnv {
     fn pbx(&self) -> u64 {
         key::pbx(&self.socket.get(), false)
     }
+
+    fn socket(&self) -> u32 {
+        key::socket(&self.socket.get())
+    }
 }
 
 impl Tables for MemoryEnv {

@@ -37,7 +37,7 @@ pub(super) const CRATES: &[Crate] = &[
         floors: &[
             &["main"],
             &["ingress", "egress", "media"],
-            &["stages"],
+            &["stages", "keepalive"],
             &["env", "redirect", "answer"],
             &["bindings"],
             &["maps", "scratch", "text"],
