@@ -501,18 +501,20 @@ mod tests {
         let text = "iface = ['a', 'b']\nwait = true\nport = [5060, 5080]\npbx = ['192.0.2.5', 'fd00::5']\npolicy = 'off'\nregistrar = ['192.0.2.1']\n\
                     peer = ['10.0.0.0/8', 'fd00::/8']\nsettle = 0\nshadow = false\nstun = true\nstun-port = 3479\n\
                     stun-rate = 0\nstun-burst = 1\nstun-total-rate = 7\nstun-software = true\nmedia = true\nmedia-ports = '1-9'\nmedia-guard = 'drop'\nmedia-restore = true\nmedia-guess = ['192.0.2.0/24']\nexternal = ['192.0.2.9']\n\
+                    keepalive = ['options', '192.0.2.0/24=crlf']\nkeepalive-interval = 20\nkeepalive-misses = 4\n\
                     metrics = '127.0.0.1:9060'\nmetrics-run-time = true\nkeep = true\n\
                     bpf-object = '/a.o'\nverifier-log = true\nxdp = 'generic'\nclsact = true\nsize-bindings = 2000\n\
                     size-transactions = 3000\nsize-pending = 4000\nsize-proofs = 5000\nsize-fragments = 6000\n\
                     size-history = 7000\nsize-stun-limits = 8000\nsize-stun-sources = 9000\n\
-                    size-media-offers = 10000\nsize-media = 100000\n";
+                    size-media-offers = 10000\nsize-media = 100000\nsize-keepalives = 11000\n";
         let flags = "sipnat run --iface a --iface b --wait --port 5060 --port 5080 --pbx 192.0.2.5 --pbx fd00::5 --policy off --registrar 192.0.2.1 \
                      --peer 10.0.0.0/8 --peer fd00::/8 --settle 0 --stun --stun-port 3479 --stun-rate 0 --stun-burst 1 \
                      --stun-total-rate 7 --stun-software --media --media-ports 1-9 --media-guard drop --media-restore --media-guess 192.0.2.0/24 --external 192.0.2.9 \
+                     --keepalive options --keepalive 192.0.2.0/24=crlf --keepalive-interval 20 --keepalive-misses 4 \
                      --metrics 127.0.0.1:9060 --metrics-run-time --keep --bpf-object /a.o --verifier-log --xdp generic --clsact \
                      --size-bindings 2000 --size-transactions 3000 --size-pending 4000 --size-proofs 5000 \
                      --size-fragments 6000 --size-history 7000 --size-stun-limits 8000 --size-stun-sources 9000 \
-                     --size-media-offers 10000 --size-media 100000";
+                     --size-media-offers 10000 --size-media 100000 --size-keepalives 11000";
         assert_eq!(over("sipnat run", file(text)).unwrap(), run(flags));
         let mut command = Cli::command();
         let run = command.find_subcommand_mut("run").unwrap();

@@ -47,6 +47,8 @@ pub struct Settings {
     pub guesses: Vec<IpNet>,
     /// Addresses that the PBX writes into its descriptions, and a router translates to its own.
     pub externals: Vec<IpAddr>,
+    /// Keepalives to the NATs of registered terminals.
+    pub keepalives: Keepalives,
     /// Address and port at which metrics are served; none: they are not.
     pub metrics: Option<SocketAddr>,
     /// Have the kernel measure the run time of the programs.
@@ -85,6 +87,7 @@ impl Default for Settings {
             restore: false,
             guesses: Vec::new(),
             externals: Vec::new(),
+            keepalives: Keepalives::default(),
             metrics: None,
             metrics_run_time: false,
             keep: false,
@@ -129,6 +132,7 @@ impl Settings {
             restore,
             guesses,
             externals,
+            keepalives,
             metrics,
             metrics_run_time,
             keep,
@@ -149,6 +153,7 @@ impl Settings {
             stun: stun_sources,
             offers,
             media: streams,
+            keepalives: mappings,
         } = sizes;
         let options = [
             ("iface", *interfaces != other.interfaces),
@@ -172,6 +177,15 @@ impl Settings {
             ("media-restore", *restore != other.restore),
             ("media-guess", *guesses != other.guesses),
             ("external", *externals != other.externals),
+            ("keepalive", keepalives.rules != other.keepalives.rules),
+            (
+                "keepalive-interval",
+                keepalives.interval != other.keepalives.interval,
+            ),
+            (
+                "keepalive-misses",
+                keepalives.misses != other.keepalives.misses,
+            ),
             ("metrics", *metrics != other.metrics),
             (
                 "metrics-run-time",
@@ -195,6 +209,7 @@ impl Settings {
             ("size-stun-sources", *stun_sources != other.sizes.stun),
             ("size-media-offers", *offers != other.sizes.offers),
             ("size-media", *streams != other.sizes.media),
+            ("size-keepalives", *mappings != other.sizes.keepalives),
         ];
         let differ = options.into_iter().filter(|(_, differs)| *differs);
         differ.map(|(name, _)| name).collect()
@@ -229,6 +244,85 @@ impl Default for Stun {
             software: false,
         }
     }
+}
+
+/// Keepalives that the agent sends to the NATs of registered terminals.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keepalives {
+    /// Rules; the one with the longest prefix counts. Without one, none are sent.
+    pub rules: Vec<KeepaliveRule>,
+    /// Seconds from one to the next.
+    pub interval: u32,
+    /// Unanswered ones in a row after which a terminal counts as silent.
+    pub misses: u32,
+}
+
+impl Default for Keepalives {
+    fn default() -> Self {
+        Self {
+            rules: vec![KeepaliveRule {
+                prefix: None,
+                kind: KeepaliveKind::Off,
+            }],
+            interval: 25,
+            misses: 3,
+        }
+    }
+}
+
+impl Keepalives {
+    /// Seconds that an interval may have. RFC 4787 4.3 has NATs keep a mapping for two minutes at least, and many keep it for 30 s.
+    pub const INTERVALS: RangeInclusive<u32> = 5..=3600;
+
+    /// Whether any are sent.
+    #[must_use]
+    pub fn are_on(&self) -> bool {
+        let mut kinds = self.rules.iter().map(|rule| rule.kind);
+        kinds.any(|kind| kind != KeepaliveKind::Off)
+    }
+
+    /// Returns the kind for a learned address.
+    #[must_use]
+    pub fn kind_for(&self, learned: IpAddr) -> KeepaliveKind {
+        let bits =
+            |rule: &KeepaliveRule| rule.prefix.map_or(0, |net| 1 + u32::from(net.prefix_len()));
+        let rules = self.rules.iter();
+        let hits = rules.filter(|rule| rule.prefix.is_none_or(|net| net.contains(&learned)));
+        // Of two rules for the same prefix the later one counts, as of two options.
+        hits.max_by_key(|rule| bits(rule))
+            .map_or(KeepaliveKind::Off, |rule| rule.kind)
+    }
+}
+
+/// Rule for keepalives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeepaliveRule {
+    /// Learned addresses that it is for; none: any.
+    pub prefix: Option<IpNet>,
+    /// Kind of their keepalives.
+    pub kind: KeepaliveKind,
+}
+
+/// Kind of keepalives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeepaliveKind {
+    /// OPTIONS, which the terminal answers.
+    Options,
+    /// An empty line (RFC 5626 3.5.1, though for TCP).
+    Crlf,
+    /// Four zero bytes.
+    Udp,
+    /// None.
+    Off,
+}
+
+impl KeepaliveKind {
+    const ALL: [(&'static str, Self); 4] = [
+        ("options", Self::Options),
+        ("crlf", Self::Crlf),
+        ("udp", Self::Udp),
+        ("off", Self::Off),
+    ];
 }
 
 /// Choice of the mode in which the XDP program runs.
@@ -267,6 +361,8 @@ pub struct Sizes {
     pub offers: u32,
     /// Slots in `MEDIA`: 65,536 for each local address. Without media there is one.
     pub media: u32,
+    /// Records in `KEEPALIVES`. Without keepalives there is one.
+    pub keepalives: u32,
     /// Capacity of `DIALOGS`, and of `CONTACTS`: bindings up to which tests see none refused. A contact takes three.
     pub bindings: u32,
 }
@@ -301,6 +397,7 @@ impl Default for Sizes {
             stun: 4096,
             offers: 16384,
             media: 4 * MEDIA_PORTS,
+            keepalives: 16384,
             bindings: 81_920,
         }
     }
@@ -326,6 +423,23 @@ pub fn guard_named(name: &str) -> Result<Guard, &'static str> {
         .into_iter()
         .find(|guard| guard.name() == name)
         .ok_or("a guard is off, count or drop")
+}
+
+/// Returns the rule for keepalives that a text names: a kind, or a prefix and a kind.
+///
+/// # Errors
+/// If it names none.
+pub fn keepalive_rule(text: &str) -> Result<KeepaliveRule, &'static str> {
+    let (prefix, kind) = match text.split_once('=') {
+        Some((prefix, kind)) => (Some(hosts(prefix)?), kind),
+        None => (None, text),
+    };
+    let mut kinds = KeepaliveKind::ALL.into_iter();
+    let kind = kinds.find(|(name, _)| *name == kind);
+    let (_, kind) = kind.ok_or(
+        "a keepalive is options, crlf, udp or off, or one of them for a prefix: 192.0.2.0/24=crlf",
+    )?;
+    Ok(KeepaliveRule { prefix, kind })
 }
 
 /// Returns the hosts that a text names: one address, or a prefix such as `10.0.0.0/8`.
@@ -384,6 +498,52 @@ mod tests {
             assert!((entries..2 * entries).contains(&slots), "{entries}");
         }
         assert_eq!(Sizes::default().binding_sets() * BINDING_LOAD, 81_920);
+    }
+
+    #[test]
+    fn the_longest_prefix_decides_on_keepalives() {
+        use KeepaliveKind::{Crlf, Off, Options, Udp};
+        let of = |rules: &[&str], learned: &str| {
+            let keepalives = Keepalives {
+                rules: rules
+                    .iter()
+                    .map(|rule| keepalive_rule(rule).unwrap())
+                    .collect(),
+                ..Keepalives::default()
+            };
+            (
+                keepalives.are_on(),
+                keepalives.kind_for(learned.parse().unwrap()),
+            )
+        };
+        let rules = [
+            "192.0.2.7=off",
+            "options",
+            "192.0.2.0/24=crlf",
+            "2001:db8::/32=udp",
+        ];
+        for (learned, kind) in [
+            ("192.0.2.7", Off),
+            ("192.0.2.8", Crlf),
+            ("192.0.3.7", Options),
+            ("2001:db8::1", Udp),
+            ("2001:db9::1", Options),
+        ] {
+            assert_eq!(of(&rules, learned), (true, kind), "{learned}");
+        }
+        assert_eq!(of(&["192.0.2.0/24=udp"], "192.0.3.7"), (true, Off));
+        assert_eq!(of(&["options", "crlf"], "192.0.2.7"), (true, Crlf));
+        assert_eq!(of(&["off", "192.0.2.0/24=off"], "192.0.2.7"), (false, Off));
+        assert_eq!(of(&[], "192.0.2.7"), (false, Off));
+        for (text, word) in [
+            ("on", "crlf"),
+            ("192.0.2.7=", "crlf"),
+            ("=udp", "address"),
+            ("0.0.0.0/0=udp", "every host"),
+        ] {
+            let error = keepalive_rule(text).unwrap_err();
+            assert!(error.contains(word), "{text}: {error}");
+        }
     }
 
     #[test]

@@ -284,7 +284,7 @@ fn scrape(netns: &Netns) -> Result<Duration> {
         ..Settings::default()
     };
     let endpoint = Endpoint::bind(&settings)?.context("no endpoint")?;
-    let address = endpoint.serve()?;
+    let address = endpoint.serve(None)?;
     let begun = Instant::now();
     let answer = http::request(netns, address, "GET", "/metrics")?;
     ensure!(answer.status == 200, "{answer:?}");

@@ -4,11 +4,13 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
     time::Duration,
 };
 
 use anyhow::Result;
 use ipnet::IpNet;
+use nat_common::abi::address;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, warn};
 
@@ -145,6 +147,17 @@ impl<'n> Addresses<'n> {
     /// Returns the entries of `ADDRESSES`.
     pub(crate) fn kinds(&self) -> Vec<(Prefix, u32)> {
         self.kinds.iter().map(|(p, kind)| (*p, *kind)).collect()
+    }
+
+    /// Returns this host's own addresses, without whole subnets of them (AnyIP).
+    pub(crate) fn own(&self) -> Vec<IpAddr> {
+        let own = self.kinds.iter();
+        let own = own.filter(|(_, kind)| address::place(**kind) == address::LOCAL);
+        let single = own.filter_map(|(prefix, _)| match prefix {
+            Prefix::Net(net) if net.prefix_len() == net.max_prefix_len() => Some(net.addr()),
+            _ => None,
+        });
+        single.collect()
     }
 
     /// Waits for a change, and until it is time for the next read. Dropped while it waits, it loses no change.

@@ -12,7 +12,7 @@ use crate::{
         kinds::AddressMap,
         rules::{self, Rules},
     },
-    settings::{Settings, Stun},
+    settings::{Keepalives, Settings, Stun},
 };
 
 /// Maps that settings change.
@@ -110,6 +110,7 @@ fn without_restart(now: &Settings, wanted: &Settings) -> Settings {
             answer: wanted.stun.answer && now.stun.answer,
             ..wanted.stun
         },
+        keepalives: keepalives(&now.keepalives, &wanted.keepalives),
         media_ports: wanted.media_ports,
         externals: wanted.externals.clone(),
         guard: wanted.guard,
@@ -119,6 +120,19 @@ fn without_restart(now: &Settings, wanted: &Settings) -> Settings {
         // It matters at the start only.
         wait: wanted.wait,
         ..now.clone()
+    }
+}
+
+/// Returns the settings of keepalives. Without them their table has one entry, so that they can be switched off, but not on.
+fn keepalives(now: &Keepalives, wanted: &Keepalives) -> Keepalives {
+    let rules = if now.are_on() || !wanted.are_on() {
+        &wanted.rules
+    } else {
+        &now.rules
+    };
+    Keepalives {
+        rules: rules.clone(),
+        ..*wanted
     }
 }
 
@@ -143,6 +157,20 @@ mod tests {
     use nat_common::abi::{Guard, Policy};
 
     use super::*;
+    use crate::settings::keepalive_rule;
+
+    #[test]
+    fn keepalives_can_be_switched_off_but_not_on() {
+        let of = |rule: &str, misses| Keepalives {
+            rules: vec![keepalive_rule(rule).unwrap()],
+            misses,
+            ..Keepalives::default()
+        };
+        let (on, off) = (of("options", 3), of("off", 5));
+        assert_eq!(keepalives(&on, &off), off);
+        assert_eq!(keepalives(&on, &of("crlf", 4)), of("crlf", 4));
+        assert_eq!(keepalives(&off, &on), of("off", 3));
+    }
 
     #[test]
     fn what_needs_a_restart_stays() {

@@ -3,6 +3,7 @@
 mod addresses;
 mod apply;
 mod claim;
+mod keepalives;
 mod links;
 mod logs;
 mod notify;

@@ -14,6 +14,7 @@ use crate::{
         addresses::Addresses,
         apply::{Live, Maps},
         claim::{self, Claim, Left, claim},
+        keepalives::{self, Keepalives},
         links::{Links, Modes},
         logs::Logs,
         metrics::Endpoint,
@@ -82,14 +83,19 @@ pub async fn run(settings: &Settings, read: &dyn Fn() -> Result<Settings>) -> Re
     let taken_over = left.is_some();
     let earlier = left.as_ref().map(|left| &left.tables);
     let started = async {
-        // First: nothing has changed yet if the address cannot be bound.
+        // First: nothing has changed yet if the address cannot be bound, or the process lacks a capability.
         let metrics = Endpoint::bind(settings)?;
+        let raw = keepalives::sockets(settings)?;
         let links = (&picked[..], &all[..]);
         let started = start(&net, loader, links, settings, earlier, &mut record).await?;
-        let metrics = metrics.map(Endpoint::serve).transpose()?;
-        Ok::<_, anyhow::Error>((started, metrics))
+        let round_trips = raw.as_ref().map(|_| keepalives::histogram());
+        let with = raw.zip(round_trips.clone());
+        let keepalives = with.map(|(raw, times)| Keepalives::open(raw, &started.0.tables, times));
+        let keepalives = keepalives.transpose()?;
+        let metrics = metrics.map(|metrics| metrics.serve(round_trips));
+        Ok::<_, anyhow::Error>((started, keepalives, metrics.transpose()?))
     };
-    let ((path, addresses, links), metrics) = match started.await {
+    let ((path, addresses, links), keepalives, metrics) = match started.await {
         Ok(started) => started,
         Err(error) => {
             let cleaned = match left {
@@ -113,7 +119,7 @@ pub async fn run(settings: &Settings, read: &dyn Fn() -> Result<Settings>) -> Re
     notify::ready();
     let mut live = Live::new(settings, read);
     let host = (addresses, wildcards, links);
-    let ended = serve(path, host, &mut live, &mut signals, &mut record).await;
+    let ended = serve(path, host, keepalives, &mut live, &mut signals, &mut record).await;
     notify::stopping();
     if live.settings.keep {
         keep(&mut record)?;
@@ -297,6 +303,7 @@ fn println(line: &str) {
 async fn serve(
     mut path: DataPath,
     (mut addresses, mut wildcards, mut links): (Addresses<'_>, Wildcards, Links<'_>),
+    mut keepalives: Option<Keepalives>,
     live: &mut Live<'_>,
     signals: &mut Signals,
     record: &mut AgentRecord,
@@ -308,6 +315,8 @@ async fn serve(
     let mut full = Vec::new();
     let mut sweeps = interval(streams::INTERVAL);
     sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut pings = interval(keepalives::TICK);
+    pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut streams = Follower::default();
     streams.follow(&mut path, &addresses, &live.settings);
     loop {
@@ -347,6 +356,11 @@ async fn serve(
                         full = now;
                     }
                     Err(error) => warn!("cannot tell how full the tables are: {error:#}"),
+                }
+            }
+            _ = pings.tick(), if keepalives.is_some() => {
+                if let Some(keepalives) = &mut keepalives {
+                    keepalives.tick(&path.tables, &addresses, &live.settings);
                 }
             }
             _ = sweeps.tick(), if path.media => streams.sweep(&path.tables),

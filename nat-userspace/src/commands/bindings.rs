@@ -179,7 +179,7 @@ fn show(tables: &Tables, text: &str, json: bool) -> Result<()> {
         ),
         ("contact uri", row.uri.clone().unwrap_or_else(|| "-".into())),
         ("kind", row.kind().into()),
-        ("state", row.state()),
+        ("state", row.state_and_round_trip()),
         ("advertised", row.advertised()),
         ("learned", row.learned.to_string()),
         ("active since", ago(row.age_seconds)),

@@ -14,7 +14,10 @@ use nat_common::{
 
 use crate::{
     commands::ports::{port, port_or_none, ports},
-    settings::{Settings, Sizes, Xdp, guard_named, hosts, policy_named},
+    settings::{
+        KeepaliveRule, Keepalives, Settings, Sizes, Xdp, guard_named, hosts, keepalive_rule,
+        policy_named,
+    },
 };
 
 /// Options of `sipnat run`. Each overrides a setting.
@@ -66,6 +69,26 @@ pub struct Options {
     /// Name sipnat in each STUN answer, which makes it longer
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "true|false", hide_possible_values = true)]
     stun_software: Option<bool>,
+    /// Keep the NAT mappings of registered terminals open, by: options, crlf, udp or off; PREFIX=KIND is for a prefix; may be repeated
+    /// [default: off]
+    ///
+    /// Needed if phones cannot be called some time after they registered, because their NAT forgets them. sipnat sends a keepalive
+    /// from the PBX's address and port to the learned address of each registered terminal behind a NAT that says nothing by itself.
+    /// `options` is an OPTIONS request. Its answer refreshes the NAT from inside, tells the round-trip time, and never reaches the
+    /// PBX. `crlf` and `udp`, an empty line or four zero bytes, draw no answer. Example: --keepalive options --keepalive
+    /// 192.0.2.0/24=crlf. Needs CAP_NET_RAW.
+    #[arg(long = "keepalive", value_name = "KIND", value_parser = keepalive_rule)]
+    keepalives: Vec<KeepaliveRule>,
+    /// Seconds from one keepalive of a terminal to the next, 5 to 3600 [default: 25]
+    ///
+    /// Many NATs forget a mapping after 30 s. A terminal that was heard within the interval gets none.
+    #[arg(long, value_name = "SECONDS", value_parser = interval)]
+    keepalive_interval: Option<u32>,
+    /// Unanswered keepalives in a row after which a terminal is shown as silent [default: 3]
+    ///
+    /// A silent terminal is asked less and less often, up to 16 times the interval, until it answers or registers again.
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=100))]
+    keepalive_misses: Option<u32>,
     /// Serve metrics for Prometheus at http://ADDRESS:PORT/metrics
     ///
     /// Off by default. There is neither TLS nor a password: name an address that only the monitoring reaches.
@@ -144,6 +167,11 @@ pub struct Options {
     /// Streams in progress go on after a restart with another size. Memory, with --media: 128 bytes each, 32 MiB by default.
     #[arg(long, value_name = "NUMBER", value_parser = entries)]
     size_media: Option<u32>,
+    /// NAT mappings that are kept open; terminals beyond get no keepalives [default: 16384]
+    ///
+    /// Memory, with --keepalive: 128 bytes each, 2 MiB by default.
+    #[arg(long, value_name = "NUMBER", value_parser = entries)]
+    size_keepalives: Option<u32>,
 }
 
 /// Options that decide what is learned and where packets go. `sipnat replay` has them, too.
@@ -272,6 +300,9 @@ impl Options {
         set(&mut settings.stun.burst, self.stun_burst);
         set(&mut settings.stun.total_rate, self.stun_total_rate);
         set(&mut settings.stun.software, self.stun_software);
+        set(&mut settings.keepalives.rules, some(self.keepalives));
+        set(&mut settings.keepalives.interval, self.keepalive_interval);
+        set(&mut settings.keepalives.misses, self.keepalive_misses);
         set(&mut settings.metrics, self.metrics.map(Some));
         set(&mut settings.metrics_run_time, self.metrics_run_time);
         set(&mut settings.keep, self.keep);
@@ -297,6 +328,9 @@ impl Options {
         set(&mut sizes.offers, sets(self.size_media_offers));
         let slots = self.size_media.map(|entries| Sizes::sets(entries, 1));
         set(&mut sizes.media, slots);
+        let records = self.size_keepalives;
+        let records = records.map(|entries| Sizes::sets(entries, 1));
+        set(&mut sizes.keepalives, records);
         self.deciding.fill(settings);
     }
 
@@ -310,6 +344,16 @@ impl Options {
             ("stun-software", self.stun_software == Some(true)),
             ("size-stun-limits", self.size_stun_limits.is_some()),
             ("size-stun-sources", self.size_stun_sources.is_some()),
+        ];
+        first_given(&given)
+    }
+
+    /// Returns an option of keepalives that was given, by its long name.
+    pub(super) fn of_keepalives(&self) -> Option<&'static str> {
+        let given = [
+            ("keepalive-interval", self.keepalive_interval.is_some()),
+            ("keepalive-misses", self.keepalive_misses.is_some()),
+            ("size-keepalives", self.size_keepalives.is_some()),
         ];
         first_given(&given)
     }
@@ -365,6 +409,15 @@ fn seconds(text: &str) -> Result<u32, &'static str> {
         .map_err(|_| "a time is a whole number of seconds, such as 3600")
 }
 
+/// Parses an interval of keepalives.
+fn interval(text: &str) -> Result<u32, String> {
+    let (least, most) = (Keepalives::INTERVALS.start(), Keepalives::INTERVALS.end());
+    text.parse()
+        .ok()
+        .filter(|seconds| Keepalives::INTERVALS.contains(seconds))
+        .ok_or_else(|| format!("an interval is a whole number of seconds, from {least} to {most}"))
+}
+
 /// Parses a number of entries of a table.
 fn entries(text: &str) -> Result<u32, String> {
     let (least, most) = (Sizes::ENTRIES.start(), Sizes::ENTRIES.end());
@@ -402,6 +455,7 @@ mod tests {
             "--size-stun-sources=16384",
             "--size-media-offers=65536",
             "--size-media=262144",
+            "--size-keepalives=16384",
         ];
         assert_eq!(parse(&defaults).unwrap(), Settings::default());
         let command = Options::augment_args(Command::new("run"));

@@ -67,6 +67,14 @@ impl Run {
             let why = format!("--{option} has no effect without --media");
             usage(settings.media, &why)?;
         }
+        if let Some(option) = self.options.of_keepalives() {
+            let why = format!("--{option} has no effect without --keepalive");
+            usage(settings.keepalives.are_on(), &why)?;
+        }
+        usage(
+            !(settings.shadow && settings.keepalives.are_on()),
+            "shadow and keepalive exclude each other: in shadow mode sipnat sends nothing",
+        )?;
         if let Some(option) = self.options.of_metrics() {
             let why = format!("--{option} has no effect without --metrics");
             usage(settings.metrics.is_some(), &why)?;

@@ -9,8 +9,18 @@ use nix::time::{ClockId, clock_gettime};
 /// Returns the time in nanoseconds of `CLOCK_MONOTONIC_COARSE`, as map values count it.
 #[must_use]
 pub fn now() -> u64 {
-    // Linux has this clock since 2.6.32.
-    let t = clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).expect("CLOCK_MONOTONIC_COARSE");
+    read(ClockId::CLOCK_MONOTONIC_COARSE)
+}
+
+/// Returns the time of the same clock at this moment: `CLOCK_MONOTONIC`, in nanoseconds.
+#[must_use]
+pub fn precise() -> u64 {
+    read(ClockId::CLOCK_MONOTONIC)
+}
+
+fn read(clock: ClockId) -> u64 {
+    // Linux has both clocks since 2.6.32.
+    let t = clock_gettime(clock).expect("a clock of Linux");
     u64::try_from(t.tv_sec()).unwrap_or_default() * SECOND
         + u64::try_from(t.tv_nsec()).unwrap_or_default()
 }

@@ -12,5 +12,6 @@ pub mod net;
 pub mod prefix;
 pub mod private;
 pub mod process;
+pub(crate) mod raw_udp;
 pub mod sockets;
 pub mod terminal;

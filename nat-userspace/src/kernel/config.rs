@@ -9,6 +9,7 @@ use nat_common::{
         MEDIA_PORTS, NO_PBX, SECOND,
     },
     endpoint::Endpoint,
+    engine::keepalive::Ping,
     tables::buckets,
 };
 
@@ -32,6 +33,7 @@ pub fn config(settings: &Settings) -> Result<Config> {
         shadow,
         stun,
         pbxs,
+        keepalives,
         ..
     } = settings;
     ensure!(!ports.is_empty(), "no SIP port given");
@@ -50,6 +52,10 @@ pub fn config(settings: &Settings) -> Result<Config> {
         !(*shadow && stun.answer),
         "shadow and STUN exclude each other: an answer is a change"
     );
+    ensure!(
+        !(*shadow && keepalives.are_on()),
+        "shadow and keepalive exclude each other: in shadow mode sipnat sends nothing"
+    );
     let sizes = sizes(settings)?;
     let mut config = Config {
         secret: [getrandom::u64()?, getrandom::u64()?],
@@ -63,6 +69,9 @@ pub fn config(settings: &Settings) -> Result<Config> {
         ..Config::default()
     };
     write_masks(&sizes, &mut config);
+    if keepalives.are_on() {
+        config.keepalive = Ping::digits(getrandom::u64()?);
+    }
     config.ports[..ports.len()].copy_from_slice(ports);
     for (known, addr) in config.pbxs.iter_mut().zip(pbxs) {
         *known = Endpoint::from(SocketAddr::new(*addr, 0)).addr;
@@ -100,7 +109,7 @@ pub fn interfaces(links: &[Link], all: &[Link]) -> [Interface; MAX_INTERFACES] {
     interfaces
 }
 
-/// Returns the sizes of the maps. The tables of STUN and of media have one entry where they are off.
+/// Returns the sizes of the maps. The tables of STUN, of media and of keepalives have one entry where they are off.
 ///
 /// # Errors
 /// If a size is out of range.
@@ -114,7 +123,12 @@ pub(super) fn sizes(settings: &Settings) -> Result<Sizes> {
     }
     if !settings.stun.answer {
         sizes.buckets = 1;
-        sizes.stun = 1;
+    }
+    if !settings.keepalives.are_on() {
+        sizes.keepalives = 1;
+        if !settings.stun.answer {
+            sizes.stun = 1;
+        }
     }
     if settings.media {
         const MOST: u32 = MEDIA_ADDRESSES as u32 * MEDIA_PORTS;
@@ -131,7 +145,7 @@ mod tests {
     use nat_common::abi::Table;
 
     use super::*;
-    use crate::settings::Stun;
+    use crate::settings::{Keepalives, Stun, keepalive_rule};
 
     fn with(change: impl FnOnce(&mut Settings)) -> Result<Config> {
         let mut settings = Settings::default();
@@ -233,6 +247,37 @@ mod tests {
         assert!((now + 60 * SECOND..now + 70 * SECOND).contains(&settled));
         let other = with(|_| ()).unwrap();
         assert_ne!(config.secret, other.secret, "the secret is fresh each time");
+    }
+
+    #[test]
+    fn keepalives_have_a_cookie_and_a_table() {
+        let settings = |rule: &str| Settings {
+            keepalives: Keepalives {
+                rules: vec![keepalive_rule(rule).unwrap()],
+                ..Keepalives::default()
+            },
+            ..Settings::default()
+        };
+        let read = |rule: &str| {
+            let settings = settings(rule);
+            let sizes = sizes(&settings).unwrap();
+            let cookie = config(&settings).unwrap().keepalive;
+            (cookie, sizes.keepalives, sizes.stun)
+        };
+        let (cookie, records, sources) = read("options");
+        assert!(
+            cookie
+                .iter()
+                .all(|word| word.to_le_bytes().iter().all(u8::is_ascii_hexdigit))
+        );
+        assert_ne!(cookie, read("options").0, "the cookie is fresh each time");
+        assert_eq!((records, sources), (16384, 4096));
+        assert_eq!(read("off"), ([0; 2], 1, 1));
+        let shadow = Settings {
+            shadow: true,
+            ..settings("crlf")
+        };
+        assert!(config(&shadow).is_err());
     }
 
     #[test]

@@ -213,6 +213,10 @@ impl<'a> Loader<'a> {
             let known = earlier.tables.config()?;
             config.secret = known.secret;
             config.settled = config.settled.min(known.settled);
+            if config.keepalive != [0; 2] && known.keepalive != [0; 2] {
+                // Answers may be on the way.
+                config.keepalive = known.keepalive;
+            }
         }
         if let Some(start) = self.replay {
             config.settled = start + u64::from(self.settings.settle) * SECOND;

@@ -5,6 +5,7 @@ pub mod carry;
 pub mod config;
 pub mod history;
 pub mod hooks;
+pub mod keepalives;
 pub(crate) mod kinds;
 pub mod layout;
 pub mod load;

@@ -22,6 +22,7 @@ use nat_common::{
 use crate::{
     host::clock,
     kernel::{
+        keepalives::Keepalives,
         layout::{Foreign, Layout, MISSING, Typed},
         mapped::{Access, Bindings, Mapped},
         refusal,
@@ -515,6 +516,14 @@ impl Tables {
     /// If the kernel refuses.
     pub fn streams(&self, access: Access) -> Result<Streams> {
         Streams::open(&self.media, &self.media_bits, access)
+    }
+
+    /// Maps the records of keepalives.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn keepalives(&self, access: Access) -> Result<Keepalives> {
+        Keepalives::open(&self.keepalives, access)
     }
 
     /// Reads the settings of media.

@@ -85,6 +85,7 @@ fn differ(before: &Row, now: &Row) -> bool {
         || before.redirected != now.redirected
         || before.learned != now.learned
         || before.advertised != now.advertised
+        || before.silent != now.silent
         || (before.moved, before.moved_to) != (now.moved, now.moved_to)
         || before.notes != now.notes
         || before.terminal != now.terminal
@@ -105,10 +106,11 @@ const FIELDS: [(&str, Field); 6] = [
 ];
 
 /// Keys of a row in JSON that are times.
-const TIMES: [&str; 4] = [
+const TIMES: [&str; 5] = [
     "age_seconds",
     "seen_seconds_ago",
     "stun_seen_seconds_ago",
+    "round_trip_microseconds",
     "expires_in_seconds",
 ];
 
@@ -295,6 +297,13 @@ mod tests {
                 },
             ),
             (
+                "silent",
+                Row {
+                    silent: true,
+                    ..before.clone()
+                },
+            ),
+            (
                 "moved",
                 Row {
                     moved: true,
@@ -334,7 +343,7 @@ mod tests {
         let all = serde_json::to_value(&before).unwrap();
         assert_eq!(
             all.as_object().unwrap().len(),
-            8 + TIMES.len() + fixed.len()
+            9 + TIMES.len() + fixed.len()
         );
     }
 

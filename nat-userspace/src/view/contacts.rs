@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// The table of contacts.
-pub(super) struct Contacts {
+pub(crate) struct Contacts {
     table: Bindings<ContactKey>,
     now: u64,
     /// Addresses-of-record of which all contacts were removed at some time (`Contact: *`).
@@ -21,7 +21,7 @@ pub(super) struct Contacts {
 }
 
 impl Contacts {
-    pub(super) fn new(table: Bindings<ContactKey>, now: u64) -> Self {
+    pub(crate) fn new(table: Bindings<ContactKey>, now: u64) -> Self {
         Self {
             table,
             now,
@@ -30,7 +30,7 @@ impl Contacts {
     }
 
     /// Visits all live entries. Rows can be read afterwards.
-    pub(super) fn visit(&mut self, mut visit: impl FnMut(&ContactKey, &Binding)) {
+    pub(crate) fn visit(&mut self, mut visit: impl FnMut(&ContactKey, &Binding)) {
         let Self {
             table,
             now,
@@ -58,12 +58,13 @@ impl Contacts {
         row(&key, &binding, self.now, |key| self.get(key))
     }
 
-    /// Visits the states of all rows.
-    pub(super) fn states(&self, mut visit: impl FnMut(BindingState)) {
+    /// Visits the entries of all rows, with their states.
+    pub(crate) fn each(&self, mut visit: impl FnMut(&ContactKey, &Binding, BindingState)) {
         self.table.visit(|key, binding| {
             let get = |key: &ContactKey| self.get(key);
             if is_row(key, binding, self.now, get) {
-                visit(state(binding, get(&twin(key)).as_ref(), self.now));
+                let state = state(binding, get(&twin(key)).as_ref(), self.now);
+                visit(key, binding, state);
             }
         });
     }
@@ -96,7 +97,7 @@ fn is_row(
 
 /// Returns the key of a contact by its URI alone. Two terminals that registered for different addresses-of-record may have the
 /// same URI.
-const fn twin(key: &ContactKey) -> ContactKey {
+pub(crate) const fn twin(key: &ContactKey) -> ContactKey {
     ContactKey { aor: 0, ..*key }
 }
 

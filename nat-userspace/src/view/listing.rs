@@ -24,6 +24,7 @@ use crate::{
         contacts::Contacts,
         keepalive::{Keepalives, Source},
         pending::{Claims, is_transaction},
+        pings::Pings,
         row_json,
         rows::{BindingKind, BindingState, Claim, Row, RowKey},
     },
@@ -36,6 +37,7 @@ pub struct Listing {
     contacts: Contacts,
     claims: Claims,
     keepalives: Keepalives,
+    pings: Pings,
     /// Number of live transactions in both directions.
     pub transactions: usize,
     /// Number of used entries in the tables that were read for the list: not always those of `DIALOGS`.
@@ -127,6 +129,7 @@ impl Listing {
             contacts,
             claims,
             keepalives,
+            pings: Pings::read(tables)?,
             transactions,
             used,
         })
@@ -170,6 +173,7 @@ impl Listing {
             }
         }?;
         self.keepalives.enter(&mut row);
+        self.pings.enter(&mut row);
         Some(row)
     }
 
@@ -181,7 +185,7 @@ impl Listing {
             }
         });
         self.contacts
-            .states(|state| visit(BindingKind::Contact, state));
+            .each(|_, _, state| visit(BindingKind::Contact, state));
         for slot in &self.claims.dialogs {
             visit(BindingKind::Dialog, Claim::from(&slot.entry).state());
         }

@@ -1,12 +1,13 @@
 //! The contents of the maps, as people read them.
 
 pub(crate) mod changes;
-mod contacts;
+pub(crate) mod contacts;
 pub(crate) mod counts;
-mod keepalive;
+pub(crate) mod keepalive;
 mod nearest_contact;
 pub(crate) mod page;
 mod pending;
+pub(crate) mod pings;
 pub(crate) mod proof;
 mod row_json;
 pub(crate) mod rules;

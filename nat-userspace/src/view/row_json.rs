@@ -25,6 +25,8 @@ pub(super) fn write(row: &Row, out: &mut Vec<u8>) {
         age_seconds,
         seen_seconds_ago,
         stun_seen_seconds_ago,
+        round_trip_microseconds,
+        silent,
         moved,
         moved_to,
         expires_in_seconds,
@@ -57,6 +59,10 @@ pub(super) fn write(row: &Row, out: &mut Vec<u8>) {
     number(out, *seen_seconds_ago);
     out.extend(b",\"stun_seen_seconds_ago\":");
     optional(out, *stun_seen_seconds_ago, number);
+    out.extend(b",\"round_trip_microseconds\":");
+    optional(out, *round_trip_microseconds, number);
+    out.extend(b",\"silent\":");
+    out.extend(silent.to_string().bytes());
     out.extend(b",\"moved\":");
     out.extend(moved.to_string().bytes());
     out.extend(b",\"moved_to\":");
@@ -152,6 +158,8 @@ mod tests {
             Row {
                 state: BindingState::Pending,
                 stun_seen_seconds_ago: Some(0),
+                round_trip_microseconds: Some(12_345),
+                silent: true,
                 moved: true,
                 moved_to: Some(v6),
                 advertised: Some(Endpoint::v4([0, 9, 99, 255], 65535).into()),

@@ -190,6 +190,10 @@ pub struct Row {
     pub seen_seconds_ago: u64,
     /// Time since the last STUN keepalive from the learned address, if there was one.
     pub stun_seen_seconds_ago: Option<u64>,
+    /// Round-trip time of the last OPTIONS of sipnat that the terminal answered (`--keepalive`), if it answers.
+    pub round_trip_microseconds: Option<u64>,
+    /// Set if the terminal answers the OPTIONS of sipnat no more.
+    pub silent: bool,
     /// Set if the terminal's STUN keepalives come from another address now.
     pub moved: bool,
     /// The other address, if there is only one that it can be.
@@ -266,6 +270,8 @@ impl Row {
             age_seconds: seconds(binding.created, now),
             seen_seconds_ago: seconds(binding.seen, now),
             stun_seen_seconds_ago: None,
+            round_trip_microseconds: None,
+            silent: false,
             moved: false,
             moved_to: None,
             expires_in_seconds: seconds(now, binding.expires),
@@ -305,6 +311,8 @@ impl Row {
             age_seconds: seconds(age),
             seen_seconds_ago: seconds(age),
             stun_seen_seconds_ago: None,
+            round_trip_microseconds: None,
+            silent: false,
             moved: false,
             moved_to: None,
             expires_in_seconds: seconds(TRANSACTION_LIFE.saturating_sub(age)),
@@ -341,6 +349,15 @@ impl Row {
 
     /// Describes the state.
     pub(crate) fn state(&self) -> String {
+        self.state_with(None)
+    }
+
+    /// Describes the state, and how fast the terminal answers keepalives.
+    pub(crate) fn state_and_round_trip(&self) -> String {
+        self.state_with(self.round_trip())
+    }
+
+    fn state_with(&self, round_trip: Option<String>) -> String {
         let state = match self.state {
             BindingState::Active => "active",
             BindingState::LeftAlone => "left alone",
@@ -348,6 +365,11 @@ impl Row {
             BindingState::Pending => "pending",
         };
         let mut notes: Vec<String> = self.notes.iter().map(ToString::to_string).collect();
+        if self.silent {
+            notes.push("silent".into());
+        } else if let Some(round_trip) = round_trip {
+            notes.push(format!("answers in {round_trip}"));
+        }
         if self.moved {
             let to = self.moved_to.map(|addr| format!(" to {addr}"));
             notes.push(format!("moved{}", to.unwrap_or_default()));
@@ -365,7 +387,7 @@ impl Row {
             self.id[..8].into(),
             self.terminal.clone().unwrap_or_else(|| "-".into()),
             self.kind().into(),
-            self.state(),
+            self.state_and_round_trip(),
             self.advertised(),
             self.learned.to_string(),
             seconds(self.age_seconds),
@@ -373,6 +395,16 @@ impl Row {
             seconds(self.expires_in_seconds),
             self.redirected.to_string(),
         ]
+    }
+
+    /// Writes the round-trip time, if it is known.
+    fn round_trip(&self) -> Option<String> {
+        let micros = self.round_trip_microseconds?;
+        Some(if micros < 10_000 {
+            format!("{}.{} ms", micros / 1000, micros % 1000 / 100)
+        } else {
+            format!("{} ms", micros / 1000)
+        })
     }
 
     /// Names the kind.
@@ -388,7 +420,7 @@ impl Row {
 }
 
 /// Returns the text of a binding.
-pub(super) fn text_of(binding: &Binding) -> &[u8] {
+pub(crate) fn text_of(binding: &Binding) -> &[u8] {
     &binding.text[..usize::from(binding.text_len).min(binding.text.len())]
 }
 

@@ -32,6 +32,7 @@ impl Collector for Reading {
         families.packets(self)?;
         families.tables(self)?;
         families.programs(self)?;
+        families.keepalives(self)?;
         families.media(self)
     }
 }
@@ -152,6 +153,28 @@ impl Families<'_> {
             time.encode(metric.encode_family(&labels)?)?;
         }
         Ok(())
+    }
+
+    fn keepalives(&mut self, reading: &Reading) -> fmt::Result {
+        let Some(keepalives) = &reading.keepalives else {
+            return Ok(());
+        };
+        let terminals = [
+            ("answering", keepalives.answering),
+            ("silent", keepalives.silent),
+            ("unknown", keepalives.unknown),
+        ];
+        let terminals = terminals.map(|(state, count)| ([("state", state)], count as f64));
+        let help = "Terminals whose NAT mappings are kept open, by what became of their keepalives";
+        self.gauge("sipnat_keepalive_terminals", help, terminals)?;
+        let help = "Round-trip times of answered keepalives since the agent started";
+        let metric = self.0.encode_descriptor(
+            "sipnat_keepalive_round_trip",
+            help,
+            Some(&Unit::Seconds),
+            MetricType::Histogram,
+        )?;
+        keepalives.round_trips.encode(metric)
     }
 
     fn media(&mut self, reading: &Reading) -> fmt::Result {

@@ -16,6 +16,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use prometheus_client::metrics::histogram::Histogram;
 use tracing::warn;
 
 use self::source::Source;
@@ -52,11 +53,11 @@ impl Endpoint {
         }))
     }
 
-    /// Serves the metrics from now on, until the process ends. Returns the address.
+    /// Serves the metrics from now on, until the process ends, with the round-trip times of keepalives, if any are sent. Returns the address.
     ///
     /// # Errors
     /// If there can be no thread for it.
-    pub fn serve(self) -> Result<SocketAddr> {
+    pub fn serve(self, round_trips: Option<Histogram>) -> Result<SocketAddr> {
         let Self {
             listener,
             measuring,
@@ -64,7 +65,7 @@ impl Endpoint {
         let address = listener.local_addr().context("metrics")?;
         let serve = async move {
             let _measuring = measuring;
-            let source = Source::open()?;
+            let source = Source::open(round_trips)?;
             let listener = tokio::net::TcpListener::from_std(listener)?;
             http::serve(listener, Arc::new(source)).await
         };

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use nat_common::abi::{Counter, MediaCounter};
+use prometheus_client::metrics::histogram::Histogram;
 
 use crate::{
     agent::session::Session,
@@ -14,6 +15,7 @@ use crate::{
         counts::Counts,
         fill::{self, Fill},
         listing::Listing,
+        pings::{Ping, Pings},
         streams::{self, Stream},
     },
 };
@@ -38,6 +40,8 @@ pub(super) struct Reading {
     pub(super) programs: Vec<Program>,
     /// Names of interfaces, and whether both programs are on them.
     pub(super) interfaces: Vec<(String, bool)>,
+    /// None if keepalives are off.
+    pub(super) keepalives: Option<Keepalives>,
     /// None if media are off.
     pub(super) media: Option<Media>,
     /// Time that this reading took.
@@ -52,6 +56,27 @@ pub(super) struct Program {
     pub(super) time: Duration,
 }
 
+/// Outcome of keepalives.
+#[derive(Debug)]
+pub(super) struct Keepalives {
+    pub(super) answering: usize,
+    pub(super) silent: usize,
+    pub(super) unknown: usize,
+    pub(super) round_trips: Histogram,
+}
+
+impl Keepalives {
+    fn read(tables: &Tables, round_trips: &Histogram) -> Result<Self> {
+        let pings = Pings::read(tables)?;
+        Ok(Self {
+            answering: pings.count(|ping| matches!(ping, Ping::Answers(_))),
+            silent: pings.count(|ping| ping == Ping::Silent),
+            unknown: pings.count(|ping| ping == Ping::Unknown),
+            round_trips: round_trips.clone(),
+        })
+    }
+}
+
 /// Events and streams of media.
 #[derive(Debug)]
 pub(super) struct Media {
@@ -61,7 +86,7 @@ pub(super) struct Media {
 
 impl Reading {
     /// Reads all.
-    pub(super) async fn take(net: &Net) -> Result<Self> {
+    pub(super) async fn take(net: &Net, round_trips: Option<&Histogram>) -> Result<Self> {
         let begun = Instant::now();
         let Session {
             agent,
@@ -76,6 +101,7 @@ impl Reading {
             interfaces::find(net, &links, &agent.interfaces, &agent.missing, ours).await?;
         let interfaces = interfaces.iter();
         let on = interfaces.map(|on| (on.name().to_owned(), on.attached().is_some()));
+        let keepalives = round_trips.map(|times| Keepalives::read(&tables, times));
         let has_media = infos.len() > ours.len();
         // The others are entered from these, and their runs count as those of these.
         let programs = infos[..ours.len()].iter().map(|(name, info)| Program {
@@ -94,6 +120,7 @@ impl Reading {
             records: records(&tables)?,
             programs: programs.collect(),
             interfaces: on.collect(),
+            keepalives: keepalives.transpose()?,
             media: has_media.then(|| Media::read(&tables)).transpose()?,
             took: begun.elapsed(),
         })

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use hyper::body::Bytes;
+use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::Mutex;
 
 use super::{families, reading::Reading};
@@ -17,6 +18,7 @@ const REST: u32 = 10;
 /// Source of answers.
 pub(super) struct Source {
     net: Net,
+    round_trips: Option<Histogram>,
     last: Mutex<Option<Answer>>,
 }
 
@@ -31,9 +33,10 @@ struct Answer {
 
 impl Source {
     /// Opens it.
-    pub(super) fn open() -> Result<Self> {
+    pub(super) fn open(round_trips: Option<Histogram>) -> Result<Self> {
         Ok(Self {
             net: Net::open()?,
+            round_trips,
             last: Mutex::default(),
         })
     }
@@ -45,7 +48,7 @@ impl Source {
         if let Some(last) = last.as_ref().filter(|last| begun < last.until) {
             return last.text.clone();
         }
-        let text = match Reading::take(&self.net).await {
+        let text = match Reading::take(&self.net, self.round_trips.as_ref()).await {
             Ok(reading) => Ok(families::encode(reading).into()),
             Err(error) => Err(format!("{error:#}")),
         };
