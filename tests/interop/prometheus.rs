@@ -124,13 +124,19 @@ fn dashboard() -> Result<Vec<(String, String)>> {
 
 /// Panels whose figures stay 0 in a call of one phone without STUN or trouble.
 const QUIET: [&str; 4] = ["Shadow", "SIP in doubt", "STUN", "Not stored"];
-/// Panels of which no number is asked: a stream comes and goes.
-const FREE: [&str; 1] = ["Streams"];
+/// Panels of which no number is asked: a stream comes and goes, and no terminal is registered.
+const FREE: [&str; 3] = ["Streams", "Keepalives", "Round-trip times of keepalives"];
 
 #[test]
 fn each_expression_of_the_dashboard_has_an_answer() -> Result<()> {
     let lab = Lab::new(Plan::default())?;
-    let arguments = ["--metrics", METRICS, "--metrics-run-time", "--media"];
+    let arguments = [
+        "--metrics",
+        METRICS,
+        "--metrics-run-time",
+        "--media",
+        "--keepalive=options",
+    ];
     let agent = Sipnat::start(&lab.pbx, &arguments)?;
     let prometheus = Prometheus::start(&lab.pbx)?;
     // A rate needs two scrapes before the first packet.
@@ -170,6 +176,7 @@ fn each_expression_of_the_dashboard_has_an_answer() -> Result<()> {
     }
     for name in used {
         let family = name.trim_end_matches("_total").trim_end_matches("_info");
+        let family = family.trim_end_matches("_bucket");
         let known = [name, family].iter().find_map(|name| metadata.get(*name));
         let known = known.with_context(|| format!("Prometheus knows nothing of {name}"))?;
         ensure!(

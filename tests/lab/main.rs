@@ -17,6 +17,7 @@ mod history;
 mod identity;
 mod incoming;
 mod kamailio;
+mod keepalives;
 mod kernel_alg;
 mod media;
 mod methods;

@@ -17,7 +17,7 @@ use anyhow::{Context as _, Result, ensure};
 use nat_test_support::{
     Answers, Plan, StrictPbx,
     lab::{Lab, PBX},
-    netns::{Netns, NetnsFamily},
+    netns::{Netns, NetnsFamily, receive},
     sipnat::{self, Sipnat},
     sipp::{Scenario, Sipp},
 };
@@ -365,4 +365,50 @@ fn a_socket_of_the_front_changes_nothing() -> Result<()> {
     thread::sleep(Duration::from_secs(7));
     fronted.is_called_again(&pbx)?;
     sipnat.stop()
+}
+
+/// Keepalives come from the PBX's address and port, or sipnat says why it sends none.
+#[test]
+fn keepalives() -> Result<()> {
+    const ARGS: [&str; 4] = [
+        "--pbx",
+        "203.0.113.10",
+        "--keepalive=options",
+        "--keepalive-interval=5",
+    ];
+    for (place, refused) in [
+        (Place::Routed, None),
+        (Place::BridgeWithAddress, None),
+        (Place::Nated, Some("keepalives would get another port")),
+        (
+            Place::Bridge,
+            Some("cannot send a keepalive from 203.0.113.10:5060"),
+        ),
+    ] {
+        let fronted = Fronted::new(place, Plan::PLAIN_NAT)?;
+        let pbx = fronted.pbx()?;
+        let sipnat = fronted.sipnat(&ARGS)?;
+        fronted.registers(&pbx)?;
+        let phone = fronted.lab.phone();
+        let socket = phone.netns.udp(phone.private)?;
+        socket.set_read_timeout(Some(3 * SOON))?;
+        let mut buffer = [0; 2000];
+        let heard = receive(&socket, &mut buffer);
+        let Some(why) = refused else {
+            let (length, source) = heard.context("no keepalive")?;
+            ensure!(
+                buffer.starts_with(b"OPTIONS sip:1000@192.168.1.10"),
+                "{length} bytes"
+            );
+            ensure!(source == PBX.into(), "from {source}");
+            ensure!(count(&sipnat, "keepalive_sent")? > 0);
+            sipnat.stop()?;
+            continue;
+        };
+        ensure!(heard.is_err(), "it was sent");
+        let log = sipnat.log();
+        ensure!(log.contains(why), "{log}");
+        sipnat.stop()?;
+    }
+    Ok(())
 }

@@ -149,7 +149,7 @@ fn an_answer_from_elsewhere_or_to_another_ping_counts_for_nothing() {
     assert_eq!(pinged.drops(&inbound(PHONE, &right)), "keepalive_stray");
 }
 
-/// Who was pinged knows the cookie. He can only have answers dropped that name it, and the PBX has sent no such request.
+/// A host that was pinged knows the cookie. Only answers that name it are dropped, and the PBX has sent no such request.
 #[test]
 fn nothing_else_is_dropped() {
     let mut pinged = Pinged::new();

@@ -106,17 +106,25 @@ fn documented() -> Result<Listed> {
 #[test]
 fn all_are_documented_and_all_documented_are_there() -> Result<()> {
     let host = Host::new()?;
-    let agent = host.run(&[&METRICS[..], &["--media", "--metrics-run-time"]].concat())?;
+    let agent = host.run(
+        &[
+            &METRICS[..],
+            &["--media", "--metrics-run-time", "--keepalive=options"],
+        ]
+        .concat(),
+    )?;
     let text = text(&host)?;
     assert!(text.ends_with("# EOF\n"), "{text}");
     assert_eq!(served(&text)?, documented()?);
     let without = stop(agent, Signal::SIGTERM)?;
     assert!(without.contains("sipnat: metrics at http://127.0.0.1:9060/metrics\n"));
 
-    // Without media there are none of them.
+    // Without media and keepalives there are none of them.
     let agent = host.run(&METRICS)?;
     let mut fewer = documented()?;
-    fewer.retain(|name, _| !name.starts_with("sipnat_media_"));
+    let is_off =
+        |name: &str| name.starts_with("sipnat_media_") || name.starts_with("sipnat_keepalive_");
+    fewer.retain(|name, _| !is_off(name));
     assert_eq!(served(&self::text(&host)?)?, fewer);
     stop(agent, Signal::SIGTERM)?;
     Ok(())

@@ -7,6 +7,7 @@ mod commands;
 mod configure;
 mod doctor;
 mod interfaces;
+mod keepalives;
 mod leftovers;
 mod log;
 mod metrics;

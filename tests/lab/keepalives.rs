@@ -1,0 +1,316 @@
+//! sipnat keeps the NAT mappings of registered phones open.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use nat_test_support::{
+    Lab, PBX, Plan, ScriptedPbx, Sipnat, Terminal,
+    baresip::Baresip,
+    capture::{Direction, Packet, Tap},
+};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use crate::scene::{SOON, Scene, With, play, play_in};
+
+/// Interval of keepalives, the shortest there is.
+const INTERVAL: Duration = Duration::from_secs(5);
+/// Seconds for which the NATs of these tests keep a mapping.
+const MAPPING: &str = "8";
+/// A pause after which such a NAT has forgotten.
+const PAUSE: Duration = Duration::from_secs(18);
+
+const OPTIONS: With = With::Arguments(&OPTIONS_ARGS);
+const OPTIONS_ARGS: [&str; 3] = [
+    "--keepalive=options",
+    "--keepalive-interval=5",
+    "--keepalive-misses=1",
+];
+
+/// Makes the router of the lab forget mappings soon.
+fn forgets(lab: &Lab) -> Result<()> {
+    let router = &lab.sites[0].router;
+    router.sysctl("netfilter/nf_conntrack_udp_timeout", MAPPING)?;
+    router.sysctl("netfilter/nf_conntrack_udp_timeout_stream", MAPPING)
+}
+
+/// A phone that only answers OPTIONS, for a time.
+fn answers_options(phone: &Terminal, time: Duration) -> Result<()> {
+    let until = Instant::now() + time;
+    while let Some(left) = until.checked_duration_since(Instant::now()) {
+        // CRLF and zero bytes are no message.
+        if let Ok(Some(heard)) = phone.ua.listen(left) {
+            ensure!(heard.message.method() == "OPTIONS", "{}", heard.message);
+            ensure!(heard.source == PBX, "from {}", heard.source);
+            phone.respond(&heard, "200 OK", "phone")?;
+        }
+    }
+    Ok(())
+}
+
+/// Returns the packets that have arrived at the phone and begin with `start`.
+fn arrived(scene: &Scene<'_>, start: &[u8]) -> Vec<Packet> {
+    let mut packets = scene.capture.at(Tap::Phone(0, 0), Direction::In);
+    packets.retain(|packet| packet.payload.starts_with(start));
+    packets
+}
+
+/// The phone registers and falls silent for longer than its NAT waits. Then the PBX calls it.
+fn is_called_after_a_pause(scene: &Scene<'_>) -> Result<()> {
+    forgets(scene.lab)?;
+    let (pbx, phone) = (scene.pbx()?, scene.terminal(0, 0, "1000")?);
+    let contact = phone.registers(&pbx)?;
+    answers_options(&phone, PAUSE)?;
+    // No answer of the phone has reached the PBX.
+    pbx.ua.heard_all()?;
+    pbx.send(&pbx.request("INVITE", &contact, &phone.aor))?;
+    let rings =
+        |packet: &Packet| packet.tap == Tap::Phone(0, 0) && packet.payload.starts_with(b"INVITE");
+    scene
+        .capture
+        .wait_for(SOON, rings)
+        .context("the phone does not ring")?;
+    Ok(())
+}
+
+#[test]
+fn a_silent_phone_rings_with_keepalives_of_each_kind() -> Result<()> {
+    for (kind, start) in [
+        (
+            "--keepalive=options",
+            &b"OPTIONS sip:1000@192.168.1.10:5060 SIP/2.0"[..],
+        ),
+        ("--keepalive=crlf", b"\r\n\r\n"),
+        ("--keepalive=udp", &[0; 4]),
+    ] {
+        let lab = Lab::new(Plan::PLAIN_NAT)?;
+        play_in(&lab, With::Nothing, |scene| {
+            let sipnat = Sipnat::start(&scene.lab.pbx, &[kind, "--keepalive-interval=5"])?;
+            is_called_after_a_pause(scene).context(kind)?;
+            let keepalives = arrived(scene, start);
+            ensure!(
+                (3..=4).contains(&keepalives.len()),
+                "{kind}: {keepalives:#?}"
+            );
+            ensure!(keepalives.iter().all(|packet| packet.source == PBX));
+            let stats = sipnat.json(&["stats"])?;
+            let is = |counter: &str| stats[counter].as_u64().unwrap_or_default() as usize;
+            let expected = if kind.ends_with("options") {
+                keepalives.len()
+            } else {
+                0
+            };
+            let counted = ["keepalive_sent", "keepalive_answered", "keepalive_stray"].map(is);
+            ensure!(counted == [expected, expected, 0], "{kind}: {counted:?}");
+            sipnat.stop()
+        })?;
+    }
+    Ok(())
+}
+
+/// Without keepalives its NAT has forgotten it, and sipnat knows only where it was.
+#[test]
+fn a_silent_phone_does_not_ring_without_keepalives() -> Result<()> {
+    play(Plan::PLAIN_NAT, With::Sipnat, |scene| {
+        let Err(error) = is_called_after_a_pause(scene) else {
+            anyhow::bail!("it rang without keepalives");
+        };
+        ensure!(format!("{error:#}").contains("does not ring"), "{error:#}");
+        ensure!(arrived(scene, b"OPTIONS").is_empty());
+        Ok(())
+    })
+}
+
+/// Waits until the only contact is as wanted.
+fn wait_for(
+    scene: &Scene<'_>,
+    what: &str,
+    limit: Duration,
+    wanted: impl Fn(&Value) -> bool,
+) -> Result<Value> {
+    let deadline = Instant::now() + limit;
+    loop {
+        let contact = scene.binding("contact")?;
+        if wanted(&contact) {
+            return Ok(contact);
+        }
+        ensure!(Instant::now() < deadline, "not {what}: {contact:#}");
+        thread::sleep(Duration::from_millis(100));
+    }
+}
+
+fn registered(scene: &Scene<'_>) -> Result<(ScriptedPbx, Terminal)> {
+    let (pbx, phone) = (scene.pbx()?, scene.terminal(0, 0, "1000")?);
+    phone.registers(&pbx)?;
+    Ok((pbx, phone))
+}
+
+#[test]
+fn a_dead_phone_is_silent_until_it_answers() -> Result<()> {
+    play(Plan::PLAIN_NAT, OPTIONS, |scene| {
+        let (pbx, phone) = registered(scene)?;
+        answers_options(&phone, INTERVAL + SOON)?;
+        let contact = scene.binding("contact")?;
+        let micros = contact["round_trip_microseconds"].as_u64();
+        ensure!(
+            micros.is_some_and(|micros| (1..1_000_000).contains(&micros)),
+            "{contact:#}"
+        );
+        ensure!(contact["silent"] == false, "{contact:#}");
+        let text = scene.sipnat()?.command(&["bindings", "show", "1000"])?;
+        ensure!(text.contains("answers in "), "{text}");
+
+        wait_for(scene, "silent", 3 * INTERVAL, |contact| {
+            contact["silent"] == true
+        })?;
+        let text = scene.sipnat()?.command(&["bindings", "list"])?;
+        ensure!(text.contains("active (silent)"), "{text}");
+        // It is asked more rarely, but still.
+        let heard = phone.ua.listen(Duration::ZERO)?;
+        ensure!(heard.is_some(), "it was not asked");
+        phone.ua.forget()?;
+        answers_options(&phone, 2 * INTERVAL + SOON)?;
+        wait_for(scene, "there", Duration::ZERO, |contact| {
+            contact["silent"] == false
+        })?;
+        pbx.ua.heard_all()
+    })
+}
+
+/// baresip keeps itself alive by STUN, every second.
+#[test]
+fn a_phone_that_keeps_itself_alive_gets_none() -> Result<()> {
+    let plan = Plan {
+        xdp_replies: true,
+        ..Plan::PLAIN_NAT
+    };
+    let args = [
+        "--stun",
+        "--xdp=native",
+        "--keepalive=options",
+        "--keepalive-interval=5",
+    ];
+    let lab = Lab::new(plan)?;
+    play_in(&lab, With::Nothing, |scene| {
+        let sipnat = Sipnat::start(&scene.lab.pbx, &args)?;
+        let pbx = scene.pbx()?;
+        let _phone = Baresip::start_outbound(scene.lab.phone(), "1000")?;
+        let register = pbx.hear("REGISTER")?;
+        let contact = register.message.field("Contact").context("no Contact")?;
+        let granted = pbx
+            .response(&register, "200 OK")
+            .with("Contact", contact)
+            .with("Require", "outbound")
+            .with("Flow-Timer", "1");
+        pbx.answer(&register, &granted)?;
+        thread::sleep(3 * INTERVAL);
+        let stats = sipnat.json(&["stats"])?;
+        ensure!(stats["keepalive_sent"] == 0, "{stats:#}");
+        ensure!(stats["stun_answered"].as_u64() > Some(9), "{stats:#}");
+        sipnat.stop()
+    })
+}
+
+/// CRLF from a registered phone is a keepalive of its own (RFC 5626 3.5.1). When it ends, sipnat begins.
+#[test]
+fn a_phone_that_sends_crlf_gets_none() -> Result<()> {
+    play(Plan::PLAIN_NAT, OPTIONS, |scene| {
+        let (_pbx, phone) = registered(scene)?;
+        // Its socket is free.
+        drop(phone);
+        let host = scene.lab.phone();
+        let socket = host.netns.udp(host.private)?;
+        for _ in 0..15 {
+            socket.send_to(b"\r\n\r\n", PBX)?;
+            thread::sleep(Duration::from_secs(1));
+        }
+        ensure!(scene.count("keepalive_sent")? == 0, "it was asked");
+        ensure!(scene.count("in_keepalive")? == 15, "no keepalives");
+        drop(socket);
+        let phone = scene.terminal(0, 0, "1000")?;
+        answers_options(&phone, INTERVAL + SOON)?;
+        ensure!(scene.count("keepalive_answered")? > 0, "it was not asked");
+        Ok(())
+    })
+}
+
+/// A real phone answers, and goes on registered.
+#[test]
+fn baresip_answers() -> Result<()> {
+    play(Plan::PLAIN_NAT, OPTIONS, |scene| {
+        let pbx = scene.pbx()?;
+        let _phone = Baresip::start(scene.lab.phone(), "1000", None)?;
+        let register = pbx.hear("REGISTER")?;
+        let contact = register.message.field("Contact").context("no Contact")?;
+        let granted = pbx
+            .response(&register, "200 OK")
+            .with("Contact", format!("{contact};expires=60"));
+        pbx.answer(&register, &granted)?;
+        wait_for(scene, "answered", INTERVAL + SOON, |contact| {
+            contact["round_trip_microseconds"].is_u64()
+        })?;
+        pbx.ua.heard_all()
+    })
+}
+
+/// The next agent goes on where a killed one stopped.
+#[test]
+fn a_restart_of_the_agent() -> Result<()> {
+    let args = ["--keep", "--keepalive=options", "--keepalive-interval=5"];
+    let lab = Lab::new(Plan::PLAIN_NAT)?;
+    play_in(&lab, With::Nothing, |scene| {
+        let agent = Sipnat::start(&scene.lab.pbx, &args)?;
+        let (pbx, phone) = (scene.pbx()?, scene.terminal(0, 0, "1000")?);
+        phone.registers(&pbx)?;
+        answers_options(&phone, INTERVAL + SOON)?;
+        agent.end(Signal::SIGKILL)?;
+        let agent = Sipnat::start(&scene.lab.pbx, &args)?;
+        let row = |agent: &Sipnat<'_>| -> Result<Value> {
+            let list = agent.json(&["bindings", "list"])?;
+            Ok(list["bindings"][0]["round_trip_microseconds"].clone())
+        };
+        ensure!(row(&agent)?.is_u64(), "the round-trip time is forgotten");
+        let before = arrived(scene, b"OPTIONS").len();
+        answers_options(&phone, INTERVAL + SOON)?;
+        ensure!(arrived(scene, b"OPTIONS").len() > before, "it stopped");
+        pbx.ua.heard_all()?;
+        agent.end(Signal::SIGTERM)?;
+        Sipnat::start(&scene.lab.pbx, &[])?.stop()
+    })
+}
+
+/// The operator changes his mind.
+#[test]
+fn a_reload() -> Result<()> {
+    let lab = Lab::new(Plan::PLAIN_NAT)?;
+    play_in(&lab, With::Nothing, |scene| {
+        let dir = tempfile::tempdir()?;
+        let file = dir.path().join("sipnat.toml");
+        let write = |rules: &str| {
+            let text = format!("iface = \"eth0\"\nkeepalive = {rules}\nkeepalive-interval = 5\n");
+            std::fs::write(&file, text)
+        };
+        write("[\"options\", \"198.51.100.0/24=off\"]")?;
+        let config = file.to_str().context("a path")?;
+        let agent = Sipnat::start(&scene.lab.pbx, &["--config", config])?;
+        let (_pbx, _phone) = registered(scene)?;
+        let is_asked = |packet: &Packet| {
+            packet.tap == Tap::Phone(0, 0) && packet.payload.starts_with(b"OPTIONS")
+        };
+        scene
+            .capture
+            .wait_for(INTERVAL + SOON, is_asked)
+            .context("no OPTIONS")?;
+        write("[\"options\", \"60.17.196.0/24=off\"]")?;
+        let said = agent.command(&["reload"])?;
+        ensure!(said.contains("keepalive"), "{said}");
+        thread::sleep(Duration::from_secs(3));
+        let before = arrived(scene, b"OPTIONS").len();
+        thread::sleep(2 * INTERVAL);
+        ensure!(arrived(scene, b"OPTIONS").len() == before, "they go on");
+        agent.stop()
+    })
+}
