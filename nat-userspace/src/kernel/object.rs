@@ -94,7 +94,7 @@ mod tests {
             error.contains("--target aarch64-unknown-linux-gnu"),
             "{error}"
         );
-        let built = std::env::var_os("SIPNAT_BPF_OBJECT");
+        let built = env::var_os("SIPNAT_BPF_OBJECT");
         if let Some(built) = built.map(fs::read) {
             assert_eq!(
                 fits(&built.unwrap(), "aarch64").is_err(),
