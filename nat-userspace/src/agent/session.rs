@@ -12,6 +12,7 @@ use crate::{
         terminal::note,
     },
     kernel::{
+        layout::Foreign,
         pins,
         tables::{Table, Tables},
     },
@@ -23,6 +24,11 @@ use crate::{
     "no agent is running in this network namespace; start one with `sipnat run --iface INTERFACE`"
 )]
 pub struct NoAgent;
+
+/// Error of a command that comes while the agent, whose pid this is, puts its data path in place or removes it.
+#[derive(Debug, thiserror::Error)]
+#[error("the agent (pid {0}) is just starting or ending")]
+struct Unsettled(u32);
 
 /// A data path that is in place, and its agent. A command that goes on for long calls [`Session::refresh`].
 pub struct Session {
@@ -58,12 +64,17 @@ impl Session {
         let there = pins.try_exists().unwrap_or(true);
         let attached = !(agent.interfaces.is_empty() && agent.missing.is_empty());
         if alive && (!there || !attached) {
-            bail!("the agent (pid {}) is just starting or ending", agent.pid);
+            return Err(Unsettled(agent.pid).into());
         }
         if !there {
             return Err(NoAgent.into());
         }
-        let tables = Tables::open(&pins)?;
+        let tables = Tables::open(&pins).map_err(|error| {
+            if alive && error.downcast_ref().is_some_and(Foreign::only_missing) {
+                return Unsettled(agent.pid).into();
+            }
+            error
+        })?;
         if !alive {
             note(&format!(
                 "no agent is running; this is what {} in place on {}",
@@ -81,7 +92,9 @@ impl Session {
             tables,
         })
     }
-    /// Opens the data path again if an agent has put another in place since, or none is there any more.
+
+    /// Opens the data path again if an agent has put another in place since, or none is there any more. While an agent starts
+    /// or ends, the earlier one serves.
     ///
     /// # Errors
     /// As for [`Self::open`].
@@ -92,7 +105,11 @@ impl Session {
             known.is_ok_and(|known| pinned.is_ok_and(|pinned| pinned.id() == known.id()))
         };
         if !self.tables.maps().iter().all(is_pinned) {
-            *self = Self::open()?;
+            match Self::open() {
+                Ok(session) => *self = session,
+                Err(error) if error.is::<Unsettled>() => {}
+                Err(error) => return Err(error),
+            }
         }
         Ok(())
     }
