@@ -44,7 +44,7 @@ use crate::{
 pub(crate) const TICK: Duration = Duration::from_millis(100);
 /// Nanoseconds between two reads of the contacts and of the sources of STUN.
 const SWEEP: u64 = 2_000_000_000;
-/// Most mappings of one host. More terminals than that behind one NAT get no keepalives beyond.
+/// Largest number of mappings for one address. Further terminals behind the same NAT get no keepalives.
 const MOST_OF_HOST: u32 = 1024;
 /// Upper bounds of the histogram of round-trip times, in seconds.
 const BOUNDS: [f64; 9] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5];
@@ -206,6 +206,17 @@ impl Keepalives {
                     if known.expires < binding.expires || known.sweep != self.sweeps {
                         (known.key, known.expires) = (*key, binding.expires);
                     }
+                    if known.due > now + schedule.interval() {
+                        // It was silent. If it was heard since, its next keepalive must not wait.
+                        let record = self.records.get(known.index);
+                        let stun = self.stun.get(&pair.1).copied().unwrap_or_default();
+                        let heard = stun.max(binding.seen).max(record.answered);
+                        if heard > record.sent {
+                            self.queue.remove(&(known.due, pair));
+                            known.due = now;
+                            self.queue.insert((now, pair));
+                        }
+                    }
                     known
                 }
                 Entry::Vacant(new) => {
@@ -322,8 +333,8 @@ impl Keepalives {
         }
     }
 
-    /// Does what is due for a mapping. Returns when something is due next, and whether a keepalive was sent; none if it is to be kept
-    /// open no longer.
+    /// Judges the last ping of a mapping and sends a keepalive if one is due. Returns the time of the next turn, and whether a
+    /// keepalive was sent; none if the mapping need not be kept open any longer.
     fn turn(
         &mut self,
         pair: &Pair,
@@ -402,7 +413,7 @@ impl Keepalives {
         }
     }
 
-    /// Stops to keep a mapping open.
+    /// Stops keeping a mapping open, and frees its record.
     fn forget(&mut self, pair: &Pair) {
         let Some(mapping) = self.mappings.remove(pair) else {
             return;
