@@ -308,7 +308,7 @@ pub struct KeepaliveRule {
 pub enum KeepaliveKind {
     /// OPTIONS, which the terminal answers.
     Options,
-    /// An empty line (RFC 5626 3.5.1, though for TCP).
+    /// Two line ends (RFC 5626 3.5.1, which has them for TCP).
     Crlf,
     /// Four zero bytes.
     Udp,

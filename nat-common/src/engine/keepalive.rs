@@ -2,7 +2,7 @@
 //!
 //! The topmost branch of such an OPTIONS is [`MAGIC`], the cookie of these tables, the index of its record in `KEEPALIVES`, and
 //! a nonce, all in hexadecimal. A response has the branch of its request (RFC 3261 8.2.6.2). The cookie and the nonce are
-//! random: who was not pinged cannot name them, and who was can only have his own answers dropped.
+//! random: a host that was not pinged cannot name them. A host that was pinged can only have its own answers dropped.
 //!
 //! ```
 //! use nat_common::abi::Keepalive;

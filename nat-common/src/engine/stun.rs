@@ -144,8 +144,8 @@ pub fn is_terminal<E: Clock + Hashes + Tables>(env: &E, source: &Endpoint) -> bo
     resident(env, &describe(env, source).value) != NOBODY
 }
 
-/// Stores where a keepalive of a terminal came from that is no STUN request, or one that is not answered here: CRLF, zero
-/// bytes. Strangers leave no trace, so that their junk pushes no terminal out.
+/// Stores the source of a terminal's keepalive that sipnat does not answer: CRLF, zero bytes, or a STUN request. Sources that
+/// are no terminals are not stored, so that their junk pushes no terminal out.
 #[inline(always)]
 pub fn note_keepalive<E: Server>(env: &E, source: &Endpoint) {
     if source.is_unicast() && env.is_terminal(source) {

@@ -885,7 +885,7 @@ mod tests {
         assert!((0..8).all(|i| table.find(dialog(i)).is_some()));
     }
 
-    /// The table is full of what is unconfirmed, of ever new sources, and more of it may come before each binding.
+    /// The table is full of unconfirmed bindings, each of a new source, and more of them may arrive before each confirmed one.
     #[test]
     fn all_are_kept_up_to_capacity_whatever_else_arrives() {
         for (seed, sets, between) in [(1, 4096, 0), (2, 4096, 0), (3, 1024, 1), (4, 256, 8)] {

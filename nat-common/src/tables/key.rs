@@ -31,7 +31,7 @@ pub const fn pbx(socket: &Endpoint, wildcard: bool) -> u64 {
     socket.addr[0].rotate_left(23) ^ socket.addr[1] ^ port
 }
 
-/// Returns a socket of the PBX in 32 bits, whatever it is bound to, for the agent, which knows the sockets that it may be.
+/// Returns a 32-bit hash of a PBX's socket. The agent compares it with those of the sockets that the PBX can have.
 #[inline(always)]
 #[must_use]
 pub const fn socket(socket: &Endpoint) -> u32 {

@@ -624,7 +624,7 @@ fn the_host_before_comes_first_until_it_is_silent() {
             }
         }
         if first == 0 {
-            // In shadow mode it went to neither of them: whoever answers is at the original destination.
+            // In shadow mode it went to neither of them: only the terminal at the original destination can answer.
             let net = moved();
             net.shadow.set(true);
             let invite = call("s");

@@ -84,7 +84,7 @@ impl Reader {
             if !shadow {
                 warn!(
                     lost,
-                    "{lost} records of the kernel programs' log were lost: they came faster than they were written"
+                    "{lost} records of the kernel programs' log were lost: the agent did not read them in time"
                 );
             }
         }

@@ -333,7 +333,7 @@ fn native(link: &Link, known: Option<&Attached>, native: io::Result<Option<bool>
             CHECK,
             format!("the driver of {name} has no native XDP"),
             WHY,
-            "none is needed, unless a CPU is busy; then another NIC",
+            "use a NIC whose driver has native XDP, if a CPU is at its limit; else do nothing",
         ),
         (_, Ok(None)) => Finding::warning(
             CHECK,
@@ -439,21 +439,22 @@ fn firewall(settings: &Settings) -> Vec<Finding> {
             &rules,
             leaves,
             &format!("UDP from port {port} to {PRIVATE}"),
-            "sipnat redirects after the firewall: what a rule drops because of its private destination never comes to it",
+            "sipnat redirects after the firewall: it never sees a packet that a rule drops for its private destination",
             &format!("accept UDP from port {port} to any address"),
         ));
     }
     if findings.is_empty() {
         findings.push(Finding::ok(
             FIREWALL,
-            "no rule of nftables drops SIP of the PBX or for it",
+            "no nftables rule drops SIP to or from the PBX",
         ));
     }
     findings
 }
 
 const FIREWALL: &str = "firewall";
-const LEARNS_BEFORE: &str = "sipnat learns before the firewall: of a phone whose NAT has given it another port, the PBX may never hear";
+const LEARNS_BEFORE: &str =
+    "sipnat learns before the firewall, so it may learn a port from which the PBX gets nothing";
 /// A port such as NATs give to phones.
 const LEARNED_PORT: u16 = 49163;
 /// An address such as phones without ALG advertise.

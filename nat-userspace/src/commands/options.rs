@@ -75,7 +75,7 @@ pub struct Options {
     /// Needed if phones cannot be called some time after they registered, because their NAT forgets them. sipnat sends a keepalive
     /// from the PBX's address and port to the learned address of each registered terminal behind a NAT that says nothing by itself.
     /// `options` is an OPTIONS request. Its answer refreshes the NAT from inside, tells the round-trip time, and never reaches the
-    /// PBX. `crlf` and `udp`, an empty line or four zero bytes, draw no answer. Example: --keepalive options --keepalive
+    /// PBX. `crlf` (two line ends) and `udp` (four zero bytes) draw no answer. Example: --keepalive options --keepalive
     /// 192.0.2.0/24=crlf. Needs CAP_NET_RAW.
     #[arg(long = "keepalive", value_name = "KIND", value_parser = keepalive_rule)]
     keepalives: Vec<KeepaliveRule>,
