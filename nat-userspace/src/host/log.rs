@@ -18,6 +18,8 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
+use crate::host::terminal::printable_lines;
+
 /// Environment variable with the form of the log.
 const FORM: &str = "SIPNAT_LOG_FORM";
 /// Variable by which systemd tells device and inode of standard error, if it leads to the journal (systemd.exec(5)).
@@ -39,17 +41,32 @@ enum Form {
 /// Starts the log, at the level of `RUST_LOG` or else of warnings.
 ///
 /// # Errors
-/// If `SIPNAT_LOG_FORM` names no form, or the journal does not listen.
+/// If `SIPNAT_LOG_FORM` names no form, or the journal, which does not listen.
 pub fn start() -> Result<()> {
     let level = EnvFilter::builder()
         .with_default_directive(tracing::Level::WARN.into())
         .from_env_lossy()
         .add_directive(QUIET.parse()?);
-    let form = form(env::var(FORM).ok().as_deref(), is_journal(&stderr()))?;
-    let layer: Box<dyn Layer<Registry> + Send + Sync> = match form {
+    let named = env::var(FORM).ok();
+    let layer = match layer(form(named.as_deref(), is_journal(&stderr()))?) {
+        // Nobody asked for the journal. Its socket may be hidden, for example by chroot.
+        Err(_) if named.is_none() => layer(Form::Lines),
+        made => made,
+    };
+    // A layer that is filtered alone would leave the others' level at the highest.
+    tracing_subscriber::registry()
+        .with(layer?)
+        .with(level)
+        .try_init()
+        .context("cannot start the log")
+}
+
+/// Makes the part of the log that writes.
+fn layer(form: Form) -> Result<Box<dyn Layer<Registry> + Send + Sync>> {
+    Ok(match form {
         Form::Lines => {
             let message = debug_fn(|line, field, value| match field.name() {
-                "message" => write!(line, "{value:?}"),
+                "message" => line.write_str(&printable_lines(&format!("{value:?}"))),
                 _ => Ok(()),
             });
             let lines = fmt::layer().with_writer(stderr).fmt_fields(message);
@@ -64,13 +81,7 @@ pub fn start() -> Result<()> {
             .with_field_prefix(Some("SIPNAT".into()))
             .with_syslog_identifier("sipnat".into())
             .boxed(),
-    };
-    // A layer that is filtered alone would leave the others' level at the highest.
-    tracing_subscriber::registry()
-        .with(layer)
-        .with(level)
-        .try_init()
-        .context("cannot start the log")
+    })
 }
 
 /// Returns the form that is named; if none is, that which fits standard error.

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeSet,
     fs,
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
 };
 
@@ -20,6 +21,8 @@ use crate::{architecture::Architecture, packages, tools};
 const SUITE: &str = "trixie";
 /// Packages of the programs that tests run.
 const PACKAGES: [&str; 4] = ["iproute2", "iptables", "nftables", "sip-tester"];
+/// Folders that Debian's base-files makes links to those of the same name below usr.
+const MERGED: [&str; 3] = ["bin", "lib", "sbin"];
 /// Folders with programs, below the root.
 const PROGRAMS: [&str; 4] = ["usr/sbin", "usr/bin", "sbin", "bin"];
 
@@ -117,8 +120,14 @@ fn unpacked(architecture: Architecture) -> Result<PathBuf> {
         // An error means that there is nothing to remove.
         let _ = fs::remove_dir_all(&partial);
         let archive = Archive::open(SUITE, architecture, &partial.join("apt"))?;
-        archive.unpack_with_dependencies(&PACKAGES, &partial.join("root"))?;
-        fs::rename(partial.join("root"), &folder)?;
+        let root = partial.join("root");
+        archive.unpack_with_dependencies(&PACKAGES, &root)?;
+        for name in MERGED {
+            if !root.join(name).exists() {
+                symlink(Path::new("usr").join(name), root.join(name))?;
+            }
+        }
+        fs::rename(root, &folder)?;
         fs::remove_dir_all(&partial)?;
     }
     Ok(folder)

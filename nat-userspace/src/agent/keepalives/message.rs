@@ -4,12 +4,25 @@ use std::{borrow::Cow, net::SocketAddr};
 
 use nat_common::{abi::TEXT_LEN, engine::keepalive::BRANCH_LEN};
 
-/// Returns the Request-URI for a terminal: the Contact URI as the PBX wrote it, if all of it is known and is plainly one; else
-/// the address to which the request goes.
+/// Parameters of a URI that say how to send, or what.
+const NOT_BY_UDP: [&[u8]; 6] = [
+    b";transport=t",
+    b";transport=w",
+    b";transport=s",
+    b";maddr=",
+    b";method=",
+    b";ttl=",
+];
+
+/// Returns the Request-URI for a terminal: the Contact URI as the PBX wrote it, if all of it is known, is plainly one, and may be
+/// asked by UDP; else the address to which the request goes.
 pub(super) fn target(contact: &[u8], terminal: SocketAddr) -> String {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.!~*'()%&=+$,;/:@[]".contains(byte);
     let is_whole = !contact.is_empty() && contact.len() < TEXT_LEN;
-    let uri: Cow<'_, str> = if is_whole && contact.iter().all(plain) {
+    let lower = contact.to_ascii_lowercase();
+    let says = |part: &&[u8]| lower.windows(part.len()).any(|it| it == *part);
+    let by_udp = !NOT_BY_UDP.iter().any(says);
+    let uri: Cow<'_, str> = if is_whole && by_udp && contact.iter().all(plain) {
         String::from_utf8_lossy(contact)
     } else {
         terminal.to_string().into()
@@ -65,6 +78,9 @@ mod tests {
             b"a b@c",
             b"a?b=c@d",
             b"\xff@c",
+            b"a@c;Transport=TCP",
+            b"a@c;method=BYE",
+            b"a@c;maddr=192.0.2.1",
         ] {
             assert_eq!(target(contact, phone), format!("sip:{PHONE}"));
         }

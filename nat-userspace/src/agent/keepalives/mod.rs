@@ -16,7 +16,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use nat_common::{
-    abi::{Binding, BindingFlags, ContactKey, Keepalive, ticks},
+    abi::{Binding, BindingFlags, ContactKey, Keepalive, Policy, ticks},
     endpoint::Endpoint,
     engine::{keepalive::Ping, lifetimes::FOREVER},
 };
@@ -30,6 +30,7 @@ use crate::{
     kernel::{
         keepalives::Keepalives as Records,
         mapped::{Access, Bindings},
+        policy,
         tables::Tables,
     },
     settings::{KeepaliveKind, Settings},
@@ -197,7 +198,7 @@ impl Keepalives {
         contacts.visit(|_, _| {});
         let mut beyond = 0_u32;
         contacts.each(|key, binding, _| {
-            let Some(pair) = self.pair(binding, settings, now) else {
+            let Some(pair) = self.pair(key, binding, tables, settings, now) else {
                 return;
             };
             let mapping = match self.mappings.entry(pair) {
@@ -207,28 +208,30 @@ impl Keepalives {
                         (known.key, known.expires) = (*key, binding.expires);
                     }
                     if known.due > now + schedule.interval() {
-                        // It was silent. If it was heard since, its next keepalive must not wait.
+                        // It was silent, or the interval was longer. Once it is heard again, its next keepalive must not wait.
                         let record = self.records.get(known.index);
                         let stun = self.stun.get(&pair.1).copied().unwrap_or_default();
                         let heard = stun.max(binding.seen).max(record.answered);
                         if heard > record.sent {
-                            self.queue.remove(&(known.due, pair));
-                            known.due = now;
-                            self.queue.insert((now, pair));
+                            reschedule(&mut self.queue, pair, known, now);
+                        } else {
+                            let next = schedule.next(now, record.misses, known.phase);
+                            let due = next.min(known.due);
+                            reschedule(&mut self.queue, pair, known, due);
                         }
                     }
                     known
                 }
                 Entry::Vacant(new) => {
                     let found = self.left.remove(&pair);
-                    let of_host = self.hosts.entry(pair.1.ip()).or_default();
-                    let is_free = *of_host < MOST_OF_HOST;
+                    let of_host = self.hosts.get(&pair.1.ip()).copied().unwrap_or_default();
+                    let is_free = of_host < MOST_OF_HOST;
                     let index = found.or_else(|| is_free.then(|| self.free.pop()).flatten());
                     let Some(index) = index else {
                         beyond += 1;
                         return;
                     };
-                    *of_host += 1;
+                    self.hosts.insert(pair.1.ip(), of_host + 1);
                     let mut record = self.records.get(index);
                     if found.is_none() {
                         record = Keepalive {
@@ -281,7 +284,14 @@ impl Keepalives {
 
     /// Returns the mapping of a contact, if it is to be kept open: the terminal is behind a NAT, hears the PBX at its learned address,
     /// and the PBX's socket is known.
-    fn pair(&self, binding: &Binding, settings: &Settings, now: u64) -> Option<Pair> {
+    fn pair(
+        &self,
+        key: &ContactKey,
+        binding: &Binding,
+        tables: &Tables,
+        settings: &Settings,
+        now: u64,
+    ) -> Option<Pair> {
         let direct = binding.flags & (BindingFlags::DIRECT | BindingFlags::LEFT_ALONE)
             == BindingFlags::DIRECT;
         let behind_nat = !binding.advertised.is_unknown() && binding.advertised != binding.learned;
@@ -292,6 +302,14 @@ impl Keepalives {
         let named = settings.peers.iter().chain(&settings.registrars);
         let is_named = { named }.any(|net| net.contains(&terminal.ip()));
         if is_named || settings.keepalives.kind_for(terminal.ip()) == KeepaliveKind::Off {
+            return None;
+        }
+        // Requests that name only the Contact URI show there where they go (Asterisk).
+        let goes_elsewhere =
+            |twin: Binding| twin.flags.contains(BindingFlags::LEFT_ALONE) || twin.is_ambiguous(now);
+        if policy::lookup(&tables.policy, terminal.ip()) == Policy::Off
+            || self.contacts.get(&twin(key)).is_some_and(goes_elsewhere)
+        {
             return None;
         }
         let pbx = self.sockets.get(binding.pbx)?;
@@ -344,10 +362,13 @@ impl Keepalives {
     ) -> Option<(u64, bool)> {
         let mapping = self.mappings.get_mut(pair)?;
         let (pbx, terminal) = *pair;
-        let contact = self.contacts.get(&mapping.key)?;
-        if contact.expires <= now || contact.learned != Endpoint::from(terminal) {
-            return None;
-        }
+        let contact = self.contacts.get(&mapping.key);
+        let Some(contact) =
+            contact.filter(|it| it.expires > now && it.learned == Endpoint::from(terminal))
+        else {
+            // The next sweep finds another contact of this mapping, or ends it.
+            return Some((self.next_sweep, false));
+        };
         let heard = self.stun.get(&terminal).copied().unwrap_or_default();
         let heard = heard.max(contact.seen);
         let mut record = self.records.get(mapping.index);
@@ -428,6 +449,13 @@ impl Keepalives {
         self.records.set(mapping.index, &Keepalive::default());
         self.free.push(mapping.index);
     }
+}
+
+/// Gives a mapping another time in the queue.
+fn reschedule(queue: &mut BTreeSet<(u64, Pair)>, pair: Pair, mapping: &mut Mapping, due: u64) {
+    queue.remove(&(mapping.due, pair));
+    mapping.due = due;
+    queue.insert((due, pair));
 }
 
 /// Looks at what became of the last ping of a record, whose terminal was last heard by itself at `heard`.
