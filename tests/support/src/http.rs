@@ -31,12 +31,12 @@ pub fn connect(netns: &Netns, server: SocketAddr) -> Result<TcpStream> {
     Ok(stream)
 }
 
-/// Sends a request without a body, and reads until the server closes the connection.
+/// Sends a request without a body, and reads until the server closes the connection. By HTTP/1.0, so that the answer is not in chunks.
 pub fn request(netns: &Netns, server: SocketAddr, method: &str, target: &str) -> Result<Answer> {
     let mut stream = connect(netns, server)?;
     write!(
         stream,
-        "{method} {target} HTTP/1.1\r\nHost: {server}\r\nConnection: close\r\n\r\n"
+        "{method} {target} HTTP/1.0\r\nHost: {server}\r\nConnection: close\r\n\r\n"
     )?;
     let mut text = String::new();
     stream.read_to_string(&mut text)?;
