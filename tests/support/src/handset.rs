@@ -512,9 +512,12 @@ impl Dialog<'_> {
         })
     }
 
-    /// The phone hangs up, and the PBX hears it.
+    /// The phone hangs up, and the PBX hears it. If the answer to the first BYE is lost, `chan_sip` may know no such call at the
+    /// second.
     pub fn hangs_up(&self) -> Result<()> {
-        self.asks("BYE", |bye| bye).map(drop)
+        let answer = self.phone.asks(|| self.request("BYE"))?.response;
+        ensure!(matches!(answer.status(), Some(200 | 481)), "{answer}");
+        Ok(())
     }
 
     /// The PBX sends a request, which must be of this dialog, and the phone answers 200. An INVITE gets a session
