@@ -86,7 +86,7 @@ before=$(pid)
 sleep 5
 test "$(pid)" = "$before"
 log | grep 'taking over what an earlier agent left'
-journalctl --no-pager --output=cat --priority=info SIPNAT_PATH=/sys/fs/bpf/sipnat | grep 'taking over'
+journalctl --no-pager --output=json SYSLOG_IDENTIFIER=sipnat | grep '"SIPNAT_PATH":"/sys/fs/bpf/sipnat/'
 kill -STOP "$before"
 sleep 8
 systemctl is-active sipnat
