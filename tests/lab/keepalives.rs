@@ -183,6 +183,22 @@ fn a_dead_phone_is_silent_until_it_answers() -> Result<()> {
     })
 }
 
+/// sipnat redirects nothing to it, so its learned address gets nothing from sipnat either. Without the rule it is asked.
+#[test]
+fn a_phone_with_the_policy_off_gets_none() -> Result<()> {
+    play(Plan::PLAIN_NAT, OPTIONS, |scene| {
+        let sipnat = scene.sipnat()?;
+        sipnat.command(&["policy", "set", "60.17.196.2", "off"])?;
+        let (_pbx, phone) = registered(scene)?;
+        thread::sleep(3 * INTERVAL);
+        ensure!(arrived(scene, b"OPTIONS").is_empty());
+        sipnat.command(&["policy", "remove", "60.17.196.2"])?;
+        let asked = phone.ua.listen(2 * INTERVAL)?;
+        ensure!(asked.is_some(), "it was not asked without the rule");
+        Ok(())
+    })
+}
+
 /// baresip keeps itself alive by STUN, every second.
 #[test]
 fn a_phone_that_keeps_itself_alive_gets_none() -> Result<()> {
