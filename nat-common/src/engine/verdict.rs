@@ -65,8 +65,23 @@ impl From<Doubt> for Skip {
     }
 }
 
-// The discriminants below are those of the counters: a verdict becomes its counter without a branch. BPF has no jump
-// tables, and the verifier would follow each branch of a comparison tree.
+/// Verdicts whose discriminants are those of their counters: a verdict becomes its counter without a branch. BPF has no jump
+/// tables, and the verifier would follow each branch of a comparison tree.
+macro_rules! counted {
+    ($($verdict:ident),*) => {
+        $(impl $verdict {
+            /// Counter of this verdict.
+            #[inline(always)]
+            #[must_use]
+            pub const fn counter(self) -> Counter {
+                // SAFETY: each discriminant is that of a counter.
+                unsafe { mem::transmute::<u32, Counter>(self as u32) }
+            }
+        })*
+    };
+}
+
+counted!(Heard, Answer, Stun, Decision);
 
 /// Use that was made of a SIP message that arrived.
 #[repr(u8)]
@@ -94,16 +109,6 @@ pub enum Heard {
     NoTables = Counter::InNoTables as u8,
 }
 
-impl Heard {
-    /// Counter of this verdict.
-    #[inline(always)]
-    #[must_use]
-    pub const fn counter(self) -> Counter {
-        // SAFETY: each discriminant is that of a counter.
-        unsafe { mem::transmute::<u32, Counter>(self as u32) }
-    }
-}
-
 /// Verdict on an answer to an OPTIONS of the agent. It is dropped: the PBX has sent no such request.
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,16 +117,6 @@ pub enum Answer {
     Answered = Counter::KeepaliveAnswered as u8,
     /// It is late, repeated, or from another host.
     Stray = Counter::KeepaliveStray as u8,
-}
-
-impl Answer {
-    /// Counter of this verdict.
-    #[inline(always)]
-    #[must_use]
-    pub const fn counter(self) -> Counter {
-        // SAFETY: each discriminant is that of a counter.
-        unsafe { mem::transmute::<u32, Counter>(self as u32) }
-    }
 }
 
 /// Verdict on STUN that arrived.
@@ -156,16 +151,6 @@ pub enum Stun {
     NotWritten = Counter::StunNotWritten as u8,
     /// The kernel refused to let the answer be finished: dropped.
     Failed = Counter::StunFailed as u8,
-}
-
-impl Stun {
-    /// Counter of this verdict.
-    #[inline(always)]
-    #[must_use]
-    pub const fn counter(self) -> Counter {
-        // SAFETY: each discriminant is that of a counter.
-        unsafe { mem::transmute::<u32, Counter>(self as u32) }
-    }
 }
 
 /// Verdict on a packet that arrived.
@@ -275,14 +260,6 @@ pub enum Decision {
 }
 
 impl Decision {
-    /// Counter of this decision.
-    #[inline(always)]
-    #[must_use]
-    pub const fn counter(self) -> Counter {
-        // SAFETY: each discriminant is that of a counter.
-        unsafe { mem::transmute::<u32, Counter>(self as u32) }
-    }
-
     /// Whether no terminal was found, or it is in doubt which one is meant.
     #[inline(always)]
     #[must_use]
