@@ -58,15 +58,19 @@ impl Contacts {
         row(&key, &binding, self.now, |key| self.get(key))
     }
 
-    /// Visits the entries of all rows, with their states.
-    pub(crate) fn each(&self, mut visit: impl FnMut(&ContactKey, &Binding, BindingState)) {
+    /// Visits the entries of all rows, each with that of its URI alone.
+    pub(crate) fn each(&self, mut visit: impl FnMut(&ContactKey, &Binding, Option<&Binding>)) {
         self.table.visit(|key, binding| {
             let get = |key: &ContactKey| self.get(key);
             if is_row(key, binding, self.now, get) {
-                let state = state(binding, get(&twin(key)).as_ref(), self.now);
-                visit(key, binding, state);
+                visit(key, binding, get(&twin(key)).as_ref());
             }
         });
+    }
+
+    /// Visits the states of all rows.
+    pub(super) fn states(&self, mut visit: impl FnMut(BindingState)) {
+        self.each(|_, binding, twin| visit(state(binding, twin, self.now)));
     }
 
     /// Looks up a live entry.

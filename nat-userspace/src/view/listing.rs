@@ -185,7 +185,7 @@ impl Listing {
             }
         });
         self.contacts
-            .each(|_, _, state| visit(BindingKind::Contact, state));
+            .states(|state| visit(BindingKind::Contact, state));
         for slot in &self.claims.dialogs {
             visit(BindingKind::Dialog, Claim::from(&slot.entry).state());
         }

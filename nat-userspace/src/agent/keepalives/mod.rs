@@ -162,7 +162,7 @@ impl Keepalives {
             && due <= now
         {
             self.queue.pop_first();
-            if let Some((next, sent)) = self.turn(&pair, settings, schedule, now) {
+            if let Some((next, sent)) = self.turn(&pair, tables, settings, schedule, now) {
                 self.enqueue(pair, next);
                 left -= usize::from(sent);
             } else {
@@ -197,8 +197,8 @@ impl Keepalives {
         let mut contacts = Contacts::new(tables.contacts.open(Access::Read)?, now);
         contacts.visit(|_, _| {});
         let mut beyond = 0_u32;
-        contacts.each(|key, binding, _| {
-            let Some(pair) = self.pair(key, binding, tables, settings, now) else {
+        contacts.each(|key, binding, by_uri| {
+            let Some(pair) = self.pair(binding, by_uri, settings, now) else {
                 return;
             };
             let mapping = match self.mappings.entry(pair) {
@@ -210,19 +210,21 @@ impl Keepalives {
                     if known.due > now + schedule.interval() {
                         // It was silent, or the interval was longer. Once it is heard again, its next keepalive must not wait.
                         let record = self.records.get(known.index);
-                        let stun = self.stun.get(&pair.1).copied().unwrap_or_default();
-                        let heard = stun.max(binding.seen).max(record.answered);
-                        if heard > record.sent {
-                            reschedule(&mut self.queue, pair, known, now);
+                        let heard = last(&self.stun, pair.1).max(binding.seen);
+                        let due = if heard.max(record.answered) > record.sent {
+                            now
                         } else {
                             let next = schedule.next(now, record.misses, known.phase);
-                            let due = next.min(known.due);
-                            reschedule(&mut self.queue, pair, known, due);
-                        }
+                            next.min(known.due)
+                        };
+                        reschedule(&mut self.queue, pair, known, due);
                     }
                     known
                 }
                 Entry::Vacant(new) => {
+                    if is_off(tables, pair.1) {
+                        return;
+                    }
                     let found = self.left.remove(&pair);
                     let of_host = self.hosts.get(&pair.1.ip()).copied().unwrap_or_default();
                     let is_free = of_host < MOST_OF_HOST;
@@ -242,8 +244,8 @@ impl Keepalives {
                         self.records.set(index, &record);
                     }
                     let phase = phase(&pair);
-                    let heard = self.stun.get(&pair.1).copied().unwrap_or_default();
-                    let heard = heard.max(binding.seen).max(record.sent);
+                    let heard = last(&self.stun, pair.1).max(binding.seen);
+                    let heard = heard.max(record.sent);
                     let due = schedule.first(heard, now, phase);
                     self.queue.insert((due, pair));
                     new.insert(Mapping {
@@ -286,9 +288,8 @@ impl Keepalives {
     /// and the PBX's socket is known.
     fn pair(
         &self,
-        key: &ContactKey,
         binding: &Binding,
-        tables: &Tables,
+        by_uri: Option<&Binding>,
         settings: &Settings,
         now: u64,
     ) -> Option<Pair> {
@@ -306,10 +307,8 @@ impl Keepalives {
         }
         // Requests that name only the Contact URI show there where they go (Asterisk).
         let goes_elsewhere =
-            |twin: Binding| twin.flags.contains(BindingFlags::LEFT_ALONE) || twin.is_ambiguous(now);
-        if policy::lookup(&tables.policy, terminal.ip()) == Policy::Off
-            || self.contacts.get(&twin(key)).is_some_and(goes_elsewhere)
-        {
+            |it: &Binding| it.flags.contains(BindingFlags::LEFT_ALONE) || it.is_ambiguous(now);
+        if by_uri.is_some_and(goes_elsewhere) {
             return None;
         }
         let pbx = self.sockets.get(binding.pbx)?;
@@ -356,6 +355,7 @@ impl Keepalives {
     fn turn(
         &mut self,
         pair: &Pair,
+        tables: &Tables,
         settings: &Settings,
         schedule: Schedule,
         now: u64,
@@ -369,8 +369,10 @@ impl Keepalives {
             // The next sweep finds another contact of this mapping, or ends it.
             return Some((self.next_sweep, false));
         };
-        let heard = self.stun.get(&terminal).copied().unwrap_or_default();
-        let heard = heard.max(contact.seen);
+        if is_off(tables, terminal) {
+            return None;
+        }
+        let heard = last(&self.stun, terminal).max(contact.seen);
         let mut record = self.records.get(mapping.index);
         let known = record;
         if mapping.open {
@@ -429,8 +431,7 @@ impl Keepalives {
     /// Has a mapping wait until something is due.
     fn enqueue(&mut self, pair: Pair, due: u64) {
         if let Some(mapping) = self.mappings.get_mut(&pair) {
-            mapping.due = due;
-            self.queue.insert((due, pair));
+            reschedule(&mut self.queue, pair, mapping, due);
         }
     }
 
@@ -449,6 +450,16 @@ impl Keepalives {
         self.records.set(mapping.index, &Keepalive::default());
         self.free.push(mapping.index);
     }
+}
+
+/// Whether a policy forbids redirects to a terminal.
+fn is_off(tables: &Tables, terminal: SocketAddr) -> bool {
+    policy::lookup(&tables.policy, terminal.ip()) == Policy::Off
+}
+
+/// Returns the time of the last STUN keepalive from a source; 0: there was none.
+fn last(stun: &HashMap<SocketAddr, u64>, source: SocketAddr) -> u64 {
+    stun.get(&source).copied().unwrap_or_default()
 }
 
 /// Gives a mapping another time in the queue.
