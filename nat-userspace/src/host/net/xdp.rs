@@ -1,8 +1,14 @@
 //! What drivers can do with XDP: the family `netdev` of generic netlink (Linux 6.3).
 
-use std::io;
+use std::{io, num::NonZeroI32};
 
-use rtnetlink::sys::{Socket, SocketAddr, protocols::NETLINK_GENERIC};
+use rtnetlink::{
+    packet_core::{
+        DefaultNla, Emitable as _, ErrorBuffer, NLM_F_REQUEST, NLMSG_ERROR, NetlinkBuffer,
+        NetlinkHeader, NlasIterator,
+    },
+    sys::{Socket, SocketAddr, protocols::NETLINK_GENERIC},
+};
 
 /// Family of generic netlink that knows the others: `GENL_ID_CTRL`.
 const CONTROL: u16 = 0x10;
@@ -73,18 +79,15 @@ fn ask(
     value: &[u8],
     wanted: u16,
 ) -> io::Result<Option<Vec<u8>>> {
-    let attribute_length = 4 + value.len();
-    let mut message = Vec::new();
-    message.extend(((HEADERS + attribute_length.next_multiple_of(4)) as u32).to_ne_bytes());
-    message.extend(family.to_ne_bytes());
-    message.extend((libc::NLM_F_REQUEST as u16).to_ne_bytes());
-    // Sequence number and port: the kernel needs none.
-    message.extend([0; 8]);
-    message.extend([command, 1, 0, 0]);
-    message.extend((attribute_length as u16).to_ne_bytes());
-    message.extend(attribute.to_ne_bytes());
-    message.extend(value);
-    message.resize(message.len().next_multiple_of(4), 0);
+    let attribute = DefaultNla::new(attribute, value.to_vec());
+    let mut header = NetlinkHeader::default();
+    header.length = (HEADERS + attribute.buffer_len()) as u32;
+    header.message_type = family;
+    header.flags = NLM_F_REQUEST;
+    let mut message = vec![0; header.length as usize];
+    header.emit(&mut message);
+    message[HEADER..HEADERS].copy_from_slice(&[command, 1, 0, 0]);
+    attribute.emit(&mut message[HEADERS..]);
     socket.send(&message, 0)?;
     let (answer, _) = socket.recv_from_full()?;
     find(&answer, wanted)
@@ -92,30 +95,15 @@ fn ask(
 
 /// Finds an attribute in an answer.
 fn find(answer: &[u8], wanted: u16) -> io::Result<Option<Vec<u8>>> {
-    let word = |at: usize| {
-        answer
-            .get(at..at + 2)
-            .map(|two| u16::from_ne_bytes([two[0], two[1]]))
-    };
-    if word(4) == Some(libc::NLMSG_ERROR as u16) {
-        let error = answer
-            .get(HEADER..HEADER + 4)
-            .and_then(|four| four.try_into().ok());
-        let error = i32::from_ne_bytes(error.unwrap_or_default());
-        return Err(io::Error::from_raw_os_error(-error));
+    if NetlinkBuffer::new_checked(answer).is_ok_and(|it| it.message_type() == NLMSG_ERROR) {
+        let error = ErrorBuffer::new_checked(&answer[HEADER..]).map_err(io::Error::other)?;
+        let code = error.code().map_or(0, NonZeroI32::get);
+        return Err(io::Error::from_raw_os_error(-code));
     }
-    let mut at = HEADERS;
-    while let (Some(length), Some(kind)) = (word(at), word(at + 2)) {
-        let length = usize::from(length);
-        let Some(value) = answer.get(at + 4..at + length.max(4)) else {
-            break;
-        };
-        if kind == wanted {
-            return Ok(Some(value.to_vec()));
-        }
-        at += length.max(4).next_multiple_of(4);
-    }
-    Ok(None)
+    let attributes = answer.get(HEADERS..).unwrap_or_default();
+    let mut attributes = NlasIterator::new(attributes).map_while(Result::ok);
+    let found = attributes.find(|attribute| attribute.kind() == wanted);
+    Ok(found.map(|attribute| attribute.value().to_vec()))
 }
 
 #[cfg(test)]
