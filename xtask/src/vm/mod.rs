@@ -49,25 +49,33 @@ pub(crate) fn test(
     install: Install,
     kernels: &[Series],
 ) -> Vec<(&'static str, Outcome)> {
-    let test = &|series: Series, (built, build_time): (Result<Programs>, Duration)| {
+    let mut built: Vec<(Architecture, Result<Programs>, Duration)> = Vec::new();
+    for architecture in kernels.iter().map(|series| series.architecture()) {
+        if built.iter().all(|(known, ..)| *known != architecture) {
+            let start = Instant::now();
+            let programs = programs::for_tests(Build::of(workspace, install, architecture));
+            built.push((architecture, programs, start.elapsed()));
+        }
+    }
+    let test = &|series: Series| {
+        let mut built = built.iter();
+        let (_, programs, build_time) = built
+            .find(|(architecture, ..)| *architecture == series.architecture())
+            .expect("built above");
         let start = Instant::now();
-        let mut outcome = match &built {
+        let mut outcome = match programs {
             Ok(programs) => test_on(workspace, series, programs),
             Err(error) => Outcome::failed(&format!("{error:#}")),
         };
-        outcome.time = build_time + start.elapsed();
+        outcome.time = *build_time + start.elapsed();
         (series.name(), outcome)
     };
     // The kernels run at the same time, since their tests wait as much as they compute.
     thread::scope(|scope| {
-        let mut threads = Vec::new();
-        for &series in kernels {
-            let start = Instant::now();
-            let build = Build::of(workspace, install, series.architecture());
-            let built = programs::for_tests(build);
-            let build_time = start.elapsed();
-            threads.push(scope.spawn(move || test(series, (built, build_time))));
-        }
+        let threads: Vec<_> = kernels
+            .iter()
+            .map(|&series| scope.spawn(move || test(series)))
+            .collect();
         let ended = threads.into_iter().map(|thread| {
             thread
                 .join()
