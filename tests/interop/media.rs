@@ -224,12 +224,7 @@ fn transferred(release: Release) -> Result<()> {
         here.hears(THERE)?;
         there.hears(HERE)?;
         stage.asterisk.has_joined(1)?;
-        let referred_by = here.phone.terminal.aor.clone();
-        calling.asks("REFER", |refer| {
-            refer
-                .with("Refer-To", format!("<sip:2001@{}>", PBX.ip()))
-                .with("Referred-By", format!("<{referred_by}>"))
-        })?;
+        calling.refers_to("2001")?;
         let transferred = third.answers()?;
         here.phone.has_transferred(&[&calling])?;
         third.hears(THERE)?;

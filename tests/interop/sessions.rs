@@ -94,12 +94,7 @@ fn transferred(stage: &Stage<'_>) -> Result<()> {
     let answering = there.answers()?;
     let calling = here.is_answered(&invite)?;
     stage.asterisk.has_joined(1)?;
-    let referred_by = here.terminal.aor.clone();
-    calling.asks("REFER", |refer| {
-        refer
-            .with("Refer-To", format!("<sip:2001@{}>", PBX.ip()))
-            .with("Referred-By", format!("<{referred_by}>"))
-    })?;
+    calling.refers_to("2001")?;
     let transferred = third.answers()?;
     here.has_transferred(&[&calling])?;
     transferred.hangs_up()?;

@@ -512,6 +512,17 @@ impl Dialog<'_> {
         })
     }
 
+    /// The phone transfers the call to a user of the PBX (RFC 3515).
+    pub fn refers_to(&self, user: &str) -> Result<()> {
+        let referred_by = &self.phone.terminal.aor;
+        let complete = |refer: Message| {
+            refer
+                .with("Refer-To", format!("<sip:{user}@{}>", PBX.ip()))
+                .with("Referred-By", format!("<{referred_by}>"))
+        };
+        self.asks("REFER", complete).map(drop)
+    }
+
     /// The phone hangs up, and the PBX hears it. If the answer to the first BYE is lost, `chan_sip` may know no such call at the
     /// second.
     pub fn hangs_up(&self) -> Result<()> {
