@@ -10,7 +10,6 @@ use crate::engine::env::{Bindings, Buffer, Clock, Env, Journal, Tables, Text};
 use crate::engine::evidence::Evidence;
 use crate::engine::identity::{digest, uri_hash};
 use crate::engine::lifetimes::{DIALOG_LIFE, EARLY_LIFE, ENDED_LIFE, TRANSACTION_LIFE};
-use crate::engine::proof::describe_resident;
 use crate::engine::verdict::Placed;
 use crate::sip::{Field, Message, Method};
 use crate::tables::bindings::{Found, Stored};
@@ -57,9 +56,6 @@ fn begin_dialog<E: Text>(env: &E, name: Span, key: &DialogKey, evidence: &Eviden
     if !store_dialog(env, None, Counter::DialogActivated) {
         // It is known now.
         env.place_dialog(key, evidence);
-    }
-    if evidence.owner != 0 {
-        env.note_resident(describe_resident(env, &evidence.learned, evidence.owner));
     }
 }
 

@@ -11,7 +11,7 @@ use crate::engine::dialogs::{accept_answer, acknowledge, live_dialog};
 use crate::engine::env::{Checksum, Env, Text};
 use crate::engine::identity::{dialog_key, digest, is_for_its_domain, registration_key, uri_hash};
 use crate::engine::lifetimes::{ANSWER_LIFE, TRANSACTION_LIFE};
-use crate::engine::proof::{describe_pair_of, note_answer};
+use crate::engine::proof::{describe_pair_of, describe_resident, note_answer};
 use crate::engine::verdict::Heard;
 use crate::sip::{Field, Message, Method, READ_CONTACTS, header};
 use crate::tables::key::{self, OfRegister};
@@ -261,7 +261,8 @@ fn note_pending<E: Text>(env: &E, m: &Message, call: u64, source: &Endpoint, dir
 }
 
 /// Notes progress: the message holds both tags of a dialog end. If the packet that told the terminal the PBX's tag went
-/// to its learned address, it arrived there. An ACK confirms the dialog.
+/// to its learned address, it arrived there, so that the terminal is there: whoever forges that address does not know the tag. An
+/// ACK confirms the dialog.
 #[inline(never)]
 fn note_progress<E: Env>(env: &E, m: &Message, call: u64, source: &Endpoint) {
     let key = dialog_key(env, call, Field::FromTag);
@@ -280,6 +281,9 @@ fn note_progress<E: Env>(env: &E, m: &Message, call: u64, source: &Endpoint) {
     } else if proves {
         // If another CPU changes the binding meanwhile, the next message sets the flag.
         env.set_flags(&key, known, draft.flags);
+    }
+    if proves && draft.aor != 0 {
+        env.note_resident(describe_resident(env, &draft.learned, draft.aor));
     }
 }
 

@@ -4,8 +4,8 @@ use nat_common::abi::{BindingFlags, Counter, Policy, address};
 use nat_common::endpoint::Endpoint;
 
 use crate::{
-    ADVERTISED, Address, FORGOTTEN, MOVED, Network, PHONE, REDIRECTED, Sip, call_phone, from_pbx,
-    from_phone, register,
+    ADVERTISED, Address, FORGOTTEN, MOVED, Network, PHONE, REDIRECTED, STRANGER, Sip, call_phone,
+    from_pbx, from_phone, register,
 };
 
 /// Another public host, which the terminal's Contact names.
@@ -414,6 +414,55 @@ fn an_ack_without_the_tag_or_from_another_host_proves_nothing() {
     assert!(!proves(PHONE, "guess", PHONE));
     // The 200 went to the address in Via, and arrived there.
     assert!(!proves(PHONE, "pbx", FORGOTTEN));
+}
+
+/// Somebody forges the source of an INVITE, which the PBX answers: the address at which a phone listens that sends from another
+/// port. It is another terminal's once that has got the answer.
+#[test]
+fn a_forged_call_does_not_make_an_address_another_terminal_s() {
+    for (method, status, confirmed, verdict) in [
+        ("INVITE", 180, false, FIRST),
+        ("INVITE", 200, false, FIRST),
+        ("SUBSCRIBE", 200, false, FIRST),
+        ("INVITE", 200, true, CALLED),
+        ("SUBSCRIBE", 200, true, CALLED),
+    ] {
+        let net = behind_alg();
+        let other = |m: Sip| Sip {
+            from: "<sip:1001@pbx>;tag=phone".into(),
+            ..m.call("forged")
+        };
+        let m = other(from_phone(method, 1, "f"));
+        net.arrives(FORGOTTEN, &m);
+        net.sends(FORGOTTEN, &m.answer(status));
+        if confirmed {
+            let method = if method == "INVITE" { "ACK" } else { method };
+            net.arrives(FORGOTTEN, &other(from_phone(method, 2, "g")).tagged("pbx"));
+        } else {
+            // He does not know the PBX's tag.
+            net.arrives(FORGOTTEN, &other(from_phone("ACK", 1, "g")).tagged("guess"));
+        }
+        assert_eq!(
+            sent(&net, FORGOTTEN, &call_phone("i"), 1),
+            [verdict],
+            "{method} {status} {confirmed}"
+        );
+    }
+}
+
+/// The PBX answers by Via, which leads to him who forged the source, so that he can acknowledge.
+#[test]
+fn a_forged_call_whose_answer_went_elsewhere_makes_no_address_another_terminal_s() {
+    let net = behind_alg();
+    let other = |m: Sip| Sip {
+        from: "<sip:1001@pbx>;tag=phone".into(),
+        ..m.call("forged")
+    };
+    let m = other(from_phone("INVITE", 1, "f"));
+    net.arrives(FORGOTTEN, &m);
+    assert_eq!(net.sends(STRANGER, &m.answer(200)).0, STRANGER);
+    net.arrives(FORGOTTEN, &other(from_phone("ACK", 1, "g")).tagged("pbx"));
+    assert_eq!(sent(&net, FORGOTTEN, &call_phone("i"), 1), [FIRST]);
 }
 
 /// The original destination is another terminal's address: that one would ring.

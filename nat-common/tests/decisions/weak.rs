@@ -4,7 +4,8 @@ use nat_common::abi::{Counter, address};
 use nat_common::endpoint::Endpoint;
 
 use crate::{
-    ADVERTISED, Address, FORGOTTEN, MOVED, Network, PHONE, STRANGER, Sip, call_phone, register,
+    ADVERTISED, Address, FORGOTTEN, MOVED, Network, PHONE, STRANGER, Sip, call_phone, from_phone,
+    register,
 };
 
 const FIRST: Counter = Counter::OutOriginalFirst;
@@ -115,6 +116,26 @@ fn an_answer_of_another_host_does_not_count_for_an_address() {
             "{status}"
         );
         net.wait(33);
+    }
+}
+
+/// Somebody forges the source of an INVITE, which the PBX answers: the phone's private address.
+#[test]
+fn a_forged_call_does_not_keep_requests_from_the_phone() {
+    for (confirmed, verdicts) in [(false, [FIRST, CALLED]), (true, [FOREIGN; 2])] {
+        let net = Network::new();
+        registers(&net, PHONE, "1000", CONTACT);
+        let other = |m: Sip| Sip {
+            from: "<sip:1001@pbx>;tag=phone".into(),
+            ..m.call("forged")
+        };
+        let m = other(from_phone("INVITE", 1, "f"));
+        net.arrives(ADVERTISED, &m);
+        net.sends(ADVERTISED, &m.answer(200));
+        if confirmed {
+            net.arrives(ADVERTISED, &other(from_phone("ACK", 1, "g")).tagged("pbx"));
+        }
+        assert_eq!(sent(&net, ADVERTISED, &call(URI, "i"), 2), verdicts);
     }
 }
 

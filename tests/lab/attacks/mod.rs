@@ -8,6 +8,7 @@ mod claimed;
 mod contact_uri;
 mod credentials;
 mod followed;
+mod forged_call;
 mod forked;
 mod local_socket;
 mod neighbour;
