@@ -26,7 +26,10 @@ enum Answerer {
 }
 
 /// Plays a scenario with each kind of terminal and each kind of PBX.
-fn each(with: With, scenario: fn(&Scene<'_>, &ScriptedPbx, &Terminal) -> Result<()>) -> Result<()> {
+fn each(
+    with: With,
+    scenario: fn(&Scene<'_>, &ScriptedPbx, &mut Terminal) -> Result<()>,
+) -> Result<()> {
     for answerer in [Answerer::Front, Answerer::Source] {
         for answers in [Answers::ByVia, Answers::ToSource] {
             play(Plan::PLAIN_NAT, with, |scene| {
@@ -40,7 +43,7 @@ fn each(with: With, scenario: fn(&Scene<'_>, &ScriptedPbx, &Terminal) -> Result<
                     Answerer::Front => ua.answering_where_it_listens(),
                     Answerer::Source => ua,
                 };
-                scenario(scene, &pbx, &terminal)
+                scenario(scene, &pbx, &mut terminal)
                     .and_then(|()| untouched(scene, &terminal))
                     .with_context(|| format!("{answerer:?} answers, {answers:?}"))
             })?;
@@ -71,11 +74,41 @@ fn calling_with_sipnat() -> Result<()> {
 }
 
 /// It calls, and does not register.
-fn calling(_: &Scene<'_>, pbx: &ScriptedPbx, terminal: &Terminal) -> Result<()> {
+fn calling(_: &Scene<'_>, pbx: &ScriptedPbx, terminal: &mut Terminal) -> Result<()> {
     for _ in 0..2 {
         let call = Call::from(terminal, pbx)?;
         ensure!(address(&call.target)? == FRONT, "{}", call.target);
         talks(&call)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn calling_for_many_without_sipnat() -> Result<()> {
+    each(With::Nothing, calling_for_many)
+}
+
+#[test]
+fn calling_for_many_with_sipnat() -> Result<()> {
+    each(With::Sipnat, calling_for_many)
+}
+
+/// It calls for many callers, each under a name of its own, and answers slowly: the PBX repeats its requests.
+fn calling_for_many(_: &Scene<'_>, pbx: &ScriptedPbx, terminal: &mut Terminal) -> Result<()> {
+    for caller in ["+4930", "+4940", "+4989"] {
+        terminal.aor = format!("sip:{caller}@{}", FRONT.ip());
+        let call = Call::from(terminal, pbx)?;
+        if caller == "+4930" {
+            call.reaches_phone("INFO")?;
+        }
+        for method in ["UPDATE", "BYE"] {
+            let request = call.pbx_request(method);
+            let arrives = || pbx.reaches(&terminal.ua, &request, 1);
+            arrives().with_context(|| format!("{method} of {caller}"))?;
+            let again = arrives().with_context(|| format!("{method} of {caller}, again"))?;
+            terminal.respond(&again, "200 OK", "")?;
+            pbx.hear("SIP/2.0 200")?;
+        }
     }
     Ok(())
 }
@@ -91,7 +124,7 @@ fn called_with_sipnat() -> Result<()> {
 }
 
 /// It registers, is called, and calls.
-fn called(_: &Scene<'_>, pbx: &ScriptedPbx, terminal: &Terminal) -> Result<()> {
+fn called(_: &Scene<'_>, pbx: &ScriptedPbx, terminal: &mut Terminal) -> Result<()> {
     let uri = terminal.registers(pbx)?;
     for to in [&terminal.aor, &uri] {
         let options = pbx.reaches(&terminal.ua, &pbx.request("OPTIONS", &uri, to), 1)?;
@@ -118,7 +151,7 @@ fn called_and_not_registered_with_sipnat() -> Result<()> {
 }
 
 /// The PBX has its address by configuration, and calls it.
-fn called_by_configuration(_: &Scene<'_>, pbx: &ScriptedPbx, terminal: &Terminal) -> Result<()> {
+fn called_by_configuration(_: &Scene<'_>, pbx: &ScriptedPbx, terminal: &mut Terminal) -> Result<()> {
     for _ in 0..2 {
         talks(&Call::to(terminal, pbx, &format!("sip:+4930@{FRONT}"))?)?;
     }

@@ -216,8 +216,8 @@ pub(super) fn unanswered<E: Clock>(env: &E, pair: &Entry<Peer>, again: bool) -> 
     pair.value.unanswered.saturating_sub(waits.into())
 }
 
-/// Notes an answer at the original destination. A proof of the learned address stands the first one: somebody else may
-/// have answered while the terminal was silent. All responses to one request are one answer.
+/// Notes an answer at the original destination. A proof of the learned address stands the first one, and does not last longer for
+/// it: somebody else may have answered while the terminal was silent. All responses to one request are one answer.
 #[inline(never)]
 fn note_strike<E: Tables + Hashes + Clock>(env: &E, entry: &mut Entry<Peer>) {
     let Some(known) = pair(env, &entry.value) else {
@@ -227,7 +227,11 @@ fn note_strike<E: Tables + Hashes + Clock>(env: &E, entry: &mut Entry<Peer>) {
     if known.value.strikes != 0 && known.value.owner == branch {
         return;
     }
-    entry.at = known.at;
+    entry.at = if known.value.flags.contains(PeerFlags::PROVEN) {
+        known.at
+    } else {
+        ticks(env.now())
+    };
     entry.value.owner = branch;
     entry.value.strikes = known.value.strikes.saturating_add(1);
     entry.value.flags = if entry.value.strikes < STRIKES {

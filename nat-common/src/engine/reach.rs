@@ -120,19 +120,20 @@ pub fn choose<E: Env>(env: &E, owner: u64, transmissions: u32) -> Choice {
         env.record().ground = Ground::Unreachable as u8;
         return Choice::Learned;
     }
-    let (known, mut overdue) = match pair(env, &describe_pair(env, learned, to).value) {
+    let (known, answers, mut overdue) = match pair(env, &describe_pair(env, learned, to).value) {
         Some(pair) => (
             pair.value.flags,
+            pair.value.strikes != 0,
             unanswered(env, pair, transmissions as u8 != 0),
         ),
-        None => (PeerFlags::empty(), 0),
+        None => (PeerFlags::empty(), false, 0),
     };
     let original = &describe(env, to).value;
     let (ground, at_learned) = if known.contains(PeerFlags::PROVEN | PeerFlags::SEEMING) {
         (Ground::Seems, true)
     } else if known.contains(PeerFlags::PROVEN) {
         (Ground::Proven, true)
-    } else if owner != 0 && has_answered(env, original, owner) {
+    } else if answers || owner != 0 && has_answered(env, original, owner) {
         (Ground::Answers, false)
     } else if same_host && transmissions & PROVEN != 0 && !known.contains(PeerFlags::DEAF) {
         // What is overdue was sent before this dialog, or when the original destination came first.

@@ -544,6 +544,75 @@ fn another_public_host_is_left_alone() {
     assert_eq!(sent(&net, CARRIER, &call_phone("j"), 1), [CALLED]);
 }
 
+/// A carrier calls for many callers, each under a name of its own, some hours after one another.
+#[test]
+fn another_public_host_that_answers_is_left_alone_for_every_caller() {
+    for answerer in [CARRIER, PHONE] {
+        let net = Network::new();
+        for (call, from, first) in [
+            ("one", "<sip:+4930@carrier>;tag=phone", FIRST),
+            ("two", "<sip:+4940@carrier>;tag=phone", LEFT_ALONE),
+            ("three", "<sip:+4989@carrier>;tag=phone", LEFT_ALONE),
+        ] {
+            net.wait(7 * 3600);
+            let caller = |m: Sip| Sip {
+                from: from.into(),
+                ..m.call(call)
+            };
+            let invite = caller(from_phone("INVITE", 1, call));
+            net.arrives(PHONE, &invite);
+            net.sends(PHONE, &invite.answer(200));
+            net.arrives(PHONE, &caller(from_phone("ACK", 1, "ack")).tagged("pbx"));
+            let within = |method, cseq| Sip {
+                to: from.into(),
+                ..from_pbx(method, cseq, method).call(call)
+            };
+            // It answers slowly at last.
+            for (cseq, method, times) in [(101, "INFO", 1), (102, "UPDATE", 2), (103, "BYE", 2)] {
+                let times = if call == "three" { times } else { 1 };
+                let m = within(method, cseq);
+                let verdict = if method == "INFO" { first } else { LEFT_ALONE };
+                assert_eq!(
+                    sent(&net, CARRIER, &m, times),
+                    vec![verdict; times],
+                    "{answerer:?} {call} {method}"
+                );
+                net.arrives(answerer, &m.answer(200));
+                net.wait(1);
+            }
+        }
+    }
+}
+
+/// An old address in the phone's Contact is another terminal's by now, which answers for an account that registers it. That
+/// says nothing of the phone.
+#[test]
+fn another_public_host_that_answers_another_is_not_left_alone() {
+    let net = Network::new();
+    net.register();
+    let evil = Sip {
+        to: "<sip:2000@pbx>".into(),
+        ..register(1, "evil", "<sip:evil@198.51.100.7>").call("evil")
+    };
+    net.arrives(MOVED, &evil);
+    net.sends(MOVED, &evil.answer(200));
+    for (method, status) in [("OPTIONS", 200), ("INVITE", 200), ("INVITE", 486)] {
+        let m = Sip {
+            start: format!("{method} sip:evil@198.51.100.7 SIP/2.0"),
+            to: "<sip:2000@pbx>".into(),
+            cseq: (u32::from(status), method),
+            ..call_phone("evil").call("evil")
+        };
+        net.sends(CARRIER, &m);
+        net.arrives(CARRIER, &m.answer(status).tagged_as("evil"));
+        net.wait(1);
+    }
+    assert_eq!(
+        sent(&net, CARRIER, &call_phone("i"), 3),
+        [FIRST, CALLED, FIRST]
+    );
+}
+
 /// A front address, or a cluster: what is sent to the Contact is answered from the host that also sends requests.
 #[test]
 fn another_public_host_is_left_alone_if_the_learned_one_answers() {

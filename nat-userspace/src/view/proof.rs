@@ -67,7 +67,7 @@ struct Pair {
     seconds_ago: u64,
     /// Transmissions since the last answer.
     unanswered: u8,
-    /// Answers at the original destination since the proof.
+    /// Answers at the original destination since the last one at the learned address.
     strikes: u8,
 }
 
@@ -239,6 +239,8 @@ impl Pair {
             )
         } else if self.proven {
             format!("it answered at its learned address instead of {original}, {ago} ago")
+        } else if self.strikes > 0 {
+            format!("it answered at {original} instead of its learned address, {ago} ago")
         } else {
             format!("nothing is proven of its learned address and {original}")
         };
@@ -246,7 +248,7 @@ impl Pair {
         if self.unanswered > 0 {
             line += &many(self.unanswered, "unanswered transmission");
         }
-        if self.strikes > 0 {
+        if self.strikes > 0 && (self.proven || self.deaf) {
             line += &many(self.strikes, "later answer");
             line += &format!(" from {original}");
         }
@@ -435,6 +437,12 @@ mod tests {
         assert_eq!(
             line(PeerFlags::DEAF),
             "it does not get what is sent to its learned address instead of 60.17.196.2:5060, 5s ago"
+        );
+        let mut answers = entry(LEARNED, ADVERTISED, PeerFlags::empty(), 5);
+        answers.value.strikes = 1;
+        assert_eq!(
+            dialog(&[answers]).lines().pop().unwrap(),
+            "it answered at 60.17.196.2:5060 instead of its learned address, 5s ago"
         );
     }
 
