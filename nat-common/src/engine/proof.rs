@@ -549,9 +549,10 @@ fn may_be_slow<E: Env>(env: &E, request: &OutboundTransaction) {
     if env.record().learned() != env.evidence().learned {
         return nothing();
     }
-    // After two, the original destination came first. So the pair did not seem proven.
+    // If the learned address came after the original destination, the pair did not seem proven.
     let transmissions = request.retransmissions;
-    let disproves = transmissions == 0 || !transmissions.is_multiple_of(2);
+    let learned_first = request.flags.contains(OutboundFlags::LEARNED_FIRST);
+    let disproves = transmissions < PATIENCE || learned_first;
     let seemed = disproves && env.note_deaf(entry);
     env.evidence().branch = (transmissions >= PATIENCE - u8::from(seemed)).into();
     nothing();
