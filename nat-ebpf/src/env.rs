@@ -28,7 +28,6 @@ use crate::frame::Egress;
 use crate::maps::{self, BUCKETS, POLICY, STUN_TOTAL};
 use crate::repeat::{Callback, MayGoto};
 use crate::scratch::Scratch;
-use crate::text;
 
 /// The kernel, while one message is handled. `L` is the loop that reads the message's text; without it, there is none.
 pub(crate) struct Kernel<'s, L = ()> {
@@ -247,6 +246,30 @@ extern "C" fn prove_pair(direction: u32, pbx: u64, now: u64) -> u32 {
 extern "C" fn note_deaf(direction: u32, pbx: u64, now: u64) -> u32 {
     within(direction, pbx, now, |env| {
         engine::note_deaf(env, env.scratch.filled::<Peer>()).into()
+    })
+}
+
+/// Takes the route of the INVITE to which the message in the scratch of a direction belongs. Returns its time; 0: there is none.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn route_of_invite(direction: u32, pbx: u64, now: u64) -> u64 {
+    let (Some(scratch), Some(config)) = (Scratch::at(direction), maps::config()) else {
+        return 0;
+    };
+    let mut env = Kernel::at(config, &scratch, now);
+    env.pbx = pbx;
+    engine::route_of_invite(&env, scratch.message())
+}
+
+/// Notes what became of a packet, by the number of the binding in the draft of a direction. `is_dialog` not 0: a dialog end's.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn note_route(direction: u32, found: u32, is_dialog: u32) -> u32 {
+    within(direction, 0, 0, |env| {
+        if let Some(found) = Found::from_number(found) {
+            engine::note_route(env, found, is_dialog != 0);
+        }
+        1
     })
 }
 
@@ -490,12 +513,15 @@ extern "C" fn is_terminal(direction: u32, now: u64) -> u32 {
     stun::is_terminal(&env, &scratch.datagram().source).into()
 }
 
-/// Copies part of a message into a draft. Its own function: it is called for dialogs and for contacts, and the stack is
-/// small.
+/// Copies part of the message in the scratch of a direction into its draft.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn copy_name(message: &text::Text, span: Span, draft: &mut Binding) {
-    let start = u32::from(span.start);
-    let len = u32::from(span.len).min(TEXT_LEN as u32);
+extern "C" fn copy_name(direction: u32, start: u32, len: u32) -> u32 {
+    let Some(scratch) = Scratch::at(direction) else {
+        return 0;
+    };
+    let (message, draft) = (scratch.text(), scratch.binding(Buffer::Draft));
+    let len = len.min(TEXT_LEN as u32);
     let text = draft.text.as_mut_ptr().cast::<u64>();
     for chunk in 0..TEXT_LEN as u32 / 8 {
         let at = chunk * 8;
@@ -504,6 +530,7 @@ fn copy_name(message: &text::Text, span: Span, draft: &mut Binding) {
         unsafe { text.add(chunk as usize).write(word) };
     }
     draft.text_len = len as u8;
+    1
 }
 
 /// Whether two URIs of the message in the scratch of a direction have the same user. Not 0: they have.
@@ -796,6 +823,16 @@ impl<L> Env for Kernel<'_, L> {
     }
 
     #[inline(always)]
+    fn route_of_invite(&self, _: &Message) -> u64 {
+        route_of_invite(self.scratch.direction(), self.pbx, self.now)
+    }
+
+    #[inline(always)]
+    fn note_route(&self, found: Found, is_dialog: bool) {
+        note_route(self.scratch.direction(), found.number(), is_dialog.into());
+    }
+
+    #[inline(always)]
     fn note_transmission(&self, _: &mut Entry<Peer>, again: bool) {
         note_transmission(self.scratch.direction(), self.pbx, self.now, again.into());
     }
@@ -851,8 +888,8 @@ impl<L: Hash> Text for Kernel<'_, L> {
     }
 
     #[inline(always)]
-    fn name(&self, draft: &mut Binding, span: Span) {
-        copy_name(self.scratch.text(), span, draft);
+    fn name(&self, span: Span) {
+        copy_name(self.scratch.direction(), span.start.into(), span.len.into());
     }
 
     #[inline(always)]

@@ -151,7 +151,11 @@ fn called_and_not_registered_with_sipnat() -> Result<()> {
 }
 
 /// The PBX has its address by configuration, and calls it.
-fn called_by_configuration(_: &Scene<'_>, pbx: &ScriptedPbx, terminal: &mut Terminal) -> Result<()> {
+fn called_by_configuration(
+    _: &Scene<'_>,
+    pbx: &ScriptedPbx,
+    terminal: &mut Terminal,
+) -> Result<()> {
     for _ in 0..2 {
         talks(&Call::to(terminal, pbx, &format!("sip:+4930@{FRONT}"))?)?;
     }

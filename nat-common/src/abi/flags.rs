@@ -49,6 +49,7 @@ mod bit {
     pub(super) const LEARNED: u16 = REGISTER;
     pub(super) const AT_LEARNED: u16 = REGISTER;
     pub(super) const LEARNED_FIRST: u16 = PROVEN;
+    pub(super) const OWN: u16 = ACCEPTED;
     pub(super) const MOVED: u16 = AMBIGUOUS;
     pub(super) const REMOVE: u16 = PASSED;
     pub(super) const REFUSED: u16 = EARLY;
@@ -226,5 +227,9 @@ flags! {
         TOLD;
         /// The terminal answered at the learned address.
         PROVEN;
+        /// The PBX gave the 2xx to a REGISTER itself.
+        OWN;
+        /// The REGISTER is meant for another domain than that of its address-of-record: a proxy relays it.
+        OTHER_DOMAIN;
     }
 }

@@ -1,9 +1,10 @@
 //! Contacts: what an accepted REGISTER makes of them, and which one a request means.
 
 use crate::abi::{
-    Binding, BindingFlags, ContactKey, Counter, Entry, InboundFlags, InboundTransaction,
-    OutboundFlags, OutboundTransaction, PeerFlags, SECOND, address, ticks,
+    Binding, BindingFlags, ContactKey, Counter, Entry, EvidenceFlags, InboundFlags,
+    InboundTransaction, OutboundFlags, OutboundTransaction, PeerFlags, SECOND, address, ticks,
 };
+use crate::bpf::nothing;
 use crate::bytes::{Span, words};
 use crate::endpoint::Endpoint;
 use crate::engine::draft::{find_live, place};
@@ -26,22 +27,18 @@ pub(super) fn granted(m: &Message, index: usize) -> Option<u32> {
 }
 
 /// Takes a 2xx to a REGISTER: its contact is active for as long as granted. The draft is made once, and stored under the
-/// contact's keys by [`place_registration`]. `own`: whether the PBX gave the 2xx itself. Returns the number of Contacts.
+/// contact's keys by [`place_registration`]. The evidence says whether the PBX gave it itself. Returns the number of Contacts.
 #[inline(never)]
-pub(super) fn registered<E: Text>(
-    env: &E,
-    m: &Message,
-    request: &Entry<InboundTransaction>,
-    own: Own,
-) -> u8 {
+pub(super) fn registered<E: Text>(env: &E, m: &Message, request: &Entry<InboundTransaction>) -> u8 {
     let transaction = &request.value;
+    let own = env.evidence().flags;
     let refused = InboundFlags::IN_DIALOG | InboundFlags::REFUSED;
-    if transaction.flags.intersects(refused) || own == Own::No {
+    if transaction.flags.intersects(refused) || !own.contains(EvidenceFlags::OWN) {
         env.count(Counter::RegisterNotOwn);
         return 0;
     }
     let may_relay = may_be_proxy(env);
-    if may_relay && own == Own::OtherDomain {
+    if may_relay && own.contains(EvidenceFlags::OTHER_DOMAIN) {
         env.count(Counter::RegisterOtherDomain);
         return 0;
     }
@@ -158,7 +155,7 @@ pub fn place_registration<E: Text>(env: &E, m: &Message) {
             aor,
         }
     };
-    env.name(env.draft(), m.span(Field::ToUri));
+    env.name(m.span(Field::ToUri));
     words::clear(env.buffer(Buffer::Known));
     if place(env, || env.place_contact(&key(true))) != Placed::Done {
         return;
@@ -166,7 +163,7 @@ pub fn place_registration<E: Text>(env: &E, m: &Message) {
     note_move(env);
     forget_pushed(env);
     // The entries without owner have the URI, for people.
-    env.name(env.draft(), listed(env, m));
+    env.name(listed(env, m));
     place(env, || env.place_contact(&key(false)));
     place_by_address(env);
     if env.draft().expires > env.now() {
@@ -218,40 +215,26 @@ fn note_registered<E: Env>(env: &E) {
     env.note_resident(describe_resident(env, &contact.learned, contact.aor));
 }
 
-/// Whether the PBX gave a 2xx to a REGISTER itself.
-#[repr(u8)]
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Own {
-    /// The PBX sent the REGISTER on to another host, got a response to it, or answers for another To. Or the REGISTER has no
-    /// entry, or two of that name have other Contacts.
-    No,
-    /// The Request-URI names another domain than To: a proxy relays the REGISTER.
-    OtherDomain,
-    /// The PBX gave the 2xx itself.
-    Yes,
-}
-
-/// Returns whether the PBX gave a 2xx to a REGISTER itself (see [`registered`]).
+/// Notes in the evidence whether the PBX gave a 2xx to a REGISTER itself (see [`registered`]). It did not if it sent the REGISTER on
+/// to another host, got a response to it, or answers for another To; or if the REGISTER has no entry, or two of that name have other
+/// Contacts.
 #[inline(never)]
-pub(super) fn own_answer<E: Tables + Hashes>(env: &E, m: &Message) -> Own {
+pub(super) fn note_own_answer<E: Env>(env: &E, m: &Message) {
+    let evidence = env.evidence();
+    evidence.flags = EvidenceFlags::empty();
     let key = registration_key(env, m.cseq, OfRegister::Source);
     let not_own = InboundFlags::SENT_ON | InboundFlags::AMBIGUOUS;
-    match env
+    if let Some(known) = env
         .slots::<InboundTransaction>(&key)
         .and_then(|s| s.find(&key))
+        && !known.value.flags.intersects(not_own)
+        && known.value.detail == env.hash(Field::ToUri as usize)
     {
-        Some(known)
-            if !known.value.flags.intersects(not_own)
-                && known.value.detail == env.hash(Field::ToUri as usize) =>
-        {
-            if known.value.flags.contains(InboundFlags::OTHER_DOMAIN) {
-                Own::OtherDomain
-            } else {
-                Own::Yes
-            }
-        }
-        _ => Own::No,
+        evidence.flags = EvidenceFlags::from_bits_truncate(known.value.flags.bits())
+            & EvidenceFlags::OTHER_DOMAIN
+            | EvidenceFlags::OWN;
     }
+    nothing();
 }
 
 /// Notes that the PBX sends a terminal's REGISTER on to another host, or gets a response to it from there. A registrar

@@ -51,7 +51,7 @@ pub(super) fn accept_answer<E: Text>(env: &E, m: &Message, key: &DialogKey, evid
 #[inline(always)]
 fn begin_dialog<E: Text>(env: &E, name: Span, key: &DialogKey, evidence: &Evidence) {
     let draft = env.draft();
-    env.name(draft, name);
+    env.name(name);
     draft.aor = evidence.owner;
     if !store_dialog(env, None, Counter::DialogActivated) {
         // It is known now.

@@ -152,6 +152,10 @@ pub trait Env: Clock + Hashes + Tables + Bindings + Rules + Journal {
     fn note_deaf(&self, entry: &mut Entry<Peer>) -> bool;
     /// Calls [`went_elsewhere`](crate::engine::went_elsewhere), for the same reason.
     fn went_elsewhere(&self, invite: &OutboundTransaction, transmissions: u32) -> bool;
+    /// Calls [`route_of_invite`](crate::engine::route_of_invite), for the same reason.
+    fn route_of_invite(&self, m: &Message) -> u64;
+    /// Calls [`note_route`](crate::engine::note_route), for the same reason.
+    fn note_route(&self, found: Found, is_dialog: bool);
     /// Calls [`note_transmission`](crate::engine::note_transmission) for the new entry in scratch, for the same reason.
     fn note_transmission(&self, entry: &mut Entry<Peer>, again: bool);
     /// Calls [`note_resident`](crate::engine::note_resident) for the new entry in scratch, for the same reason.
@@ -177,8 +181,8 @@ pub trait Text: Env {
     /// Hashes parts of the message with the secret, a bit for each (see [`Field`]), for
     /// [`Hashes::hash`].
     fn digest(&self, m: &Message, parts: u32);
-    /// Copies part of the message into a draft's text.
-    fn name(&self, draft: &mut Binding, span: Span);
+    /// Copies part of the message into the draft's text.
+    fn name(&self, span: Span);
     /// Returns the address of a Contact (see [`Scan::contact_address`](crate::sip::Scan::contact_address)).
     fn contact_address(&self, index: usize) -> &Endpoint;
     /// Whether two URIs in the message have the same user.

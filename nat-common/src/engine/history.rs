@@ -79,9 +79,9 @@ const _: () = assert!(Counter::COUNT <= REQUEST_URI as u32);
 /// Stores the Request-URI of a request whose terminal is not known, or in doubt, in a record of its own.
 #[inline(always)]
 pub fn remember_request_uri<E: Text>(env: &E, m: &Message) {
-    let (draft, record) = (env.draft(), env.record());
-    env.name(draft, m.span(Field::RequestUri));
-    record.set_text(draft);
+    let record = env.record();
+    env.name(m.span(Field::RequestUri));
+    record.set_text(env.draft());
     record.verdict = REQUEST_URI;
     env.remember(record);
 }

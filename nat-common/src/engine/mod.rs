@@ -40,7 +40,7 @@ pub use follow::has_left;
 pub use history::{REQUEST_URI, remember_request_uri};
 pub use identity::{leads_to_target, names_domain, uri_of};
 pub use inbound::note_further_contact;
-pub use outbound::{choose_host, went_elsewhere};
+pub use outbound::{choose_host, note_route, route_of_invite, went_elsewhere};
 pub use proof::{
     note_deaf, note_ping, note_proxy, note_resident, note_return, note_transmission, prove_pair,
 };

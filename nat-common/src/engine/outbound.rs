@@ -9,12 +9,12 @@ use crate::bpf::nothing;
 use crate::bytes::words;
 use crate::endpoint::Endpoint;
 use crate::engine::contacts::{
-    Own, host_before, live_contact, note_sent_on, own_answer, registered, registered_further,
+    host_before, live_contact, note_own_answer, note_sent_on, registered, registered_further,
 };
 use crate::engine::dialogs::{
     accept_request, activate_pending, end_dialog, forget_pending, live_dialog,
 };
-use crate::engine::env::{Bindings, Env, Hashes, Text};
+use crate::engine::env::{Bindings, Env, Hashes, Journal, Text};
 use crate::engine::follow::{follow_dialog, follow_invite, follow_source};
 use crate::engine::history;
 use crate::engine::identity::{dialog_key, digest, uri_hash};
@@ -39,11 +39,9 @@ pub(super) fn response_out<E: Text>(
     let branch = env.hash(Field::Branch as usize);
     let key = key::transaction(call, branch, m.cseq, m.method);
     // Before the transaction is looked up, which lies in the same table.
-    let own = if m.method == Method::Register && m.status / 100 == 2 {
-        own_answer(env, m)
-    } else {
-        Own::No
-    };
+    if m.method == Method::Register && m.status / 100 == 2 {
+        note_own_answer(env, m);
+    }
     let request = route_response(env, m, call, &key, to);
     let decision = history::decision(env);
     let Some(request) = request else {
@@ -56,7 +54,7 @@ pub(super) fn response_out<E: Text>(
             && env.record().learned() == request.value.source();
         answered(env, m, call, request, to_source);
     } else if m.status / 100 == 2 {
-        contacts = registered(env, m, request, own);
+        contacts = registered(env, m, request);
     }
     if contacts != 0 {
         env.place_registration(m);
@@ -480,7 +478,7 @@ fn find_terminal<E: Text>(
     let is_dialog = found.is_some();
     if found.is_none() {
         if (m.method == Method::Ack || m.method == Method::Cancel)
-            && let Some(decision) = after_invite(env, m, call, to)
+            && let Some(decision) = after_invite(env, m, to)
         {
             return decision;
         }
@@ -511,7 +509,8 @@ fn find_terminal<E: Text>(
     } else {
         find_contact(env, to)
     };
-    note_route(env, found, is_dialog, decision);
+    let decision = history::decided(env, decision);
+    env.note_route(found, is_dialog);
     decision
 }
 
@@ -621,19 +620,19 @@ fn follow_uri<E: Env>(env: &E, known: &Binding, to: &mut Endpoint, transmissions
     carry_out(choice, &known.learned, to, Decision::RedirectedContact)
 }
 
-/// Notes with the binding in the draft what became of a packet.
-#[inline(never)]
-fn note_route<E: Bindings>(env: &E, found: Found, is_dialog: bool, decision: Decision) {
+/// Notes with the binding in the draft what became of a packet, as the record says.
+#[inline(always)]
+pub fn note_route<E: Bindings + Journal>(env: &E, found: Found, is_dialog: bool) {
     if is_dialog {
-        note_route_of::<DialogKey, E>(env, found, decision);
+        note_route_of::<DialogKey, E>(env, found);
     } else {
-        note_route_of::<ContactKey, E>(env, found, decision);
+        note_route_of::<ContactKey, E>(env, found);
     }
 }
 
 #[inline(always)]
-fn note_route_of<K: BindingKey, E: Bindings>(env: &E, found: Found, decision: Decision) {
-    let draft = env.draft();
+fn note_route_of<K: BindingKey, E: Bindings + Journal>(env: &E, found: Found) {
+    let (draft, decision) = (env.draft(), history::decision(env));
     let key = &K::from_words(draft.key);
     if matches!(
         decision,
@@ -668,8 +667,8 @@ fn retransmissions(before: &OutboundTransaction, learned: &Endpoint) -> u8 {
 ///
 /// Its own function: its caller needs the stack (6.1).
 #[inline(never)]
-fn after_invite<E: Env>(env: &E, m: &Message, call: u64, to: &mut Endpoint) -> Option<Decision> {
-    let since = route_of_invite(env, m, call);
+fn after_invite<E: Env>(env: &E, m: &Message, to: &mut Endpoint) -> Option<Decision> {
+    let since = env.route_of_invite(m);
     if since == 0 {
         return None;
     }
@@ -686,8 +685,9 @@ fn after_invite<E: Env>(env: &E, m: &Message, call: u64, to: &mut Endpoint) -> O
 
 /// Looks up the INVITE that a CANCEL or an ACK belongs to, and takes its route. Its terminal's address goes to the evidence: scratch
 /// lies outside of the kernel's small stack. Returns the time of the INVITE in ticks; 0: it is not known, or was not redirected.
-#[inline(never)]
-fn route_of_invite<E: Env>(env: &E, m: &Message, call: u64) -> u64 {
+#[inline(always)]
+pub fn route_of_invite<E: Env>(env: &E, m: &Message) -> u64 {
+    let call = env.hash(Field::CallId as usize) ^ env.pbx();
     let branch = env.hash(Field::Branch as usize);
     let key = key::transaction(call, branch, m.cseq, Method::Invite);
     let invite = env

@@ -387,6 +387,14 @@ impl Env for MemoryEnv {
         engine::went_elsewhere(self, invite, transmissions)
     }
 
+    fn route_of_invite(&self, m: &Message) -> u64 {
+        engine::route_of_invite(self, m)
+    }
+
+    fn note_route(&self, found: Found, is_dialog: bool) {
+        engine::note_route(self, found, is_dialog);
+    }
+
     fn note_transmission(&self, entry: &mut Entry<Peer>, again: bool) {
         engine::note_transmission(self, entry, again);
     }
@@ -456,7 +464,8 @@ impl Text for MemoryEnv {
         });
     }
 
-    fn name(&self, draft: &mut Binding, span: Span) {
+    fn name(&self, span: Span) {
+        let draft = self.draft();
         let text = self.text.borrow();
         let len = usize::from(span.len).min(TEXT_LEN);
         draft.text[..len].copy_from_slice(&text[span.start.into()..][..len]);
