@@ -465,6 +465,39 @@ fn a_forged_call_whose_answer_went_elsewhere_makes_no_address_another_terminal_s
     assert_eq!(sent(&net, FORGOTTEN, &call_phone("i"), 1), [FIRST]);
 }
 
+/// A dialog whose terminal only the Contact URI names has no owner. What the terminal gets there makes its address nobody else's.
+#[test]
+fn an_address_stays_its_owner_s_in_a_dialog_without_owner() {
+    let net = behind_alg();
+    let registers = |cseq, branch, from, contact| {
+        let m = register(cseq, branch, contact);
+        net.wait(1);
+        net.arrives(from, &m);
+        net.sends(from, &m.answer(200));
+    };
+    registers(2, "r2", PHONE, "<sip:1000@60.17.196.2>");
+    let invite = |uri: &str| Sip {
+        start: format!("INVITE {uri} SIP/2.0"),
+        to: format!("<{uri}>"),
+        ..call_phone("i")
+    };
+    let m = invite("sip:1000@60.17.196.2");
+    assert_eq!(sent(&net, FORGOTTEN, &m, 1), [FIRST]);
+    net.arrives(PHONE, &m.answer(200).tagged_as("phone"));
+    let update = from_phone("UPDATE", 1, "u").tagged("pbx").call("incoming");
+    net.arrives(PHONE, &update);
+    net.sends(PHONE, &update.answer(200));
+    let info = from_phone("INFO", 2, "n").tagged("pbx").call("incoming");
+    assert_eq!(net.arrives(PHONE, &info)[0], Counter::DialogProven);
+    // Its mapping changes, and its Contact is that of before.
+    registers(3, "r3", MOVED, "<sip:1000@60.17.196.2:49163>");
+    let next = Sip {
+        to: "<sip:1000@pbx>".into(),
+        ..invite("sip:1000@60.17.196.2:49163").call("next")
+    };
+    assert_eq!(sent(&net, PHONE, &next, 1), [FIRST]);
+}
+
 /// The original destination is another terminal's address: that one would ring.
 #[test]
 fn an_address_of_another_terminal_does_not_come_first() {
