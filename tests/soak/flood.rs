@@ -20,6 +20,9 @@ use crate::{
     shared::{Figure, Random, Shared, Stage, aor, number},
 };
 
+/// Longest time that a datagram waits for the PBX. Beyond it, no junk is sent: a PBX that is overrun loses calls by itself.
+const LONGEST_QUEUE: Duration = Duration::from_millis(50);
+
 /// Sender of junk.
 pub(crate) struct Flood<'s> {
     shared: &'s Shared,
@@ -29,7 +32,7 @@ pub(crate) struct Flood<'s> {
 }
 
 impl<'s> Flood<'s> {
-    /// Opens a socket in the provider's network, for at most this number of packets a second.
+    /// Opens a socket in the provider's network, for at most this number of packets a second, and no more than the PBX reads.
     pub(crate) fn new(shared: &'s Shared, isp: &Netns, per_second: u64) -> Result<Self> {
         let socket = isp.enter(|| -> Result<_> {
             // `IPPROTO_RAW`: the packets bring their own IP headers.
@@ -60,6 +63,9 @@ impl<'s> Flood<'s> {
             // Packets that are late are dropped: the rate is a limit.
             sent = sent.max(due.saturating_sub(self.per_second / 10));
             while sent < due {
+                if sent.is_multiple_of(64) && self.shared.queue() > LONGEST_QUEUE {
+                    break;
+                }
                 let packet = self.packet()?;
                 sendto(self.socket.as_raw_fd(), &packet, &to, MsgFlags::empty())
                     .context("cannot send junk")?;

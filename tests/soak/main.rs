@@ -51,7 +51,7 @@ struct Plan {
     /// Duration of the load
     #[arg(long, default_value_t = 1.0)]
     minutes: f64,
-    /// Junk packets a second
+    /// Junk packets a second, at most: no more than the PBX reads
     #[arg(long, default_value_t = 2000)]
     junk: u64,
     /// Interval of changes of each site's mapping, in seconds
@@ -201,6 +201,11 @@ fn soak(plan: &Plan) -> Result<()> {
             "no {figure:?}: this soak proves nothing"
         );
     }
+    ensure!(
+        shared.dropped() == 0,
+        "the PBX of this soak was too slow for {} datagrams, so that nothing is proven; use less --junk",
+        shared.dropped()
+    );
     for figure in [
         Figure::Wrong,
         Figure::WrongResponses,

@@ -118,6 +118,10 @@ pub(crate) struct Shared {
     up: Vec<AtomicBool>,
     /// The longest pause of the PBX or the phones, in milliseconds. On a busy machine this explains lost messages.
     longest_pause: AtomicU64,
+    /// Time that the last datagram waited for the PBX, in milliseconds.
+    queue: AtomicU64,
+    /// Datagrams for the PBX that the kernel dropped.
+    dropped: AtomicU32,
     /// Stage in which the PBX has nothing pending.
     idle: AtomicU32,
     /// Phones as the PBX knew them when it last became idle.
@@ -157,6 +161,8 @@ impl Shared {
             stage: AtomicU32::new(Stage::Load as u32),
             figures: Default::default(),
             longest_pause: AtomicU64::new(0),
+            queue: AtomicU64::new(0),
+            dropped: AtomicU32::new(0),
             mappings: (0..phones).map(|_| Mapping::default()).collect(),
             up: (0..phones).map(|_| AtomicBool::new(false)).collect(),
             idle: AtomicU32::new(0),
@@ -231,6 +237,22 @@ impl Shared {
             .fetch_max(pause.as_millis() as u64, SeqCst);
     }
 
+    /// Says how long the last datagram waited for the PBX, and how many the kernel has dropped.
+    pub(crate) fn set_queue(&self, waited: Duration, dropped: u32) {
+        self.queue.store(waited.as_millis() as u64, SeqCst);
+        self.dropped.store(dropped, SeqCst);
+    }
+
+    /// Returns the time that the last datagram waited for the PBX.
+    pub(crate) fn queue(&self) -> Duration {
+        Duration::from_millis(self.queue.load(SeqCst))
+    }
+
+    /// Returns the number of datagrams that the PBX never saw, because it was too slow.
+    pub(crate) fn dropped(&self) -> u32 {
+        self.dropped.load(SeqCst)
+    }
+
     pub(crate) fn get(&self, figure: Figure) -> u64 {
         self.figures[figure as usize].load(SeqCst)
     }
@@ -300,7 +322,8 @@ impl fmt::Display for Shared {
             .iter()
             .try_for_each(|(figure, name)| row(f, name, self.get(*figure)))?;
         let pause = self.longest_pause.load(SeqCst);
-        row(f, "longest pause of the PBX or the phones, ms", pause)
+        row(f, "longest pause of the PBX or the phones, ms", pause)?;
+        row(f, "datagrams dropped: the PBX was too slow", self.dropped())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::abi::{
     BindingFlags, Counter, EvidenceFlags, InboundFlags, InboundTransaction, OutboundFlags,
-    OutboundTransaction, PendingDialog, PendingFlags, age, ticks,
+    OutboundTransaction, PendingDialog, PendingFlags, SECOND, age, ticks,
 };
 use crate::bytes::words;
 use crate::endpoint::Endpoint;
@@ -63,6 +63,10 @@ pub(super) fn request_in<E: Text>(env: &E, m: &Message, call: u64, source: &Endp
     };
     match slots.note(&key, entry, TRANSACTION_LIFE) {
         Noted::New => {}
+        Noted::Pushed => {
+            entry.value.repetitions = repetitions_in_a_flood(env.now());
+            slots.put(&key, entry);
+        }
         Noted::Same => {
             // The response before did not arrive. If another CPU changes the entry meanwhile, this repetition does not count,
             // or is the copy that the other one counts.
@@ -95,6 +99,20 @@ pub(super) fn request_in<E: Text>(env: &E, m: &Message, call: u64, source: &Endp
         note_pending(env, m, call, source, direct);
     }
     Heard::Request
+}
+
+/// Returns how often a request counts as repeated, in a flood that pushes out requests before they are repeated.
+///
+/// A request may be the first one or a repetition then. Repetitions come an odd number of T1 after the first one: 1, 3, 7, 15
+/// (RFC 3261 17.1.1.2), and 23 (17.1.2.2). So their responses go to another address than the first one.
+#[inline(always)]
+const fn repetitions_in_a_flood(now: u64) -> u8 {
+    if (now / (SECOND / 2)).is_multiple_of(2) {
+        0
+    } else {
+        // Not 1: that would disprove what is known of the learned address.
+        3
+    }
 }
 
 /// Stores what a REGISTER asks for.
@@ -209,7 +227,7 @@ fn note_registration<E: Text>(env: &E, m: &Message, source: &Endpoint) -> bool {
         if noted == Noted::Same && slots.found().value.advertised_addr[0] != contacts {
             // The PBX may have seen another one than sipnat first.
             slots.add_flags(&key, InboundFlags::AMBIGUOUS);
-        } else if noted != Noted::New && other_domain {
+        } else if !matches!(noted, Noted::New | Noted::Pushed) && other_domain {
             slots.add_flags(&key, InboundFlags::OTHER_DOMAIN);
         }
     }
@@ -246,7 +264,7 @@ fn note_pending<E: Text>(env: &E, m: &Message, call: u64, source: &Endpoint, dir
         return;
     };
     match slots.note(&key, entry, TRANSACTION_LIFE) {
-        Noted::New => env.count(Counter::PendingNoted),
+        Noted::New | Noted::Pushed => env.count(Counter::PendingNoted),
         Noted::Same => {}
         Noted::Other => {
             let marked = slots.add_flags(&key, PendingFlags::AMBIGUOUS);

@@ -340,7 +340,7 @@ fn note<E: Media>(env: &E, key: &SlotKey, by_terminal: bool) {
     };
     let noted = slots.note(key, entry, ANSWER_LIFE);
     let same = match noted {
-        Noted::New => {
+        Noted::New | Noted::Pushed => {
             tell(env, MediaCounter::Noted);
             return;
         }

@@ -34,6 +34,9 @@ pub(crate) const RINGS: u64 = ticks(300 * SECOND);
 /// 17).
 pub(crate) const TRANSACTION: u64 = ticks(32 * SECOND);
 
+/// Ticks within which a request is repeated: T2 (RFC 3261 17.1.2.2).
+pub const REPEATED: u64 = ticks(4 * SECOND);
+
 const _: () = {
     assert!(InboundFlags::PROCEEDING.bits() == OutboundFlags::PROCEEDING.bits());
     assert!(InboundFlags::ACCEPTED.bits() == OutboundFlags::ACCEPTED.bits());

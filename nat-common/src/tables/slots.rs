@@ -128,6 +128,8 @@ impl<V> Slot<V> {
 pub enum Noted {
     /// The entry is in the table now.
     New,
+    /// The entry is in the table now, instead of another one that had been there for less than [`rank::REPEATED`].
+    Pushed,
     /// An entry of that key with the same first endpoint was there, and stays.
     Same,
     /// An entry of that key with another first endpoint was there, and stays.
@@ -187,7 +189,7 @@ impl<'c, V: Value> Slots<'c, V> {
     /// Writes an entry over that of the same key, or over the one that matters least. Returns whether it was written.
     #[inline(always)]
     pub fn put(&mut self, key: &SlotKey, entry: &Entry<V>) -> bool {
-        self.note(key, entry, 0) == Noted::New
+        matches!(self.note(key, entry, 0), Noted::New | Noted::Pushed)
     }
 
     /// Notes an entry. One of the same key that is younger than `life` ticks stays.
@@ -198,6 +200,7 @@ impl<'c, V: Value> Slots<'c, V> {
         // SAFETY: `new` promises a valid set; the others are references, of values made of words.
         match unsafe { global::slots_note(set, copy, key, entry, life) } {
             global::NEW => Noted::New,
+            global::PUSHED => Noted::Pushed,
             global::SAME => Noted::Same,
             global::OTHER => Noted::Other,
             _ => Noted::Busy,
@@ -310,6 +313,7 @@ impl Raw {
         let mut victim = WAYS;
         let mut oldest = 0;
         let mut victim_tag = 0;
+        let mut since = u64::MAX;
         for way in 0..WAYS {
             let tag = self.tag(way).peek();
             if tag & HASH == key.tag {
@@ -328,24 +332,29 @@ impl Raw {
                 }
                 return self.write(way, tag, key, entry);
             }
-            let age = if tag & HASH == 0 {
-                u64::MAX
+            let (known, rank) = if tag & HASH == 0 {
+                (u64::MAX, 0)
             } else {
                 // A torn time only makes another slot the oldest.
                 let (check, at) = self.check_and_time(way);
-                age(entry.at, at) + head_start(rank::in_check(check))
+                (age(entry.at, at), head_start(rank::in_check(check)))
             };
+            let age = known.saturating_add(rank);
             if tag & BUSY == 0 && age >= oldest {
                 victim = way;
                 oldest = age;
                 victim_tag = tag;
+                since = known;
             }
         }
         if victim == WAYS {
             return Noted::Busy;
         }
         // Kernels before 6.8 learn nothing from `!=`: "R7 max value is outside of the allowed memory range".
-        self.write(bounded::<WAYS>(victim), victim_tag, key, entry)
+        match self.write(bounded::<WAYS>(victim), victim_tag, key, entry) {
+            Noted::New if since < rank::REPEATED => Noted::Pushed,
+            noted => noted,
+        }
     }
 
     /// Adds flags to the entry of a key, or takes flags and counts that, or forgets it (no flags). Returns whether that was
@@ -426,6 +435,7 @@ mod global {
     use super::{Entry, Noted, Raw, Set, SlotKey, ValueWords};
 
     pub(super) const NEW: u32 = Noted::New as u32;
+    pub(super) const PUSHED: u32 = Noted::Pushed as u32;
     pub(super) const SAME: u32 = Noted::Same as u32;
     pub(super) const OTHER: u32 = Noted::Other as u32;
     const BUSY: u32 = Noted::Busy as u32;

@@ -1,12 +1,12 @@
 //! Requests and their responses: the source of a transaction, and the destination of a response, CANCEL or ACK.
 
-use nat_common::abi::Counter;
+use nat_common::abi::{Counter, SECOND};
 
 use nat_test_oracle::env::SLOTS;
 
 use crate::{
-    ADVERTISED, MOVED, NO_BRANCH, Network, PHONE, STRANGER, Sip, call_phone, from_pbx, from_phone,
-    register,
+    ADVERTISED, FORGOTTEN, MOVED, NO_BRANCH, Network, PHONE, STRANGER, Sip, call_phone, from_pbx,
+    from_phone, register,
 };
 
 #[test]
@@ -89,6 +89,51 @@ fn a_flood_pushes_out_no_call_that_is_answered() {
         for m in &calls {
             assert_eq!(net.sends(ADVERTISED, &m.answer(200)).0, PHONE, "{status:?}");
         }
+    }
+}
+
+/// A flood pushes out a REGISTER before the phone repeats it, so that each copy looks like the first one. One of two
+/// addresses must not get all responses: the NAT has one of them.
+#[test]
+fn in_a_flood_the_responses_to_a_register_take_turns() {
+    // Timer E (RFC 3261 17.1.2.2), in units of T1.
+    const REPEATED: [u64; 6] = [0, 1, 3, 7, 15, 23];
+    let t1 = SECOND / 2;
+    for start in [0, 1, t1 / 2, t1, t1 * 3 / 2] {
+        for status in [200, 401] {
+            let net = Network::new();
+            let begin = net.now.get() + start;
+            let mut went = Vec::new();
+            for (copy, at) in (0..).zip(REPEATED) {
+                net.now.set(begin + at * t1);
+                for n in 0..10 * SLOTS {
+                    net.arrives(
+                        STRANGER,
+                        &from_phone("OPTIONS", copy * 10 * SLOTS + n, "junk"),
+                    );
+                }
+                let m = from_phone("REGISTER", 1, "a");
+                net.arrives(PHONE, &m);
+                went.push(net.sends(FORGOTTEN, &m.answer(status)).0);
+            }
+            let second = if went[0] == PHONE { FORGOTTEN } else { PHONE };
+            assert!(
+                went[1..].iter().all(|to| *to == second),
+                "{status} at {start}: {went:?}"
+            );
+        }
+    }
+}
+
+/// Without a flood, the original destination has the first response, whenever it is sent.
+#[test]
+fn without_a_flood_the_original_destination_comes_first() {
+    let net = Network::new();
+    for n in 0..SLOTS {
+        net.now.set(net.now.get() + SECOND / 2);
+        let m = from_phone("REGISTER", n, "a").call("other");
+        net.arrives(PHONE, &m);
+        assert_eq!(net.sends(FORGOTTEN, &m.answer(200)).0, FORGOTTEN, "{n}");
     }
 }
 

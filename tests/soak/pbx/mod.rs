@@ -1,19 +1,20 @@
 //! The PBX: a registrar and user agent that follows RFC 3261 strictly and knows neither NAT nor `rport`.
 
 mod client;
+mod inbox;
 mod server;
 
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, HashMap, HashSet},
-    net::{SocketAddr, SocketAddrV4, UdpSocket},
+    net::{SocketAddrV4, UdpSocket},
     time::{Duration, Instant},
 };
 
 use anyhow::Result;
 use nat_test_support::{PBX, netns::Netns, sip::Message};
-use nix::sys::socket::{setsockopt, sockopt};
 
+use self::inbox::Inbox;
 use crate::{
     shared::{Begun, Figure, Known, Random, Shared, Stage},
     transactions::{GIVE_UP, Unanswered},
@@ -33,8 +34,6 @@ pub(crate) const RING: &str = "X-Ring";
 
 /// Granted expiry of a registration, in seconds.
 const GRANTED: u32 = 60;
-
-const BUFFER: usize = 32 << 20;
 
 struct Registered {
     contact: String,
@@ -90,9 +89,6 @@ pub(crate) struct Pbx<'s> {
 impl<'s> Pbx<'s> {
     pub(crate) fn new(shared: &'s Shared, netns: &Netns) -> Result<Self> {
         let socket = netns.udp(PBX)?;
-        socket.set_read_timeout(Some(Duration::from_millis(10)))?;
-        // Packets must be lost in the network only.
-        setsockopt(&socket, sockopt::RcvBufForce, &BUFFER)?;
         Ok(Self {
             shared,
             socket,
@@ -110,20 +106,13 @@ impl<'s> Pbx<'s> {
 
     /// Serves until it is over.
     pub(crate) fn serve(mut self) -> Result<()> {
-        let mut buffer = [0; 65536];
+        let mut inbox = Inbox::new(self.socket.try_clone()?)?;
         let mut turn = Instant::now();
         let mut swept = Instant::now();
         let mut stage = Stage::Load;
         while stage != Stage::Over {
-            if let Ok((length, SocketAddr::V4(source))) = self.socket.recv_from(&mut buffer)
-                && let Some(message) = Message::parse(&buffer[..length])
-            {
-                if message.is_request() {
-                    self.request(message, source);
-                } else {
-                    self.response(&message);
-                }
-            }
+            inbox.read(|text, source| self.receive(text, source))?;
+            self.shared.set_queue(inbox.waited, inbox.dropped);
             if turn.elapsed() < Duration::from_millis(10) {
                 continue;
             }
@@ -151,6 +140,17 @@ impl<'s> Pbx<'s> {
             }
         }
         Ok(())
+    }
+
+    fn receive(&mut self, text: &[u8], source: SocketAddrV4) {
+        let Some(message) = Message::parse(text) else {
+            return;
+        };
+        if message.is_request() {
+            self.request(message, source);
+        } else {
+            self.response(&message);
+        }
     }
 
     fn known(&self) -> Vec<Known> {
