@@ -563,6 +563,20 @@ mod tests {
     }
 
     #[test]
+    fn an_entry_that_goes_before_it_could_be_repeated_is_told() {
+        for (age, noted) in [
+            (rank::REPEATED - 1, Noted::Pushed),
+            (rank::REPEATED, Noted::New),
+        ] {
+            let s = One::new();
+            for n in 1..=4 {
+                assert_eq!(s.note(&key(n), entry(1, 10), 100), Noted::New);
+            }
+            assert_eq!(s.note(&key(5), entry(1, 10 + age), 100), noted);
+        }
+    }
+
+    #[test]
     fn oldest_is_replaced() {
         let s = One::new();
         for n in 1..=4 {
