@@ -95,7 +95,12 @@ impl Default for MemoryEnv {
 impl MemoryEnv {
     /// Empty maps, at second 1000, with policy `auto`.
     pub fn new() -> Self {
-        let table = || (0..SETS).map(|_| UnsafeCell::new(Set::default())).collect();
+        Self::with_sets(SETS)
+    }
+
+    /// The same with so many sets in each table.
+    pub fn with_sets(sets: usize) -> Self {
+        let table = || (0..sets).map(|_| UnsafeCell::new(Set::default())).collect();
         Self {
             now: Cell::new(1000 * SECOND),
             policy: Cell::new(Policy::Auto),
@@ -249,7 +254,7 @@ impl Hashes for MemoryEnv {
 impl Tables for MemoryEnv {
     fn slots<V: Value>(&self, key: &SlotKey) -> Option<Slots<'_, V>> {
         let table = V::TABLE as usize;
-        let set = &self.tables[table][key.index as usize % SETS];
+        let set = &self.tables[table][key.index as usize % self.tables[table].len()];
         // SAFETY: one thread; copies are used as `Tables` says. A value is made of words, of which any bits are one.
         Some(unsafe { Slots::new(set.get(), &mut *self.copies[table].get().cast()) })
     }

@@ -225,11 +225,16 @@ pub(super) struct World {
     pub(super) failure: Option<String>,
 }
 
+/// Returns tables in which no story pushes out what it needs: the rules know no flood.
+fn tables() -> MemoryEnv {
+    MemoryEnv::with_sets(512)
+}
+
 impl World {
     pub(super) fn new(setup: Setup, traced: bool) -> Self {
         let mut world = Self {
             setup,
-            env: MemoryEnv::new(),
+            env: tables(),
             started: 0,
             pbx: Pbx::default(),
             terminals: Default::default(),
@@ -254,7 +259,7 @@ impl World {
 
     /// Starts sipnat with empty tables.
     pub(super) fn boot(&mut self, now: u64) {
-        self.env = MemoryEnv::new();
+        self.env = tables();
         self.env.now.set(now);
         self.env.settled.set(false);
         self.started = now;
