@@ -3,6 +3,7 @@
 //! A mapping is a pair of the PBX's socket and a learned address, whatever number of contacts share it. Its record in
 //! `KEEPALIVES` outlives the agent; commands read it there.
 
+mod hosts;
 mod message;
 mod pbx;
 mod schedule;
@@ -10,7 +11,7 @@ mod schedule;
 use std::{
     collections::{BTreeSet, HashMap, hash_map::Entry},
     hash::{DefaultHasher, Hash as _, Hasher as _},
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     time::Duration,
 };
 
@@ -23,7 +24,7 @@ use nat_common::{
 use prometheus_client::metrics::histogram::Histogram;
 use tracing::{debug, info, warn};
 
-use self::{pbx::Sockets, schedule::Schedule};
+use self::{hosts::Hosts, pbx::Sockets, schedule::Schedule};
 use crate::{
     agent::addresses::Addresses,
     host::{clock, raw_udp::RawUdp, sockets as udp_sockets},
@@ -45,8 +46,6 @@ use crate::{
 pub(crate) const TICK: Duration = Duration::from_millis(100);
 /// Nanoseconds between two reads of the contacts and of the sources of STUN.
 const SWEEP: u64 = 2_000_000_000;
-/// Largest number of mappings for one address. Further terminals behind the same NAT get no keepalives.
-const MOST_OF_HOST: u32 = 1024;
 /// Upper bounds of the histogram of round-trip times, in seconds.
 const BOUNDS: [f64; 9] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5];
 
@@ -79,8 +78,7 @@ pub(crate) struct Keepalives {
     /// Records that an earlier agent left, until the contacts are read.
     left: HashMap<Pair, u32>,
     free: Vec<u32>,
-    /// Number of mappings of each host.
-    hosts: HashMap<IpAddr, u32>,
+    hosts: Hosts,
     next_sweep: u64,
     sweeps: u64,
     round_trips: Histogram,
@@ -138,7 +136,7 @@ impl Keepalives {
             queue: BTreeSet::new(),
             left,
             free,
-            hosts: HashMap::new(),
+            hosts: Hosts::default(),
             next_sweep: 0,
             sweeps: 0,
             round_trips,
@@ -226,14 +224,13 @@ impl Keepalives {
                         return;
                     }
                     let found = self.left.remove(&pair);
-                    let of_host = self.hosts.get(&pair.1.ip()).copied().unwrap_or_default();
-                    let is_free = of_host < MOST_OF_HOST;
+                    let is_free = self.hosts.has_room(pair.1);
                     let index = found.or_else(|| is_free.then(|| self.free.pop()).flatten());
                     let Some(index) = index else {
                         beyond += 1;
                         return;
                     };
-                    self.hosts.insert(pair.1.ip(), of_host + 1);
+                    self.hosts.add(pair.1);
                     let mut record = self.records.get(index);
                     if found.is_none() {
                         record = Keepalive {
@@ -277,8 +274,9 @@ impl Keepalives {
         if beyond > 0 && !self.warned.full {
             self.warned.full = true;
             warn!(
-                "{beyond} terminals get no keepalives: set size-keepalives to more, unless more than {MOST_OF_HOST} of them \
-                 share an address"
+                "{beyond} terminals get no keepalives: set size-keepalives to more, unless more than {} of them share \
+                 an address, or a /64 of IPv6",
+                hosts::MOST
             );
         }
         Ok(())
@@ -441,12 +439,7 @@ impl Keepalives {
             return;
         };
         self.queue.remove(&(mapping.due, *pair));
-        if let Entry::Occupied(mut host) = self.hosts.entry(pair.1.ip()) {
-            *host.get_mut() -= 1;
-            if *host.get() == 0 {
-                host.remove();
-            }
-        }
+        self.hosts.remove(pair.1);
         self.records.set(mapping.index, &Keepalive::default());
         self.free.push(mapping.index);
     }
