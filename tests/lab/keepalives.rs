@@ -1,6 +1,7 @@
 //! sipnat keeps the NAT mappings of registered phones open.
 
 use std::{
+    process::Command,
     thread,
     time::{Duration, Instant},
 };
@@ -180,6 +181,29 @@ fn a_dead_phone_is_silent_until_it_answers() -> Result<()> {
         let again = phone.ua.listen(INTERVAL)?;
         ensure!(again.is_some(), "it was not asked again");
         pbx.ua.heard_all()
+    })
+}
+
+/// What cannot be sent draws no answer, so the time of the last one says nothing any more. With a route again, all is as before.
+#[test]
+fn a_host_without_a_route() -> Result<()> {
+    play(Plan::PLAIN_NAT, OPTIONS, |scene| {
+        let (_pbx, phone) = registered(scene)?;
+        answers_options(&phone, INTERVAL + SOON)?;
+        let answers = |contact: &Value| contact["round_trip_microseconds"].is_u64();
+        wait_for(scene, "answered", INTERVAL, answers)?;
+        let mut show = Command::new("ip");
+        show.args(["route", "show", "default"]);
+        let routes = scene.lab.pbx.run(&mut show, "")?;
+        let route = routes.trim();
+        scene.lab.pbx.ip(&format!("route del {route}"))?;
+        wait_for(scene, "unknown", 3 * INTERVAL, |contact| {
+            contact["round_trip_microseconds"].is_null() && contact["silent"] == false
+        })?;
+        scene.lab.pbx.ip(&format!("route add {route}"))?;
+        answers_options(&phone, INTERVAL + SOON)?;
+        wait_for(scene, "answered again", INTERVAL, answers)?;
+        Ok(())
     })
 }
 

@@ -406,14 +406,16 @@ impl Keepalives {
             }
         };
         record.sent = clock::precise();
-        if kind != KeepaliveKind::Options {
-            // Nothing is answered, so nothing is missed.
-            (record.nonce, record.misses, record.silent) = ([0; 2], 0, 0);
-        }
-        self.records.set(mapping.index, &record);
         mapping.open = kind == KeepaliveKind::Options;
+        if !mapping.open {
+            forget_outcome(&mut record);
+        }
+        // Before the packet leaves, because its answer may come at once.
+        self.records.set(mapping.index, &record);
         if let Err(error) = self.raw.send(pbx, terminal, payload) {
             mapping.open = false;
+            forget_outcome(&mut record);
+            self.records.set(mapping.index, &record);
             if self.warned.sending {
                 debug!("no keepalive from {pbx} to {terminal}: {error}");
             } else {
@@ -483,6 +485,12 @@ fn judge(record: &mut Keepalive, heard: u64, round_trips: &Histogram) {
     }
 }
 
+/// Forgets the outcome of the pings before: no answer can come, so nothing is known of the terminal any more.
+fn forget_outcome(record: &mut Keepalive) {
+    (record.nonce, record.misses, record.silent) = ([0; 2], 0, 0);
+    (record.round_trip, record.smoothed) = (0, 0);
+}
+
 /// Returns the phase of a mapping.
 fn phase(pair: &Pair) -> u64 {
     let mut hasher = DefaultHasher::new();
@@ -520,5 +528,26 @@ mod tests {
         // It was heard by itself since.
         judge(&mut record, sent + 1, &round_trips);
         assert_eq!(record.misses, 0);
+    }
+
+    #[test]
+    fn where_no_answer_can_come_nothing_is_known() {
+        let mut record = Keepalive {
+            nonce: Ping::digits(5),
+            sent: 300,
+            answered: 200,
+            misses: 7,
+            silent: 1,
+            round_trip: 20_000,
+            smoothed: 30_000,
+            ..Keepalive::default()
+        };
+        forget_outcome(&mut record);
+        let known = Keepalive {
+            sent: 300,
+            answered: 200,
+            ..Keepalive::default()
+        };
+        assert_eq!(record, known);
     }
 }
