@@ -316,22 +316,16 @@ impl Keepalives {
     /// Finds the PBX's sockets.
     fn find_sockets(&mut self, addresses: &Addresses<'_>, settings: &Settings) {
         let own = addresses.own();
-        let found = if settings.pbxs.is_empty() {
+        if settings.pbxs.is_empty() {
             match udp_sockets::udp() {
-                Ok(bound) => Sockets::of_host(&own, &settings.ports, &bound),
+                Ok(bound) => self.sockets.follow(&own, &settings.ports, &bound),
                 Err(error) => {
                     debug!("cannot list the UDP sockets: {error}");
                     return;
                 }
             }
         } else {
-            Sockets::behind(&own, &settings.ports, &settings.pbxs)
-        };
-        if found.is_empty() && settings.pbxs.is_empty() {
-            // While the PBX restarts, its terminals stay reachable. An address that the host has lost may be another's now.
-            self.sockets.retain(&own);
-        } else {
-            self.sockets = found;
+            self.sockets = Sockets::behind(&own, &settings.ports, &settings.pbxs);
         }
         if self.sockets.is_empty() != self.warned.no_socket {
             self.warned.no_socket = self.sockets.is_empty();

@@ -12,9 +12,13 @@ use nat_common::{endpoint::Endpoint, tables::key};
 pub(super) struct Sockets(HashMap<u32, SocketAddr>);
 
 impl Sockets {
-    /// Finds them for a PBX on this host: an address of its own, and a port to which a socket is `bound` there. Without a socket,
+    /// Finds them for PBXs on this host: an address of its own, and a port to which a socket is `bound` there. Without a socket,
     /// the port is translated to another host, and the translation would give a keepalive another port.
-    pub(super) fn of_host(own: &[IpAddr], ports: &[u16], bound: &[SocketAddr]) -> Self {
+    ///
+    /// What was found before stays: while a PBX restarts, its terminals stay reachable, whatever sockets others have. An address
+    /// that the host has lost may be another's now.
+    pub(super) fn follow(&mut self, own: &[IpAddr], ports: &[u16], bound: &[SocketAddr]) {
+        self.0.retain(|_, socket| own.contains(&socket.ip()));
         let is_bound = |socket: &SocketAddr| {
             let mut bound = bound.iter().filter(|bound| bound.port() == socket.port());
             bound.any(|bound| {
@@ -23,27 +27,18 @@ impl Sockets {
                 ip == socket.ip() || ip.is_unspecified() && (ip.is_ipv6() || socket.is_ipv4())
             })
         };
-        Self::from(all(own, ports).filter(is_bound))
+        self.0.extend(numbered(all(own, ports).filter(is_bound)));
     }
 
     /// Finds them for PBXs behind this host, at `pbxs`. An address of this host's own is translated.
     pub(super) fn behind(own: &[IpAddr], ports: &[u16], pbxs: &[IpAddr]) -> Self {
-        Self::from(all(pbxs, ports).filter(|socket| !own.contains(&socket.ip())))
-    }
-
-    fn from(sockets: impl Iterator<Item = SocketAddr>) -> Self {
-        let numbered = sockets.map(|socket| (key::socket(&Endpoint::from(socket)), socket));
-        Self(numbered.collect())
+        let not_own = all(pbxs, ports).filter(|socket| !own.contains(&socket.ip()));
+        Self(numbered(not_own).collect())
     }
 
     /// Returns the socket of a number.
     pub(super) fn get(&self, number: u32) -> Option<SocketAddr> {
         self.0.get(&number).copied()
-    }
-
-    /// Keeps those that have one of these addresses.
-    pub(super) fn retain(&mut self, own: &[IpAddr]) {
-        self.0.retain(|_, socket| own.contains(&socket.ip()));
     }
 
     /// Whether there are none.
@@ -52,8 +47,13 @@ impl Sockets {
     }
 }
 
+fn numbered(sockets: impl Iterator<Item = SocketAddr>) -> impl Iterator<Item = (u32, SocketAddr)> {
+    sockets.map(|socket| (key::socket(&Endpoint::from(socket)), socket))
+}
+
+/// Returns the sockets that these addresses and ports make. No terminal is reached from the loopback interface.
 fn all<'a>(addresses: &'a [IpAddr], ports: &'a [u16]) -> impl Iterator<Item = SocketAddr> + 'a {
-    let addresses = addresses.iter();
+    let addresses = addresses.iter().filter(|ip| !ip.is_loopback());
     addresses.flat_map(move |ip| ports.iter().map(move |port| SocketAddr::new(*ip, *port)))
 }
 
@@ -65,6 +65,10 @@ mod tests {
         list.iter().map(|ip| ip.parse().unwrap()).collect()
     }
 
+    fn sockets(list: &[&str]) -> Vec<SocketAddr> {
+        list.iter().map(|socket| socket.parse().unwrap()).collect()
+    }
+
     fn known(sockets: &Sockets, socket: &str) -> bool {
         let socket: SocketAddr = socket.parse().unwrap();
         sockets.get(key::socket(&Endpoint::from(socket))) == Some(socket)
@@ -73,10 +77,9 @@ mod tests {
     #[test]
     fn a_port_without_a_socket_is_translated() {
         let own = ips(&["203.0.113.10", "203.0.113.11", "2001:db8::10"]);
-        let bound: Vec<SocketAddr> = ["203.0.113.10:5060", "0.0.0.0:5080", "[::]:5090"]
-            .map(|socket| socket.parse().unwrap())
-            .into();
-        let sockets = Sockets::of_host(&own, &[5060, 5070, 5080, 5090], &bound);
+        let bound = sockets(&["203.0.113.10:5060", "0.0.0.0:5080", "[::]:5090"]);
+        let mut pbxs = Sockets::default();
+        pbxs.follow(&own, &[5060, 5070, 5080, 5090], &bound);
         for (socket, expected) in [
             ("203.0.113.10:5060", true),
             ("203.0.113.11:5060", false),
@@ -86,12 +89,37 @@ mod tests {
             ("[2001:db8::10]:5090", true),
             ("203.0.113.10:5090", true),
         ] {
-            assert_eq!(known(&sockets, socket), expected, "{socket}");
+            assert_eq!(known(&pbxs, socket), expected, "{socket}");
         }
-        assert!(Sockets::of_host(&own, &[5060], &[]).is_empty());
-        let mut kept = sockets.clone();
-        kept.retain(&own[..1]);
-        assert!(known(&kept, "203.0.113.10:5060") && !known(&kept, "203.0.113.11:5080"));
+    }
+
+    #[test]
+    fn a_pbx_that_restarts_keeps_its_socket_while_another_has_one() {
+        let own = ips(&["203.0.113.10", "203.0.113.11"]);
+        let [first, second] = ["203.0.113.10:5060", "203.0.113.11:5060"];
+        let mut pbxs = Sockets::default();
+        for (bound, known_now) in [
+            (&[][..], [false, false]),
+            (&[first][..], [true, false]),
+            (&[second][..], [true, true]),
+            (&[][..], [true, true]),
+        ] {
+            pbxs.follow(&own, &[5060], &sockets(bound));
+            assert_eq!([first, second].map(|it| known(&pbxs, it)), known_now);
+        }
+        // The host has lost an address.
+        pbxs.follow(&own[1..], &[5060], &[]);
+        assert_eq!([first, second].map(|it| known(&pbxs, it)), [false, true]);
+    }
+
+    #[test]
+    fn no_terminal_is_reached_from_loopback() {
+        let own = ips(&["127.0.0.1", "::1", "203.0.113.10"]);
+        let mut pbxs = Sockets::default();
+        pbxs.follow(&own, &[5060], &sockets(&["127.0.0.1:5060", "[::1]:5060"]));
+        assert!(pbxs.is_empty());
+        pbxs.follow(&own, &[5060], &sockets(&["0.0.0.0:5060"]));
+        assert!(known(&pbxs, "203.0.113.10:5060") && !known(&pbxs, "127.0.0.1:5060"));
     }
 
     #[test]
