@@ -339,7 +339,7 @@ fn a_reload() -> Result<()> {
         write("[\"options\", \"198.51.100.0/24=off\"]")?;
         let config = file.to_str().context("a path")?;
         let agent = Sipnat::start(&scene.lab.pbx, &["--config", config])?;
-        let (_pbx, _phone) = registered(scene)?;
+        let (_pbx, phone) = registered(scene)?;
         let is_asked = |packet: &Packet| {
             packet.tap == Tap::Phone(0, 0) && packet.payload.starts_with(b"OPTIONS")
         };
@@ -354,6 +354,15 @@ fn a_reload() -> Result<()> {
         let before = arrived(scene, b"OPTIONS").len();
         thread::sleep(2 * INTERVAL);
         ensure!(arrived(scene, b"OPTIONS").len() == before, "they go on");
+        // All off, and on again.
+        for rules in ["[\"off\"]", "[\"options\"]"] {
+            write(rules)?;
+            let said = agent.command(&["reload"])?;
+            ensure!(!said.contains("restart"), "{said}");
+        }
+        phone.ua.forget()?;
+        let asked = phone.ua.listen(INTERVAL + SOON)?;
+        ensure!(asked.is_some(), "it is not asked again");
         agent.stop()
     })
 }

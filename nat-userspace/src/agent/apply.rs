@@ -25,6 +25,8 @@ pub(super) struct Maps<'t> {
 
 /// The settings in force, and how to read them again.
 pub(super) struct Live<'a> {
+    /// Settings of the start, for which the tables were made.
+    start: Settings,
     /// Settings in force.
     pub(super) settings: Settings,
     /// Reads the configuration file and the flags.
@@ -37,6 +39,7 @@ impl<'a> Live<'a> {
     /// Begins with the settings of the start.
     pub(super) fn new(settings: &Settings, read: &'a dyn Fn() -> Result<Settings>) -> Self {
         Self {
+            start: settings.clone(),
             settings: settings.clone(),
             read,
             reloads: 0,
@@ -64,7 +67,7 @@ impl<'a> Live<'a> {
     async fn apply(&mut self, maps: Maps<'_>, addresses: &mut Addresses<'_>) -> Result<Outcome> {
         let wanted = (self.read)()?;
         config::config(&wanted)?;
-        let next = without_restart(&self.settings, &wanted);
+        let next = without_restart(&self.start, &self.settings, &wanted);
         let known = maps.config.get(&0, 0).context("cannot read CONFIG")?;
         let config = reconfigured(known, &self.settings, &next)?;
         // First, because it reads routes and may fail.
@@ -98,8 +101,8 @@ impl<'a> Live<'a> {
 
 /// Returns the settings of `now`, with those of `wanted` that need no restart.
 ///
-/// Without STUN its tables have one entry, so that STUN can be switched off, but not on.
-fn without_restart(now: &Settings, wanted: &Settings) -> Settings {
+/// If STUN was off at the `start`, its tables have one entry, and it cannot be switched on.
+fn without_restart(start: &Settings, now: &Settings, wanted: &Settings) -> Settings {
     Settings {
         policy: wanted.policy,
         registrars: wanted.registrars.clone(),
@@ -107,10 +110,10 @@ fn without_restart(now: &Settings, wanted: &Settings) -> Settings {
         settle: wanted.settle,
         shadow: wanted.shadow,
         stun: Stun {
-            answer: wanted.stun.answer && now.stun.answer,
+            answer: wanted.stun.answer && start.stun.answer,
             ..wanted.stun
         },
-        keepalives: keepalives(&now.keepalives, &wanted.keepalives),
+        keepalives: keepalives(&start.keepalives, &now.keepalives, &wanted.keepalives),
         media_ports: wanted.media_ports,
         externals: wanted.externals.clone(),
         guard: wanted.guard,
@@ -123,9 +126,9 @@ fn without_restart(now: &Settings, wanted: &Settings) -> Settings {
     }
 }
 
-/// Returns the settings of keepalives. Without them their table has one entry, so that they can be switched off, but not on.
-fn keepalives(now: &Keepalives, wanted: &Keepalives) -> Keepalives {
-    let rules = if now.are_on() || !wanted.are_on() {
+/// Returns the settings of keepalives. If they were off at the `start`, their table has one entry, and they cannot be switched on.
+fn keepalives(start: &Keepalives, now: &Keepalives, wanted: &Keepalives) -> Keepalives {
+    let rules = if start.are_on() || !wanted.are_on() {
         &wanted.rules
     } else {
         &now.rules
@@ -160,16 +163,16 @@ mod tests {
     use crate::settings::keepalive_rule;
 
     #[test]
-    fn keepalives_can_be_switched_off_but_not_on() {
+    fn keepalives_can_be_switched_on_if_they_were_at_the_start() {
         let of = |rule: &str, misses| Keepalives {
             rules: vec![keepalive_rule(rule).unwrap()],
             misses,
             ..Keepalives::default()
         };
         let (on, off) = (of("options", 3), of("off", 5));
-        assert_eq!(keepalives(&on, &off), off);
-        assert_eq!(keepalives(&on, &of("crlf", 4)), of("crlf", 4));
-        assert_eq!(keepalives(&off, &on), of("off", 3));
+        assert_eq!(keepalives(&on, &on, &off), off);
+        assert_eq!(keepalives(&on, &off, &of("crlf", 4)), of("crlf", 4));
+        assert_eq!(keepalives(&off, &off, &on), of("off", 3));
     }
 
     #[test]
@@ -194,7 +197,7 @@ mod tests {
             },
             ..now.clone()
         };
-        let next = without_restart(&now, &wanted);
+        let next = without_restart(&now, &now, &wanted);
         assert_eq!(
             now.differences(&next),
             [
@@ -211,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn stun_can_be_switched_off_for_shadow() {
+    fn stun_can_be_switched_off_for_shadow_and_on_again() {
         let answering = Settings {
             stun: Stun {
                 answer: true,
@@ -223,7 +226,7 @@ mod tests {
             shadow: true,
             ..Settings::default()
         };
-        let next = without_restart(&answering, &shadow);
+        let next = without_restart(&answering, &answering, &shadow);
         assert_eq!(next, shadow);
         let known = config::config(&answering).unwrap();
         let config = reconfigured(known, &answering, &next).unwrap();
@@ -231,6 +234,11 @@ mod tests {
         assert_eq!(config.stun, 0);
         assert_eq!((config.secret, config.masks), (known.secret, known.masks));
         assert_eq!(config.bucket_mask, known.bucket_mask);
+        // Its tables are there.
+        let again = without_restart(&answering, &shadow, &answering);
+        assert_eq!(again, answering);
+        let never = without_restart(&shadow, &shadow, &answering);
+        assert_eq!(never.differences(&answering), ["stun"]);
     }
 
     #[test]
