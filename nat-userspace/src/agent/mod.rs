@@ -7,7 +7,6 @@ mod keepalives;
 mod links;
 mod logs;
 mod notify;
-mod signals;
 mod wildcards;
 
 pub mod detach;
@@ -18,4 +17,5 @@ pub mod record;
 pub mod reload;
 pub mod run;
 pub mod session;
+pub(crate) mod signals;
 pub(crate) mod streams;

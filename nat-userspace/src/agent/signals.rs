@@ -1,10 +1,10 @@
-//! Signals to the agent.
+//! Signals to the agent, and to commands that go on until one comes.
 
 use anyhow::{Context as _, Result};
 use tokio::signal::unix::{self, SignalKind};
 
-/// Listener for the signals that end the agent or have it read its configuration again.
-pub(super) struct Signals {
+/// Listener for the signals that end the agent or have it read its configuration again. All of them end a command.
+pub(crate) struct Signals {
     interrupt: unix::Signal,
     terminate: unix::Signal,
     hang_up: unix::Signal,
@@ -12,7 +12,7 @@ pub(super) struct Signals {
 
 /// Request that a signal makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Request {
+pub(crate) enum Request {
     /// End the agent.
     End,
     /// Read the configuration again.
@@ -21,7 +21,7 @@ pub(super) enum Request {
 
 impl Signals {
     /// Listens from now on.
-    pub(super) fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         let listen = |kind| unix::signal(kind).context("cannot listen for signals");
         Ok(Self {
             interrupt: listen(SignalKind::interrupt())?,
@@ -31,7 +31,7 @@ impl Signals {
     }
 
     /// Waits for a signal. Returns its request and its name.
-    pub(super) async fn next(&mut self) -> (Request, &'static str) {
+    pub(crate) async fn next(&mut self) -> (Request, &'static str) {
         tokio::select! {
             _ = self.interrupt.recv() => (Request::End, "SIGINT"),
             _ = self.terminate.recv() => (Request::End, "SIGTERM"),

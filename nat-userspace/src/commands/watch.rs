@@ -7,13 +7,10 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use jiff::{Timestamp, tz::TimeZone};
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    time::{MissedTickBehavior, interval},
-};
+use tokio::time::{MissedTickBehavior, interval};
 
 use crate::{
-    agent::session::Session,
+    agent::{session::Session, signals::Signals},
     host::terminal::{is_output_closed, note, printable_lines},
     view::{
         changes::{Change, Changes},
@@ -26,9 +23,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Prints changes until a signal comes, or nobody reads them any more.
 pub(super) async fn watch(mut session: Session, json: bool) -> Result<()> {
-    let listen = |kind| signal(kind).context("cannot listen for signals");
-    let mut interrupt = listen(SignalKind::interrupt())?;
-    let mut terminate = listen(SignalKind::terminate())?;
+    let mut signals = Signals::new()?;
     let mut ticks = interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut changes = Changes::default();
@@ -38,8 +33,7 @@ pub(super) async fn watch(mut session: Session, json: bool) -> Result<()> {
     note(&format!("watching {} bindings; Ctrl-C ends", changes.len()));
     loop {
         tokio::select! {
-            _ = interrupt.recv() => return Ok(()),
-            _ = terminate.recv() => return Ok(()),
+            _ = signals.next() => return Ok(()),
             _ = ticks.tick() => {}
         }
         if is_output_closed() {

@@ -14,13 +14,10 @@ use clap::Args;
 use crossterm::event::{Event, EventStream, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use futures_util::StreamExt as _;
 use ratatui::DefaultTerminal;
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    time::{MissedTickBehavior, interval},
-};
+use tokio::time::{MissedTickBehavior, interval};
 
 use self::{data::Data, screen::View};
-use crate::agent::session::Session;
+use crate::agent::{session::Session, signals::Signals};
 
 /// Time between two readings.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -76,10 +73,7 @@ impl Top {
     /// If there is no agent or no terminal, or the agent ends.
     pub async fn run(self) -> Result<()> {
         let mut session = Session::open()?;
-        let listen = |kind| signal(kind).context("cannot listen for signals");
-        let mut interrupt = listen(SignalKind::interrupt())?;
-        let mut terminate = listen(SignalKind::terminate())?;
-        let mut hang_up = listen(SignalKind::hangup())?;
+        let mut signals = Signals::new()?;
         let mut screen = Screen::open()?;
         let mut keys = EventStream::new();
         let mut ticks = interval(INTERVAL);
@@ -91,9 +85,7 @@ impl Top {
                 .draw(|frame| view.draw(frame))
                 .context("cannot draw")?;
             let then = tokio::select! {
-                _ = interrupt.recv() => Then::End,
-                _ = terminate.recv() => Then::End,
-                _ = hang_up.recv() => Then::End,
+                _ = signals.next() => Then::End,
                 _ = ticks.tick() => Then::Read,
                 event = keys.next() => match event.context("the terminal is gone")? {
                     Ok(Event::Key(key)) if key.kind != KeyEventKind::Release => press(&mut view, key),
