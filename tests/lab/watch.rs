@@ -1,8 +1,9 @@
 //! `sipnat bindings watch`: a call comes, changes and goes.
 
 use std::{
+    fs,
     io::{BufRead as _, BufReader},
-    process::{Child, ChildStdout, Command, Stdio},
+    process::{Child, ChildStderr, ChildStdout, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -11,6 +12,7 @@ use anyhow::{Context as _, Result, ensure};
 use nat_test_support::{
     Answers, Lab, Plan, Sipnat, StrictPbx, sipnat,
     sipp::{Scenario, Sipp},
+    tmux::Tmux,
 };
 use nix::{
     sys::signal::{Signal, kill},
@@ -24,6 +26,7 @@ use crate::scene::SOON;
 struct Watch {
     child: Child,
     out: BufReader<ChildStdout>,
+    err: BufReader<ChildStderr>,
 }
 
 impl Watch {
@@ -37,10 +40,18 @@ impl Watch {
             .stderr(Stdio::piped());
         let mut child = lab.pbx.enter(|| command.spawn())??;
         let out = BufReader::new(child.stdout.take().context("no pipe")?);
+        let err = BufReader::new(child.stderr.take().context("no pipe")?);
+        let mut watch = Self { child, out, err };
+        watch.says("watching 0 bindings")?;
+        Ok(watch)
+    }
+
+    /// Reads the next note for people, which must contain `words`.
+    fn says(&mut self, words: &str) -> Result<()> {
         let mut said = String::new();
-        BufReader::new(child.stderr.as_mut().context("no pipe")?).read_line(&mut said)?;
-        ensure!(said.contains("watching 0 bindings"), "{said}");
-        Ok(Self { child, out })
+        self.err.read_line(&mut said)?;
+        ensure!(said.contains(words), "{said}");
+        Ok(())
     }
 
     fn line(&mut self) -> Result<String> {
@@ -158,5 +169,25 @@ fn a_watch_ends_with_its_reader() -> Result<()> {
     let _sipp = Sipp::start(lab.phone(), "1000", Scenario::Call)?;
     pbx.call(SOON)?;
     watch.until("added", |told| told["binding"]["state"] == "active")?;
+    agent.stop()
+}
+
+/// An agent that hangs has removed the tables, or not made its own yet. What was read before stays on the screen.
+#[test]
+fn an_agent_that_hangs_is_said() -> Result<()> {
+    let lab = Lab::new(Plan::default())?;
+    let agent = Sipnat::start(&lab.pbx, &[])?;
+    let mut watch = Watch::start(&lab, &[])?;
+    let tmux = Tmux::open(&lab.pbx, 80, 24)?;
+    tmux.run(&format!("{} top", sipnat::binary()?.display()))?;
+    tmux.wait_for("up ")?;
+    agent.signal(Signal::SIGSTOP)?;
+    fs::remove_dir_all(agent.pins()?)?;
+    tmux.wait_for("starting or ending for ")?;
+    watch.says("an agent is starting or ending")?;
+    // It puts them back.
+    agent.signal(Signal::SIGCONT)?;
+    tmux.wait_for(", up ")?;
+    watch.says("the agent is done")?;
     agent.stop()
 }

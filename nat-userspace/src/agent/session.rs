@@ -1,6 +1,6 @@
 //! The data path of this network namespace, as the command line reaches it: by its pins.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Instant};
 
 use anyhow::{Result, bail};
 use aya::maps::MapInfo;
@@ -38,6 +38,8 @@ pub struct Session {
     pub pins: PathBuf,
     /// Its maps.
     pub tables: Tables,
+    /// Time since which an agent starts or ends, and these are what was there before it; none: they are in force.
+    pub outdated: Option<Instant>,
 }
 
 impl Session {
@@ -90,11 +92,12 @@ impl Session {
             agent,
             pins,
             tables,
+            outdated: None,
         })
     }
 
     /// Opens the data path again if an agent has put another in place since, or none is there any more. While an agent starts
-    /// or ends, the earlier one serves.
+    /// or ends, the earlier one serves, and is [outdated](Self::outdated).
     ///
     /// # Errors
     /// As for [`Self::open`].
@@ -104,12 +107,16 @@ impl Session {
             let known = table.map.info();
             known.is_ok_and(|known| pinned.is_ok_and(|pinned| pinned.id() == known.id()))
         };
-        if !self.tables.maps().iter().all(is_pinned) {
-            match Self::open() {
-                Ok(session) => *self = session,
-                Err(error) if error.is::<Unsettled>() => {}
-                Err(error) => return Err(error),
+        if self.tables.maps().iter().all(is_pinned) {
+            self.outdated = None;
+            return Ok(());
+        }
+        match Self::open() {
+            Ok(session) => *self = session,
+            Err(error) if error.is::<Unsettled>() => {
+                self.outdated.get_or_insert_with(Instant::now);
             }
+            Err(error) => return Err(error),
         }
         Ok(())
     }

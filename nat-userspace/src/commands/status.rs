@@ -177,6 +177,7 @@ impl Status {
             agent,
             pins,
             tables,
+            ..
         } = session;
         let default = rules::read(&tables.policy)?
             .get(&Prefix::Default)

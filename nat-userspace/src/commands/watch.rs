@@ -20,6 +20,8 @@ use crate::{
 
 /// Time between two readings.
 const INTERVAL: Duration = Duration::from_secs(1);
+/// Time for which an agent may start or end before that is said: it takes less.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Prints changes until a signal comes, or nobody reads them any more.
 pub(super) async fn watch(mut session: Session, json: bool) -> Result<()> {
@@ -31,6 +33,7 @@ pub(super) async fn watch(mut session: Session, json: bool) -> Result<()> {
         Ok::<_, anyhow::Error>(())
     })?;
     note(&format!("watching {} bindings; Ctrl-C ends", changes.len()));
+    let mut warned = false;
     loop {
         tokio::select! {
             _ = signals.next() => return Ok(()),
@@ -40,6 +43,15 @@ pub(super) async fn watch(mut session: Session, json: bool) -> Result<()> {
             return Ok(());
         }
         session.refresh()?;
+        let outdated = session.outdated.is_some_and(|since| since.elapsed() > PATIENCE);
+        if outdated != warned {
+            warned = outdated;
+            note(if outdated {
+                "an agent is starting or ending, and is not done: changes from now on are not seen until it is"
+            } else {
+                "the agent is done: watching its bindings"
+            });
+        }
         tell(&mut changes, &session, json)?;
     }
 }

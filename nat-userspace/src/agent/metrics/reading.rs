@@ -92,6 +92,7 @@ impl Reading {
             agent,
             pins,
             tables,
+            ..
         } = Session::open()?;
         let listing = Listing::read(&tables)?;
         let infos = pins::programs(&pins)?;

@@ -47,17 +47,25 @@ pub(super) struct Found {
 impl Data {
     /// Reads all. With a search, the lower part is about what it finds.
     pub(super) fn read(session: &Session, search: Option<&str>) -> Result<Self> {
-        let Session { agent, tables, .. } = session;
+        let Session {
+            agent,
+            tables,
+            outdated,
+            ..
+        } = session;
         let interfaces: Vec<String> = agent.interfaces.iter().map(ToString::to_string).collect();
         let on = if interfaces.is_empty() {
             "no interface".into()
         } else {
             interfaces.join(", ")
         };
-        let state = if agent.is_alive() {
-            format!("up {}", output::duration(agent.uptime()))
-        } else {
-            "not running".into()
+        let state = match outdated {
+            Some(since) => {
+                let time = output::duration(since.elapsed());
+                format!("starting or ending for {time}, figures of before")
+            }
+            None if agent.is_alive() => format!("up {}", output::duration(agent.uptime())),
+            None => "not running".into(),
         };
         let subject = search.map_or(Subject::Redirected(REDIRECTS), explain::subject);
         Ok(Self {
