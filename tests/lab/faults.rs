@@ -3,7 +3,9 @@
 
 use std::{
     fs,
+    io::{Read as _, Write as _},
     net::Ipv4Addr,
+    os::unix::fs::OpenOptionsExt as _,
     process::Command,
     thread,
     time::{Duration, Instant},
@@ -28,7 +30,7 @@ use nat_userspace::{
         tables::{Sets, Tables},
     },
 };
-use nix::sys::signal::Signal;
+use nix::{libc::O_NONBLOCK, sys::signal::Signal};
 
 use crate::scene::{Scene, With, play_in};
 
@@ -236,38 +238,75 @@ fn tables_of_rules_are_full() -> Result<()> {
     })
 }
 
-/// The agent does not read the log of the kernel programs, and it fills up.
+/// Numbers of records of the programs' log in that of the agent: those that it read, and those that were lost.
+fn records(log: &str) -> [usize; 2] {
+    let before = |line: &str| line.split_once(" records of the kernel programs' log").map(|it| it.0.to_owned());
+    let number = |line: String| line.rsplit(' ').next().and_then(|word| word.parse::<usize>().ok());
+    let lost = log.lines().filter_map(before).filter_map(number);
+    [log.matches(":5060 -> ").count(), lost.sum()]
+}
+
+/// The agent does not read the log of the kernel programs, and it fills up. Each redirect has a record that was read or is told
+/// as lost, those that came before the agent began to read, too.
 #[test]
 fn the_log_of_the_programs_is_full() -> Result<()> {
     /// More records than the log holds: each takes 264 bytes of 128 KiB.
     const RECORDS: usize = 1000;
+    /// Records that are there as the agent begins to read.
+    const EARLY: usize = 50;
     play(1, |scene| {
-        let mut command = Command::new("env");
-        command.arg("RUST_LOG=debug").arg(sipnat::binary()?);
-        command.args(["run", "--iface", "eth0"]);
+        // The agent waits as long as nobody reads what fills its output. It is attached by then, and has read no record.
+        let dir = tempfile::tempdir()?;
+        let fifo = dir.path().join("output");
+        ensure!(Command::new("mkfifo").arg(&fifo).status()?.success());
+        let mut options = fs::OpenOptions::new();
+        options.read(true).write(true).custom_flags(O_NONBLOCK);
+        let mut output = options.open(&fifo)?;
+        while output.write(&[b'\n'; 4096]).is_ok() {}
+        let mut command = Command::new("sh");
+        command.args(["-c", "RUST_LOG=debug exec \"$0\" run --iface eth0 >\"$1\""]);
+        command.arg(sipnat::binary()?).arg(&fifo);
         let mut agent = Sipnat::spawn_by(&scene.lab.pbx, &mut command)?;
-        agent.is_ready()?;
+        let deadline = Instant::now() + Duration::from_secs(120);
+        while agent.command(&["status"]).is_err() {
+            ensure!(Instant::now() < deadline, "not attached: {}", agent.log());
+            thread::sleep(Duration::from_millis(100));
+        }
         let footprint = Footprint::of(&agent.pins()?)?;
         let (pbx, phone) = (scene.pbx()?, scene.terminal(0, 0, "1000")?);
         let talk = Talk::begin(&phone, &pbx)?;
+        let redirect = |times| -> Result<()> {
+            for _ in 0..times {
+                talk.call.pbx_sends("INFO")?;
+                talk.call.terminal.ua.hear("INFO")?;
+            }
+            Ok(())
+        };
+        redirect(EARLY)?;
+        ensure!(records(&agent.log()) == [0; 2], "{}", agent.log());
+        let mut begins = [0; 1 << 17];
+        ensure!(output.read(&mut begins)? > 0, "it said nothing");
         agent.wait_for("192.168.1.10:5060 -> ", NOTICED)?;
 
         agent.signal(Signal::SIGSTOP)?;
-        let logged = |agent: &Sipnat<'_>| agent.log().matches(":5060 -> ").count();
-        let before = logged(&agent);
-        for _ in 0..RECORDS {
-            talk.call.pbx_sends("INFO")?;
-            talk.call.terminal.ua.hear("INFO")?;
-        }
+        let [before, lost_before] = records(&agent.log());
+        ensure!(before >= EARLY && lost_before == 0, "{before} {lost_before}");
+        redirect(RECORDS)?;
         talk.goes_on().context("with a full log")?;
         agent.signal(Signal::SIGCONT)?;
         agent.wait_for("records of the kernel programs' log were lost", NOTICED)?;
-        let after = logged(&agent) - before;
-        ensure!(
-            after > 0 && after < RECORDS,
-            "{after} of {RECORDS} were logged"
-        );
         talk.goes_on()?;
+        let stats = agent.json(&["stats"])?;
+        let stats = stats.as_object().context("no object")?;
+        let redirects = stats.iter().filter(|(name, _)| name.starts_with("out_redirected_"));
+        let redirects: u64 = redirects.filter_map(|(_, count)| count.as_u64()).sum();
+        thread::sleep(Duration::from_secs(1));
+        let [read, lost] = records(&agent.log());
+        ensure!(read > before && lost > 0, "{read} were read, {lost} lost");
+        ensure!(
+            (read + lost) as u64 == redirects,
+            "{read} records were read, {lost} lost, of {redirects}"
+        );
         leaves_nothing(agent, &footprint)
     })
 }
