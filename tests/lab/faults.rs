@@ -240,8 +240,15 @@ fn tables_of_rules_are_full() -> Result<()> {
 
 /// Numbers of records of the programs' log in that of the agent: those that it read, and those that were lost.
 fn records(log: &str) -> [usize; 2] {
-    let before = |line: &str| line.split_once(" records of the kernel programs' log").map(|it| it.0.to_owned());
-    let number = |line: String| line.rsplit(' ').next().and_then(|word| word.parse::<usize>().ok());
+    let before = |line: &str| {
+        line.split_once(" records of the kernel programs' log")
+            .map(|it| it.0.to_owned())
+    };
+    let number = |line: String| {
+        line.rsplit(' ')
+            .next()
+            .and_then(|word| word.parse::<usize>().ok())
+    };
     let lost = log.lines().filter_map(before).filter_map(number);
     [log.matches(":5060 -> ").count(), lost.sum()]
 }
@@ -290,7 +297,10 @@ fn the_log_of_the_programs_is_full() -> Result<()> {
 
         agent.signal(Signal::SIGSTOP)?;
         let [before, lost_before] = records(&agent.log());
-        ensure!(before >= EARLY && lost_before == 0, "{before} {lost_before}");
+        ensure!(
+            before >= EARLY && lost_before == 0,
+            "{before} {lost_before}"
+        );
         redirect(RECORDS)?;
         talk.goes_on().context("with a full log")?;
         agent.signal(Signal::SIGCONT)?;
@@ -298,7 +308,9 @@ fn the_log_of_the_programs_is_full() -> Result<()> {
         talk.goes_on()?;
         let stats = agent.json(&["stats"])?;
         let stats = stats.as_object().context("no object")?;
-        let redirects = stats.iter().filter(|(name, _)| name.starts_with("out_redirected_"));
+        let redirects = stats
+            .iter()
+            .filter(|(name, _)| name.starts_with("out_redirected_"));
         let redirects: u64 = redirects.filter_map(|(_, count)| count.as_u64()).sum();
         thread::sleep(Duration::from_secs(1));
         let [read, lost] = records(&agent.log());

@@ -153,11 +153,17 @@ pub fn note_keepalive<E: Server>(env: &E, source: &Endpoint) {
     }
 }
 
+/// Returns the key of a source in `STUN`. `mix` hashes three words ([`Hashes::mix`]).
+#[inline(always)]
+pub fn key(source: &Endpoint, mix: impl FnOnce(u64, u64, u64) -> u64) -> SlotKey {
+    SlotKey::of(mix(source.addr[0], source.addr[1], u64::from(source.port)))
+}
+
 /// Stores where a request came from. That proves nothing, but shows who is alive: listings look sources up by the
 /// learned addresses of bindings. `keepalive`: it came to a SIP port.
 #[inline(always)]
 fn note<E: Server>(env: &E, source: &Endpoint, keepalive: bool) {
-    let key = SlotKey::of(env.mix(source.addr[0], source.addr[1], u64::from(source.port)));
+    let key = key(source, |a, b, c| env.mix(a, b, c));
     let now = ticks(env.now());
     let entry = env.entry::<StunSource>();
     entry.at = now;

@@ -150,8 +150,8 @@ impl<'c, V: Value> Slots<'c, V> {
     /// Slots of a set, and scratch for a copy of an entry.
     ///
     /// # Safety
-    /// `set` must be valid for reads and writes while this is used, aligned to eight bytes, belong to the table
-    /// [`Value::TABLE`], and only ever be accessed through `Slots`.
+    /// `set` must be valid for reads while this is used, and for writes if entries are written; aligned to eight bytes, belong to the
+    /// table [`Value::TABLE`], and only ever be accessed through `Slots`.
     #[inline(always)]
     #[must_use]
     pub const unsafe fn new(set: *mut Set, copy: &'c mut Entry<V>) -> Self {

@@ -360,7 +360,8 @@ async fn serve(
             }
             _ = pings.tick(), if keepalives.is_some() => {
                 if let Some(keepalives) = &mut keepalives {
-                    keepalives.tick(&path.tables, &addresses, &live.settings);
+                    let bound = wildcards.sockets();
+                    keepalives.tick(&path.tables, &addresses, bound, &live.settings);
                 }
             }
             _ = sweeps.tick(), if path.media => streams.sweep(&path.tables),

@@ -1,6 +1,10 @@
-//! Follows how the PBX's sockets are bound, and tells the kernel programs.
+//! Follows how the PBX's sockets are bound, and tells the kernel programs. Keepalives come from these sockets.
 
-use std::time::{Duration, Instant};
+use std::{
+    io,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result};
 use aya::maps::{Array, MapData};
@@ -22,6 +26,8 @@ pub(super) struct Wildcards {
     ports: Vec<u16>,
     /// See [`Config::wildcards`].
     bits: u32,
+    /// Addresses to which the sockets with these ports are bound.
+    sockets: Vec<SocketAddr>,
     /// Each port has had a socket.
     bound: bool,
     since: Instant,
@@ -34,28 +40,37 @@ impl Wildcards {
     /// may restart at the same time. Without those, or without /proc, it counts as bound to an address. So do all if the PBX is
     /// another host, `behind` this one: any user of this host may bind its ports.
     pub(super) fn read(ports: &[u16], behind: bool, earlier: Option<&Config>) -> Self {
-        if behind {
-            return Self {
-                ports: ports.to_vec(),
-                bits: 0,
-                bound: true,
-                since: Instant::now(),
-                behind,
-            };
-        }
-        let before = earlier.map_or(0, |earlier| bits_of(ports, earlier));
-        let bits = sockets::udp()
-            .inspect_err(|error| warn!("cannot list the UDP sockets: {error}"))
-            .map_or(before, |sockets| {
-                sockets::wildcards(ports, &sockets, before)
-            });
-        Self {
+        let mut wildcards = Self {
             ports: ports.to_vec(),
-            bits,
-            bound: false,
+            bits: 0,
+            sockets: Vec::new(),
+            bound: behind,
             since: Instant::now(),
             behind,
+        };
+        if !behind {
+            let before = earlier.map_or(0, |earlier| bits_of(ports, earlier));
+            if let Err(error) = wildcards.look() {
+                warn!("cannot list the UDP sockets: {error}");
+            }
+            wildcards.bits = sockets::wildcards(ports, &wildcards.sockets, before);
         }
+        wildcards
+    }
+
+    /// Reads the sockets of the ports.
+    fn look(&mut self) -> io::Result<()> {
+        let mut sockets = sockets::udp()?;
+        sockets.retain(|socket| self.ports.contains(&socket.port()));
+        let has_socket = |port| sockets.iter().any(|socket| socket.port() == port);
+        self.bound |= self.ports.iter().copied().all(has_socket);
+        self.sockets = sockets;
+        Ok(())
+    }
+
+    /// Returns the addresses to which sockets with the PBX's ports were bound at the last look; none if the PBX is another host.
+    pub(super) fn sockets(&self) -> &[SocketAddr] {
+        &self.sockets
     }
 
     /// Returns the time to the next look.
@@ -80,16 +95,11 @@ impl Wildcards {
         if self.behind {
             return Ok(());
         }
-        let sockets = match sockets::udp() {
-            Ok(sockets) => sockets,
-            Err(error) => {
-                debug!("cannot list the UDP sockets: {error}");
-                return Ok(());
-            }
-        };
-        let has_socket = |port| sockets.iter().any(|socket| socket.port() == port);
-        self.bound |= self.ports.iter().copied().all(has_socket);
-        let bits = sockets::wildcards(&self.ports, &sockets, self.bits);
+        if let Err(error) = self.look() {
+            debug!("cannot list the UDP sockets: {error}");
+            return Ok(());
+        }
+        let bits = sockets::wildcards(&self.ports, &self.sockets, self.bits);
         if bits == self.bits {
             return Ok(());
         }

@@ -43,7 +43,9 @@ pub(super) async fn watch(mut session: Session, json: bool) -> Result<()> {
             return Ok(());
         }
         session.refresh()?;
-        let outdated = session.outdated.is_some_and(|since| since.elapsed() > PATIENCE);
+        let outdated = session
+            .outdated
+            .is_some_and(|since| since.elapsed() > PATIENCE);
         if outdated != warned {
             warned = outdated;
             note(if outdated {

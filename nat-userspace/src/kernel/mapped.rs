@@ -8,12 +8,15 @@ use aya::{
     maps::{Array, IterableMap as _, MapData},
 };
 use nat_common::{
-    abi::{BINDING_WAYS, Binding, BindingSet},
+    abi::{BINDING_WAYS, Binding, BindingSet, Entry, Set, Value},
     bytes::words,
-    tables::bindings::{self, BindingKey, Room, Slice, Stored},
+    tables::{
+        bindings::{self, BindingKey, Room, Slice, Stored},
+        slots::{SlotKey, Slots},
+    },
 };
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
-use zerocopy::FromBytes;
+use zerocopy::{FromBytes, FromZeros as _};
 
 /// Access to a mapped map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,6 +106,36 @@ impl<T> Drop for Mapped<T> {
         // SAFETY: this is its mapping, and nothing refers to it any more.
         let unmapped = unsafe { munmap(self.first.cast(), self.len as usize * size_of::<T>()) };
         debug_assert!(unmapped.is_ok(), "{unmapped:?}");
+    }
+}
+
+/// A mapped table of sets.
+pub struct MappedSets<V> {
+    sets: Mapped<Set>,
+    value: PhantomData<V>,
+}
+
+impl<V: Value> MappedSets<V> {
+    /// Maps a table of sets for reading.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub(super) fn new(table: &Array<MapData, Set>) -> Result<Self> {
+        Ok(Self {
+            sets: Mapped::new(table, Access::Read)?,
+            value: PhantomData,
+        })
+    }
+
+    /// Copies the entry of a key, however old it is.
+    #[must_use]
+    pub fn find(&self, key: &SlotKey) -> Option<Entry<V>> {
+        let mut copy = Entry::new_zeroed();
+        // The number of sets is a power of two.
+        let set = self.sets.at(key.index & (self.sets.len() - 1));
+        // SAFETY: within the mapping, whose sets the programs access by the same functions. Nothing is written.
+        let slots = unsafe { Slots::new(set, &mut copy) };
+        slots.find(key).map(|found| *found)
     }
 }
 

@@ -24,7 +24,7 @@ use crate::{
     kernel::{
         keepalives::Keepalives,
         layout::{Foreign, Layout, MISSING, Typed},
-        mapped::{Access, Bindings, Mapped},
+        mapped::{Access, Bindings, Mapped, MappedSets},
         refusal,
         streams::Streams,
     },
@@ -90,6 +90,14 @@ impl<V: Value> Sets<V> {
             sets: sets.copies(),
             value: PhantomData,
         })
+    }
+
+    /// Maps the table for reading.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub(crate) fn open(&self) -> Result<MappedSets<V>> {
+        MappedSets::new(&self.map).context("cannot open a table of sets")
     }
 
     /// Overwrites a set, whatever the programs do with it meanwhile.

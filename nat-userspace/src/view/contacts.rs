@@ -84,7 +84,7 @@ impl Contacts {
 }
 
 /// Whether an entry is the row of a contact: it counts, and belongs to no other entry. `get` looks up other live entries.
-fn is_row(
+pub(crate) fn is_row(
     key: &ContactKey,
     binding: &Binding,
     now: u64,

@@ -17,7 +17,9 @@ pub(super) struct Hosts(HashMap<[u64; 2], u32>);
 impl Hosts {
     /// Whether the host of a terminal may have another mapping.
     pub(super) fn has_room(&self, terminal: SocketAddr) -> bool {
-        self.0.get(&host(terminal)).is_none_or(|known| *known < MOST)
+        self.0
+            .get(&host(terminal))
+            .is_none_or(|known| *known < MOST)
     }
 
     /// Counts a mapping.
