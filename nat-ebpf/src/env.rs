@@ -4,8 +4,8 @@ use core::marker::PhantomData;
 
 use aya_ebpf::maps::lpm_trie::Key;
 use nat_common::abi::{
-    Binding, BindingFlags, Config, ContactKey, Counter, DialogKey, Entry, OutboundTransaction,
-    Peer, Policy, Rate, Record, TEXT_LEN, Value,
+    Binding, BindingFlags, Config, ContactKey, Counter, DIALOG_STATES, DialogKey, Entry,
+    OutboundTransaction, Peer, Policy, Rate, Record, TEXT_LEN, Value,
 };
 use nat_common::bpf::{Repeat, bounded};
 use nat_common::bytes::{Source as _, Span, hosts, swar, users};
@@ -728,6 +728,11 @@ impl<L> Rules for Kernel<'_, L> {
     #[inline(always)]
     fn kind_of(&self, endpoint: &Endpoint) -> u32 {
         maps::kind_of(endpoint)
+    }
+
+    #[inline(always)]
+    fn dialog_lives(&self) -> &[u64; DIALOG_STATES] {
+        &self.config.dialog_lives
     }
 
     #[inline(always)]

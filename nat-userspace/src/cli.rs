@@ -48,7 +48,7 @@ pub enum Command {
     Run(Box<run::Run>),
     /// Have the agent read its configuration file again
     ///
-    /// The programs stay attached. policy, registrar, peer, settle, shadow, keep and the options of STUN and of media change at once;
+    /// The programs stay attached. policy, registrar, peer, settle, dialog-idle, dialog-early, shadow, keep and the options of STUN and of media change at once;
     /// stun can only be switched off, and media not at all. The others need a restart of the agent, and stay as they are until then. If the file
     /// is wrong, nothing changes. SIGHUP to the agent does the same.
     #[command(
@@ -240,6 +240,8 @@ mod tests {
             ("--peer=default", "name an address, or a prefix"),
             ("--peer=0.0.0.0/0", "every host"),
             ("--settle=1h", "whole number of seconds"),
+            ("--dialog-idle=60", "from 1800 to 604800"),
+            ("--dialog-early=4000", "from 180 to 3600"),
         ] {
             let error = parse(&format!("sipnat run --iface a {option}")).unwrap_err();
             assert!(error.to_string().contains(word), "{option}: {error}");
@@ -425,6 +427,8 @@ mod tests {
             ("--port", settings.ports[0].to_string()),
             ("--policy", settings.policy.name().into()),
             ("--settle", settings.settle.to_string()),
+            ("--dialog-idle", settings.dialogs.idle.to_string()),
+            ("--dialog-early", settings.dialogs.early.to_string()),
             ("--stun-port", settings.stun.port.to_string()),
             ("--stun-rate", settings.stun.rate.to_string()),
             ("--stun-burst", settings.stun.burst.to_string()),
@@ -499,7 +503,7 @@ mod tests {
     #[test]
     fn the_file_takes_every_option() {
         let text = "iface = ['a', 'b']\nwait = true\nport = [5060, 5080]\npbx = ['192.0.2.5', 'fd00::5']\npolicy = 'off'\nregistrar = ['192.0.2.1']\n\
-                    peer = ['10.0.0.0/8', 'fd00::/8']\nsettle = 0\nshadow = false\nstun = true\nstun-port = 3479\n\
+                    peer = ['10.0.0.0/8', 'fd00::/8']\nsettle = 0\ndialog-idle = 7200\ndialog-early = 240\nshadow = false\nstun = true\nstun-port = 3479\n\
                     stun-rate = 0\nstun-burst = 1\nstun-total-rate = 7\nstun-software = true\nmedia = true\nmedia-ports = '1-9'\nmedia-guard = 'drop'\nmedia-restore = true\nmedia-guess = ['192.0.2.0/24']\nexternal = ['192.0.2.9']\n\
                     keepalive = ['options', '192.0.2.0/24=crlf']\nkeepalive-interval = 20\nkeepalive-misses = 4\n\
                     metrics = '127.0.0.1:9060'\nmetrics-run-time = true\nkeep = true\n\
@@ -508,7 +512,7 @@ mod tests {
                     size-history = 7000\nsize-stun-limits = 8000\nsize-stun-sources = 9000\n\
                     size-media-offers = 10000\nsize-media = 100000\nsize-keepalives = 11000\n";
         let flags = "sipnat run --iface a --iface b --wait --port 5060 --port 5080 --pbx 192.0.2.5 --pbx fd00::5 --policy off --registrar 192.0.2.1 \
-                     --peer 10.0.0.0/8 --peer fd00::/8 --settle 0 --stun --stun-port 3479 --stun-rate 0 --stun-burst 1 \
+                     --peer 10.0.0.0/8 --peer fd00::/8 --settle 0 --dialog-idle 7200 --dialog-early 240 --stun --stun-port 3479 --stun-rate 0 --stun-burst 1 \
                      --stun-total-rate 7 --stun-software --media --media-ports 1-9 --media-guard drop --media-restore --media-guess 192.0.2.0/24 --external 192.0.2.9 \
                      --keepalive options --keepalive 192.0.2.0/24=crlf --keepalive-interval 20 --keepalive-misses 4 \
                      --metrics 127.0.0.1:9060 --metrics-run-time --keep --bpf-object /a.o --verifier-log --xdp generic --clsact \

@@ -10,7 +10,10 @@ use std::{
 };
 
 use ipnet::{IpNet, Ipv6Net};
-use nat_common::abi::{BINDING_LOAD, Guard, MEDIA_PORTS, Policy};
+use nat_common::{
+    abi::{BINDING_LOAD, Guard, MEDIA_PORTS, Policy, SECOND},
+    engine::lifetimes::{DIALOG_LIFE, EARLY_LIFE},
+};
 
 /// Everything that can be set.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +34,8 @@ pub struct Settings {
     pub peers: Vec<IpNet>,
     /// Seconds after the start for which a Contact URI alone proves less: its owner may not have registered again yet.
     pub settle: u32,
+    /// Lives of dialogs.
+    pub dialogs: Dialogs,
     /// Learn, decide and count, but redirect nothing.
     pub shadow: bool,
     /// Answers to STUN requests.
@@ -78,6 +83,7 @@ impl Default for Settings {
             registrars: Vec::new(),
             peers: Vec::new(),
             settle: 3600,
+            dialogs: Dialogs::default(),
             shadow: false,
             stun: Stun::default(),
             media: false,
@@ -124,6 +130,7 @@ impl Settings {
             registrars,
             peers,
             settle,
+            dialogs,
             shadow,
             stun,
             media,
@@ -164,6 +171,8 @@ impl Settings {
             ("registrar", *registrars != other.registrars),
             ("peer", *peers != other.peers),
             ("settle", *settle != other.settle),
+            ("dialog-idle", dialogs.idle != other.dialogs.idle),
+            ("dialog-early", dialogs.early != other.dialogs.early),
             ("shadow", *shadow != other.shadow),
             ("stun", stun.answer != other.stun.answer),
             ("stun-port", stun.port != other.stun.port),
@@ -213,6 +222,31 @@ impl Settings {
         ];
         let differ = options.into_iter().filter(|(_, differs)| *differs);
         differ.map(|(name, _)| name).collect()
+    }
+}
+
+/// Seconds that a dialog lasts without another message. After BYE it lasts 32: 64 * T1 (RFC 3261 17).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dialogs {
+    /// Once it is confirmed.
+    pub idle: u32,
+    /// While it is early.
+    pub early: u32,
+}
+
+impl Dialogs {
+    /// Values of [`Self::idle`], up to a week. A session refresh may be half an hour away (RFC 4028 4).
+    pub const IDLE: RangeInclusive<u32> = 1800..=604_800;
+    /// Values of [`Self::early`]: from Timer C, which ends a call that only rings (RFC 3261 16.6), to an hour.
+    pub const EARLY: RangeInclusive<u32> = 180..=3600;
+}
+
+impl Default for Dialogs {
+    fn default() -> Self {
+        Self {
+            idle: (DIALOG_LIFE / SECOND) as u32,
+            early: (EARLY_LIFE / SECOND) as u32,
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! sipnat keeps the NAT mappings of registered phones open.
 
 use std::{
+    net::{Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket},
     process::Command,
     thread,
     time::{Duration, Instant},
@@ -11,6 +12,10 @@ use nat_test_support::{
     Lab, PBX, Plan, ScriptedPbx, Sipnat, Terminal,
     baresip::Baresip,
     capture::{Direction, Packet, Tap},
+    lab::PBX_V6,
+    netns::receive,
+    sip::Message,
+    unique::unique,
 };
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -364,5 +369,106 @@ fn a_reload() -> Result<()> {
         let asked = phone.ua.listen(INTERVAL + SOON)?;
         ensure!(asked.is_some(), "it is not asked again");
         agent.stop()
+    })
+}
+
+/// Address of the phone, behind a NAT of IPv6, and of the PBX.
+const PHONE_V6: SocketAddrV6 = {
+    let ip = Ipv6Addr::new(0xfd00, 0x192, 0x168, 1, 0, 0, 0, 0x10);
+    SocketAddrV6::new(ip, 5060, 0, 0)
+};
+const HERE_V6: SocketAddrV6 = SocketAddrV6::new(PBX_V6, 5060, 0, 0);
+
+/// Waits for a message, if it comes. Returns it with its source.
+fn hears_v6(socket: &UdpSocket, limit: Duration) -> Result<Option<(Message, SocketAddr)>> {
+    socket.set_read_timeout(Some(limit.max(Duration::from_millis(1))))?;
+    let mut buffer = [0; 4096];
+    let Ok((length, source)) = receive(socket, &mut buffer) else {
+        return Ok(None);
+    };
+    let message = Message::parse(&buffer[..length]).context("what came is not SIP")?;
+    Ok(Some((message, source)))
+}
+
+/// A phone behind a NAT of IPv6 registers, and falls silent for longer than its NAT waits. Returns the number of OPTIONS that it
+/// answered, and whether a call reaches it then.
+fn is_called_by_ipv6(scene: &Scene<'_>) -> Result<(usize, bool)> {
+    forgets(scene.lab)?;
+    let pbx = scene.lab.pbx.udp(HERE_V6)?;
+    let phone = scene.lab.phone().netns.udp(PHONE_V6)?;
+    let request = |method: &str, target: &str, from: &str, sender: SocketAddrV6| {
+        Message::new(format!("{method} {target} SIP/2.0"))
+            .with(
+                "Via",
+                format!("SIP/2.0/UDP {sender};branch=z9hG4bK{}", unique()),
+            )
+            .with("From", format!("<{from}>;tag={}", unique()))
+            .with("To", "<sip:1000@pbx>")
+            .with("Call-ID", format!("{}@{}", unique(), sender.ip()))
+            .with("CSeq", format!("1 {method}"))
+    };
+    let contact = format!("sip:1000@{PHONE_V6}");
+    let register = request(
+        "REGISTER",
+        &format!("sip:[{PBX_V6}]"),
+        "sip:1000@pbx",
+        PHONE_V6,
+    )
+    .with("Contact", format!("<{contact}>"));
+    phone.send_to(register.to_string().as_bytes(), HERE_V6)?;
+    let (heard, source) = hears_v6(&pbx, SOON)?.context("no REGISTER")?;
+    let mut ok =
+        Message::response(&heard, "200 OK").with("Contact", format!("<{contact}>;expires=60"));
+    ok.field_mut("To").context("no To")?.push_str(";tag=pbx");
+    pbx.send_to(ok.to_string().as_bytes(), source)?;
+    let (heard, _) = hears_v6(&phone, SOON)?.context("no 200")?;
+    ensure!(heard.status() == Some(200), "{heard}");
+
+    let (until, mut asked) = (Instant::now() + PAUSE, 0);
+    while let Some(left) = until.checked_duration_since(Instant::now()) {
+        let Some((options, source)) = hears_v6(&phone, left)? else {
+            continue;
+        };
+        ensure!(options.request_uri() == contact, "{options}");
+        ensure!(source == SocketAddr::from(HERE_V6), "from {source}");
+        let ok = Message::response(&options, "200 OK");
+        phone.send_to(ok.to_string().as_bytes(), source)?;
+        asked += 1;
+    }
+    let none = hears_v6(&pbx, Duration::ZERO)?;
+    ensure!(none.is_none(), "the PBX heard {none:?}");
+    let invite = request("INVITE", &contact, "sip:2000@pbx", HERE_V6);
+    // A host that got "no route" reports it at the next call.
+    let _ = pbx.send_to(invite.to_string().as_bytes(), PHONE_V6);
+    let rings = hears_v6(&phone, SOON)?.is_some_and(|(heard, _)| heard.method() == "INVITE");
+    Ok((asked, rings))
+}
+
+#[test]
+fn a_silent_phone_behind_ipv6() -> Result<()> {
+    const PLAN: Plan = Plan {
+        ipv6: true,
+        ..Plan::PLAIN_NAT
+    };
+    play(PLAN, OPTIONS, |scene| {
+        let (asked, rings) = is_called_by_ipv6(scene)?;
+        ensure!(
+            (3..=4).contains(&asked) && rings,
+            "asked {asked} times, rings: {rings}"
+        );
+        let contact = scene.binding("contact")?;
+        ensure!(contact["round_trip_microseconds"].is_u64(), "{contact:#}");
+        let counts = ["keepalive_sent", "keepalive_answered", "keepalive_stray"];
+        let counted = counts.map(|name| scene.count(name).unwrap_or(99));
+        ensure!(counted == [asked as u64, asked as u64, 0], "{counted:?}");
+        Ok(())
+    })?;
+    play(PLAN, With::Sipnat, |scene| {
+        let (asked, rings) = is_called_by_ipv6(scene)?;
+        ensure!(
+            asked == 0 && !rings,
+            "without keepalives: asked {asked} times, rings: {rings}"
+        );
+        Ok(())
     })
 }

@@ -3,6 +3,7 @@
 use std::thread;
 
 use nat_common::abi::{BindingFlags, SECOND};
+use nat_common::engine::lifetimes::of_dialogs;
 
 use crate::frames::{
     ADVERTISED, CALL, INVITE, OTHER_PHONE, PHONE, PRIVATE, REGISTER, STRANGER, answer, in_dialog,
@@ -45,6 +46,21 @@ fn a_dialog_end() {
         (early.created, early.arrived)
     );
     assert_eq!(confirmed.expires - confirmed.seen, 12 * 3600 * SECOND);
+}
+
+/// `--dialog-idle` and `--dialog-early`.
+#[test]
+fn lives_are_settings() {
+    let mut path = Path::new();
+    path.configure(|config| config.dialog_lives = of_dialogs(1800 * SECOND, 600 * SECOND));
+    path.arrives(&inbound(PHONE, INVITE));
+    for (status, seconds) in [("180 Ringing", 600), ("200 OK", 1800)] {
+        path.events(PHONE, &answer(INVITE, status));
+        let [dialog] = path.dialogs()[..] else {
+            panic!("one dialog end")
+        };
+        assert_eq!(dialog.expires - dialog.seen, seconds * SECOND, "{status}");
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@ use core::mem::offset_of;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use crate::abi::flags::DIALOG_STATES;
 use crate::abi::tables::Table;
 use crate::endpoint::Endpoint;
 
@@ -95,6 +96,8 @@ pub struct Config {
     pub keepalive: [u64; 2],
     /// Interfaces with the programs, as far as there are entries.
     pub interfaces: [Interface; MAX_INTERFACES],
+    /// Nanoseconds that a dialog end lasts without another message, by its state ([`BindingFlags::dialog_state`](crate::abi::BindingFlags::dialog_state)).
+    pub dialog_lives: [u64; DIALOG_STATES],
 }
 
 impl Config {

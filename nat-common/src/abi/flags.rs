@@ -66,6 +66,19 @@ mod bit {
     pub(super) const DEAF: u16 = LEFT_ALONE;
 }
 
+/// Number of states of a dialog end.
+pub const DIALOG_STATES: usize = 4;
+
+impl BindingFlags {
+    /// Returns the state of a dialog end: 0 active, 1 early, 2 or 3 ended.
+    #[inline(always)]
+    #[must_use]
+    pub const fn dialog_state(self) -> usize {
+        const { assert!(bit::ENDED == bit::EARLY << 1) };
+        (self.bits() >> bit::EARLY.trailing_zeros()) as usize % DIALOG_STATES
+    }
+}
+
 flags! {
     /// Flags of a [`Binding`](crate::abi::Binding).
     BindingFlags {

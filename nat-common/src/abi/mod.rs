@@ -35,8 +35,8 @@ pub use binding::{
 pub use config::{Config, Interface, MAX_INTERFACES, MAX_PBXS, MAX_PORTS, NO_PBX, Rate, stun};
 pub use counter::{Counter, CounterKind};
 pub use flags::{
-    BindingFlags, EvidenceFlags, FragmentFlags, InboundFlags, OfferFlags, OutboundFlags, PeerFlags,
-    PendingFlags, StunFlags,
+    BindingFlags, DIALOG_STATES, EvidenceFlags, FragmentFlags, InboundFlags, OfferFlags,
+    OutboundFlags, PeerFlags, PendingFlags, StunFlags,
 };
 pub use ground::Ground;
 pub use guard::Guard;

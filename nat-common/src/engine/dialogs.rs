@@ -1,15 +1,15 @@
 //! Dialog ends: how evidence activates, moves, confirms and ends them.
 
 use crate::abi::{
-    Binding, BindingFlags, Counter, DialogKey, Entry, EvidenceFlags, InboundTransaction,
-    PendingDialog, PendingFlags, age, ticks,
+    Binding, BindingFlags, Counter, DIALOG_STATES, DialogKey, Entry, EvidenceFlags,
+    InboundTransaction, PendingDialog, PendingFlags, age, ticks,
 };
 use crate::bytes::{Span, words};
 use crate::engine::draft::{find_live, place};
-use crate::engine::env::{Bindings, Buffer, Clock, Env, Journal, Tables, Text};
+use crate::engine::env::{Bindings, Buffer, Clock, Env, Journal, Rules, Tables, Text};
 use crate::engine::evidence::Evidence;
 use crate::engine::identity::{digest, uri_hash};
-use crate::engine::lifetimes::{DIALOG_LIFE, EARLY_LIFE, ENDED_LIFE, TRANSACTION_LIFE};
+use crate::engine::lifetimes::TRANSACTION_LIFE;
 use crate::engine::verdict::Placed;
 use crate::sip::{Field, Message, Method};
 use crate::tables::bindings::{Found, Stored};
@@ -70,7 +70,7 @@ pub fn place_dialog<E: Env>(env: &E, key: &DialogKey, evidence: &Evidence) -> Pl
         draft.key = [key.call, key.tag];
         draft.call = evidence.branch;
         draft.created = now;
-        settle(draft, evidence, now);
+        settle(draft, evidence, now, env.dialog_lives());
         let began_unseen = evidence
             .flags
             .intersection(EvidenceFlags::BY_PBX | EvidenceFlags::IN_DIALOG)
@@ -78,11 +78,11 @@ pub fn place_dialog<E: Env>(env: &E, key: &DialogKey, evidence: &Evidence) -> Pl
         if began_unseen && !draft.flags.contains(BindingFlags::ENDED) {
             // One answer is not enough to keep it for long, or a PBX that answers anything would fill the table.
             draft.flags |= BindingFlags::EARLY;
-            draft.expires = now + EARLY_LIFE;
+            draft.expires = now + life(env.dialog_lives(), BindingFlags::EARLY);
         }
         return Placed::New;
     };
-    let event = match renew_dialog(draft, evidence, now) {
+    let event = match renew_dialog(draft, evidence, now, env.dialog_lives()) {
         Renewal::Moved => Counter::DialogMoved,
         Renewal::Refreshed => Counter::DialogRefreshed,
         Renewal::Ended => Counter::DialogEnded,
@@ -120,7 +120,7 @@ enum Renewal {
 /// Renews a dialog end that is known, and copied to the draft. What the PBX accepted in an order of its own is what it
 /// believes now; only evidence that arrived before the known one is late.
 #[inline(always)]
-fn renew_dialog(draft: &mut Binding, evidence: &Evidence, now: u64) -> Renewal {
+fn renew_dialog(draft: &mut Binding, evidence: &Evidence, now: u64, lives: &Lives) -> Renewal {
     let by_pbx = evidence.flags.contains(EvidenceFlags::BY_PBX);
     if evidence.at < draft.arrived {
         return Renewal::Stale;
@@ -138,7 +138,7 @@ fn renew_dialog(draft: &mut Binding, evidence: &Evidence, now: u64) -> Renewal {
             return Renewal::Stale;
         }
         let expires = draft.expires;
-        settle(draft, evidence, now);
+        settle(draft, evidence, now, lives);
         if ended && in_dialog {
             draft.flags |= BindingFlags::ENDED;
             draft.expires = expires;
@@ -170,7 +170,7 @@ fn renew_dialog(draft: &mut Binding, evidence: &Evidence, now: u64) -> Renewal {
             }
             flags -= BindingFlags::EARLY;
         }
-        draft.expires = now + life(flags);
+        draft.expires = now + life(lives, flags);
     }
     draft.flags = flags;
     draft.arrived = evidence.at;
@@ -178,25 +178,22 @@ fn renew_dialog(draft: &mut Binding, evidence: &Evidence, now: u64) -> Renewal {
     renewal
 }
 
-/// Returns how long a dialog end lasts from now.
+/// Lives of dialog ends ([`Rules::dialog_lives`]).
+type Lives = [u64; DIALOG_STATES];
+
+/// Returns how long a dialog end lasts from now. Without a branch: the verifier would follow each of three.
 #[inline(always)]
-const fn life(flags: BindingFlags) -> u64 {
-    if flags.contains(BindingFlags::ENDED) {
-        ENDED_LIFE
-    } else if flags.contains(BindingFlags::EARLY) {
-        EARLY_LIFE
-    } else {
-        DIALOG_LIFE
-    }
+const fn life(lives: &Lives, flags: BindingFlags) -> u64 {
+    lives[flags.dialog_state()]
 }
 
 /// Confirms the dialog end in the draft, as found, if it waits for this ACK.
 #[inline(always)]
-pub(super) fn acknowledge<E: Bindings + Clock + Journal>(env: &E, found: Found) {
+pub(super) fn acknowledge<E: Bindings + Clock + Journal + Rules>(env: &E, found: Found) {
     let (draft, now) = (env.draft(), env.now());
     draft.flags -= BindingFlags::UNACKNOWLEDGED;
     draft.seen = now;
-    draft.expires = now + life(draft.flags);
+    draft.expires = now + life(env.dialog_lives(), draft.flags);
     if !store_dialog(env, Some(found), Counter::DialogRefreshed) {
         env.count(Counter::SlotBusy);
     }
@@ -204,7 +201,7 @@ pub(super) fn acknowledge<E: Bindings + Clock + Journal>(env: &E, found: Found) 
 
 /// Ends a dialog end whose terminal sent the request. Whoever sends it from elsewhere knows two tags, and is not the terminal.
 #[inline(never)]
-pub(super) fn end_dialog<E: Bindings + Clock + Journal>(
+pub(super) fn end_dialog<E: Bindings + Clock + Journal + Rules>(
     env: &E,
     key: &DialogKey,
     request: &Entry<InboundTransaction>,
@@ -221,13 +218,13 @@ pub(super) fn end_dialog<E: Bindings + Clock + Journal>(
         return false;
     }
     draft.flags |= BindingFlags::ENDED;
-    draft.expires = now + life(draft.flags);
+    draft.expires = now + life(env.dialog_lives(), draft.flags);
     store_dialog(env, Some(found), Counter::DialogEnded)
 }
 
 /// Writes accepted evidence into a draft.
 #[inline(always)]
-fn settle(draft: &mut Binding, evidence: &Evidence, now: u64) {
+fn settle(draft: &mut Binding, evidence: &Evidence, now: u64, lives: &Lives) {
     words::assign(&mut draft.learned, &evidence.learned);
     if !evidence.advertised.is_unknown() {
         words::assign(&mut draft.advertised, &evidence.advertised);
@@ -235,7 +232,7 @@ fn settle(draft: &mut Binding, evidence: &Evidence, now: u64) {
     draft.arrived = evidence.at;
     draft.flags = BindingFlags::from_bits_truncate(evidence.flags.bits());
     draft.seen = now;
-    draft.expires = now + life(draft.flags);
+    draft.expires = now + life(lives, draft.flags);
 }
 
 /// Stores the draft, and counts the event, unless the table is full. False if another CPU changed the dialog end at the same

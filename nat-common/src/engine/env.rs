@@ -18,8 +18,8 @@
 //! ```
 
 use crate::abi::{
-    Binding, BindingFlags, ContactKey, Counter, DialogKey, Entry, OutboundTransaction, Peer,
-    Policy, Record, Value,
+    Binding, BindingFlags, ContactKey, Counter, DIALOG_STATES, DialogKey, Entry,
+    OutboundTransaction, Peer, Policy, Record, Value,
 };
 use crate::bytes::Span;
 use crate::endpoint::Endpoint;
@@ -108,6 +108,8 @@ pub trait Rules {
     fn shadow(&self) -> bool;
     /// Returns the kind of an address, as `ADDRESSES` has it; 0 if nothing is known of it.
     fn kind_of(&self, endpoint: &Endpoint) -> u32;
+    /// Returns how long dialog ends last from their last message, in nanoseconds, by [`BindingFlags::dialog_state`].
+    fn dialog_lives(&self) -> &[u64; DIALOG_STATES];
     /// Whether sipnat has run so long that each terminal has registered since (see
     /// [`Config::settled`](crate::abi::Config::settled)).
     fn settled(&self) -> bool;

@@ -8,7 +8,7 @@
 //! assert_eq!(DIALOG_LIFE, 12 * 3600 * SECOND);
 //! ```
 
-use crate::abi::{SECOND, ticks};
+use crate::abi::{DIALOG_STATES, SECOND, ticks};
 use crate::tables::rank;
 
 /// Ticks for which the first source of a transaction wins, and a pending dialog end lasts: 64 * T1 (RFC 3261 17).
@@ -17,14 +17,20 @@ pub const TRANSACTION_LIFE: u64 = rank::TRANSACTION;
 /// Ticks for which an answer to the PBX is waited for: longer than a phone rings.
 pub const ANSWER_LIFE: u64 = rank::RINGS;
 
-/// Life of an early dialog without another provisional response: Timer C is above three minutes (RFC 3261 16.6).
+/// Default life of an early dialog without another provisional response: Timer C is above three minutes (RFC 3261 16.6).
 pub const EARLY_LIFE: u64 = 300 * SECOND;
 
-/// Life of a dialog without another accepted message.
+/// Default life of a dialog without another accepted message.
 pub const DIALOG_LIFE: u64 = 12 * 3600 * SECOND;
 
 /// Life of a dialog end after BYE, for retransmissions.
 pub const ENDED_LIFE: u64 = 32 * SECOND;
+
+/// Returns the lives of dialog ends by their state ([`BindingFlags::dialog_state`](crate::abi::BindingFlags::dialog_state)).
+#[must_use]
+pub const fn of_dialogs(active: u64, early: u64) -> [u64; DIALOG_STATES] {
+    [active, early, ENDED_LIFE, ENDED_LIFE]
+}
 
 /// Seconds that a registrar grants if it says nothing (RFC 3261 10.2.1.1 and 20.19 suggest an hour).
 pub const DEFAULT_EXPIRES: u32 = 3600;

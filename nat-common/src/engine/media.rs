@@ -19,7 +19,7 @@ use crate::engine::dialogs::live_dialog;
 use crate::engine::env::{Bindings, Checksum, Clock, Env, Rules, Text};
 use crate::engine::history;
 use crate::engine::identity::dialog_key;
-use crate::engine::lifetimes::{ANSWER_LIFE, DIALOG_LIFE, EARLY_LIFE};
+use crate::engine::lifetimes::ANSWER_LIFE;
 use crate::engine::verdict::Heard;
 use crate::media::{Binding, Bound};
 use crate::sdp::{Description, LineFlags, Transport};
@@ -494,7 +494,7 @@ fn pair_up<E: Media>(env: &E, m: &Message, pair: &Pair<'_>, source: Option<&Endp
     binding.peer[0] = known.learned.addr[0];
     binding.peer[1] = known.learned.addr[1];
     binding.now = now;
-    binding.expires = now + if early { EARLY_LIFE } else { DIALOG_LIFE };
+    binding.expires = now + env.dialog_lives()[usize::from(early)];
     env.bind_line(0);
     env.bind_line(1);
     env.bind_line(2);

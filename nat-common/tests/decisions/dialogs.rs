@@ -1,7 +1,8 @@
 //! Dialog ends: made, moved and ended by the PBX's answers to requests of the phone.
 
-use nat_common::abi::{BindingFlags, Counter};
+use nat_common::abi::{BindingFlags, Counter, SECOND};
 use nat_common::endpoint::Endpoint;
+use nat_common::engine::lifetimes::of_dialogs;
 
 use crate::{
     ADVERTISED, MOVED, Network, PHONE, STRANGER, call_phone, from_pbx, from_phone, register,
@@ -280,6 +281,31 @@ fn dialogs_expire() {
     assert_eq!(net.active(), [], "early");
     net.call();
     net.wait(12 * 3600 - 1);
+    assert_eq!(net.active().len(), 1);
+    net.wait(2);
+    assert_eq!(net.active(), []);
+}
+
+#[test]
+fn dialogs_expire_as_the_user_says() {
+    let mut net = Network::new();
+    net.0.dialog_lives = of_dialogs(1800 * SECOND, 600 * SECOND);
+    let invite = from_phone("INVITE", 1, "a");
+    net.arrives(PHONE, &invite);
+    net.sends(PHONE, &invite.answer(180));
+    net.wait(599);
+    assert_eq!(net.active().len(), 1, "early");
+    net.wait(2);
+    assert_eq!(net.active(), [], "early");
+    net.call();
+    net.acknowledge();
+    net.wait(1799);
+    assert_eq!(net.active().len(), 1);
+    // Each message of the dialog counts.
+    let update = from_phone("UPDATE", 2, "u").tagged("pbx");
+    net.arrives(PHONE, &update);
+    net.sends(PHONE, &update.answer(200));
+    net.wait(1799);
     assert_eq!(net.active().len(), 1);
     net.wait(2);
     assert_eq!(net.active(), []);

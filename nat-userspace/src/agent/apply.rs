@@ -108,6 +108,7 @@ fn without_restart(start: &Settings, now: &Settings, wanted: &Settings) -> Setti
         registrars: wanted.registrars.clone(),
         peers: wanted.peers.clone(),
         settle: wanted.settle,
+        dialogs: wanted.dialogs,
         shadow: wanted.shadow,
         stun: Stun {
             answer: wanted.stun.answer && start.stun.answer,
@@ -145,6 +146,7 @@ fn reconfigured(known: Config, now: &Settings, next: &Settings) -> Result<Config
     let lasts = |settings: &Settings| u64::from(settings.settle) * SECOND;
     Ok(Config {
         shadow: fresh.shadow,
+        dialog_lives: fresh.dialog_lives,
         stun: fresh.stun,
         stun_port: fresh.stun_port,
         stun_rate: fresh.stun_rate,
@@ -160,7 +162,7 @@ mod tests {
     use nat_common::abi::{Guard, Policy};
 
     use super::*;
-    use crate::settings::keepalive_rule;
+    use crate::settings::{Dialogs, keepalive_rule};
 
     #[test]
     fn keepalives_can_be_switched_on_if_they_were_at_the_start() {
@@ -224,6 +226,10 @@ mod tests {
         };
         let shadow = Settings {
             shadow: true,
+            dialogs: Dialogs {
+                early: 240,
+                ..Dialogs::default()
+            },
             ..Settings::default()
         };
         let next = without_restart(&answering, &answering, &shadow);
@@ -232,6 +238,7 @@ mod tests {
         let config = reconfigured(known, &answering, &next).unwrap();
         assert_ne!(config.shadow, 0);
         assert_eq!(config.stun, 0);
+        assert_eq!(config.dialog_lives[1], 240 * SECOND);
         assert_eq!((config.secret, config.masks), (known.secret, known.masks));
         assert_eq!(config.bucket_mask, known.bucket_mask);
         // Its tables are there.

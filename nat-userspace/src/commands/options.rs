@@ -2,6 +2,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
+    ops::RangeInclusive,
     path::PathBuf,
 };
 
@@ -15,8 +16,8 @@ use nat_common::{
 use crate::{
     commands::ports::{port, port_or_none, ports},
     settings::{
-        KeepaliveRule, Keepalives, Settings, Sizes, Xdp, guard_named, hosts, keepalive_rule,
-        policy_named,
+        Dialogs, KeepaliveRule, Keepalives, Settings, Sizes, Xdp, guard_named, hosts,
+        keepalive_rule, policy_named,
     },
 };
 
@@ -202,6 +203,15 @@ pub struct Deciding {
     /// a registration.
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     settle: Option<u32>,
+    /// Seconds that a call or a subscription is known without another SIP message [default: 43200]
+    ///
+    /// A request of the PBX within a call that was silent for longer may go where it went without sipnat. Session timers (RFC 4028) keep
+    /// a call alive. Less makes room in the tables after calls whose end sipnat did not see.
+    #[arg(long, value_name = "SECONDS", value_parser = idle)]
+    dialog_idle: Option<u32>,
+    /// Seconds that a call is known while it rings, without another provisional response [default: 300]
+    #[arg(long, value_name = "SECONDS", value_parser = early)]
+    dialog_early: Option<u32>,
     /// Send the PBX's audio and video to where the terminal's come from, instead of a private address in its SDP
     ///
     /// sipnat learns the source of each stream from calls that the PBX has accepted. It needs the PBX to relay media: two
@@ -256,6 +266,8 @@ impl Deciding {
         set(&mut settings.registrars, some(self.registrars));
         set(&mut settings.peers, some(self.peers));
         set(&mut settings.settle, self.settle);
+        set(&mut settings.dialogs.idle, self.dialog_idle);
+        set(&mut settings.dialogs.early, self.dialog_early);
         set(&mut settings.media, self.media);
         set(&mut settings.media_ports, self.media_ports);
         set(&mut settings.guard, self.media_guard);
@@ -411,11 +423,25 @@ fn seconds(text: &str) -> Result<u32, &'static str> {
 
 /// Parses an interval of keepalives.
 fn interval(text: &str) -> Result<u32, String> {
-    let (least, most) = (Keepalives::INTERVALS.start(), Keepalives::INTERVALS.end());
-    text.parse()
-        .ok()
-        .filter(|seconds| Keepalives::INTERVALS.contains(seconds))
-        .ok_or_else(|| format!("an interval is a whole number of seconds, from {least} to {most}"))
+    seconds_of(text, "an interval", &Keepalives::INTERVALS)
+}
+
+/// Parses the time that a confirmed dialog lasts.
+fn idle(text: &str) -> Result<u32, String> {
+    seconds_of(text, "this time", &Dialogs::IDLE)
+}
+
+/// Parses the time that an early dialog lasts.
+fn early(text: &str) -> Result<u32, String> {
+    seconds_of(text, "this time", &Dialogs::EARLY)
+}
+
+fn seconds_of(text: &str, what: &str, range: &RangeInclusive<u32>) -> Result<u32, String> {
+    let (least, most) = (range.start(), range.end());
+    let seconds = text.parse().ok();
+    seconds
+        .filter(|seconds| range.contains(seconds))
+        .ok_or_else(|| format!("{what} is a whole number of seconds, from {least} to {most}"))
 }
 
 /// Parses a number of entries of a table.

@@ -9,7 +9,7 @@ use nat_common::{
         MEDIA_PORTS, NO_PBX, SECOND,
     },
     endpoint::Endpoint,
-    engine::keepalive::Ping,
+    engine::{keepalive::Ping, lifetimes},
     tables::buckets,
 };
 
@@ -30,6 +30,7 @@ pub fn config(settings: &Settings) -> Result<Config> {
     let Settings {
         ports,
         settle,
+        dialogs,
         shadow,
         stun,
         pbxs,
@@ -66,6 +67,10 @@ pub fn config(settings: &Settings) -> Result<Config> {
         pbxs: [NO_PBX; MAX_PBXS],
         only_pbxs: (!pbxs.is_empty()).into(),
         settled: clock::now() + u64::from(*settle) * SECOND,
+        dialog_lives: lifetimes::of_dialogs(
+            u64::from(dialogs.idle) * SECOND,
+            u64::from(dialogs.early) * SECOND,
+        ),
         ..Config::default()
     };
     write_masks(&sizes, &mut config);
@@ -145,7 +150,7 @@ mod tests {
     use nat_common::abi::Table;
 
     use super::*;
-    use crate::settings::{Keepalives, Stun, keepalive_rule};
+    use crate::settings::{Dialogs, Keepalives, Stun, keepalive_rule};
 
     fn with(change: impl FnOnce(&mut Settings)) -> Result<Config> {
         let mut settings = Settings::default();
@@ -245,6 +250,12 @@ mod tests {
         let now = clock::now();
         let settled = with(|s| s.settle = 60).unwrap().settled;
         assert!((now + 60 * SECOND..now + 70 * SECOND).contains(&settled));
+        let dialogs = Dialogs {
+            idle: 7200,
+            early: 240,
+        };
+        let lives = with(|s| s.dialogs = dialogs).unwrap().dialog_lives;
+        assert_eq!(lives, [7200, 240, 32, 32].map(|life| life * SECOND));
         let other = with(|_| ()).unwrap();
         assert_ne!(config.secret, other.secret, "the secret is fresh each time");
     }

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 
 use nat_common::abi::{
-    BINDING_WAYS, Binding, BindingFlags, BindingSet, ContactKey, Counter, DialogKey, Entry, Guard,
-    MediaConfig, MediaCounter, MediaSlot, OutboundTransaction, Peer, Policy, Record, SECOND, Set,
-    TEXT_LEN, Table, Value, ValueWords, WAYS, ticks,
+    BINDING_WAYS, Binding, BindingFlags, BindingSet, ContactKey, Counter, DIALOG_STATES, DialogKey,
+    Entry, Guard, MediaConfig, MediaCounter, MediaSlot, OutboundTransaction, Peer, Policy, Record,
+    SECOND, Set, TEXT_LEN, Table, Value, ValueWords, WAYS, ticks,
 };
 use nat_common::bpf::HostLoop;
 use nat_common::bytes::{Span, hosts, users};
@@ -15,6 +15,7 @@ use nat_common::endpoint::Endpoint;
 use nat_common::engine::env::{
     Bindings, Buffer, Checksum, Clock, Env, Hashes, Journal, Rules, Tables, Text,
 };
+use nat_common::engine::lifetimes::{self, DIALOG_LIFE, EARLY_LIFE};
 use nat_common::engine::media::{self, Media, MediaSlots, Pairing};
 use nat_common::engine::stun::Server;
 use nat_common::engine::{self, Choice, Evidence, Placed, Route};
@@ -70,6 +71,8 @@ pub struct MemoryEnv {
     pub socket: Cell<Endpoint>,
     /// Each owner has registered since the start.
     pub settled: Cell<bool>,
+    /// Lives of dialog ends by their state.
+    pub dialog_lives: [u64; DIALOG_STATES],
     /// Check of the UDP checksum of the current message.
     pub checksum: Cell<Checksum>,
     /// Tokens left in the one bucket that each source of STUN requests has here.
@@ -125,6 +128,7 @@ impl MemoryEnv {
             kinds: RefCell::default(),
             socket: Cell::new(Endpoint::v4([203, 0, 113, 10], 5060)),
             settled: Cell::new(true),
+            dialog_lives: lifetimes::of_dialogs(DIALOG_LIFE, EARLY_LIFE),
             checksum: Cell::new(Checksum::Right),
             tokens: Cell::new(u32::MAX),
             total: Cell::new(u32::MAX),
@@ -318,6 +322,10 @@ impl Rules for MemoryEnv {
         let kinds = self.kinds.borrow();
         let found = kinds.iter().find(|(known, _)| known.addr == endpoint.addr);
         found.map_or(0, |(_, kind)| *kind)
+    }
+
+    fn dialog_lives(&self) -> &[u64; DIALOG_STATES] {
+        &self.dialog_lives
     }
 
     fn settled(&self) -> bool {
