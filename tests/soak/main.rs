@@ -5,7 +5,9 @@
 
 mod audio;
 mod crashes;
+mod faults;
 mod flood;
+mod moments;
 mod network;
 mod pbx;
 mod phones;
@@ -31,6 +33,7 @@ use serde_json::Value;
 use crate::{
     audio::Audio,
     crashes::Crashes,
+    faults::Faults,
     flood::Flood,
     network::{Network, Site},
     pbx::Pbx,
@@ -63,6 +66,9 @@ struct Plan {
     /// Kill the agent so often, at random moments, and start the next one at once
     #[arg(long, default_value_t = 0)]
     kills: u32,
+    /// Have so many faults befall the agent, at random moments: it is stopped, loses its pins, may open no file, is reloaded
+    #[arg(long, default_value_t = 0)]
+    faults: u32,
     /// Option of the agent, such as --agent=--size-transactions=1048576; repeatable
     #[arg(long, value_name = "OPTION", allow_hyphen_values = true)]
     agent: Vec<String>,
@@ -139,8 +145,10 @@ fn soak(plan: &Plan) -> Result<()> {
     }
     let mut agent = Sipnat::start(&pbx, &arguments)?;
     let (pins, memory) = (agent.pins()?, agent.memory_kb()?);
+    let files = agent.open_files()?;
     let footprint = Footprint::of(&pins)?;
     let mut crashes = Crashes::new(plan.kills, plan.duration(), pbx.as_ref(), &arguments);
+    let mut faults = Faults::new(plan.faults, plan.duration());
     let shared = Shared::new(phones);
     let outcome = play(
         plan,
@@ -150,7 +158,8 @@ fn soak(plan: &Plan) -> Result<()> {
         plan.junk,
         |sites, moved| {
             load(plan, &shared, sites, per_site, moved, |elapsed| {
-                crashes.strike(elapsed, &mut agent)
+                let stricken = faults.strike(elapsed, &mut agent)?;
+                Ok(crashes.strike(elapsed, &mut agent)? && stricken)
             })?;
             agent.is_ready()?;
             shared.set_stage(Stage::Quiet);
@@ -172,10 +181,13 @@ fn soak(plan: &Plan) -> Result<()> {
     let mut all = crashes.footprint();
     all.add(Footprint::of(&pins)?);
     println!(
-        "{} kills; programs, maps and links: {:?}",
+        "{} kills, {} faults; programs, maps and links: {:?}; open files of the agent: {files} at first, {} at last",
         crashes.done(),
-        footprint.counts()
+        faults.done(),
+        footprint.counts(),
+        agent.open_files()?
     );
+    let opened = agent.open_files()?.saturating_sub(files);
     let missed = missing.len();
     for line in missing.iter().take(20) {
         println!("missing: {line}");
@@ -187,6 +199,8 @@ fn soak(plan: &Plan) -> Result<()> {
         grown <= MOST_GROWTH,
         "the agent's memory has grown by {grown} kB"
     );
+    // A command of this very moment may take one.
+    ensure!(opened <= 2, "the agent has {opened} more files open");
 
     for figure in [
         Figure::Right,

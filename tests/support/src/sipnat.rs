@@ -71,6 +71,11 @@ impl<'a> Sipnat<'a> {
         number.context("no RssAnon")?.parse().context("RssAnon")
     }
 
+    /// Returns the number of its open files.
+    pub fn open_files(&self) -> Result<usize> {
+        Ok(fs::read_dir(format!("/proc/{}/fd", self.pid()))?.count())
+    }
+
     /// Returns the directory of its pins.
     pub fn pins(&self) -> Result<PathBuf> {
         pins(self.netns)
