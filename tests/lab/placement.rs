@@ -15,7 +15,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use nat_test_support::{
-    Answers, Plan, StrictPbx,
+    Answers, Plan, ScriptedPbx, StrictPbx, Terminal,
     lab::{Lab, PBX},
     netns::{Netns, NetnsFamily, receive},
     sipnat::{self, Sipnat},
@@ -250,6 +250,51 @@ fn the_doctor_tells_the_place() -> Result<()> {
         ensure!(text.contains("warning  place"), "{text}");
     }
     Ok(())
+}
+
+/// A box that joins the PBX's datagrams before it forwards them: sipnat leaves the joined packet alone, and the doctor says why.
+#[test]
+fn a_box_that_joins_datagrams() -> Result<()> {
+    let fronted = Fronted::new(Place::Routed, Plan::PLAIN_NAT)?;
+    let (front, phone) = (&fronted.front, fronted.lab.phone());
+    let sipnat = fronted.sipnat(&["--pbx", "203.0.113.10"])?;
+    let pbx = ScriptedPbx::start(&fronted.lab.pbx, Answers::ToSource, SOON)?;
+    let phone = Terminal::start(&phone.netns, phone.private, "1000", SOON)?;
+    let contact = phone.registers(&pbx)?;
+    // A veth has each packet alone, unless the kernel waits for more.
+    let wait =
+        "cd /sys/class/net/eth1; echo 100000000 >gro_flush_timeout; echo 9 >napi_defer_hard_irqs";
+    let mut command = Command::new("ip");
+    front.run(
+        command.args(["netns", "exec", front.name(), "sh", "-c", wait]),
+        "",
+    )?;
+    for (state, heard, words) in [
+        ("off", 2, "ok       offloads    no interface joins"),
+        ("on", 0, "warning  offloads    eth1 joins UDP datagrams"),
+    ] {
+        let mut command = Command::new("ethtool");
+        let set = ["-K", "eth1", "gro", state, "rx-udp-gro-forwarding", state];
+        front.run(command.args(set), "")?;
+        let doctor = ["doctor", "--iface", "eth0", "--pbx", "203.0.113.10"];
+        let text = sipnat::command(front, &doctor)?;
+        ensure!(text.contains(words), "{text}");
+        let segmented = count(&sipnat, "out_segmented")?;
+        let request = pbx.request("OPTIONS", &contact, &phone.aor);
+        pbx.send(&request)?;
+        pbx.send(&request)?;
+        let mut arrived = 0;
+        while phone.ua.listen(Duration::from_secs(1))?.is_some() {
+            arrived += 1;
+        }
+        let segmented = count(&sipnat, "out_segmented")? - segmented;
+        ensure!(arrived == heard, "{state}: {arrived} arrived");
+        ensure!(
+            (segmented > 0) == (heard == 0),
+            "{state}: {segmented} joined"
+        );
+    }
+    sipnat.stop()
 }
 
 /// The interface becomes a port of a bridge while sipnat works on it.

@@ -144,6 +144,7 @@ pub async fn examine(
         findings.extend(port(link, &links));
         picked.push(link);
     }
+    findings.extend(merges(settings, &links));
     let mut subnets = Vec::new();
     for link in &links {
         for subnet in net.subnets(link.index).await? {
@@ -350,23 +351,61 @@ fn native(link: &Link, known: Option<&Attached>, native: io::Result<Option<bool>
     }
 }
 
+const OFFLOADS: &str = "offloads";
+
 fn offloads(name: &str, joins: io::Result<bool>) -> Finding {
-    const CHECK: &str = "offloads";
     match joins {
-        Ok(false) => Finding::ok(CHECK, format!("{name} gives packets to XDP as they come")),
+        Ok(false) => Finding::ok(
+            OFFLOADS,
+            format!("{name} gives packets to XDP as they come"),
+        ),
         Ok(true) => Finding::warning(
-            CHECK,
+            OFFLOADS,
             format!("{name} joins packets that it receives (large-receive-offload)"),
             "most drivers refuse native XDP meanwhile",
             format!("ethtool -K {name} lro off"),
         ),
         Err(error) => Finding::warning(
-            CHECK,
+            OFFLOADS,
             format!("{name}: not checked: {error}"),
             "a driver that joins packets may refuse native XDP",
             format!("see `ethtool -k {name}`, large-receive-offload"),
         ),
     }
+}
+
+/// Finds interfaces that join the UDP datagrams of a PBX behind this host before it forwards them.
+fn merges(settings: &Settings, links: &[Link]) -> Vec<Finding> {
+    if settings.pbxs.is_empty() {
+        return Vec::new();
+    }
+    // Names in the kernel of what `ethtool -k` shows under the same ones.
+    const JOIN: [&str; 2] = ["rx-udp-gro-forwarding", "rx-gro-list"];
+    let joins = |link: &Link| match ethtool::features_on(&link.name, &JOIN) {
+        Ok(on) => on,
+        // It may have gone since.
+        Err(_) => Vec::new(),
+    };
+    let joining = links.iter().map(|link| (&link.name, joins(link)));
+    let found =
+        joining.flat_map(|(name, on)| on.into_iter().map(move |feature| merging(name, feature)));
+    let found: Vec<_> = found.collect();
+    if found.is_empty() {
+        return vec![Finding::ok(
+            OFFLOADS,
+            "no interface joins the UDP datagrams that this host forwards",
+        )];
+    }
+    found
+}
+
+fn merging(name: &str, feature: &str) -> Finding {
+    Finding::warning(
+        OFFLOADS,
+        format!("{name} joins UDP datagrams that this host forwards ({feature})"),
+        "messages that the PBX sends in a row to one address pass as one packet, which sipnat leaves alone (out_segmented)",
+        format!("ethtool -K {name} {feature} off"),
+    )
 }
 
 fn clock(synchronised: io::Result<bool>) -> Finding {
@@ -652,6 +691,7 @@ mod tests {
             clock(Ok(false)),
             clock(Err(io::ErrorKind::PermissionDenied.into())),
             offloads("eth0", Ok(true)),
+            merging("eth1", "rx-gro-list"),
             offloads("eth0", Err(io::ErrorKind::Unsupported.into())),
             native(&eth0, None, Ok(Some(false))),
             native(&eth0, None, Ok(None)),
