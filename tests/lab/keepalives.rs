@@ -408,13 +408,8 @@ fn is_called_by_ipv6(scene: &Scene<'_>) -> Result<(usize, bool)> {
             .with("CSeq", format!("1 {method}"))
     };
     let contact = format!("sip:1000@{PHONE_V6}");
-    let register = request(
-        "REGISTER",
-        &format!("sip:[{PBX_V6}]"),
-        "sip:1000@pbx",
-        PHONE_V6,
-    )
-    .with("Contact", format!("<{contact}>"));
+    let register = request("REGISTER", "sip:pbx", "sip:1000@pbx", PHONE_V6)
+        .with("Contact", format!("<{contact}>"));
     phone.send_to(register.to_string().as_bytes(), HERE_V6)?;
     let (heard, source) = hears_v6(&pbx, SOON)?.context("no REGISTER")?;
     let mut ok =

@@ -1,6 +1,11 @@
 //! Keepalives of an agent with many terminals, and of one that may not send any.
 
-use std::{fs, net::SocketAddr, thread, time::Duration};
+use std::{
+    fs,
+    net::SocketAddr,
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, ensure};
 use nat_common::{
@@ -15,7 +20,7 @@ use nat_userspace::{
 };
 use nix::sys::signal::Signal;
 
-use super::{Host, stop, user::refused};
+use super::{Host, interfaces::says, stop, user::refused};
 
 /// Number of terminals.
 const TERMINALS: u32 = 10_000;
@@ -104,6 +109,44 @@ fn many_terminals() -> Result<()> {
     ensure!(share < 0.02, "{:.1} % of a core", share * 100.0);
     stop(agent, Signal::SIGTERM)?;
     Ok(())
+}
+
+/// The agent reads a million contacts, of which most get no keepalive, for no more of a core than it may.
+#[test]
+fn a_million_contacts() -> Result<()> {
+    const CONTACTS: u32 = 1_000_000;
+    const SECONDS: u32 = 20;
+    let host = Host::new()?;
+    host.peer.ip("address add 203.0.113.77/24 dev eth0")?;
+    host.netns.ip("route add default via 203.0.113.77")?;
+    let _pbx = host.netns.udp("203.0.113.10:5060".parse::<SocketAddr>()?)?;
+    let mut agent = host.run(&[
+        "--iface",
+        "eth0",
+        "--keepalive=options",
+        "--size-bindings=1048576",
+        "--size-keepalives=1024",
+    ])?;
+    let mut contacts = Tables::open(&host.pins()?)?.contacts.open(Access::Write)?;
+    let now = clock::now();
+    for number in 0..CONTACTS {
+        let (key, binding) = contact(number, now);
+        ensure!(contacts.insert(&key, binding, now) == Stored::New);
+    }
+    let begun = Instant::now();
+    says(&mut agent, "terminals get no keepalives")?;
+    let pass = begun.elapsed();
+    let before = cpu_time(&agent)?;
+    thread::sleep(Duration::from_secs(SECONDS.into()));
+    let cpu = cpu_time(&agent)? - before;
+    let share = cpu.as_secs_f64() / f64::from(SECONDS);
+    println!(
+        "{CONTACTS} contacts take {:.1} % of a core; the end of a pass was {:.1} s after the last one came",
+        share * 100.0,
+        pass.as_secs_f64()
+    );
+    ensure!(share < 0.06, "{:.1} % of a core", share * 100.0);
+    stop(agent, Signal::SIGTERM).map(drop)
 }
 
 #[test]

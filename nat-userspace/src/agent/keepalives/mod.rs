@@ -15,7 +15,6 @@ mod sweep;
 use std::{
     collections::{BTreeSet, HashMap},
     net::SocketAddr,
-    time::Duration,
 };
 
 use anyhow::{Context as _, Result};
@@ -27,8 +26,8 @@ use nat_common::{
 use prometheus_client::metrics::histogram::Histogram;
 use tracing::{debug, warn};
 
-pub(crate) use self::outcome::histogram;
 use self::{hosts::Hosts, pass::Pass, pbx::Sockets, schedule::Schedule, sources::Sources};
+pub(crate) use self::{outcome::histogram, pass::TICK};
 use crate::{
     agent::addresses::Addresses,
     host::{clock, raw_udp::RawUdp},
@@ -41,9 +40,6 @@ use crate::{
     settings::{KeepaliveKind, Settings},
     view::{contacts::twin, rows::text_of},
 };
-
-/// Time between two looks at what is due.
-pub(crate) const TICK: Duration = Duration::from_millis(100);
 
 /// Opens the sockets for keepalives, if the settings ask for any.
 pub(crate) fn sockets(settings: &Settings) -> Result<Option<RawUdp>> {

@@ -3,10 +3,12 @@
 
 use std::time::{Duration, Instant};
 
+/// Time between two ticks.
+pub(crate) const TICK: Duration = Duration::from_millis(100);
 /// Ticks that a pass takes at least.
 const TICKS: u32 = 20;
 /// Nanoseconds that a pass takes at least.
-pub(super) const SHORTEST: u64 = TICKS as u64 * super::TICK.as_nanos() as u64;
+pub(super) const SHORTEST: u64 = TICKS as u64 * TICK.as_nanos() as u64;
 /// Time for which a tick may read: 4 % of a core.
 const MOST: Duration = Duration::from_millis(4);
 /// Slots between two looks at the clock.
