@@ -18,7 +18,7 @@ use crate::netns::Netns;
 /// Samples a second of G.711.
 pub const RATE: u32 = 8000;
 /// Time that a packet holds.
-const PACKET: Duration = Duration::from_millis(20);
+pub(crate) const PACKET: Duration = Duration::from_millis(20);
 /// Samples of a packet.
 const SAMPLES: usize = 160;
 /// Bytes of an RTP header without extensions.
@@ -154,16 +154,21 @@ impl Shared {
 /// Returns a packet of a tone in G.711 (RFC 3550 5.1; RFC 3551 6, payload type 0).
 fn packet(sequence: u16, hertz: u32) -> Vec<u8> {
     const SSRC: u32 = 0x5049_4258;
-    let first = usize::from(sequence) * SAMPLES;
     let mut packet = vec![0x80, 0];
     packet.extend(sequence.to_be_bytes());
-    packet.extend((first as u32).to_be_bytes());
+    packet.extend((u32::from(sequence) * SAMPLES as u32).to_be_bytes());
     packet.extend(SSRC.to_be_bytes());
-    packet.extend((first..first + SAMPLES).map(|sample| {
-        let turns = f64::from(hertz) * sample as f64 / f64::from(RATE);
-        pcmu(((TAU * turns).sin() * 10_000.0) as i16)
-    }));
+    packet.extend(tone(sequence.into(), hertz).map(pcmu));
     packet
+}
+
+/// Returns the samples of a tone that a packet holds.
+pub(crate) fn tone(packet: usize, hertz: u32) -> impl Iterator<Item = i16> {
+    let first = packet * SAMPLES;
+    (first..first + SAMPLES).map(move |sample| {
+        let turns = f64::from(hertz) * sample as f64 / f64::from(RATE);
+        ((TAU * turns).sin() * 10_000.0) as i16
+    })
 }
 
 /// Returns how much of a sound is a tone of `hertz`: 0 none, 1 all (Goertzel's algorithm).

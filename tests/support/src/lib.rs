@@ -36,6 +36,7 @@ pub mod scene;
 pub mod sip;
 pub mod sipnat;
 pub mod sipp;
+mod sound_card;
 pub mod stun;
 pub mod tmux;
 pub mod twinkle;
