@@ -8,7 +8,7 @@ use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS};
 use aya_ebpf::bindings::{
     BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, TC_ACT_REDIRECT, TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_md,
 };
-use aya_ebpf::helpers::generated::bpf_redirect_neigh;
+use aya_ebpf::helpers::generated::{bpf_csum_update, bpf_redirect_neigh};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::ProgramArray;
 use aya_ebpf::programs::{TcContext, XdpContext};
@@ -634,6 +634,12 @@ fn rewrite(
         if ctx.l4_csum_replace(check, 0, difference, flags).is_err() {
             count_media(MediaCounter::WriteFailed);
             return if changed { TC_ACT_SHOT } else { TC_ACT_UNSPEC };
+        }
+        if !to.is_v4() {
+            // Does nothing if the kernel knows no sum of the packet (see `redirect::store_address`).
+            //
+            // SAFETY: the kernel gives a valid context.
+            unsafe { bpf_csum_update(ctx.skb.skb, difference as u32) };
         }
     }
     let frame = Frame::from(ctx);

@@ -1,6 +1,6 @@
 //! Rewrites the destination of a packet that the PBX sends.
 
-use aya_ebpf::bindings::{BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR};
+use aya_ebpf::bindings::{BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, BPF_F_RECOMPUTE_CSUM};
 use aya_ebpf::helpers::generated::{bpf_csum_diff, bpf_redirect_neigh};
 use aya_ebpf::programs::TcContext;
 use nat_common::abi::Counter;
@@ -154,11 +154,16 @@ pub(crate) fn difference(old: &Endpoint, to: &Endpoint) -> u64 {
 }
 
 /// Writes the address, and the checksum of the IPv4 header.
+///
+/// The sum of a packet that the kernel knows (`CHECKSUM_COMPLETE`) covers the header. IPv4's has a checksum, which takes the
+/// address out of that sum. IPv6's has none, so the sum changes with the address.
 #[inline(always)]
 fn store_address(ctx: &TcContext, datagram: &Datagram, to: &Endpoint, difference: u64) -> bool {
     if !to.is_v4() {
         let offset = (datagram.ip + V6_DESTINATION) as usize;
-        return ctx.store(offset, &to.addr, 0).is_ok();
+        return ctx
+            .store(offset, &to.addr, BPF_F_RECOMPUTE_CSUM.into())
+            .is_ok();
     }
     let check = (datagram.ip + V4_CHECK) as usize;
     let offset = (datagram.ip + V4_DESTINATION) as usize;

@@ -4,6 +4,7 @@
 //! A new case of a packet in and a packet out is one row of the table in `cases.rs`.
 
 mod cases;
+mod complete;
 mod flood;
 mod frames;
 mod history;

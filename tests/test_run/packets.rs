@@ -10,10 +10,10 @@ use crate::frames::{
 };
 use crate::run::{Path, TC_ACT_REDIRECT, TC_ACT_UNSPEC, TICK, endpoint};
 
-const PBX6: &str = "[2001:db8::10]:5060";
-const PHONE6: &str = "[2001:db8:1::2]:49163";
-const ADVERTISED6: &str = "[2001:db8:1::2]:5060";
-const PRIVATE6: &str = "[fd00::10]:5060";
+pub(crate) const PBX6: &str = "[2001:db8::10]:5060";
+pub(crate) const PHONE6: &str = "[2001:db8:1::2]:49163";
+pub(crate) const ADVERTISED6: &str = "[2001:db8:1::2]:5060";
+pub(crate) const PRIVATE6: &str = "[fd00::10]:5060";
 
 const ETHERNET: usize = 14;
 const IPV6: usize = ETHERNET + 40;
@@ -307,7 +307,7 @@ pub(crate) fn fragments(frame: &[u8], mtu: usize, id: u8) -> Vec<Vec<u8>> {
 }
 
 /// Returns a message with a body that needs more than one packet.
-fn long(text: &str) -> String {
+pub(crate) fn long(text: &str) -> String {
     text.to_owned() + &"v=0 and more of it\r\n".repeat(200)
 }
 
