@@ -13,6 +13,8 @@ pub(crate) enum Chart {
     Length,
     /// Time by number of bindings.
     Bindings,
+    /// Time of a packet of media by number of streams.
+    Streams,
 }
 
 /// Place of a figure on a chart.
@@ -45,12 +47,13 @@ const PLOT: [f64; 4] = [70.0, 50.0, 670.0, 290.0];
 const COLOURS: [&str; 4] = ["#0072b2", "#d55e00", "#56b4e9", "#e69f00"];
 
 impl Chart {
-    const ALL: [Self; 2] = [Self::Length, Self::Bindings];
+    const ALL: [Self; 3] = [Self::Length, Self::Bindings, Self::Streams];
 
     fn file(self) -> &'static str {
         match self {
             Self::Length => "ns-by-length.svg",
             Self::Bindings => "ns-by-bindings.svg",
+            Self::Streams => "ns-by-streams.svg",
         }
     }
 
@@ -58,6 +61,7 @@ impl Chart {
         match self {
             Self::Length => "An INVITE that comes in: nanoseconds above an empty program",
             Self::Bindings => "A message of about 590 bytes: nanoseconds above an empty program",
+            Self::Streams => "A packet of RTP: nanoseconds above an empty program",
         }
     }
 
@@ -65,15 +69,16 @@ impl Chart {
         match self {
             Self::Length => "bytes of the message",
             Self::Bindings => "active bindings",
+            Self::Streams => "streams",
         }
     }
 
-    /// Returns the place on the axis, from 0 to 1: numbers of bindings on a logarithmic scale, lengths on a linear
-    /// one.
+    /// Returns the place on the axis, from 0 to 1: numbers of bindings and streams on a logarithmic scale, lengths on a
+    /// linear one.
     fn place(self, x: f64, most: f64) -> f64 {
         match self {
             Self::Length => x / most,
-            Self::Bindings => ((x / 500.0).log2() / (most / 500.0).log2()).max(0.0),
+            Self::Bindings | Self::Streams => ((x / 500.0).log2() / (most / 500.0).log2()).max(0.0),
         }
     }
 }
@@ -123,7 +128,11 @@ fn svg(chart: Chart, lines: &[Line]) -> String {
          <rect width=\"{WIDTH}\" height=\"{HEIGHT}\" fill=\"#fff\"/>\n"
     );
     text(&mut out, left, 22.0, "start", chart.title());
-    let what = "medians, and from the 10th to the 90th percentile of batches";
+    let what = if points().all(|(_, y)| y.p10 == y.p90) {
+        "medians"
+    } else {
+        "medians, and from the 10th to the 90th percentile of batches"
+    };
     text(&mut out, left, 40.0, "start", what);
     let step = step(highest);
     let mut y = 0.0;

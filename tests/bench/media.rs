@@ -22,6 +22,7 @@ use nat_userspace::{
 };
 
 use crate::{
+    chart::{Chart, Point},
     feed::{self, Direction, Feed, Order},
     machine,
     messages::{self, AUDIO_PORT, AUDIO_SSRC, MACS, PBX, PRIVATE, Terminal},
@@ -187,7 +188,7 @@ fn cases(streams: u32, addresses: u8, scale: f64) -> Vec<Streams> {
                     Direction::Out => &[Counter::OutOtherPort],
                 },
                 goal,
-                point: None,
+                point: Some(Point::new(Chart::Streams, what, streams)),
             },
             event,
             picks,
