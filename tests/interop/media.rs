@@ -14,8 +14,10 @@ use nat_test_support::{
     baresip::Baresip,
     handset::{Dialog, Handset},
     lab::{PUBLIC_PHONE, Phone},
+    linphone::Linphone,
     pjsua2::Pjsua2,
     scene::{SOON, With},
+    twinkle::Twinkle,
 };
 use nix::sys::signal::Signal;
 
@@ -39,6 +41,11 @@ const LEARNED: Duration = Duration::from_secs(6);
 const TWO_SITES: Plan = Plan {
     sites: 2,
     ..Plan::PLAIN_NAT
+};
+
+const THREE_PHONES: Plan = Plan {
+    phones: 2,
+    ..TWO_SITES
 };
 
 /// A scripted phone with a voice.
@@ -209,11 +216,7 @@ with_each_pbx!(transferred);
 
 /// A phone in a call sends the other one to a third, which is its neighbour. Those two then talk.
 fn transferred(release: Release) -> Result<()> {
-    let plan = Plan {
-        phones: 2,
-        ..TWO_SITES
-    };
-    needs_media(release, plan, |stage| {
+    needs_media(release, THREE_PHONES, |stage| {
         let here = stage.registered_talker(0, 0, "1000", HERE)?;
         let there = stage.registered_talker(1, 0, "2000", THERE)?;
         let third = stage.registered_talker(1, 1, "2001", THIRD)?;
@@ -232,6 +235,43 @@ fn transferred(release: Release) -> Result<()> {
         transferred.hangs_up()?;
         answering.hears("BYE").map(drop)
     })
+}
+
+with_each_pbx!(transferred_after_asking);
+
+/// A phone with two calls joins them, and leaves. The other two then talk.
+fn transferred_after_asking(release: Release) -> Result<()> {
+    for with in [MEDIA, With::Sipnat] {
+        let plan = THREE_PHONES;
+        play(release, Options::default(), plan, with, |stage| {
+            let here = stage.registered_talker(0, 0, "1000", HERE)?;
+            let there = stage.registered_talker(1, 0, "2000", THERE)?;
+            let third = stage.registered_talker(1, 1, "2001", THIRD)?;
+            let invite = here.phone.invites("2000")?;
+            let answering = there.answers()?;
+            let first = here.phone.is_answered(&invite)?;
+            first.reinvites("sendonly")?;
+            let invite = here.phone.invites("2001")?;
+            let asked = third.answers()?;
+            let second = here.phone.is_answered(&invite)?;
+            here.speaks_in(&second)?;
+            let asking = [here.hears(THIRD), third.hears(HERE)];
+            stage.asterisk.has_joined(2)?;
+            first.refers_to_end_of("2001", &second)?;
+            here.phone.has_transferred(&[&first, &second])?;
+            let joined = [third.hears(THERE), there.hears(THIRD)];
+            for heard in asking.into_iter().chain(joined) {
+                if with == MEDIA {
+                    heard?;
+                } else {
+                    is_deaf(heard).context("without media")?;
+                }
+            }
+            asked.hangs_up()?;
+            answering.hears("BYE").map(drop)
+        })?;
+    }
+    Ok(())
 }
 
 /// The NAT gives the phone's audio another port.
@@ -330,11 +370,13 @@ fn guarded(release: Release) -> Result<()> {
     )
 }
 
+/// Length of a talk of real phones.
+const TALK: Duration = Duration::from_secs(3);
+
 with_each_pbx!(baresip_and_pjsua2);
 
 /// Two real phones at two sites talk through the PBX.
 fn baresip_and_pjsua2(release: Release) -> Result<()> {
-    const TALK: Duration = Duration::from_secs(3);
     for with in [MEDIA, With::Sipnat] {
         play(release, Options::default(), TWO_SITES, with, |stage| {
             let lab = stage.scene.lab;
@@ -347,26 +389,55 @@ fn baresip_and_pjsua2(release: Release) -> Result<()> {
             stage.asterisk.hang_up()?;
             here.wait_for("session closed", SOON)?;
             there.wait_for("call DISCONN", SOON)?;
-            let clearest = |heard: Result<(Vec<i16>, u32)>, hertz| {
-                heard.map_or(0.0, |(sound, rate)| audio::clearest(&sound, rate, hertz))
-            };
-            // They write the ends of their recordings a moment after the call.
-            let until = Instant::now() + SOON;
-            loop {
-                let shares = [clearest(here.heard(), THERE), clearest(there.heard(), HERE)];
-                if with != MEDIA {
-                    ensure!(shares == [0.0; 2], "baresip and pjsua2 hear {shares:?}");
-                    return Ok(());
-                }
-                if shares.iter().all(|share| *share > 0.9) {
-                    return Ok(());
-                }
-                ensure!(Instant::now() < until, "baresip and pjsua2 hear {shares:?}");
-                thread::sleep(Duration::from_millis(100));
-            }
+            hear_each_other(with, || [here.heard(), there.heard()])
         })?;
     }
     Ok(())
+}
+
+with_each_pbx!(linphone_and_twinkle);
+
+/// Two more real phones at two sites talk through the PBX.
+fn linphone_and_twinkle(release: Release) -> Result<()> {
+    for with in [MEDIA, With::Sipnat] {
+        play(release, Options::default(), TWO_SITES, with, |stage| {
+            let lab = stage.scene.lab;
+            let mut there = Twinkle::start_speaking(&lab.sites[1].phones[0], "2000", THERE)?;
+            there.wait_ready(SOON)?;
+            let mut here = Linphone::start_speaking(lab.phone(), "1000", HERE)?;
+            here.wait_ready(SOON)?;
+            here.call(&format!("sip:2000@{}", PBX.ip()))?;
+            here.wait_for("Media streams established", SOON)?;
+            thread::sleep(TALK);
+            stage.asterisk.hang_up()?;
+            here.wait_for(" ended ", SOON)?;
+            there.wait_for("far end ended call", SOON)?;
+            hear_each_other(with, || [here.heard(), there.heard()])
+        })?;
+    }
+    Ok(())
+}
+
+/// Fails unless the phones at [`HERE`] and [`THERE`] have heard each other's tone, or without media nothing. They write the ends
+/// of their recordings a moment after the call.
+fn hear_each_other(with: With, heard: impl Fn() -> [Result<(Vec<i16>, u32)>; 2]) -> Result<()> {
+    let clearest = |heard: Result<(Vec<i16>, u32)>, hertz| {
+        heard.map_or(0.0, |(sound, rate)| audio::clearest(&sound, rate, hertz))
+    };
+    let until = Instant::now() + SOON;
+    loop {
+        let [here, there] = heard();
+        let shares = [clearest(here, THERE), clearest(there, HERE)];
+        if with != MEDIA {
+            ensure!(shares == [0.0; 2], "without media they hear {shares:?}");
+            return Ok(());
+        }
+        if shares.iter().all(|share| *share > 0.9) {
+            return Ok(());
+        }
+        ensure!(Instant::now() < until, "they hear {shares:?}");
+        thread::sleep(Duration::from_millis(100));
+    }
 }
 
 with_each_pbx!(symmetric);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use nat_test_support::{PBX, Plan, asterisk::Options, sip::Message};
 
 use crate::frame::{Stage, at_each_pbx, at_each_pjsip};
@@ -116,23 +116,8 @@ fn transferred_after_asking(stage: &Stage<'_>) -> Result<()> {
     let asked = third.answers()?;
     let second = here.is_answered(&invite)?;
     stage.asterisk.has_joined(2)?;
-    let replaces = format!(
-        "{}%3Bto-tag%3D{}%3Bfrom-tag%3D{}",
-        second.call_id.replace('@', "%40"),
-        tag(&second.remote)?,
-        tag(&second.local)?
-    );
-    first.asks("REFER", |refer| {
-        refer.with(
-            "Refer-To",
-            format!("<sip:2001@{}?Replaces={replaces}>", PBX.ip()),
-        )
-    })?;
+    first.refers_to_end_of("2001", &second)?;
     here.has_transferred(&[&first, &second])?;
     asked.hangs_up()?;
     answering.hears("BYE").map(drop)
-}
-
-fn tag(party: &str) -> Result<&str> {
-    nat_test_support::sip::parameter(party, "tag").context("no tag")
 }

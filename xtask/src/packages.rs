@@ -68,8 +68,9 @@ pub(crate) const LAB: [Program; 16] = [
 ];
 
 /// Further programs of the interop tests.
-pub(crate) const INTEROP: [Program; 2] = [
+pub(crate) const INTEROP: [Program; 3] = [
     Program::new("pip3", "python3-pip", "installs pjsua2, one of the phones"),
+    Program::new("linphonec", "linphone-cli", "is one of the phones"),
     Program::new("prometheus", "prometheus", "scrapes the agent's metrics"),
 ];
 

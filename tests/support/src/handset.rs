@@ -15,7 +15,7 @@ use crate::{
     digest,
     lab::PBX,
     netns::Netns,
-    sip::{Message, of_same_transaction},
+    sip::{Message, of_same_transaction, parameter},
     ua::{Heard, Terminal},
     unique::unique,
 };
@@ -514,12 +514,25 @@ impl Dialog<'_> {
 
     /// The phone transfers the call to a user of the PBX (RFC 3515).
     pub fn refers_to(&self, user: &str) -> Result<()> {
-        let referred_by = &self.phone.terminal.aor;
-        let complete = |refer: Message| {
-            refer
-                .with("Refer-To", format!("<sip:{user}@{}>", PBX.ip()))
-                .with("Referred-By", format!("<{referred_by}>"))
-        };
+        self.refers(&format!("<sip:{user}@{}>", PBX.ip()))
+    }
+
+    /// The phone transfers the call to the other end of its call with a user of the PBX (RFC 3891).
+    pub fn refers_to_end_of(&self, user: &str, call: &Self) -> Result<()> {
+        let tag = |party| parameter(party, "tag").context("no tag");
+        let replaces = format!(
+            "{}%3Bto-tag%3D{}%3Bfrom-tag%3D{}",
+            call.call_id.replace('@', "%40"),
+            tag(&call.remote)?,
+            tag(&call.local)?
+        );
+        self.refers(&format!("<sip:{user}@{}?Replaces={replaces}>", PBX.ip()))
+    }
+
+    fn refers(&self, to: &str) -> Result<()> {
+        let referred_by = format!("<{}>", self.phone.terminal.aor);
+        let complete =
+            |refer: Message| refer.with("Refer-To", to).with("Referred-By", &referred_by);
         self.asks("REFER", complete).map(drop)
     }
 

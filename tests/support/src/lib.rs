@@ -1,8 +1,8 @@
 //! The lab: phones, routers, an ISP and a PBX in network namespaces, with the faults of real ones.
 //!
 //! - [`lab`] builds the network, from [`netns`] (namespaces), [`alg`] (the router's SIP ALG) and [`xdp`].
-//! - [`process`] runs real programs in it: [`sipnat`], [`sipp`], [`baresip`], [`twinkle`], [`pjsua2`],
-//!   [`kamailio`], [`asterisk`].
+//! - [`process`] runs real programs in it: [`sipnat`], [`sipp`], [`baresip`], [`twinkle`], [`linphone`],
+//!   [`pjsua2`], [`kamailio`], [`asterisk`].
 //! - [`pbx`] is a PBX that follows RFC 3261 strictly. [`ua`] and [`call`] are user agents in the hands of a test; [`handset`] has
 //!   a password, of which [`digest`] proves the knowledge.
 //! - [`scene`] plays a scenario in a lab, with sipnat and without.
@@ -27,6 +27,7 @@ pub mod http;
 pub mod kamailio;
 pub mod lab;
 pub mod ladder;
+pub mod linphone;
 pub mod loops;
 pub mod netns;
 pub mod pbx;
