@@ -2,6 +2,7 @@
 
 mod alg;
 mod chart;
+mod compare;
 mod feed;
 mod flood;
 mod kamailio;
@@ -40,6 +41,9 @@ struct Plan {
     /// Draw charts (SVG) of the measured parts into this directory
     #[arg(long, value_name = "DIR")]
     chart: Option<PathBuf>,
+    /// Object of kernel programs to compare with, for `compare`
+    #[arg(long, value_name = "FILE")]
+    against: Option<PathBuf>,
     /// Print the figures without checking them
     #[arg(long)]
     no_check: bool,
@@ -71,6 +75,8 @@ enum Name {
     Worst,
     /// Packets and descriptions of streams, with 1,024 to 131,072 of them; rtpengine
     Media,
+    /// Short runs of two objects in turns, with --against
+    Compare,
 }
 
 fn main() -> ExitCode {
@@ -93,12 +99,16 @@ fn bench(plan: &Plan) -> Result<ExitCode> {
     };
     let mut parts = Vec::new();
     for name in names {
+        if *name == Name::Compare && plan.against.is_none() && plan.parts.is_empty() {
+            continue;
+        }
         if *name == Name::Pktgen && plan.parts.is_empty() && !pktgen::is_there() {
             eprintln!("bench {name:?}: this kernel has no pktgen");
             continue;
         }
         eprintln!("bench {name:?} ...");
         let (far, emulated) = (plan.far.clone(), plan.emulated);
+        let against = plan.against.clone();
         let name = *name;
         let bench = move || match name {
             Name::Program => program::bench(),
@@ -110,6 +120,7 @@ fn bench(plan: &Plan) -> Result<ExitCode> {
             Name::Scale => scale::bench(),
             Name::Worst => worst::bench(),
             Name::Media => media::bench(),
+            Name::Compare => compare::bench(against.as_deref()),
         };
         // On a thread of its own, which may change its CPU and priority.
         let part = thread::spawn(bench).join();

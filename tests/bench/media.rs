@@ -36,7 +36,7 @@ const RUNS: u32 = 20_000;
 const BATCHES: usize = 25;
 
 /// Streams, and the local addresses that have them.
-const SIZES: [(u32, u8); 3] = [(1024, 1), (STREAMS, 1), (4 * STREAMS, 4)];
+pub(crate) const SIZES: [(u32, u8); 3] = [(1024, 1), (STREAMS, 1), (4 * STREAMS, 4)];
 
 /// Time of an INVITE without media on the machine for which the goals below were set, by the same measurement. Goals hold for
 /// other machines in proportion to theirs.
@@ -88,7 +88,7 @@ pub(crate) fn bench() -> Result<Part> {
     Ok(part)
 }
 
-fn with_media(media: bool, addresses: u8) -> Settings {
+pub(crate) fn with_media(media: bool, addresses: u8) -> Settings {
     Settings {
         media,
         sizes: Sizes {
@@ -107,7 +107,7 @@ const fn local(number: u8) -> [u8; 4] {
 }
 
 /// Addresses of the PBX's host.
-fn own(addresses: u8) -> HostAddresses {
+pub(crate) fn own(addresses: u8) -> HostAddresses {
     let kinds = (0..addresses).map(|number| {
         let prefix = Ipv4Addr::from(local(number)).to_string().parse::<Prefix>();
         (prefix.expect("an address"), address::LOCAL)
@@ -119,7 +119,7 @@ fn own(addresses: u8) -> HostAddresses {
 }
 
 /// Binds the slots of so many streams, and has each learn its source. Their packets come from a router.
-fn fill(path: &DataPath, streams: u32, addresses: u8, router: [u8; 6]) -> Result<()> {
+pub(crate) fn fill(path: &DataPath, streams: u32, addresses: u8, router: [u8; 6]) -> Result<()> {
     let config = path.tables.media_config()?;
     let mut slots = path.tables.streams(Access::Write)?;
     let now = clock::now();
@@ -164,15 +164,15 @@ fn fill(path: &DataPath, streams: u32, addresses: u8, router: [u8; 6]) -> Result
 }
 
 /// Packets of streams, and the events that they must be.
-struct Streams {
-    case: Case,
+pub(crate) struct Streams {
+    pub(crate) case: Case,
     /// Event of each packet; none: its slot counts it as received.
     event: Option<MediaCounter>,
     /// Streams of each address.
-    picks: u32,
+    pub(crate) picks: u32,
 }
 
-fn cases(streams: u32, addresses: u8, scale: f64) -> Vec<Streams> {
+pub(crate) fn cases(streams: u32, addresses: u8, scale: f64) -> Vec<Streams> {
     let picks = streams.min(STREAMS);
     let tables = format!("{streams} streams, {addresses} local addresses");
     let hot = streams == SIZES[0].0;

@@ -51,6 +51,20 @@ pub(crate) struct Case {
     pub(crate) point: Option<Point>,
 }
 
+/// Settings with tables of so many slots and bindings.
+pub(crate) fn sizes(slots: u32, bindings: u32) -> Settings {
+    Settings {
+        sizes: Sizes {
+            transactions: slots / 4,
+            pending: slots / 4,
+            peers: 4096,
+            bindings,
+            ..Sizes::default()
+        },
+        ..Settings::default()
+    }
+}
+
 pub(crate) fn bench() -> Result<Part> {
     let mut part = Part::new(
         "program",
@@ -61,17 +75,6 @@ pub(crate) fn bench() -> Result<Part> {
     machine::go_first(0)?;
     let mut feed = Feed::load()?;
     let object = feed::sipnat()?;
-    let sizes = |slots: u32, bindings: u32| Settings {
-        sizes: Sizes {
-            transactions: slots / 4,
-            pending: slots / 4,
-            peers: 4096,
-            bindings,
-            ..Sizes::default()
-        },
-        ..Settings::default()
-    };
-
     let calls = (0..BATCHES)
         .map(|_| feed.call(RUNS))
         .collect::<Result<_>>()?;
