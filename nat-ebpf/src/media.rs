@@ -15,6 +15,7 @@ use aya_ebpf::programs::{TcContext, XdpContext};
 use nat_common::abi::{
     Config, DialogKey, Guard, MediaConfig, MediaCounter, MediaSlot, SECOND, ticks,
 };
+use nat_common::bpf::Repeat;
 use nat_common::datagram::{Part, checksum_from, header_checksum};
 use nat_common::endpoint::Endpoint;
 use nat_common::engine::env::Clock;
@@ -116,7 +117,7 @@ pub(crate) fn description_in<L: Hash>() {
     let (Some(scratch), Some(config)) = (Scratch::of::<Ingress>(), config()) else {
         return;
     };
-    if describe(&scratch) {
+    if describe::<L>(&scratch) {
         incoming::<L>(&scratch, config);
     }
 }
@@ -127,7 +128,7 @@ pub(crate) fn description_out<L: Hash>() -> i32 {
     let (Some(scratch), Some(config)) = (Scratch::of::<Egress>(), config()) else {
         return TC_ACT_UNSPEC;
     };
-    if describe(&scratch) {
+    if describe::<L>(&scratch) {
         outgoing::<L>(&scratch, config);
     }
     scratch.handover().action
@@ -135,8 +136,8 @@ pub(crate) fn description_out<L: Hash>() -> i32 {
 
 /// First stage: scans the message in scratch for its description.
 #[inline(never)]
-fn describe(scratch: &Scratch) -> bool {
-    scratch.describe()
+fn describe<L: Repeat>(scratch: &Scratch) -> bool {
+    scratch.describe::<L>()
 }
 
 #[inline(never)]

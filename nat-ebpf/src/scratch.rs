@@ -271,11 +271,11 @@ impl Scratch {
 
     /// Scans the message for its description. False if it has none that can be used.
     #[inline(always)]
-    pub(crate) fn describe(&self) -> bool {
+    pub(crate) fn describe<L: Repeat>(&self) -> bool {
         // SAFETY: see `Scratch`.
         let (sdp, sip) = unsafe { (&mut (*self.contents).sdp, &(*self.contents).scan) };
-        // By callbacks on every kernel: by `may_goto` the verifier of 6.12 took 619,299 instructions.
-        match sdp.run::<_, Callback>(self.text(), sip.content()) {
+        // The machine by callbacks on every kernel: by `may_goto` the verifier of 6.12 took 619,299 instructions.
+        match sdp.run::<_, L, Callback>(self.text(), sip.content()) {
             Ok(()) => true,
             Err(why) => {
                 match why {

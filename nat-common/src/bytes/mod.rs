@@ -15,6 +15,7 @@
 mod class;
 pub mod hosts;
 mod ipv6;
+mod lines;
 mod reader;
 mod source;
 pub mod swar;
@@ -23,5 +24,6 @@ pub mod words;
 
 pub use class::Class;
 pub use ipv6::Ipv6;
+pub(crate) use lines::{LineWalk, next_line};
 pub(crate) use reader::Reader;
 pub use source::{BLOCK, Source, Span, WIDE};

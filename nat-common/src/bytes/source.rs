@@ -46,6 +46,12 @@ pub trait Source {
         true
     }
 
+    /// Whether somebody will read the body of the message: only then a scan notes where it lies.
+    #[inline(always)]
+    fn is_body_wanted(&self) -> bool {
+        true
+    }
+
     /// Whether the message has no bytes.
     fn is_empty(&self) -> bool {
         self.len() == 0

@@ -48,6 +48,6 @@ use crate::sip::Content;
 /// [`NoDescription`] if there is none, or if it can be read in two ways.
 pub fn read(message: &[u8]) -> Result<Description, NoDescription> {
     let mut scan = Scan::default();
-    scan.run::<[u8], HostLoop>(message, &Content::default())?;
+    scan.run::<[u8], HostLoop, HostLoop>(message, &Content::default())?;
     Ok(scan.description)
 }

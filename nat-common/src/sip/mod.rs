@@ -52,8 +52,8 @@ pub use doubt::Doubt;
 pub use field::{CONTACTS, Field, MAX_CONTACTS, READ_CONTACTS, SPANS, URIS};
 pub use message::Message;
 pub use method::Method;
-pub(crate) use scan::steps;
 pub use scan::{Content, MAX_SCAN, Scan};
+pub(crate) use scan::{rounds, steps};
 
 use crate::bpf::HostLoop;
 

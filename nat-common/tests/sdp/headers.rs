@@ -177,8 +177,8 @@ fn fragments() {
     let text = format!("INVITE sip:b SIP/2.0\r\nc: application/sdp\r\nl: {length}\r\n\r\n{body}");
     let mut scan = Scan::default();
     for end in 0..=text.len() {
-        let result =
-            scan.run::<_, HostLoop>(&Fragment(&text.as_bytes()[..end]), &Content::default());
+        let result = scan
+            .run::<_, HostLoop, HostLoop>(&Fragment(&text.as_bytes()[..end]), &Content::default());
         let Ok(()) = result else { continue };
         let d = scan.description;
         assert!(d.cut, "{end}");

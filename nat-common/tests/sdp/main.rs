@@ -4,9 +4,10 @@ mod bodies;
 mod headers;
 mod lines;
 mod property;
+mod walk;
 
 use nat_common::endpoint::Endpoint;
-use nat_common::sdp::{self, Description, MediaLine, NoDescription};
+use nat_common::sdp::{Description, MediaLine, NoDescription};
 
 /// Returns a SIP message with a description as its body.
 fn message(body: &str) -> Vec<u8> {
@@ -19,7 +20,7 @@ fn message(body: &str) -> Vec<u8> {
 }
 
 fn read(body: &str) -> Result<Description, NoDescription> {
-    sdp::read(&message(body))
+    walk::read_twice(&message(body)).0
 }
 
 /// Reads a description with lines of a session before the given ones.

@@ -136,8 +136,8 @@ proptest! {
         message.extend(text);
         let first = sdp::read(&message);
         let mut scan = sdp::Scan::default();
-        let _ = scan.run::<[u8], nat_common::bpf::HostLoop>(&crate::message(crate::bodies::ALL[1].1), &Content::default());
-        let again = scan.run::<[u8], nat_common::bpf::HostLoop>(&message, &Content::default()).map(|()| scan.description);
+        let _ = scan.run::<[u8], nat_common::bpf::HostLoop, nat_common::bpf::HostLoop>(&crate::message(crate::bodies::ALL[1].1), &Content::default());
+        let again = scan.run::<[u8], nat_common::bpf::HostLoop, nat_common::bpf::HostLoop>(&message, &Content::default()).map(|()| scan.description);
         prop_assert_eq!(first, again);
     }
 }

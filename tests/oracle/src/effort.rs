@@ -39,6 +39,6 @@ pub fn read(text: &[u8], direction: Option<Direction>) -> (u32, Result<Message, 
 /// [`NoDescription`] if there is none, or if it can be read in two ways.
 pub fn describe(text: &[u8]) -> (u32, Result<Description, NoDescription>) {
     let mut scan = sdp::Scan::default();
-    let result = scan.run::<_, Counting>(text, &Content::default());
+    let result = scan.run::<_, Counting, Counting>(text, &Content::default());
     (STEPS.get(), result.map(|()| scan.description))
 }

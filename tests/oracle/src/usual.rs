@@ -30,7 +30,7 @@ pub fn check(text: &[u8]) -> u32 {
         );
         if usual.content().body != 0 {
             let mut body = sdp::Scan::default();
-            let found = body.run::<_, HostLoop>(text, usual.content());
+            let found = body.run::<_, HostLoop, HostLoop>(text, usual.content());
             let (_, any) = effort::describe(text);
             let found = found.map(|()| body.description);
             assert_eq!(found, any, "{readable}");

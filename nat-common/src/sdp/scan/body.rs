@@ -56,6 +56,12 @@ impl Scan {
         self.go(at, Expect::Line)
     }
 
+    /// Whether the body may be walked over: a description alone, of which nothing is cut off.
+    #[inline(always)]
+    pub(super) fn is_walkable<S: Source + ?Sized>(&self, source: &S) -> bool {
+        self.whole && self.body == Body::Description && is_version(source.word(self.at))
+    }
+
     /// Looks for the first line of the description (RFC 8866 5.1). A multipart body has other lines before it.
     #[inline(always)]
     pub(super) fn before<S: Source + ?Sized>(&mut self, source: &S, at: u32) -> bool {

@@ -3,6 +3,8 @@
 //! It is a state machine as that of SIP is: each step is straight-line code, and its state lies in memory. A function that
 //! reads something returns whether the scan goes on. A step tries the elements in the order in which a line has them, so most
 //! lines take one step: each costs a call of the kernel's helper.
+//!
+//! Of a body as most devices write it, a [walk](walk) finds the lines that matter, and the machine reads only those.
 
 mod address;
 mod body;
@@ -10,6 +12,7 @@ mod expect;
 mod headers;
 mod lines;
 mod state;
+mod walk;
 
 pub use state::Scan;
 
@@ -20,7 +23,7 @@ use super::description::{LineFlags, MAX_LINES};
 use super::none::NoDescription;
 use crate::bpf::Repeat;
 use crate::bytes::swar::{byte, equal, first, lowest_bit};
-use crate::bytes::{BLOCK, Reader, Source, words};
+use crate::bytes::{BLOCK, Reader, Source};
 use crate::sip::{Content, MAX_SCAN, steps};
 
 /// Reads each of these elements that is expected at the position.
@@ -71,22 +74,28 @@ impl Reader for Scan {
 }
 
 impl Scan {
-    /// Scans a message and leaves the result in `description`. It reads no headers if a scan of SIP has found the body.
+    /// Scans a message and leaves the result in `description`. It reads no headers if a scan of SIP has found the body. The walk
+    /// loops by `W`, the machine by `L`.
     ///
     /// # Errors
     /// [`NoDescription`] if there is none, or if it can be read in two ways.
     #[inline(always)]
-    pub fn run<S: Source + ?Sized, L: Repeat>(
+    pub fn run<S: Source + ?Sized, W: Repeat, L: Repeat>(
         &mut self,
         source: &S,
         content: &Content,
     ) -> Result<(), NoDescription> {
-        // The all-zero state is the one before the first byte.
-        words::clear(self);
+        self.clear();
         self.block = 0_u32.wrapping_sub(BLOCK);
         self.whole = source.is_whole() && source.len() <= MAX_SCAN;
         self.end = source.len().min(MAX_SCAN);
-        if content.body == 0 || self.begin_at(source, content) {
+        if content.body == 0 {
+            self.read::<S, L>(source, steps(self.end));
+        } else if self.begin_at(source, content) {
+            if self.is_walkable(source) && self.lines.walk::<S, W>(source, self.at + 3, self.end) {
+                self.section = Section::Description;
+                self.next_line();
+            }
             self.read::<S, L>(source, steps(self.end));
         }
         match self.why {
@@ -105,9 +114,19 @@ impl Scan {
         }
     }
 
+    /// Goes to the next line that matters, as the walk has found it, or to the end.
+    #[inline(always)]
+    fn next_line(&mut self) -> bool {
+        let at = self.lines.take().unwrap_or(self.end);
+        self.go(at, Expect::Line)
+    }
+
     /// Reads the rest of a line, up to 64 bytes of it.
     #[inline(always)]
     fn rest<S: Source + ?Sized>(&mut self, source: &S, at: u32) -> bool {
+        if self.lines.is_done() {
+            return self.next_line();
+        }
         let (block, controls) = self.block();
         let offset = at.wrapping_sub(block);
         let (mut start, mut controls) = if offset < BLOCK {

@@ -1,10 +1,13 @@
 //! Memory of the scanner between steps.
 
+use core::mem::offset_of;
+
 use zerocopy::{FromZeros, Immutable, KnownLayout};
 
 use super::expect::{Body, Expect, Header, Section, Target};
+use super::walk::Lines;
 use crate::bpf::bounded;
-use crate::bytes::Ipv6;
+use crate::bytes::{Ipv6, words};
 use crate::sdp::description::{Description, Kind, MAX_LINES, Transport};
 use crate::sdp::none::NoDescription;
 
@@ -52,10 +55,12 @@ pub struct Scan {
     pub(super) done: bool,
     /// IPv6 address being read.
     pub(super) address: Ipv6,
-    /// What was read of the session, and of each `m=` line.
-    pub(super) levels: [Level; LEVELS],
     /// Result of the scan.
     pub description: Description,
+    /// What was read of the session, and of each `m=` line that has begun.
+    pub(super) levels: [Level; LEVELS],
+    /// Lines that matter, if the walk has found them.
+    pub(super) lines: Lines,
 }
 
 /// What was read of the session, or of one `m=` line.
@@ -86,6 +91,19 @@ pub(super) struct Level {
 }
 
 impl Scan {
+    /// Returns to the state before the first byte.
+    #[inline(always)]
+    pub(super) fn clear(&mut self) {
+        const HEAD: usize = offset_of!(Scan, levels);
+        const { assert!(HEAD.is_multiple_of(8)) };
+        for word in 0..HEAD / 8 {
+            // SAFETY: within the value; zeros are valid there. Volatile, as in `words`.
+            unsafe { (&raw mut *self).cast::<u64>().add(word).write_volatile(0) };
+        }
+        words::clear(&mut self.levels[0]);
+        self.lines.forget();
+    }
+
     /// Ends the scan without a description.
     #[inline(always)]
     pub(super) fn refuse(&mut self, why: NoDescription) -> bool {
@@ -147,6 +165,8 @@ impl Scan {
         let count = self.description.count.saturating_add(1);
         self.description.count = count;
         self.level = u32::from(count).min(MAX_LINES as u32 + 1);
-        self.level()
+        let level = self.level();
+        words::clear(level);
+        level
     }
 }

@@ -17,7 +17,7 @@ const FRAME_STEPS: u32 = 152;
 /// Returns the number of rounds that the walk may make for a message of a length: one for each block, and for lines of 32
 /// bytes on the average. Devices write longer ones.
 #[inline(always)]
-pub(super) const fn rounds(length: u32) -> u32 {
+pub(crate) const fn rounds(length: u32) -> u32 {
     16 + length / BLOCK + length / 32
 }
 

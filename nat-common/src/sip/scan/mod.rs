@@ -18,7 +18,7 @@ mod walk;
 use zerocopy::{FromZeros, Immutable, KnownLayout};
 
 pub use self::limit::MAX_SCAN;
-pub(crate) use self::limit::steps;
+pub(crate) use self::limit::{rounds, steps};
 pub use self::walk::Content;
 
 use self::machine::Machine;

@@ -1,18 +1,15 @@
 //! The walk over the lines of a message. It notes where the values of the wanted headers lie, and reads none of them.
 //!
-//! The control characters of 64 bytes at a time are a map of bits: so the start of a line does not wait for what an
-//! earlier line says. A line that is not as most devices write it ends the walk: one that is folded, ends in a bare LF, or
-//! holds a tab, or a second one of a header that mostly stands alone.
-
-use core::cmp::max;
+//! A line that is not as most devices write it ends the walk: one that is folded, ends in a bare LF, or holds a tab, or a
+//! second one of a header that mostly stands alone.
 
 use zerocopy::{FromZeros, Immutable, KnownLayout};
 
 use super::limit::{MAX_SCAN, rounds};
 use super::table::{FOLD, HEADERS, Header, index};
 use crate::bpf::{Repeat, bounded};
-use crate::bytes::swar::{byte, head, literal, lowest_bit};
-use crate::bytes::{BLOCK, Reader, Source};
+use crate::bytes::swar::{byte, head, literal};
+use crate::bytes::{LineWalk, Reader, Source, next_line};
 use crate::sip::scan::grammar::is_blank;
 
 /// Upper bound of the rounds.
@@ -22,20 +19,15 @@ const MAX_ROUNDS: u32 = rounds(MAX_SCAN);
 #[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, FromZeros, Immutable, KnownLayout)]
 pub struct Lines {
-    /// Control characters of the block that no line has ended at, a bit for each byte.
-    controls: u64,
-    /// Start of the block.
-    block: u32,
-    /// Start of the line.
-    at: u32,
+    /// Position of the walk.
+    walk: LineWalk,
     /// End of the start line.
     pub(super) start_line: u32,
     /// Start of the body, where the walk ends; 0 before that.
     body: u32,
     /// Headers that were seen, a bit for each (see [`Header::bit`]), and [`ODD_CONTENT`].
     seen: u32,
-    /// Number of rounds that are left.
-    left: u32,
+    reserved: u32,
     /// Values of the headers that were seen.
     values: [Value; 16],
     /// Headers that describe the body.
@@ -74,27 +66,7 @@ impl Reader for Lines {
     /// Goes to the next line, or to the next block. False at the end of the headers, or at something unusual.
     #[inline(always)]
     fn step<S: Source + ?Sized>(&mut self, source: &S) -> bool {
-        let (at, mut block, mut controls) = self.state();
-        self.left = self.left.wrapping_sub(1);
-        if self.left == 0 {
-            return false;
-        }
-        if controls == 0 {
-            block = max(block.wrapping_add(BLOCK), at);
-            controls = source.controls(block);
-            self.block = block;
-            self.controls = controls;
-            if controls == 0 {
-                return true;
-            }
-        }
-        let end = block + lowest_bit(controls);
-        // The CR and the LF, which may lie in the next block.
-        self.controls = controls.wrapping_sub((controls & controls.wrapping_neg()).wrapping_mul(3));
-        let after = source.word(end);
-        if head(after, 2) != literal(b"\r\n") {
-            return false;
-        }
+        let (at, end, after) = next_line!(self.walk, source);
         let w = source.word(at) | FOLD;
         let found = &HEADERS[index(w)];
         if (w ^ found.name) & found.mask == 0 {
@@ -115,16 +87,18 @@ impl Reader for Lines {
             let header = bounded::<16>(usize::from(header));
             // SAFETY: the index is in bounds.
             unsafe { *self.values.get_unchecked_mut(header) = value };
-        } else if w == literal(b"content-") {
-            self.note_content(source, at, byte(after, 2));
-        } else if matches!(byte(w, 1), b':' | b' ') {
-            // A compact name.
-            self.seen |= ODD_CONTENT;
+        } else if source.is_body_wanted() {
+            if w == literal(b"content-") {
+                self.note_content(source, at, byte(after, 2));
+            } else if matches!(byte(w, 1), b':' | b' ') {
+                // A compact name.
+                self.seen |= ODD_CONTENT;
+            }
         }
         if self.start_line == 0 {
             self.start_line = end;
         }
-        self.at = end + 2;
+        self.walk.go(end + 2);
         if head(after, 4) == literal(b"\r\n\r\n") {
             self.body = end + 4;
             if self.seen & ODD_CONTENT == 0 {
@@ -175,21 +149,18 @@ impl Lines {
     /// Returns the number of rounds that the walk has made for a message of a length.
     #[inline(always)]
     pub(super) const fn walked(&self, length: u32) -> u32 {
-        rounds(length).saturating_sub(self.left)
+        rounds(length).saturating_sub(self.walk.left())
     }
 
-    /// Prepares for the first round, which goes to the first block.
+    /// Prepares for the first round.
     #[inline(always)]
     fn begin(&mut self, length: u32) {
+        self.walk.begin(0, rounds(length));
         // SAFETY: valid references. Volatile, so that the compiler calls no function for it.
         unsafe {
-            (&raw mut self.controls).write_volatile(0);
-            (&raw mut self.block).write_volatile(0_u32.wrapping_sub(BLOCK));
-            (&raw mut self.at).write_volatile(0);
             (&raw mut self.start_line).write_volatile(0);
             (&raw mut self.body).write_volatile(0);
             (&raw mut self.seen).write_volatile(0);
-            (&raw mut self.left).write_volatile(rounds(length));
             (&raw mut self.content.kind).write_volatile(0);
             (&raw mut self.content.length).write_volatile(0);
             (&raw mut self.content.body).write_volatile(0);
@@ -206,18 +177,5 @@ impl Lines {
     #[inline(always)]
     pub(super) const fn value(&self, header: Header) -> Value {
         self.values[header as usize]
-    }
-
-    /// Reads the state of a round from memory. The verifier then takes it for unknown, so that all rounds look alike to it.
-    #[inline(always)]
-    fn state(&self) -> (u32, u32, u64) {
-        // SAFETY: valid references. Volatile, so that the compiler keeps the state in memory.
-        unsafe {
-            (
-                (&raw const self.at).read_volatile(),
-                (&raw const self.block).read_volatile(),
-                (&raw const self.controls).read_volatile(),
-            )
-        }
     }
 }
