@@ -10,6 +10,7 @@ use nat_common::sip::MAX_SCAN;
 
 use crate::datagram::Payload;
 use crate::frame::Context;
+use crate::media;
 
 /// Capacity in bytes: a power of two, so that a masked offset is in bounds.
 const CAPACITY: usize = 0x4000;
@@ -293,5 +294,10 @@ impl Source for Text {
     #[inline(always)]
     fn is_whole(&self) -> bool {
         self.whole != 0
+    }
+
+    #[inline(always)]
+    fn is_body_wanted(&self) -> bool {
+        media::is_on()
     }
 }
