@@ -9,13 +9,16 @@ use network_types::ip::IpProto;
 use crate::frame::{Frame, Hook};
 
 /// Offset of the type of an untagged Ethernet frame; the IP header follows.
-const TYPE: u32 = 12;
+const TYPE: usize = 12;
 /// Offset of IPv4's flags and fragment offset, time to live, and protocol; IPv6 has its next header there.
-const PROTOCOL: u32 = 20;
+const PROTOCOL: usize = 20;
 /// Offset of the ports after an IPv4 header without options.
-const IPV4_PORTS: u32 = 34;
+const IPV4_PORTS: usize = 34;
 /// Offset of the ports after an IPv6 header without extensions.
-const IPV6_PORTS: u32 = 54;
+const IPV6_PORTS: usize = 54;
+/// Bytes up to the end of a UDP header. No shorter frame has one.
+const IPV4_BYTES: usize = IPV4_PORTS + 8;
+const IPV6_BYTES: usize = IPV6_PORTS + 8;
 
 /// First byte of an IPv4 header without options.
 const PLAIN_IPV4: u8 = 0x45;
@@ -25,16 +28,17 @@ const FRAGMENT: u64 = 0x3fff_u16.to_be() as u64;
 /// Returns the reason to skip a packet. None for one that takes the full path: it may be SIP, or has an uncommon header.
 #[inline(always)]
 pub(crate) fn fast_reject<H: Hook>(frame: Frame<H::Context>, config: &Config) -> Option<Skip> {
-    let first = frame.load(TYPE)?;
+    let start = frame.start::<IPV4_BYTES>()?;
+    let (first, second) = (start.load::<TYPE>(), start.load::<PROTOCOL>());
     let kind = first as u16;
     let (protocol, ports) = if kind == EtherType::Ipv4 as u16 {
-        let second = frame.load(PROTOCOL)?;
         if (first >> 16) as u8 != PLAIN_IPV4 || second & FRAGMENT != 0 {
             return None;
         }
-        ((second >> 24) as u8, IPV4_PORTS)
+        ((second >> 24) as u8, start.load::<IPV4_PORTS>())
     } else if kind == EtherType::Ipv6 as u16 {
-        (frame.load(PROTOCOL)? as u8, IPV6_PORTS)
+        let start = frame.start::<IPV6_BYTES>()?;
+        (second as u8, start.load::<IPV6_PORTS>())
     } else {
         return None;
     };
@@ -44,7 +48,7 @@ pub(crate) fn fast_reject<H: Hook>(frame: Frame<H::Context>, config: &Config) ->
     if protocol != IpProto::Udp as u8 {
         return None;
     }
-    let [s0, s1, d0, d1, ..] = frame.load(ports)?.to_le_bytes();
+    let [s0, s1, d0, d1, ..] = ports.to_le_bytes();
     let ours = match H::DIRECTION {
         Direction::In => [d0, d1],
         Direction::Out => [s0, s1],

@@ -117,6 +117,35 @@ impl Context for __sk_buff {
     }
 }
 
+/// First bytes of a frame, whose bounds were checked once: a load is one instruction. It holds a packet
+/// pointer, so it must not outlast a call that may move the frame.
+#[derive(Clone, Copy)]
+pub(crate) struct Start<const BYTES: usize> {
+    at: usize,
+}
+
+impl<const BYTES: usize> Start<BYTES> {
+    /// Loads eight bytes at an offset.
+    #[inline(always)]
+    pub(crate) fn load<const OFFSET: usize>(&self) -> u64 {
+        const {
+            assert!(OFFSET + 8 <= BYTES);
+        }
+        let word: u64;
+        // SAFETY: the bounds were checked. In assembly, as in `Frame::load`.
+        unsafe {
+            asm!(
+                "{word} = *(u64 *)({at} + {offset})",
+                at = in(reg) self.at,
+                offset = const OFFSET,
+                word = out(reg) word,
+                options(readonly, pure, nostack),
+            );
+        }
+        word
+    }
+}
+
 impl From<&XdpContext> for Frame<xdp_md> {
     #[inline(always)]
     fn from(ctx: &XdpContext) -> Self {
@@ -162,6 +191,13 @@ impl<C: Context> Frame<C> {
             );
         }
         Some(word)
+    }
+
+    /// Returns its first bytes, if they are all there.
+    #[inline(always)]
+    pub(crate) fn start<const BYTES: usize>(&self) -> Option<Start<BYTES>> {
+        let at = C::data(self.context);
+        (at + BYTES <= C::end(self.context)).then_some(Start { at })
     }
 
     /// Loads two bytes at an offset, as they lie in memory, if they are there.

@@ -328,55 +328,70 @@ struct Plain {
     udp: u32,
     /// Bytes of the payload.
     len: u32,
+    /// MAC address from which the frame comes, and to which it goes.
+    from: u64,
+    to: u64,
 }
 
 /// Offset of the type of an Ethernet frame.
-const TYPE: u32 = 12;
+const TYPE: usize = 12;
 const IP: u32 = 14;
 /// Bytes of headers.
 const IPV4: u32 = 20;
 const IPV6: u32 = 40;
 const UDP: u32 = 8;
+/// Bytes up to the payload.
+const BEFORE_V4: usize = (IP + IPV4 + UDP) as usize;
+const BEFORE_V6: usize = (IP + IPV6 + UDP) as usize;
 /// "More fragments" and the offset, in network byte order.
 const FRAGMENT: u64 = 0x3fff_u16.to_be() as u64;
 
 /// Reads the headers of a frame.
 #[inline(always)]
 fn plain<C: Context>(frame: Frame<C>) -> Option<Plain> {
-    let first = frame.load(TYPE)?;
+    const AT: usize = IP as usize;
+    const PORTS_V4: usize = BEFORE_V4 - UDP as usize;
+    const PORTS_V6: usize = BEFORE_V6 - UDP as usize;
+    let start = frame.start::<BEFORE_V4>()?;
+    let first = start.load::<TYPE>();
     let kind = first as u16;
     let mut plain = Plain {
         source: Endpoint::UNKNOWN,
         destination: Endpoint::UNKNOWN,
         udp: 0,
         len: 0,
+        from: start.load::<4>() >> 16,
+        to: start.load::<0>() << 16 >> 16,
     };
-    if kind == EtherType::Ipv4 as u16 {
-        let second = frame.load(IP + 6)?;
+    let udp = if kind == EtherType::Ipv4 as u16 {
+        let second = start.load::<{ AT + 6 }>();
         let proto = (second >> 24) as u8;
         if (first >> 16) as u8 != 0x45 || second & FRAGMENT != 0 || proto != IpProto::Udp as u8 {
             return None;
         }
-        let [s0, s1, s2, s3, d0, d1, d2, d3] = frame.load(IP + 12)?.to_le_bytes();
+        let [s0, s1, s2, s3, d0, d1, d2, d3] = start.load::<{ AT + 12 }>().to_le_bytes();
         plain.source.addr[1] = Endpoint::v4([s0, s1, s2, s3], 0).addr[1];
         plain.destination.addr[1] = Endpoint::v4([d0, d1, d2, d3], 0).addr[1];
         plain.udp = IP + IPV4;
+        start.load::<PORTS_V4>()
     } else if kind == EtherType::Ipv6 as u16 {
-        if (frame.load(IP)? >> 48) as u8 != IpProto::Udp as u8 {
+        let start = frame.start::<BEFORE_V6>()?;
+        if (start.load::<AT>() >> 48) as u8 != IpProto::Udp as u8 {
             return None;
         }
-        plain.source.addr[0] = frame.load(IP + 8)?;
-        plain.source.addr[1] = frame.load(IP + 16)?;
-        plain.destination.addr[0] = frame.load(IP + 24)?;
-        plain.destination.addr[1] = frame.load(IP + 32)?;
+        plain.source.addr[0] = start.load::<{ AT + 8 }>();
+        plain.source.addr[1] = start.load::<{ AT + 16 }>();
+        plain.destination.addr[0] = start.load::<{ AT + 24 }>();
+        plain.destination.addr[1] = start.load::<{ AT + 32 }>();
         if plain.source.is_v4() || plain.destination.is_v4() {
             return None;
         }
         plain.udp = IP + IPV6;
+        start.load::<PORTS_V6>()
     } else {
         return None;
-    }
-    let [s0, s1, d0, d1, l0, l1, ..] = frame.load(plain.udp)?.to_le_bytes();
+    };
+    let [s0, s1, d0, d1, l0, l1, ..] = udp.to_le_bytes();
     plain.source.port = u32::from(u16::from_be_bytes([s0, s1]));
     plain.destination.port = u32::from(u16::from_be_bytes([d0, d1]));
     plain.len = u32::from(u16::from_be_bytes([l0, l1])).saturating_sub(UDP);
@@ -414,12 +429,11 @@ fn learn(ctx: &XdpContext) -> Option<u32> {
     } else {
         0
     };
-    let router = frame.load(4)? >> 16;
     let packet = Packet::read(plain.len, first, second);
     let now = clock::now();
     let arrival = Arrival {
         source: plain.source,
-        router,
+        router: plain.from,
         packet,
         tick: ticks(now),
     };
@@ -575,10 +589,7 @@ pub(crate) fn packet_out(ctx: &TcContext) -> i32 {
     if config().is_none_or(|config| config.shadow != 0) {
         return leave(MediaCounter::Shadowed);
     }
-    let Some(hop) = frame.load(0) else {
-        return TC_ACT_UNSPEC;
-    };
-    rewrite(ctx, &plain, &to, hop << 16 == router << 16, event)
+    rewrite(ctx, &plain, &to, plain.to == router, event)
 }
 
 #[inline(always)]
