@@ -186,10 +186,10 @@ pub fn outgoing<E: Media>(env: &E, m: &Message, datagram: &Datagram) {
     p.readable = describe(env.description(), &mut p.pbx).into();
     number_pbx(env);
     // Whoever is told of the ports may send there before his answer comes.
-    env.open_line(0);
-    env.open_line(1);
-    env.open_line(2);
-    env.open_line(3);
+    for_lines(
+        |index| (p.pbx.ports[index] | p.pbx.rtcp[index]) != 0,
+        |index| env.open_line(index),
+    );
     take_outgoing(env, m);
     remember(env, m, BY_PBX);
 }
@@ -495,11 +495,27 @@ fn pair_up<E: Media>(env: &E, m: &Message, pair: &Pair<'_>, source: Option<&Endp
     binding.peer[1] = known.learned.addr[1];
     binding.now = now;
     binding.expires = now + env.dialog_lives()[usize::from(early)];
-    env.bind_line(0);
-    env.bind_line(1);
-    env.bind_line(2);
-    env.bind_line(3);
+    let ports = p.pbx.ports;
+    for_lines(|index| ports[index] != 0, |index| env.bind_line(index));
     true
+}
+
+/// Does something for each line of a description that needs it. Most have one, and each takes a call.
+#[inline(always)]
+fn for_lines(needs: impl Fn(usize) -> bool, act: impl Fn(u32)) {
+    const { assert!(OFFER_LINES == 4) };
+    if needs(0) {
+        act(0);
+    }
+    if needs(1) {
+        act(1);
+    }
+    if needs(2) {
+        act(2);
+    }
+    if needs(3) {
+        act(3);
+    }
 }
 
 /// Whether packets to the terminal's advertised media may go to its learned address: its dialog end is in the draft. The
