@@ -6,11 +6,15 @@
 use std::{fs, path::Path};
 
 use anyhow::{Context as _, Result};
-use nat_userspace::{kernel::load::Loader, settings::Settings};
+use nat_userspace::{
+    kernel::load::{DataPath, Loader},
+    settings::Settings,
+};
 
 use crate::{
     feed::{self, Direction, Feed, Order},
     machine, media,
+    messages::MACS,
     program::{self, Case},
     report::{Figure, Part, Spread},
 };
@@ -18,7 +22,7 @@ use crate::{
 /// Runs in a turn.
 const RUNS: u32 = 4000;
 /// Turns of each object.
-const TURNS: usize = 150;
+const TURNS: usize = 80;
 
 /// Compares the object to measure with another one of the same layout.
 pub(crate) fn bench(against: Option<&Path>) -> Result<Part> {
@@ -43,12 +47,14 @@ pub(crate) fn bench(against: Option<&Path>) -> Result<Part> {
         ];
         messages(&mut part, &mut feed, objects, &settings, picks, &cases)?;
     }
-    let settings = media::with_media(true, 1);
-    let cases = [
-        program::invites("with a description, --media", 590, false),
-        program::reinvites("with a description, --media"),
-    ];
-    messages(&mut part, &mut feed, objects, &settings, 1 << 10, &cases)?;
+    for (what, media) in [
+        ("with a description, without --media", false),
+        ("with a description, with --media", true),
+    ] {
+        let settings = media::with_media(media, 1);
+        let cases = [program::invites(what, 590, false), program::reinvites(what)];
+        messages(&mut part, &mut feed, objects, &settings, 1 << 10, &cases)?;
+    }
     for (streams, addresses) in media::SIZES {
         let settings = media::with_media(true, addresses);
         let own = media::own(addresses);
@@ -56,7 +62,7 @@ pub(crate) fn bench(against: Option<&Path>) -> Result<Part> {
         for object in objects {
             let loader = Loader::new(object, &settings).addresses(own.clone());
             let path = part.load(loader)?;
-            media::fill(&path, streams, addresses, crate::messages::MACS[1])?;
+            media::fill(&path, streams, addresses, MACS[1])?;
             paths.push(path);
         }
         for streams in media::cases(streams, addresses, 1.0) {
@@ -96,7 +102,7 @@ fn messages(
 fn compare(
     part: &mut Part,
     feed: &mut Feed,
-    paths: &mut [nat_userspace::kernel::load::DataPath],
+    paths: &mut [DataPath],
     case: &Case,
     picks: u32,
 ) -> Result<()> {
