@@ -1,6 +1,7 @@
 //! Tables of bindings: arrays of sets, in which each binding may lie in one of two.
 //!
-//! A new binding goes to the set that bears less. A confirmed binding counts twice: it stays, and an unconfirmed one may give way.
+//! A new binding goes to the first of its sets, where it is found without a look at the second, or, if that is more than half full, to
+//! the one that bears less. A confirmed binding counts twice: it stays, and an unconfirmed one may give way.
 //! Tests saw none refused up to [`BINDING_LOAD`](crate::abi::BINDING_LOAD) confirmed bindings for each set of the table, however many
 //! unconfirmed ones came. An expired binding counts as free. If both sets are full, the new binding replaces the unconfirmed one
 //! that was silent longest in the set that bears less, else in the other; if all are confirmed, it is refused.
@@ -46,6 +47,9 @@ pub const OWNER_QUOTA: u64 = 8;
 
 /// Pairs of sets in which the contacts of an address-of-record lie.
 pub const GROUPS: u64 = 16;
+
+/// Weight of half a set of confirmed bindings.
+const HALF: u64 = WAYS as u64;
 
 /// Tries of a reader whose copy is torn. A writer needs less time than one of them.
 const TRIES: usize = 4;
@@ -241,18 +245,19 @@ pub struct Room {
     ours: u64,
     /// Number of slots in that quota.
     in_quota: u64,
-    /// Weight of the live bindings in the first set, less that of those in the second.
-    lead: i64,
+    /// Weight of the live bindings in each set.
+    borne: [u64; 2],
     /// The binding that gave way; zeros if none did.
     pub pushed: Pushed,
 }
 
 impl Room {
-    /// Returns the best slot of a class in the set that bears less, else in the other; 0: there is none. `class` is that of the
-    /// first set, and the next is the same of the second one.
+    /// Returns the best slot of a class in the set that is to have the new binding, else in the other; 0: there is none. `class` is
+    /// that of the first set, and the next is the same of the second one.
     #[inline(always)]
     fn of_either(&self, class: usize) -> u64 {
-        let second = usize::from(self.lead > 0);
+        let [first, other] = self.borne;
+        let second = usize::from(first > HALF && first > other);
         let lighter = self.best_of(class + second);
         if lighter != 0 {
             return lighter;
@@ -518,10 +523,11 @@ fn weigh_slot(
     // The rest is read where it is needed: the stack has no space for it before (6.1).
     // SAFETY: as above.
     let flags = unsafe { (&raw const (*known).flags).read_volatile() };
-    let step = 1 - 2 * second as i64;
-    room.lead += step;
+    // SAFETY: the number is bounded, and so is that of the set. The compiler, which does not see that, would check it.
+    let borne = unsafe { &mut *(&raw mut room.borne).cast::<u64>().add(second) };
+    *borne += 1;
     let class = if is_confirmed(flags) {
-        room.lead += step;
+        *borne += 1;
         class::CONFIRMED
     } else {
         class::UNCONFIRMED + second
