@@ -11,6 +11,7 @@ mod demo;
 mod fuzz;
 mod kernel;
 mod lint;
+mod mutants;
 mod package;
 mod packages;
 mod pjsua2;
@@ -56,6 +57,7 @@ Examples:
   cargo xtask bench pktgen                 the kernel's packet generator; see docs/benchmarks.md
   cargo xtask verifier --program ingress   where the kernel's verifier spends its visits
   cargo xtask fuzz decide --minutes 60     an hour of random messages through the decisions
+  cargo xtask mutants                      each rule of the decisions taken out: does a test fail?
   cargo xtask check                        module order, ABI number, first words of comments
   cargo xtask --no-install demo            install nothing, name what is missing";
 
@@ -129,6 +131,9 @@ enum Task {
     /// Check module order, the ABI number and the first words of comments
     #[command(after_help = checks::EXAMPLES)]
     Check(checks::Arguments),
+    /// Change each rule of nat-common, one at a time: some test must fail
+    #[command(after_help = mutants::EXAMPLES)]
+    Mutants(mutants::Arguments),
     /// Lint the kernel programs, which plain `cargo clippy` cannot build
     ClippyEbpf,
     /// Check licences, duplicates and sources of the dependencies with cargo-deny
@@ -172,6 +177,7 @@ fn perform(task: &Task, install: Install) -> Result<ExitCode> {
         Task::Fuzz { targets, minutes } => fuzz::fuzz(&workspace, install, targets, *minutes),
         Task::Verifier(arguments) => verifier::verifier(&workspace, install, arguments),
         Task::Check(arguments) => checks::check(&workspace, arguments),
+        Task::Mutants(arguments) => mutants::mutants(&workspace, arguments),
         Task::ClippyEbpf => lint::clippy_ebpf(&workspace, install),
         Task::Deny => lint::deny(&workspace),
         Task::Package { check, target } => {

@@ -7,7 +7,7 @@ mod abi;
 mod attacks;
 mod floors;
 mod layout;
-mod syntax;
+pub(crate) mod syntax;
 mod words;
 
 use std::{fs, path::Path, process::ExitCode};
@@ -51,9 +51,9 @@ pub(crate) struct Arguments {
 }
 
 /// A file of the tree: its path from the root, with slashes, and its text.
-struct Source {
-    path: String,
-    text: String,
+pub(crate) struct Source {
+    pub(crate) path: String,
+    pub(crate) text: String,
 }
 
 /// Result of one check.
@@ -172,7 +172,7 @@ fn committed(workspace: &Workspace, path: &str) -> Result<Option<String>> {
 }
 
 /// Reads the Rust files below some paths, in order; a path that does not exist has none.
-fn read(workspace: &Workspace, paths: &[&str]) -> Result<Vec<Source>> {
+pub(crate) fn read(workspace: &Workspace, paths: &[&str]) -> Result<Vec<Source>> {
     let mut sources = Vec::new();
     for path in paths {
         read_below(&workspace.root, path, &mut sources)

@@ -4,7 +4,7 @@ use proc_macro2::{Delimiter, Group, TokenTree};
 use syn::{Attribute, Item, Meta, Token, punctuated::Punctuated};
 
 /// Parses a file. An error names the line.
-pub(super) fn parse(path: &str, text: &str) -> Result<syn::File, String> {
+pub(crate) fn parse(path: &str, text: &str) -> Result<syn::File, String> {
     syn::parse_file(text).map_err(|error| {
         let line = error.span().start().line;
         format!("{path}:{line}: cannot be parsed: {error}")
@@ -12,7 +12,7 @@ pub(super) fn parse(path: &str, text: &str) -> Result<syn::File, String> {
 }
 
 /// Attributes of an item.
-pub(super) fn attributes(item: &Item) -> &[Attribute] {
+pub(crate) fn attributes(item: &Item) -> &[Attribute] {
     match item {
         Item::Const(item) => &item.attrs,
         Item::Enum(item) => &item.attrs,
@@ -33,7 +33,7 @@ pub(super) fn attributes(item: &Item) -> &[Attribute] {
 }
 
 /// Whether one of the attributes keeps the item for tests: `cfg(test)`, or `cfg(all(test, ...))`.
-pub(super) fn is_for_tests(attributes: &[Attribute]) -> bool {
+pub(crate) fn is_for_tests(attributes: &[Attribute]) -> bool {
     attributes.iter().any(|attribute| {
         attribute.path().is_ident("cfg")
             && attribute
