@@ -20,7 +20,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 
 use self::{mutation::Mutation, play::End};
@@ -102,21 +102,36 @@ impl FromStr for Shard {
 
 /// Plays the mutants. Fails if one survives that may not, or if the list of those that may has one that does not exist.
 pub(crate) fn mutants(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
-    let paths = match arguments.paths.as_slice() {
-        [] => DEFAULT.map(Into::into).to_vec(),
+    let folders = DEFAULT.map(Into::into).to_vec();
+    let paths: Vec<String> = match arguments.paths.as_slice() {
+        [] => folders.clone(),
         named => named
             .iter()
             .map(|path| path.trim_end_matches('/').into())
             .collect(),
     };
-    let (mutations, sources) = copy::mutate(workspace, &paths)?;
+    // One build serves all files: it takes longer than to play those of a file.
+    let (mutations, sources) = copy::mutate(workspace, &[folders, paths.clone()].concat())?;
+    let is_named = |mutation: &Mutation| {
+        let path = format!("{}/{}", copy::SOURCES, mutation.file);
+        paths
+            .iter()
+            .any(|named| path == *named || path.starts_with(&format!("{named}/")))
+    };
     let shard = arguments.shard.unwrap_or(Shard { index: 1, count: 1 });
     let chosen: Vec<_> = mutations
         .iter()
         .enumerate()
+        .filter(|(_, mutation)| is_named(mutation))
         .skip(shard.index - 1)
         .step_by(shard.count)
         .collect();
+    ensure!(
+        !chosen.is_empty(),
+        "no mutant in {}: a path is one below {}",
+        paths.join(", "),
+        copy::SOURCES
+    );
     if arguments.list {
         for (_, mutation) in chosen {
             print("", mutation);
