@@ -17,8 +17,8 @@ pub(super) struct Constants {
     needed: HashSet<String>,
     /// Names in the bodies of functions that are `const`.
     bodies: HashMap<String, HashSet<String>>,
-    /// Integers. True for a plain number, false for one that is computed.
-    integers: HashMap<String, bool>,
+    /// Integers: true for a plain number, false for one that is computed. None for a name that is also that of something else.
+    integers: HashMap<String, Option<bool>>,
 }
 
 impl Constants {
@@ -46,7 +46,7 @@ impl Constants {
 
     /// Whether a name is that of a constant integer: Some(true) if it is a plain number.
     pub(super) fn integer(&self, name: &str) -> Option<bool> {
-        self.integers.get(name).copied()
+        self.integers.get(name).copied().flatten()
     }
 
     fn need(&mut self, tokens: impl ToTokens) {
@@ -63,10 +63,13 @@ impl Constants {
     fn constant(&mut self, name: &syn::Ident, of: &Type, value: &Expr) {
         self.need(value);
         let of = of.to_token_stream().to_string();
-        if ["u8", "u16", "u32", "u64", "usize"].contains(&of.as_str()) {
-            let plain = matches!(value, Expr::Lit(lit) if matches!(lit.lit, Lit::Int(_)));
-            self.integers.insert(name.to_string(), plain);
-        }
+        let is_integer = ["u8", "u16", "u32", "u64", "usize"].contains(&of.as_str());
+        let is_plain = matches!(value, Expr::Lit(lit) if matches!(lit.lit, Lit::Int(_)));
+        let kind = is_integer.then_some(is_plain);
+        self.integers
+            .entry(name.to_string())
+            .and_modify(|known| *known = known.and(kind))
+            .or_insert(kind);
     }
 }
 

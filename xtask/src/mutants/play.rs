@@ -66,7 +66,8 @@ pub(super) fn prepare(workspace: &Workspace, copy: &Path, tests: Tests) -> Resul
             "--lib",
             "--tests",
         ])
-        .arg("--message-format=json-render-diagnostics");
+        .arg("--message-format=json-render-diagnostics")
+        .stderr(Stdio::inherit());
     eprintln!("$ {}", command::line(&build));
     let mut prepared = Vec::new();
     for line in command::output(&mut build)?.lines() {
@@ -84,10 +85,7 @@ pub(super) fn prepare(workspace: &Workspace, copy: &Path, tests: Tests) -> Resul
 
 /// Runs a binary without a mutant, and reads which ones it reaches.
 fn measure(copy: &Path, name: String, path: PathBuf) -> Result<Test> {
-    let list = copy.join(format!("{name}.reached"));
-    if list.exists() {
-        fs::remove_file(&list)?;
-    }
+    let list = copy.join(format!("reached.{}", std::process::id()));
     let mut run = Command::new(&path);
     run.current_dir(copy.join("nat-common"));
     run.stdout(Stdio::null()).stderr(Stdio::null());
@@ -104,6 +102,7 @@ fn measure(copy: &Path, name: String, path: PathBuf) -> Result<Test> {
         for line in fs::read_to_string(&list)?.lines() {
             reached.insert(line.parse()?);
         }
+        fs::remove_file(&list)?;
     }
     eprintln!(
         "{name}: {:.1} s, reaches {} mutants",
