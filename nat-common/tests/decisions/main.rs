@@ -7,6 +7,8 @@
 mod answers;
 mod contacts;
 mod dialogs;
+mod entries;
+mod facts;
 mod follow;
 mod fragments;
 mod pending;
@@ -15,6 +17,7 @@ mod reach;
 mod records;
 mod registrations;
 mod seeming;
+mod states;
 mod stun;
 mod transactions;
 mod weak;

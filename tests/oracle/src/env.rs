@@ -170,6 +170,18 @@ impl MemoryEnv {
         all(&self.contacts)
     }
 
+    /// Entries of a table of sets, in no order.
+    pub fn entries<V: Value>(&self) -> Vec<Entry<V>> {
+        // SAFETY: one thread, and no other reference to it is in use.
+        let sets = self.tables[V::TABLE as usize]
+            .iter()
+            .map(|set| unsafe { *set.get() });
+        sets.flat_map(|set| set.slots::<V>())
+            .filter(|slot| slot.tag != 0)
+            .map(|slot| slot.entry)
+            .collect()
+    }
+
     /// Forgets all bindings.
     pub fn forget_bindings(&self) {
         for set in self.dialogs.iter().chain(&self.contacts) {

@@ -1,0 +1,602 @@
+//! States of a dialog end: what each message makes of it, and for how long it lasts then.
+
+use nat_common::abi::{Binding, BindingFlags, Counter, Peer, PeerFlags, SECOND, ticks};
+use nat_common::datagram::Datagram;
+use nat_common::endpoint::Endpoint;
+use nat_common::engine;
+use nat_common::sip::Direction;
+
+use crate::{
+    ADVERTISED, Address, FORGOTTEN, MOVED, Network, PHONE, REDIRECTED, Sip, call_phone, from_pbx,
+    from_phone, register,
+};
+
+const HALF_A_DAY: u64 = 12 * 3600;
+
+/// Flags of the phone's call. The PBX's answer went to where the phone is.
+const CALL: BindingFlags = BindingFlags::DIRECT.union(BindingFlags::TOLD);
+
+fn endpoint(address: Address) -> Endpoint {
+    Endpoint::v4(address.0, address.1)
+}
+
+/// Returns the only dialog end.
+fn end(net: &Network) -> Binding {
+    let all: Vec<_> = net.dialogs().into_values().collect();
+    let [end] = all[..] else {
+        panic!("{} dialog ends", all.len());
+    };
+    end
+}
+
+/// Checks the flags of the only dialog end, which a message has just confirmed, and the seconds for which it lasts.
+fn check(net: &Network, flags: BindingFlags, seconds: u64) {
+    let end = end(net);
+    let now = net.now.get();
+    assert_eq!(end.flags, flags);
+    assert_eq!([end.seen, end.expires], [now, now + seconds * SECOND]);
+}
+
+/// The phone sends a request in its dialog, and the PBX accepts it. Returns the counters of that.
+fn accepted(net: &Network, from: Address, m: &Sip) -> Vec<Counter> {
+    net.arrives(from, m);
+    net.sends(from, &m.answer(200)).1
+}
+
+fn within(method: &'static str, cseq: u32) -> Sip {
+    from_phone(method, cseq, method).tagged("pbx")
+}
+
+#[test]
+fn a_call_of_the_phone() {
+    let net = Network::new();
+    let invite = from_phone("INVITE", 1, "i");
+    net.arrives(PHONE, &invite);
+    let arrived = ticks(net.now.get());
+    net.wait(1);
+    let created = net.now.get();
+    let counted = net.sends(PHONE, &invite.answer(180)).1;
+    assert_eq!(
+        counted,
+        [Counter::DialogActivated, Counter::OutAlreadyThere]
+    );
+    check(&net, CALL | BindingFlags::EARLY, 300);
+    let resident = net
+        .entries::<Peer>()
+        .into_iter()
+        .find(|e| e.value.flags == PeerFlags::LEARNED);
+    let resident = resident.expect("a resident").value;
+    assert_eq!(
+        (resident.learned(), resident.owner),
+        (endpoint(PHONE), end(&net).aor)
+    );
+    assert_ne!(resident.owner, 0);
+    net.wait(1);
+    net.sends(PHONE, &invite.answer(200));
+    check(&net, CALL | BindingFlags::UNACKNOWLEDGED, HALF_A_DAY);
+    let begun = end(&net);
+    assert_eq!([begun.created, begun.arrived], [created, arrived]);
+    net.wait(1);
+    net.acknowledge();
+    check(&net, CALL | BindingFlags::PROVEN, HALF_A_DAY);
+    // Within it, each request is counted once.
+    net.wait(1);
+    let counted = accepted(&net, PHONE, &within("UPDATE", 2));
+    assert_eq!(
+        counted,
+        [Counter::DialogRefreshed, Counter::OutAlreadyThere]
+    );
+    check(&net, CALL | BindingFlags::PROVEN, HALF_A_DAY);
+    net.wait(1);
+    let counted = accepted(&net, PHONE, &within("BYE", 3));
+    assert_eq!(counted, [Counter::DialogEnded, Counter::OutAlreadyThere]);
+    let ended = CALL | BindingFlags::PROVEN | BindingFlags::ENDED;
+    check(&net, ended, 32);
+    assert_eq!(
+        [end(&net).created, end(&net).arrived],
+        [created, ticks(net.now.get())]
+    );
+    // Nothing makes it last longer.
+    let expires = end(&net).expires;
+    net.wait(1);
+    accepted(&net, PHONE, &within("INFO", 4));
+    assert_eq!((end(&net).flags, end(&net).expires), (ended, expires));
+}
+
+/// A phone that hangs up before its ACK came.
+#[test]
+fn a_call_that_ends_unacknowledged() {
+    let net = Network::new();
+    net.call();
+    accepted(&net, PHONE, &within("BYE", 2));
+    let flags = end(&net).flags;
+    assert!(flags.contains(BindingFlags::ENDED) && !flags.contains(BindingFlags::UNACKNOWLEDGED));
+}
+
+/// Nothing of an earlier message is left in a new dialog end.
+#[test]
+fn a_new_end_has_nothing_of_another() {
+    let net = Network::new();
+    net.register();
+    for branch in ["a", "b", "c"] {
+        net.sends(ADVERTISED, &call_phone(branch));
+    }
+    net.change_bindings(|binding| binding.contested = 7);
+    net.sends(ADVERTISED, &call_phone("d"));
+    let mut invite = from_phone("INVITE", 1, "i");
+    invite.more.clear();
+    net.arrives(PHONE, &invite);
+    net.sends(PHONE, &invite.answer(200));
+    let end = end(&net);
+    assert_eq!([end.redirected, end.contested, end.call], [0; 3]);
+    assert_eq!((end.advertised, end.pbx), (Endpoint::UNKNOWN, 0));
+}
+
+/// sipnat began in the middle of a call.
+#[test]
+fn a_call_that_was_not_seen_to_begin() {
+    let early = BindingFlags::DIRECT | BindingFlags::EARLY | BindingFlags::TOLD;
+    let net = Network::new();
+    accepted(&net, PHONE, &within("INFO", 2));
+    check(&net, early, 300);
+    // One that the phone ends is over, and does not wait for more.
+    let net = Network::new();
+    accepted(&net, PHONE, &within("BYE", 2));
+    check(&net, CALL | BindingFlags::ENDED, 32);
+    // The PBX speaks first, and the phone answers: it lasts.
+    let net = Network::new();
+    net.register();
+    let m = from_pbx("INVITE", 102, "reinvite");
+    net.sends(ADVERTISED, &m);
+    net.wait(1);
+    net.arrives(PHONE, &m.answer(200));
+    check(
+        &net,
+        BindingFlags::DIRECT | BindingFlags::PROVEN,
+        HALF_A_DAY,
+    );
+}
+
+/// The phone answers at the learned address, or at the original destination.
+#[test]
+fn an_answer_within_a_call() {
+    let net = Network::new();
+    net.call();
+    let m = from_pbx("INVITE", 102, "a");
+    net.sends(ADVERTISED, &m);
+    net.arrives(PHONE, &m.answer(200));
+    assert!(end(&net).flags.contains(BindingFlags::PROVEN));
+    assert!(!end(&net).flags.contains(BindingFlags::LEFT_ALONE));
+
+    let net = Network::new();
+    net.call();
+    let m = from_pbx("INVITE", 102, "a");
+    assert_eq!(net.sends(FORGOTTEN, &m).0, FORGOTTEN);
+    net.arrives(FORGOTTEN, &m.answer(200));
+    assert_eq!(end(&net).flags, CALL | BindingFlags::LEFT_ALONE);
+    assert_eq!(end(&net).learned, endpoint(PHONE));
+    // What the phone sends says nothing of that.
+    net.wait(1);
+    accepted(&net, PHONE, &within("UPDATE", 2));
+    assert!(end(&net).flags.contains(BindingFlags::LEFT_ALONE));
+    // An answer at the learned address, to which the PBX sends by itself, does.
+    net.wait(1);
+    let m = from_pbx("UPDATE", 103, "b");
+    net.sends(PHONE, &m);
+    net.arrives(PHONE, &m.answer(200));
+    assert!(!end(&net).flags.contains(BindingFlags::LEFT_ALONE));
+}
+
+/// The last answer of the PBX says whether its tag went to the learned address: under shadow it did not.
+#[test]
+fn an_answer_that_went_elsewhere() {
+    let net = Network::new();
+    net.call();
+    assert!(end(&net).flags.contains(BindingFlags::TOLD));
+    net.wait(1);
+    net.shadow.set(true);
+    let m = within("UPDATE", 2);
+    net.arrives(PHONE, &m);
+    net.sends(ADVERTISED, &m.answer(200));
+    assert!(!end(&net).flags.contains(BindingFlags::TOLD));
+}
+
+/// A dialog that has ended is no obstacle to one with the same names.
+#[test]
+fn a_call_after_the_end_of_one() {
+    let net = Network::new();
+    net.call();
+    accepted(&net, PHONE, &within("BYE", 2));
+    // A message of the dialog that has ended, from the phone's new address, does not bring it back.
+    net.wait(1);
+    let expires = end(&net).expires;
+    accepted(&net, MOVED, &within("INFO", 3));
+    assert_eq!(end(&net).learned, endpoint(MOVED));
+    assert!(end(&net).flags.contains(BindingFlags::ENDED));
+    assert_eq!(end(&net).expires, expires);
+    // A new one does.
+    net.wait(1);
+    let invite = from_phone("INVITE", 9, "again");
+    net.arrives(PHONE, &invite);
+    let counted = net.sends(PHONE, &invite.answer(200)).1;
+    assert_eq!(counted, [Counter::DialogMoved, Counter::OutAlreadyThere]);
+    check(&net, CALL | BindingFlags::UNACKNOWLEDGED, HALF_A_DAY);
+}
+
+/// The phone moved in the tick in which the PBX asked it where it was before.
+#[test]
+fn an_answer_that_crosses_a_move() {
+    let net = Network::new();
+    net.call();
+    net.wait(1);
+    let m = from_pbx("INVITE", 102, "a");
+    net.sends(ADVERTISED, &m);
+    accepted(&net, MOVED, &within("INFO", 2));
+    net.wait(1);
+    let counted = net.arrives(PHONE, &m.answer(200));
+    assert!(counted.contains(&Counter::DialogStale), "{counted:?}");
+    assert_eq!(end(&net).learned, endpoint(MOVED));
+}
+
+/// A message without a Contact does not take the known one away.
+#[test]
+fn a_move_without_a_contact() {
+    let net = Network::new();
+    net.call();
+    net.wait(1);
+    let mut m = within("INFO", 2);
+    m.more.clear();
+    accepted(&net, MOVED, &m);
+    let end = end(&net);
+    assert_eq!(
+        (end.learned, end.advertised),
+        (endpoint(MOVED), endpoint(ADVERTISED))
+    );
+}
+
+/// The PBX knows a dialog no more (RFC 3261 12.2.2).
+#[test]
+fn a_bye_that_is_refused() {
+    let net = Network::new();
+    net.call();
+    net.wait(1);
+    let bye = within("BYE", 2);
+    net.arrives(PHONE, &bye);
+    let refusal = bye.answer(481);
+    assert!(net.sends(PHONE, &refusal).1.contains(&Counter::DialogEnded));
+    let expires = end(&net).expires;
+    assert_eq!(expires, net.now.get() + 32 * SECOND);
+    // The refusal again makes it last no longer, and is not counted.
+    net.wait(1);
+    assert_eq!(net.sends(PHONE, &refusal).1, [Counter::OutAlreadyThere]);
+    assert_eq!(end(&net).expires, expires);
+    // Another refusal, and one of another request, end nothing.
+    for (method, status) in [("BYE", 404), ("INFO", 481)] {
+        let net = Network::new();
+        net.call();
+        let m = within(method, 2);
+        net.arrives(PHONE, &m);
+        net.sends(PHONE, &m.answer(status));
+        assert!(
+            !end(&net).flags.contains(BindingFlags::ENDED),
+            "{method} {status}"
+        );
+    }
+}
+
+/// Returns an address of a phone with IPv6.
+fn ipv6(network: u8, port: u32) -> Endpoint {
+    Endpoint {
+        addr: [
+            u64::from_ne_bytes([0x20, 1, 0x0d, 0xb8, 0, 0, 0, network]),
+            u64::from_ne_bytes([0, 0, 0, 0, 0, 0, 0, 9]),
+        ],
+        port,
+        reserved: 0,
+    }
+}
+
+fn hears(net: &Network, from: &Endpoint, m: &Sip) {
+    let message = net.scan(m, Direction::In);
+    engine::ingress(&net.0, &message, from);
+}
+
+/// The PBX sends a message. Returns its destination and the verdict.
+fn goes(net: &Network, to: &Endpoint, m: &Sip) -> (Endpoint, Counter) {
+    let message = net.scan(m, Direction::Out);
+    let datagram = Datagram {
+        destination: *to,
+        ..Datagram::default()
+    };
+    let mut destination = *to;
+    let decision = engine::egress(&net.0, &message, &datagram, &mut destination);
+    (destination, decision.counter())
+}
+
+/// Only the terminal itself ends its dialog so, not another host or port.
+#[test]
+fn a_bye_with_ipv6_that_is_refused() {
+    let phone = ipv6(5, 49163);
+    for (from, ends) in [
+        (phone, true),
+        (ipv6(6, 49163), false),
+        (ipv6(5, 49164), false),
+    ] {
+        let net = Network::new();
+        let invite = from_phone("INVITE", 1, "i");
+        hears(&net, &phone, &invite);
+        goes(&net, &phone, &invite.answer(200));
+        let bye = within("BYE", 2);
+        hears(&net, &from, &bye);
+        goes(&net, &from, &bye.answer(481));
+        assert_eq!(
+            end(&net).flags.contains(BindingFlags::ENDED),
+            ends,
+            "{from:?}"
+        );
+    }
+}
+
+/// sipnat does not translate.
+#[test]
+fn a_packet_of_another_ip_version_is_left() {
+    let net = Network::new();
+    net.call();
+    let to = ipv6(5, 5060);
+    let m = from_pbx("INVITE", 102, "a");
+    assert_eq!(goes(&net, &to, &m), (to, Counter::OutOtherFamily));
+}
+
+/// Requests that nobody answered say nothing of an ACK, which nobody answers.
+#[test]
+fn an_ack_is_not_late_for_other_requests() {
+    let net = Network::new();
+    net.call();
+    assert_eq!(
+        net.sends(FORGOTTEN, &from_pbx("UPDATE", 102, "u")).0,
+        FORGOTTEN
+    );
+    net.wait(1);
+    assert_eq!(
+        net.sends(FORGOTTEN, &from_pbx("ACK", 103, "a")).0,
+        FORGOTTEN
+    );
+    assert_eq!(net.sends(FORGOTTEN, &from_pbx("UPDATE", 104, "v")).0, PHONE);
+}
+
+/// What was overdue before a dialog says nothing of its terminal, which has shown where it hears.
+#[test]
+fn progress_ends_what_was_overdue() {
+    let net = Network::new();
+    net.register();
+    assert_eq!(net.sends(FORGOTTEN, &call_phone("i")).0, FORGOTTEN);
+    net.wait(1);
+    net.call();
+    net.acknowledge();
+    net.wait(1);
+    let (to, counted) = net.sends(FORGOTTEN, &from_pbx("INVITE", 102, "a"));
+    assert_eq!((to, counted), (REDIRECTED.0, vec![REDIRECTED.1]));
+}
+
+/// A dialog without an owner is not that of whoever answered at the original destination.
+#[test]
+fn an_answer_to_others_says_nothing_of_a_dialog_without_owner() {
+    let net = Network::new();
+    let registers = |from, user: &str, call| {
+        let m = Sip {
+            to: format!("<sip:{user}@pbx>"),
+            ..register(1, call, &format!("<sip:{user}@60.17.196.2>")).call(call)
+        };
+        net.arrives(from, &m);
+        net.sends(from, &m.answer(200));
+    };
+    registers(PHONE, "1000", "one");
+    let invite = Sip {
+        start: "INVITE sip:1000@60.17.196.2 SIP/2.0".into(),
+        to: "<sip:1000@60.17.196.2>".into(),
+        ..call_phone("i")
+    };
+    assert_eq!(net.sends(FORGOTTEN, &invite).0, FORGOTTEN);
+    assert_eq!(net.sends(FORGOTTEN, &invite).0, PHONE);
+    net.arrives(PHONE, &invite.answer(200).tagged_as("callee"));
+    assert_eq!(end(&net).aor, 0);
+    net.wait(1);
+    registers(MOVED, "2000", "two");
+    let ping = Sip {
+        start: "OPTIONS sip:2000@60.17.196.2 SIP/2.0".into(),
+        to: "<sip:2000@pbx>".into(),
+        cseq: (1, "OPTIONS"),
+        ..call_phone("ping")
+    };
+    assert_eq!(net.sends(FORGOTTEN, &ping).0, FORGOTTEN);
+    net.arrives(FORGOTTEN, &ping.answer(200));
+    net.wait(1);
+    let bye = Sip {
+        start: "BYE sip:1000@60.17.196.2 SIP/2.0".into(),
+        cseq: (2, "BYE"),
+        ..invite.clone().tagged("callee")
+    };
+    assert_eq!(net.sends(FORGOTTEN, &bye).0, PHONE);
+}
+
+/// Only a NOTIFY may come ahead of the answer to a SUBSCRIBE.
+#[test]
+fn a_pending_subscription_is_for_its_notify() {
+    let net = Network::new();
+    net.arrives(PHONE, &from_phone("SUBSCRIBE", 1, "s"));
+    for method in ["INVITE", "BYE", "INFO", "MESSAGE"] {
+        let counted = net.sends(ADVERTISED, &from_pbx(method, 1, method)).1;
+        assert_eq!(counted, [Counter::OutUnknownRequest], "{method}");
+    }
+    // The answer to another request of that name does not end it.
+    let invite = from_phone("INVITE", 2, "i");
+    net.arrives(PHONE, &invite);
+    assert_eq!(
+        net.sends(PHONE, &invite.answer(404)).1,
+        [Counter::OutAlreadyThere]
+    );
+    assert_eq!(net.sends(ADVERTISED, &from_pbx("NOTIFY", 1, "n")).0, PHONE);
+}
+
+#[test]
+fn a_subscription_that_is_refused_is_no_more_pending() {
+    let net = Network::new();
+    let m = from_phone("SUBSCRIBE", 1, "s");
+    net.arrives(PHONE, &m);
+    let counted = net.sends(PHONE, &m.answer(403)).1;
+    assert_eq!(counted, [Counter::PendingDropped, Counter::OutAlreadyThere]);
+    assert_eq!(
+        net.sends(ADVERTISED, &from_pbx("NOTIFY", 1, "n")).0,
+        ADVERTISED
+    );
+}
+
+#[test]
+fn a_call_to_the_phone() {
+    let net = Network::new();
+    net.register();
+    let aor = net
+        .contacts()
+        .into_keys()
+        .map(|key| key.aor)
+        .max()
+        .expect("an owner");
+    let invite = call_phone("i");
+    net.sends(ADVERTISED, &invite);
+    let asked = ticks(net.now.get());
+    net.wait(1);
+    let ringing = invite.answer(180).tagged_as("callee");
+    net.arrives(PHONE, &ringing.with("Contact: <sip:1000@192.168.1.10>"));
+    let flags = BindingFlags::DIRECT | BindingFlags::PROVEN;
+    check(&net, flags | BindingFlags::EARLY, 300);
+    net.wait(1);
+    net.arrives(PHONE, &invite.answer(200).tagged_as("callee"));
+    check(&net, flags, HALF_A_DAY);
+    let end = end(&net);
+    assert_eq!(
+        (end.learned, end.advertised),
+        (endpoint(PHONE), endpoint(ADVERTISED))
+    );
+    assert_eq!((end.arrived, end.aor), (asked, aor));
+    assert_ne!(end.call, 0);
+    // The phone's own call has nothing of that.
+    let mut m = from_phone("INVITE", 1, "j");
+    m.from = "<sip:1000@pbx>;tag=caller".into();
+    net.arrives(PHONE, &m);
+    net.sends(PHONE, &m.answer(200));
+    let own: Vec<_> = net
+        .dialogs()
+        .into_values()
+        .filter(|b| b.key != end.key)
+        .collect();
+    assert_eq!(own.len(), 1);
+    assert_eq!(own[0].call, 0);
+}
+
+/// A subscription that the PBX uses before it answers, after a call to the phone.
+#[test]
+fn a_subscription_before_its_answer() {
+    for (vias, flags) in [
+        (vec!["s"], BindingFlags::DIRECT | BindingFlags::EARLY),
+        (vec!["s", "t"], BindingFlags::EARLY),
+    ] {
+        let net = Network::new();
+        net.register();
+        let invite = call_phone("i");
+        net.sends(ADVERTISED, &invite);
+        net.arrives(PHONE, &invite.answer(200).tagged_as("callee"));
+        let of_call = end(&net).key;
+        let m = Sip {
+            vias,
+            ..from_phone("SUBSCRIBE", 1, "s")
+        };
+        net.arrives(PHONE, &m);
+        let arrived = ticks(net.now.get());
+        net.wait(1);
+        net.sends(ADVERTISED, &from_pbx("NOTIFY", 1, "n"));
+        let all = net.dialogs().into_values();
+        let ends: Vec<_> = all.filter(|end| end.key != of_call).collect();
+        let [end] = ends[..] else { panic!() };
+        assert_eq!(end.flags, flags);
+        assert_eq!(end.expires, net.now.get() + 300 * SECOND);
+        assert_eq!(end.arrived, arrived);
+        assert_eq!(
+            (end.learned, end.advertised),
+            (endpoint(PHONE), endpoint(ADVERTISED))
+        );
+        assert_eq!([end.aor, end.call], [0; 2]);
+    }
+}
+
+/// An answer that is redirected to its request's source tells the terminal the PBX's tag, too.
+#[test]
+fn an_answer_that_is_redirected() {
+    let net = Network::new();
+    let invite = from_phone("INVITE", 1, "i");
+    net.arrives(PHONE, &invite);
+    assert_eq!(net.sends(ADVERTISED, &invite.answer(200)).0, PHONE);
+    assert!(end(&net).flags.contains(BindingFlags::TOLD));
+    // Under shadow, the PBX's next answer goes where the PBX sends it.
+    let net = Network::new();
+    net.shadow.set(true);
+    net.arrives(PHONE, &invite);
+    net.sends(ADVERTISED, &invite.answer(200));
+    assert!(!end(&net).flags.contains(BindingFlags::TOLD));
+}
+
+/// Only the 2xx to an INVITE waits for an ACK, and only the first in a dialog.
+#[test]
+fn an_answer_that_waits_for_no_ack() {
+    let net = Network::new();
+    let m = from_phone("SUBSCRIBE", 1, "s");
+    net.arrives(PHONE, &m);
+    net.sends(PHONE, &m.answer(200));
+    check(&net, CALL, HALF_A_DAY);
+    let net = Network::new();
+    accepted(&net, PHONE, &within("INVITE", 2));
+    check(&net, CALL | BindingFlags::EARLY, 300);
+}
+
+/// A refresh that is refused says nothing of a subscription that is pending.
+#[test]
+fn a_refusal_within_a_dialog_drops_nothing_that_is_pending() {
+    let net = Network::new();
+    net.arrives(PHONE, &from_phone("SUBSCRIBE", 1, "s"));
+    let refresh = within("SUBSCRIBE", 2);
+    net.arrives(PHONE, &refresh);
+    assert_eq!(
+        net.sends(PHONE, &refresh.answer(404)).1,
+        [Counter::OutAlreadyThere]
+    );
+    assert_eq!(net.sends(ADVERTISED, &from_pbx("NOTIFY", 1, "n")).0, PHONE);
+}
+
+/// A response whose request is forgotten goes to its dialog end if its destination is the advertised address, or a private one.
+#[test]
+fn a_late_response_to_the_advertised_address_or_a_private_one() {
+    for (contact, to, verdict) in [
+        (
+            "<sip:1000@60.17.196.2>",
+            FORGOTTEN,
+            Counter::OutOriginalFirst,
+        ),
+        (
+            "<sip:1000@60.17.196.2>",
+            ([10, 9, 9, 9], 5060),
+            Counter::OutRedirectedResponse,
+        ),
+        (
+            "<sip:1000@192.168.1.10>",
+            FORGOTTEN,
+            Counter::OutUnknownResponse,
+        ),
+    ] {
+        let net = Network::new();
+        let mut invite = from_phone("INVITE", 1, "i");
+        invite.more = vec![format!("Contact: {contact}")];
+        net.arrives(PHONE, &invite);
+        net.sends(PHONE, &invite.answer(200));
+        let late = within("UPDATE", 2).answer(200);
+        assert_eq!(net.sends(to, &late).1, [verdict], "{contact} {to:?}");
+    }
+}
