@@ -56,7 +56,7 @@ fn a_contact_lasts_as_long_as_granted() {
             PHONE,
             "{headers:?}"
         );
-        net.wait(2);
+        net.wait(1);
         assert_eq!(
             net.sends(ADVERTISED, &call_phone("j")).0,
             ADVERTISED,

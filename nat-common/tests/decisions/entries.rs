@@ -225,6 +225,45 @@ fn challenge(status: u16) {
     assert_eq!(proof.at, now(&net));
     assert_eq!(proof.value.learned(), endpoint(PHONE));
     assert_eq!(proof.value.original(), endpoint(ADVERTISED));
+    let flags = BindingFlags::DIRECT | BindingFlags::OWN_USER | BindingFlags::PROXY;
+    assert_eq!(contacts(&net)[0].flags, flags);
+}
+
+/// A challenge that a proxy relays is another's.
+#[test]
+fn a_challenge_of_another_registrar() {
+    let net = Network::new();
+    let m = register(1, "r", "<sip:1000@192.168.1.10>");
+    net.arrives(PHONE, &m);
+    let on = Sip {
+        vias: vec!["p", "r"],
+        ..m.clone()
+    };
+    net.sends(UPSTREAM, &on);
+    net.sends(ADVERTISED, &m.answer(401));
+    let all = net.entries::<InboundTransaction>().into_iter();
+    let mut challenged = all.filter(|e| e.value.flags.contains(InboundFlags::CHALLENGED));
+    assert!(challenged.next().is_none());
+}
+
+/// What is proven of the URI, and where its terminal was before, says nothing of the address.
+#[test]
+fn the_entry_by_address_is_not_that_of_the_uri() {
+    let net = Network::new();
+    net.sends(ADVERTISED, &call_phone("i"));
+    net.register();
+    let weak = Sip {
+        to: "<sip:1000@192.168.1.10>".into(),
+        ..call_phone("w")
+    };
+    net.sends(ADVERTISED, &weak);
+    net.sends(ADVERTISED, &weak);
+    let counted = net.arrives(PHONE, &weak.answer(200).tagged_as("callee"));
+    assert!(counted.contains(&Counter::WeakProven));
+    net.wait(1);
+    net.register();
+    let has = contacts(&net).map(|binding| binding.flags.contains(BindingFlags::WEAK));
+    assert_eq!(has, [false, true, false]);
 }
 
 /// A proxy sends a REGISTER on. The agent reads to whom.
@@ -303,6 +342,11 @@ fn a_registration() {
         assert_eq!(binding.pbx, net.socket());
         assert_eq!(binding.aor, contacts(&net)[0].key[1]);
     }
+    let texts = contacts(&net).map(|b| b.text[..usize::from(b.text_len)].to_vec());
+    assert_eq!(
+        texts,
+        [&b"1000@pbx"[..], b"1000@192.168.1.10", b"1000@192.168.1.10"]
+    );
     let resident = peer(&net, PeerFlags::LEARNED);
     assert_eq!(resident.at, arrived);
     assert_eq!(resident.value.learned(), endpoint(PHONE));
@@ -316,7 +360,6 @@ fn a_registration() {
 fn a_registration_that_is_new_under_one_key() {
     let net = Network::new();
     net.register();
-    net.sends(ADVERTISED, &call_phone("i"));
     let created = net.now.get();
     // As a flood would push it out, and with a doubt in the others.
     net.change_bindings(|binding| {
@@ -324,6 +367,7 @@ fn a_registration_that_is_new_under_one_key() {
             binding.expires = 0;
         } else {
             binding.contested = 7;
+            binding.redirected = 5;
         }
     });
     net.wait(1);
@@ -332,7 +376,7 @@ fn a_registration_that_is_new_under_one_key() {
     net.sends(PHONE, &m.answer(200));
     let states = contacts(&net).map(|b| (b.created, b.redirected, b.contested));
     let at = net.now.get();
-    assert_eq!(states, [(created, 1, 7), (created, 0, 7), (at, 0, 0)]);
+    assert_eq!(states, [(created, 5, 7), (created, 5, 7), (at, 0, 0)]);
 }
 
 /// A Contact with a name of a domain has no address by which it could be found, nor has one at the learned address.
@@ -350,13 +394,24 @@ fn a_registration_without_an_address_of_its_own() {
 /// Further Contacts have their own address and rank.
 #[test]
 fn a_registration_of_several_contacts() {
+    for may_be_proxy in [true, false] {
+        registration_of_several_contacts(may_be_proxy);
+    }
+}
+
+fn registration_of_several_contacts(may_be_proxy: bool) {
     let net = Network::new();
+    let mut kept = BindingFlags::DIRECT;
+    if may_be_proxy {
+        kept |= BindingFlags::PROXY;
+    } else {
+        net.sends(ADVERTISED, &call_phone("i"));
+    }
     let contacts = "<sip:9@192.168.1.10>, <sip:1000@192.168.1.11>";
     let m = register(1, "r", contacts);
     net.arrives(PHONE, &m);
     let granted = "Contact: <sip:9@192.168.1.10>;expires=60, <sip:1000@192.168.1.11>;expires=90";
     net.sends(PHONE, &m.answer(200).with(granted));
-    let kept = BindingFlags::DIRECT | BindingFlags::PROXY;
     for (address, flags, seconds) in [
         (ADVERTISED, kept, 60),
         (([192, 168, 1, 11], 5060), kept | BindingFlags::OWN_USER, 90),
@@ -576,6 +631,49 @@ fn a_request_of_the_pbx_under_shadow() {
     let entry = outbound(&net, OutboundFlags::DIRECT);
     assert_eq!(entry.value.destination(), endpoint(FORGOTTEN));
     assert_eq!(entry.value.alternative(), Endpoint::UNKNOWN);
+    assert!(
+        net.entries::<Peer>()
+            .iter()
+            .all(|entry| entry.value.unanswered == 0)
+    );
+}
+
+/// An ACK or a CANCEL of which nothing is known is not answered, or is answered by whoever has its INVITE.
+#[test]
+fn an_ack_or_a_cancel_to_nobody() {
+    for method in ["ACK", "CANCEL"] {
+        let net = Network::new();
+        let m = Sip {
+            start: format!("{method} sip:9@198.51.100.66 SIP/2.0"),
+            to: "<sip:9@pbx>;tag=t".into(),
+            cseq: (1, method),
+            ..call_phone("u")
+        };
+        net.sends(STRANGER, &m);
+        assert!(net.entries::<OutboundTransaction>().is_empty(), "{method}");
+    }
+}
+
+/// Only an OPTIONS to a known contact, which only its URI names, is a ping.
+#[test]
+fn no_ping() {
+    let request = |method, uri: &str, to: &str| Sip {
+        start: format!("{method} sip:{uri} SIP/2.0"),
+        to: format!("<sip:{to}>"),
+        cseq: (1, method),
+        ..call_phone("x")
+    };
+    for m in [
+        request("OPTIONS", "1000@192.168.1.10", "1000@pbx"),
+        request("INVITE", "1000@192.168.1.10", "1000@192.168.1.10"),
+        request("OPTIONS", "9@192.168.1.99", "9@192.168.1.99"),
+    ] {
+        let net = Network::new();
+        net.register();
+        net.sends(ADVERTISED, &m);
+        let pinged = |entry: &Entry<Peer>| entry.value.flags == PeerFlags::PINGED;
+        assert!(!net.entries::<Peer>().iter().any(pinged), "{}", m.start);
+    }
 }
 
 #[test]
@@ -700,6 +798,8 @@ fn a_response_under_shadow() {
 #[test]
 fn a_query_registers_nothing() {
     let net = Network::new();
+    net.call();
+    net.acknowledge();
     let mut m = register(1, "r", "");
     m.more.clear();
     net.arrives(PHONE, &m);

@@ -5,6 +5,7 @@
 //! add one, take the module of its topic. The engine runs on maps in memory.
 
 mod answers;
+mod claims;
 mod contacts;
 mod dialogs;
 mod entries;

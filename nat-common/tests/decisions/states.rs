@@ -285,11 +285,11 @@ fn a_bye_that_is_refused() {
 }
 
 /// Returns an address of a phone with IPv6.
-fn ipv6(network: u8, port: u32) -> Endpoint {
+fn ipv6(network: u8, host: u8, port: u32) -> Endpoint {
     Endpoint {
         addr: [
             u64::from_ne_bytes([0x20, 1, 0x0d, 0xb8, 0, 0, 0, network]),
-            u64::from_ne_bytes([0, 0, 0, 0, 0, 0, 0, 9]),
+            u64::from_ne_bytes([0, 0, 0, 0, 0, 0, 0, host]),
         ],
         port,
         reserved: 0,
@@ -316,11 +316,12 @@ fn goes(net: &Network, to: &Endpoint, m: &Sip) -> (Endpoint, Counter) {
 /// Only the terminal itself ends its dialog so, not another host or port.
 #[test]
 fn a_bye_with_ipv6_that_is_refused() {
-    let phone = ipv6(5, 49163);
+    let phone = ipv6(5, 9, 49163);
     for (from, ends) in [
         (phone, true),
-        (ipv6(6, 49163), false),
-        (ipv6(5, 49164), false),
+        (ipv6(6, 9, 49163), false),
+        (ipv6(5, 8, 49163), false),
+        (ipv6(5, 9, 49164), false),
     ] {
         let net = Network::new();
         let invite = from_phone("INVITE", 1, "i");
@@ -342,7 +343,7 @@ fn a_bye_with_ipv6_that_is_refused() {
 fn a_packet_of_another_ip_version_is_left() {
     let net = Network::new();
     net.call();
-    let to = ipv6(5, 5060);
+    let to = ipv6(5, 9, 5060);
     let m = from_pbx("INVITE", 102, "a");
     assert_eq!(goes(&net, &to, &m), (to, Counter::OutOtherFamily));
 }
@@ -465,8 +466,11 @@ fn a_call_to_the_phone() {
     net.sends(ADVERTISED, &invite);
     let asked = ticks(net.now.get());
     net.wait(1);
-    let ringing = invite.answer(180).tagged_as("callee");
-    net.arrives(PHONE, &ringing.with("Contact: <sip:1000@192.168.1.10>"));
+    let ringing = invite
+        .answer(180)
+        .tagged_as("callee")
+        .with("Contact: <sip:1000@192.168.1.10>");
+    net.arrives(PHONE, &ringing);
     let flags = BindingFlags::DIRECT | BindingFlags::PROVEN;
     check(&net, flags | BindingFlags::EARLY, 300);
     net.wait(1);
@@ -598,5 +602,31 @@ fn a_late_response_to_the_advertised_address_or_a_private_one() {
         net.sends(PHONE, &invite.answer(200));
         let late = within("UPDATE", 2).answer(200);
         assert_eq!(net.sends(to, &late).1, [verdict], "{contact} {to:?}");
+        let history = net.history.borrow();
+        let record = history.last().expect("a record");
+        assert_eq!((record.tag, record.bound), (end(&net).key[1], 1));
     }
+}
+
+/// A REGISTER belongs to no dialog, whatever tags it has.
+#[test]
+fn a_late_response_to_a_register() {
+    let net = Network::new();
+    net.call();
+    let late = within("REGISTER", 2).answer(200);
+    assert_eq!(
+        net.sends(ADVERTISED, &late).1,
+        [Counter::OutUnknownResponse]
+    );
+}
+
+/// A device of RFC 2543 has no tag: it cannot be told from others in the same call.
+#[test]
+fn a_call_without_a_tag() {
+    let net = Network::new();
+    let mut invite = from_phone("INVITE", 1, "i");
+    invite.from = "<sip:1000@pbx>".into();
+    net.arrives(PHONE, &invite);
+    net.sends(PHONE, &invite.answer(200));
+    assert!(net.dialogs().is_empty());
 }
