@@ -1,8 +1,9 @@
 //! Entries: what each message leaves in the tables, field by field. What a later packet finds there decides where it goes.
 
 use nat_common::abi::{
-    Binding, BindingFlags, Counter, Entry, InboundFlags, InboundTransaction, OutboundFlags,
-    OutboundTransaction, Peer, PeerFlags, PendingDialog, PendingFlags, SECOND, address, ticks,
+    Binding, BindingFlags, Counter, Entry, Ground, InboundFlags, InboundTransaction, OutboundFlags,
+    OutboundTransaction, Peer, PeerFlags, PendingDialog, PendingFlags, Policy, SECOND, address,
+    ticks,
 };
 use nat_common::endpoint::Endpoint;
 use nat_common::engine::env::Hashes as _;
@@ -95,6 +96,7 @@ fn a_request_of_a_terminal() {
         assert_eq!(value.source(), endpoint(PHONE));
         assert_eq!(value.advertised(), endpoint(ADVERTISED));
         assert_eq!((value.repetitions, value.others, value.detail), (0, 0, 0));
+        assert_eq!(net.entries::<InboundTransaction>().len(), 1);
     }
 }
 
@@ -316,6 +318,20 @@ fn a_pending_subscription() {
         assert_eq!(entry.at, now(&net));
         assert_eq!(entry.value.source(), endpoint(PHONE));
         assert_eq!(entry.value.advertised(), endpoint(ADVERTISED));
+    }
+}
+
+/// A refresh is no new subscription, and one without a tag could not be told from others.
+#[test]
+fn no_pending_subscription() {
+    let without_tag = Sip {
+        from: "<sip:1000@pbx>".into(),
+        ..from_phone("SUBSCRIBE", 1, "s")
+    };
+    for m in [from_phone("SUBSCRIBE", 1, "s").tagged("pbx"), without_tag] {
+        let net = Network::new();
+        net.arrives(PHONE, &m);
+        assert!(net.entries::<PendingDialog>().is_empty(), "{}", m.from);
     }
 }
 
@@ -638,6 +654,129 @@ fn a_request_of_the_pbx_under_shadow() {
     );
 }
 
+/// A CANCEL has the route of its INVITE, and nothing of what became of that.
+#[test]
+fn a_cancel() {
+    let net = Network::new();
+    net.register();
+    let invite = call_phone("i");
+    net.sends(ADVERTISED, &invite);
+    net.arrives(PHONE, &invite.answer(180).tagged_as("callee"));
+    net.wait(1);
+    let cancel = Sip {
+        start: "CANCEL sip:1000@192.168.1.10 SIP/2.0".into(),
+        cseq: (1, "CANCEL"),
+        ..invite
+    };
+    assert_eq!(net.sends(ADVERTISED, &cancel).0, PHONE);
+    let entry = outbound(&net, OutboundFlags::DIRECT | OutboundFlags::REDIRECTED);
+    assert_eq!(entry.at, now(&net));
+    assert_eq!(entry.value.destination(), endpoint(PHONE));
+    assert_eq!(entry.value.alternative(), endpoint(ADVERTISED));
+    let history = net.history.borrow();
+    let record = history.last().expect("a record");
+    assert_eq!(record.learned(), endpoint(PHONE));
+    assert_eq!(
+        (Ground::from(record.ground), record.bound),
+        (Ground::Rung, 1)
+    );
+}
+
+/// A contact is at one of two hosts.
+#[test]
+fn a_request_of_the_pbx_to_one_of_two_hosts() {
+    let net = Network::new();
+    net.sends(ADVERTISED, &call_phone("own"));
+    let registers = |from, call| {
+        let m = register(1, call, "<sip:1000@192.168.1.10>").call(call);
+        net.arrives(from, &m);
+        net.sends(from, &m.answer(200));
+        net.wait(1);
+    };
+    registers(PHONE, "a");
+    registers(STRANGER, "b");
+    let moved = OutboundFlags::DIRECT | OutboundFlags::MOVED;
+    let invite = call_phone("i");
+    for (times, to, other, flags, ground) in [
+        (0, PHONE, STRANGER, OutboundFlags::LEFT_ALONE, Ground::Moved),
+        (1, STRANGER, PHONE, OutboundFlags::REDIRECTED, Ground::Turn),
+    ] {
+        assert_eq!(net.sends(ADVERTISED, &invite).0, to);
+        let entry = outbound(&net, moved | flags);
+        assert_eq!(entry.value.destination(), endpoint(to));
+        assert_eq!(entry.value.alternative(), endpoint(other));
+        assert_eq!(entry.value.retransmissions, times);
+        let history = net.history.borrow();
+        let record = history.last().expect("a record");
+        assert_eq!((Ground::from(record.ground), record.bound), (ground, 1));
+    }
+    // Without a redirect there are not two hosts.
+    net.policy.set(Policy::Off);
+    let other = Sip {
+        call: "another",
+        ..call_phone("j")
+    };
+    net.sends(ADVERTISED, &other);
+    let all = net.entries::<OutboundTransaction>().into_iter();
+    let newest = all.filter(|e| e.value.subject != 0 && e.value.flags == OutboundFlags::DIRECT);
+    assert_eq!(newest.count(), 1);
+}
+
+/// To names somebody else than the owner of the contact.
+#[test]
+fn a_request_of_the_pbx_on_weak_evidence() {
+    let net = Network::new();
+    net.register();
+    let m = Sip {
+        to: "<sip:group@pbx>".into(),
+        ..call_phone("g")
+    };
+    net.sends(ADVERTISED, &m);
+    let weak = OutboundFlags::DIRECT | OutboundFlags::WEAK | OutboundFlags::LEFT_ALONE;
+    outbound(&net, weak);
+    // The user decides, whatever is known of the address.
+    net.kinds
+        .replace(vec![(endpoint(ADVERTISED), address::PEER)]);
+    let again = |branch| Sip {
+        vias: vec![branch],
+        ..m.clone()
+    };
+    assert_eq!(
+        net.sends(ADVERTISED, &again("h")).1,
+        [Counter::OutForeignContact]
+    );
+    net.policy.set(Policy::Force);
+    assert_eq!(net.sends(ADVERTISED, &again("j")).0, PHONE);
+    // Under shadow, sipnat says what it would do.
+    net.policy.set(Policy::Auto);
+    net.kinds.take();
+    net.shadow.set(true);
+    assert_eq!(
+        net.sends(ADVERTISED, &again("k")).1,
+        [Counter::OutRedirectedContact]
+    );
+}
+
+/// A contact says whether the last packet to it was left alone.
+#[test]
+fn a_contact_that_is_left_alone() {
+    let net = Network::new();
+    net.register();
+    let left_alone = |net: &Network| contacts(net)[0].flags.contains(BindingFlags::LEFT_ALONE);
+    let invite = call_phone("i");
+    net.sends(FORGOTTEN, &invite);
+    net.arrives(FORGOTTEN, &invite.answer(200).tagged_as("callee"));
+    assert!(!left_alone(&net));
+    assert_eq!(
+        net.sends(FORGOTTEN, &call_phone("j")).1,
+        [Counter::OutLeftAlone]
+    );
+    assert!(left_alone(&net));
+    net.policy.set(Policy::Force);
+    assert_eq!(net.sends(FORGOTTEN, &call_phone("k")).0, PHONE);
+    assert!(!left_alone(&net));
+}
+
 /// An ACK or a CANCEL of which nothing is known is not answered, or is answered by whoever has its INVITE.
 #[test]
 fn an_ack_or_a_cancel_to_nobody() {
@@ -663,14 +802,24 @@ fn no_ping() {
         cseq: (1, method),
         ..call_phone("x")
     };
-    for m in [
-        request("OPTIONS", "1000@192.168.1.10", "1000@pbx"),
-        request("INVITE", "1000@192.168.1.10", "1000@192.168.1.10"),
-        request("OPTIONS", "9@192.168.1.99", "9@192.168.1.99"),
+    let unknown: Address = ([192, 168, 1, 99], 5060);
+    for (m, to) in [
+        (
+            request("OPTIONS", "1000@192.168.1.10", "1000@pbx"),
+            ADVERTISED,
+        ),
+        (
+            request("INVITE", "1000@192.168.1.10", "1000@192.168.1.10"),
+            ADVERTISED,
+        ),
+        (
+            request("OPTIONS", "9@192.168.1.99", "9@192.168.1.99"),
+            unknown,
+        ),
     ] {
         let net = Network::new();
         net.register();
-        net.sends(ADVERTISED, &m);
+        net.sends(to, &m);
         let pinged = |entry: &Entry<Peer>| entry.value.flags == PeerFlags::PINGED;
         assert!(!net.entries::<Peer>().iter().any(pinged), "{}", m.start);
     }

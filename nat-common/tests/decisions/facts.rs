@@ -1,7 +1,7 @@
 //! Facts of addresses: each is one of its own, is written when it tells something new, and counts for its time.
 
 use nat_common::abi::{
-    Counter, Entry, OutboundFlags, OutboundTransaction, Peer, PeerFlags, TICK_SHIFT, ticks,
+    Counter, Entry, OutboundFlags, OutboundTransaction, Peer, PeerFlags, Policy, TICK_SHIFT, ticks,
 };
 use nat_common::endpoint::Endpoint;
 use nat_common::engine;
@@ -9,6 +9,7 @@ use nat_common::engine::lifetimes::{ANSWER_LIFE, ANSWERED_LIFE, PEER_LIFE, T1, T
 
 use crate::{
     ADVERTISED, FORGOTTEN, Network, PHONE, STRANGER, Sip, call_phone, from_pbx, from_phone,
+    register,
 };
 
 const FIRST: Counter = Counter::OutOriginalFirst;
@@ -267,6 +268,42 @@ fn a_ping_waits_for_t1() {
     }
 }
 
+/// Any response to one at the learned address speaks for that.
+#[test]
+fn a_ping_that_is_answered_at_the_learned_address() {
+    let ping = |branch| Sip {
+        start: "OPTIONS sip:1000@192.168.1.10 SIP/2.0".into(),
+        to: "<sip:1000@192.168.1.10>".into(),
+        cseq: (1, "OPTIONS"),
+        ..call_phone(branch)
+    };
+    for status in [100, 200, 404] {
+        let net = behind_alg();
+        assert_eq!(net.sends(ADVERTISED, &ping("a")).1, [FIRST]);
+        wait_ticks(&net, T1);
+        assert_eq!(net.sends(ADVERTISED, &ping("b")).1, [CALLED]);
+        net.arrives(PHONE, &ping("b").answer(status));
+        wait_ticks(&net, T1);
+        assert_eq!(net.sends(ADVERTISED, &ping("c")).1, [CALLED], "{status}");
+    }
+}
+
+/// sipnat had no choice: the answer says nothing of the owner.
+#[test]
+fn an_answer_under_the_policy_off() {
+    let net = behind_alg();
+    net.policy.set(Policy::Off);
+    let invite = call_phone("a");
+    verdict(&net, &invite);
+    net.arrives(FORGOTTEN, &invite.answer(200).tagged_as("callee"));
+    let all = net.entries::<Peer>().into_iter();
+    let answered: Vec<_> = all
+        .filter(|e| e.value.flags == PeerFlags::ANSWERED)
+        .collect();
+    assert_eq!(answered.len(), 1);
+    assert_eq!(answered[0].value.owner, 0);
+}
+
 #[test]
 fn a_terminal_that_answers_by_itself_is_left_alone_for_a_day() {
     for (wait, next) in [
@@ -398,6 +435,27 @@ fn a_subscription_is_pending_for_64_t1() {
             net.sends(ADVERTISED, &from_pbx("NOTIFY", 1, "n")).0,
             to,
             "{wait}"
+        );
+    }
+}
+
+/// Credentials come within 64*T1 of the REGISTER that was challenged, or answer another challenge.
+#[test]
+fn credentials_come_within_64_t1() {
+    for (wait, proves) in [(TRANSACTION_LIFE - 1, true), (TRANSACTION_LIFE, false)] {
+        let net = Network::new();
+        let contact = "<sip:1000@192.168.1.10>";
+        let m = register(1, "r", contact);
+        net.arrives(PHONE, &m);
+        net.sends(ADVERTISED, &m.answer(401));
+        wait_ticks(&net, wait);
+        let again = register(2, "s", contact).with("Authorization: Digest x");
+        net.arrives(PHONE, &again);
+        let counted = net.sends(ADVERTISED, &again.answer(200)).1;
+        assert_eq!(
+            counted.contains(&Counter::PeerProven),
+            proves,
+            "{counted:?}"
         );
     }
 }

@@ -1,6 +1,7 @@
 //! NOTIFY ahead of the 2xx to its SUBSCRIBE: the source of a request that is not answered yet.
 
 use nat_common::abi::Counter;
+use nat_common::engine::env::Checksum;
 
 use crate::{ADVERTISED, Network, PHONE, STRANGER, from_pbx, from_phone};
 
@@ -77,4 +78,22 @@ fn what_was_accepted_is_no_more_pending() {
     net.sends(PHONE, &m.answer(200));
     net.forget_bindings();
     assert_eq!(net.reinvite("reinvite").1, [Counter::OutUnknownRequest]);
+}
+
+/// The PBX never sees a SUBSCRIBE with a wrong checksum, and so never refuses it. A fragment may be one that never becomes a
+/// whole datagram.
+#[test]
+fn what_the_pbx_may_not_have_seen_is_not_pending() {
+    for checksum in [Checksum::Wrong, Checksum::Unknown] {
+        let net = Network::new();
+        net.checksum.set(checksum);
+        let counted = net.arrives(PHONE, &from_phone("SUBSCRIBE", 1, "s"));
+        assert_eq!(counted, [Counter::PendingChecksum, Counter::InRequest]);
+        net.checksum.set(Checksum::Right);
+        let (to, counted) = net.sends(ADVERTISED, &from_pbx("NOTIFY", 1, "n"));
+        assert_eq!(
+            (to, counted),
+            (ADVERTISED, vec![Counter::OutUnknownRequest])
+        );
+    }
 }

@@ -439,6 +439,16 @@ fn a_pending_subscription_is_for_its_notify() {
     assert_eq!(net.sends(ADVERTISED, &from_pbx("NOTIFY", 1, "n")).0, PHONE);
 }
 
+/// Somebody who knows the names of a live dialog sends a SUBSCRIBE with them.
+#[test]
+fn a_pending_subscription_is_not_asked_where_the_dialog_is_known() {
+    let net = Network::new();
+    net.call();
+    net.arrives(MOVED, &from_phone("SUBSCRIBE", 1, "s"));
+    let (to, counted) = net.sends(ADVERTISED, &from_pbx("NOTIFY", 1, "n"));
+    assert_eq!((to, counted), (PHONE, vec![Counter::OutRedirectedDialog]));
+}
+
 #[test]
 fn a_subscription_that_is_refused_is_no_more_pending() {
     let net = Network::new();
@@ -469,7 +479,7 @@ fn a_call_to_the_phone() {
     let ringing = invite
         .answer(180)
         .tagged_as("callee")
-        .with("Contact: <sip:1000@192.168.1.10>");
+        .with("Contact: <sip:1000@192.168.1.20:5062>");
     net.arrives(PHONE, &ringing);
     let flags = BindingFlags::DIRECT | BindingFlags::PROVEN;
     check(&net, flags | BindingFlags::EARLY, 300);
@@ -479,7 +489,7 @@ fn a_call_to_the_phone() {
     let end = end(&net);
     assert_eq!(
         (end.learned, end.advertised),
-        (endpoint(PHONE), endpoint(ADVERTISED))
+        (endpoint(PHONE), endpoint(([192, 168, 1, 20], 5062)))
     );
     assert_eq!((end.arrived, end.aor), (asked, aor));
     assert_ne!(end.call, 0);
@@ -510,6 +520,7 @@ fn a_subscription_before_its_answer() {
         net.sends(ADVERTISED, &invite);
         net.arrives(PHONE, &invite.answer(200).tagged_as("callee"));
         let of_call = end(&net).key;
+        net.wait(1);
         let m = Sip {
             vias,
             ..from_phone("SUBSCRIBE", 1, "s")
