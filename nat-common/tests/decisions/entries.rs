@@ -848,6 +848,22 @@ fn an_answer_of_a_terminal() {
     }
 }
 
+/// The terminal answers from another port than before: the request belongs there.
+#[test]
+fn an_answer_from_another_port() {
+    let net = Network::new();
+    net.register();
+    let invite = call_phone("i");
+    net.sends(ADVERTISED, &invite);
+    let ringing = invite.answer(180).tagged_as("callee");
+    net.arrives(PHONE, &ringing);
+    net.wait(1);
+    net.arrives(MOVED, &ringing);
+    let entry = outbound(&net, OutboundFlags::DIRECT | OutboundFlags::PROCEEDING);
+    assert_eq!(entry.value.destination(), endpoint(MOVED));
+    assert_eq!(entry.at, now(&net));
+}
+
 /// The terminal answers by itself at the original destination.
 #[test]
 fn an_answer_at_the_original_destination() {

@@ -103,6 +103,17 @@ fn a_call_of_the_phone() {
     assert_eq!((end(&net).flags, end(&net).expires), (ended, expires));
 }
 
+/// Only the ACK acknowledges.
+#[test]
+fn a_call_that_waits_for_its_ack() {
+    let net = Network::new();
+    net.call();
+    net.arrives(PHONE, &within("INFO", 2));
+    assert!(end(&net).flags.contains(BindingFlags::UNACKNOWLEDGED));
+    net.acknowledge();
+    assert!(!end(&net).flags.contains(BindingFlags::UNACKNOWLEDGED));
+}
+
 /// A phone that hangs up before its ACK came.
 #[test]
 fn a_call_that_ends_unacknowledged() {

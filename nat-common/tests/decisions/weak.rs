@@ -855,3 +855,29 @@ fn an_answer_does_not_prove_the_address_of_the_next_owner() {
     answers(&net, STRANGER, &invite);
     assert_eq!(sent(&net, ADVERTISED, &call(URI, "b"), 1), [FIRST]);
 }
+
+/// An address of the terminal's own host: what is known of it counts, but not that a route leads there, nor that another
+/// terminal of that host has it.
+#[test]
+fn an_address_of_the_same_host() {
+    let uri = "1000@60.17.196.2";
+    let contact = "<sip:1000@60.17.196.2>";
+    for (kind, went) in [
+        (0, FIRST),
+        (address::ROUTED, FIRST),
+        (address::LOCAL, FOREIGN),
+        (address::BROADCAST, FOREIGN),
+        (address::on_link(2), FOREIGN),
+        (address::PEER, FOREIGN),
+    ] {
+        let net = Network::new();
+        registers(&net, PHONE, "1000", contact);
+        let to = Endpoint::v4(FORGOTTEN.0, FORGOTTEN.1);
+        net.kinds.replace(vec![(to, kind)]);
+        assert_eq!(sent(&net, FORGOTTEN, &call(uri, "a"), 1), [went], "{kind}");
+    }
+    let net = Network::new();
+    registers(&net, PHONE, "1000", contact);
+    registers(&net, FORGOTTEN, "2000", "<sip:2000@192.168.1.11>");
+    assert_eq!(sent(&net, FORGOTTEN, &call(uri, "a"), 2), [FIRST, CALLED]);
+}

@@ -13,8 +13,8 @@
 //! | arm before the last one, `_` | missing |
 //! | function that returns bool | true; false |
 //!
-//! A mutant is left out that every test notices which notices another one: `!a` as a condition is noticed with `true` and
-//! `false`. What runs in the compiler has no mutants.
+//! A mutant is left out if each test that notices another one notices it, too: `!a` as a condition, instead of which `true`
+//! and `false` stand. What runs in the compiler has no mutants.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
