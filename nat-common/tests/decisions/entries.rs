@@ -959,6 +959,63 @@ fn a_response_under_shadow() {
     inbound(&net, InboundFlags::DIRECT | InboundFlags::PROCEEDING);
 }
 
+/// A proxy relays what is for another domain. That changes nothing of what is known.
+#[test]
+fn a_register_for_another_domain_changes_nothing() {
+    let net = Network::new();
+    net.register();
+    let before = net.contacts();
+    net.wait(1);
+    let m = Sip {
+        start: "REGISTER sip:elsewhere SIP/2.0".into(),
+        ..register(2, "r2", "<sip:1000@192.168.1.10>")
+    };
+    net.arrives(MOVED, &m);
+    let counted = net.sends(MOVED, &m.answer(200)).1;
+    let expected = [Counter::RegisterOtherDomain, Counter::OutAlreadyThere];
+    assert_eq!(counted, expected);
+    assert_eq!(net.contacts(), before);
+}
+
+/// Under shadow, an ACK has no choice of addresses.
+#[test]
+fn an_ack_under_shadow() {
+    let net = Network::new();
+    net.call();
+    net.shadow.set(true);
+    let ack = Sip {
+        cseq: (102, "ACK"),
+        start: "ACK sip:1000@192.168.1.10 SIP/2.0".into(),
+        ..call_phone("a").tagged("phone").call("call")
+    };
+    assert_eq!(
+        net.sends(ADVERTISED, &ack).1,
+        [Counter::OutRedirectedDialog]
+    );
+    assert!(net.entries::<OutboundTransaction>().is_empty());
+}
+
+/// A request in a dialog that sipnat does not know, to another user of the owner in To, at the address of its contact.
+#[test]
+fn a_request_in_an_unknown_dialog_by_the_address() {
+    let net = Network::new();
+    net.register();
+    let m = Sip {
+        start: "BYE sip:9@192.168.1.10 SIP/2.0".into(),
+        cseq: (1, "BYE"),
+        ..call_phone("b").tagged("unknown")
+    };
+    assert_eq!(net.sends(ADVERTISED, &m).0, PHONE);
+    let of_another = Sip {
+        to: "<sip:9@pbx>;tag=unknown".into(),
+        ..m
+    };
+    assert_eq!(
+        net.sends(ADVERTISED, &of_another).1,
+        [Counter::OutUnknownRequest]
+    );
+}
+
 /// A REGISTER without a Contact asks what is registered (RFC 3261 10.2.3).
 #[test]
 fn a_query_registers_nothing() {

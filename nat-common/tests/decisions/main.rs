@@ -18,6 +18,7 @@ mod reach;
 mod records;
 mod registrations;
 mod seeming;
+mod senders;
 mod states;
 mod stun;
 mod transactions;

@@ -396,7 +396,7 @@ impl<'a> Visit<'a> for Finder<'a> {
 }
 
 /// Returns the operands of a chain of one operator, of which there is one if the expression is no such chain.
-fn operands<'a>(node: &'a Expr, same: impl Fn(&BinOp) -> bool + Copy) -> Vec<&'a Expr> {
+fn operands(node: &Expr, same: impl Fn(&BinOp) -> bool + Copy) -> Vec<&Expr> {
     match node {
         Expr::Binary(binary) if same(&binary.op) => {
             let mut all = operands(&binary.left, same);

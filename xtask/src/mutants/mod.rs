@@ -212,14 +212,13 @@ impl Summary {
             _ if accepted => self.accepted += 1,
             _ => self.survived += 1,
         }
-        match (is_noticed, accepted) {
-            (true, true) => print(": noticed, though accepted", mutation),
-            (false, false) if end == End::NotReached => {
-                print(": not reached by any test", mutation)
-            }
-            (false, false) => print(": survived", mutation),
-            _ => {}
-        }
+        let remark = match (is_noticed, accepted) {
+            (true, true) => ": noticed, though accepted",
+            (false, false) if end == End::NotReached => ": not reached by any test",
+            (false, false) => ": survived",
+            _ => return,
+        };
+        print(remark, mutation);
     }
 }
 

@@ -1,0 +1,250 @@
+//! Senders of responses to the PBX: which of two addresses answered, and what that makes of a dialog.
+
+use nat_common::abi::{
+    BindingFlags, Counter, OutboundFlags, OutboundTransaction, Policy, SECOND, ticks,
+};
+use nat_common::datagram::Datagram;
+use nat_common::endpoint::Endpoint;
+use nat_common::engine;
+use nat_common::sip::Direction;
+
+use crate::{
+    ADVERTISED, Address, FORGOTTEN, MOVED, Network, PHONE, STRANGER, Sip, call_phone, from_pbx,
+    from_phone, register,
+};
+
+const HEARD: Counter = Counter::InResponse;
+const ELSEWHERE: Counter = Counter::InResponseElsewhere;
+
+fn endpoint(address: Address) -> Endpoint {
+    Endpoint::v4(address.0, address.1)
+}
+
+fn heard(net: &Network, from: Address, m: &Sip) -> Counter {
+    *net.arrives(from, m).last().expect("a verdict")
+}
+
+/// The PBX sends to the learned address by itself, and the phone answers from another port.
+#[test]
+fn a_port_counts_if_the_contact_names_it() {
+    for (contact, learned) in [
+        ("60.17.196.2:51000", MOVED),
+        ("60.17.196.2:51001", PHONE),
+        ("60.17.196.3:51000", PHONE),
+        ("192.168.1.10:5060", PHONE),
+    ] {
+        let net = Network::new();
+        net.call();
+        net.wait(1);
+        let m = from_pbx("INVITE", 102, "a");
+        net.sends(PHONE, &m);
+        let answer = m
+            .answer(200)
+            .with(&format!("Contact: <sip:1000@{contact}>"));
+        net.wait(1);
+        assert_eq!(heard(&net, MOVED, &answer), HEARD);
+        assert_eq!(net.active()[0].learned, endpoint(learned), "{contact}");
+    }
+    // Where the PBX was not sending to the learned address, it says nothing.
+    let net = Network::new();
+    net.call();
+    net.wait(1);
+    let m = from_pbx("INVITE", 102, "a");
+    assert_eq!(net.sends(FORGOTTEN, &m).0, FORGOTTEN);
+    heard(
+        &net,
+        MOVED,
+        &m.answer(200).with("Contact: <sip:1000@60.17.196.2:51000>"),
+    );
+    assert_eq!(net.active()[0].learned, endpoint(PHONE));
+    // The same port is not a new one: the answer is as old as its request.
+    let net = Network::new();
+    net.call();
+    net.wait(1);
+    let m = from_pbx("INVITE", 102, "a");
+    net.sends(PHONE, &m);
+    let asked = ticks(net.now.get());
+    net.wait(1);
+    heard(
+        &net,
+        PHONE,
+        &m.answer(200).with("Contact: <sip:1000@60.17.196.2:49163>"),
+    );
+    assert_eq!(net.active()[0].arrived, asked);
+}
+
+/// The same with IPv6, of which each half of an address counts.
+#[test]
+fn a_port_counts_if_the_contact_names_it_with_ipv6() {
+    let phone = |port| Endpoint {
+        addr: [
+            u64::from_ne_bytes([0x20, 1, 0x0d, 0xb8, 0, 0, 0, 5]),
+            u64::from_ne_bytes([0, 0, 0, 0, 0, 0, 0, 9]),
+        ],
+        port,
+        reserved: 0,
+    };
+    for (contact, port) in [
+        ("[2001:db8:0:5::9]:51000", 51000),
+        ("[2001:db8:0:6::9]:51000", 49163),
+        ("[2001:db8:0:5::8]:51000", 49163),
+    ] {
+        let net = Network::new();
+        let hears = |from: &Endpoint, m: &Sip| {
+            let message = net.scan(m, Direction::In);
+            engine::ingress(&net.0, &message, from);
+        };
+        let sends = |m: &Sip| {
+            let message = net.scan(m, Direction::Out);
+            let mut to = phone(49163);
+            let datagram = Datagram {
+                destination: to,
+                ..Datagram::default()
+            };
+            engine::egress(&net.0, &message, &datagram, &mut to);
+        };
+        let invite = from_phone("INVITE", 1, "i");
+        hears(&phone(49163), &invite);
+        sends(&invite.answer(200));
+        net.wait(1);
+        let m = from_pbx("INVITE", 102, "a");
+        sends(&m);
+        net.wait(1);
+        let answer = m
+            .answer(200)
+            .with(&format!("Contact: <sip:1000@{contact}>"));
+        hears(&phone(51000), &answer);
+        assert_eq!(net.active()[0].learned, phone(port), "{contact}");
+    }
+}
+
+/// A contact that is at one of two hosts.
+fn at_two_hosts() -> Network {
+    let net = Network::new();
+    net.sends(ADVERTISED, &call_phone("own"));
+    for (from, call) in [(PHONE, "a"), (STRANGER, "b")] {
+        let m = register(1, call, "<sip:1000@192.168.1.10>").call(call);
+        net.arrives(from, &m);
+        net.sends(from, &m.answer(200));
+        net.wait(1);
+    }
+    net
+}
+
+/// A host answers if the request was sent there, at the last time or before.
+#[test]
+fn a_host_that_was_not_asked_is_not_heard() {
+    for (times, from, verdict) in [
+        (1, PHONE, HEARD),
+        (1, STRANGER, ELSEWHERE),
+        (2, STRANGER, HEARD),
+        (2, PHONE, HEARD),
+        (3, PHONE, HEARD),
+        (3, STRANGER, HEARD),
+        (3, ([203, 0, 113, 1], 5060), ELSEWHERE),
+    ] {
+        let net = at_two_hosts();
+        let invite = call_phone("i");
+        for _ in 0..times {
+            net.sends(ADVERTISED, &invite);
+        }
+        let answer = invite.answer(180).tagged_as("callee");
+        assert_eq!(heard(&net, from, &answer), verdict, "{times} {from:?}");
+        if verdict == HEARD {
+            // From now on the request is one that went there once.
+            let all = net.entries::<OutboundTransaction>().into_iter();
+            let mut answered = all.filter(|e| e.value.flags.contains(OutboundFlags::PROCEEDING));
+            let value = answered.next().expect("a transaction").value;
+            assert_eq!(value.destination(), endpoint(from), "{times} {from:?}");
+            let other = if from == PHONE { STRANGER } else { PHONE };
+            assert_eq!(value.alternative(), endpoint(other), "{times} {from:?}");
+            let late = times == 2 && from == PHONE || times == 3 && from == STRANGER;
+            let count = if late { 0 } else { times - 1 };
+            assert_eq!(value.retransmissions, count, "{times} {from:?}");
+        }
+    }
+}
+
+/// The user has a request redirected from another public host at once: that host has not got it.
+#[test]
+fn a_host_from_which_a_request_was_redirected_is_not_heard() {
+    let net = Network::new();
+    let front: Address = ([198, 51, 100, 9], 5060);
+    let m = register(1, "r", "<sip:1000@198.51.100.9>");
+    net.arrives(PHONE, &m);
+    net.sends(PHONE, &m.answer(200));
+    net.policy.set(Policy::Force);
+    let invite = Sip {
+        start: "INVITE sip:1000@198.51.100.9 SIP/2.0".into(),
+        ..call_phone("i")
+    };
+    assert_eq!(net.sends(front, &invite).0, PHONE);
+    assert_eq!(heard(&net, front, &invite.answer(180)), ELSEWHERE);
+}
+
+/// A dialog begins with 101 to 299 to a request that creates one, and with a tag.
+#[test]
+fn an_answer_begins_a_dialog() {
+    for (method, status, tag, ends) in [
+        ("INVITE", 100, true, 0),
+        ("INVITE", 101, true, 1),
+        ("INVITE", 180, false, 0),
+        ("INVITE", 180, true, 1),
+        ("INVITE", 299, true, 1),
+        ("INVITE", 300, true, 0),
+        ("INVITE", 486, true, 0),
+        ("MESSAGE", 200, true, 0),
+        ("OPTIONS", 200, true, 0),
+    ] {
+        let net = Network::new();
+        net.register();
+        let m = Sip {
+            start: format!("{method} sip:1000@192.168.1.10 SIP/2.0"),
+            cseq: (1, method),
+            ..call_phone("m")
+        };
+        net.sends(ADVERTISED, &m);
+        let mut answer = m.answer(status);
+        answer.to = m.to.clone();
+        if tag {
+            answer = answer.tagged("callee");
+        }
+        net.arrives(PHONE, &answer);
+        assert_eq!(net.dialogs().len(), ends, "{method} {status} {tag}");
+    }
+}
+
+/// A provisional response within a dialog does not make it an early one.
+#[test]
+fn a_provisional_answer_within_a_dialog() {
+    let net = Network::new();
+    net.register();
+    let m = from_pbx("INVITE", 102, "reinvite");
+    net.sends(ADVERTISED, &m);
+    net.arrives(PHONE, &m.answer(180));
+    let [end] = net.active()[..] else { panic!() };
+    assert_eq!(end.flags, BindingFlags::DIRECT | BindingFlags::PROVEN);
+    assert_eq!(end.expires, net.now.get() + 12 * 3600 * SECOND);
+}
+
+/// What belongs to a live binding is kept before what does not.
+#[test]
+fn a_record_says_when_and_whether_it_belongs_to_a_binding() {
+    let net = Network::new();
+    let last = |net: &Network| *net.history.borrow().last().expect("a record");
+    net.call();
+    let call = last(&net);
+    assert_eq!((call.at, call.bound), (net.now.get(), 1));
+    assert!(call.call != 0 && call.pbx != 0);
+    net.wait(1);
+    let other = Sip {
+        start: "REGISTER sip:elsewhere SIP/2.0".into(),
+        ..register(2, "r2", "<sip:1000@192.168.1.10>")
+    };
+    net.arrives(PHONE, &other);
+    net.sends(PHONE, &other.answer(200));
+    let record = last(&net);
+    assert_eq!((record.at, record.bound), (net.now.get(), 0));
+    assert_ne!(record.events, 0);
+    assert_ne!(record.call, call.call);
+}
