@@ -3,7 +3,9 @@
 use nat_common::abi::{Binding, BindingFlags, Counter, SECOND};
 use nat_common::endpoint::Endpoint;
 
-use crate::{ADVERTISED, Address, MOVED, Network, PHONE, STRANGER, Sip, call_phone, register};
+use crate::{
+    ADVERTISED, Address, MOVED, Network, PHONE, STRANGER, Sip, call_phone, endpoint, register,
+};
 
 const URI: &str = "<sip:7@192.168.1.10>";
 const HOUR: u64 = 3600;
@@ -38,10 +40,6 @@ fn by_uri(net: &Network) -> Binding {
     let (_, binding) = found.next().expect("an entry");
     assert!(found.next().is_none());
     binding
-}
-
-fn endpoint(address: Address) -> Endpoint {
-    Endpoint::v4(address.0, address.1)
 }
 
 #[test]

@@ -9,8 +9,8 @@ use nat_common::endpoint::Endpoint;
 use nat_common::engine::env::Hashes as _;
 
 use crate::{
-    ADVERTISED, Address, FORGOTTEN, MOVED, Network, PHONE, STRANGER, Sip, call_phone, from_phone,
-    register,
+    ADVERTISED, Address, FORGOTTEN, MOVED, Network, PHONE, STRANGER, Sip, call_phone, endpoint,
+    from_phone, register,
 };
 
 /// Host to which a proxy sends REGISTERs on.
@@ -18,10 +18,6 @@ const UPSTREAM: Address = ([203, 0, 113, 99], 5060);
 
 /// Seconds of a week.
 const WEEK: u64 = 7 * 24 * 3600;
-
-fn endpoint(address: Address) -> Endpoint {
-    Endpoint::v4(address.0, address.1)
-}
 
 /// Returns the only entry with exactly these flags of a terminal's request.
 fn inbound(net: &Network, flags: InboundFlags) -> Entry<InboundTransaction> {
@@ -248,7 +244,7 @@ fn a_challenge_of_another_registrar() {
     assert!(challenged.next().is_none());
 }
 
-/// What is proven of the URI, and where its terminal was before, says nothing of the address.
+/// The address takes over neither the proof of the URI nor the host where its terminal was before.
 #[test]
 fn the_entry_by_address_is_not_that_of_the_uri() {
     let net = Network::new();

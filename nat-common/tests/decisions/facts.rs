@@ -373,7 +373,7 @@ fn an_answer_of_somebody_unknown() {
     assert_eq!(answered[0].value.owner, 0);
 }
 
-/// Where only the Contact URI names the terminal, the answer at the original destination is nobody's in particular.
+/// An answer at the original destination is nobody's in particular if only the Contact URI names the terminal.
 #[test]
 fn an_answer_to_the_uri_alone() {
     let net = behind_alg();

@@ -50,6 +50,10 @@ const STRANGER: ([u8; 4], u16) = ([198, 51, 100, 66], 6666);
 
 type Address = ([u8; 4], u16);
 
+fn endpoint(address: Address) -> Endpoint {
+    Endpoint::v4(address.0, address.1)
+}
+
 /// Branch of a message without one, as devices of RFC 2543 send it.
 const NO_BRANCH: &str = "";
 

@@ -9,16 +9,12 @@ use nat_common::engine;
 use nat_common::sip::Direction;
 
 use crate::{
-    ADVERTISED, Address, FORGOTTEN, MOVED, Network, PHONE, STRANGER, Sip, call_phone, from_pbx,
-    from_phone, register,
+    ADVERTISED, Address, FORGOTTEN, MOVED, Network, PHONE, STRANGER, Sip, call_phone, endpoint,
+    from_pbx, from_phone, register,
 };
 
 const HEARD: Counter = Counter::InResponse;
 const ELSEWHERE: Counter = Counter::InResponseElsewhere;
-
-fn endpoint(address: Address) -> Endpoint {
-    Endpoint::v4(address.0, address.1)
-}
 
 fn heard(net: &Network, from: Address, m: &Sip) -> Counter {
     *net.arrives(from, m).last().expect("a verdict")
@@ -227,7 +223,7 @@ fn a_provisional_answer_within_a_dialog() {
     assert_eq!(end.expires, net.now.get() + 12 * 3600 * SECOND);
 }
 
-/// What belongs to a live binding is kept before what does not.
+/// Records of live bindings are kept before others.
 #[test]
 fn a_record_says_when_and_whether_it_belongs_to_a_binding() {
     let net = Network::new();

@@ -7,18 +7,14 @@ use nat_common::engine;
 use nat_common::sip::Direction;
 
 use crate::{
-    ADVERTISED, Address, FORGOTTEN, MOVED, Network, PHONE, REDIRECTED, Sip, call_phone, from_pbx,
-    from_phone, register,
+    ADVERTISED, Address, FORGOTTEN, MOVED, Network, PHONE, REDIRECTED, Sip, call_phone, endpoint,
+    from_pbx, from_phone, register,
 };
 
 const HALF_A_DAY: u64 = 12 * 3600;
 
 /// Flags of the phone's call. The PBX's answer went to where the phone is.
 const CALL: BindingFlags = BindingFlags::DIRECT.union(BindingFlags::TOLD);
-
-fn endpoint(address: Address) -> Endpoint {
-    Endpoint::v4(address.0, address.1)
-}
 
 /// Returns the only dialog end.
 fn end(net: &Network) -> Binding {
@@ -376,7 +372,7 @@ fn an_ack_is_not_late_for_other_requests() {
     assert_eq!(net.sends(FORGOTTEN, &from_pbx("UPDATE", 104, "v")).0, PHONE);
 }
 
-/// What was overdue before a dialog says nothing of its terminal, which has shown where it hears.
+/// Requests that were overdue before a dialog say nothing of its terminal, which has shown where it hears.
 #[test]
 fn progress_ends_what_was_overdue() {
     let net = Network::new();

@@ -1,4 +1,4 @@
-//! What a crate computes when it is compiled, where no mutant can be chosen.
+//! Constants: code that runs in the compiler, where no mutant can be chosen.
 
 use std::collections::{HashMap, HashSet};
 

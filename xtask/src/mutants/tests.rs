@@ -107,7 +107,7 @@ fn names_of_the_same_code_differ() {
     );
 }
 
-/// What runs in the compiler, and what only tests have, has no mutants.
+/// Code that runs in the compiler, or only in tests, has no mutants.
 #[test]
 fn left_out() {
     let text = "const A: u8 = f(1); const fn f(x: u8) -> u8 { x + 1 } static B: [u8; 2] = [3; 2];
