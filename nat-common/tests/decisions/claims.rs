@@ -146,7 +146,7 @@ fn a_doubt_lasts_as_long_as_the_claim() {
     assert_eq!(by_uri(&net).contested, expires);
     // It may be a proxy, and the REGISTER come from another host under another name.
     let net = Network::new();
-    accepts(&net, PHONE, &claim("1000", "a", URI), 3 * HOUR);
+    accepts(&net, PHONE, &claim("1000", "a", URI), HOUR + 1200);
     net.wait(1);
     accepts(&net, STRANGER, &claim("1000", "b", URI), 3 * HOUR);
     assert_eq!(by_uri(&net).contested, net.now.get() + HOUR * SECOND);

@@ -92,6 +92,9 @@ fn a_request_of_a_terminal() {
         assert_eq!(value.source(), endpoint(PHONE));
         assert_eq!(value.advertised(), endpoint(ADVERTISED));
         assert_eq!((value.repetitions, value.others, value.detail), (0, 0, 0));
+        // The request again, before its answer.
+        net.arrives(PHONE, &m);
+        assert_eq!(inbound(&net, flags).value.repetitions, 0);
         assert_eq!(net.entries::<InboundTransaction>().len(), 1);
     }
 }
