@@ -381,11 +381,8 @@ fn merges(settings: &Settings, links: &[Link]) -> Vec<Finding> {
     }
     // Names in the kernel of what `ethtool -k` shows under the same ones.
     const JOIN: [&str; 2] = ["rx-udp-gro-forwarding", "rx-gro-list"];
-    let joins = |link: &Link| match ethtool::features_on(&link.name, &JOIN) {
-        Ok(on) => on,
-        // It may have gone since.
-        Err(_) => Vec::new(),
-    };
+    // One that has gone since joins nothing.
+    let joins = |link: &Link| ethtool::features_on(&link.name, &JOIN).unwrap_or_default();
     let joining = links.iter().map(|link| (&link.name, joins(link)));
     let found =
         joining.flat_map(|(name, on)| on.into_iter().map(move |feature| merging(name, feature)));

@@ -72,7 +72,7 @@ pub(crate) fn features_on<'n>(interface: &str, names: &[&'n str]) -> io::Result<
     unsafe {
         (&raw mut counts[2])
             .cast::<u64>()
-            .write_unaligned(1 << FEATURES)
+            .write_unaligned(1 << FEATURES);
     };
     // SAFETY: the kernel reads and writes that structure.
     unsafe { ask(interface, counts.as_mut_ptr())? };
