@@ -302,6 +302,18 @@ fn one_answer_at_the_original_does_not_end_a_proof() {
     assert_eq!(sent(&net, FORGOTTEN, &call_phone("h"), 1), [LEFT_ALONE]);
 }
 
+#[test]
+fn an_answer_at_the_original_does_not_prolong_a_proof() {
+    let net = behind_alg();
+    prove(&net, ["a", "a2"]);
+    net.wait(11 * 3600);
+    net.register();
+    answered_by_neighbour(&net, "b", 200);
+    net.wait(2 * 3600);
+    net.register();
+    assert_eq!(sent(&net, FORGOTTEN, &call_phone("c"), 1), [LEFT_ALONE]);
+}
+
 /// A neighbour's phone rings before it answers, and answers again while the ACK is lost.
 #[test]
 fn two_responses_to_one_request_are_one_answer() {
