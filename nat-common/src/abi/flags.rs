@@ -48,7 +48,6 @@ mod bit {
     pub(super) const ANSWERED: u16 = BY_PBX;
     pub(super) const LEARNED: u16 = REGISTER;
     pub(super) const AT_LEARNED: u16 = REGISTER;
-    pub(super) const LEARNED_FIRST: u16 = PROVEN;
     pub(super) const OWN: u16 = ACCEPTED;
     pub(super) const MOVED: u16 = AMBIGUOUS;
     pub(super) const REMOVE: u16 = PASSED;
@@ -159,8 +158,6 @@ flags! {
         WEAK;
         /// The original destination is the learned address.
         AT_LEARNED;
-        /// The first transmission went to the learned address.
-        LEARNED_FIRST;
         /// The alternative, or the destination, is where the terminal was before it registered from another host.
         MOVED;
         /// The terminal gave a provisional response (RFC 3261 17.1).

@@ -417,10 +417,6 @@ fn note_choice<E: Env>(env: &E, to: &Endpoint, route: &mut Route, is_ack: bool) 
         route.flags |= OutboundFlags::REDIRECTED;
         record.copy_original(&mut route.other);
     }
-    if route.retransmissions == 0 {
-        let redirected = route.flags.contains(OutboundFlags::REDIRECTED);
-        route.flags.set(OutboundFlags::LEARNED_FIRST, redirected);
-    }
     let weak = route.flags.contains(OutboundFlags::WEAK);
     if is_ack {
         return;
@@ -494,10 +490,8 @@ fn find_terminal<E: Text>(
         return Decision::Ambiguous;
     }
     route.subject = known.aor;
-    if let Some(before) = before {
-        route.flags |= before.value.flags & OutboundFlags::LEARNED_FIRST;
-        route.retransmissions = retransmissions(&before.value, &known.learned);
-    }
+    route.retransmissions =
+        before.map_or(0, |before| retransmissions(&before.value, &known.learned));
     let decision = if is_dialog {
         let proven = known.flags.contains(BindingFlags::PROVEN);
         decide(

@@ -1,6 +1,6 @@
 # A phone with two ports only seemed to be at the one from which it sends. Several requests to it were open and repeated in
-# turn, so that transmissions of one were counted for the other: an answer to one that had gone to where it does not listen
-# first shows that it does not.
+# turn, so that transmissions of one were counted for the other: an answer to one that went last to where it listens shows that
+# it is not at the other port, however often that was sent.
 Setup answers_elsewhere
 Register who=Public
 Behave who=Public mood=Slow
