@@ -133,6 +133,7 @@ fn route_response<'e, E: Text>(
             proven: request.value.flags.contains(InboundFlags::CHALLENGED),
             owner: 0,
             transmissions,
+            redirected: false,
         },
     );
     history::decided(env, decision);
@@ -237,6 +238,7 @@ fn late_response_out<E: Env>(env: &E, m: &Message, call: u64, to: &mut Endpoint)
             proven: known.flags.contains(BindingFlags::PROVEN),
             owner: known.aor,
             transmissions: 0,
+            redirected: false,
         },
     )
 }
@@ -490,8 +492,15 @@ fn find_terminal<E: Text>(
         return Decision::Ambiguous;
     }
     route.subject = known.aor;
-    route.retransmissions =
-        before.map_or(0, |before| retransmissions(&before.value, &known.learned));
+    route.retransmissions = 0;
+    if let Some(before) = before {
+        route.retransmissions = retransmissions(&before.value, &known.learned);
+        route.redirected = before
+            .value
+            .flags
+            .contains(OutboundFlags::REDIRECTED)
+            .into();
+    }
     let decision = if is_dialog {
         let proven = known.flags.contains(BindingFlags::PROVEN);
         decide(
@@ -517,6 +526,7 @@ fn redirect(decision: Decision, to: &Binding, proven: bool, route: &Route) -> Re
         proven,
         owner: to.aor,
         transmissions: route.retransmissions,
+        redirected: route.redirected != 0,
     }
 }
 

@@ -493,9 +493,10 @@ pub(super) fn note_answer<E: Env>(
         } else if !tells && !weak {
             env.note_return(pair);
         }
-        // Where only its URI names the terminal, another one may have answered.
+        // Where only its URI names the terminal, or the learned address is another host, another terminal may have answered.
         let learned = &env.evidence().learned;
-        if !weak || env.record().learned() == *learned {
+        let is_its_host = !weak && learned.addr == transaction.destination_addr;
+        if is_its_host || env.record().learned() == *learned {
             transaction.set_destination(learned);
         }
     }

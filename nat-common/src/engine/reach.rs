@@ -26,13 +26,16 @@ pub(super) struct Redirect {
     pub(super) owner: u64,
     /// Transmissions before this one, since the last answer.
     pub(super) transmissions: u8,
+    /// The last of them went to the learned address.
+    pub(super) redirected: bool,
 }
 
-/// Bits beside the number of transmissions that [`choose`] takes: [`Redirect::proven`], a response, and an ACK. For the last
-/// two, unanswered requests do not count.
+/// Bits beside the number of transmissions that [`choose`] takes: [`Redirect::proven`], a response, an ACK, and
+/// [`Redirect::redirected`]. For a response and an ACK, unanswered requests do not count.
 const PROVEN: u32 = 1 << 8;
 const RESPONSE: u32 = 1 << 9;
 const ACK: u32 = 1 << 10;
+const REDIRECTED: u32 = 1 << 11;
 
 /// Decides whether a packet to `to` goes to `learned` instead.
 #[inline(always)]
@@ -61,6 +64,9 @@ pub(super) fn decide<E: Env>(
         }
         if env.record().method == Method::Ack as u8 {
             bits |= ACK;
+        }
+        if redirect.redirected {
+            bits |= REDIRECTED;
         }
         env.choose(redirect.owner, bits)
     };
@@ -110,7 +116,7 @@ pub(super) fn permit<E: Env>(
 
 /// Chooses between the learned address and the original destination of the record. `transmissions` were sent before this
 /// one, since the last answer; beside that number lie a bit for a terminal that is proven in its dialog, one for a response,
-/// and one for an ACK.
+/// one for an ACK, and one if the last of them went to the learned address.
 #[inline(always)]
 pub fn choose<E: Env>(env: &E, owner: u64, transmissions: u32) -> Choice {
     let record = env.record();
@@ -145,10 +151,24 @@ pub fn choose<E: Env>(env: &E, owner: u64, transmissions: u32) -> Choice {
         (Ground::First, false)
     };
     let mut count = transmissions as u8;
-    if transmissions & (RESPONSE | ACK) == 0 && overdue > count {
-        count = overdue;
+    if transmissions & (RESPONSE | ACK) == 0 {
+        if count == 0 {
+            count = overdue;
+        } else if !is_patient(ground) {
+            // Several requests to one terminal share what is overdue. Each of them takes turns by itself.
+            let other = at_learned == (transmissions & REDIRECTED != 0);
+            if other == count.is_multiple_of(2) {
+                count = count.saturating_add(1);
+            }
+        }
     }
     take_turns(env, ground, at_learned, count)
+}
+
+/// Whether the address that the ground prefers has several transmissions before the other one has its first ([`PATIENCE`]).
+#[inline(always)]
+const fn is_patient(ground: Ground) -> bool {
+    matches!(ground, Ground::Proven | Ground::Answers)
 }
 
 /// Chooses the destination that the ground prefers, or the other one if earlier transmissions drew no answer.
@@ -159,8 +179,7 @@ pub(super) fn take_turns<E: Env>(
     at_learned: bool,
     transmissions: u8,
 ) -> Choice {
-    let proven = matches!(ground, Ground::Proven | Ground::Answers);
-    let other = if proven {
+    let other = if is_patient(ground) {
         transmissions >= PATIENCE && transmissions.is_multiple_of(2)
     } else {
         !transmissions.is_multiple_of(2)

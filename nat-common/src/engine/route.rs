@@ -19,6 +19,8 @@ pub struct Route {
     pub(super) flags: OutboundFlags,
     /// Transmissions before this one, since the terminal is where it is.
     pub(super) retransmissions: u8,
+    /// Not 0: the transmission before this one went to the learned address.
+    pub(super) redirected: u8,
     /// Unused, zero.
-    reserved: [u8; 5],
+    reserved: [u8; 4],
 }

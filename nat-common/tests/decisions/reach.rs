@@ -616,7 +616,12 @@ fn another_public_host_that_answers_is_left_alone_for_every_caller() {
             for (cseq, method, times) in [(101, "INFO", 1), (102, "UPDATE", 2), (103, "BYE", 2)] {
                 let times = if call == "three" { times } else { 1 };
                 let m = within(method, cseq);
-                let verdict = if method == "INFO" { first } else { LEFT_ALONE };
+                let verdict = match (method, answerer) {
+                    ("INFO", _) => first,
+                    // The dialog end is where the answer to UPDATE came from. INFO was sent when the ACK came.
+                    ("BYE", CARRIER) => Counter::OutAlreadyThere,
+                    _ => LEFT_ALONE,
+                };
                 assert_eq!(
                     sent(&net, CARRIER, &m, times),
                     vec![verdict; times],

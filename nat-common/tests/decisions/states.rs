@@ -57,6 +57,14 @@ fn a_call_of_the_phone() {
         [Counter::DialogActivated, Counter::OutAlreadyThere]
     );
     check(&net, CALL | BindingFlags::EARLY, 300);
+    net.wait(1);
+    net.sends(PHONE, &invite.answer(200));
+    check(&net, CALL | BindingFlags::UNACKNOWLEDGED, HALF_A_DAY);
+    let begun = end(&net);
+    assert_eq!([begun.created, begun.arrived], [created, arrived]);
+    net.wait(1);
+    net.acknowledge();
+    check(&net, CALL | BindingFlags::PROVEN, HALF_A_DAY);
     let resident = net
         .entries::<Peer>()
         .into_iter()
@@ -67,14 +75,6 @@ fn a_call_of_the_phone() {
         (endpoint(PHONE), end(&net).aor)
     );
     assert_ne!(resident.owner, 0);
-    net.wait(1);
-    net.sends(PHONE, &invite.answer(200));
-    check(&net, CALL | BindingFlags::UNACKNOWLEDGED, HALF_A_DAY);
-    let begun = end(&net);
-    assert_eq!([begun.created, begun.arrived], [created, arrived]);
-    net.wait(1);
-    net.acknowledge();
-    check(&net, CALL | BindingFlags::PROVEN, HALF_A_DAY);
     // Within it, each request is counted once.
     net.wait(1);
     let counted = accepted(&net, PHONE, &within("UPDATE", 2));
