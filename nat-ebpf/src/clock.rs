@@ -13,7 +13,10 @@ static mut CAPTURED: u64 = 0;
 
 /// Time that was read last, and that time joined with the number of the tick in which it was read. Joined, so that of two CPUs that
 /// write at once none leaves a pair that another believes.
+///
+/// In a section of its own: `sipnat replay` maps that of [`CAPTURED`] alone.
 #[unsafe(no_mangle)]
+#[unsafe(link_section = ".data.clock")]
 static mut LAST: [u64; 2] = [0; 2];
 
 /// Returns the time in nanoseconds. It is that of the last tick: reading a clock would take longer. It is read once in a tick:
