@@ -15,7 +15,7 @@ use crate::env::{Hash, Kernel};
 use crate::fast_reject::fast_reject;
 use crate::frame::Egress;
 use crate::keepalive;
-use crate::maps::{config, count};
+use crate::maps::{self, config, count};
 use crate::media::{self, Entry};
 use crate::redirect::{self, Redirected};
 use crate::scratch::Scratch;
@@ -33,7 +33,7 @@ pub(crate) fn run<L: Hash>(ctx: &TcContext) -> i32 {
     }
     let (verdict, action) = send::<L>(ctx);
     count(verdict.counter());
-    if media::is_on() {
+    if maps::is_media_on() {
         enter_media(ctx, verdict, action);
     }
     action

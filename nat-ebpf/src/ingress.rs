@@ -16,7 +16,7 @@ use crate::env::{Hash, Kernel};
 use crate::fast_reject::fast_reject;
 use crate::frame::{Frame, Ingress};
 use crate::keepalive;
-use crate::maps::{config, count};
+use crate::maps::{self, config, count};
 use crate::media::{self, Entry};
 use crate::scratch::Scratch;
 use crate::stages::{Found, find, read};
@@ -26,7 +26,7 @@ use crate::stages::{Found, find, read};
 pub(crate) fn run<L: Hash>(ctx: &XdpContext) -> u32 {
     let verdict = receive::<L>(ctx);
     count(verdict.counter());
-    if media::is_on() {
+    if maps::is_media_on() {
         enter_media(ctx, verdict);
     }
     action(verdict)

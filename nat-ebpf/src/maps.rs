@@ -138,6 +138,17 @@ pub(crate) fn count_media(event: MediaCounter) {
     }
 }
 
+/// Not 0: the agent has loaded the programs of media. The verifier knows the value, and removes what it excludes.
+#[unsafe(no_mangle)]
+static MEDIA_ON: u32 = 0;
+
+/// Whether the programs of media are loaded.
+#[inline(always)]
+pub(crate) fn is_media_on() -> bool {
+    // SAFETY: a valid reference. Volatile, since the agent sets the value when it loads the program.
+    unsafe { (&raw const MEDIA_ON).read_volatile() != 0 }
+}
+
 /// Settings of media before the agent has written any.
 static NO_MEDIA: MediaConfig = MediaConfig {
     addresses: [[0; 2]; MEDIA_ADDRESSES],

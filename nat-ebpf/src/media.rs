@@ -43,10 +43,6 @@ static XDP_CALLS: ProgramArray = ProgramArray::with_max_entries(2, 0);
 #[map]
 static TC_CALLS: ProgramArray = ProgramArray::with_max_entries(2, 0);
 
-/// Not 0: the agent has loaded the programs. The verifier knows the value, and removes what it excludes.
-#[unsafe(no_mangle)]
-static MEDIA_ON: u32 = 0;
-
 /// Index of a program in its array.
 #[repr(u32)]
 #[derive(Clone, Copy)]
@@ -55,13 +51,6 @@ pub(crate) enum Entry {
     Description = 0,
     /// For the packets of streams.
     Packet,
-}
-
-/// Whether media are on.
-#[inline(always)]
-pub(crate) fn is_on() -> bool {
-    // SAFETY: a valid reference. Volatile, since the agent sets the value when it loads the program.
-    unsafe { (&raw const MEDIA_ON).read_volatile() != 0 }
 }
 
 /// Goes on with a program of XDP. Returns if there is none.
@@ -401,7 +390,14 @@ fn plain<C: Context>(frame: Frame<C>) -> Option<Plain> {
 /// Returns the number of a local address, if the slot of its port is used.
 #[inline(always)]
 fn used(ours: &Endpoint) -> Option<u32> {
-    let number = maps::media_config().number(&ours.addr);
+    let config = maps::media_config();
+    // Most hosts have one address.
+    let [high, low] = config.addresses[0];
+    let number = if low == ours.addr[1] && high == ours.addr[0] {
+        0
+    } else {
+        config.number(&ours.addr)
+    };
     maps::is_media_marked(number, ours.port).then_some(number)
 }
 

@@ -10,7 +10,7 @@ use nat_common::sip::MAX_SCAN;
 
 use crate::datagram::Payload;
 use crate::frame::Context;
-use crate::media;
+use crate::maps;
 
 /// Capacity in bytes: a power of two, so that a masked offset is in bounds.
 const CAPACITY: usize = 0x4000;
@@ -298,6 +298,6 @@ impl Source for Text {
 
     #[inline(always)]
     fn is_body_wanted(&self) -> bool {
-        media::is_on()
+        maps::is_media_on()
     }
 }

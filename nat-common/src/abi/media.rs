@@ -147,14 +147,9 @@ impl MediaConfig {
     #[inline(always)]
     #[must_use]
     pub fn number(&self, addr: &[u64; 2]) -> u32 {
-        // Most hosts have one.
-        let first = &self.addresses[0];
-        if first[1] == addr[1] && first[0] == addr[0] {
-            return 0;
-        }
         let mut found = MEDIA_ADDRESSES;
-        // The last one first, so that a lookup has no further early exit.
-        for number in (1..MEDIA_ADDRESSES).rev() {
+        // The last one first, so that a lookup has no early exit.
+        for number in (0..MEDIA_ADDRESSES).rev() {
             let known = &self.addresses[number];
             if known[1] == addr[1] && known[0] == addr[0] {
                 found = number;
