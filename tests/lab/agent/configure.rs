@@ -205,7 +205,7 @@ fn a_wrong_file_leaves_the_settings_in_force() -> Result<()> {
 }
 
 #[test]
-fn stun_is_switched_off_but_not_on() -> Result<()> {
+fn stun_is_switched_off_and_on_if_it_was_at_the_start() -> Result<()> {
     let host = Host::new()?;
     let file = File::new("iface = 'eth0'\nxdp = 'generic'\nstun = true\n")?;
     let agent = host.run(&file.args(&[])?)?;
@@ -223,7 +223,15 @@ fn stun_is_switched_off_but_not_on() -> Result<()> {
     assert!(host.ask(&["reload"])?.contains("reloaded: stun, "));
     assert_eq!(tables.config()?.stun, 0);
     assert_eq!(tables.config()?.secret, before.secret);
-    file.write("iface = 'eth0'\nxdp = 'generic'\nstun = true\n")?;
+    let with = "iface = 'eth0'\nxdp = 'generic'\nstun = true\n";
+    file.write(with)?;
+    assert!(host.ask(&["reload"])?.contains("reloaded: stun changed"));
+    assert_eq!(tables.config()?.stun, 1);
+    stop(agent, Signal::SIGTERM)?;
+
+    file.write("iface = 'eth0'\nxdp = 'generic'\n")?;
+    let agent = host.run(&file.args(&[])?)?;
+    file.write(with)?;
     assert!(
         host.ask(&["reload"])?
             .contains("restart of the agent is needed for stun;")
