@@ -495,8 +495,9 @@ pub(super) fn note_answer<E: Env>(
         }
         // Where only its URI names the terminal, or the learned address is another host, another terminal may have answered.
         let learned = &env.evidence().learned;
-        let is_its_host = !weak && learned.addr == transaction.destination_addr;
-        if is_its_host || env.record().learned() == *learned {
+        let [a, b] = transaction.destination_addr;
+        let elsewhere = (learned.addr[0] ^ a) | (learned.addr[1] ^ b);
+        if !weak && elsewhere == 0 || env.record().learned() == *learned {
             transaction.set_destination(learned);
         }
     }
