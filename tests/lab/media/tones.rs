@@ -87,7 +87,8 @@ fn talk<T: Talker>(scene: &Scene<'_>) -> Result<(f64, f64)> {
     let speaker = Speaker::start(&scene.lab.pbx, here, PBX_TONE)?;
     let pbx = StrictPbx::start_with_audio(&scene.lab.pbx, Answers::ToSource, PBX_AUDIO)?;
     let mut phone = T::call(scene.lab.phone())?;
-    let call = pbx.call(SOON)?;
+    // Twinkle opens its sound card before it sends ACK, which takes seconds on a busy machine.
+    let call = pbx.call(4 * SOON)?;
     speaker.speak_to(call.audio.context("the phone describes no audio")?);
     thread::sleep(TALK);
     let heard = speaker.heard();
