@@ -11,11 +11,8 @@ use nat_test_support::{
     unique::unique,
 };
 
-use super::{calls, set};
+use super::{SENDING, calls, phone_of_two_ports, set};
 use crate::scene::{SOON, Scene, With, play};
-
-/// Address from which the phone sends. It listens at its Contact.
-const SENDING: SocketAddrV4 = SocketAddrV4::new(*PUBLIC_PHONE.ip(), 40000);
 
 /// Registers from the phone's address, as if it had got the PBX's challenge there at this transmission. The PBX gives the
 /// credentials this status.
@@ -47,11 +44,8 @@ fn forges(
 /// Fails unless the PBX's call goes to this address after the PBX gave invented credentials this status.
 fn called_after(status: &str, address: SocketAddrV4) -> Result<()> {
     play(Plan::PLAIN_NAT, With::Sipnat, |scene| {
-        let netns = &scene.lab.public_phone;
         let pbx = ScriptedPbx::start(&scene.lab.pbx, Answers::ByVia, SOON)?;
-        let mut phone = Terminal::start(netns, PUBLIC_PHONE, "1000", SOON)?;
-        phone.ua = phone.ua.sending_from(netns, SENDING)?;
-        phone.registers(&pbx)?;
+        let phone = phone_of_two_ports(scene, &pbx)?;
         // The second time, the challenge would go there at once.
         for challenges in [2, 1] {
             forges(scene, &pbx, &phone, challenges, status)?;

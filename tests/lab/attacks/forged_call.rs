@@ -5,16 +5,13 @@ use std::net::SocketAddrV4;
 
 use anyhow::{Context as _, Result};
 use nat_test_support::{
-    Answers, Call, PBX, Plan, ScriptedPbx, Terminal,
+    Answers, Call, PBX, Plan, ScriptedPbx,
     forge::{Checksum, Forger},
     lab::PUBLIC_PHONE,
 };
 
-use super::{calls, set};
+use super::{SENDING, calls, phone_of_two_ports, set};
 use crate::scene::{SOON, With, play};
-
-/// Address from which the phone sends. It listens at its Contact.
-const SENDING: SocketAddrV4 = SocketAddrV4::new(*PUBLIC_PHONE.ip(), 40000);
 
 /// Fails unless the PBX's call to the phone goes to this address, after the PBX gave a forged call this status. If the call is
 /// `acknowledged`, the caller has heard that, and is there.
@@ -22,9 +19,7 @@ fn called_after(status: &str, acknowledged: bool, address: SocketAddrV4) -> Resu
     play(Plan::PLAIN_NAT, With::Sipnat, |scene| {
         let netns = &scene.lab.public_phone;
         let pbx = ScriptedPbx::start(&scene.lab.pbx, Answers::ByVia, SOON)?;
-        let mut phone = Terminal::start(netns, PUBLIC_PHONE, "1000", SOON)?;
-        phone.ua = phone.ua.sending_from(netns, SENDING)?;
-        phone.registers(&pbx)?;
+        let phone = phone_of_two_ports(scene, &pbx)?;
 
         let forger = Forger::open(netns)?;
         let mut invite = phone.request("INVITE", "sip:2000@203.0.113.10");

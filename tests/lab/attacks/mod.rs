@@ -68,6 +68,18 @@ fn public_host(scene: &Scene<'_>, address: SocketAddrV4) -> Result<SocketAddrV4>
     Ok(address)
 }
 
+/// Address from which the [`phone_of_two_ports`] sends.
+const SENDING: SocketAddrV4 = SocketAddrV4::new(*PUBLIC_PHONE.ip(), 40000);
+
+/// Starts a public phone that sends from another port than it listens on, and registers it.
+fn phone_of_two_ports(scene: &Scene<'_>, pbx: &ScriptedPbx) -> Result<Terminal> {
+    let netns = &scene.lab.public_phone;
+    let mut phone = Terminal::start(netns, PUBLIC_PHONE, "1000", SOON)?;
+    phone.ua = phone.ua.sending_from(netns, SENDING)?;
+    phone.registers(pbx)?;
+    Ok(phone)
+}
+
 /// Returns a Via of a user agent's own, with a branch of its own.
 fn via(local: SocketAddrV4) -> String {
     format!("SIP/2.0/UDP {local};branch=z9hG4bK-attack-{}", unique())

@@ -91,10 +91,7 @@ impl Baresip {
 
     /// Waits until it has printed this text.
     pub fn wait_for(&mut self, text: &str, limit: Duration) -> Result<()> {
-        self.0
-            .wait_until(&format!("line `{text}`"), limit, |process| {
-                process.output().contains(text)
-            })
+        self.0.wait_for(text, limit)
     }
 
     /// Returns the sound that it heard in its call, and its samples a second. The call must be over.

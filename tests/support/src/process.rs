@@ -110,6 +110,13 @@ impl Process {
         Ok(())
     }
 
+    /// Waits until it has printed this text.
+    pub fn wait_for(&mut self, text: &str, limit: Duration) -> Result<()> {
+        self.wait_until(&format!("line `{text}`"), limit, |process| {
+            process.output().contains(text)
+        })
+    }
+
     /// Waits until the process has a UDP socket bound to `port`.
     pub fn wait_bound(&mut self, port: u16, limit: Duration) -> Result<()> {
         let table = format!("/proc/{}/net/udp", self.pid());

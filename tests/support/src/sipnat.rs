@@ -105,10 +105,7 @@ impl<'a> Sipnat<'a> {
 
     /// Waits until the agent has printed this text.
     pub fn wait_for(&mut self, text: &str, limit: Duration) -> Result<()> {
-        self.process
-            .wait_until(&format!("line `{text}`"), limit, |process| {
-                process.output().contains(text)
-            })
+        self.process.wait_for(text, limit)
     }
 
     /// Kills the agent.

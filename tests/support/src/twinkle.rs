@@ -107,10 +107,7 @@ impl Twinkle {
 
     /// Waits until it has printed this text.
     pub fn wait_for(&mut self, text: &str, limit: Duration) -> Result<()> {
-        self.process
-            .wait_until(&format!("line `{text}`"), limit, |process| {
-                process.output().contains(text)
-            })
+        self.process.wait_for(text, limit)
     }
 
     /// Returns the sound that it heard so far, and its samples a second.
