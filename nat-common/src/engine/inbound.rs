@@ -227,7 +227,7 @@ fn note_registration<E: Text>(env: &E, m: &Message, source: &Endpoint) -> bool {
         if noted == Noted::Same && slots.found().value.advertised_addr[0] != contacts {
             // The PBX may have seen another one than sipnat first.
             slots.add_flags(&key, InboundFlags::AMBIGUOUS);
-        } else if !matches!(noted, Noted::New | Noted::Pushed) && other_domain {
+        } else if !noted.is_new() && other_domain {
             slots.add_flags(&key, InboundFlags::OTHER_DOMAIN);
         }
     }

@@ -494,7 +494,12 @@ fn pair_up<E: Media>(env: &E, m: &Message, pair: &Pair<'_>, source: Option<&Endp
     binding.peer[0] = known.learned.addr[0];
     binding.peer[1] = known.learned.addr[1];
     binding.now = now;
-    binding.expires = now + env.dialog_lives()[usize::from(early)];
+    let state = if early {
+        BindingFlags::EARLY
+    } else {
+        BindingFlags::empty()
+    };
+    binding.expires = now + env.dialog_lives()[state.dialog_state()];
     let ports = p.pbx.ports;
     for_lines(|index| ports[index] != 0, |index| env.bind_line(index));
     true

@@ -138,6 +138,15 @@ pub enum Noted {
     Busy,
 }
 
+impl Noted {
+    /// Whether the entry is in the table since now.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_new(self) -> bool {
+        matches!(self, Self::New | Self::Pushed)
+    }
+}
+
 /// Slots of a set, which other CPUs read and write at the same time.
 #[derive(Debug)]
 pub struct Slots<'c, V> {
@@ -189,7 +198,7 @@ impl<'c, V: Value> Slots<'c, V> {
     /// Writes an entry over that of the same key, or over the one that matters least. Returns whether it was written.
     #[inline(always)]
     pub fn put(&mut self, key: &SlotKey, entry: &Entry<V>) -> bool {
-        matches!(self.note(key, entry, 0), Noted::New | Noted::Pushed)
+        self.note(key, entry, 0).is_new()
     }
 
     /// Notes an entry. One of the same key that is younger than `life` ticks stays.
