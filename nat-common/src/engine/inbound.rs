@@ -103,11 +103,13 @@ pub(super) fn request_in<E: Text>(env: &E, m: &Message, call: u64, source: &Endp
 
 /// Returns how often a request counts as repeated, in a flood that pushes out requests before they are repeated.
 ///
-/// A request may be the first one or a repetition then. Repetitions come an odd number of T1 after the first one: 1, 3, 7, 15
-/// (RFC 3261 17.1.1.2), and 23 (17.1.2.2). So their responses go to another address than the first one.
+/// A request may be the first one or a repetition then, so the time chooses the address of its responses. The choice changes
+/// each T1 and each T2. Repetitions come an odd number of T1 after the first request: 1, 3, 7, 15 (RFC 3261 17.1.1.2), and 23
+/// (17.1.2.2). So one of them mostly gets its response at the other address. Of two that come T2 apart, one does, even if the
+/// first request came before the flood, or if they are late.
 #[inline(always)]
 const fn repetitions_in_a_flood(now: u64) -> u8 {
-    if (now / (SECOND / 2)).is_multiple_of(2) {
+    if (now / (SECOND / 2) + now / (4 * SECOND)).is_multiple_of(2) {
         0
     } else {
         // Not 1: that would disprove what is known of the learned address.
