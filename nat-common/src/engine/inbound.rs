@@ -2,7 +2,7 @@
 
 use crate::abi::{
     BindingFlags, Counter, EvidenceFlags, InboundFlags, InboundTransaction, OutboundFlags,
-    OutboundTransaction, PendingDialog, PendingFlags, SECOND, age, ticks,
+    OutboundTransaction, PendingDialog, PendingFlags, age, ticks,
 };
 use crate::bytes::words;
 use crate::endpoint::Endpoint;
@@ -12,6 +12,7 @@ use crate::engine::env::{Checksum, Env, Text};
 use crate::engine::identity::{dialog_key, digest, is_for_its_domain, registration_key, uri_hash};
 use crate::engine::lifetimes::{ANSWER_LIFE, TRANSACTION_LIFE};
 use crate::engine::proof::{describe_pair_of, describe_resident, note_answer};
+use crate::engine::reach::turn_by_time;
 use crate::engine::verdict::Heard;
 use crate::sip::{Field, Message, Method, READ_CONTACTS, header};
 use crate::tables::key::{self, OfRegister};
@@ -64,7 +65,7 @@ pub(super) fn request_in<E: Text>(env: &E, m: &Message, call: u64, source: &Endp
     match slots.note(&key, entry, TRANSACTION_LIFE) {
         Noted::New => {}
         Noted::Pushed => {
-            entry.value.repetitions = repetitions_in_a_flood(env.now());
+            entry.value.repetitions = turn_by_time(env.now());
             slots.put(&key, entry);
         }
         Noted::Same => {
@@ -99,22 +100,6 @@ pub(super) fn request_in<E: Text>(env: &E, m: &Message, call: u64, source: &Endp
         note_pending(env, m, call, source, direct);
     }
     Heard::Request
-}
-
-/// Returns how often a request counts as repeated, in a flood that pushes out requests before they are repeated.
-///
-/// A request may be the first one or a repetition then, so the time chooses the address of its responses. The choice changes
-/// each T1 and each T2. Repetitions come an odd number of T1 after the first request: 1, 3, 7, 15 (RFC 3261 17.1.1.2), and 23
-/// (17.1.2.2). So one of them mostly gets its response at the other address. Of two that come T2 apart, one does, even if the
-/// first request came before the flood, or if they are late.
-#[inline(always)]
-const fn repetitions_in_a_flood(now: u64) -> u8 {
-    if (now / (SECOND / 2) + now / (4 * SECOND)).is_multiple_of(2) {
-        0
-    } else {
-        // Not 1: that would disprove what is known of the learned address.
-        3
-    }
 }
 
 /// Stores what a REGISTER asks for.

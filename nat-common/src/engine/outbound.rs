@@ -20,7 +20,7 @@ use crate::engine::history;
 use crate::engine::identity::{dialog_key, digest, uri_hash};
 use crate::engine::lifetimes::{T1, TRANSACTION_LIFE};
 use crate::engine::proof::{describe_pair, describe_pair_of, pair, unanswered};
-use crate::engine::reach::{Redirect, carry_out, decide, permit};
+use crate::engine::reach::{Redirect, carry_out, decide, permit, turn_by_time};
 use crate::engine::route::Route;
 use crate::engine::verdict::{Choice, Decision};
 use crate::sip::{Field, Message, Method, header};
@@ -237,7 +237,7 @@ fn late_response_out<E: Env>(env: &E, m: &Message, call: u64, to: &mut Endpoint)
             direct: known.flags.contains(BindingFlags::DIRECT),
             proven: known.flags.contains(BindingFlags::PROVEN),
             owner: known.aor,
-            transmissions: 0,
+            transmissions: turn_by_time(env.now()),
             redirected: false,
         },
     )

@@ -3,7 +3,7 @@
 //! Where they differ, proof decides ([`proof`](super::proof)). Without proof, the original destination comes first, unless
 //! it cannot be reached from here, or the terminal is known to get what is sent to its learned address.
 
-use crate::abi::{BindingFlags, Ground, PeerFlags, Policy, address};
+use crate::abi::{BindingFlags, Ground, PeerFlags, Policy, SECOND, address};
 use crate::bytes::words;
 use crate::endpoint::Endpoint;
 use crate::engine::env::Env;
@@ -163,6 +163,23 @@ pub fn choose<E: Env>(env: &E, owner: u64, transmissions: u32) -> Choice {
         }
     }
     take_turns(env, ground, at_learned, count)
+}
+
+/// Returns how many transmissions count as sent before one of which that is not known, because a flood has pushed out its
+/// transaction.
+///
+/// It may be the first one or a repetition, so the time chooses its address. The choice changes each T1 and each T2.
+/// Repetitions come an odd number of T1 after the first transmission: 1, 3, 7, 15 (RFC 3261 13.3.1.4, 17.1.1.2), and 23
+/// (17.1.2.2). So one of them mostly goes to the other address. Of two that come T2 apart, one does, even if the first one came
+/// before the flood, or if they are late.
+#[inline(always)]
+pub(super) const fn turn_by_time(now: u64) -> u8 {
+    if (now / (SECOND / 2) + now / (4 * SECOND)).is_multiple_of(2) {
+        0
+    } else {
+        // Not 1: that would disprove what is known of the learned address.
+        3
+    }
 }
 
 /// Whether the address that the ground prefers has several transmissions before the other one has its first ([`PATIENCE`]).

@@ -135,6 +135,36 @@ fn register_in_a_flood(start: u64, late: u64, quiet: u32, status: u16) -> Vec<Ad
         .collect()
 }
 
+/// A flood that the PBX does not answer pushes out a call that it has accepted. The PBX repeats its 2xx until the ACK comes.
+#[test]
+fn in_a_flood_the_repetitions_of_a_2xx_take_turns() {
+    for start in (1..=16).map(|n| n * SECOND / 2 - 1) {
+        let net = Network::new();
+        let start = net.now.get() + start;
+        let invite = Sip {
+            more: vec!["Contact: <sip:1000@60.17.196.2>".into()],
+            ..from_phone("INVITE", 1, "a")
+        };
+        net.arrives(PHONE, &invite);
+        // RFC 3261 13.3.1.4, in units of T1.
+        let went: Vec<_> = (0..)
+            .zip([0, 1, 3, 7, 15, 23])
+            .map(|(copy, at)| {
+                net.now.set(start + at * (SECOND / 2));
+                let to = net.sends(FORGOTTEN, &invite.answer(200)).0;
+                for n in copy * 3 * SLOTS..(copy + 1) * 3 * SLOTS {
+                    net.arrives(STRANGER, &from_phone("OPTIONS", n, "junk"));
+                }
+                to
+            })
+            .collect();
+        assert!(
+            went.contains(&PHONE) && went.contains(&FORGOTTEN),
+            "from {start}: {went:?}"
+        );
+    }
+}
+
 /// Without a flood, the original destination has the first response, whenever it is sent.
 #[test]
 fn without_a_flood_the_original_destination_comes_first() {
