@@ -1,15 +1,15 @@
 //! Dialog ends: how evidence activates, moves, confirms and ends them.
 
 use crate::abi::{
-    Binding, BindingFlags, Counter, DIALOG_STATES, DialogKey, Entry, EvidenceFlags,
-    InboundTransaction, PendingDialog, PendingFlags, age, ticks,
+    Binding, BindingFlags, Counter, DIALOG_STATES, DialogKey, EvidenceFlags, InboundTransaction,
+    PendingDialog, PendingFlags, SECOND, age, ticks,
 };
 use crate::bytes::{Span, words};
 use crate::engine::draft::{find_live, place};
 use crate::engine::env::{Bindings, Buffer, Clock, Env, Journal, Rules, Tables, Text};
 use crate::engine::evidence::Evidence;
 use crate::engine::identity::{digest, uri_hash};
-use crate::engine::lifetimes::TRANSACTION_LIFE;
+use crate::engine::lifetimes::{DEFAULT_EXPIRES, TRANSACTION_LIFE};
 use crate::engine::verdict::Placed;
 use crate::sip::{Field, Message, Method};
 use crate::tables::bindings::{Found, Stored};
@@ -70,7 +70,12 @@ pub fn place_dialog<E: Env>(env: &E, key: &DialogKey, evidence: &Evidence) -> Pl
         draft.key = [key.call, key.tag];
         draft.call = evidence.branch;
         draft.created = now;
-        settle(draft, evidence, now, env.dialog_lives());
+        settle(draft, evidence, now);
+        let by_pbx = evidence.flags.contains(EvidenceFlags::BY_PBX);
+        if by_pbx && evidence.lasts != 0 {
+            // Of a subscription that sipnat has not seen to begin.
+            draft.expires = now + u64::from(DEFAULT_EXPIRES) * SECOND;
+        }
         let began_unseen = evidence
             .flags
             .intersection(EvidenceFlags::BY_PBX | EvidenceFlags::IN_DIALOG)
@@ -78,8 +83,8 @@ pub fn place_dialog<E: Env>(env: &E, key: &DialogKey, evidence: &Evidence) -> Pl
         if began_unseen && !draft.flags.contains(BindingFlags::ENDED) {
             // One answer is not enough to keep it for long, or a PBX that answers anything would fill the table.
             draft.flags |= BindingFlags::EARLY;
-            draft.expires = now + life(env.dialog_lives(), BindingFlags::EARLY);
         }
+        extend(draft, evidence, now, env.dialog_lives());
         return Placed::New;
     };
     let event = match renew_dialog(draft, evidence, now, env.dialog_lives()) {
@@ -126,8 +131,10 @@ fn renew_dialog(draft: &mut Binding, evidence: &Evidence, now: u64, lives: &Live
         return Renewal::Stale;
     }
     let ended = draft.flags.contains(BindingFlags::ENDED);
-    if draft.learned != evidence.learned {
-        let in_dialog = evidence.flags.contains(EvidenceFlags::IN_DIALOG);
+    let in_dialog = evidence.flags.contains(EvidenceFlags::IN_DIALOG);
+    // After a refusal, a terminal may call again with the same Call-ID and tag (RFC 3261 8.1.3.5).
+    let again = ended && !in_dialog && !by_pbx && evidence.at != draft.arrived;
+    if again || draft.learned != evidence.learned {
         let began_it = by_pbx && evidence.branch != 0 && evidence.branch == draft.call;
         if !in_dialog && !ended && !began_it {
             // A new dialog was accepted, not a message of this one.
@@ -137,12 +144,18 @@ fn renew_dialog(draft: &mut Binding, evidence: &Evidence, now: u64, lives: &Live
             // The PBX asked before it heard where the terminal is now.
             return Renewal::Stale;
         }
-        let expires = draft.expires;
-        settle(draft, evidence, now, lives);
+        let (expires, confirmed) = (draft.expires, BindingFlags::EARLY - draft.flags);
+        settle(draft, evidence, now);
         if ended && in_dialog {
             draft.flags |= BindingFlags::ENDED;
             draft.expires = expires;
+            return Renewal::Moved;
         }
+        if !ended {
+            // What does not confirm a dialog does not put it in doubt.
+            draft.flags -= confirmed;
+        }
+        extend(draft, evidence, now, lives);
         return Renewal::Moved;
     }
     let evident = BindingFlags::from_bits_truncate(evidence.flags.bits());
@@ -170,12 +183,25 @@ fn renew_dialog(draft: &mut Binding, evidence: &Evidence, now: u64, lives: &Live
             }
             flags -= BindingFlags::EARLY;
         }
-        draft.expires = now + life(lives, flags);
     }
     draft.flags = flags;
+    if !ended {
+        extend(draft, evidence, now, lives);
+    }
     draft.arrived = evidence.at;
     draft.seen = now;
     renewal
+}
+
+/// Sets how long the dialog end in the draft lasts, by its state; or of a subscription, by what was granted, unless it lasts
+/// longer already.
+#[inline(always)]
+fn extend(draft: &mut Binding, evidence: &Evidence, now: u64, lives: &Lives) {
+    if evidence.lasts == 0 || draft.flags.contains(BindingFlags::ENDED) {
+        draft.expires = now + life(lives, draft.flags);
+    } else {
+        draft.expires = draft.expires.max(now + u64::from(evidence.lasts) * SECOND);
+    }
 }
 
 /// Lives of dialog ends ([`Rules::dialog_lives`]).
@@ -199,22 +225,22 @@ pub(super) fn acknowledge<E: Bindings + Clock + Journal + Rules>(env: &E, found:
     }
 }
 
-/// Ends a dialog end whose terminal sent the request. Whoever sends it from elsewhere knows two tags, and is not the terminal.
+/// Ends a dialog end, or only an `early` one, if its terminal is where the evidence says. Whoever sends from elsewhere knows
+/// two tags, and is not the terminal.
 #[inline(never)]
-pub(super) fn end_dialog<E: Bindings + Clock + Journal + Rules>(
-    env: &E,
-    key: &DialogKey,
-    request: &Entry<InboundTransaction>,
-) -> bool {
+pub(super) fn end_dialog<E: Env>(env: &E, key: &DialogKey, early: bool) -> bool {
     let Some(found) = live_dialog(env, key) else {
         return false;
     };
     let (draft, now) = (env.draft(), env.now());
-    let learned = &draft.learned;
-    let elsewhere = (learned.addr[0] ^ request.value.source_addr[0])
-        | (learned.addr[1] ^ request.value.source_addr[1])
-        | u64::from(learned.port ^ u32::from(request.value.source_port));
-    if elsewhere != 0 || draft.flags.contains(BindingFlags::ENDED) {
+    let (learned, from) = (&draft.learned, &env.evidence().learned);
+    let elsewhere = (learned.addr[0] ^ from.addr[0])
+        | (learned.addr[1] ^ from.addr[1])
+        | u64::from(learned.port ^ from.port);
+    if elsewhere != 0
+        || draft.flags.contains(BindingFlags::ENDED)
+        || early && !draft.flags.contains(BindingFlags::EARLY)
+    {
         return false;
     }
     draft.flags |= BindingFlags::ENDED;
@@ -224,7 +250,7 @@ pub(super) fn end_dialog<E: Bindings + Clock + Journal + Rules>(
 
 /// Writes accepted evidence into a draft.
 #[inline(always)]
-fn settle(draft: &mut Binding, evidence: &Evidence, now: u64, lives: &Lives) {
+fn settle(draft: &mut Binding, evidence: &Evidence, now: u64) {
     words::assign(&mut draft.learned, &evidence.learned);
     if !evidence.advertised.is_unknown() {
         words::assign(&mut draft.advertised, &evidence.advertised);
@@ -232,7 +258,6 @@ fn settle(draft: &mut Binding, evidence: &Evidence, now: u64, lives: &Lives) {
     draft.arrived = evidence.at;
     draft.flags = BindingFlags::from_bits_truncate(evidence.flags.bits());
     draft.seen = now;
-    draft.expires = now + life(lives, draft.flags);
 }
 
 /// Stores the draft, and counts the event, unless the table is full. False if another CPU changed the dialog end at the same

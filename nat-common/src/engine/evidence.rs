@@ -26,7 +26,9 @@ pub struct Evidence {
     /// Kind of the evidence.
     pub flags: EvidenceFlags,
     /// Unused, zero.
-    pub reserved: [u8; 6],
+    pub reserved: [u8; 2],
+    /// Seconds for which the dialog end lasts at least, if it is one of a subscription; else 0, and its state decides.
+    pub lasts: u32,
 }
 
 impl Evidence {
@@ -40,6 +42,7 @@ impl Evidence {
         self.owner = 0;
         self.flags = EvidenceFlags::from_bits_truncate(request.value.flags.bits())
             & (EvidenceFlags::DIRECT | EvidenceFlags::IN_DIALOG);
+        self.lasts = 0;
     }
 
     /// Takes it from a request of the PBX, which the terminal answered.
@@ -64,6 +67,7 @@ impl Evidence {
         self.flags = (EvidenceFlags::from_bits_truncate(request.value.flags.bits())
             & (EvidenceFlags::DIRECT | EvidenceFlags::IN_DIALOG | EvidenceFlags::LEFT_ALONE))
             | EvidenceFlags::BY_PBX;
+        self.lasts = 0;
     }
 
     /// Takes it from a request that the PBX has not answered yet, but believes, since it sends within the dialog.
@@ -78,5 +82,6 @@ impl Evidence {
             & EvidenceFlags::DIRECT)
             | EvidenceFlags::BY_PBX
             | EvidenceFlags::EARLY;
+        self.lasts = 0;
     }
 }

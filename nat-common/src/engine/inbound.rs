@@ -7,10 +7,10 @@ use crate::abi::{
 use crate::bytes::words;
 use crate::endpoint::Endpoint;
 use crate::engine::contacts::{granted, note_sent_on, prove_weak};
-use crate::engine::dialogs::{accept_answer, acknowledge, live_dialog};
+use crate::engine::dialogs::{accept_answer, acknowledge, end_dialog, live_dialog};
 use crate::engine::env::{Checksum, Env, Text};
 use crate::engine::identity::{dialog_key, digest, is_for_its_domain, registration_key, uri_hash};
-use crate::engine::lifetimes::{ANSWER_LIFE, TRANSACTION_LIFE};
+use crate::engine::lifetimes::{ANSWER_LIFE, NOTIFY_LIFE, TRANSACTION_LIFE};
 use crate::engine::proof::{describe_pair_of, describe_resident, note_answer};
 use crate::engine::reach::turn_by_time;
 use crate::engine::verdict::Heard;
@@ -375,7 +375,9 @@ pub(super) fn response_in<E: Text>(env: &E, m: &Message, call: u64) -> Heard {
     }
     let in_dialog = request.value.flags.contains(OutboundFlags::IN_DIALOG);
     let accepted = in_dialog || (m.method.creates_dialog() && m.status < 300);
-    if m.status > 100 && accepted && m.has(Field::ToTag) {
+    // A refusal ends the early dialog (RFC 3261 12.3).
+    let refused = !in_dialog && m.method == Method::Invite && m.status >= 300;
+    if m.status > 100 && (accepted || refused) && m.has(Field::ToTag) {
         let evidence = env.evidence();
         evidence.take_answer(request, branch, &m.advertised);
         if names_new_port(&request.value, m, source) {
@@ -391,8 +393,13 @@ pub(super) fn response_in<E: Text>(env: &E, m: &Message, call: u64) -> Heard {
         if m.record_routes > request.value.record_routes {
             evidence.flags -= EvidenceFlags::DIRECT;
         }
-        if !in_dialog && m.status < 200 {
+        if (!in_dialog && m.status < 200) || m.method == Method::Prack {
             evidence.flags |= EvidenceFlags::EARLY;
+        }
+        if m.method == Method::Notify {
+            // It says nothing new of how long the subscription lasts.
+            evidence.flags |= EvidenceFlags::EARLY;
+            evidence.lasts = NOTIFY_LIFE;
         }
         // RFC 3261 15.1.1 takes these for an end; a BYE that is challenged is sent again.
         if m.method == Method::Bye && (m.status / 100 == 2 || m.status == 481 || m.status == 408) {
@@ -400,7 +407,11 @@ pub(super) fn response_in<E: Text>(env: &E, m: &Message, call: u64) -> Heard {
         }
         let key = dialog_key(env, call, Field::ToTag);
         env.record().tag = key.tag;
-        accept_answer(env, m, &key, evidence);
+        if refused {
+            end_dialog(env, &key, false);
+        } else {
+            accept_answer(env, m, &key, evidence);
+        }
     }
     Heard::Response
 }

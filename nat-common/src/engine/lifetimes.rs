@@ -32,8 +32,12 @@ pub const fn of_dialogs(active: u64, early: u64) -> [u64; DIALOG_STATES] {
     [active, early, ENDED_LIFE, ENDED_LIFE]
 }
 
-/// Seconds that a registrar grants if it says nothing (RFC 3261 10.2.1.1 and 20.19 suggest an hour).
+/// Seconds that a registrar grants if it says nothing (RFC 3261 10.2.1.1 and 20.19 suggest an hour); and a notifier whose
+/// answer sipnat has not seen.
 pub const DEFAULT_EXPIRES: u32 = 3600;
+
+/// Seconds for which a NOTIFY is repeated: 64 * T1 (RFC 3261 17.1.2.2). The last one comes when a subscription ends.
+pub const NOTIFY_LIFE: u32 = 32;
 
 /// Longest time for which one claim of a contact puts another in doubt.
 pub const CONTEST_LIFE: u64 = 3600 * SECOND;

@@ -15,10 +15,11 @@ use crate::engine::dialogs::{
     accept_request, activate_pending, end_dialog, forget_pending, live_dialog,
 };
 use crate::engine::env::{Bindings, Env, Hashes, Journal, Text};
+use crate::engine::evidence::Evidence;
 use crate::engine::follow::{follow_dialog, follow_invite, follow_source};
 use crate::engine::history;
 use crate::engine::identity::{dialog_key, digest, uri_hash};
-use crate::engine::lifetimes::{T1, TRANSACTION_LIFE};
+use crate::engine::lifetimes::{DEFAULT_EXPIRES, NOTIFY_LIFE, T1, TRANSACTION_LIFE};
 use crate::engine::proof::{describe_pair, describe_pair_of, pair, unanswered};
 use crate::engine::reach::{Redirect, carry_out, decide, permit, turn_by_time};
 use crate::engine::route::Route;
@@ -280,18 +281,24 @@ fn apply_answer<E: Text>(
             env.count(Counter::PendingDropped);
         }
     }
-    if in_dialog && m.method == Method::Bye && m.status == 481 {
-        // The PBX knows the dialog no more (RFC 3261 12.2.2), as after a restart.
-        end_dialog(env, &key, request);
+    let evidence = env.evidence();
+    evidence.take_request(request);
+    // The PBX knows the dialog no more (12.2.2), as after a restart; or a refusal ends the early dialog (RFC 3261 12.3).
+    let unknown = in_dialog && m.method == Method::Bye && m.status == 481;
+    let refused = !in_dialog && m.method == Method::Invite && m.status >= 300;
+    if unknown || refused {
+        end_dialog(env, &key, refused);
         return;
     }
     if m.status >= 300 || (in_dialog && m.status < 200) {
         return;
     }
-    let evidence = env.evidence();
-    evidence.take_request(request);
-    if m.status < 200 {
+    if m.status < 200 || !matches!(m.method, Method::Invite | Method::Subscribe | Method::Bye) {
+        // In an early dialog, a PBX may accept any other request.
         evidence.flags |= EvidenceFlags::EARLY;
+    }
+    if m.method == Method::Subscribe {
+        subscribe(m, evidence);
     }
     if m.method == Method::Bye {
         evidence.flags |= EvidenceFlags::ENDED;
@@ -303,6 +310,20 @@ fn apply_answer<E: Text>(
         evidence.flags |= EvidenceFlags::TOLD;
     }
     accept_request(env, m, &key, evidence);
+}
+
+/// Notes how long a subscription lasts that the PBX accepts by `m`, and its last NOTIFY with it. One that it grants no time
+/// is only asked once (RFC 6665 4.4.3), and confirms nothing.
+#[inline(always)]
+fn subscribe(m: &Message, evidence: &mut Evidence) {
+    let mut granted = DEFAULT_EXPIRES;
+    if m.headers & header::EXPIRES != 0 {
+        granted = m.expires;
+    }
+    evidence.lasts = granted.saturating_add(NOTIFY_LIFE);
+    if granted == 0 {
+        evidence.flags |= EvidenceFlags::EARLY;
+    }
 }
 
 /// Decides where a request of the PBX goes, and stores that with its transaction.

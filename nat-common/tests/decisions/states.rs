@@ -570,10 +570,8 @@ fn an_answer_that_is_redirected() {
 #[test]
 fn an_answer_that_waits_for_no_ack() {
     let net = Network::new();
-    let m = from_phone("SUBSCRIBE", 1, "s");
-    net.arrives(PHONE, &m);
-    net.sends(PHONE, &m.answer(200));
-    check(&net, CALL, HALF_A_DAY);
+    subscribed(&net, &from_phone("SUBSCRIBE", 1, "s"), "Expires: 600");
+    check(&net, CALL, 632);
     let net = Network::new();
     accepted(&net, PHONE, &within("INVITE", 2));
     check(&net, CALL | BindingFlags::EARLY, 300);
@@ -646,5 +644,196 @@ fn a_call_without_a_tag() {
     invite.from = "<sip:1000@pbx>".into();
     net.arrives(PHONE, &invite);
     net.sends(PHONE, &invite.answer(200));
+    assert!(net.dialogs().is_empty());
+}
+
+/// The phone sends a SUBSCRIBE, and the PBX accepts it with that header.
+fn subscribed(net: &Network, m: &Sip, granted: &str) {
+    net.arrives(PHONE, m);
+    net.sends(PHONE, &m.answer(200).with(granted));
+}
+
+/// The PBX sends a NOTIFY, and the phone answers.
+fn notified(net: &Network, cseq: u32) {
+    let m = from_pbx("NOTIFY", cseq, "n");
+    net.sends(ADVERTISED, &m);
+    net.arrives(PHONE, &m.answer(200));
+}
+
+/// A subscription lasts for what was granted, and for its last NOTIFY after that; longer than a dialog without messages, too.
+#[test]
+fn a_subscription() {
+    for (granted, seconds) in [
+        ("Expires: 60", 60),
+        ("Expires: 86400", 86400),
+        ("Event: dialog", 3600),
+    ] {
+        let net = Network::new();
+        subscribed(&net, &from_phone("SUBSCRIBE", 1, "s"), granted);
+        check(&net, CALL, seconds + 32);
+        let expires = end(&net).expires;
+        net.wait(1);
+        notified(&net, 1);
+        assert_eq!(end(&net).expires, expires, "{granted}");
+        // A refresh makes it last longer, its end not shorter.
+        net.wait(1);
+        subscribed(&net, &within("SUBSCRIBE", 2), granted);
+        let expires = end(&net).expires;
+        net.wait(1);
+        subscribed(&net, &within("SUBSCRIBE", 3), "Expires: 0");
+        assert_eq!(end(&net).expires, expires, "{granted}");
+        assert!(!end(&net).flags.contains(BindingFlags::EARLY), "{granted}");
+        // Its last NOTIFY comes when it ends, and is repeated.
+        net.now.set(expires - SECOND);
+        notified(&net, 2);
+        assert_eq!(end(&net).expires, expires + 31 * SECOND);
+    }
+    let net = Network::new();
+    subscribed(
+        &net,
+        &from_phone("SUBSCRIBE", 1, "s"),
+        "Expires: 4294967295",
+    );
+    check(&net, CALL, u32::MAX.into());
+}
+
+/// A state that is only asked for (RFC 6665 4.4.3): the one NOTIFY reaches the phone, before the 2xx or after it, and nothing
+/// is confirmed.
+#[test]
+fn a_subscription_of_no_time() {
+    let m = from_phone("SUBSCRIBE", 1, "s");
+    let net = Network::new();
+    subscribed(&net, &m, "Expires: 0");
+    let early = BindingFlags::EARLY;
+    check(&net, CALL | early, 32);
+    net.wait(1);
+    let notify = from_pbx("NOTIFY", 1, "n");
+    assert_eq!(net.sends(ADVERTISED, &notify).0, PHONE);
+    net.arrives(PHONE, &notify.answer(200));
+    check(&net, CALL | early | BindingFlags::PROVEN, 32);
+
+    let net = Network::new();
+    net.arrives(PHONE, &m);
+    assert_eq!(net.sends(ADVERTISED, &notify).0, PHONE);
+    net.arrives(PHONE, &notify.answer(200));
+    net.sends(PHONE, &m.answer(200).with("Expires: 0"));
+    assert!(end(&net).flags.contains(early));
+    assert_eq!(end(&net).expires, net.now.get() + 300 * SECOND);
+}
+
+/// One that sipnat has not seen to begin.
+#[test]
+fn a_subscription_that_was_not_seen_to_begin() {
+    let net = Network::new();
+    net.register();
+    notified(&net, 1);
+    assert!(end(&net).flags.contains(BindingFlags::EARLY));
+    assert_eq!(end(&net).expires, net.now.get() + 3600 * SECOND);
+    net.wait(1);
+    subscribed(&net, &within("SUBSCRIBE", 2), "Expires: 7200");
+    assert!(!end(&net).flags.contains(BindingFlags::EARLY));
+    assert_eq!(end(&net).expires, net.now.get() + 7232 * SECOND);
+
+    let net = Network::new();
+    subscribed(&net, &within("SUBSCRIBE", 2), "Expires: 600");
+    check(&net, CALL | BindingFlags::EARLY, 632);
+    net.wait(600);
+    subscribed(&net, &within("SUBSCRIBE", 3), "Expires: 600");
+    check(&net, CALL | BindingFlags::PROVEN, 632);
+}
+
+/// A subscription within a call makes it no shorter.
+#[test]
+fn a_subscription_within_a_call() {
+    let net = Network::new();
+    net.call();
+    net.acknowledge();
+    let (flags, expires) = (end(&net).flags, end(&net).expires);
+    net.wait(1);
+    accepted(&net, PHONE, &within("REFER", 2));
+    assert_eq!(end(&net).expires, expires + SECOND);
+    subscribed(&net, &within("SUBSCRIBE", 3), "Expires: 60");
+    notified(&net, 1);
+    assert_eq!(
+        (end(&net).flags, end(&net).expires),
+        (flags, expires + SECOND)
+    );
+}
+
+/// A phone that moves, and then answers a NOTIFY: the call stays confirmed.
+#[test]
+fn a_notify_to_a_call_that_moved() {
+    let net = Network::new();
+    net.call();
+    net.acknowledge();
+    net.wait(1);
+    accepted(&net, MOVED, &within("OPTIONS", 2));
+    assert_eq!(end(&net).learned, endpoint(MOVED));
+    assert!(!end(&net).flags.contains(BindingFlags::EARLY));
+    assert_eq!(end(&net).expires, net.now.get() + HALF_A_DAY * SECOND);
+}
+
+/// While a call rings, nothing confirms it but the 2xx to its INVITE. A refusal ends it.
+#[test]
+fn a_call_that_rings_and_is_refused() {
+    for method in ["PRACK", "UPDATE", "INFO", "OPTIONS", "MESSAGE"] {
+        let net = Network::new();
+        let invite = from_phone("INVITE", 1, "i");
+        net.arrives(PHONE, &invite);
+        net.sends(PHONE, &invite.answer(183));
+        net.wait(1);
+        accepted(&net, PHONE, &within(method, 2));
+        let proven = end(&net).flags & BindingFlags::PROVEN;
+        let early = CALL | BindingFlags::EARLY | proven;
+        check(&net, early, 300);
+        net.sends(PHONE, &invite.answer(486));
+        let ended = early | BindingFlags::ENDED;
+        check(&net, ended, 32);
+        // The 183 again, on its way when the refusal was sent, brings nothing back.
+        net.wait(1);
+        net.sends(PHONE, &invite.answer(183));
+        assert_eq!(end(&net).flags, ended, "{method}");
+        // The phone calls again with the same Call-ID and tag (RFC 3261 8.1.3.5).
+        let invite = from_phone("INVITE", 3, "j");
+        net.arrives(PHONE, &invite);
+        net.sends(PHONE, &invite.answer(200));
+        check(&net, CALL | BindingFlags::UNACKNOWLEDGED, HALF_A_DAY);
+    }
+    // A call that is up is no early one: somebody who knows its Call-ID and tag, and forges the phone's address, ends nothing.
+    let net = Network::new();
+    net.call();
+    net.acknowledge();
+    let (flags, expires) = (end(&net).flags, end(&net).expires);
+    let forged = from_phone("INVITE", 9, "forged");
+    net.arrives(PHONE, &forged);
+    net.sends(PHONE, &forged.answer(482));
+    assert_eq!((end(&net).flags, end(&net).expires), (flags, expires));
+}
+
+/// The same for a call to the phone: with a provisional response that the PBX acknowledges (RFC 3262), and a CANCEL.
+#[test]
+fn a_call_to_the_phone_that_rings_and_is_refused() {
+    let net = Network::new();
+    net.register();
+    let invite = call_phone("i");
+    let rings = invite.answer(183).tagged_as("phone");
+    net.sends(ADVERTISED, &invite);
+    net.arrives(PHONE, &rings);
+    let early = end(&net).flags;
+    assert!(early.contains(BindingFlags::EARLY));
+    net.wait(1);
+    let prack = from_pbx("PRACK", 2, "p").call("incoming");
+    net.sends(ADVERTISED, &prack);
+    net.arrives(PHONE, &prack.answer(200));
+    assert!(end(&net).flags.contains(BindingFlags::EARLY));
+    assert_eq!(end(&net).expires, net.now.get() + 300 * SECOND);
+    net.arrives(PHONE, &invite.answer(487).tagged_as("phone"));
+    assert!(end(&net).flags.contains(BindingFlags::ENDED));
+    assert_eq!(end(&net).expires, net.now.get() + 32 * SECOND);
+    // A refusal without a provisional response makes no dialog end.
+    let net = Network::new();
+    net.register();
+    net.sends(ADVERTISED, &invite);
+    net.arrives(PHONE, &invite.answer(486).tagged_as("phone"));
     assert!(net.dialogs().is_empty());
 }
