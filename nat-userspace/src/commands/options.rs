@@ -203,7 +203,7 @@ pub struct Deciding {
     /// a registration.
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     settle: Option<u32>,
-    /// Seconds that a call or a subscription is known without another SIP message [default: 43200]
+    /// Seconds that a call is known without another SIP message [default: 43200]
     ///
     /// A request of the PBX within a call that was silent for longer may go where it went without sipnat. Session timers (RFC 4028) keep
     /// a call alive. Less makes room in the tables after calls whose end sipnat did not see.
