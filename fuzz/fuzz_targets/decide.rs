@@ -29,7 +29,11 @@ fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
             let mut copy = [0; STEP_LEN];
             copy.copy_from_slice(&data[other..other + STEP_LEN]);
             copy[pick(STEP_LEN)] = pick(256) as u8;
-            copy[0] = if pick(2) == 0 { pick(256) as u8 } else { copy[0] };
+            copy[0] = if pick(2) == 0 {
+                pick(256) as u8
+            } else {
+                copy[0]
+            };
             data.copy_within(one..end, one + STEP_LEN);
             data[one..one + STEP_LEN].copy_from_slice(&copy);
             end + STEP_LEN

@@ -14,7 +14,9 @@ fuzz_target!(|text: &[u8]| {
         b"BYE sip:x SIP/2.0\r\nv:SIP/2.0/UDP h;branch=left over\r\n".as_slice(),
         None,
     );
-    let again = again.run::<_, HostLoop>(text, None).map(|()| *again.message());
+    let again = again
+        .run::<_, HostLoop>(text, None)
+        .map(|()| *again.message());
     assert_eq!(
         found, again,
         "the result depends on the message scanned before"

@@ -13,11 +13,20 @@ fuzz_target!(|text: &[u8]| {
     let mut again = Scan::default();
     let before = b"BYE sip:x SIP/2.0\r\nc:application/sdp\r\n\r\nv=0\r\nc=IN IP4 1.2.3.4\r\nm=audio 1 RTP/AVP 0\r\n";
     let _ = again.run::<_, HostLoop, HostLoop>(before.as_slice(), &Content::default());
-    let again = again.run::<_, HostLoop, HostLoop>(text, &Content::default()).map(|()| again.description);
-    assert_eq!(found, again, "the result depends on the message scanned before");
+    let again = again
+        .run::<_, HostLoop, HostLoop>(text, &Content::default())
+        .map(|()| again.description);
+    assert_eq!(
+        found, again,
+        "the result depends on the message scanned before"
+    );
     if let Ok(found) = found {
         let count = usize::from(found.count).min(sdp::MAX_LINES);
-        assert!(found.lines[count..].iter().all(|line| *line == Default::default()));
+        assert!(
+            found.lines[count..]
+                .iter()
+                .all(|line| *line == Default::default())
+        );
     }
 
     // The same bytes as a body.
