@@ -159,7 +159,9 @@ fn soak(plan: &Plan) -> Result<()> {
         |sites, moved| {
             load(plan, &shared, sites, per_site, moved, |elapsed| {
                 let stricken = faults.strike(elapsed, &mut agent)?;
-                Ok(crashes.strike(elapsed, &mut agent)? && stricken)
+                let killed = crashes.strike(elapsed, &mut agent)?;
+                explain(&shared.take_lost(), &agent);
+                Ok(killed && stricken)
             })?;
             agent.is_ready()?;
             shared.set_stage(Stage::Quiet);
@@ -313,6 +315,16 @@ fn load(
         }
     }
     Ok(())
+}
+
+/// Prints what sipnat did in the calls of requests that were lost, while it remembers.
+fn explain(lost: &[String], agent: &Sipnat<'_>) {
+    for call_id in lost {
+        match agent.command(&["explain", call_id]) {
+            Ok(story) => println!("{story}"),
+            Err(error) => println!("{error:#}"),
+        }
+    }
 }
 
 /// Returns registrations and calls that the PBX knows and sipnat does not know, or not at their mapping.

@@ -126,6 +126,8 @@ pub(crate) struct Shared {
     idle: AtomicU32,
     /// Phones as the PBX knew them when it last became idle.
     known: Mutex<Vec<Known>>,
+    /// Call-IDs of requests that were lost, for `sipnat explain`.
+    lost: Mutex<Vec<String>>,
 }
 
 /// A phone as the PBX knows it.
@@ -167,7 +169,20 @@ impl Shared {
             up: (0..phones).map(|_| AtomicBool::new(false)).collect(),
             idle: AtomicU32::new(0),
             known: Mutex::default(),
+            lost: Mutex::default(),
         }
+    }
+
+    /// A request is lost, and no change of mapping explains it.
+    pub(crate) fn lose(&self, figure: Figure, call_id: &str) {
+        self.count(figure);
+        let mut lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        lost.push(call_id.to_owned());
+    }
+
+    /// Returns the Call-IDs of requests that were lost since the last time.
+    pub(crate) fn take_lost(&self) -> Vec<String> {
+        std::mem::take(&mut *self.lost.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(crate) fn stage(&self) -> Stage {

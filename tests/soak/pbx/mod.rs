@@ -75,8 +75,8 @@ pub(crate) struct Pbx<'s> {
     registered: Vec<Option<Registered>>,
     calls: HashMap<String, Call>,
     requests: Unanswered<Request>,
-    /// 2xx to INVITE, until their ACK comes.
-    accepted: Unanswered<Begun>,
+    /// 2xx to INVITE, until their ACK comes, with their Call-IDs.
+    accepted: Unanswered<(String, Begun)>,
     /// INVITEs of phones that ring.
     ringing: HashMap<String, Message>,
     /// Responses and ACKs to repeat, by transaction.
@@ -183,13 +183,13 @@ impl<'s> Pbx<'s> {
             let _ = socket.send_to(text, to);
         });
         for request in lost {
-            let changed = shared.changed_since(&request.begun);
-            let (figure, why) = if changed {
-                (Figure::LostInChange, ", in a change of mapping")
+            let why = if shared.changed_since(&request.begun) {
+                shared.count(Figure::LostInChange);
+                ", in a change of mapping"
             } else {
-                (Figure::Lost, "")
+                shared.lose(Figure::Lost, request.message.call_id());
+                ""
             };
-            shared.count(figure);
             eprintln!("the PBX got no answer{why}: {}", request.message);
             if request.message.is_in_dialog() {
                 self.calls.remove(request.message.call_id());
@@ -198,14 +198,14 @@ impl<'s> Pbx<'s> {
         let lost = self.accepted.turn(|text, to, _| {
             let _ = socket.send_to(text, to);
         });
-        for begun in lost {
+        for (call_id, begun) in lost {
             // The phone did not get the 2xx.
-            shared.count(if shared.changed_since(&begun) {
-                Figure::PhonesLostInChange
+            if shared.changed_since(&begun) {
+                shared.count(Figure::PhonesLostInChange);
             } else {
+                shared.lose(Figure::PhonesLost, &call_id);
                 eprintln!("lost: a 2xx to a call of phone {}", begun.phone);
-                Figure::PhonesLost
-            });
+            }
             self.calls
                 .retain(|_, call| call.confirmed || call.phone != begun.phone);
         }

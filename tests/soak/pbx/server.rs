@@ -132,7 +132,8 @@ impl<'s> Pbx<'s> {
             return;
         };
         let key = format!("{} {}", invite.call_id(), invite.cseq().0);
-        self.accepted.sent(&key, text.clone(), *to, begun);
+        let note = (invite.call_id().to_owned(), begun);
+        self.accepted.sent(&key, text.clone(), *to, note);
     }
 
     pub(super) fn acknowledged(&mut self, ack: &Message) {

@@ -168,14 +168,14 @@ impl<'s> Phones<'s> {
                 "phone {} got no answer{why}: {}",
                 asked.phone, asked.message
             );
-            let figure = match (asked.message.is_request(), changed) {
-                (true, true) => Figure::PhonesLostInChange,
-                (true, false) => Figure::PhonesLost,
+            let call_id = asked.message.call_id();
+            match (asked.message.is_request(), changed) {
+                (true, true) => self.shared.count(Figure::PhonesLostInChange),
+                (true, false) => self.shared.lose(Figure::PhonesLost, call_id),
                 // The ACK, a request of the PBX, did not arrive.
-                (false, true) => Figure::LostInChange,
-                (false, false) => Figure::Lost,
-            };
-            self.shared.count(figure);
+                (false, true) => self.shared.count(Figure::LostInChange),
+                (false, false) => self.shared.lose(Figure::Lost, call_id),
+            }
             let phone = &mut self.all[asked.phone];
             if ["INVITE", "BYE"].contains(&asked.message.method()) {
                 phone.call = None;
