@@ -62,7 +62,13 @@ pub(super) fn request_in<E: Text>(env: &E, m: &Message, call: u64, source: &Endp
     let Some(mut slots) = env.slots::<InboundTransaction>(&key) else {
         return Heard::NoTables;
     };
-    match slots.note(&key, entry, TRANSACTION_LIFE) {
+    // A proxy shows the branch of a call to those whom it rings, so it stays its caller's while a phone may ring.
+    let life = if m.method == Method::Invite {
+        ANSWER_LIFE
+    } else {
+        TRANSACTION_LIFE
+    };
+    match slots.note(&key, entry, life) {
         Noted::New => {}
         Noted::Pushed => {
             entry.value.repetitions = turn_by_time(env.now());

@@ -333,3 +333,62 @@ fn a_device_without_branches_is_served() {
         (ADVERTISED, Counter::OutDisputed)
     );
 }
+
+/// The call of a phone rings for longer than requests are repeated. A proxy shows its branch to those whom it rings: one of them sends
+/// the INVITE again, from its own host.
+#[test]
+fn a_call_that_rings_is_its_caller_s_alone() {
+    for wait in [31, 33, 290] {
+        for to in [ADVERTISED, FORGOTTEN, PHONE] {
+            let net = Network::new();
+            let invite = from_phone("INVITE", 1, "a");
+            net.arrives(PHONE, &invite);
+            net.sends(to, &invite.answer(180));
+            net.wait(wait);
+            for _ in 0..3 {
+                assert_eq!(net.arrives(STRANGER, &invite), [Counter::InOtherSource]);
+                assert_eq!(net.sends(to, &invite.answer(180)).0, to, "{wait}");
+                assert_eq!(net.sends(to, &invite.answer(200)).0, to, "{wait}");
+            }
+        }
+        // Without him, it is answered where it came from, also if the phone repeats it.
+        for repeats in [false, true] {
+            let net = Network::new();
+            let invite = from_phone("INVITE", 1, "a");
+            net.arrives(PHONE, &invite);
+            net.sends(ADVERTISED, &invite.answer(180));
+            net.wait(wait);
+            if repeats {
+                assert_eq!(net.arrives(PHONE, &invite), [Counter::InRepeat]);
+            }
+            assert_eq!(net.sends(ADVERTISED, &invite.answer(200)).0, PHONE);
+        }
+    }
+}
+
+/// He sends it before the PBX has answered anything, and once more later.
+#[test]
+fn a_call_that_is_disputed_stays_so_while_it_rings() {
+    let net = Network::new();
+    let invite = from_phone("INVITE", 1, "a");
+    net.arrives(PHONE, &invite);
+    for wait in [0, 33, 200] {
+        net.wait(wait);
+        net.arrives(STRANGER, &invite);
+        let (to, counted) = net.sends(ADVERTISED, &invite.answer(200));
+        assert_eq!((to, counted), (ADVERTISED, vec![Counter::OutDisputed]));
+    }
+    assert_eq!(net.active(), []);
+}
+
+/// A call that rings for longer than a phone does is over: its name may come again.
+#[test]
+fn a_call_that_rings_no_more_is_not_kept_from_others() {
+    for (wait, heard) in [(299, Counter::InOtherSource), (301, Counter::InRequest)] {
+        let net = Network::new();
+        let invite = from_phone("INVITE", 1, "a");
+        net.arrives(PHONE, &invite);
+        net.wait(wait);
+        assert_eq!(net.arrives(MOVED, &invite), [heard], "{wait}");
+    }
+}
