@@ -18,7 +18,8 @@ use crate::tables::key;
 /// Believes that a dialog end is where the evidence says: the PBX accepted the terminal's request, by `m`. Its From says
 /// whose terminal it is.
 ///
-/// Only a request that needs its dialog begins a dialog end. Otherwise whoever invents To-tags could fill the table.
+/// Only a request that needs its dialog comes here. Otherwise whoever invents To-tags could fill the table, and who knows both
+/// tags move a dialog end by a request that the PBX takes from anybody.
 #[inline(always)]
 pub(super) fn accept_request<E: Text>(
     env: &E,
@@ -26,8 +27,7 @@ pub(super) fn accept_request<E: Text>(
     key: &DialogKey,
     evidence: &mut Evidence,
 ) {
-    let placed = place(env, || env.place_dialog(key, evidence));
-    if placed != Placed::New || !m.method.needs_dialog() {
+    if place(env, || env.place_dialog(key, evidence)) != Placed::New {
         return;
     }
     digest(env, m, Field::FromUri.bit());

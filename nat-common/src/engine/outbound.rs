@@ -270,7 +270,13 @@ fn apply_answer<E: Text>(
         return;
     }
     let in_dialog = request.value.flags.contains(InboundFlags::IN_DIALOG);
-    if !m.has(Field::FromTag) || !(in_dialog || m.method.creates_dialog()) {
+    // The PBX accepts an OPTIONS or a MESSAGE of anybody, whatever tags it has: that says nothing of a dialog.
+    let counts = if in_dialog {
+        m.method.needs_dialog()
+    } else {
+        m.method.creates_dialog()
+    };
+    if !m.has(Field::FromTag) || !counts {
         return;
     }
     let key = dialog_key(env, call, Field::FromTag);
