@@ -104,12 +104,16 @@ impl Endpoint {
         !matches!(self.network(), Network::Internet)
     }
 
-    /// Whether both lie in one of the networks that organisations use for themselves: then one may reach the other.
+    /// Whether both lie in networks that one organisation may use for itself: those of RFC 1918, or the same one of another
+    /// kind. Then one may reach the other.
     #[inline(always)]
     #[must_use]
     pub const fn shares_private_network(&self, other: &Self) -> bool {
         let (ours, theirs) = (self.network() as u8, other.network() as u8);
-        ours == theirs && ours >= Network::FIRST_OWN
+        let last_of_rfc1918 = Network::OneNineTwo as u8;
+        (ours == theirs || ours <= last_of_rfc1918 && theirs <= last_of_rfc1918)
+            && ours >= Network::FIRST_OWN
+            && theirs >= Network::FIRST_OWN
     }
 
     #[inline(always)]
@@ -255,7 +259,14 @@ mod tests {
             assert_eq!(v6(high, 1).is_private(), private, "{high:x}");
         }
         assert!(v4([10, 1, 2, 3]).shares_private_network(&v4([10, 9, 9, 9])));
-        assert!(!v4([10, 1, 2, 3]).shares_private_network(&v4([192, 168, 1, 1])));
+        assert!(v4([10, 1, 2, 3]).shares_private_network(&v4([192, 168, 1, 1])));
+        assert!(v4([172, 16, 2, 3]).shares_private_network(&v4([10, 168, 1, 1])));
+        assert!(v4([100, 64, 2, 3]).shares_private_network(&v4([100, 65, 1, 1])));
+        assert!(!v4([100, 64, 2, 3]).shares_private_network(&v4([192, 168, 1, 1])));
+        assert!(!v4([10, 1, 2, 3]).shares_private_network(&v4([100, 64, 1, 1])));
+        assert!(!v4([10, 1, 2, 3]).shares_private_network(&v4([127, 0, 0, 1])));
+        assert!(!v4([127, 0, 0, 1]).shares_private_network(&v4([10, 1, 2, 3])));
+        assert!(!v4([10, 1, 2, 3]).shares_private_network(&v4([8, 8, 4, 4])));
         assert!(!v4([169, 254, 1, 1]).shares_private_network(&v4([169, 254, 1, 2])));
         assert!(!v4([8, 8, 8, 8]).shares_private_network(&v4([8, 8, 4, 4])));
     }

@@ -839,3 +839,42 @@ fn a_terminal_that_moved_is_not_doubted() {
     net.arrives(MOVED, &from_phone("INFO", 3, "info").tagged("pbx"));
     assert_eq!(net.sends(FORGOTTEN, &m).0, MOVED);
 }
+
+/// This host has one route, and a gateway that is reached by it has addresses in two private networks: it calls from one, and its
+/// Contact lies in the other.
+#[test]
+fn a_gateway_in_two_private_networks_is_left_alone() {
+    let networks: [Address; 3] = [
+        ([10, 2, 0, 6], 5060),
+        ([172, 16, 5, 1], 5060),
+        ([192, 168, 7, 9], 5060),
+    ];
+    for source in networks {
+        for contact in networks {
+            if source == contact {
+                continue;
+            }
+            let net = Network::new();
+            let invite = from_phone("INVITE", 1, "i");
+            net.arrives(source, &invite);
+            assert_eq!(net.sends(source, &invite.answer(200)).0, source);
+            net.arrives(source, &from_phone("ACK", 1, "ack").tagged("pbx"));
+            let m = from_pbx("UPDATE", 102, "u");
+            assert_eq!(sent(&net, contact, &m, 1), [FIRST], "{source:?}");
+            net.arrives(contact, &m.answer(200));
+            net.wait(1);
+            assert_eq!(net.sends(contact, &from_pbx("BYE", 103, "b")).0, contact);
+            // A terminal behind NAT in there is reached by the second transmission, and then at once.
+            let net = Network::new();
+            let invite = from_phone("INVITE", 1, "i");
+            net.arrives(source, &invite);
+            net.sends(source, &invite.answer(200));
+            let m = from_pbx("UPDATE", 102, "u");
+            assert_eq!(sent(&net, contact, &m, 2), [FIRST, REDIRECTED.1]);
+            net.arrives(source, &m.answer(200));
+            net.wait(1);
+            let m = from_pbx("BYE", 103, "b");
+            assert_eq!(sent(&net, contact, &m, 1), [REDIRECTED.1]);
+        }
+    }
+}
