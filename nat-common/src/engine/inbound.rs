@@ -368,13 +368,7 @@ pub(super) fn response_in<E: Text>(env: &E, m: &Message, call: u64) -> Heard {
         let weak = OutboundFlags::WEAK | OutboundFlags::REDIRECTED;
         let first_unanswered =
             request.value.flags.contains(weak) && request.value.retransmissions != 0;
-        // A refusal from the terminal's own host is no other terminal's.
-        let status = if sender == Sender::Learned {
-            200
-        } else {
-            m.status
-        };
-        proven = note_answer(env, request, status, sender != Sender::Learned);
+        proven = note_answer(env, request, sender != Sender::Learned);
         if proven && first_unanswered {
             prove_weak(env, &request.value);
         }

@@ -424,11 +424,17 @@ pub fn note_return<E: Tables + Hashes + Clock>(env: &E, entry: &mut Entry<Peer>)
     put_pair(env, entry);
 }
 
-/// Whether the terminal itself gives a response of this status: it rings, answers, is busy or declines. Another terminal
-/// does not know the user.
+/// Whether the terminal itself gives a response of this status: it rings, answers, redirects, is busy or declines. Another
+/// terminal does not know the user.
 #[inline(always)]
 const fn is_own(status: u16) -> bool {
-    matches!(status, 101..=299 | 480 | 486..=488 | 600 | 603)
+    matches!(status, 101..=399 | 480 | 486..=488 | 600 | 603)
+}
+
+/// Whether another terminal may give a response of this status.
+#[inline(always)]
+const fn is_foreign_refusal(status: u16) -> bool {
+    status >= 300 && !is_own(status)
 }
 
 /// Remembers which destination of a request was answered. Returns whether it was the learned address.
@@ -440,7 +446,6 @@ const fn is_own(status: u16) -> bool {
 pub(super) fn note_answer<E: Env>(
     env: &E,
     request: &mut Entry<OutboundTransaction>,
-    status: u16,
     by_itself: bool,
 ) -> bool {
     let at = request.at;
@@ -452,7 +457,10 @@ pub(super) fn note_answer<E: Env>(
     }
     let moved = transaction.flags.contains(OutboundFlags::MOVED);
     if transaction.flags.contains(OutboundFlags::REDIRECTED) {
-        if tells {
+        // Another host than that of the dialog refuses what it does not know. Read from memory: `response_in` has no stack left.
+        let foreign = transaction.flags.contains(OutboundFlags::IN_DIALOG)
+            && is_foreign_refusal(env.record().status);
+        if tells && !foreign {
             return env.prove_pair(proof_by_answer(env, transaction));
         }
         if !weak {
@@ -471,9 +479,11 @@ pub(super) fn note_answer<E: Env>(
         may_be_slow(env, transaction);
     }
     // One that may be a slow answer to another transmission tells nothing. Read from memory, not from a register.
-    let tells = tells && env.evidence().branch == 0;
-    // An answer that either address may have given proves nothing, nor does one that another terminal would give.
-    if !left_alone || tells && (weak || is_own(status)) {
+    let tells = tells && env.evidence().branch != SLOW;
+    // An answer that either address may have given proves nothing, nor does one that another terminal would give. No other has
+    // the learned address.
+    let own = !by_itself || env.evidence().branch == PROMPT || is_own(env.record().status);
+    if !left_alone || tells && (weak || own) {
         let entry = describe(env, &transaction.destination());
         if by_itself {
             note_answerer(env, entry);
@@ -541,8 +551,15 @@ fn proof_by_answer<'e, E: Env>(env: &'e E, request: &OutboundTransaction) -> &'e
     entry
 }
 
-/// Notes in the evidence, as its branch, whether an answer to a request whose last transmission went to its original destination may be a slow one to a transmission
-/// to the learned address, from which it comes. If that address only seemed proven, it is no more.
+/// Branch in the evidence of an answer that comes from the learned address: it may be a slow one to a transmission there.
+const SLOW: u64 = 1;
+
+/// The same of one that can only be an answer to the transmission to the original destination: there was no other.
+const PROMPT: u64 = 2;
+
+/// Notes in the evidence, as its branch, whether an answer to a request whose last transmission went to its original destination
+/// comes from the learned address, and whether it may be a slow one to a transmission there. If that address only seemed proven, it
+/// is no more.
 ///
 /// Its own function: its caller needs the stack (6.1).
 #[inline(never)]
@@ -553,6 +570,10 @@ fn may_be_slow<E: Env>(env: &E, request: &OutboundTransaction) {
     }
     // Several open requests share the count of transmissions, so the number of this one's does not tell where they went.
     let seemed = env.note_deaf(entry);
-    env.evidence().branch = (request.retransmissions >= PATIENCE - u8::from(seemed)).into();
+    env.evidence().branch = if request.retransmissions == 0 {
+        PROMPT
+    } else {
+        (request.retransmissions >= PATIENCE - u8::from(seemed)).into()
+    };
     nothing();
 }

@@ -840,6 +840,62 @@ fn a_terminal_that_moved_is_not_doubted() {
     assert_eq!(net.sends(FORGOTTEN, &m).0, MOVED);
 }
 
+/// A carrier's Contact is another host, which is slow once. So the host from which the carrier calls gets the second transmission,
+/// and knows no such dialog. That must not send every request there from now on.
+#[test]
+fn a_refusal_of_another_host_within_a_dialog_proves_nothing() {
+    for (status, next) in [
+        (404, FIRST),
+        (481, FIRST),
+        (500, FIRST),
+        (200, REDIRECTED.1),
+        (488, REDIRECTED.1),
+    ] {
+        let net = Network::new();
+        net.call();
+        net.acknowledge();
+        let m = from_pbx("UPDATE", 102, "u");
+        assert_eq!(sent(&net, CARRIER, &m, 2), [FIRST, REDIRECTED.1]);
+        net.arrives(PHONE, &m.answer(status));
+        net.wait(1);
+        let m = from_pbx("BYE", 103, "b");
+        assert_eq!(sent(&net, CARRIER, &m, 1), [next], "{status}");
+    }
+    // Outside of one, whoever refuses at the learned address is there.
+    let net = Network::new();
+    net.register();
+    let invite = call_phone("i");
+    sent(&net, CARRIER, &invite, 2);
+    net.arrives(PHONE, &answer(&invite, 404));
+    net.wait(1);
+    assert_eq!(sent(&net, CARRIER, &call_phone("j"), 1), [CALLED]);
+}
+
+/// The same by the numbers of calls: each ends where the carrier is, however often it was slow.
+#[test]
+fn a_carrier_that_was_slow_once_keeps_its_calls() {
+    let net = Network::new();
+    for call in ["one", "two", "three"] {
+        let within = |method, cseq| from_pbx(method, cseq, method).call(call);
+        let invite = from_phone("INVITE", 1, call).call(call);
+        net.arrives(PHONE, &invite);
+        net.sends(PHONE, &invite.answer(200));
+        net.arrives(PHONE, &from_phone("ACK", 1, "ack").tagged("pbx").call(call));
+        let m = within("UPDATE", 102);
+        if call == "one" {
+            assert_eq!(sent(&net, CARRIER, &m, 2), [FIRST, REDIRECTED.1]);
+            net.arrives(PHONE, &m.answer(481));
+        } else {
+            assert_eq!(net.sends(CARRIER, &m).0, CARRIER, "{call}");
+        }
+        net.arrives(CARRIER, &m.answer(200));
+        net.wait(1);
+        assert_eq!(net.sends(CARRIER, &within("BYE", 103)).0, CARRIER, "{call}");
+        net.arrives(CARRIER, &within("BYE", 103).answer(200));
+        net.wait(60);
+    }
+}
+
 /// This host has one route, and a gateway that is reached by it has addresses in two private networks: it calls from one, and its
 /// Contact lies in the other.
 #[test]
@@ -877,4 +933,54 @@ fn a_gateway_in_two_private_networks_is_left_alone() {
             assert_eq!(sent(&net, contact, &m, 1), [REDIRECTED.1]);
         }
     }
+}
+
+/// A phone that sends from one port and listens on another redirects each call, or refuses a ping from the port that it sends
+/// from. Both are its own answers.
+#[test]
+fn a_phone_that_redirects_has_answered() {
+    for (from, method, status) in [
+        (FORGOTTEN, "INVITE", 300),
+        (FORGOTTEN, "INVITE", 302),
+        (PHONE, "INVITE", 302),
+        (PHONE, "OPTIONS", 404),
+        (PHONE, "OPTIONS", 405),
+        (PHONE, "OPTIONS", 501),
+    ] {
+        let net = behind_alg();
+        for (branch, verdict) in [("a", FIRST), ("b", LEFT_ALONE), ("c", LEFT_ALONE)] {
+            let m = Sip {
+                start: format!("{method} sip:1000@192.168.1.10 SIP/2.0"),
+                cseq: (1, method),
+                ..call_phone(branch).call(branch)
+            };
+            assert_eq!(
+                sent(&net, FORGOTTEN, &m, 1),
+                [verdict],
+                "{from:?} {method} {status} {branch}"
+            );
+            net.arrives(from, &answer(&m, status));
+            net.wait(5);
+        }
+    }
+    // What may be a slow answer to the transmission before says nothing, also of a phone of which nothing is proven.
+    let net = behind_alg();
+    sent(&net, FORGOTTEN, &call_phone("a"), 1);
+    net.wait(1);
+    let invite = call_phone("b");
+    assert_eq!(sent(&net, FORGOTTEN, &invite, 2), [CALLED, FIRST]);
+    net.arrives(PHONE, &answer(&invite, 404));
+    net.wait(1);
+    let next = sent(&net, FORGOTTEN, &call_phone("c"), 2);
+    assert!(!next.contains(&LEFT_ALONE), "{next:?}");
+    let net = behind_alg();
+    prove(&net, ["a", "a2"]);
+    let invite = call_phone("b");
+    assert_eq!(
+        sent(&net, FORGOTTEN, &invite, 3),
+        [CALLED, CALLED, UNANSWERED]
+    );
+    net.arrives(PHONE, &answer(&invite, 404));
+    net.wait(1);
+    assert_eq!(sent(&net, FORGOTTEN, &call_phone("c"), 1), [CALLED]);
 }

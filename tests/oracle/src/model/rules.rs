@@ -40,9 +40,9 @@ const DAY: u64 = 24 * 3600 * SECOND;
 /// Time for which a proof counts.
 const PROOF: u64 = 12 * 3600 * SECOND;
 
-/// Whether a terminal gives a response of this status itself: it rings, answers, is busy or declines.
+/// Whether a terminal gives a response of this status itself: it rings, answers, redirects, is busy or declines.
 fn is_own(status: u16) -> bool {
-    matches!(status, 101..300 | 480 | 486..=488 | 600 | 603)
+    matches!(status, 101..400 | 480 | 486..=488 | 600 | 603)
 }
 
 impl World {
