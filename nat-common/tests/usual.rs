@@ -223,9 +223,19 @@ fn headers_of_the_body() {
         (TYPE.into(), true),
         (LENGTH.into(), true),
         (format!("Content-Disposition: session\r\n{TYPE}"), true),
-        (format!("c: application/sdp\r\n{LENGTH}"), false),
-        (format!("{TYPE}\r\nl: 20"), false),
+        (format!("c: application/sdp\r\n{LENGTH}"), true),
+        (format!("{TYPE}\r\nl: 20"), true),
+        ("C: application/sdp\r\nL: 52".into(), true),
+        (format!("k: timer\r\nx: 90\r\n{TYPE}"), true),
         (format!("{TYPE}\r\ne: gzip"), false),
+        (format!("{TYPE}\r\nE: gzip"), false),
+        (format!("{TYPE}\r\ne : gzip"), false),
+        (format!("{TYPE}\r\nc: application/sdp"), false),
+        (format!("l: 20\r\n{LENGTH}"), false),
+        ("c:application/sdp".into(), false),
+        ("c : application/sdp".into(), false),
+        ("l : 20".into(), false),
+        ("c: application/sdp\r\n ;a=b".into(), false),
         (format!("{TYPE}\r\nContent-Encoding: gzip"), false),
         (format!("{TYPE}\r\n{TYPE}"), false),
         (format!("{LENGTH}\r\n{LENGTH}"), false),
@@ -244,9 +254,49 @@ fn headers_of_the_body() {
         assert_eq!(scan.content().body != 0, known, "{lines}");
         assert_eq!(check(text.as_bytes()), 3, "{lines}");
     }
+    let read = |text: &str| {
+        let mut scan = Scan::default();
+        assert_eq!(scan.run::<_, HostLoop>(text.as_bytes(), None), Ok(()));
+        check(text.as_bytes());
+        scan.content().body != 0
+    };
+    // The machine reads the headers, and the walk knows the body.
+    assert!(read(&with(
+        "to",
+        &format!("To: \"a\\\"b\" <sip:2000@pbx>\r\n{TYPE}")
+    )));
     // The walk takes the first empty line for the end of the headers.
-    let text = format!("\r\n\r\n{}", with("length", TYPE));
-    let mut scan = Scan::default();
-    assert_eq!(scan.run::<_, HostLoop>(text.as_bytes(), None), Ok(()));
-    assert_eq!(scan.content().body, 0);
+    assert!(!read(&format!("\r\n\r\n{}", with("length", TYPE))));
+    assert!(read(&format!("\r\n{}", with("length", TYPE))));
+}
+
+/// A start line describes no body, whatever its method is called.
+#[test]
+fn a_start_line_like_a_header_of_the_body() {
+    const BODY: &str = "v=0\r\nc=IN IP4 192.168.1.10\r\nm=audio 4000 RTP/AVP 0\r\n";
+    for start in [
+        "c: application/sdp",
+        "Content-Type: application/sdp",
+        "e: gzip",
+    ] {
+        for kind in [
+            "X: y",
+            "Content-Type: text/plain",
+            "Content-Type: application/sdp",
+        ] {
+            for before in ["", "\r\n"] {
+                check(format!("{before}{start}\r\n{kind}\r\n\r\n{BODY}").as_bytes());
+            }
+        }
+    }
+}
+
+/// A body behind what the scanner reads has no description.
+#[test]
+fn a_body_behind_what_is_read() {
+    for end in MAX_SCAN - 4..MAX_SCAN + 4 {
+        let start = "INVITE sip:b SIP/2.0\r\nContent-Type: application/sdp\r\nX: ";
+        let line = "x".repeat(end as usize - start.len() - 4);
+        check(format!("{start}{line}\r\n\r\nv=0\r\nm=audio 4000 RTP/AVP 0\r\n").as_bytes());
+    }
 }

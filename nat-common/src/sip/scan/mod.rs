@@ -88,13 +88,11 @@ impl Scan {
         source: &S,
         direction: Option<Direction>,
     ) -> Result<(), Doubt> {
-        // The walk may have taken something else for the headers.
-        self.lines.content.body = 0;
         let walked = self.lines.walked(source.len());
         self.machine.run::<S, L>(source, direction.into(), walked)
     }
 
-    /// Body of the message, if its headers are usual.
+    /// Body of the message, if the walk came to it and knows all headers that describe it.
     #[inline(always)]
     #[must_use]
     pub const fn content(&self) -> &Content {

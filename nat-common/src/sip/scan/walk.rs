@@ -87,13 +87,8 @@ impl Reader for Lines {
             let header = bounded::<16>(usize::from(header));
             // SAFETY: the index is in bounds.
             unsafe { *self.values.get_unchecked_mut(header) = value };
-        } else if source.is_body_wanted() {
-            if w == literal(b"content-") {
-                self.note_content(source, at, byte(after, 2));
-            } else if matches!(byte(w, 1), b':' | b' ') {
-                // A compact name.
-                self.seen |= ODD_CONTENT;
-            }
+        } else if source.is_body_wanted() && may_describe_body(w) {
+            self.note_content(source, at, w, byte(after, 2));
         }
         if self.start_line == 0 {
             self.start_line = end;
@@ -101,7 +96,8 @@ impl Reader for Lines {
         self.walk.go(end + 2);
         if head(after, 4) == literal(b"\r\n\r\n") {
             self.body = end + 4;
-            if self.seen & ODD_CONTENT == 0 {
+            // An empty line before the start line ends no headers.
+            if self.seen & ODD_CONTENT == 0 && self.start_line != 0 && self.body <= MAX_SCAN {
                 self.content.body = self.body;
             }
             return false;
@@ -118,16 +114,25 @@ impl Lines {
         self.read::<S, L>(source, MAX_ROUNDS);
     }
 
-    /// Notes where the value of a header that describes the body lies.
+    /// Notes where the value of a header that describes the body lies. Its line begins with `w`, in lower case.
     #[inline(always)]
-    fn note_content<S: Source + ?Sized>(&mut self, source: &S, at: u32, next_line: u8) {
-        let name = source.word(at + 8) | FOLD;
-        let (place, len) = if head(name, 4) == literal(b"type") {
+    fn note_content<S: Source + ?Sized>(&mut self, source: &S, at: u32, w: u64, next_line: u8) {
+        if self.start_line == 0 {
+            // The start line is no header.
+            return;
+        }
+        let rest = source.word(at + 8) | FOLD;
+        let long = w == literal(b"content-");
+        let (place, len) = if long && head(rest, 4) == literal(b"type") {
             (&mut self.content.kind, 12)
-        } else if head(name, 6) == literal(b"length") {
+        } else if long && head(rest, 6) == literal(b"length") {
             (&mut self.content.length, 14)
+        } else if !long && byte(w, 0) == b'c' {
+            (&mut self.content.kind, 1)
+        } else if !long && byte(w, 0) == b'l' {
+            (&mut self.content.length, 1)
         } else {
-            if name == literal(b"encoding") {
+            if !long || rest == literal(b"encoding") {
                 self.seen |= ODD_CONTENT;
             }
             return;
@@ -178,4 +183,12 @@ impl Lines {
     pub(super) const fn value(&self, header: Header) -> Value {
         self.values[header as usize]
     }
+}
+
+/// Whether a line that begins with `w`, in lower case, may describe the body: by a long name, or by a compact one (RFC 3261
+/// 20.11 to 20.15).
+#[inline(always)]
+const fn may_describe_body(w: u64) -> bool {
+    w == literal(b"content-")
+        || matches!(byte(w, 1), b':' | b' ') && matches!(byte(w, 0), b'c' | b'l' | b'e')
 }
