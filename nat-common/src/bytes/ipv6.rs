@@ -42,6 +42,13 @@ impl Ipv6 {
         self.gap = 0;
     }
 
+    /// Forgets that any was read, before an address that has none: a later [`Self::add`] must not follow.
+    #[inline(always)]
+    pub(crate) const fn set_empty(&mut self) {
+        self.groups = 0;
+        self.gap = 0;
+    }
+
     /// Whether neither a group nor `::` was read.
     #[inline(always)]
     #[must_use]

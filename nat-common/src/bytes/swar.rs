@@ -218,6 +218,21 @@ pub const fn digits(w: u64) -> (u32, u32) {
     (n, d as u32)
 }
 
+/// Returns the number of leading decimal digits, and their value, if they are one to three; else 0, and any value.
+#[inline(always)]
+#[must_use]
+pub const fn up_to_three_digits(w: u64) -> (u32, u32) {
+    // As in `digits`, with half of a word: BPF has no constants of 64 bits in its instructions.
+    let value = w as u32 ^ (ONES as u32 * b'0' as u32);
+    let stops = (value.wrapping_add(ONES as u32 * 118) | value) & TOPS as u32;
+    let lowest = stops & stops.wrapping_neg();
+    // The first stop has the value 256^n. The highest byte of the product is n; four digits have no stop.
+    let n = (lowest >> 7).wrapping_mul(0x0001_0203) >> 24;
+    let d = value.wrapping_shl(32 - n * 8);
+    let [_, hundreds, tens, ones] = d.to_le_bytes();
+    (n, hundreds as u32 * 100 + tens as u32 * 10 + ones as u32)
+}
+
 /// Returns the number of leading hexadecimal digits, and the value of the last four of them.
 #[inline(always)]
 #[must_use]
@@ -292,6 +307,32 @@ mod tests {
 
     fn word(s: &str) -> u64 {
         literal(s.as_bytes())
+    }
+
+    #[test]
+    fn up_to_three_digits_are_read() {
+        for (text, read) in [
+            ("7.", (1, 7)),
+            ("10.0.0.1", (2, 10)),
+            ("255\r\n", (3, 255)),
+            ("007 ", (3, 7)),
+            ("999/", (3, 999)),
+            ("9:/", (1, 9)),
+        ] {
+            assert_eq!(up_to_three_digits(word(text)), read, "{text}");
+        }
+        for text in ["", ".1", "1234", "12345678", "\u{7f}1", "/1", ":1"] {
+            assert_eq!(up_to_three_digits(word(text)).0, 0, "{text}");
+        }
+        // Any byte after the digits ends them, unless it is one.
+        for b in 0..=u8::MAX {
+            for digits in ["", "4", "25"] {
+                let mut w = word(digits) | u64::from(b) << (digits.len() * 8);
+                w |= u64::from(b'.') << (digits.len() * 8 + 8);
+                let n = digits.len() as u32 + u32::from(b.is_ascii_digit());
+                assert_eq!(up_to_three_digits(w).0, n, "{digits:?} {b}");
+            }
+        }
     }
 
     #[test]

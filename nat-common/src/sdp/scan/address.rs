@@ -2,7 +2,7 @@
 
 use super::expect::{Expect, Target, is_end};
 use super::state::Scan;
-use crate::bytes::swar::{byte, digits, hex_digits};
+use crate::bytes::swar::{byte, hex_digits, up_to_three_digits};
 use crate::bytes::{Source, words};
 use crate::endpoint::Endpoint;
 use crate::sdp::description::LineFlags;
@@ -132,8 +132,8 @@ const fn is_address_end(b: u8) -> bool {
 #[inline(always)]
 fn octet<S: Source + ?Sized>(source: &S, at: u32, quad: u32) -> Option<(u32, u32)> {
     let w = source.word(at);
-    let (n, v) = digits(w);
-    let is_octet = n > 0 && n < 4 && v < 256 && !(n > 1 && byte(w, 0) == b'0');
+    let (n, v) = up_to_three_digits(w);
+    let is_octet = n > 0 && v < 256 && !(n > 1 && byte(w, 0) == b'0');
     is_octet.then_some((at + n, quad << 8 | v))
 }
 

@@ -26,7 +26,7 @@ impl Scan {
 
     /// Reads `c=`.
     #[inline(always)]
-    fn connection(&mut self, at: u32, value: u64) -> bool {
+    pub(super) fn connection(&mut self, at: u32, value: u64) -> bool {
         let level = self.level();
         if level.has_address {
             level.flags |= LineFlags::UNREADABLE.bits();
@@ -39,10 +39,11 @@ impl Scan {
     #[inline(always)]
     fn begin_address(&mut self, at: u32, value: u64, target: Target) -> bool {
         self.target = target;
-        self.address.clear();
         let expect = if head(value, 7) == literal(b"IN IP4 ") {
+            self.address.set_empty();
             Expect::Ipv4
         } else if head(value, 7) == literal(b"IN IP6 ") {
+            self.address.clear();
             Expect::Ipv6
         } else {
             return self.unknown_address(at);
@@ -52,7 +53,12 @@ impl Scan {
 
     /// Reads the kind of media.
     #[inline(always)]
-    fn media<S: Source + ?Sized>(&mut self, source: &S, at: u32, value: u64) -> bool {
+    pub(super) fn media<S: Source + ?Sized>(&mut self, source: &S, at: u32, value: u64) -> bool {
+        if head(value, 6) == literal(b"audio ") {
+            // Most lines are.
+            self.begin_level().kind = Kind::Audio;
+            return self.go(at + 8, Expect::Port);
+        }
         let stops = below(value, 0x21);
         let name = before(value, stops);
         let mut n = first(stops);
@@ -99,6 +105,11 @@ impl Scan {
     #[inline(always)]
     pub(super) fn transport<S: Source + ?Sized>(&mut self, source: &S, at: u32) -> bool {
         let w = source.word(at);
+        if w == literal(b"RTP/AVP ") {
+            // Most lines have it.
+            self.level().transport = Transport::Rtp;
+            return self.go(at, Expect::Rest);
+        }
         let n = if starts_with(w, b"rtp/avp") {
             7
         } else if starts_with(w, b"rtp/savp") {
@@ -123,7 +134,12 @@ impl Scan {
 
     /// Reads `a=`: names of attributes are case-sensitive (RFC 8866 5.13).
     #[inline(always)]
-    fn attribute<S: Source + ?Sized>(&mut self, source: &S, at: u32, value: u64) -> bool {
+    pub(super) fn attribute<S: Source + ?Sized>(
+        &mut self,
+        source: &S,
+        at: u32,
+        value: u64,
+    ) -> bool {
         const DIRECTIONS: u16 = LineFlags::NO_SEND.union(LineFlags::NO_RECEIVE).bits();
         if head(value, 5) == literal(b"rtcp:") {
             return self.go(at + 7, Expect::RtcpPort);

@@ -4,7 +4,8 @@
 //! reads something returns whether the scan goes on. A step tries the elements in the order in which a line has them, so most
 //! lines take one step: each costs a call of the kernel's helper.
 //!
-//! Of a body as most devices write it, a [walk](walk) finds the lines that matter, and the machine reads only those.
+//! Of a body as most devices write it, a [walk](walk) finds the lines that matter, and [one step](usual) reads each of them. The
+//! machine goes on where one is not usual.
 
 mod address;
 mod body;
@@ -12,6 +13,7 @@ mod expect;
 mod headers;
 mod lines;
 mod state;
+mod usual;
 mod walk;
 
 pub use state::Scan;
@@ -95,8 +97,11 @@ impl Scan {
             if self.is_walkable(source) && self.lines.walk::<S, W>(source, self.at + 3, self.end) {
                 self.section = Section::Description;
                 self.next_line();
+                self.read_usual::<S, W>(source);
             }
-            self.read::<S, L>(source, steps(self.end));
+            if !self.is_over() {
+                self.read::<S, L>(source, steps(self.end));
+            }
         }
         match self.why {
             0 if self.done => {
@@ -111,6 +116,15 @@ impl Scan {
             4 => Err(NoDescription::Truncated),
             5 => Err(NoDescription::Syntax),
             _ => Err(NoDescription::Duplicate),
+        }
+    }
+
+    /// Whether the description has ended, or there is none.
+    #[inline(always)]
+    fn is_over(&self) -> bool {
+        // SAFETY: valid references. Volatile, as the state of a round is.
+        unsafe {
+            (&raw const self.done).read_volatile() || (&raw const self.why).read_volatile() != 0
         }
     }
 

@@ -53,12 +53,12 @@ pub struct Scan {
     pub(super) last: bool,
     /// The description has ended.
     pub(super) done: bool,
-    /// IPv6 address being read.
-    pub(super) address: Ipv6,
     /// Result of the scan.
     pub description: Description,
     /// What was read of the session, and of each `m=` line that has begun.
     pub(super) levels: [Level; LEVELS],
+    /// IPv6 address being read.
+    pub(super) address: Ipv6,
     /// Lines that matter, if the walk has found them.
     pub(super) lines: Lines,
 }

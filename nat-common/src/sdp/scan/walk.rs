@@ -12,7 +12,7 @@ use crate::bytes::{LineWalk, Reader, Source, next_line};
 use crate::sip::{MAX_SCAN, rounds};
 
 /// Number of lines that are noted: a power of two, so that the verifier can bound an index.
-const LINES: usize = 16;
+pub(super) const LINES: usize = 16;
 
 /// Lines of a description that matter.
 #[repr(C, align(8))]
