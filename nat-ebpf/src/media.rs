@@ -15,7 +15,6 @@ use aya_ebpf::programs::{TcContext, XdpContext};
 use nat_common::abi::{
     Config, DialogKey, Guard, MediaConfig, MediaCounter, MediaSlot, SECOND, ticks,
 };
-use nat_common::bpf::Repeat;
 use nat_common::datagram::{Part, checksum_from, header_checksum};
 use nat_common::endpoint::Endpoint;
 use nat_common::engine::env::Clock;
@@ -67,27 +66,23 @@ pub(crate) fn enter_tc(ctx: &TcContext, entry: Entry) {
     unsafe { TC_CALLS.tail_call(ctx, entry as u32) };
 }
 
-/// Hands a message over to the program for descriptions. Not 0: it may carry one. A terminal's message was `heard` as a
-/// [`Heard`] says; a message of the PBX has an `action`.
-///
-/// A function with a name is verified once, and not after each verdict.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn hand_over(direction: u32, heard: u32, action: i32) -> u32 {
-    let Some(scratch) = Scratch::at(direction) else {
-        return 0;
+/// Hands a message over to the program for descriptions. False if it carries none that matters. A terminal's message was `heard`
+/// as a [`Heard`] says; a message of the PBX has an `action`.
+#[inline(always)]
+fn hand_over(direction: Direction, heard: u32, action: i32) -> bool {
+    let Some(scratch) = Scratch::at(direction as u32) else {
+        return false;
     };
     let handover = scratch.handover();
     handover.heard = heard;
     handover.action = action;
-    let later = scratch.datagram().part == Part::Later;
-    (!later && may_carry(scratch.message())).into()
+    scratch.datagram().part != Part::Later && may_carry(scratch.message())
 }
 
 /// Goes on with the description in a message of a terminal.
 #[inline(always)]
 pub(crate) fn enter_heard(ctx: &XdpContext, heard: Heard) {
-    if hand_over(Direction::In as u32, heard as u32, 0) != 0 {
+    if hand_over(Direction::In, heard as u32, 0) {
         enter_xdp(ctx, Entry::Description);
     }
 }
@@ -95,7 +90,7 @@ pub(crate) fn enter_heard(ctx: &XdpContext, heard: Heard) {
 /// Goes on with the description in a message of the PBX.
 #[inline(always)]
 pub(crate) fn enter_decided(ctx: &TcContext, action: i32) {
-    if hand_over(Direction::Out as u32, 0, action) != 0 {
+    if hand_over(Direction::Out, 0, action) {
         enter_tc(ctx, Entry::Description);
     }
 }
@@ -106,7 +101,7 @@ pub(crate) fn description_in<L: Hash>() {
     let (Some(scratch), Some(config)) = (Scratch::of::<Ingress>(), config()) else {
         return;
     };
-    if describe::<L>(&scratch) {
+    if scratch.describe::<L>() {
         incoming::<L>(&scratch, config);
     }
 }
@@ -117,19 +112,13 @@ pub(crate) fn description_out<L: Hash>() -> i32 {
     let (Some(scratch), Some(config)) = (Scratch::of::<Egress>(), config()) else {
         return TC_ACT_UNSPEC;
     };
-    if describe::<L>(&scratch) {
+    if scratch.describe::<L>() {
         outgoing::<L>(&scratch, config);
     }
     scratch.handover().action
 }
 
-/// First stage: scans the message in scratch for its description.
-#[inline(never)]
-fn describe<L: Repeat>(scratch: &Scratch) -> bool {
-    scratch.describe::<L>()
-}
-
-#[inline(never)]
+#[inline(always)]
 fn incoming<L: Hash>(scratch: &Scratch, config: &'static Config) {
     let env = Kernel::reading::<L>(config, scratch);
     let heard = scratch.handover().heard;
@@ -146,7 +135,7 @@ fn incoming<L: Hash>(scratch: &Scratch, config: &'static Config) {
     decide::incoming(&env, scratch.message(), heard, scratch.datagram());
 }
 
-#[inline(never)]
+#[inline(always)]
 fn outgoing<L: Hash>(scratch: &Scratch, config: &'static Config) {
     let env = Kernel::reading::<L>(config, scratch);
     decide::outgoing(&env, scratch.message(), scratch.datagram());

@@ -138,14 +138,8 @@ pub fn incoming<E: Media>(env: &E, m: &Message, heard: Heard, datagram: &Datagra
 #[inline(always)]
 fn take_incoming<E: Media>(env: &E, m: &Message, heard: Heard, source: &Endpoint) {
     let (call, branch) = names(env);
-    match heard {
-        Heard::Request | Heard::Repeat => {
-            note(
-                env,
-                &key::offer(call, branch, m.cseq, m.method, false),
-                true,
-            );
-        }
+    let unanswered = match heard {
+        Heard::Request | Heard::Repeat => key::offer(call, branch, m.cseq, m.method, false),
         Heard::Response => {
             let answered = key::offer(call, branch, m.cseq, m.method, true);
             let pair = Pair {
@@ -154,9 +148,10 @@ fn take_incoming<E: Media>(env: &E, m: &Message, heard: Heard, source: &Endpoint
                 own: Field::ToTag,
                 by_terminal: false,
             };
-            if !pair_up(env, m, &pair, Some(source)) && m.status >= 200 {
-                note(env, &key::offer_in_answer(call, m.cseq, false), true);
+            if pair_up(env, m, &pair, Some(source)) || m.status < 200 {
+                return;
             }
+            key::offer_in_answer(call, m.cseq, false)
         }
         Heard::Ack => {
             if env.checksum() != Checksum::Right {
@@ -173,9 +168,11 @@ fn take_incoming<E: Media>(env: &E, m: &Message, heard: Heard, source: &Endpoint
             if !pair_up(env, m, &pair, Some(source)) {
                 tell(env, MediaCounter::Unpaired);
             }
+            return;
         }
-        _ => {}
-    }
+        _ => return,
+    };
+    note(env, &unanswered, true);
 }
 
 /// Takes the description in a message of the PBX.
@@ -247,7 +244,7 @@ fn tell<E: MediaSlots>(env: &E, event: MediaCounter) {
 }
 
 /// Stores the record of a description of which something became.
-#[inline(never)]
+#[inline(always)]
 fn remember<E: Media>(env: &E, m: &Message, side: u32) {
     let p = env.pairing();
     if p.events == 0 {
@@ -272,10 +269,12 @@ fn remember<E: Media>(env: &E, m: &Message, side: u32) {
 #[inline(always)]
 fn take_outgoing<E: Media>(env: &E, m: &Message) {
     let (call, branch) = names(env);
-    if m.status == 0 {
+    let unanswered = if m.status == 0 {
         if m.headers & header::ROUTE != 0 {
             tell(env, MediaCounter::NotDirect);
-        } else if m.method == Method::Ack {
+            return;
+        }
+        if m.method == Method::Ack {
             let answered = key::offer_in_answer(call, m.cseq, false);
             let pair = Pair {
                 key: &answered,
@@ -286,34 +285,32 @@ fn take_outgoing<E: Media>(env: &E, m: &Message) {
             if !pair_up(env, m, &pair, None) {
                 tell(env, MediaCounter::Unpaired);
             }
-        } else {
-            note(
-                env,
-                &key::offer(call, branch, m.cseq, m.method, true),
-                false,
-            );
+            return;
         }
-        return;
-    }
-    let transaction = key::transaction(call, branch, m.cseq, m.method);
-    let disputed = env
-        .slots::<InboundTransaction>(&transaction)
-        .and_then(|s| s.find(&transaction))
-        .is_none_or(|request| request.value.flags.contains(InboundFlags::AMBIGUOUS));
-    if disputed {
-        tell(env, MediaCounter::Unpaired);
-        return;
-    }
-    let answered = key::offer(call, branch, m.cseq, m.method, false);
-    let pair = Pair {
-        key: &answered,
-        call,
-        own: Field::FromTag,
-        by_terminal: true,
+        key::offer(call, branch, m.cseq, m.method, true)
+    } else {
+        let transaction = key::transaction(call, branch, m.cseq, m.method);
+        let disputed = env
+            .slots::<InboundTransaction>(&transaction)
+            .and_then(|s| s.find(&transaction))
+            .is_none_or(|request| request.value.flags.contains(InboundFlags::AMBIGUOUS));
+        if disputed {
+            tell(env, MediaCounter::Unpaired);
+            return;
+        }
+        let answered = key::offer(call, branch, m.cseq, m.method, false);
+        let pair = Pair {
+            key: &answered,
+            call,
+            own: Field::FromTag,
+            by_terminal: true,
+        };
+        if pair_up(env, m, &pair, None) || m.status < 200 {
+            return;
+        }
+        key::offer_in_answer(call, m.cseq, true)
     };
-    if !pair_up(env, m, &pair, None) && m.status >= 200 {
-        note(env, &key::offer_in_answer(call, m.cseq, true), false);
-    }
+    note(env, &unanswered, false);
 }
 
 /// Returns the hashes of Call-ID and branch.
@@ -324,7 +321,7 @@ fn names<E: Env>(env: &E) -> (u64, u64) {
 }
 
 /// Notes the description of one side until the other answers it. Of two that differ, neither counts.
-#[inline(never)]
+#[inline(always)]
 fn note<E: Media>(env: &E, key: &SlotKey, by_terminal: bool) {
     let p = env.pairing();
     if p.readable == 0 {
