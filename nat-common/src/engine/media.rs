@@ -8,8 +8,8 @@ use zerocopy::{FromZeros, Immutable, KnownLayout};
 
 use crate::abi::{
     BindingFlags, Counter, DialogKey, Guard, InboundFlags, InboundTransaction, MEDIA_ADDRESSES,
-    MediaConfig, MediaCounter, MediaFlags, OFFER_LINES, Offer, OfferFlags, Policy, age, line,
-    ticks,
+    MediaConfig, MediaCounter, MediaFlags, OFFER_LINES, Offer, OfferFlags, Policy, Record, age,
+    line, ticks,
 };
 use crate::bpf::bounded;
 use crate::bytes::words;
@@ -17,7 +17,6 @@ use crate::datagram::Datagram;
 use crate::endpoint::Endpoint;
 use crate::engine::dialogs::live_dialog;
 use crate::engine::env::{Bindings, Checksum, Clock, Env, Rules, Text};
-use crate::engine::history;
 use crate::engine::identity::dialog_key;
 use crate::engine::lifetimes::ANSWER_LIFE;
 use crate::engine::verdict::Heard;
@@ -250,20 +249,49 @@ fn remember<E: Media>(env: &E, m: &Message, side: u32) {
     if p.events == 0 {
         return;
     }
-    history::begin(env, m);
-    let record = env.record();
-    record.verdict = VERDICT;
-    record.events = p.events | side;
+    // Every field: the record before is not cleared.
+    let Record {
+        at,
+        call,
+        pbx,
+        tag,
+        original_addr,
+        learned_addr,
+        original_port,
+        learned_port,
+        cseq,
+        events,
+        status,
+        method,
+        verdict,
+        ground,
+        transmission,
+        weak,
+        bound,
+        reserved,
+    } = env.record();
+    *at = env.now();
+    *call = env.hash(Field::CallId as usize);
+    *pbx = env.pbx();
+    *tag = p.binding.owner.tag;
+    original_addr[0] = p.terminal.addr[0];
+    original_addr[1] = p.terminal.addr[1];
+    learned_addr[0] = p.pbx.addr[0];
+    learned_addr[1] = p.pbx.addr[1];
+    *original_port = p.terminal.first;
+    *learned_port = p.pbx.first;
+    *cseq = m.cseq;
+    *events = p.events | side;
+    *status = m.status;
+    *method = m.method as u8;
+    *verdict = VERDICT;
+    *ground = 0;
+    *transmission = 0;
+    *weak = 0;
     // A stranger's offer is only noted.
-    record.bound = u8::from(p.binding.owner.tag != 0);
-    record.tag = p.binding.owner.tag;
-    record.original_addr[0] = p.terminal.addr[0];
-    record.original_addr[1] = p.terminal.addr[1];
-    record.original_port = p.terminal.first;
-    record.learned_addr[0] = p.pbx.addr[0];
-    record.learned_addr[1] = p.pbx.addr[1];
-    record.learned_port = p.pbx.first;
-    env.remember(record);
+    *bound = u8::from(p.binding.owner.tag != 0);
+    *reserved = [0; 4];
+    env.remember(env.record());
 }
 
 #[inline(always)]
