@@ -55,10 +55,13 @@ impl LineWalk {
         self.controls = controls;
     }
 
-    /// Takes the CR and the LF of a line off the control characters, of which the LF may lie in the next block.
+    /// Takes the CR and the LF of a line off the control characters, of which the LF may lie in the next block. Returns those that
+    /// are left.
     #[inline(always)]
-    pub(crate) const fn end_line(&mut self, controls: u64) {
-        self.controls = controls.wrapping_sub((controls & controls.wrapping_neg()).wrapping_mul(3));
+    pub(crate) const fn end_line(&mut self, controls: u64) -> u64 {
+        let left = controls.wrapping_sub((controls & controls.wrapping_neg()).wrapping_mul(3));
+        self.controls = left;
+        left
     }
 
     /// Goes to the start of a line.
@@ -81,9 +84,9 @@ impl LineWalk {
     }
 }
 
-/// Makes a round of a walk: evaluates to the position of a line, that of the CR after it, and the eight bytes from there. It
-/// returns from the step where there is none: true if the line goes on in the next block, false if it is not as most devices
-/// write it.
+/// Makes a round of a walk: evaluates to the position of a line, that of the CR after it, the eight bytes from there, and the block
+/// with its control characters that are left. It returns from the step where there is none: true if the line goes on in the next
+/// block, false if it is not as most devices write it.
 ///
 /// A macro: the verifier would follow each result of a function.
 macro_rules! next_line {
@@ -101,12 +104,12 @@ macro_rules! next_line {
             }
         }
         let end = block + $crate::bytes::swar::lowest_bit(controls);
-        $walk.end_line(controls);
+        let controls = $walk.end_line(controls);
         let after = $source.word(end);
         if $crate::bytes::swar::head(after, 2) != $crate::bytes::swar::literal(b"\r\n") {
             return false;
         }
-        (at, end, after)
+        (at, end, after, (block, controls))
     }};
 }
 

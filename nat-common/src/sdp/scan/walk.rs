@@ -7,7 +7,7 @@
 use zerocopy::{FromZeros, Immutable, KnownLayout};
 
 use crate::bpf::{Repeat, bounded};
-use crate::bytes::swar::literal;
+use crate::bytes::swar::{head, literal, lowest_bit};
 use crate::bytes::{LineWalk, Reader, Source, next_line};
 use crate::sip::{MAX_SCAN, rounds};
 
@@ -35,10 +35,29 @@ pub struct Lines {
 impl Reader for Lines {
     const TWO_PER_CALL: bool = true;
 
-    /// Goes to the next line, or to the next block. False at the end of the description, or at something unusual.
+    /// Goes to the next line, and to one more of the same block, or to the next block. False at the end of the description, or at
+    /// something unusual.
     #[inline(always)]
     fn step<S: Source + ?Sized>(&mut self, source: &S) -> bool {
-        let (at, end, _) = next_line!(self.walk, source);
+        let (at, end, _, (block, controls)) = next_line!(self.walk, source);
+        if !self.pass(source, at, end) {
+            return false;
+        }
+        if controls == 0 {
+            return true;
+        }
+        // A round takes as long as the line in it.
+        let at = end + 2;
+        let end = block + lowest_bit(controls);
+        self.walk.end_line(controls);
+        head(source.word(end), 2) == literal(b"\r\n") && self.pass(source, at, end)
+    }
+}
+
+impl Lines {
+    /// Notes a line if it matters, and goes to the next. False at the end of the description.
+    #[inline(always)]
+    fn pass<S: Source + ?Sized>(&mut self, source: &S, at: u32, end: u32) -> bool {
         let next = end + 2;
         if matters(source.word(at)) {
             let index = bounded::<LINES>(self.count as usize);
@@ -54,9 +73,7 @@ impl Reader for Lines {
         self.walk.go(next);
         true
     }
-}
 
-impl Lines {
     /// Walks over the lines from `at`, up to the end of the description. False at something unusual.
     #[inline(always)]
     pub(super) fn walk<S: Source + ?Sized, L: Repeat>(

@@ -66,7 +66,7 @@ impl Reader for Lines {
     /// Goes to the next line, or to the next block. False at the end of the headers, or at something unusual.
     #[inline(always)]
     fn step<S: Source + ?Sized>(&mut self, source: &S) -> bool {
-        let (at, end, after) = next_line!(self.walk, source);
+        let (at, end, after, _) = next_line!(self.walk, source);
         let w = source.word(at) | FOLD;
         let found = &HEADERS[index(w)];
         if (w ^ found.name) & found.mask == 0 {
