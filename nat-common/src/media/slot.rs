@@ -5,7 +5,7 @@ use zerocopy::{FromZeros, Immutable, KnownLayout};
 use crate::abi::{DialogKey, MediaFlags, MediaSlot, age, ticks};
 use crate::bpf::atomic::Word;
 use crate::endpoint::Endpoint;
-use crate::media::latch::{Effect, Heard, Latch, LatchFlags};
+use crate::media::latch::{Effect, Heard, Latch, LatchFlags, is_steady};
 use crate::media::packet::Packet;
 
 /// Bit of a tag while its slot is written.
@@ -395,33 +395,37 @@ pub unsafe fn arrive(slot: *mut MediaSlot, arrival: &Arrival) -> Arrived {
         write!(slot, host_of(&arrival.source) => stranger);
         return Arrived::Stranger;
     }
-    let mut known = Latch::from_word(before);
     let ssrc = read!(slot, ssrc);
-    let effect = known.hear(&Heard {
-        packet: arrival.packet,
-        port: arrival.source.port as u16,
-        ssrc,
-        advertised_port: read!(slot, advertised_port),
-        slot: read!(slot, flags),
-        age: age(arrival.tick, ticks(read!(slot, created))),
-        tick: arrival.tick as u32,
-    });
-    let arrived = match effect {
-        Effect::Rival => {
-            let strangers = read!(slot, strangers);
-            write!(slot, strangers.wrapping_add(1) => strangers);
-            return Arrived::Rival;
+    let (port, tick) = (arrival.source.port as u16, arrival.tick as u32);
+    let mut arrived = Arrived::Known;
+    if !is_steady(before, port, tick) {
+        let mut known = Latch::from_word(before);
+        let effect = known.hear(&Heard {
+            packet: arrival.packet,
+            port,
+            ssrc,
+            advertised_port: read!(slot, advertised_port),
+            slot: read!(slot, flags),
+            age: age(arrival.tick, ticks(read!(slot, created))),
+            tick,
+        });
+        arrived = match effect {
+            Effect::Rival => {
+                let strangers = read!(slot, strangers);
+                write!(slot, strangers.wrapping_add(1) => strangers);
+                return Arrived::Rival;
+            }
+            Effect::Latched => Arrived::Latched,
+            Effect::Again => Arrived::Relatched,
+            Effect::None | Effect::Seen => Arrived::Known,
+        };
+        if effect != Effect::None {
+            if !latch.replace(before, known.word()) {
+                // Another packet was faster, or the slot is bound to another stream.
+                return Arrived::Known;
+            }
+            write!(slot, arrival.router => router);
         }
-        Effect::Latched => Arrived::Latched,
-        Effect::Again => Arrived::Relatched,
-        Effect::None | Effect::Seen => Arrived::Known,
-    };
-    if effect != Effect::None {
-        if !latch.replace(before, known.word()) {
-            // Another packet was faster, or the slot is bound to another stream.
-            return Arrived::Known;
-        }
-        write!(slot, arrival.router => router);
     }
     if arrival.packet.ssrc != 0 && arrival.packet.ssrc != ssrc {
         write!(slot, arrival.packet.ssrc => ssrc);
