@@ -25,5 +25,5 @@ pub mod words;
 pub use class::Class;
 pub use ipv6::Ipv6;
 pub(crate) use lines::{LineWalk, next_line};
-pub(crate) use reader::Reader;
+pub(crate) use reader::{Reader, goes_on};
 pub use source::{BLOCK, Source, Span, WIDE};

@@ -36,3 +36,31 @@ impl<R: Reader, S: Source + ?Sized> Step for Steps<'_, R, S> {
         self.reader.step(self.source)
     }
 }
+
+/// Defines how a state machine goes on. Its fields `at` and `expect` are the position, and the element that is expected there.
+macro_rules! goes_on {
+    ($expect:ty) => {
+        /// Continues at `at`, where it expects `expect`.
+        #[inline(always)]
+        pub(super) fn go(&mut self, at: u32, expect: $expect) -> bool {
+            self.at = at;
+            self.expect = expect;
+            true
+        }
+
+        /// Reads the position and the expected element from memory. The verifier then takes both for unknown, so that all
+        /// rounds of the loop look alike to it.
+        #[inline(always)]
+        pub(super) fn position(&self) -> (u32, $expect) {
+            // SAFETY: valid references. Volatile, so that the compiler keeps the state in memory.
+            unsafe {
+                (
+                    (&raw const self.at).read_volatile(),
+                    (&raw const self.expect).read_volatile(),
+                )
+            }
+        }
+    };
+}
+
+pub(crate) use goes_on;

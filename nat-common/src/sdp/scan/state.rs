@@ -7,7 +7,7 @@ use zerocopy::{FromZeros, Immutable, KnownLayout};
 use super::expect::{Body, Expect, Header, Section, Target};
 use super::walk::Lines;
 use crate::bpf::bounded;
-use crate::bytes::{Ipv6, words};
+use crate::bytes::{Ipv6, goes_on, words};
 use crate::sdp::description::{Description, Kind, MAX_LINES, Transport};
 use crate::sdp::none::NoDescription;
 
@@ -111,26 +111,7 @@ impl Scan {
         false
     }
 
-    /// Continues at `at`, where it expects `expect`.
-    #[inline(always)]
-    pub(super) fn go(&mut self, at: u32, expect: Expect) -> bool {
-        self.at = at;
-        self.expect = expect;
-        true
-    }
-
-    /// Reads the position and the expected element from memory. The verifier then takes both for unknown, so that all
-    /// rounds of the loop look alike to it.
-    #[inline(always)]
-    pub(super) fn position(&self) -> (u32, Expect) {
-        // SAFETY: valid references. Volatile, so that the compiler keeps the state in memory.
-        unsafe {
-            (
-                (&raw const self.at).read_volatile(),
-                (&raw const self.expect).read_volatile(),
-            )
-        }
-    }
+    goes_on!(Expect);
 
     /// Reads start and control characters of the block from memory, for the same reason.
     #[inline(always)]

@@ -4,7 +4,7 @@ use zerocopy::{FromZeros, Immutable, KnownLayout};
 
 use super::expect::Expect;
 use crate::bpf::bounded;
-use crate::bytes::{Ipv6, Span};
+use crate::bytes::{Ipv6, Span, goes_on};
 use crate::endpoint::Endpoint;
 use crate::sip::Message;
 use crate::sip::doubt::Doubt;
@@ -108,26 +108,7 @@ impl Machine {
         self.give_up_at(at)
     }
 
-    /// Continues at `at`, where it expects `expect`.
-    #[inline(always)]
-    pub(super) fn go(&mut self, at: u32, expect: Expect) -> bool {
-        self.at = at;
-        self.expect = expect;
-        true
-    }
-
-    /// Reads the position and the expected element from memory. The verifier then takes both for unknown, so that all
-    /// rounds of the loop look alike to it.
-    #[inline(always)]
-    pub(super) fn position(&self) -> (u32, Expect) {
-        // SAFETY: valid references. Volatile, so that the compiler keeps the state in memory.
-        unsafe {
-            (
-                (&raw const self.at).read_volatile(),
-                (&raw const self.expect).read_volatile(),
-            )
-        }
-    }
+    goes_on!(Expect);
 
     /// Notes the position of a part.
     #[inline(always)]
