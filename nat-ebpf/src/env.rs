@@ -5,7 +5,7 @@ use core::marker::PhantomData;
 use aya_ebpf::maps::lpm_trie::Key;
 use nat_common::abi::{
     Binding, BindingFlags, Config, ContactKey, Counter, DIALOG_STATES, DialogKey, Entry,
-    OutboundTransaction, Peer, Policy, Rate, Record, TEXT_LEN, Value,
+    OutboundTransaction, Peer, Policy, Rate, Record, TEXT_LEN, Table, Value,
 };
 use nat_common::bpf::{Repeat, bounded};
 use nat_common::bytes::{Source as _, Span, hosts, swar, users};
@@ -14,9 +14,10 @@ use nat_common::endpoint::Endpoint;
 use nat_common::engine::env::{
     Bindings, Buffer, Checksum, Clock, Env, Hashes, Journal, Rules, Tables, Text,
 };
+use nat_common::engine::media::{first_key, may_carry};
 use nat_common::engine::stun::{self, Server};
 use nat_common::engine::{self, Choice, Evidence, Placed, Route};
-use nat_common::sip::{Field, Message, SPANS, URIS};
+use nat_common::sip::{Direction, Field, Message, SPANS, URIS};
 use nat_common::tables::bindings::{self as table, BindingKey, Found, Pushed, Stored};
 use nat_common::tables::buckets::{self, Buckets};
 use nat_common::tables::slots::{SlotKey, Slots};
@@ -456,9 +457,30 @@ extern "C" fn hash_uris(direction: u32, parts: u32) -> u32 {
     1
 }
 
+/// Parts whose hashes name a transaction.
+const NAMES: u32 = Field::CallId.bit() | Field::Branch.bit();
+
+/// Has the memory fetched in which the description in the message will be looked up, if it has one. What the message itself looks up
+/// next waits for memory, too, and both wait together.
+#[inline(always)]
+fn fetch_offer(scratch: &Scratch, config: &Config) {
+    let m = scratch.message();
+    if !may_carry(m) || !scratch.has_typed_body() {
+        return;
+    }
+    let ours = scratch.socket();
+    let hashes = &scratch.digest().hashes;
+    let call = hashes[Field::CallId as usize] ^ key::pbx(ours, config.is_wildcard(ours));
+    let branch = hashes[Field::Branch as usize];
+    let by_pbx = scratch.direction() == Direction::Out as u32;
+    let key = first_key(m, call, branch, by_pbx);
+    let table = Table::Offers;
+    maps::fetch_set(table, key.index & config.masks[table as usize]);
+}
+
 /// Defines the hashing of other parts of a message for a loop, as a function of its own.
 macro_rules! digest {
-    ($loop:ty, $name:ident) => {
+    ($loop:ty, $name:ident, $fetches:literal) => {
         #[unsafe(no_mangle)]
         #[inline(never)]
         extern "C" fn $name(direction: u32, parts: u32) -> u32 {
@@ -470,6 +492,9 @@ macro_rules! digest {
             scratch.digest().add::<$loop>(spans, parts, |span| {
                 hash::span::<_, $loop>(text, span, &config.secret, cursor)
             });
+            if $fetches && parts & NAMES == NAMES && maps::is_media_on() {
+                fetch_offer(&scratch, config);
+            }
             1
         }
 
@@ -486,8 +511,9 @@ macro_rules! digest {
         }
     };
 }
-digest!(MayGoto, digest_by_goto);
-digest!(Callback, digest_by_callback);
+digest!(MayGoto, digest_by_goto, true);
+// The stack has no space for more (6.1).
+digest!(Callback, digest_by_callback, false);
 
 /// Takes one request from a line of token buckets. 0: none is left.
 #[unsafe(no_mangle)]

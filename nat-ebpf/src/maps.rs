@@ -1,5 +1,7 @@
 //! Maps, from the list in `nat_common::tables`, and access to those that need no more than a line.
 
+use core::arch::asm;
+
 use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::lpm_trie::Key;
@@ -78,6 +80,25 @@ macro_rules! all {
     };
 }
 nat_common::tables!(all);
+
+/// Has all lines of a set fetched from memory. The loads do not wait for one another, nor does what follows wait for them.
+#[inline(always)]
+pub(crate) fn fetch_set(table: Table, index: u32) {
+    if let Some(set) = set(table, index) {
+        // SAFETY: a valid value, of whose bytes nothing is used. In assembly, as the compiler would leave such loads out.
+        unsafe {
+            asm!(
+                "{word} = *(u64 *)({set} + 0)",
+                "{word} = *(u64 *)({set} + 64)",
+                "{word} = *(u64 *)({set} + 128)",
+                "{word} = *(u64 *)({set} + 192)",
+                set = in(reg) set,
+                word = out(reg) _,
+                options(readonly, nostack),
+            );
+        }
+    }
+}
 
 /// Returns the settings of the agent.
 #[inline(always)]

@@ -288,6 +288,13 @@ impl Scratch {
         }
     }
 
+    /// Whether the walk over the headers of the message has found the type of its body.
+    #[inline(always)]
+    pub(crate) fn has_typed_body(&self) -> bool {
+        // SAFETY: see `Scratch`.
+        unsafe { &(*self.contents).scan }.content().kind != 0
+    }
+
     /// The description in the message.
     #[inline(always)]
     pub(crate) fn description(&self) -> &Description {

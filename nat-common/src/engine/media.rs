@@ -124,6 +124,17 @@ pub const fn may_carry(m: &Message) -> bool {
         && (m.status == 0 || m.status > 100 && m.status < 300)
 }
 
+/// Returns the key under which the description in a message is noted, or that which it answers. `call` is the hash of the Call-ID,
+/// joined with the PBX's socket.
+#[inline(always)]
+#[must_use]
+pub const fn first_key(m: &Message, call: u64, branch: u64, by_pbx: bool) -> SlotKey {
+    if matches!(m.method, Method::Ack) {
+        return key::offer_in_answer(call, m.cseq, !by_pbx);
+    }
+    key::offer(call, branch, m.cseq, m.method, by_pbx == (m.status == 0))
+}
+
 /// Takes the description in a message of a terminal, which was heard as `heard` says.
 #[inline(always)]
 pub fn incoming<E: Media>(env: &E, m: &Message, heard: Heard, datagram: &Datagram) {
