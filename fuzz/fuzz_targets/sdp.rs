@@ -1,5 +1,5 @@
-//! Any bytes through the scanner of session descriptions: it ends, a second scan finds the same, and where `sdp-types`
-//! reads the body, it reads the same lines.
+//! Any bytes through the scanner of session descriptions: it ends, a second scan finds the same, after a walk over the lines,
+//! too, and where `sdp-types` reads the body, it reads the same lines.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -7,6 +7,7 @@ use nat_common::bpf::HostLoop;
 use nat_common::sdp::{self, Scan};
 use nat_common::sip::Content;
 use nat_test_oracle::sdp::{agrees, parsed};
+use nat_test_oracle::usual::check_body;
 
 fuzz_target!(|text: &[u8]| {
     let found = sdp::read(text);
@@ -32,6 +33,7 @@ fuzz_target!(|text: &[u8]| {
     // The same bytes as a body.
     let mut message = b"INVITE sip:b SIP/2.0\r\nc: application/sdp\r\n\r\n".to_vec();
     message.extend(text);
+    check_body(&message);
     if let (Ok(ours), Some((lines, count))) = (sdp::read(&message), parsed(text)) {
         assert!(agrees(&ours, &lines, count), "{ours:?} {lines:?} {count}");
     }

@@ -36,7 +36,11 @@ pub fn check(text: &[u8]) -> u32 {
 }
 
 /// Compares what is read of the body that the walk has found with what is read from the first byte of the message.
-fn check_body(text: &[u8]) {
+///
+/// # Panics
+///
+/// If they differ.
+pub fn check_body(text: &[u8]) {
     let mut headers = Scan::default();
     headers.walk::<_, HostLoop>(text);
     if headers.content().body == 0 {
