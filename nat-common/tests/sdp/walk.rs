@@ -117,6 +117,20 @@ fn odd_bodies() {
     }
 }
 
+/// A scan reads one message after the other, as that of the kernel does.
+#[test]
+fn a_scan_is_used_again() {
+    let mut scan = sdp::Scan::default();
+    for (_, body, _) in bodies::ALL.iter().chain(bodies::ALL.iter().rev()) {
+        let text = message(body, body.len());
+        let mut headers = sip::Scan::default();
+        headers.walk::<_, HostLoop>(text.as_slice());
+        let found = scan.run::<_, HostLoop, HostLoop>(text.as_slice(), headers.content());
+        let found = found.map(|()| scan.description);
+        assert_eq!(found, sdp::read(&text), "{body}");
+    }
+}
+
 /// More lines that matter than are noted.
 #[test]
 fn many_lines() {

@@ -86,7 +86,6 @@ impl Lines {
         self.end = end;
         self.count = 0;
         self.taken = 0;
-        self.forget();
         self.read::<S, L>(source, rounds(MAX_SCAN));
         self.is_done()
     }
