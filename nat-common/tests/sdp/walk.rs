@@ -144,6 +144,14 @@ fn many_lines() {
     }
 }
 
+/// Content-Length may end a body within its first line.
+#[test]
+fn bodies_of_few_bytes() {
+    for length in 0..BODY.len() {
+        let _ = read_twice(&message(BODY, length));
+    }
+}
+
 #[test]
 fn other_types() {
     for kind in [

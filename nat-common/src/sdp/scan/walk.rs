@@ -82,7 +82,7 @@ impl Lines {
         at: u32,
         end: u32,
     ) -> bool {
-        self.walk.begin(at, rounds(end - at));
+        self.walk.begin(at, rounds(end.saturating_sub(at)));
         self.end = end;
         self.count = 0;
         self.taken = 0;
