@@ -587,6 +587,10 @@ fn find_contact<E: Env>(env: &E, to: &mut Endpoint) -> Decision {
         follow_uri(env, known, to, route.retransmissions)
     };
     if decision != Decision::RedirectedContact {
+        if route.flags.contains(OutboundFlags::LEFT_ALONE) {
+            // The next transmission of this request is known by where the terminal is now ([`retransmissions`]).
+            env.record().set_learned(&route.other);
+        }
         route.flags -= BY_HOST;
     } else if route.flags.contains(OutboundFlags::MOVED) {
         env.record().ground = if route.flags.contains(OutboundFlags::LEFT_ALONE) {
