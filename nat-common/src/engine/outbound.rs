@@ -439,7 +439,8 @@ fn disprove<E: Env>(env: &E, before: Option<&mut Entry<OutboundTransaction>>) {
 fn note_choice<E: Env>(env: &E, to: &Endpoint, route: &mut Route, is_ack: bool) {
     let record = env.record();
     let moved = route.flags.contains(OutboundFlags::MOVED);
-    if !moved && *to == record.original() {
+    // One of two hosts is never the original destination: there would be no choice.
+    if *to == record.original() {
         route.flags |= OutboundFlags::LEFT_ALONE;
         record.copy_learned(&mut route.other);
     } else if !moved {
@@ -519,7 +520,6 @@ fn find_terminal<E: Text>(
         return Decision::Ambiguous;
     }
     route.subject = known.aor;
-    route.retransmissions = 0;
     if let Some(before) = before {
         route.retransmissions = retransmissions(&before.value, &known.learned);
         route.redirected = before
