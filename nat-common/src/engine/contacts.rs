@@ -162,7 +162,8 @@ pub fn place_registration<E: Text>(env: &E, m: &Message) {
     }
     note_move(env);
     forget_pushed(env);
-    // The entries without owner have the URI, for people.
+    // The entries without owner have the URI, for people, and hosts before of their own.
+    env.draft().flags -= BindingFlags::MOVED;
     env.name(listed(env, m));
     place(env, || env.place_contact(&key(false)));
     place_by_address(env);
@@ -473,12 +474,18 @@ fn change<E: Env>(env: &E, key: &ContactKey) -> Change {
         if same_owner && !removes && !same_host && !forged && known.call != draft.call {
             leave_host(env, key);
         }
+    } else if found.is_some() {
+        draft.contested = known.contested;
     }
     if removes {
+        change = Change::Removed;
+    }
+    // A doubt outlasts the claim that made it: else whoever makes a claim again would be alone.
+    if removes && !draft.is_ambiguous(now) {
         if let Some(found) = found {
             env.remove_contact(key, found);
         }
-        return Change::Removed;
+        return change;
     }
     match env.store::<ContactKey>(Buffer::Draft, found) {
         Stored::Busy => return Change::Busy,

@@ -135,7 +135,8 @@ fn renew_dialog(draft: &mut Binding, evidence: &Evidence, now: u64, lives: &Live
     // After a refusal, a terminal may call again with the same Call-ID and tag (RFC 3261 8.1.3.5).
     let again = ended && !in_dialog && !by_pbx && evidence.at != draft.arrived;
     if again || draft.learned != evidence.learned {
-        let began_it = by_pbx && evidence.branch != 0 && evidence.branch == draft.call;
+        // Only an answer to the PBX has a branch.
+        let began_it = evidence.branch != 0 && evidence.branch == draft.call;
         if !in_dialog && !ended && !began_it {
             // A new dialog was accepted, not a message of this one.
             return Renewal::Guarded;

@@ -29,3 +29,50 @@ pub(super) fn place<E: Journal>(env: &E, place: impl Fn() -> Placed) -> Placed {
     env.count(Counter::SlotBusy);
     Placed::Busy
 }
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use super::*;
+    use crate::abi::Record;
+    use core::cell::{Cell, RefCell};
+    use std::vec::Vec;
+
+    /// A journal of counters alone.
+    #[derive(Default)]
+    struct Counters(RefCell<Vec<Counter>>);
+
+    impl Journal for Counters {
+        fn record(&self) -> &mut Record {
+            unreachable!("no record")
+        }
+
+        fn remember(&self, _: &Record) {}
+
+        fn count(&self, event: Counter) {
+            self.0.borrow_mut().push(event);
+        }
+    }
+
+    #[test]
+    fn a_binding_that_is_busy_is_placed_once_more() {
+        for (outcomes, placed, tries) in [
+            (&[Placed::Done][..], Placed::Done, 1),
+            (&[Placed::New], Placed::New, 1),
+            (&[Placed::Refused], Placed::Refused, 1),
+            (&[Placed::Busy, Placed::Done], Placed::Done, 2),
+            (&[Placed::Busy, Placed::New], Placed::New, 2),
+            (&[Placed::Busy, Placed::Busy, Placed::Done], Placed::Busy, 2),
+        ] {
+            let (counters, tried) = (Counters::default(), Cell::new(0));
+            let outcome = place(&counters, || {
+                tried.set(tried.get() + 1);
+                outcomes[tried.get() - 1]
+            });
+            assert_eq!((outcome, tried.get()), (placed, tries));
+            let busy = usize::from(placed == Placed::Busy);
+            assert_eq!(counters.0.take(), &[Counter::SlotBusy][..busy]);
+        }
+    }
+}

@@ -32,14 +32,13 @@ pub struct Evidence {
 }
 
 impl Evidence {
-    /// Takes it from a request of the terminal, which the PBX accepted.
+    /// Takes it from a request of the terminal, which the PBX accepted. The owner is left for whoever needs it.
     #[inline(always)]
     pub(super) fn take_request(&mut self, request: &Entry<InboundTransaction>) {
         request.value.copy_source(&mut self.learned);
         request.value.copy_advertised(&mut self.advertised);
         self.branch = 0;
         self.at = request.at;
-        self.owner = 0;
         self.flags = EvidenceFlags::from_bits_truncate(request.value.flags.bits())
             & (EvidenceFlags::DIRECT | EvidenceFlags::IN_DIALOG);
         self.lasts = 0;

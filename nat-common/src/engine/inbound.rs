@@ -75,11 +75,9 @@ pub(super) fn request_in<E: Text>(env: &E, m: &Message, call: u64, source: &Endp
             slots.put(&key, entry);
         }
         Noted::Same => {
-            // The response before did not arrive. If another CPU changes the entry meanwhile, this repetition does not count,
-            // or is the copy that the other one counts.
-            if slots.found().value.flags.contains(InboundFlags::ANSWERED) {
-                slots.count(&key, InboundFlags::ANSWERED);
-            }
+            // The response before did not arrive, if there was one. If another CPU changes the entry meanwhile, this repetition
+            // does not count, or is the copy that the other one counts.
+            slots.count(&key, InboundFlags::ANSWERED);
             if registers {
                 // Another Request-URI under the same branch may name another domain.
                 note_registration(env, m, source);

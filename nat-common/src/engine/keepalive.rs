@@ -202,21 +202,32 @@ mod tests {
             &ping(0),
             &Endpoint::v4([60, 17, 196, 3], 49163)
         ));
-        let other = Ping {
-            nonce: Ping::digits(1),
-            ..ping(0)
+        let ipv6 = Endpoint {
+            addr: [0x2001, 7],
+            ..phone
         };
-        assert!(!accepts(&record, &other, &phone));
+        let of_ipv6 = Keepalive {
+            terminal: ipv6,
+            ..record
+        };
+        assert!(accepts(&of_ipv6, &ping(0), &ipv6));
+        for half in 0..2 {
+            let mut other = ping(0);
+            other.nonce[half] ^= 1;
+            assert!(!accepts(&record, &other, &phone));
+            let mut elsewhere = phone;
+            elsewhere.addr[half] ^= 1;
+            assert!(!accepts(&record, &ping(0), &elsewhere));
+        }
         let again = Keepalive {
             answered: 101,
             ..record
         };
         assert!(!accepts(&again, &ping(0), &phone));
         // The answer to the ping before came at the very time of this one.
-        let before = Keepalive {
-            answered: 99,
-            ..record
-        };
-        assert!(accepts(&before, &ping(0), &phone));
+        for answered in [99, 100] {
+            let before = Keepalive { answered, ..record };
+            assert!(accepts(&before, &ping(0), &phone));
+        }
     }
 }

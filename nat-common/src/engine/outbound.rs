@@ -439,7 +439,8 @@ fn disprove<E: Env>(env: &E, before: Option<&mut Entry<OutboundTransaction>>) {
 fn note_choice<E: Env>(env: &E, to: &Endpoint, route: &mut Route, is_ack: bool) {
     let record = env.record();
     let moved = route.flags.contains(OutboundFlags::MOVED);
-    if !moved && *to == record.original() {
+    // One of two hosts is never the original destination: there would be no choice.
+    if *to == record.original() {
         route.flags |= OutboundFlags::LEFT_ALONE;
         record.copy_learned(&mut route.other);
     } else if !moved {
@@ -519,7 +520,6 @@ fn find_terminal<E: Text>(
         return Decision::Ambiguous;
     }
     route.subject = known.aor;
-    route.retransmissions = 0;
     if let Some(before) = before {
         route.retransmissions = retransmissions(&before.value, &known.learned);
         route.redirected = before
@@ -587,6 +587,10 @@ fn find_contact<E: Env>(env: &E, to: &mut Endpoint) -> Decision {
         follow_uri(env, known, to, route.retransmissions)
     };
     if decision != Decision::RedirectedContact {
+        if route.flags.contains(OutboundFlags::LEFT_ALONE) {
+            // The next transmission of this request is known by where the terminal is now ([`retransmissions`]).
+            env.record().set_learned(&route.other);
+        }
         route.flags -= BY_HOST;
     } else if route.flags.contains(OutboundFlags::MOVED) {
         env.record().ground = if route.flags.contains(OutboundFlags::LEFT_ALONE) {

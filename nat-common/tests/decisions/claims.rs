@@ -124,6 +124,10 @@ fn the_owner_of_the_user_begins_anew() {
         [binding.created, binding.contested, binding.redirected],
         [net.now.get(), 0, 0]
     );
+    assert!(
+        before(&net).is_none(),
+        "the other's host is none of its own"
+    );
     // The other one cannot take it back.
     net.wait(33);
     let counted = accepts(&net, STRANGER, &claim("2000", "c", contact), 600);
@@ -220,7 +224,7 @@ fn weak_evidence_is_proven_once() {
         to: "<sip:7@192.168.1.10>".into(),
         ..call_phone(branch)
     };
-    for (branch, times, proves) in [("a", 2, true), ("b", 3, false)] {
+    for (branch, times, proves) in [("a", 2, true), ("b", 2, false), ("c", 3, false)] {
         for _ in 0..times {
             net.sends(ADVERTISED, &weak(branch));
         }
@@ -232,4 +236,48 @@ fn weak_evidence_is_proven_once() {
         );
         net.wait(1);
     }
+}
+
+/// A contact is known at the host before until its registration there ends.
+#[test]
+fn a_host_before_ends_with_its_registration() {
+    let third = ([203, 0, 113, 77], 5060);
+    for (wait, host) in [(58, PHONE), (59, STRANGER)] {
+        let net = own_registrar();
+        accepts(&net, PHONE, &claim("1000", "a", URI), 60);
+        net.wait(1);
+        accepts(&net, STRANGER, &claim("1000", "b", URI), 600);
+        net.wait(wait);
+        accepts(&net, third, &claim("1000", "c", URI), 600);
+        let before = before(&net).expect("an entry");
+        assert_eq!(before.learned, endpoint(host), "{wait}");
+    }
+}
+
+/// A contact that was removed was nowhere before, though its registration at another host lasted. What comes next is a contact of
+/// its own, which has its own host before.
+#[test]
+fn a_removed_contact_has_no_host_before() {
+    let [third, fourth] = [77, 78].map(|host| ([203, 0, 113, host], 5060));
+    let net = own_registrar();
+    accepts(&net, PHONE, &claim("1000", "a", URI), 3 * HOUR);
+    net.wait(1);
+    accepts(&net, STRANGER, &claim("1000", "b", URI), HOUR);
+    net.wait(1);
+    let m = claim("1000", "c", "<sip:7@192.168.1.10>;expires=0");
+    assert_eq!(accepts(&net, STRANGER, &m, 0)[0], Counter::ContactRemoved);
+    net.wait(1);
+    let call = |branch| {
+        let m = Sip {
+            start: "INVITE sip:7@192.168.1.10 SIP/2.0".into(),
+            ..call_phone(branch).call(branch)
+        };
+        net.sends(ADVERTISED, &m).0
+    };
+    accepts(&net, third, &claim("1000", "d", URI), HOUR);
+    assert_eq!(call("x"), third);
+    net.wait(1);
+    accepts(&net, fourth, &claim("1000", "e", URI), HOUR);
+    assert_eq!(before(&net).expect("an entry").learned, endpoint(third));
+    assert_eq!(call("y"), third);
 }

@@ -2,12 +2,14 @@
 
 use std::collections::HashSet;
 
-use nat_common::abi::{Binding, BindingFlags, Counter};
+use nat_common::abi::{Binding, BindingFlags, ContactKey, Counter};
 use nat_common::endpoint::Endpoint;
+use nat_common::engine::env::{Bindings as _, Buffer};
+use nat_common::tables::bindings::GROUPS;
 
 use crate::{
-    ADVERTISED, Address, MOVED, NO_BRANCH, Network, PHONE, STRANGER, Sip, call_phone, from_pbx,
-    register,
+    ADVERTISED, Address, MOVED, NO_BRANCH, Network, PHONE, STRANGER, Sip, call_phone, endpoint,
+    from_pbx, register,
 };
 
 #[test]
@@ -618,4 +620,110 @@ fn a_stranger_behind_a_proxy_pushes_no_contact_out() {
         net.sends(STRANGER, &accepted);
     }
     assert_eq!(net.sends(ADVERTISED, &call_phone("i")).0, PHONE);
+}
+
+/// A REGISTER without a Contact asks what is registered (RFC 3261 10.2.3). It changes nothing, and brings nothing back that
+/// `Contact: *` has removed.
+#[test]
+fn a_query_changes_nothing() {
+    for (removed, to) in [(false, PHONE), (true, ADVERTISED)] {
+        let net = Network::new();
+        net.register();
+        net.wait(1);
+        if removed {
+            let star = register(2, "r2", "*").with("Expires: 0");
+            net.arrives(PHONE, &star);
+            net.sends(PHONE, &star.answer(200));
+            net.wait(1);
+        }
+        let mut query = register(3, "r3", "");
+        query.more.clear();
+        net.arrives(PHONE, &query);
+        let counted = net.sends(PHONE, &query.answer(200)).1;
+        assert_eq!(counted, [Counter::OutAlreadyThere]);
+        assert_eq!(net.sends(ADVERTISED, &call_phone("i")).0, to);
+    }
+}
+
+/// An owner registers further contacts until the entry of a key gives way to one of them.
+fn push_out(net: &Network, key: ContactKey, source: Address, owner: &str) {
+    for n in 1..300 {
+        if !net.contacts().contains_key(&key) {
+            return;
+        }
+        net.wait(1);
+        let m = Sip {
+            to: format!("<sip:{owner}@pbx>"),
+            ..register(
+                n,
+                format!("p{n}").leak(),
+                &format!("<sip:{owner}@host-{n}.example>"),
+            )
+            .call("others")
+        };
+        net.arrives(source, &m);
+        net.sends(source, &m.answer(200));
+        // This small table has room for those that lie together.
+        for other in net.contacts().into_keys() {
+            if !(other.uri ^ key.uri).is_multiple_of(GROUPS)
+                && let Some(found) = net.find(&other, Buffer::Other)
+            {
+                net.remove_contact(&other, found);
+            }
+        }
+    }
+    panic!("nothing gives way");
+}
+
+/// A contact has moved to another host, and what is known of the one before gives way. The contact itself stays, and so does its
+/// entry by the URI.
+#[test]
+fn a_host_before_that_gives_way_takes_no_contact_along() {
+    let net = Network::new();
+    net.sends(ADVERTISED, &call_phone("own"));
+    for (source, call) in [(PHONE, "a"), (STRANGER, "b")] {
+        let m = register(1, call, "<sip:1000@192.168.1.10>").call(call);
+        net.arrives(source, &m);
+        net.sends(source, &m.answer(200));
+        net.wait(1);
+    }
+    let all = net.contacts();
+    let (key, _) = all
+        .iter()
+        .find(|(key, binding)| key.aor == binding.aor)
+        .expect("a contact");
+    push_out(&net, key.before(), STRANGER, "1000");
+    let all = net.contacts();
+    assert!(all.contains_key(key));
+    assert!(all.contains_key(&ContactKey { aor: 0, ..*key }));
+}
+
+/// An account registers the Contact URI of another owner, and then so many contacts that this one gives way. The claim by the URI
+/// stays the other owner's.
+#[test]
+fn a_contact_that_gives_way_takes_no_claim_of_another_owner_along() {
+    let net = Network::new();
+    net.sends(ADVERTISED, &call_phone("own"));
+    let contact = "<sip:1000@192.168.1.10>";
+    for (source, owner) in [(PHONE, "1000"), (STRANGER, "2000")] {
+        let m = Sip {
+            to: format!("<sip:{owner}@pbx>"),
+            ..register(1, owner.to_owned().leak(), contact)
+        };
+        net.arrives(source, &m.clone().call(m.vias[0]));
+        net.sends(source, &m.clone().call(m.vias[0]).answer(200));
+        net.wait(1);
+    }
+    let of_stranger = |(key, binding): &(ContactKey, Binding)| {
+        key.aor == binding.aor && binding.learned == endpoint(STRANGER)
+    };
+    let mut all = net.contacts().into_iter();
+    let (key, _) = all.find(of_stranger).expect("a contact");
+    push_out(&net, key, STRANGER, "2000");
+    let by_uri = Sip {
+        to: contact.into(),
+        ..call_phone("w")
+    };
+    let went = [(); 2].map(|()| net.sends(ADVERTISED, &by_uri).0);
+    assert_eq!(went, [ADVERTISED, PHONE]);
 }

@@ -6,7 +6,9 @@ use nat_common::abi::{
     ticks,
 };
 use nat_common::endpoint::Endpoint;
-use nat_common::engine::env::Hashes as _;
+use nat_common::engine;
+use nat_common::engine::env::{Bindings as _, Buffer, Hashes as _};
+use nat_common::sip::Direction;
 
 use crate::{
     ADVERTISED, Address, FORGOTTEN, MOVED, Network, PHONE, STRANGER, Sip, call_phone, endpoint,
@@ -373,25 +375,99 @@ fn a_registration() {
 /// Each entry of a contact has its own age and count, and the doubt of its own.
 #[test]
 fn a_registration_that_is_new_under_one_key() {
+    for pushed_out in [false, true] {
+        let net = Network::new();
+        net.register();
+        let created = net.now.get();
+        // One has expired, and there is a doubt in the others.
+        net.change_bindings(|binding| {
+            if binding.flags.contains(BindingFlags::BY_ADDRESS) {
+                binding.expires = 0;
+            } else {
+                binding.contested = 7;
+                binding.redirected = 5;
+            }
+        });
+        if pushed_out {
+            let mut all = net.contacts().into_iter();
+            let (key, _) = all.find(|(_, b)| b.expires == 0).expect("an entry");
+            let found = net.find(&key, Buffer::Other).expect("an entry");
+            net.remove_contact(&key, found);
+        }
+        net.wait(1);
+        let m = register(2, "r2", "<sip:1000@192.168.1.10>");
+        net.arrives(PHONE, &m);
+        net.sends(PHONE, &m.answer(200));
+        let states = contacts(&net).map(|b| (b.created, b.redirected, b.contested));
+        let at = net.now.get();
+        assert_eq!(states, [(created, 5, 7), (created, 5, 7), (at, 0, 0)]);
+    }
+}
+
+/// The entry by the address is new where the contact has moved to another host: nobody was there before.
+#[test]
+fn an_entry_by_the_address_that_is_new_has_no_host_before() {
+    let net = Network::new();
+    net.sends(ADVERTISED, &call_phone("own"));
+    for (from, call) in [(PHONE, "a"), (STRANGER, "b")] {
+        let m = register(1, call, "<sip:1000@192.168.1.10>").call(call);
+        net.arrives(from, &m);
+        net.sends(from, &m.answer(200));
+        net.wait(1);
+        if from == PHONE {
+            // As a flood would push it out.
+            net.change_bindings(|binding| {
+                if binding.flags.contains(BindingFlags::BY_ADDRESS) {
+                    binding.expires = 0;
+                }
+            });
+        }
+    }
+    let all = net.contacts().into_iter();
+    let without_owner: Vec<_> = all.filter(|(key, _)| key.aor == 0).collect();
+    assert_eq!(without_owner.len(), 2);
+    for (_, binding) in without_owner {
+        let [by_address, moved] =
+            [BindingFlags::BY_ADDRESS, BindingFlags::MOVED].map(|f| binding.flags.contains(f));
+        assert_ne!(by_address, moved);
+    }
+}
+
+/// A further Contact comes in the packet of the first one, which may count as a tick younger. An older one is another REGISTER's.
+#[test]
+fn a_further_contact_is_as_old_as_the_first_one() {
+    for (younger, counts) in [(0, true), (1, true), (2, false)] {
+        let net = Network::new();
+        let m = register(1, "r", "<sip:1@192.168.1.10>, <sip:2@192.168.1.11>");
+        net.arrives(PHONE, &m);
+        net.sends(PHONE, &m.answer(200));
+        let message = net.scan(&m.answer(200), Direction::Out);
+        net.draft().arrived = now(&net) + younger;
+        let found = engine::draft_further_contact(&net.0, &message, 1);
+        assert_eq!(found, counts, "{younger}");
+    }
+}
+
+/// The entry that `Contact: *` leaves says nothing of any terminal: the draft before was a contact.
+#[test]
+fn a_removal_has_nothing_of_another_binding() {
     let net = Network::new();
     net.register();
-    let created = net.now.get();
-    // As a flood would push it out, and with a doubt in the others.
-    net.change_bindings(|binding| {
-        if binding.flags.contains(BindingFlags::BY_ADDRESS) {
-            binding.expires = 0;
-        } else {
-            binding.contested = 7;
-            binding.redirected = 5;
-        }
-    });
     net.wait(1);
-    let m = register(2, "r2", "<sip:1000@192.168.1.10>");
-    net.arrives(PHONE, &m);
-    net.sends(PHONE, &m.answer(200));
-    let states = contacts(&net).map(|b| (b.created, b.redirected, b.contested));
-    let at = net.now.get();
-    assert_eq!(states, [(created, 5, 7), (created, 5, 7), (at, 0, 0)]);
+    let star = register(2, "r2", "*").with("Expires: 0");
+    net.arrives(PHONE, &star);
+    net.sends(PHONE, &star.answer(200));
+    let mut all = net.contacts().into_values();
+    let removal = all.find(|binding| binding.key[0] == 0).expect("a removal");
+    assert_eq!(
+        [removal.learned, removal.advertised],
+        [Endpoint::UNKNOWN; 2]
+    );
+    assert_eq!(removal.text_len, 0);
+    assert_eq!(
+        [removal.seen, removal.contested, removal.redirected],
+        [0; 3]
+    );
 }
 
 /// A Contact with a name of a domain has no address by which it could be found, nor has one at the learned address.

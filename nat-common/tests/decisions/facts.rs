@@ -452,3 +452,36 @@ fn credentials_come_within_64_t1() {
         );
     }
 }
+
+/// A REGISTER is known without its branch for 64*T1: one of that name with other Contacts is in dispute until then.
+#[test]
+fn a_register_has_its_name_for_64_t1() {
+    for (wait, counter) in [
+        (TRANSACTION_LIFE - 1, Counter::RegisterNotOwn),
+        (TRANSACTION_LIFE, Counter::ContactActivated),
+    ] {
+        let net = Network::new();
+        net.arrives(PHONE, &register(1, "r", "<sip:1000@192.168.1.10>"));
+        wait_ticks(&net, wait);
+        let m = register(1, "s", "<sip:1000@192.168.1.11>");
+        net.arrives(PHONE, &m);
+        assert_eq!(net.sends(PHONE, &m.answer(200)).1[0], counter, "{wait}");
+    }
+}
+
+/// Two sources dispute a pending subscription for as long as it is one.
+#[test]
+fn a_subscription_is_in_dispute_for_64_t1() {
+    for (wait, counter, to) in [
+        (TRANSACTION_LIFE - 1, Counter::PendingAmbiguous, ADVERTISED),
+        (TRANSACTION_LIFE, Counter::PendingNoted, STRANGER),
+    ] {
+        let net = Network::new();
+        net.arrives(PHONE, &from_phone("SUBSCRIBE", 1, "s"));
+        wait_ticks(&net, wait);
+        let counted = net.arrives(STRANGER, &from_phone("SUBSCRIBE", 1, "t"));
+        assert_eq!(counted[0], counter, "{wait}");
+        let notify = from_pbx("NOTIFY", 1, "n");
+        assert_eq!(net.sends(ADVERTISED, &notify).0, to, "{wait}");
+    }
+}

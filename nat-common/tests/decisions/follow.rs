@@ -1,7 +1,8 @@
 //! Dialogs that follow their terminals: the mapping changes, and the terminal only registers again.
 
-use nat_common::abi::{Counter, SECOND};
+use nat_common::abi::{Counter, SECOND, TICK_SHIFT};
 use nat_common::endpoint::Endpoint;
+use nat_common::engine::lifetimes::T1;
 
 use crate::{
     ADVERTISED, Address, FORGOTTEN, MOVED, NO_BRANCH, Network, PHONE, STRANGER, Sip, call_phone,
@@ -566,4 +567,86 @@ fn a_call_by_the_uri_follows_on_weak_evidence_only() {
     net.accepts(PHONE, other());
     net.accepts(MOVED, other());
     assert_eq!(net.sends(ADVERTISED, &net.weak("BYE", 102)).0, PHONE);
+}
+
+/// Within T1, the caller is where the INVITE came from.
+#[test]
+fn an_answer_follows_from_t1_on() {
+    for (wait, to) in [(T1 - 1, PHONE), (T1, MOVED)] {
+        let (net, invite) = Network::calling();
+        let arrived = net.now.get();
+        net.now.set(arrived + (1 << TICK_SHIFT));
+        let m = Sip {
+            cseq: (9_000, "REGISTER"),
+            ..registration("1000", "registration", CONTACT)
+        };
+        net.arrives(MOVED, &m);
+        net.sends(MOVED, &m.answer(200));
+        net.now.set(arrived + (wait << TICK_SHIFT));
+        assert_eq!(net.sends(ADVERTISED, &invite.answer(180)).0, to, "{wait}");
+    }
+}
+
+/// The PBX answers another caller in between. Each answer follows its own caller.
+#[test]
+fn the_answer_to_a_ringing_call_follows_its_own_caller() {
+    let (net, invite) = Network::calling();
+    assert_eq!(net.sends(ADVERTISED, &invite.answer(180)).0, PHONE);
+    net.registers(MOVED);
+    let other = Sip {
+        from: "<sip:1001@pbx>;tag=other".into(),
+        ..from_phone("INVITE", 1, "other").call("other")
+    };
+    net.arrives(THIRD, &other);
+    let counted = net.sends(THIRD, &other.answer(200)).1;
+    assert_eq!(counted[0], Counter::DialogActivated);
+    assert_eq!(net.sends(ADVERTISED, &invite.answer(200)).0, MOVED);
+}
+
+/// Nothing shows that requests by that URI reach the phone: a CANCEL stays where its INVITE went.
+#[test]
+fn a_cancel_by_a_uri_that_is_not_proven_does_not_follow() {
+    let net = Network::new();
+    net.registers(PHONE);
+    let invite = weak_invite("again").call("again");
+    let went = [(); 2].map(|()| net.sends(ADVERTISED, &invite).0);
+    assert_eq!(went, [ADVERTISED, PHONE]);
+    net.registers(MOVED);
+    let cancel = Sip {
+        start: "CANCEL sip:1000@192.168.1.10 SIP/2.0".into(),
+        cseq: (1, "CANCEL"),
+        ..invite
+    };
+    assert_eq!(net.sends(ADVERTISED, &cancel).0, PHONE);
+}
+
+/// The owner has two contacts at one address, and one of them moves. A call by the URI of the other one stays.
+#[test]
+fn a_call_by_the_uri_stays_where_its_own_contact_is() {
+    let other = || registration("1000", "other", "<sip:2@192.168.1.10>");
+    let net = Network::new();
+    net.accepts(PHONE, other());
+    net.registers(PHONE);
+    net.call_by_uri(PHONE);
+    net.accepts(MOVED, other());
+    assert_eq!(net.sends(ADVERTISED, &net.weak("INFO", 101)).0, PHONE);
+    // Until its own contact moves, too.
+    net.registers(MOVED);
+    assert_eq!(net.sends(ADVERTISED, &net.weak("BYE", 102)).0, MOVED);
+}
+
+/// The PBX sends something to another URI in between.
+#[test]
+fn a_call_by_the_uri_follows_that_uri_only() {
+    let net = Network::new();
+    net.registers(PHONE);
+    net.call_by_uri(PHONE);
+    net.registers(MOVED);
+    let elsewhere = Sip {
+        start: "INVITE sip:9@198.51.100.66 SIP/2.0".into(),
+        to: "<sip:9@pbx>".into(),
+        ..call_phone("elsewhere").call("elsewhere")
+    };
+    assert_eq!(net.sends(STRANGER, &elsewhere).0, STRANGER);
+    assert_eq!(net.sends(ADVERTISED, &net.weak("BYE", 102)).0, MOVED);
 }

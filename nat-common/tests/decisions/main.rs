@@ -12,6 +12,7 @@ mod entries;
 mod facts;
 mod follow;
 mod fragments;
+mod keepalives;
 mod pending;
 mod policy;
 mod reach;

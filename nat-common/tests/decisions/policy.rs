@@ -100,6 +100,7 @@ fn a_route_that_names_the_target_is_no_other_hop() {
             false,
         ),
         (" sip:192.168.1.10;lr", ADVERTISED, false),
+        (" <abc:192.168.1.10;lr>", ADVERTISED, false),
     ] {
         let net = Network::new();
         net.call();

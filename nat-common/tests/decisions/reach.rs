@@ -793,6 +793,7 @@ fn a_final_answer_that_is_not_acknowledged_goes_to_the_other_port() {
         (2, 200, [FORGOTTEN, PHONE, FORGOTTEN]),
         // Provisional answers are not repeated.
         (1, 180, [PHONE, PHONE, PHONE]),
+        (1, 100, [PHONE, PHONE, PHONE]),
     ] {
         let net = Network::new();
         let invite = from_phone("INVITE", 1, "i");
@@ -983,4 +984,56 @@ fn a_phone_that_redirects_has_answered() {
     net.arrives(PHONE, &answer(&invite, 404));
     net.wait(1);
     assert_eq!(sent(&net, FORGOTTEN, &call_phone("c"), 1), [CALLED]);
+}
+
+/// A proxy relays a provisional answer that comes late, after the final one.
+#[test]
+fn a_provisional_answer_after_the_final_one_is_no_repetition() {
+    let net = Network::new();
+    let invite = from_phone("INVITE", 1, "i");
+    net.arrives(PHONE, &invite);
+    assert_eq!(net.sends(FORGOTTEN, &invite.answer(100)).0, FORGOTTEN);
+    net.arrives(PHONE, &invite);
+    let went = [200, 180].map(|status| net.sends(FORGOTTEN, &invite.answer(status)).0);
+    assert_eq!(went, [PHONE; 2]);
+}
+
+/// A terminal repeats its REGISTER twice before the PBX answers, which answers each copy. The answers take turns.
+#[test]
+fn two_answers_to_a_register_go_to_both_ports() {
+    for status in [401, 200] {
+        let net = Network::new();
+        let m = register(1, "r1", "<sip:1000@60.17.196.2>");
+        net.arrives(PHONE, &m);
+        assert_eq!(net.sends(FORGOTTEN, &m.answer(status)).0, FORGOTTEN);
+        for _ in 0..2 {
+            net.arrives(PHONE, &m);
+        }
+        let went = [(); 2].map(|()| net.sends(FORGOTTEN, &m.answer(status)).0);
+        assert_eq!(went, [PHONE, FORGOTTEN], "{status}");
+    }
+}
+
+/// Its own host is reached as the terminal's packets came from there, whatever network that is: only the port may be wrong.
+#[test]
+fn another_port_of_a_private_host_comes_first() {
+    for host in [
+        [10, 0, 0, 5],
+        [100, 64, 0, 5],
+        [169, 254, 0, 5],
+        [192, 0, 0, 4],
+        [198, 18, 0, 5],
+    ] {
+        let net = Network::new();
+        let [source, to] = [49163, 5060].map(|port| (host, port));
+        let uri = format!("sip:1000@{}", host.map(|byte| byte.to_string()).join("."));
+        let m = register(1, "r1", &format!("<{uri}>"));
+        net.arrives(source, &m);
+        net.sends(source, &m.answer(200));
+        let invite = Sip {
+            start: format!("INVITE {uri} SIP/2.0"),
+            ..call_phone("i")
+        };
+        assert_eq!(sent(&net, to, &invite, 3), [FIRST, CALLED, FIRST], "{uri}");
+    }
 }

@@ -6,7 +6,8 @@ use nat_common::endpoint::Endpoint;
 use nat_common::engine::REQUEST_URI;
 
 use crate::{
-    ADVERTISED, FORGOTTEN, Network, PHONE, REDIRECTED, Sip, call_phone, from_pbx, register,
+    ADVERTISED, FORGOTTEN, Network, PHONE, REDIRECTED, Sip, call_phone, from_pbx, from_phone,
+    register,
 };
 
 #[test]
@@ -207,5 +208,78 @@ fn the_listed_uri_is_kept() {
             "1000@pbx"
         };
         assert_eq!(str::from_utf8(text).unwrap(), uri);
+    }
+}
+
+/// A response to nothing leaves no record: junk would fill the history.
+#[test]
+fn a_response_to_nothing_leaves_no_record() {
+    for (asked, records) in [(true, 1), (false, 0)] {
+        let net = Network::new();
+        let invite = call_phone("a");
+        if asked {
+            net.sends(PHONE, &invite);
+        }
+        net.history.borrow_mut().clear();
+        net.arrives(PHONE, &invite.answer(180).tagged_as("callee"));
+        assert_eq!(net.history.borrow().len(), records, "{asked}");
+    }
+}
+
+/// A response without From's tag names no dialog end, and neither does its record.
+#[test]
+fn a_response_without_a_tag_names_no_dialog() {
+    for (from, named) in [
+        ("<sip:1000@pbx>;tag=phone", true),
+        ("<sip:1000@pbx>", false),
+    ] {
+        let net = Network::new();
+        let m = Sip {
+            from: from.into(),
+            ..from_phone("INVITE", 1, "unknown")
+        };
+        let counted = net.sends(ADVERTISED, &m.answer(200)).1;
+        assert_eq!(counted, [Counter::OutUnknownResponse]);
+        let tag = net.history.borrow().last().expect("a record").tag;
+        assert_eq!(tag != 0, named, "{from}");
+    }
+}
+
+/// What ends a dialog belongs to it.
+#[test]
+fn the_end_of_a_dialog_belongs_to_it() {
+    let net = Network::new();
+    net.call();
+    let bye = from_phone("BYE", 2, "b").tagged("pbx");
+    net.arrives(PHONE, &bye);
+    let counted = net.sends(PHONE, &bye.answer(200)).1;
+    assert_eq!(counted, [Counter::DialogEnded, Counter::OutAlreadyThere]);
+    assert_eq!(net.history.borrow().last().expect("a record").bound, 1);
+}
+
+/// A ping goes to the learned address at once, after the one before was answered there.
+#[test]
+fn a_record_says_that_a_ping_was_answered() {
+    let net = Network::new();
+    net.register();
+    for (branch, ground, transmission) in [
+        ("a", Ground::First, 1),
+        ("b", Ground::Turn, 2),
+        ("c", Ground::Proven, 1),
+    ] {
+        let ping = Sip {
+            start: "OPTIONS sip:1000@192.168.1.10 SIP/2.0".into(),
+            to: "<sip:1000@192.168.1.10>".into(),
+            cseq: (1, "OPTIONS"),
+            ..call_phone(branch)
+        };
+        let to = net.sends(ADVERTISED, &ping).0;
+        let last = *net.history.borrow().last().expect("a record");
+        let told = (Ground::from(last.ground), last.transmission);
+        assert_eq!(told, (ground, transmission), "{branch}");
+        if to == PHONE {
+            net.arrives(PHONE, &ping.answer(200).tagged_as("callee"));
+        }
+        net.wait(1);
     }
 }

@@ -352,6 +352,8 @@ fn a_proxy_accepts_what_nothing_leads_elsewhere() {
         ("pbx", &[" <sip:pbx ,<sip:friend;lr>"], friend),
         ("pbx", &[" sip:friend;x=<sip:pbx>"], friend),
         ("pbx", &[" \"x\" <sip:pbx;lr>"], friend),
+        ("pbx", &[" <abc:pbx;lr>"], friend),
+        ("pbx", &["<abc:pbx;lr>"], friend),
         ("pbx", &[" <sip:pbx;maddr=friend;lr>"], friend),
         ("pbx", &[" <sip:pbx:5080;lr>"], friend),
         ("pbx", &[" <sip:x@friend;lr>"], friend),
@@ -661,4 +663,21 @@ fn the_host_before_comes_first_until_it_is_silent() {
     registers(&net, PHONE, 1, "r1");
     registers(&net, MOVED, 2, "r2");
     assert_eq!(net.sends(ADVERTISED, &call_phone("g")).0, MOVED);
+}
+
+/// A line that lacks the colon after `Route` is none that could be read: it does not lead to the PBX itself.
+#[test]
+fn a_route_without_a_colon_names_nobody() {
+    for (line, counted) in [
+        ("Route: <sip:pbx;lr>", Counter::ContactActivated),
+        ("Route <sip:pbx;lr>", Counter::RegisterOtherDomain),
+        ("Route  <sip:pbx;lr>", Counter::RegisterOtherDomain),
+    ] {
+        let net = Network::new();
+        send_on(&net);
+        let m = forged().with(line);
+        net.arrives(NEIGHBOUR, &m);
+        let counters = net.sends(NEIGHBOUR, &m.answer(200)).1;
+        assert_eq!(counters[0], counted, "{line}");
+    }
 }

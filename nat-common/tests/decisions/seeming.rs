@@ -1,7 +1,8 @@
 //! Answers that only seem to be ones to the transmission before: a terminal that listens at its original destination, and sends
 //! and answers from another port, takes more than T1 for its first answer. By then the PBX has repeated its request.
 
-use nat_common::abi::{Counter, SECOND};
+use nat_common::abi::{Counter, SECOND, TICK_SHIFT};
+use nat_common::engine::lifetimes::T1;
 
 use crate::{
     ADVERTISED, Address, FORGOTTEN, MOVED, Network, PHONE, Sip, call_phone, from_pbx, from_phone,
@@ -440,7 +441,7 @@ fn an_answer_from_where_it_listens_ends_the_count() {
 /// Where only its Contact URI names the terminal, somebody else may have answered: the count of the others goes on.
 #[test]
 fn an_answer_to_a_request_by_the_uri_does_not_end_the_count_of_others() {
-    for (from, transmissions) in [(FORGOTTEN, 2), (PHONE, 4)] {
+    for (from, transmissions) in [(FORGOTTEN, 2), (FORGOTTEN, 3), (PHONE, 4)] {
         let net = registered();
         assert_eq!(net.goes(&invite("a", false)), FORGOTTEN);
         net.wait(1);
@@ -734,18 +735,20 @@ fn an_answer_to_any_request_ends_what_weak_evidence_made_seem_proven() {
     assert!(net.listens(&invite("c", true)));
 }
 
-/// A 100 from a port of which the PBX knows nothing moves nothing.
+/// A 100 from a port of which the PBX knows nothing moves nothing. It has no tag (RFC 3261 8.2.6.2), which any other response has.
 #[test]
 fn a_100_from_another_port_moves_nothing() {
-    let net = registered();
-    let m = invite("a", false);
-    assert_eq!(net.went(&m, 2), [FORGOTTEN, PHONE]);
-    net.arrives(MOVED, &answer(&m, 100));
-    let cancel = Sip {
-        to: m.to.clone(),
-        ..within(&m, "CANCEL", 1, "a")
-    };
-    assert_eq!(net.went(&cancel, 1), [PHONE]);
+    for (status, to) in [(100, PHONE), (101, MOVED), (180, MOVED)] {
+        let net = registered();
+        let m = invite("a", false);
+        assert_eq!(net.went(&m, 2), [FORGOTTEN, PHONE]);
+        net.arrives(MOVED, &answer(&m, status));
+        let cancel = Sip {
+            to: m.to.clone(),
+            ..within(&m, "CANCEL", 1, "a")
+        };
+        assert_eq!(net.went(&cancel, 1), [to], "{status}");
+    }
 }
 
 /// A CANCEL of an INVITE that went to the original destination last takes turns, too.
@@ -847,4 +850,128 @@ fn credentials_that_the_pbx_refuses_prove_nothing() {
         net.arrives(PHONE, &m);
         assert_eq!(net.goes(&m.answer(180)), to, "{status}");
     }
+}
+
+/// A repetition of the 200 comes T1 after the one before. An ACK that is repeated sooner may have crossed it; half of T1 tells.
+#[test]
+fn an_ack_is_repeated_after_half_of_t1() {
+    for (wait, to) in [(T1 / 2 - 1, PHONE), (T1 / 2, FORGOTTEN)] {
+        let net = registered();
+        let m = invite("a", false);
+        net.is_answered_slowly(&m, 200);
+        assert_eq!(net.goes(&within(&m, "ACK", 1, "k1")), PHONE);
+        net.now.set(net.now.get() + (wait << TICK_SHIFT));
+        assert_eq!(net.goes(&within(&m, "ACK", 1, "k2")), FORGOTTEN);
+        assert_eq!(net.goes(&invite("b", false)), to, "{wait}");
+    }
+}
+
+/// The PBX repeats a request that a phone behind NAT did not answer in time. That disproves nothing, as a repeated ACK would.
+#[test]
+fn a_repeated_request_of_the_pbx_disproves_nothing() {
+    let net = registered();
+    let m = invite("a", false);
+    net.is_answered_slowly(&m, 200);
+    assert_eq!(net.goes(&within(&m, "ACK", 1, "k")), PHONE);
+    let update = within(&m, "UPDATE", 2, "u");
+    for to in [PHONE, FORGOTTEN, PHONE] {
+        assert_eq!(net.goes(&update), to);
+        net.wait_tenths(3);
+    }
+    net.arrives(PHONE, &answer(&update, 200));
+    net.wait(1);
+    assert_eq!(net.goes(&invite("b", false)), PHONE);
+}
+
+/// The ACK to the refusal of a device of RFC 2543, which has no tag, takes turns, too, whatever the PBX sends in between.
+#[test]
+fn a_repeated_ack_without_a_tag_follows_its_invite_to_the_other_address() {
+    let net = registered();
+    let m = invite("a", false);
+    net.is_answered_slowly(&m, 486);
+    let ack = Sip {
+        to: m.to.clone(),
+        ..within(&m, "ACK", 1, "a")
+    };
+    for (branch, to) in [("x", PHONE), ("y", FORGOTTEN), ("z", PHONE)] {
+        let other = from_pbx("OPTIONS", 7, branch).call(branch);
+        net.sends(MOVED, &other.tagged_as(branch));
+        assert_eq!(net.goes(&ack), to);
+    }
+}
+
+/// A CANCEL goes where the INVITE went last, if the terminal is there, and not at its learned address.
+#[test]
+fn a_cancel_does_not_follow_its_invite_away_from_the_original() {
+    let net = deaf();
+    let m = invite("c", false);
+    assert_eq!(net.went(&m, 3), [FORGOTTEN, PHONE, FORGOTTEN]);
+    let cancel = Sip {
+        to: m.to.clone(),
+        ..within(&m, "CANCEL", 1, "c")
+    };
+    assert_eq!(net.went(&cancel, 2), [FORGOTTEN, PHONE]);
+}
+
+/// Requests that are sent once, to a terminal that is away. Only a request that is repeated tries its other address.
+#[test]
+fn what_a_proven_terminal_misses_sends_nothing_elsewhere() {
+    let net = proven();
+    for branch in ["b", "c", "d", "e"] {
+        assert_eq!(net.went(&invite(branch, false), 1), [PHONE], "{branch}");
+        net.wait(1);
+    }
+}
+
+/// The challenge to another request says nothing of the one to a REGISTER, though both have one name.
+#[test]
+fn a_challenge_to_an_invite_is_none_to_a_register() {
+    let net = Network::new();
+    net.arrives(PHONE, &register(1, "r1", CONTACT));
+    let m = from_phone("INVITE", 1, "i").call("registration");
+    for to in [FORGOTTEN, PHONE] {
+        net.arrives(PHONE, &m);
+        assert_eq!(net.goes(&m.answer(407)), to);
+    }
+    let m = register(2, "r2", CONTACT).with(CREDENTIALS);
+    net.arrives(PHONE, &m);
+    let counted = net.sends(FORGOTTEN, &m.answer(200)).1;
+    assert!(!counted.contains(&Counter::PeerProven), "{counted:?}");
+}
+
+/// Under shadow a challenge goes where the PBX sends it, whatever sipnat would do.
+#[test]
+fn a_challenge_under_shadow_proves_nothing() {
+    let contact = "<sip:1000@192.168.1.10>";
+    for (shadow, proves) in [(false, true), (true, false)] {
+        let net = Network::new();
+        net.shadow.set(shadow);
+        let m = register(1, "r1", contact);
+        net.arrives(PHONE, &m);
+        let counted = net.sends(ADVERTISED, &m.answer(401)).1;
+        assert_eq!(counted, [Counter::OutRedirectedResponse]);
+        let m = register(2, "r2", contact).with(CREDENTIALS);
+        net.arrives(PHONE, &m);
+        let counted = net.sends(ADVERTISED, &m.answer(200)).1;
+        assert_eq!(counted.contains(&Counter::PeerProven), proves);
+    }
+}
+
+/// The first challenge goes to an address that only seems proven, the second one to the other address: the terminal has answered
+/// that one, or either.
+#[test]
+fn credentials_after_a_challenge_at_the_original_do_not_prove_the_learned_address() {
+    let net = registered();
+    net.is_answered_slowly(&invite("a", false), 180);
+    let m = register(5, "r5", CONTACT);
+    for to in [PHONE, FORGOTTEN] {
+        net.arrives(PHONE, &m);
+        assert_eq!(net.goes(&m.answer(401)), to);
+        net.wait_tenths(5);
+    }
+    let m = register(6, "r6", CONTACT).with(CREDENTIALS);
+    net.arrives(PHONE, &m);
+    let counted = net.sends(FORGOTTEN, &m.answer(200)).1;
+    assert!(!counted.contains(&Counter::PeerProven), "{counted:?}");
+    assert_eq!(net.goes(&invite("b", false)), FORGOTTEN);
 }

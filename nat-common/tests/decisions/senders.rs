@@ -244,3 +244,72 @@ fn a_record_says_when_and_whether_it_belongs_to_a_binding() {
     assert_ne!(record.events, 0);
     assert_ne!(record.call, call.call);
 }
+
+/// Both hosts ring. The INVITE is then one that went to the host that rang last, and so does its CANCEL.
+#[test]
+fn a_cancel_goes_to_the_host_that_rang_last() {
+    let net = at_two_hosts();
+    let invite = call_phone("i");
+    let went = [(); 2].map(|()| net.sends(ADVERTISED, &invite).0);
+    assert_eq!(went, [PHONE, STRANGER]);
+    for from in [STRANGER, PHONE] {
+        let ringing = invite.answer(180).tagged_as("callee");
+        assert_eq!(heard(&net, from, &ringing), HEARD);
+    }
+    let cancel = Sip {
+        start: invite.start.replace("INVITE", "CANCEL"),
+        cseq: (1, "CANCEL"),
+        ..invite
+    };
+    assert_eq!(net.sends(ADVERTISED, &cancel).0, PHONE);
+}
+
+/// The terminal has answered from a new port. The host of the original destination, where the request went before, is none that
+/// was asked any more.
+#[test]
+fn the_original_host_is_not_heard_after_an_answer_from_a_new_port() {
+    let carrier: Address = ([198, 51, 100, 7], 5060);
+    for (from, verdict) in [(MOVED, HEARD), (carrier, ELSEWHERE)] {
+        let net = Network::new();
+        net.register();
+        let invite = call_phone("i");
+        let went = [(); 2].map(|()| net.sends(carrier, &invite).0);
+        assert_eq!(went, [carrier, PHONE]);
+        let answer = |status| invite.answer(status).tagged_as("callee");
+        assert_eq!(heard(&net, MOVED, &answer(180)), HEARD);
+        assert_eq!(heard(&net, from, &answer(200)), verdict, "{from:?}");
+    }
+}
+
+/// The contact is known to be reached by its URI. The host to which it has moved answers what the host before did not: it is the
+/// one from then on.
+#[test]
+fn the_new_host_is_proven_by_the_uri_too() {
+    let net = Network::new();
+    net.sends(ADVERTISED, &call_phone("own"));
+    let registers = |from, call| {
+        let m = register(1, call, "<sip:1000@192.168.1.10>").call(call);
+        net.arrives(from, &m);
+        net.sends(from, &m.answer(200));
+        net.wait(1);
+    };
+    let went = |m: &Sip, times: usize| -> Vec<_> {
+        (0..times).map(|_| net.sends(ADVERTISED, m).0).collect()
+    };
+    let by_uri = |branch| Sip {
+        to: "<sip:1000@192.168.1.10>".into(),
+        ..call_phone(branch).call(branch)
+    };
+    registers(PHONE, "a");
+    let m = by_uri("x");
+    assert_eq!(went(&m, 2), [ADVERTISED, PHONE]);
+    net.arrives(PHONE, &m.answer(200).tagged_as("callee"));
+    registers(STRANGER, "b");
+    let m = by_uri("y");
+    assert_eq!(went(&m, 2), [PHONE, STRANGER]);
+    let counted = net.arrives(STRANGER, &m.answer(200).tagged_as("callee"));
+    assert_eq!(counted[0], Counter::PeerProven);
+    net.wait(1);
+    assert_eq!(went(&by_uri("z"), 1), [STRANGER]);
+    assert_eq!(went(&call_phone("i"), 1), [STRANGER]);
+}

@@ -837,3 +837,89 @@ fn a_call_to_the_phone_that_rings_and_is_refused() {
     net.arrives(PHONE, &invite.answer(486).tagged_as("phone"));
     assert!(net.dialogs().is_empty());
 }
+
+/// A provisional response that comes after the 2xx does not make the call an early one again.
+#[test]
+fn a_call_that_rings_after_its_answer() {
+    let net = Network::new();
+    net.register();
+    let invite = call_phone("i");
+    net.sends(ADVERTISED, &invite);
+    for status in [200, 180] {
+        net.wait(1);
+        net.arrives(PHONE, &invite.answer(status).tagged_as("callee"));
+        let flags = BindingFlags::DIRECT | BindingFlags::PROVEN;
+        check(&net, flags, HALF_A_DAY);
+    }
+}
+
+/// The caller came through another proxy. That it answers the PBX does not say that it is reached without.
+#[test]
+fn an_answer_of_a_terminal_behind_a_proxy() {
+    let net = Network::new();
+    let invite = Sip {
+        vias: vec!["i", "edge"],
+        ..from_phone("INVITE", 1, "i")
+    };
+    net.arrives(PHONE, &invite);
+    net.sends(PHONE, &invite.answer(200));
+    let m = from_pbx("INVITE", 102, "a");
+    net.sends(PHONE, &m);
+    net.arrives(PHONE, &m.answer(200));
+    assert!(!end(&net).flags.contains(BindingFlags::DIRECT));
+    let counted = net.sends(ADVERTISED, &from_pbx("BYE", 103, "b")).1;
+    assert_eq!(counted, [Counter::OutNotDirect]);
+}
+
+/// The address in the Contact of an answer, of which each half counts with IPv6.
+#[test]
+fn an_answer_with_ipv6_names_an_address() {
+    let net = Network::new();
+    let phone = ipv6(5, 9, 49163);
+    let invite = call_phone("i");
+    goes(&net, &phone, &invite);
+    let answer = invite.answer(200).tagged_as("callee");
+    let named = answer.with("Contact: <sip:1000@[2001:db8:0:7::8]:5062>");
+    hears(&net, &phone, &named);
+    assert_eq!(end(&net).learned, phone);
+    assert_eq!(end(&net).advertised, ipv6(7, 8, 5062));
+}
+
+/// A call that ends while it rings is kept for retransmissions, too.
+#[test]
+fn a_call_that_ends_early() {
+    let net = Network::new();
+    let invite = from_phone("INVITE", 1, "i");
+    net.arrives(PHONE, &invite);
+    net.sends(PHONE, &invite.answer(180));
+    net.wait(1);
+    accepted(&net, PHONE, &within("BYE", 2));
+    let ended = CALL | BindingFlags::EARLY | BindingFlags::PROVEN | BindingFlags::ENDED;
+    check(&net, ended, 32);
+}
+
+/// An answer at the original destination, with IPv6: another port of the terminal's own host, or another host of which one half
+/// of the address is the same.
+#[test]
+fn an_answer_at_the_original_with_ipv6() {
+    let phone = ipv6(5, 9, 49163);
+    for (contact, to, learned) in [
+        ("[2001:db8:0:5::9]", ipv6(5, 9, 5060), phone),
+        ("[2001:db8:0:6::9]", ipv6(6, 9, 5060), ipv6(6, 9, 5060)),
+        ("[2001:db8:0:5::8]", ipv6(5, 8, 5060), ipv6(5, 8, 5060)),
+    ] {
+        let net = Network::new();
+        let uri = format!("sip:1000@{contact}");
+        let m = register(1, "r", &format!("<{uri}>"));
+        hears(&net, &phone, &m);
+        goes(&net, &phone, &m.answer(200));
+        let invite = Sip {
+            start: format!("INVITE {uri} SIP/2.0"),
+            ..call_phone("i")
+        };
+        let first = (to, Counter::OutOriginalFirst);
+        assert_eq!(goes(&net, &to, &invite), first);
+        hears(&net, &to, &invite.answer(200).tagged_as("callee"));
+        assert_eq!(end(&net).learned, learned, "{contact}");
+    }
+}

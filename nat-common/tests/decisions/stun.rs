@@ -1,17 +1,18 @@
 //! STUN: requests that are answered, and those that are left to the PBX.
 
-use nat_common::abi::{Counter, SECOND, Slot, StunFlags, StunSource, address};
+use nat_common::abi::{Counter, SECOND, Slot, StunFlags, StunSource, address, stun as settings};
 use nat_common::bpf::HostLoop;
 use nat_common::datagram::Datagram;
 use nat_common::endpoint::Endpoint;
+use nat_common::engine::env::Hashes as _;
 use nat_common::engine::env::Tables as _;
-use nat_common::engine::stun::{Arrival, serve};
+use nat_common::engine::stun::{Arrival, key, may_answer, note_keepalive, payer, serve};
 use nat_common::engine::verdict::Stun;
 use nat_common::stun::{Request, reply::Reply};
 use nat_test_oracle::env::MemoryEnv;
 use nat_test_oracle::stun::message::request;
 
-use crate::{Network, register};
+use crate::{Address, Network, register};
 
 const PHONE: Endpoint = Endpoint::v4([60, 17, 196, 2], 49163);
 const NEIGHBOUR: Endpoint = Endpoint::v4([192, 168, 1, 10], 5060);
@@ -178,4 +179,130 @@ fn a_request_is_a_sign_of_life() {
     assert_eq!(second.value.first, first.at);
     assert!(second.at > first.at);
     assert!(!env.events.borrow().contains(&Counter::SlotBusy));
+}
+
+/// Returns addresses of IPv6 that differ in their network, in their host, and in their port.
+fn ipv6() -> [Endpoint; 4] {
+    let one = Endpoint {
+        addr: [0x2001, 7],
+        port: 5060,
+        reserved: 0,
+    };
+    let [mut network, mut host, mut port] = [one; 3];
+    network.addr[0] += 1;
+    host.addr[1] += 1;
+    port.port += 1;
+    [one, network, host, port]
+}
+
+/// A host has one address of IPv4, and a network of IPv6.
+#[test]
+fn an_allowance_is_that_of_a_subscriber() {
+    let [one, network, host, port] = ipv6();
+    assert_ne!(payer(&one), payer(&network));
+    assert_eq!([payer(&host), payer(&port)], [payer(&one); 2]);
+    let v4 = |last, port| payer(&Endpoint::v4([60, 17, 196, last], port));
+    assert_eq!(v4(2, 5060), v4(2, 5061));
+    assert_ne!(v4(2, 5060), v4(3, 5060));
+}
+
+#[test]
+fn each_source_has_an_entry_of_its_own() {
+    let env = host();
+    let key = |source: &Endpoint| key(source, |a, b, c| env.mix(a, b, c));
+    let [one, others @ ..] = ipv6();
+    for other in others {
+        assert_ne!(key(&other), key(&one), "{other:?}");
+    }
+}
+
+/// A source on the link is answered by the interface of that link alone, whatever address it has.
+#[test]
+fn sources_on_the_link() {
+    for (source, kind, verdict) in [
+        (NEIGHBOUR, address::on_link(ETH0), Ok(())),
+        (NEIGHBOUR, address::on_link(ETH0) | address::PEER, Ok(())),
+        (NEIGHBOUR, address::on_link(3), Err(Stun::BadSource)),
+        (NEIGHBOUR, address::ROUTED, Err(Stun::BadSource)),
+        (PHONE, address::on_link(ETH0), Ok(())),
+        (PHONE, address::on_link(3), Err(Stun::BadSource)),
+        (PHONE, address::BROADCAST, Err(Stun::BadSource)),
+        (PHONE, address::ROUTED | address::PEER, Ok(())),
+    ] {
+        let found = may_answer(&source, kind, address::LOCAL, ETH0);
+        assert_eq!(found, verdict, "{source:?} {kind}");
+        let found = may_answer(&source, kind, address::on_link(ETH0), ETH0);
+        assert_eq!(found, Err(Stun::NotHere));
+    }
+}
+
+/// A keepalive that sipnat does not answer shows that a terminal is alive. Junk of others is not stored.
+#[test]
+fn a_keepalive_of_a_terminal_is_a_sign_of_life() {
+    for (from, is_noted) in [
+        (crate::PHONE, true),
+        // Nobody can send from there.
+        (([127, 0, 0, 1], 5060), false),
+    ] {
+        let source: Address = from;
+        let net = Network(host());
+        let endpoint = crate::endpoint(source);
+        note_keepalive(&net.0, &endpoint);
+        assert!(net.entries::<StunSource>().is_empty(), "no terminal yet");
+        let m = register(1, "r", "<sip:1000@192.168.1.10>");
+        net.arrives(source, &m);
+        net.sends(source, &m.answer(200));
+        note_keepalive(&net.0, &endpoint);
+        let noted = net.entries::<StunSource>();
+        assert_eq!(noted.len(), usize::from(is_noted), "{source:?}");
+        for entry in noted {
+            assert_eq!(entry.value.flags, StunFlags::KEEPALIVE);
+            assert_eq!(entry.value.source(), endpoint);
+        }
+    }
+}
+
+/// Once a source has sent keepalives it is one that does, and its requests are counted up to 255.
+#[test]
+fn a_source_of_many_requests() {
+    let env = host();
+    ask(&env, PHONE, PBX, &request(&[]));
+    let stun_port = Endpoint { port: 3478, ..PBX };
+    for _ in 0..300 {
+        ask(&env, PHONE, stun_port, &request(&[]));
+    }
+    let all = env.entries::<StunSource>();
+    let [entry] = all[..] else { panic!("{all:#?}") };
+    assert_eq!(entry.value.flags, StunFlags::KEEPALIVE);
+    assert_eq!(entry.value.requests, u8::MAX);
+}
+
+/// The answer has the source of its request, and names sipnat if the user wants that.
+#[test]
+fn an_answer_is_made() {
+    let (env, mut reply) = (host(), Reply::default());
+    let datagram = Datagram {
+        source: PHONE,
+        destination: PBX,
+        ..Datagram::default()
+    };
+    let arrival = Arrival {
+        datagram: &datagram,
+        interface: ETH0,
+        sip_port: true,
+    };
+    // Header and XOR-MAPPED-ADDRESS; SOFTWARE.
+    for (settings, length) in [(0, 32), (settings::SOFTWARE, 44), (!settings::SOFTWARE, 32)] {
+        let verdict = serve::<_, _, HostLoop>(
+            &env,
+            &arrival,
+            &request(&[])[..],
+            settings,
+            &mut Request::default(),
+            &mut reply,
+        );
+        assert_eq!((verdict, reply.len()), (Stun::Answered, length));
+        let port = u32::from_be(reply.words()[6]) ^ 0x2112;
+        assert_eq!(port, 1 << 16 | PHONE.port);
+    }
 }

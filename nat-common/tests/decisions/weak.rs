@@ -837,7 +837,7 @@ fn a_number_behind_a_gateway_that_is_gone_is_the_account_s() {
     let number = |branch| call("0401234567@10.0.0.5", branch);
     let ambiguous = [Counter::OutAmbiguous; 2];
     assert_eq!(sent(&net, TRUNK, &number("a"), 2), ambiguous);
-    net.wait(61);
+    net.wait(60);
     assert_eq!(sent(&net, TRUNK, &number("b"), 2), [FIRST, CALLED]);
 }
 
@@ -880,4 +880,140 @@ fn an_address_of_the_same_host() {
     registers(&net, PHONE, "1000", contact);
     registers(&net, FORGOTTEN, "2000", "<sip:2000@192.168.1.11>");
     assert_eq!(sent(&net, FORGOTTEN, &call(uri, "a"), 2), [FIRST, CALLED]);
+}
+
+/// An account registers a number, and removes another Contact of the same address: the entry of that address goes along. The
+/// gateway that registers there next is still the one that the number means.
+#[test]
+fn a_number_is_the_gateway_s_that_registers_later() {
+    let net = Network::new();
+    registers(&net, STRANGER, "2000", "<sip:0401234567@192.168.1.10>");
+    let m = Sip {
+        to: "<sip:2000@pbx>".into(),
+        ..register(7, "away", "<sip:x@192.168.1.10>;expires=0").call("two")
+    };
+    net.wait(1);
+    net.arrives(STRANGER, &m);
+    net.sends(STRANGER, &m.answer(200));
+    registers(&net, PHONE, "gw1", "<sip:gw1@192.168.1.10>");
+    let ambiguous = Counter::OutAmbiguous;
+    assert_eq!(sent(&net, ADVERTISED, &number("a"), 2), [ambiguous; 2]);
+}
+
+/// An account has a trunk's URI as its address-of-record, and proves its own address in a call that names this owner. That lends it
+/// nothing of the calls that only the URI names.
+#[test]
+fn a_proof_for_an_owner_is_none_for_a_uri_of_that_name() {
+    const NUMBER: &str = "+4930@10.0.0.5";
+    let net = Network::new();
+    // The PBX is no proxy: that would accept a REGISTER for its own domain only.
+    net.sends(TRUNK, &call("1@10.0.0.5", "trunk"));
+    registers(&net, STRANGER, NUMBER, "<sip:+4930@10.0.0.5>");
+    registers(&net, STRANGER, NUMBER, "<sip:own@198.51.100.66>");
+    let own = Sip {
+        to: format!("<sip:{NUMBER}>"),
+        ..call("own@198.51.100.66", "own")
+    };
+    let listens = (STRANGER.0, 5060);
+    assert_eq!(sent(&net, listens, &own, 2), [FIRST, CALLED]);
+    let counted = answers(&net, STRANGER, &own);
+    assert_eq!(counted[0], Counter::PeerProven);
+    assert!(!counted.contains(&Counter::WeakProven), "{counted:?}");
+    assert_eq!(sent(&net, TRUNK, &call(NUMBER, "a"), 1), [FIRST]);
+}
+
+/// The PBX sends the second transmission to the learned address by itself: its answer does not show that sipnat has to.
+#[test]
+fn what_the_pbx_itself_sends_to_the_learned_address_proves_no_uri() {
+    let net = Network::new();
+    registers(&net, PHONE, "1000", CONTACT);
+    let invite = call(URI, "a");
+    assert_eq!(sent(&net, ADVERTISED, &invite, 1), [FIRST]);
+    let there = Counter::OutAlreadyThere;
+    assert_eq!(sent(&net, PHONE, &invite, 1), [there]);
+    let counted = answers(&net, PHONE, &invite);
+    assert!(!counted.contains(&Counter::WeakProven), "{counted:?}");
+    assert_eq!(sent(&net, ADVERTISED, &call(URI, "b"), 1), [FIRST]);
+}
+
+/// The contact has moved to another host, and its registration at the one before lasts. It is reached by its URI.
+#[test]
+fn a_contact_at_two_hosts_is_reached_by_its_uri() {
+    let net = Network::new();
+    net.sends(TRUNK, &call("1@10.0.0.5", "trunk"));
+    for (source, name) in [(PHONE, "a"), (STRANGER, "b")] {
+        let m = register(1, name, CONTACT).call(name);
+        net.arrives(source, &m);
+        net.sends(source, &m.answer(200));
+        net.wait(1);
+    }
+    let invite = call(URI, "i");
+    let went = [(); 4].map(|()| net.sends(ADVERTISED, &invite).0);
+    assert_eq!(went, [ADVERTISED, STRANGER, ADVERTISED, STRANGER]);
+}
+
+/// Two owners have equal claims. One of them removes its own, and registers again: the doubt lasts as long as the claim of the
+/// other one, which has not registered anew.
+#[test]
+fn a_claim_that_is_made_again_is_still_in_doubt() {
+    const SHARED: &str = "<sip:0401234567@192.168.1.10>";
+    for evil in [
+        SHARED,
+        "<sip:0401234567@192.168.1.10>, <sip:x@192.168.1.10>",
+    ] {
+        for victim in [SHARED, "<sip:gw1@192.168.1.10>"] {
+            let net = Network::new();
+            net.sends(TRUNK, &call("1@10.0.0.5", "trunk"));
+            registers(&net, PHONE, "gw1", victim);
+            registers(&net, STRANGER, "2000", evil);
+            let ambiguous = Counter::OutAmbiguous;
+            assert_eq!(sent(&net, ADVERTISED, &number("a"), 2), [ambiguous; 2]);
+            for gone in [SHARED, "<sip:x@192.168.1.10>"] {
+                net.wait(34);
+                let m = Sip {
+                    to: "<sip:2000@pbx>".into(),
+                    ..register(7, "away", &format!("{gone};expires=0")).call("two")
+                };
+                net.arrives(STRANGER, &m);
+                net.sends(STRANGER, &m.answer(200));
+                registers(&net, STRANGER, "2000", evil);
+                let invite = number("b");
+                let went = [(); 2].map(|()| net.sends(ADVERTISED, &invite).0);
+                assert!(!went.contains(&STRANGER), "{evil} {victim} {gone}");
+            }
+        }
+    }
+}
+
+/// So it is if the claim had expired. The owner that goes on is alone again once the registration has ended with which it was in
+/// doubt.
+#[test]
+fn a_doubt_outlasts_a_claim_that_has_expired() {
+    const SHARED: &str = "<sip:0401234567@192.168.1.10>";
+    for again in [true, false] {
+        let net = Network::new();
+        net.sends(TRUNK, &call("1@10.0.0.5", "trunk"));
+        registers(&net, PHONE, "gw1", SHARED);
+        let m = Sip {
+            to: "<sip:2000@pbx>".into(),
+            ..register(7, "short", SHARED).call("two")
+        };
+        net.arrives(STRANGER, &m);
+        net.sends(STRANGER, &m.answer(200).with("Expires: 60"));
+        net.wait(61);
+        if again {
+            registers(&net, STRANGER, "2000", SHARED);
+            let invite = number("a");
+            let went = [(); 2].map(|()| net.sends(ADVERTISED, &invite).0);
+            assert!(!went.contains(&STRANGER), "{went:?}");
+            continue;
+        }
+        for _ in 0..2 {
+            net.wait(1800);
+            registers(&net, PHONE, "gw1", SHARED);
+        }
+        let invite = number("b");
+        let went = [(); 2].map(|()| net.sends(ADVERTISED, &invite).0);
+        assert_eq!(went, [ADVERTISED, PHONE]);
+    }
 }

@@ -246,3 +246,97 @@ fn services_have_no_streams() {
         assert_eq!(ports, [20_000], "{terminal} {pbx}");
     }
 }
+
+/// Two descriptions of one transaction that differ in anything are two: in the port of another line, of RTCP, or in its kind.
+#[test]
+fn two_descriptions_that_differ_in_anything_count_for_nothing() {
+    let video = |port, more: &str| format!("m=video {port} RTP/AVP 99\r\n{more}");
+    for (other, counts) in [
+        (video(4002, ""), true),
+        (video(4004, "a=rtcp:4003\r\n"), false),
+        (video(4002, "a=rtcp:4100\r\n"), false),
+        (video(4002, "a=rtcp-mux\r\n"), false),
+        (video(4002, "a=ice-ufrag:1234\r\n"), false),
+    ] {
+        let mut call = Call::new(true);
+        call.invites(&sdp(PRIVATE, 4000, &video(4002, "")));
+        call.invites(&sdp(PRIVATE, 4000, &other));
+        call.to_tag = "pbx";
+        call.accepts(&sdp(PBX.as_v4(), 20_000, &video(20_002, "")));
+        assert_eq!(!call.slots().is_empty(), counts, "{other}");
+    }
+}
+
+/// The attacker uses the tags of the victim's call under another Call-ID, and refuses the stream at its port.
+#[test]
+fn another_call_with_the_same_tags_ends_no_stream() {
+    let call = Call::of_phone();
+    let before = call.slots();
+    let mut other = Call::new(true);
+    other.id = "8@attacker";
+    other.env = call.env;
+    let start = "INVITE sip:x@pbx SIP/2.0";
+    other.arrives(STRANGER, start, "1 INVITE", "9", &sdp(PRIVATE, 0, ""));
+    other.to_tag = "pbx";
+    other.accepts_in("9", &sdp(PBX.as_v4(), 20_000, ""));
+    assert_eq!(other.slots(), before);
+}
+
+/// The port of RTCP is free, but that of RTP is another call's: the stream has neither.
+#[test]
+fn a_stream_that_is_refused_has_no_rtcp() {
+    let call = Call::of_phone();
+    let before = call.slots();
+    assert_eq!(hear(&call.env), Arrived::Latched);
+    let mut other = Call::new(true);
+    other.id = "8@attacker";
+    other.env = call.env;
+    let start = "INVITE sip:x@pbx SIP/2.0";
+    other.arrives(STRANGER, start, "1 INVITE", "9", &sdp(PRIVATE, 4000, ""));
+    other.to_tag = "friend";
+    other.accepts_in("9", &sdp(PBX.as_v4(), 20_000, "a=rtcp:20500\r\n"));
+    assert_eq!(other.slots(), before);
+}
+
+/// A port of RTCP is one of media: it lies in the range or is the next one, and is none of SIP or STUN.
+#[test]
+fn ports_of_rtcp() {
+    for (ports, rtcp, theirs, bound) in [
+        ([20_000, 20_050], "", "", &[20_000, 20_001][..]),
+        ([20_000, 20_000], "", "", &[20_000, 20_001]),
+        ([19_990, 20_000], "a=rtcp:19990\r\n", "", &[19_990, 20_000]),
+        ([19_990, 20_000], "a=rtcp:19989\r\n", "", &[20_000]),
+        ([20_000, 20_050], "a=rtcp:20050\r\n", "", &[20_000, 20_050]),
+        ([20_000, 20_050], "a=rtcp:20051\r\n", "", &[20_000]),
+        ([1, u16::MAX], "a=rtcp:5060\r\n", "", &[20_000]),
+        ([1, u16::MAX], "a=rtcp:3478\r\n", "", &[20_000]),
+        ([1, u16::MAX], "a=rtcp:20000\r\n", "", &[20_000]),
+        ([1, u16::MAX], "", "a=rtcp:1024\r\n", &[20_000, 20_001]),
+        ([1, u16::MAX], "", "a=rtcp:1023\r\n", &[20_000]),
+    ] {
+        let mut call = Call::new(true);
+        call.env.media_config.get_mut().ports = ports;
+        call.invites(&sdp(PRIVATE, 4000, theirs));
+        call.to_tag = "pbx";
+        call.accepts(&sdp(PBX.as_v4(), 20_000, rtcp));
+        let found: Vec<u16> = call.slots().iter().map(|slot| slot.0).collect();
+        assert_eq!(found, bound, "{ports:?} {rtcp} {theirs}");
+    }
+}
+
+/// The lowest port of a terminal's stream, and the highest of the PBX's.
+#[test]
+fn ports_at_the_ends() {
+    for (theirs, ports, is_bound) in [
+        (1024, [20_000, 20_000], true),
+        (1023, [20_000, 20_000], false),
+        (4000, [19_000, 19_999], false),
+    ] {
+        let mut call = Call::new(true);
+        call.env.media_config.get_mut().ports = ports;
+        call.invites(&sdp(PRIVATE, theirs, "a=rtcp-mux\r\n"));
+        call.to_tag = "pbx";
+        call.accepts(&sdp(PBX.as_v4(), 20_000, "a=rtcp-mux\r\n"));
+        assert_eq!(call.slots().len(), usize::from(is_bound), "{theirs}");
+    }
+}

@@ -242,6 +242,9 @@ fn a_public_address_in_the_description_may_send() {
         // A host has a /64 of IPv6.
         (v6(1), v6(2), none, v6(99), false),
         (v6(1), v6(2), none, other_net, true),
+        // The terminal's signalling comes from there, too.
+        (Endpoint::v4(PRIVATE, 1), v6(2), rewrite, v6(99), false),
+        (Endpoint::v4(PRIVATE, 1), v6(2), rewrite, other_net, true),
         // SIP and media of different versions of IP.
         (v6(1), PHONE, none, v6(7), false),
     ] {

@@ -1,8 +1,10 @@
 //! Latching, latching again, and rewriting, row by row.
 
-use nat_common::abi::{MediaFlags, MediaSlot, SECOND, ticks};
+use nat_common::abi::{DialogKey, MediaFlags, MediaSlot, SECOND, TICK_SHIFT, ticks};
 use nat_common::endpoint::Endpoint;
-use nat_common::media::{self, Arrival, Arrived, Binding, Bound, Departed, Packet};
+use nat_common::media::{
+    self, Arrival, Arrived, Binding, Bound, Departed, Latch, LatchFlags, Packet,
+};
 
 use crate::{PRIVATE, STRANGER, learned};
 
@@ -68,6 +70,10 @@ impl Stream {
 
     fn wait(&mut self, milliseconds: u64) {
         self.now += milliseconds * SECOND / 1000;
+    }
+
+    fn wait_ticks(&mut self, ticks: u64) {
+        self.now += ticks << TICK_SHIFT;
     }
 }
 
@@ -138,6 +144,9 @@ fn kinds_of_packets() {
         (MediaFlags::RTCP, RTP, RTCP, 2),
         (MediaFlags::UDPTL, FAX, RTP, 1),
         (MediaFlags::UDPTL, RTP, FAX, 2),
+        // No packet of fax begins so.
+        (MediaFlags::UDPTL, [0xc0, 0], FAX, 2),
+        (MediaFlags::UDPTL, RTP, [0xc0, 0], 1),
     ] {
         let mut stream = Stream::new(slot);
         assert_eq!(stream.from(1, first, 7), Arrived::Latched);
@@ -294,4 +303,292 @@ fn a_forwarded_port_is_used_before_the_first_packet() {
     stream.binding.flags = MediaFlags::FORWARDED;
     stream.bind();
     assert_eq!(stream.sends(advertised), Departed::Waiting);
+}
+
+/// The silence after which another port is believed: of RTP, and of what has no source.
+#[test]
+fn silence_ends_with_a_tick() {
+    for (slot, bytes, silence) in [
+        (MediaFlags::empty(), RTP, ticks(SECOND)),
+        (MediaFlags::RTCP, RTCP, ticks(2 * SECOND)),
+        (MediaFlags::UDPTL, FAX, ticks(2 * SECOND)),
+    ] {
+        for (wait, arrived) in [(silence - 1, Arrived::Rival), (silence, Arrived::Relatched)] {
+            let mut stream = Stream::new(slot);
+            stream.from(50_000, bytes, 7);
+            stream.wait_ticks(wait);
+            assert_eq!(stream.from(50_001, bytes, 8), arrived, "{slot:?} {wait}");
+        }
+    }
+}
+
+/// The port of the stream before is barred for a second, and no other port is.
+#[test]
+fn a_bar_ends_with_a_tick() {
+    let second = ticks(SECOND);
+    for (wait, port, arrived) in [
+        (second - 1, 50_000, Arrived::Rival),
+        (second - 1, 50_001, Arrived::Latched),
+        (second, 50_000, Arrived::Latched),
+    ] {
+        let mut stream = Stream::new(MediaFlags::empty());
+        stream.from(50_000, RTP, 7);
+        stream.binding.advertised.port = 4010;
+        assert_eq!(stream.bind(), Bound::New);
+        stream.wait_ticks(wait);
+        assert_eq!(stream.from(port, RTP, 9), arrived, "{wait} {port}");
+    }
+}
+
+/// The advertised port is preferred in the first three seconds, and only for packets of the stream's own kind.
+#[test]
+fn a_stream_settles_with_a_tick() {
+    let settled = ticks(3 * SECOND);
+    for (last, port, bytes, arrived) in [
+        (settled - 1, 4000, RTP, Arrived::Relatched),
+        (settled - 1, 4001, RTP, Arrived::Rival),
+        (settled - 1, 4000, RTCP, Arrived::Rival),
+        (settled, 4000, RTP, Arrived::Rival),
+    ] {
+        let mut stream = Stream::new(MediaFlags::empty());
+        let mut age = 0;
+        while age + 400 < last {
+            stream.from(50_000, RTP, 7);
+            stream.wait_ticks(400);
+            age += 400;
+        }
+        stream.from(50_000, RTP, 7);
+        stream.wait_ticks(last - age);
+        assert_eq!(stream.from(port, bytes, 8), arrived, "{last} {port}");
+    }
+}
+
+/// A stream that goes on is written once in 256 ticks.
+#[test]
+fn the_time_of_a_stream_is_noted_now_and_then() {
+    for (wait, is_noted) in [(255, false), (256, true)] {
+        let mut stream = Stream::new(MediaFlags::empty());
+        stream.from(50_000, RTP, 7);
+        let first = ticks(stream.now) as u32;
+        stream.wait_ticks(wait);
+        assert_eq!(stream.from(50_000, RTP, 7), Arrived::Known);
+        let noted = if is_noted {
+            ticks(stream.now) as u32
+        } else {
+            first
+        };
+        assert_eq!(Latch::from_word(stream.slot.latch).seen, noted, "{wait}");
+    }
+}
+
+/// A stream is guarded for half a minute after its last packet, and serves its call for two seconds.
+#[test]
+fn a_guard_ends_with_a_tick() {
+    let limit = ticks(30 * SECOND);
+    for (wait, is_intruder) in [(limit - 1, true), (limit, false)] {
+        let mut stream = Stream::new(MediaFlags::empty());
+        stream.from(50_000, RTP, 7);
+        stream.wait_ticks(wait);
+        // SAFETY: one thread.
+        let found =
+            unsafe { media::is_intruder(&raw mut stream.slot, &STRANGER, ticks(stream.now)) };
+        assert_eq!(found, is_intruder, "{wait}");
+    }
+    let limit = ticks(2 * SECOND);
+    for (wait, bound) in [(limit - 1, Bound::Taken), (limit, Bound::New)] {
+        let mut stream = Stream::new(MediaFlags::empty());
+        stream.from(50_000, RTP, 7);
+        stream.wait_ticks(wait);
+        stream.binding.owner = DialogKey { call: 8, tag: 9 };
+        assert_eq!(stream.bind(), bound, "{wait}");
+    }
+}
+
+/// Which descriptions make another stream of a slot, and what stays of the one before.
+#[test]
+fn another_stream() {
+    type Change = fn(&mut Binding);
+    let changes: [(Change, Bound, Option<u16>); 11] = [
+        (|_| (), Bound::Same, Some(50_000)),
+        (
+            |b| b.flags |= MediaFlags::FORWARDED,
+            Bound::Same,
+            Some(50_000),
+        ),
+        (|b| b.flags |= MediaFlags::RTCP, Bound::New, Some(50_000)),
+        (|b| b.flags |= MediaFlags::UDPTL, Bound::New, Some(50_000)),
+        (|b| b.advertised.port += 1, Bound::New, None),
+        (|b| b.advertised.addr[0] ^= 1, Bound::New, None),
+        (|b| b.advertised.addr[1] ^= 1 << 63, Bound::New, None),
+        (|b| b.peer[0] ^= 1, Bound::New, None),
+        (|b| b.peer[1] ^= 1 << 63, Bound::New, None),
+        (|b| b.owner.call ^= 1, Bound::New, None),
+        (|b| b.owner.tag ^= 1, Bound::New, None),
+    ];
+    for (number, (change, bound, port)) in changes.into_iter().enumerate() {
+        let mut stream = Stream::new(MediaFlags::empty());
+        stream.from(50_000, RTP, 7);
+        stream.sends(Endpoint::v4(PRIVATE, 4000));
+        stream.arrives(STRANGER, RTP, 9);
+        // SAFETY: one thread.
+        unsafe { media::note_dropped(&raw mut stream.slot) };
+        stream.wait(3000);
+        change(&mut stream.binding);
+        let before = stream.slot.tag;
+        assert_eq!(stream.bind(), bound, "{number}");
+        let generations = (stream.slot.tag >> 2) - (before >> 2);
+        assert_eq!(generations, u64::from(bound == Bound::New), "{number}");
+        let latch = Latch::from_word(stream.slot.latch);
+        let of_slot = (stream.slot.tag >> 2) as u16;
+        assert_eq!(latch.generation, of_slot, "{number}");
+        let (slot, binding) = (&stream.slot, &stream.binding);
+        assert_eq!(learned(slot), port, "{number}");
+        assert_eq!(slot.advertised(), binding.advertised);
+        assert_eq!((slot.peer_addr, slot.owner), (binding.peer, binding.owner));
+        assert_eq!((slot.flags, slot.expires), (binding.flags, binding.expires));
+        assert_eq!(slot.checked, ticks(stream.now));
+        let counts = [slot.received, slot.rewritten, slot.strangers, slot.dropped];
+        let is_new = bound == Bound::New;
+        assert_eq!(counts, [u32::from(!is_new); 4], "{number}");
+        assert_eq!((slot.ssrc == 0, slot.stranger == 0), (is_new, is_new));
+        let created = if is_new { stream.now } else { START };
+        assert_eq!(slot.created, created, "{number}");
+    }
+    // One that has expired is another one, too.
+    for (seconds, bound) in [(3599, Bound::Same), (3600, Bound::New)] {
+        let mut stream = Stream::new(MediaFlags::empty());
+        stream.wait(seconds * 1000);
+        assert_eq!(stream.bind(), bound, "{seconds}");
+    }
+}
+
+/// A look at the owner is due now and then.
+#[test]
+fn a_look_at_the_owner() {
+    let mut stream = Stream::new(MediaFlags::empty());
+    let bound = ticks(stream.now);
+    // SAFETY: one thread.
+    let mut is_due = |tick| unsafe { media::is_due(&raw mut stream.slot, tick, 100) };
+    assert!(!is_due(bound + 99) && is_due(bound + 100));
+    assert!(!is_due(bound + 199) && is_due(bound + 200));
+    assert!(!is_due(bound), "a clock that is behind");
+}
+
+/// The latch holds the low bits of the slot's generation, however often the slot was bound.
+#[test]
+fn a_slot_that_was_bound_many_times() {
+    let mut stream = Stream::new(MediaFlags::empty());
+    for port in 0..5000 {
+        stream.binding.advertised.port = 4000 + port % 2;
+        stream.bind();
+    }
+    let latch = Latch::from_word(stream.slot.latch);
+    assert_eq!(latch.generation, (stream.slot.tag >> 2) as u16 & 0xfff);
+    // Nobody was heard: nothing is barred.
+    assert_eq!((latch.port, latch.flags), (0, LatchFlags::empty()));
+}
+
+/// A better packet from the learned port makes the latch as good as that, and a worse one makes it no worse.
+#[test]
+fn a_latch_is_as_good_as_its_best_packet() {
+    for (first, then) in [(RTCP, RTP), (RTP, RTCP)] {
+        let mut stream = Stream::new(MediaFlags::empty());
+        assert_eq!(stream.from(1, first, 7), Arrived::Latched);
+        stream.wait_ticks(if first == RTP { 256 } else { 1 });
+        assert_eq!(stream.from(1, then, 7), Arrived::Known);
+        assert_eq!(stream.from(2, RTP, 8), Arrived::Rival, "{first:?}");
+    }
+}
+
+/// A source of 0 is none by which a stream is known again.
+#[test]
+fn streams_without_a_source_are_not_the_same() {
+    let mut stream = Stream::new(MediaFlags::empty());
+    stream.from(1, RTP, 0);
+    assert_eq!(stream.from(2, RTP, 0), Arrived::Rival);
+}
+
+/// Each half of an address counts with IPv6.
+#[test]
+fn addresses_of_ipv6() {
+    let at = |network, host, port| Endpoint {
+        addr: [network, host],
+        port,
+        reserved: 0,
+    };
+    let mut stream = Stream::new(MediaFlags::empty());
+    stream.binding.peer = [0x2001, 1];
+    stream.binding.advertised = at(0x2002, 2, 4000);
+    assert_eq!(stream.bind(), Bound::New);
+    for (network, host) in [(0x2003, 1), (0x2001, 3)] {
+        let arrived = stream.arrives(at(network, host, 50_000), RTP, 7);
+        assert_eq!(arrived, Arrived::Stranger, "{network:x} {host}");
+    }
+    let phone = at(0x2001, 1, 50_000);
+    assert_eq!(stream.arrives(phone, RTP, 7), Arrived::Latched);
+    let router = 0x0200_0000_0001;
+    for (network, host, departed) in [
+        (0x2002, 2, Departed::Rewritten { to: phone, router }),
+        (0x2003, 2, Departed::Elsewhere),
+        (0x2002, 3, Departed::Elsewhere),
+    ] {
+        assert_eq!(stream.sends(at(network, host, 4000)), departed);
+    }
+    // SAFETY: one thread.
+    let mut restored = |source| unsafe { media::advertised_source(&raw mut stream.slot, &source) };
+    assert_eq!(restored(phone), Some(at(0x2002, 2, 4000)));
+    assert_eq!(restored(at(0x2003, 1, 50_000)), None);
+    assert_eq!(restored(at(0x2001, 3, 50_000)), None);
+    let mut described = Binding::default();
+    // SAFETY: one thread.
+    unsafe { media::describe(&raw mut stream.slot, &mut described) };
+    let of = |b: &Binding| (b.advertised, b.peer, b.owner, b.flags, b.expires);
+    assert_eq!(of(&described), of(&stream.binding));
+}
+
+/// Which stream gives way to which other one.
+#[test]
+fn streams_of_forks_and_of_other_calls() {
+    const EARLY: MediaFlags = MediaFlags::EARLY;
+    let none = MediaFlags::empty();
+    let [own, fork, other] = [(1, 1), (1, 2), (2, 1)].map(|(call, tag)| DialogKey { call, tag });
+    for (known, heard, life, new, owner, bound) in [
+        // An early fork of an accepted call, another dialog of it, or another call.
+        (none, false, 3600, EARLY, fork, Bound::Accepted),
+        (none, false, 3600, EARLY, own, Bound::Same),
+        (none, false, 3600, EARLY, other, Bound::New),
+        (none, false, 1, EARLY, fork, Bound::New),
+        (EARLY, false, 3600, EARLY, fork, Bound::New),
+        (none, false, 3600, none, fork, Bound::New),
+        // One that is heard.
+        (none, true, 3600, none, other, Bound::Taken),
+        (none, true, 3600, none, fork, Bound::Taken),
+        (none, true, 3600, none, own, Bound::Same),
+        (EARLY, true, 3600, none, other, Bound::Taken),
+        (EARLY, true, 3600, none, fork, Bound::New),
+        (none, true, 1, none, other, Bound::New),
+    ] {
+        let mut stream = Stream::new(none);
+        stream.binding.owner = own;
+        stream.binding.flags = known;
+        stream.binding.now = stream.now;
+        stream.binding.expires = stream.now + life * SECOND;
+        // SAFETY: one thread.
+        unsafe { media::bind(&raw mut stream.slot, &stream.binding) };
+        if heard {
+            stream.from(50_000, RTP, 7);
+        }
+        stream.wait(1000);
+        stream.binding.owner = owner;
+        stream.binding.flags = new;
+        assert_eq!(stream.bind(), bound, "{known:?} {heard} {new:?} {owner:?}");
+        // A slot that is empty is anybody's.
+        // SAFETY: one thread.
+        unsafe {
+            media::clear(&raw mut stream.slot);
+            assert_eq!(media::owner(&raw mut stream.slot), None);
+        }
+        stream.binding.owner = fork;
+        assert_eq!(stream.bind(), Bound::New);
+    }
 }

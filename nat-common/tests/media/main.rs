@@ -128,6 +128,11 @@ impl Call {
         self.pbx("SIP/2.0 200 OK", "1 INVITE", "1", body);
     }
 
+    /// The PBX accepts the INVITE of a branch.
+    fn accepts_in(&self, branch: &str, body: &str) {
+        self.pbx("SIP/2.0 200 OK", "1 INVITE", branch, body);
+    }
+
     /// The PBX calls the phone.
     fn is_called(&self, body: &str) {
         self.pbx("INVITE sip:1000@phone SIP/2.0", "1 INVITE", "1", body);

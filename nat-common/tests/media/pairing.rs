@@ -1,8 +1,9 @@
 //! Which streams a call has: MEDIA offers and answers in every place where SIP may carry them.
 
-use nat_common::abi::{MediaCounter, MediaFlags, Policy, Record, SECOND, address};
+use nat_common::abi::{MediaCounter, MediaFlags, Policy, Record, SECOND, TICK_SHIFT, address};
 use nat_common::endpoint::Endpoint;
 use nat_common::engine::env::Checksum;
+use nat_common::engine::lifetimes::ANSWER_LIFE;
 use nat_common::engine::media as decide;
 use nat_common::media::Arrived;
 use nat_common::sip::Direction;
@@ -624,4 +625,95 @@ fn descriptions_are_remembered() {
     let unpaired = bit(MediaCounter::Unpaired);
     let last = (0, unpaired, "192.168.1.10:9".into(), nowhere.into());
     assert_eq!(told(&call).last(), Some(&last));
+}
+
+/// The PBX offers, and describes another call before the phone answers.
+#[test]
+fn the_address_of_an_offer_is_its_own() {
+    let mut call = Call::new(false);
+    call.is_called(&sdp(PBX.as_v4(), 20_000, ""));
+    let mut other = Call::new(false);
+    other.id = "8@other";
+    other.env = call.env;
+    other.is_called(&sdp([198, 51, 100, 7], 20_000, ""));
+    call.env = other.env;
+    call.to_tag = "phone";
+    call.answers(&sdp(PRIVATE, 4000, ""));
+    assert_eq!(call.slots(), audio());
+}
+
+/// A router translates the PBX's address: its descriptions name that of the router.
+#[test]
+fn the_pbx_names_the_address_of_its_router() {
+    const ROUTER: [u8; 4] = [198, 51, 100, 77];
+    for (external, expected) in [(Some(ROUTER), audio()), (None, vec![])] {
+        let mut call = Call::new(true);
+        if let Some(external) = external {
+            call.env.media_config.get_mut().externals[1] = Endpoint::v4(external, 0).addr;
+        }
+        call.invites(&sdp(PRIVATE, 4000, ""));
+        call.to_tag = "pbx";
+        call.accepts(&sdp(ROUTER, 20_000, ""));
+        assert_eq!(call.slots(), expected);
+    }
+}
+
+/// The user has named NATs that forward the ports of media.
+#[test]
+fn a_terminal_behind_a_nat_that_forwards() {
+    for (nat, forwards) in [([60, 17, 196, 0], true), ([60, 17, 197, 0], false)] {
+        let mut call = Call::new(true);
+        let prefix = &mut call.env.media_config.get_mut().forwarding[1];
+        prefix.addr = Endpoint::v4(nat, 0).addr;
+        prefix.mask = [
+            u64::MAX,
+            u64::from_ne_bytes([255, 255, 255, 255, 255, 255, 255, 0]),
+        ];
+        call.invites(&sdp(PRIVATE, 4000, ""));
+        call.to_tag = "pbx";
+        call.accepts(&sdp(PBX.as_v4(), 20_000, ""));
+        let found = call.slots()[0].3.contains(MediaFlags::FORWARDED);
+        assert_eq!(found, forwards, "{nat:?}");
+    }
+}
+
+/// A stream of a call that is not accepted yet lasts as long as such a call.
+#[test]
+fn a_stream_lasts_as_long_as_its_call_may() {
+    let mut call = Call::new(true);
+    call.invites(&sdp(PRIVATE, 4000, ""));
+    call.to_tag = "pbx";
+    let answer = sdp(PBX.as_v4(), 20_000, "");
+    let lasts = |call: &Call| {
+        let expires = call.env.media.borrow()[&(0, 20_000)].expires;
+        (expires - call.env.now.get()) / SECOND
+    };
+    call.pbx("SIP/2.0 183 Progress", "1 INVITE", "1", &answer);
+    assert_eq!(lasts(&call), 300);
+    call.accepts(&answer);
+    assert_eq!(lasts(&call), 12 * 3600);
+}
+
+/// An offer counts for as long as a phone rings, up to the last tick. Then it is forgotten, and another one is none in conflict.
+#[test]
+fn an_offer_lasts_as_long_as_a_phone_rings() {
+    for (wait, is_known) in [(ANSWER_LIFE - 1, true), (ANSWER_LIFE, false)] {
+        let wait = |call: &Call| {
+            let now = &call.env.now;
+            now.set(now.get() + (wait << TICK_SHIFT));
+        };
+        let mut call = Call::new(true);
+        call.invites(&sdp(PRIVATE, 4000, ""));
+        wait(&call);
+        call.to_tag = "pbx";
+        call.accepts(&sdp(PBX.as_v4(), 20_000, ""));
+        assert_eq!(!call.slots().is_empty(), is_known);
+        let mut call = Call::new(false);
+        call.is_called(&sdp(PBX.as_v4(), 20_100, ""));
+        wait(&call);
+        call.is_called(&sdp(PBX.as_v4(), 20_000, ""));
+        call.to_tag = "phone";
+        call.answers(&sdp(PRIVATE, 4000, ""));
+        assert_eq!(call.slots().is_empty(), is_known);
+    }
 }
