@@ -460,8 +460,8 @@ extern "C" fn hash_uris(direction: u32, parts: u32) -> u32 {
 /// Parts whose hashes name a transaction.
 const NAMES: u32 = Field::CallId.bit() | Field::Branch.bit();
 
-/// Has the memory fetched in which the description in the message will be looked up, if it has one. What the message itself looks up
-/// next waits for memory, too, and both wait together.
+/// Prefetches the set in which the description in the message will be looked up, if it has one. The loads overlap with that of
+/// the transaction's set.
 #[inline(always)]
 fn fetch_offer(scratch: &Scratch, config: &Config) {
     let m = scratch.message();

@@ -81,7 +81,7 @@ macro_rules! all {
 }
 nat_common::tables!(all);
 
-/// Has all lines of a set fetched from memory. The loads do not wait for one another, nor does what follows wait for them.
+/// Prefetches all cache lines of a set. The loads overlap, and what follows does not wait for them.
 #[inline(always)]
 pub(crate) fn fetch_set(table: Table, index: u32) {
     if let Some(set) = set(table, index) {

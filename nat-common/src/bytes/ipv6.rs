@@ -42,7 +42,7 @@ impl Ipv6 {
         self.gap = 0;
     }
 
-    /// Forgets that any was read, before an address that has none: a later [`Self::add`] must not follow.
+    /// Marks the address as empty without clearing its groups, before an IPv4 address is read. [`Self::add`] must not follow.
     #[inline(always)]
     pub(crate) const fn set_empty(&mut self) {
         self.groups = 0;

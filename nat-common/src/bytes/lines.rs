@@ -55,8 +55,8 @@ impl LineWalk {
         self.controls = controls;
     }
 
-    /// Takes the CR and the LF of a line off the control characters, of which the LF may lie in the next block. Returns those that
-    /// are left.
+    /// Removes the CR and the LF of the first line from `controls`, stores the rest, and returns it. The LF may lie in the next
+    /// block.
     #[inline(always)]
     pub(crate) const fn end_line(&mut self, controls: u64) -> u64 {
         let left = controls.wrapping_sub((controls & controls.wrapping_neg()).wrapping_mul(3));
@@ -84,9 +84,9 @@ impl LineWalk {
     }
 }
 
-/// Makes a round of a walk: evaluates to the position of a line, that of the CR after it, the eight bytes from there, and the block
-/// with its control characters that are left. It returns from the step where there is none: true if the line goes on in the next
-/// block, false if it is not as most devices write it.
+/// Reads one line of a walk. Evaluates to the position of the line, that of its CR, the eight bytes from there, and the block with
+/// the control characters that are left. Returns from the calling step if there is none: true if the line goes on in the next
+/// block, false if it does not end with CRLF, or if no round is left.
 ///
 /// A macro: the verifier would follow each result of a function.
 macro_rules! next_line {

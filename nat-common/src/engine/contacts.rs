@@ -162,7 +162,7 @@ pub fn place_registration<E: Text>(env: &E, m: &Message) {
     }
     note_move(env);
     forget_pushed(env);
-    // The entries without owner have the URI, for people, and hosts before of their own.
+    // The entries without an owner keep the URI for display, and have previous hosts of their own.
     env.draft().flags -= BindingFlags::MOVED;
     env.name(listed(env, m));
     place(env, || env.place_contact(&key(false)));
@@ -480,7 +480,7 @@ fn change<E: Env>(env: &E, key: &ContactKey) -> Change {
     if removes {
         change = Change::Removed;
     }
-    // A doubt outlasts the claim that made it: else whoever makes a claim again would be alone.
+    // Otherwise an account could end the doubt by removing its claim and making it again.
     if removes && !draft.is_ambiguous(now) {
         if let Some(found) = found {
             env.remove_contact(key, found);

@@ -18,8 +18,8 @@ use crate::tables::key;
 /// Believes that a dialog end is where the evidence says: the PBX accepted the terminal's request, by `m`. Its From says
 /// whose terminal it is.
 ///
-/// Only a request that needs its dialog comes here. Otherwise whoever invents To-tags could fill the table, and who knows both
-/// tags move a dialog end by a request that the PBX takes from anybody.
+/// Callers pass only requests that create a dialog or need one. Otherwise anybody could fill the table with invented To-tags, and
+/// somebody who knows both tags could move the dialog end by an OPTIONS or a MESSAGE, which the PBX takes from anybody.
 #[inline(always)]
 pub(super) fn accept_request<E: Text>(
     env: &E,
@@ -194,8 +194,8 @@ fn renew_dialog(draft: &mut Binding, evidence: &Evidence, now: u64, lives: &Live
     renewal
 }
 
-/// Sets how long the dialog end in the draft lasts, by its state; or of a subscription, by what was granted, unless it lasts
-/// longer already.
+/// Sets the life of the dialog end in the draft by its state. That of a subscription follows the granted time, and is never
+/// shortened.
 #[inline(always)]
 fn extend(draft: &mut Binding, evidence: &Evidence, now: u64, lives: &Lives) {
     if evidence.lasts == 0 || draft.flags.contains(BindingFlags::ENDED) {

@@ -27,7 +27,7 @@ pub struct Evidence {
     pub flags: EvidenceFlags,
     /// Unused, zero.
     pub reserved: [u8; 2],
-    /// Seconds for which the dialog end lasts at least, if it is one of a subscription; else 0, and its state decides.
+    /// Least life of the dialog end of a subscription, in seconds; 0: its state decides.
     pub lasts: u32,
 }
 

@@ -395,7 +395,7 @@ pub(super) fn response_in<E: Text>(env: &E, m: &Message, call: u64) -> Heard {
             evidence.flags |= EvidenceFlags::EARLY;
         }
         if m.method == Method::Notify {
-            // It says nothing new of how long the subscription lasts.
+            // sipnat does not read Subscription-State. The dialog end outlasts the repetitions of this NOTIFY.
             evidence.flags |= EvidenceFlags::EARLY;
             evidence.lasts = NOTIFY_LIFE;
         }

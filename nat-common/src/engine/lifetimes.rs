@@ -39,7 +39,7 @@ pub const DEFAULT_EXPIRES: u32 = 3600;
 /// Seconds for which a NOTIFY is repeated: 64 * T1 (RFC 3261 17.1.2.2). The last one comes when a subscription ends.
 pub const NOTIFY_LIFE: u32 = 32;
 
-/// Longest time for which one claim of a contact puts another in doubt.
+/// Longest time for which one claim of a contact puts another in doubt, if the PBX may be a proxy.
 pub const CONTEST_LIFE: u64 = 3600 * SECOND;
 
 /// Life of the entry that `Contact: *` leaves: longer than registrars grant.

@@ -318,8 +318,8 @@ fn apply_answer<E: Text>(
     accept_request(env, m, &key, evidence);
 }
 
-/// Notes how long a subscription lasts that the PBX accepts by `m`, and its last NOTIFY with it. One that it grants no time
-/// is only asked once (RFC 6665 4.4.3), and confirms nothing.
+/// Notes the life of a subscription that the PBX accepts by `m`: the granted time, and the repetitions of its last NOTIFY. A
+/// SUBSCRIBE with `Expires: 0` only fetches a state (RFC 6665 4.4.3), and confirms nothing.
 #[inline(always)]
 fn subscribe(m: &Message, evidence: &mut Evidence) {
     let mut granted = DEFAULT_EXPIRES;

@@ -557,9 +557,9 @@ const SLOW: u64 = 1;
 /// The same of one that can only be an answer to the transmission to the original destination: there was no other.
 const PROMPT: u64 = 2;
 
-/// Notes in the evidence, as its branch, whether an answer to a request whose last transmission went to its original destination
-/// comes from the learned address, and whether it may be a slow one to a transmission there. If that address only seemed proven, it
-/// is no more.
+/// Notes in the evidence whether an answer comes from the learned address, though the last transmission went to the original
+/// destination: [`SLOW`] if it may answer an earlier transmission, [`PROMPT`] if it cannot. If that address only seemed proven, it
+/// is no longer.
 ///
 /// Its own function: its caller needs the stack (6.1).
 #[inline(never)]

@@ -165,13 +165,12 @@ pub fn choose<E: Env>(env: &E, owner: u64, transmissions: u32) -> Choice {
     take_turns(env, ground, at_learned, count)
 }
 
-/// Returns how many transmissions count as sent before one of which that is not known, because a flood has pushed out its
-/// transaction.
+/// Returns a count of earlier transmissions for a message whose transaction a flood has pushed out.
 ///
 /// It may be the first one or a repetition, so the time chooses its address. The choice changes each T1 and each T2.
 /// Repetitions come an odd number of T1 after the first transmission: 1, 3, 7, 15 (RFC 3261 13.3.1.4, 17.1.1.2), and 23
-/// (17.1.2.2). So one of them mostly goes to the other address. Of two that come T2 apart, one does, even if the first one came
-/// before the flood, or if they are late.
+/// (17.1.2.2). So they mostly go to the other address. Of two that come T2 apart, one does, even if the first one came before the
+/// flood, or if they are late.
 #[inline(always)]
 pub(super) const fn turn_by_time(now: u64) -> u8 {
     if (now / (SECOND / 2) + now / (4 * SECOND)).is_multiple_of(2) {

@@ -132,8 +132,8 @@ pub(super) struct Heard {
     pub(super) tick: u32,
 }
 
-/// Whether a packet from the terminal's address changes nothing in the latch of this word, as most packets do: it comes from the
-/// learned port, which a packet of this stream alone has shown, and another came a moment ago.
+/// Whether a packet from the terminal's address leaves this latch as it is, as most packets do: it comes from the learned port,
+/// which a packet of this stream alone has shown, and another came a moment ago.
 #[inline(always)]
 pub(super) const fn is_steady(word: u64, port: u16, tick: u32) -> bool {
     const STATE: u32 = u16::MAX as u32 | LEARNED << 16 | (LatchFlags::WEAK.bits() as u32) << 16;

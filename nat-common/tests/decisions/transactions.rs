@@ -334,8 +334,8 @@ fn a_device_without_branches_is_served() {
     );
 }
 
-/// The call of a phone rings for longer than requests are repeated. A proxy shows its branch to those whom it rings: one of them sends
-/// the INVITE again, from its own host.
+/// The call of a phone rings for longer than requests are repeated. One of those whom a proxy rings knows its branch, and sends the
+/// INVITE again from his own host.
 #[test]
 fn a_call_that_rings_is_its_caller_s_alone() {
     for wait in [31, 33, 290] {

@@ -45,7 +45,7 @@ impl Reader for Usual {
         } else if name == literal(b"a=") {
             scan.attribute(source, at, value);
         }
-        // A second description, an IPv6 address, or the port of RTCP.
+        // The machine reads a second description, an IPv6 address, and the port of RTCP.
         scan.expect == Expect::Rest && scan.next_line()
     }
 }

@@ -35,8 +35,7 @@ pub struct Lines {
 impl Reader for Lines {
     const TWO_PER_CALL: bool = true;
 
-    /// Goes to the next line, and to one more of the same block, or to the next block. False at the end of the description, or at
-    /// something unusual.
+    /// Passes one line, and a second one that ends in the same block. False at the end of the description, or at something unusual.
     #[inline(always)]
     fn step<S: Source + ?Sized>(&mut self, source: &S) -> bool {
         let (at, end, _, (block, controls)) = next_line!(self.walk, source);
@@ -46,7 +45,7 @@ impl Reader for Lines {
         if controls == 0 {
             return true;
         }
-        // A round takes as long as the line in it.
+        // A second line in this round: the round itself takes as long as a line.
         let at = end + 2;
         let end = block + lowest_bit(controls);
         self.walk.end_line(controls);
