@@ -474,7 +474,10 @@ fn change<E: Env>(env: &E, key: &ContactKey) -> Change {
         if same_owner && !removes && !same_host && !forged && known.call != draft.call {
             leave_host(env, key);
         }
-    } else if found.is_some() {
+    } else if found.is_some()
+        && (draft.flags.contains(BindingFlags::BY_ADDRESS)
+            || !(draft.flags - known.flags).contains(BindingFlags::OWN_USER))
+    {
         draft.contested = known.contested;
     }
     if removes {

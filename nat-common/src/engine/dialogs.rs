@@ -127,14 +127,17 @@ enum Renewal {
 #[inline(always)]
 fn renew_dialog(draft: &mut Binding, evidence: &Evidence, now: u64, lives: &Lives) -> Renewal {
     let by_pbx = evidence.flags.contains(EvidenceFlags::BY_PBX);
-    if evidence.at < draft.arrived {
+    let ended = draft.flags.contains(BindingFlags::ENDED);
+    let late = evidence.at < draft.arrived;
+    let elsewhere = draft.learned != evidence.learned;
+    // A 2xx answers an INVITE that is older than the PRACK which was accepted before it. It moves nothing.
+    if late && (ended || elsewhere) {
         return Renewal::Stale;
     }
-    let ended = draft.flags.contains(BindingFlags::ENDED);
     let in_dialog = evidence.flags.contains(EvidenceFlags::IN_DIALOG);
     // After a refusal, a terminal may call again with the same Call-ID and tag (RFC 3261 8.1.3.5).
-    let again = ended && !in_dialog && !by_pbx && evidence.at != draft.arrived;
-    if again || draft.learned != evidence.learned {
+    let again = ended && !in_dialog && evidence.at != draft.arrived;
+    if again || elsewhere {
         // Only an answer to the PBX has a branch.
         let began_it = evidence.branch != 0 && evidence.branch == draft.call;
         if !in_dialog && !ended && !began_it {
@@ -189,20 +192,28 @@ fn renew_dialog(draft: &mut Binding, evidence: &Evidence, now: u64, lives: &Live
     if !ended {
         extend(draft, evidence, now, lives);
     }
-    draft.arrived = evidence.at;
+    if !late {
+        draft.arrived = evidence.at;
+    }
     draft.seen = now;
     renewal
 }
 
-/// Sets the life of the dialog end in the draft by its state. That of a subscription follows the granted time, and is never
-/// shortened.
+/// Sets the life of the dialog end in the draft by its state, or that of a subscription by the granted time. An early one lasts
+/// for its NOTIFYs.
 #[inline(always)]
 fn extend(draft: &mut Binding, evidence: &Evidence, now: u64, lives: &Lives) {
+    let by_state = now + life(lives, draft.flags);
     if evidence.lasts == 0 || draft.flags.contains(BindingFlags::ENDED) {
-        draft.expires = now + life(lives, draft.flags);
-    } else {
-        draft.expires = draft.expires.max(now + u64::from(evidence.lasts) * SECOND);
+        draft.expires = by_state;
+        return;
     }
+    let mut until = now + u64::from(evidence.lasts) * SECOND;
+    let early = draft.flags.contains(BindingFlags::EARLY);
+    if early && evidence.flags.contains(EvidenceFlags::BY_PBX) {
+        until = until.max(by_state);
+    }
+    draft.expires = draft.expires.max(until);
 }
 
 /// Lives of dialog ends ([`Rules::dialog_lives`]).

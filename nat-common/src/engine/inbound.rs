@@ -406,7 +406,7 @@ pub(super) fn response_in<E: Text>(env: &E, m: &Message, call: u64) -> Heard {
         let key = dialog_key(env, call, Field::ToTag);
         env.record().tag = key.tag;
         if refused {
-            end_dialog(env, &key, false);
+            end_dialog(env, &key, true);
         } else {
             accept_answer(env, m, &key, evidence);
         }

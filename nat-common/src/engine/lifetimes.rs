@@ -36,6 +36,9 @@ pub const fn of_dialogs(active: u64, early: u64) -> [u64; DIALOG_STATES] {
 /// answer sipnat has not seen.
 pub const DEFAULT_EXPIRES: u32 = 3600;
 
+/// Most seconds for which a subscription lasts without a refresh. At a proxy, the far end grants them.
+pub const MOST_GRANTED: u32 = 24 * 3600;
+
 /// Seconds for which a NOTIFY is repeated: 64 * T1 (RFC 3261 17.1.2.2). The last one comes when a subscription ends.
 pub const NOTIFY_LIFE: u32 = 32;
 

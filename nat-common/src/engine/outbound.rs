@@ -19,7 +19,7 @@ use crate::engine::evidence::Evidence;
 use crate::engine::follow::{follow_dialog, follow_invite, follow_source};
 use crate::engine::history;
 use crate::engine::identity::{dialog_key, digest, uri_hash};
-use crate::engine::lifetimes::{DEFAULT_EXPIRES, NOTIFY_LIFE, T1, TRANSACTION_LIFE};
+use crate::engine::lifetimes::{MOST_GRANTED, NOTIFY_LIFE, T1, TRANSACTION_LIFE};
 use crate::engine::proof::{describe_pair, describe_pair_of, pair, unanswered};
 use crate::engine::reach::{Redirect, carry_out, decide, permit, turn_by_time};
 use crate::engine::route::Route;
@@ -229,6 +229,7 @@ fn late_response_out<E: Env>(env: &E, m: &Message, call: u64, to: &mut Endpoint)
     if m.vias != 1 || !(*to == known.advertised || to.is_private()) {
         return Decision::UnknownResponse;
     }
+    let proven = known.flags.contains(BindingFlags::PROVEN);
     decide(
         env,
         &known.learned,
@@ -236,9 +237,9 @@ fn late_response_out<E: Env>(env: &E, m: &Message, call: u64, to: &mut Endpoint)
         &Redirect {
             decision: Decision::RedirectedResponse,
             direct: known.flags.contains(BindingFlags::DIRECT),
-            proven: known.flags.contains(BindingFlags::PROVEN),
+            proven,
             owner: known.aor,
-            transmissions: turn_by_time(env.now()),
+            transmissions: if proven { 0 } else { turn_by_time(env.now()) },
             redirected: false,
         },
     )
@@ -303,7 +304,7 @@ fn apply_answer<E: Text>(
         // In an early dialog, a PBX may accept any other request.
         evidence.flags |= EvidenceFlags::EARLY;
     }
-    if m.method == Method::Subscribe {
+    if m.method == Method::Subscribe && m.status >= 200 && m.headers & header::EXPIRES != 0 {
         subscribe(m, evidence);
     }
     if m.method == Method::Bye {
@@ -322,12 +323,13 @@ fn apply_answer<E: Text>(
 /// SUBSCRIBE with `Expires: 0` only fetches a state (RFC 6665 4.4.3), and confirms nothing.
 #[inline(always)]
 fn subscribe(m: &Message, evidence: &mut Evidence) {
-    let mut granted = DEFAULT_EXPIRES;
-    if m.headers & header::EXPIRES != 0 {
-        granted = m.expires;
-    }
-    evidence.lasts = granted.saturating_add(NOTIFY_LIFE);
-    if granted == 0 {
+    evidence.lasts = NOTIFY_LIFE
+        + if m.expires < MOST_GRANTED {
+            m.expires
+        } else {
+            MOST_GRANTED
+        };
+    if m.expires == 0 {
         evidence.flags |= EvidenceFlags::EARLY;
     }
 }

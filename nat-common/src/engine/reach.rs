@@ -168,9 +168,8 @@ pub fn choose<E: Env>(env: &E, owner: u64, transmissions: u32) -> Choice {
 /// Returns a count of earlier transmissions for a message whose transaction a flood has pushed out.
 ///
 /// It may be the first one or a repetition, so the time chooses its address. The choice changes each T1 and each T2.
-/// Repetitions come an odd number of T1 after the first transmission: 1, 3, 7, 15 (RFC 3261 13.3.1.4, 17.1.1.2), and 23
-/// (17.1.2.2). So they mostly go to the other address. Of two that come T2 apart, one does, even if the first one came before the
-/// flood, or if they are late.
+/// The first repetition comes T1 after the first transmission, and mostly goes to the other address. Two that come T2 apart
+/// (RFC 3261 13.3.1.4, 17.1.1.2, 17.1.2.2) go to different ones, even if the first one came before the flood, or if they are late.
 #[inline(always)]
 pub(super) const fn turn_by_time(now: u64) -> u8 {
     if (now / (SECOND / 2) + now / (4 * SECOND)).is_multiple_of(2) {
@@ -244,8 +243,8 @@ pub fn choose_by_uri<E: Env>(env: &E, transmissions: u32) -> Choice {
     take_turns(env, Ground::First, false, transmissions)
 }
 
-/// Whether the original destination cannot be reached from here: the Internet does not route it, it does not lie in the
-/// same private network as the terminal's learned address, and no route but the default leads there.
+/// Whether the original destination cannot be reached from here: the Internet does not route it, it shares no private network with
+/// the terminal's learned address, and no route but the default leads there.
 #[inline(always)]
 fn is_unreachable<E: Env>(env: &E, learned: &Endpoint, to: &Endpoint) -> bool {
     to.is_private() && !to.shares_private_network(learned) && env.kind_of(to) == 0

@@ -666,7 +666,7 @@ fn a_subscription() {
     for (granted, seconds) in [
         ("Expires: 60", 60),
         ("Expires: 86400", 86400),
-        ("Event: dialog", 3600),
+        ("Expires: 604800", 86400),
     ] {
         let net = Network::new();
         subscribed(&net, &from_phone("SUBSCRIBE", 1, "s"), granted);
@@ -694,7 +694,53 @@ fn a_subscription() {
         &from_phone("SUBSCRIBE", 1, "s"),
         "Expires: 4294967295",
     );
-    check(&net, CALL, u32::MAX.into());
+    check(&net, CALL, 86432);
+    // RFC 6665 4.2.1.1 demands the header.
+    let net = Network::new();
+    subscribed(&net, &from_phone("SUBSCRIBE", 1, "s"), "Event: dialog");
+    check(&net, CALL, HALF_A_DAY);
+    // It is pending (4.1.2.2 of RFC 3265).
+    let net = Network::new();
+    let m = from_phone("SUBSCRIBE", 1, "s");
+    net.arrives(PHONE, &m);
+    net.sends(PHONE, &m.answer(183).with("Expires: 3600"));
+    check(&net, CALL | BindingFlags::EARLY, 300);
+}
+
+/// The PBX sends the NOTIFY first, and the phone answers it before the 2xx to its SUBSCRIBE leaves.
+#[test]
+fn a_subscription_whose_notify_is_answered_before_its_2xx() {
+    for (m, flags) in [
+        (from_phone("SUBSCRIBE", 1, "s"), BindingFlags::EARLY),
+        (within("SUBSCRIBE", 2), BindingFlags::empty()),
+    ] {
+        let net = Network::new();
+        if flags.is_empty() {
+            subscribed(&net, &from_phone("SUBSCRIBE", 1, "f"), "Expires: 60");
+        }
+        net.arrives(PHONE, &m);
+        net.wait(1);
+        notified(&net, 1);
+        assert_eq!(end(&net).flags & BindingFlags::EARLY, flags);
+        let arrived = end(&net).arrived;
+        net.wait(1);
+        net.sends(PHONE, &m.answer(200).with("Expires: 600"));
+        assert!(!end(&net).flags.contains(BindingFlags::EARLY));
+        assert_eq!(end(&net).expires, net.now.get() + 632 * SECOND);
+        assert_eq!(end(&net).arrived, arrived);
+    }
+}
+
+/// A call is put through by a REFER outside of a dialog, and the PBX tells how it goes.
+#[test]
+fn a_refer_whose_call_rings_for_long() {
+    let net = Network::new();
+    accepted(&net, PHONE, &from_phone("REFER", 1, "r"));
+    for cseq in 1..10 {
+        net.wait(290);
+        notified(&net, cseq);
+        assert_eq!(end(&net).expires, net.now.get() + 300 * SECOND);
+    }
 }
 
 /// A state that is only asked for (RFC 6665 4.4.3): the one NOTIFY reaches the phone, before the 2xx or after it, and nothing
@@ -710,7 +756,7 @@ fn a_subscription_of_no_time() {
     let notify = from_pbx("NOTIFY", 1, "n");
     assert_eq!(net.sends(ADVERTISED, &notify).0, PHONE);
     net.arrives(PHONE, &notify.answer(200));
-    check(&net, CALL | early | BindingFlags::PROVEN, 32);
+    check(&net, CALL | early | BindingFlags::PROVEN, 300);
 
     let net = Network::new();
     net.arrives(PHONE, &m);
@@ -760,9 +806,9 @@ fn a_subscription_within_a_call() {
     );
 }
 
-/// A phone that moves, and then answers a NOTIFY: the call stays confirmed.
+/// A phone that moves, and first sends what confirms no call: the call stays confirmed.
 #[test]
-fn a_notify_to_a_call_that_moved() {
+fn a_move_of_a_confirmed_call() {
     let net = Network::new();
     net.call();
     net.acknowledge();
@@ -810,6 +856,60 @@ fn a_call_that_rings_and_is_refused() {
     assert_eq!((end(&net).flags, end(&net).expires), (flags, expires));
 }
 
+/// The PBX's 2xx answers an INVITE that is older than what it has accepted in the early dialog.
+#[test]
+fn a_call_that_is_answered_after_a_prack() {
+    for method in ["PRACK", "UPDATE", "INFO"] {
+        let net = Network::new();
+        let invite = from_phone("INVITE", 1, "i");
+        net.arrives(PHONE, &invite);
+        net.sends(PHONE, &invite.answer(183));
+        net.wait(1);
+        accepted(&net, PHONE, &within(method, 2));
+        let arrived = end(&net).arrived;
+        // Another provisional response makes it last longer.
+        net.wait(1);
+        net.sends(PHONE, &invite.answer(180));
+        check(&net, end(&net).flags, 300);
+        net.wait(1);
+        net.sends(PHONE, &invite.answer(200));
+        let flags = end(&net).flags;
+        assert!(flags.contains(BindingFlags::UNACKNOWLEDGED), "{method}");
+        assert!(!flags.contains(BindingFlags::EARLY), "{method}");
+        check(&net, flags, HALF_A_DAY);
+        assert_eq!(end(&net).arrived, arrived);
+        net.wait(1);
+        net.acknowledge();
+        check(&net, CALL | BindingFlags::PROVEN, HALF_A_DAY);
+        net.wait(3600);
+        assert_eq!(net.reinvite("r").0, PHONE, "{method}");
+    }
+    // A call to the phone.
+    let net = Network::new();
+    net.register();
+    let invite = call_phone("i");
+    net.sends(ADVERTISED, &invite);
+    net.arrives(PHONE, &invite.answer(183).tagged_as("phone"));
+    net.wait(1);
+    let prack = from_pbx("PRACK", 2, "p").call("incoming");
+    net.sends(ADVERTISED, &prack);
+    net.arrives(PHONE, &prack.answer(200));
+    net.wait(1);
+    net.arrives(PHONE, &invite.answer(200).tagged_as("phone"));
+    assert!(!end(&net).flags.contains(BindingFlags::EARLY));
+    assert_eq!(end(&net).expires, net.now.get() + HALF_A_DAY * SECOND);
+    // What moves a dialog end is late as before.
+    let net = Network::new();
+    let invite = from_phone("INVITE", 1, "i");
+    net.arrives(PHONE, &invite);
+    net.sends(PHONE, &invite.answer(183));
+    net.wait(1);
+    accepted(&net, MOVED, &within("UPDATE", 2));
+    let counted = net.sends(PHONE, &invite.answer(200)).1;
+    assert!(counted.contains(&Counter::DialogStale), "{counted:?}");
+    assert_eq!(end(&net).learned, endpoint(MOVED));
+}
+
 /// The same for a call to the phone: with a provisional response that the PBX acknowledges (RFC 3262), and a CANCEL.
 #[test]
 fn a_call_to_the_phone_that_rings_and_is_refused() {
@@ -830,6 +930,18 @@ fn a_call_to_the_phone_that_rings_and_is_refused() {
     net.arrives(PHONE, &invite.answer(487).tagged_as("phone"));
     assert!(end(&net).flags.contains(BindingFlags::ENDED));
     assert_eq!(end(&net).expires, net.now.get() + 32 * SECOND);
+    // It may be called again, and give the same tag.
+    net.wait(1);
+    let again = call_phone("j");
+    net.sends(ADVERTISED, &again);
+    net.arrives(PHONE, &again.answer(200).tagged_as("phone"));
+    assert!(!end(&net).flags.contains(BindingFlags::ENDED));
+    assert_eq!(end(&net).expires, net.now.get() + HALF_A_DAY * SECOND);
+    // A refusal of a copy of its INVITE does not end the call that it has answered.
+    let copy = call_phone("k");
+    net.sends(ADVERTISED, &copy);
+    net.arrives(PHONE, &copy.answer(482).tagged_as("phone"));
+    assert!(!end(&net).flags.contains(BindingFlags::ENDED));
     // A refusal without a provisional response makes no dialog end.
     let net = Network::new();
     net.register();

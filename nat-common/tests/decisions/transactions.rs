@@ -165,6 +165,33 @@ fn in_a_flood_the_repetitions_of_a_2xx_take_turns() {
     }
 }
 
+/// In a dialog whose terminal has shown that it gets what is sent to its learned address, they all go there.
+#[test]
+fn in_a_flood_a_proven_dialog_has_the_repetitions_of_a_2xx() {
+    for start in (1..=16).map(|n| n * SECOND / 2 - 1) {
+        let net = Network::new();
+        net.now.set(net.now.get() + start);
+        let contact = vec!["Contact: <sip:1000@60.17.196.2>".into()];
+        let invite = Sip {
+            more: contact.clone(),
+            ..from_phone("INVITE", 1, "a")
+        };
+        net.arrives(PHONE, &invite);
+        net.sends(PHONE, &invite.answer(200));
+        net.wait(1);
+        net.acknowledge();
+        let again = Sip {
+            more: contact,
+            ..from_phone("INVITE", 2, "b").tagged("pbx")
+        };
+        net.arrives(PHONE, &again);
+        for n in 0..3 * SLOTS {
+            net.arrives(STRANGER, &from_phone("OPTIONS", n, "junk"));
+        }
+        assert_eq!(net.sends(FORGOTTEN, &again.answer(200)).0, PHONE, "{start}");
+    }
+}
+
 /// Without a flood, the original destination has the first response, whenever it is sent.
 #[test]
 fn without_a_flood_the_original_destination_comes_first() {

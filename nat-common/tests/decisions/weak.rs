@@ -985,6 +985,30 @@ fn a_claim_that_is_made_again_is_still_in_doubt() {
     }
 }
 
+/// Two strangers claim the URI of a phone that is not registered, and one of them removes its claim. The phone outranks both, and is
+/// in no doubt when it comes back.
+#[test]
+fn a_doubt_between_others_is_not_the_rightful_owner_s() {
+    for removes in [false, true] {
+        let net = Network::new();
+        registers(&net, STRANGER, "2000", CONTACT);
+        registers(&net, MOVED, "3000", CONTACT);
+        if removes {
+            net.wait(34);
+            let m = Sip {
+                to: "<sip:3000@pbx>".into(),
+                ..register(7, "away", &format!("{CONTACT};expires=0")).call("other")
+            };
+            net.arrives(MOVED, &m);
+            net.sends(MOVED, &m.answer(200));
+        }
+        registers(&net, PHONE, "1000", CONTACT);
+        let invite = call(URI, "a");
+        let went = [(); 2].map(|()| net.sends(ADVERTISED, &invite).0);
+        assert!(went.contains(&PHONE), "{removes}: {went:?}");
+    }
+}
+
 /// So it is if the claim had expired. The owner that goes on is alone again once the registration has ended with which it was in
 /// doubt.
 #[test]
