@@ -141,7 +141,7 @@ fn the_phone_moves() -> Result<()> {
         site.remap(0, moved)?;
         // The NAT's other address serves the phone's audio, too.
         site.remap_port(PHONE_AUDIO, SocketAddrV4::new(*moved.ip(), 5072))?;
-        call.reaches_pbx("OPTIONS")?;
+        call.reaches_pbx("INFO")?;
         stream.to_pbx(&rtp(5, PHONE_SSRC))?;
         stream.to_pbx(&rtp(6, PHONE_SSRC))?;
         stream.to_phone(&rtp(5, PBX_SSRC))
