@@ -26,7 +26,7 @@ use crate::sip::{Field, Message, Method, header};
 use crate::tables::key;
 use crate::tables::slots::{Noted, SlotKey};
 
-/// Verdict of the [`Record`](crate::abi::Record) of a description, which no [`Counter`] has.
+/// Verdict of the [`Record`] of a description, which no [`Counter`] has.
 pub const VERDICT: u8 = u8::MAX;
 const _: () = assert!(Counter::COUNT <= VERDICT as u32);
 
