@@ -82,6 +82,8 @@ const DRAIN: Duration = Duration::from_secs(240);
 const LINE: Duration = Duration::from_secs(15);
 /// Time until all phones are registered. No mapping changes before.
 const SETTLE: Duration = Duration::from_secs(10);
+/// Lost requests that are explained at once. The faults wait meanwhile.
+const MOST_EXPLAINED: usize = 10;
 /// Growth of the agent's memory, in kilobytes, beyond which it leaks.
 const MOST_GROWTH: u64 = 4096;
 
@@ -169,6 +171,7 @@ fn soak(plan: &Plan) -> Result<()> {
             let missing = missing_bindings(&shared, &agent)?;
             shared.set_stage(Stage::Close);
             shared.wait_idle(DRAIN)?;
+            explain(&shared.take_lost(), &agent);
             Ok(missing)
         },
     );
@@ -319,7 +322,7 @@ fn load(
 
 /// Prints what sipnat did in the calls of requests that were lost, while it remembers.
 fn explain(lost: &[String], agent: &Sipnat<'_>) {
-    for call_id in lost {
+    for call_id in lost.iter().take(MOST_EXPLAINED) {
         match agent.command(&["explain", call_id]) {
             Ok(story) => println!("{story}"),
             Err(error) => println!("{error:#}"),
