@@ -55,12 +55,11 @@ impl<'s> Kernel<'s> {
             now,
             ..
         } = Self::new(config, scratch);
-        let ours = scratch.socket();
         Kernel {
             config,
             scratch,
             now,
-            pbx: key::pbx(ours, config.is_wildcard(ours)),
+            pbx: pbx(scratch, config),
             repeat: PhantomData,
         }
     }
@@ -457,6 +456,13 @@ extern "C" fn hash_uris(direction: u32, parts: u32) -> u32 {
     1
 }
 
+/// Returns the PBX's socket of the datagram in scratch, as it goes into keys.
+#[inline(always)]
+fn pbx(scratch: &Scratch, config: &Config) -> u64 {
+    let ours = scratch.socket();
+    key::pbx(ours, config.is_wildcard(ours))
+}
+
 /// Parts whose hashes name a transaction.
 const NAMES: u32 = Field::CallId.bit() | Field::Branch.bit();
 
@@ -468,9 +474,8 @@ fn fetch_offer(scratch: &Scratch, config: &Config) {
     if !may_carry(m) || !scratch.has_typed_body() {
         return;
     }
-    let ours = scratch.socket();
     let hashes = &scratch.digest().hashes;
-    let call = hashes[Field::CallId as usize] ^ key::pbx(ours, config.is_wildcard(ours));
+    let call = hashes[Field::CallId as usize] ^ pbx(scratch, config);
     let branch = hashes[Field::Branch as usize];
     let by_pbx = scratch.direction() == Direction::Out as u32;
     let key = first_key(m, call, branch, by_pbx);
@@ -533,9 +538,8 @@ extern "C" fn is_terminal(direction: u32, now: u64) -> u32 {
     let (Some(scratch), Some(config)) = (Scratch::at(direction), maps::config()) else {
         return 0;
     };
-    let ours = scratch.socket();
     let mut env = Kernel::at(config, &scratch, now);
-    env.pbx = key::pbx(ours, config.is_wildcard(ours));
+    env.pbx = pbx(&scratch, config);
     stun::is_terminal(&env, &scratch.datagram().source).into()
 }
 

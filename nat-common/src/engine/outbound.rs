@@ -323,12 +323,7 @@ fn apply_answer<E: Text>(
 /// SUBSCRIBE with `Expires: 0` only fetches a state (RFC 6665 4.4.3), and confirms nothing.
 #[inline(always)]
 fn subscribe(m: &Message, evidence: &mut Evidence) {
-    evidence.lasts = NOTIFY_LIFE
-        + if m.expires < MOST_GRANTED {
-            m.expires
-        } else {
-            MOST_GRANTED
-        };
+    evidence.lasts = NOTIFY_LIFE + m.expires.min(MOST_GRANTED);
     if m.expires == 0 {
         evidence.flags |= EvidenceFlags::EARLY;
     }

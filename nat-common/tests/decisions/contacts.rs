@@ -682,10 +682,7 @@ fn a_host_before_that_gives_way_takes_no_contact_along() {
     let net = Network::new();
     net.sends(ADVERTISED, &call_phone("own"));
     for (source, call) in [(PHONE, "a"), (STRANGER, "b")] {
-        let m = register(1, call, "<sip:1000@192.168.1.10>").call(call);
-        net.arrives(source, &m);
-        net.sends(source, &m.answer(200));
-        net.wait(1);
+        net.registers_from(source, call);
     }
     let all = net.contacts();
     let (key, _) = all

@@ -410,10 +410,7 @@ fn an_entry_by_the_address_that_is_new_has_no_host_before() {
     let net = Network::new();
     net.sends(ADVERTISED, &call_phone("own"));
     for (from, call) in [(PHONE, "a"), (STRANGER, "b")] {
-        let m = register(1, call, "<sip:1000@192.168.1.10>").call(call);
-        net.arrives(from, &m);
-        net.sends(from, &m.answer(200));
-        net.wait(1);
+        net.registers_from(from, call);
         if from == PHONE {
             // As a flood would push it out.
             net.change_bindings(|binding| {
@@ -762,14 +759,8 @@ fn a_cancel() {
 fn a_request_of_the_pbx_to_one_of_two_hosts() {
     let net = Network::new();
     net.sends(ADVERTISED, &call_phone("own"));
-    let registers = |from, call| {
-        let m = register(1, call, "<sip:1000@192.168.1.10>").call(call);
-        net.arrives(from, &m);
-        net.sends(from, &m.answer(200));
-        net.wait(1);
-    };
-    registers(PHONE, "a");
-    registers(STRANGER, "b");
+    net.registers_from(PHONE, "a");
+    net.registers_from(STRANGER, "b");
     let moved = OutboundFlags::DIRECT | OutboundFlags::MOVED;
     let invite = call_phone("i");
     for (times, to, other, flags, ground) in [

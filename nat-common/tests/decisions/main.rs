@@ -258,6 +258,14 @@ impl Network {
         );
     }
 
+    /// The phone registers its Contact from a host, by a Call-ID of its own, and the PBX accepts.
+    fn registers_from(&self, source: Address, call: &'static str) {
+        let m = register(1, call, "<sip:1000@192.168.1.10>").call(call);
+        self.arrives(source, &m);
+        self.sends(source, &m.answer(200));
+        self.wait(1);
+    }
+
     /// The phone acknowledges the PBX's 200.
     fn acknowledge(&self) -> Vec<Counter> {
         self.arrives(PHONE, &from_phone("ACK", 1, "ack").tagged("pbx"))

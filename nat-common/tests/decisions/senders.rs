@@ -119,10 +119,7 @@ fn at_two_hosts() -> Network {
     let net = Network::new();
     net.sends(ADVERTISED, &call_phone("own"));
     for (from, call) in [(PHONE, "a"), (STRANGER, "b")] {
-        let m = register(1, call, "<sip:1000@192.168.1.10>").call(call);
-        net.arrives(from, &m);
-        net.sends(from, &m.answer(200));
-        net.wait(1);
+        net.registers_from(from, call);
     }
     net
 }
@@ -287,12 +284,6 @@ fn the_original_host_is_not_heard_after_an_answer_from_a_new_port() {
 fn the_new_host_is_proven_by_the_uri_too() {
     let net = Network::new();
     net.sends(ADVERTISED, &call_phone("own"));
-    let registers = |from, call| {
-        let m = register(1, call, "<sip:1000@192.168.1.10>").call(call);
-        net.arrives(from, &m);
-        net.sends(from, &m.answer(200));
-        net.wait(1);
-    };
     let went = |m: &Sip, times: usize| -> Vec<_> {
         (0..times).map(|_| net.sends(ADVERTISED, m).0).collect()
     };
@@ -300,11 +291,11 @@ fn the_new_host_is_proven_by_the_uri_too() {
         to: "<sip:1000@192.168.1.10>".into(),
         ..call_phone(branch).call(branch)
     };
-    registers(PHONE, "a");
+    net.registers_from(PHONE, "a");
     let m = by_uri("x");
     assert_eq!(went(&m, 2), [ADVERTISED, PHONE]);
     net.arrives(PHONE, &m.answer(200).tagged_as("callee"));
-    registers(STRANGER, "b");
+    net.registers_from(STRANGER, "b");
     let m = by_uri("y");
     assert_eq!(went(&m, 2), [PHONE, STRANGER]);
     let counted = net.arrives(STRANGER, &m.answer(200).tagged_as("callee"));

@@ -819,16 +819,37 @@ fn a_move_of_a_confirmed_call() {
     assert_eq!(end(&net).expires, net.now.get() + HALF_A_DAY * SECOND);
 }
 
+/// The phone calls, and sends a request from `source` while the call rings, which the PBX accepts. Returns the INVITE.
+fn ringing(source: Address, method: &'static str) -> (Network, Sip) {
+    let net = Network::new();
+    let invite = from_phone("INVITE", 1, "i");
+    net.arrives(PHONE, &invite);
+    net.sends(PHONE, &invite.answer(183));
+    net.wait(1);
+    accepted(&net, source, &within(method, 2));
+    (net, invite)
+}
+
+/// The phone is called and rings, and the PBX acknowledges its provisional response (RFC 3262). Returns the INVITE.
+fn rung() -> (Network, Sip) {
+    let net = Network::new();
+    net.register();
+    let invite = call_phone("i");
+    net.sends(ADVERTISED, &invite);
+    net.arrives(PHONE, &invite.answer(183).tagged_as("phone"));
+    assert!(end(&net).flags.contains(BindingFlags::EARLY));
+    net.wait(1);
+    let prack = from_pbx("PRACK", 2, "p").call("incoming");
+    net.sends(ADVERTISED, &prack);
+    net.arrives(PHONE, &prack.answer(200));
+    (net, invite)
+}
+
 /// While a call rings, nothing confirms it but the 2xx to its INVITE. A refusal ends it.
 #[test]
 fn a_call_that_rings_and_is_refused() {
     for method in ["PRACK", "UPDATE", "INFO"] {
-        let net = Network::new();
-        let invite = from_phone("INVITE", 1, "i");
-        net.arrives(PHONE, &invite);
-        net.sends(PHONE, &invite.answer(183));
-        net.wait(1);
-        accepted(&net, PHONE, &within(method, 2));
+        let (net, invite) = ringing(PHONE, method);
         let proven = end(&net).flags & BindingFlags::PROVEN;
         let early = CALL | BindingFlags::EARLY | proven;
         check(&net, early, 300);
@@ -860,12 +881,7 @@ fn a_call_that_rings_and_is_refused() {
 #[test]
 fn a_call_that_is_answered_after_a_prack() {
     for method in ["PRACK", "UPDATE", "INFO"] {
-        let net = Network::new();
-        let invite = from_phone("INVITE", 1, "i");
-        net.arrives(PHONE, &invite);
-        net.sends(PHONE, &invite.answer(183));
-        net.wait(1);
-        accepted(&net, PHONE, &within(method, 2));
+        let (net, invite) = ringing(PHONE, method);
         let arrived = end(&net).arrived;
         // Another provisional response makes it last longer.
         net.wait(1);
@@ -885,26 +901,13 @@ fn a_call_that_is_answered_after_a_prack() {
         assert_eq!(net.reinvite("r").0, PHONE, "{method}");
     }
     // A call to the phone.
-    let net = Network::new();
-    net.register();
-    let invite = call_phone("i");
-    net.sends(ADVERTISED, &invite);
-    net.arrives(PHONE, &invite.answer(183).tagged_as("phone"));
-    net.wait(1);
-    let prack = from_pbx("PRACK", 2, "p").call("incoming");
-    net.sends(ADVERTISED, &prack);
-    net.arrives(PHONE, &prack.answer(200));
+    let (net, invite) = rung();
     net.wait(1);
     net.arrives(PHONE, &invite.answer(200).tagged_as("phone"));
     assert!(!end(&net).flags.contains(BindingFlags::EARLY));
     assert_eq!(end(&net).expires, net.now.get() + HALF_A_DAY * SECOND);
     // What moves a dialog end is late as before.
-    let net = Network::new();
-    let invite = from_phone("INVITE", 1, "i");
-    net.arrives(PHONE, &invite);
-    net.sends(PHONE, &invite.answer(183));
-    net.wait(1);
-    accepted(&net, MOVED, &within("UPDATE", 2));
+    let (net, invite) = ringing(MOVED, "UPDATE");
     let counted = net.sends(PHONE, &invite.answer(200)).1;
     assert!(counted.contains(&Counter::DialogStale), "{counted:?}");
     assert_eq!(end(&net).learned, endpoint(MOVED));
@@ -913,18 +916,7 @@ fn a_call_that_is_answered_after_a_prack() {
 /// The same for a call to the phone: with a provisional response that the PBX acknowledges (RFC 3262), and a CANCEL.
 #[test]
 fn a_call_to_the_phone_that_rings_and_is_refused() {
-    let net = Network::new();
-    net.register();
-    let invite = call_phone("i");
-    let rings = invite.answer(183).tagged_as("phone");
-    net.sends(ADVERTISED, &invite);
-    net.arrives(PHONE, &rings);
-    let early = end(&net).flags;
-    assert!(early.contains(BindingFlags::EARLY));
-    net.wait(1);
-    let prack = from_pbx("PRACK", 2, "p").call("incoming");
-    net.sends(ADVERTISED, &prack);
-    net.arrives(PHONE, &prack.answer(200));
+    let (net, invite) = rung();
     assert!(end(&net).flags.contains(BindingFlags::EARLY));
     assert_eq!(end(&net).expires, net.now.get() + 300 * SECOND);
     net.arrives(PHONE, &invite.answer(487).tagged_as("phone"));

@@ -38,6 +38,19 @@ fn registers(net: &Network, source: Address, owner: &str, contact: &str) -> Vec<
     .1
 }
 
+/// The stranger removes a Contact of `owner`, and the PBX accepts.
+fn removes(net: &Network, owner: &str, contact: &str) {
+    let m = Sip {
+        to: format!("<sip:{owner}@pbx>"),
+        ..register(7, "away", &format!("{contact};expires=0")).call(match owner {
+            "2000" => "two",
+            _ => "other",
+        })
+    };
+    net.arrives(STRANGER, &m);
+    net.sends(STRANGER, &m.answer(200));
+}
+
 /// INVITE with the Contact URI in To.
 fn call(uri: &str, branch: &'static str) -> Sip {
     Sip {
@@ -888,13 +901,8 @@ fn an_address_of_the_same_host() {
 fn a_number_is_the_gateway_s_that_registers_later() {
     let net = Network::new();
     registers(&net, STRANGER, "2000", "<sip:0401234567@192.168.1.10>");
-    let m = Sip {
-        to: "<sip:2000@pbx>".into(),
-        ..register(7, "away", "<sip:x@192.168.1.10>;expires=0").call("two")
-    };
     net.wait(1);
-    net.arrives(STRANGER, &m);
-    net.sends(STRANGER, &m.answer(200));
+    removes(&net, "2000", "<sip:x@192.168.1.10>");
     registers(&net, PHONE, "gw1", "<sip:gw1@192.168.1.10>");
     let ambiguous = Counter::OutAmbiguous;
     assert_eq!(sent(&net, ADVERTISED, &number("a"), 2), [ambiguous; 2]);
@@ -970,12 +978,7 @@ fn a_claim_that_is_made_again_is_still_in_doubt() {
             assert_eq!(sent(&net, ADVERTISED, &number("a"), 2), [ambiguous; 2]);
             for gone in [SHARED, "<sip:x@192.168.1.10>"] {
                 net.wait(34);
-                let m = Sip {
-                    to: "<sip:2000@pbx>".into(),
-                    ..register(7, "away", &format!("{gone};expires=0")).call("two")
-                };
-                net.arrives(STRANGER, &m);
-                net.sends(STRANGER, &m.answer(200));
+                removes(&net, "2000", gone);
                 registers(&net, STRANGER, "2000", evil);
                 let invite = number("b");
                 let went = [(); 2].map(|()| net.sends(ADVERTISED, &invite).0);
@@ -989,23 +992,18 @@ fn a_claim_that_is_made_again_is_still_in_doubt() {
 /// in no doubt when it comes back.
 #[test]
 fn a_doubt_between_others_is_not_the_rightful_owner_s() {
-    for removes in [false, true] {
+    for removed in [false, true] {
         let net = Network::new();
-        registers(&net, STRANGER, "2000", CONTACT);
-        registers(&net, MOVED, "3000", CONTACT);
-        if removes {
+        registers(&net, MOVED, "2000", CONTACT);
+        registers(&net, STRANGER, "3000", CONTACT);
+        if removed {
             net.wait(34);
-            let m = Sip {
-                to: "<sip:3000@pbx>".into(),
-                ..register(7, "away", &format!("{CONTACT};expires=0")).call("other")
-            };
-            net.arrives(MOVED, &m);
-            net.sends(MOVED, &m.answer(200));
+            removes(&net, "3000", CONTACT);
         }
         registers(&net, PHONE, "1000", CONTACT);
         let invite = call(URI, "a");
         let went = [(); 2].map(|()| net.sends(ADVERTISED, &invite).0);
-        assert!(went.contains(&PHONE), "{removes}: {went:?}");
+        assert!(went.contains(&PHONE), "{removed}: {went:?}");
     }
 }
 

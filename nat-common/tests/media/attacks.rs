@@ -198,16 +198,22 @@ fn the_port_of_a_call_that_has_ended_is_free() {
     assert_eq!(next.slots()[0].1, "192.168.1.10:4010");
 }
 
+/// The attacker offers a port in a call of his own, beside another one.
+fn attacker_offers(call: Call, port: u16) -> Call {
+    let mut other = Call::new(true);
+    other.id = "8@attacker";
+    other.env = call.env;
+    let start = "INVITE sip:x@pbx SIP/2.0";
+    other.arrives(STRANGER, start, "1 INVITE", "9", &sdp(PRIVATE, port, ""));
+    other
+}
+
 /// The same, with a description that refuses the line at that port: the call keeps its stream.
 #[test]
 fn another_call_does_not_end_the_stream_of_one_that_goes_on() {
     let call = Call::of_phone();
     let before = call.slots();
-    let mut other = Call::new(true);
-    other.id = "8@attacker";
-    other.env = call.env;
-    let start = "INVITE sip:x@pbx SIP/2.0";
-    other.arrives(STRANGER, start, "1 INVITE", "9", &sdp(PRIVATE, 0, ""));
+    let mut other = attacker_offers(call, 0);
     other.to_tag = "friend";
     let answer = sdp(PBX.as_v4(), 20_000, "");
     other.pbx("SIP/2.0 200 OK", "1 INVITE", "9", &answer);
@@ -272,11 +278,7 @@ fn two_descriptions_that_differ_in_anything_count_for_nothing() {
 fn another_call_with_the_same_tags_ends_no_stream() {
     let call = Call::of_phone();
     let before = call.slots();
-    let mut other = Call::new(true);
-    other.id = "8@attacker";
-    other.env = call.env;
-    let start = "INVITE sip:x@pbx SIP/2.0";
-    other.arrives(STRANGER, start, "1 INVITE", "9", &sdp(PRIVATE, 0, ""));
+    let mut other = attacker_offers(call, 0);
     other.to_tag = "pbx";
     other.accepts_in("9", &sdp(PBX.as_v4(), 20_000, ""));
     assert_eq!(other.slots(), before);
@@ -288,11 +290,7 @@ fn a_stream_that_is_refused_has_no_rtcp() {
     let call = Call::of_phone();
     let before = call.slots();
     assert_eq!(hear(&call.env), Arrived::Latched);
-    let mut other = Call::new(true);
-    other.id = "8@attacker";
-    other.env = call.env;
-    let start = "INVITE sip:x@pbx SIP/2.0";
-    other.arrives(STRANGER, start, "1 INVITE", "9", &sdp(PRIVATE, 4000, ""));
+    let mut other = attacker_offers(call, 4000);
     other.to_tag = "friend";
     other.accepts_in("9", &sdp(PBX.as_v4(), 20_000, "a=rtcp:20500\r\n"));
     assert_eq!(other.slots(), before);
