@@ -102,7 +102,10 @@ impl Machine {
         let w = source.word(at);
         match byte(w, 0) {
             b'\r' | b'\n' => self.end_skipped_line(at, w),
-            _ => self.go(at + first(equal(w, b'\n') | equal(w, b'\r')), Expect::Skip),
+            _ => {
+                let n = find_wide(source, at, |w| equal(w, b'\n') | equal(w, b'\r'));
+                self.go(at + n, Expect::Skip)
+            }
         }
     }
 
