@@ -31,6 +31,17 @@ pub(crate) fn run<L: Hash>(ctx: &TcContext) -> i32 {
     if redirect::was_rerouted(ctx) {
         return NEXT;
     }
+    let Some(config) = config() else {
+        count(Sent::Skipped(Skip::NoTables).counter());
+        return NEXT;
+    };
+    if let Some(rejected) = fast_reject::<Egress>(ctx.into(), config) {
+        count(Sent::Skipped(rejected.skip).counter());
+        if maps::is_media_on() && maps::has_stream(rejected.port) {
+            media::enter_tc(ctx, Entry::Packet);
+        }
+        return NEXT;
+    }
     let (verdict, action) = send::<L>(ctx);
     count(verdict.counter());
     if maps::is_media_on() {
@@ -51,12 +62,10 @@ fn enter_media(ctx: &TcContext, verdict: Sent, action: i32) {
 
 #[inline(always)]
 fn send<L: Hash>(ctx: &TcContext) -> (Sent, i32) {
+    // Again, since it would take the stack that 6.1 does not have to keep it.
     let Some(config) = config() else {
         return (Sent::Skipped(Skip::NoTables), NEXT);
     };
-    if let Some(skip) = fast_reject::<Egress>(ctx.into(), config) {
-        return (Sent::Skipped(skip), NEXT);
-    }
     // SAFETY: the kernel gives a valid context.
     let skb = unsafe { &*ctx.skb.skb };
     let len = skb.len;

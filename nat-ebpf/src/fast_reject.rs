@@ -25,9 +25,17 @@ const PLAIN_IPV4: u8 = 0x45;
 /// Mask of "more fragments" and the offset, in network byte order.
 const FRAGMENT: u64 = 0x3fff_u16.to_be() as u64;
 
-/// Returns the reason to skip a packet. None for one that takes the full path: it may be SIP, or has an uncommon header.
+/// Packet that is plainly not SIP.
+pub(crate) struct Rejected {
+    /// Why.
+    pub(crate) skip: Skip,
+    /// The local UDP port; 0 if it is no UDP.
+    pub(crate) port: u32,
+}
+
+/// Rejects a packet. None for one that takes the full path: it may be SIP, or has an uncommon header.
 #[inline(always)]
-pub(crate) fn fast_reject<H: Hook>(frame: Frame<H::Context>, config: &Config) -> Option<Skip> {
+pub(crate) fn fast_reject<H: Hook>(frame: Frame<H::Context>, config: &Config) -> Option<Rejected> {
     let start = frame.start::<IPV4_BYTES>()?;
     let (first, second) = (start.load::<TYPE>(), start.load::<PROTOCOL>());
     let kind = first as u16;
@@ -43,7 +51,10 @@ pub(crate) fn fast_reject<H: Hook>(frame: Frame<H::Context>, config: &Config) ->
         return None;
     };
     if protocol == IpProto::Tcp as u8 {
-        return Some(Skip::NotUdp);
+        return Some(Rejected {
+            skip: Skip::NotUdp,
+            port: 0,
+        });
     }
     if protocol != IpProto::Udp as u8 {
         return None;
@@ -55,7 +66,10 @@ pub(crate) fn fast_reject<H: Hook>(frame: Frame<H::Context>, config: &Config) ->
     };
     let port = u32::from(u16::from_be_bytes(ours));
     let other = !config.has_port(port) && !is_stun_port::<H>(config, port);
-    other.then_some(Skip::OtherPort)
+    other.then_some(Rejected {
+        skip: Skip::OtherPort,
+        port,
+    })
 }
 
 /// Whether a port is the STUN port beside the SIP ports.

@@ -24,7 +24,18 @@ use crate::stages::{Found, find, read};
 /// Runs the program: one verdict, one counter, one action.
 #[inline(always)]
 pub(crate) fn run<L: Hash>(ctx: &XdpContext) -> u32 {
-    let verdict = receive::<L>(ctx);
+    let Some(config) = config() else {
+        count(Received::Skipped(Skip::NoTables).counter());
+        return XDP_PASS;
+    };
+    if let Some(rejected) = fast_reject::<Ingress>(ctx.into(), config) {
+        count(Received::Skipped(rejected.skip).counter());
+        if maps::is_media_on() && maps::has_stream(rejected.port) {
+            media::enter_xdp(ctx, Entry::Packet);
+        }
+        return XDP_PASS;
+    }
+    let verdict = receive::<L>(ctx, config);
     count(verdict.counter());
     if maps::is_media_on() {
         enter_media(ctx, verdict);
@@ -55,13 +66,7 @@ const fn action(verdict: Received) -> u32 {
 }
 
 #[inline(always)]
-fn receive<L: Hash>(ctx: &XdpContext) -> Received {
-    let Some(config) = config() else {
-        return Received::Skipped(Skip::NoTables);
-    };
-    if let Some(skip) = fast_reject::<Ingress>(ctx.into(), config) {
-        return Received::Skipped(skip);
-    }
+fn receive<L: Hash>(ctx: &XdpContext, config: &'static Config) -> Received {
     let Some(scratch) = Scratch::of::<Ingress>() else {
         return Received::Skipped(Skip::NoTables);
     };

@@ -203,32 +203,38 @@ pub(crate) fn media_slot(number: u32, port: u32) -> Option<*mut MediaSlot> {
 /// Number of words in `MEDIA_BITS`: a power of two, so that the verifier can bound an index.
 const MEDIA_WORDS: usize = size_of::<MediaBits>() / 8;
 
-/// Returns the word with the bit of a slot, and the bit.
+/// Returns the word with the bit of a slot, and the position of the bit.
 #[inline(always)]
-fn media_bit(number: u32, port: u32) -> Option<(Word, u64)> {
+fn media_bit(number: u32, port: u32) -> Option<(Word, u32)> {
     let bits = MEDIA_BITS.get_ptr_mut(0)?;
-    let index = number * MEDIA_PORTS + (port & 0xffff);
+    let index = MediaBits::of(number, port);
     let word = bounded::<MEDIA_WORDS>(index as usize / 64);
-    // SAFETY: the index is in bounds; only these programs write to the word, and so.
+    // SAFETY: the index is in bounds; only these programs and the agent write to the word, and so.
     let word = unsafe { Word::new(bits.cast::<u64>().add(word)) };
-    Some((word, 1 << (index % 64)))
+    Some((word, index % 64))
+}
+
+/// Whether the slot of a port is marked as used, of any local address.
+#[inline(always)]
+pub(crate) fn has_stream(port: u32) -> bool {
+    media_bit(0, port).is_some_and(|(word, at)| word.peek() >> at & MediaBits::PORT != 0)
 }
 
 /// Whether the slot of a port is marked as used.
 #[inline(always)]
 pub(crate) fn is_media_marked(number: u32, port: u32) -> bool {
     number < MEDIA_ADDRESSES as u32
-        && media_bit(number, port).is_some_and(|(word, bit)| word.peek() & bit != 0)
+        && media_bit(number, port).is_some_and(|(word, at)| word.peek() >> at & 1 != 0)
 }
 
 /// Marks the slot of a port as used or not.
 #[inline(always)]
 pub(crate) fn mark_media(number: u32, port: u32, used: bool) {
-    if let Some((word, bit)) = media_bit(number, port) {
+    if let Some((word, at)) = media_bit(number, port) {
         if used {
-            word.set(bit);
+            word.set(1 << at);
         } else {
-            word.unset(bit);
+            word.unset(1 << at);
         }
     }
 }

@@ -184,13 +184,35 @@ impl MediaConfig {
     }
 }
 
-/// Bits of `MEDIA_BITS`: one for each slot, set where a slot is used. Most UDP to other ports is told by it.
+/// Bits of `MEDIA_BITS`: one for each slot, set where a slot is used. Those of a port are a byte, so one load tells of most UDP
+/// to other ports that it is of no stream, whatever its address.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct MediaBits {
     /// The bits.
     pub words: [u64; MEDIA_ADDRESSES * MEDIA_PORTS as usize / 64],
 }
+
+impl MediaBits {
+    /// Bits in a word that belong to one port.
+    pub const PORT: u64 = (1 << MEDIA_ADDRESSES) - 1;
+
+    /// Returns the number of the bit of a local address, by its number, and a port. Below [`MEDIA_PORTS`] times
+    /// [`MEDIA_ADDRESSES`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn of(number: u32, port: u32) -> u32 {
+        port % MEDIA_PORTS * MEDIA_ADDRESSES as u32 + number
+    }
+
+    /// Returns the index in `MEDIA` of the slot that a bit is for.
+    #[must_use]
+    pub const fn slot(bit: u32) -> u32 {
+        bit % MEDIA_ADDRESSES as u32 * MEDIA_PORTS + bit / MEDIA_ADDRESSES as u32
+    }
+}
+
+const _: () = assert!(64 % MEDIA_ADDRESSES == 0);
 
 macro_rules! counters {
     ($($list:tt)*) => {

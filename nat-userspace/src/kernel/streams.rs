@@ -15,6 +15,9 @@ use zerocopy::FromZeros as _;
 
 use crate::kernel::mapped::{Access, Mapped};
 
+/// Words of `MEDIA_BITS`.
+const WORDS: usize = size_of::<MediaBits>() / 8;
+
 /// The slots, and the bits of those that are used.
 pub struct Streams {
     slots: Mapped<MediaSlot>,
@@ -39,21 +42,22 @@ impl Streams {
 
     /// Returns the word with the bit of a slot, and the bit.
     fn bit(&self, index: u32) -> (Word, u64) {
-        const WORDS: usize = size_of::<MediaBits>() / 8;
-        let word = index as usize / 64;
-        assert!(word < WORDS, "slot {index}");
-        // SAFETY: the index is that of a slot, and there is a bit for each. Others access the word atomically, too.
-        let word = unsafe { Word::new(self.bits.at(0).cast::<u64>().add(word)) };
-        (word, 1 << (index % 64))
+        let bit = MediaBits::of(index / MEDIA_PORTS, index % MEDIA_PORTS);
+        (self.word(bit as usize / 64), 1 << (bit % 64))
     }
 
-    /// Returns the numbers of the slots that are marked as used.
+    fn word(&self, index: usize) -> Word {
+        assert!(index < WORDS, "word {index}");
+        // SAFETY: the index is in bounds. Others access the word atomically, too.
+        unsafe { Word::new(self.bits.at(0).cast::<u64>().add(index)) }
+    }
+
+    /// Returns the numbers of the slots that are marked as used, by their ports.
     pub fn marked(&self) -> impl Iterator<Item = u32> {
-        (0..self.slots.len().div_ceil(64)).flat_map(|word| {
-            let (bits, _) = self.bit(word * 64);
-            let bits = bits.peek();
-            let indexes = (0..64).filter(move |bit| bits & 1 << bit != 0);
-            let indexes = indexes.map(move |bit| word * 64 + bit);
+        (0..WORDS).flat_map(|word| {
+            let bits = self.word(word).peek();
+            let set = (0..64).filter(move |bit| bits & 1 << bit != 0);
+            let indexes = set.map(move |bit| MediaBits::slot(word as u32 * 64 + bit));
             indexes.filter(|index| *index < self.slots.len())
         })
     }
