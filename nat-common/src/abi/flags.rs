@@ -63,6 +63,7 @@ mod bit {
     pub(super) const SEEMING: u16 = REPEATED;
     pub(super) const HEARS: u16 = REDIRECTED;
     pub(super) const DEAF: u16 = LEFT_ALONE;
+    pub(super) const TRIED_LEARNED: u16 = REPEATED;
 }
 
 /// Number of states of a dialog end.
@@ -166,6 +167,8 @@ flags! {
         ACCEPTED;
         /// The terminal gave another final response.
         REFUSED;
+        /// This transmission, or an earlier one, was redirected.
+        TRIED_LEARNED;
     }
 
     /// Flags of a [`PendingDialog`](crate::abi::PendingDialog).

@@ -57,7 +57,7 @@ pub use value::{
 };
 
 /// Number of the layout of everything in this folder.
-pub const ABI: u32 = 29;
+pub const ABI: u32 = 30;
 
 #[cfg(feature = "user")]
 mod pod {

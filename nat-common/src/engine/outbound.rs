@@ -436,12 +436,15 @@ fn disprove<E: Env>(env: &E, before: Option<&mut Entry<OutboundTransaction>>) {
 fn note_choice<E: Env>(env: &E, to: &Endpoint, route: &mut Route, is_ack: bool) {
     let record = env.record();
     let moved = route.flags.contains(OutboundFlags::MOVED);
+    if route.retransmissions != 0 {
+        route.flags |= route.before & OutboundFlags::TRIED_LEARNED;
+    }
     // One of two hosts is never the original destination: there would be no choice.
     if *to == record.original() {
         route.flags |= OutboundFlags::LEFT_ALONE;
         record.copy_learned(&mut route.other);
     } else if !moved {
-        route.flags |= OutboundFlags::REDIRECTED;
+        route.flags |= OutboundFlags::REDIRECTED | OutboundFlags::TRIED_LEARNED;
         record.copy_original(&mut route.other);
     }
     let weak = route.flags.contains(OutboundFlags::WEAK);
@@ -519,11 +522,7 @@ fn find_terminal<E: Text>(
     route.subject = known.aor;
     if let Some(before) = before {
         route.retransmissions = retransmissions(&before.value, &known.learned);
-        route.redirected = before
-            .value
-            .flags
-            .contains(OutboundFlags::REDIRECTED)
-            .into();
+        route.before = before.value.flags;
     }
     let decision = if is_dialog {
         let proven = known.flags.contains(BindingFlags::PROVEN);
@@ -550,7 +549,7 @@ fn redirect(decision: Decision, to: &Binding, proven: bool, route: &Route) -> Re
         proven,
         owner: to.aor,
         transmissions: route.retransmissions,
-        redirected: route.redirected != 0,
+        redirected: route.before.contains(OutboundFlags::REDIRECTED),
     }
 }
 
@@ -730,7 +729,8 @@ pub fn route_of_invite<E: Env>(env: &E, m: &Message) -> u64 {
     };
     let destination = &mut env.evidence().learned;
     let route = env.route();
-    let from_invite = BY_HOST | OutboundFlags::WEAK | OutboundFlags::DIRECT;
+    let from_invite =
+        BY_HOST | OutboundFlags::WEAK | OutboundFlags::DIRECT | OutboundFlags::TRIED_LEARNED;
     route.flags = invite.value.flags & from_invite;
     route.subject = invite.value.subject;
     history::bind_if(env, (invite.value.flags & OF_TERMINAL).bits().into());

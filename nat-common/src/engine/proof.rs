@@ -170,11 +170,20 @@ pub fn prove_pair<E: Tables + Hashes + Clock + Journal>(env: &E, entry: &mut Ent
 }
 
 /// Notes that a terminal does not get what is sent to its learned address, if it only seems so that it does: the pair has the
-/// flag `SEEMING`, and those in the entry. Returns whether it seemed so.
+/// flag `SEEMING`, and those in the entry. With `DEAF` in the entry, it suffices that no answer has proven the pair. Returns
+/// whether that is noted.
 #[inline(always)]
 pub fn note_deaf<E: Tables + Hashes + Clock>(env: &E, entry: &mut Entry<Peer>) -> bool {
-    let flags = entry.value.flags | PeerFlags::SEEMING;
-    let seemed = pair(env, &entry.value).is_some_and(|known| known.value.flags.contains(flags));
+    let flags = entry.value.flags;
+    let before = match pair(env, &entry.value) {
+        Some(known) => known.value.flags,
+        None => PeerFlags::empty(),
+    };
+    let seemed = if flags.contains(PeerFlags::DEAF) {
+        !before.contains(PeerFlags::PROVEN) || before.contains(PeerFlags::SEEMING)
+    } else {
+        before.contains(flags | PeerFlags::SEEMING)
+    };
     if seemed {
         entry.at = ticks(env.now());
         entry.value.flags = PeerFlags::DEAF;
@@ -557,23 +566,27 @@ const SLOW: u64 = 1;
 /// The same of one that can only be an answer to the transmission to the original destination: there was no other.
 const PROMPT: u64 = 2;
 
-/// Notes in the evidence whether an answer comes from the learned address, though the last transmission went to the original
-/// destination: [`SLOW`] if it may answer an earlier transmission, [`PROMPT`] if it cannot. If that address only seemed proven, it
-/// is no longer.
+/// Notes in the evidence whether an answer does not come from the original destination, though the last transmission went there:
+/// [`SLOW`] if it may answer an earlier one to the learned address, [`PROMPT`] if it comes from that address and cannot. A third
+/// address may be a new mapping.
+///
+/// An answer from the learned address ends what only seemed proven, and the turn of that address if the request began there: a
+/// terminal that sends from one port and listens at another one answers so.
 ///
 /// Its own function: its caller needs the stack (6.1).
 #[inline(never)]
 fn may_be_slow<E: Env>(env: &E, request: &OutboundTransaction) {
     let entry = describe_pair_of(env, request);
-    if env.record().learned() != env.evidence().learned {
-        return nothing();
+    let source = env.record().learned();
+    let tried = request.flags.contains(OutboundFlags::TRIED_LEARNED);
+    if source == env.evidence().learned {
+        if tried && request.retransmissions == 1 {
+            entry.value.flags = PeerFlags::DEAF;
+        }
+        env.note_deaf(entry);
+        env.evidence().branch = if tried { SLOW } else { PROMPT };
+    } else if tried && source != env.evidence().advertised {
+        env.evidence().branch = SLOW;
     }
-    // Several open requests share the count of transmissions, so the number of this one's does not tell where they went.
-    let seemed = env.note_deaf(entry);
-    env.evidence().branch = if request.retransmissions == 0 {
-        PROMPT
-    } else {
-        (request.retransmissions >= PATIENCE - u8::from(seemed)).into()
-    };
     nothing();
 }

@@ -134,6 +134,7 @@ pub fn choose<E: Env>(env: &E, owner: u64, transmissions: u32) -> Choice {
         ),
         None => (PeerFlags::empty(), false, 0),
     };
+    let may_begin = same_host && !known.contains(PeerFlags::DEAF);
     let original = &describe(env, to).value;
     let (ground, at_learned) = if known.contains(PeerFlags::PROVEN | PeerFlags::SEEMING) {
         (Ground::Seems, true)
@@ -141,11 +142,11 @@ pub fn choose<E: Env>(env: &E, owner: u64, transmissions: u32) -> Choice {
         (Ground::Proven, true)
     } else if answers || owner != 0 && has_answered(env, original, owner) {
         (Ground::Answers, false)
-    } else if same_host && transmissions & PROVEN != 0 && !known.contains(PeerFlags::DEAF) {
+    } else if may_begin && transmissions & PROVEN != 0 {
         // What is overdue was sent before this dialog, or when the original destination came first.
         overdue = 0;
         (Ground::Progress, true)
-    } else if same_host && owner != 0 && is_anothers(resident(env, original), owner) {
+    } else if may_begin && owner != 0 && is_anothers(resident(env, original), owner) {
         (Ground::Occupied, true)
     } else {
         (Ground::First, false)

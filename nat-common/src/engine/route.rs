@@ -17,10 +17,10 @@ pub struct Route {
     pub(super) subject: u64,
     /// Flags of the transaction, as far as they come from the route.
     pub(super) flags: OutboundFlags,
+    /// Flags of the transmission before this one.
+    pub(super) before: OutboundFlags,
     /// Transmissions before this one, since the terminal is where it is.
     pub(super) retransmissions: u8,
-    /// Not 0: the transmission before this one went to the learned address.
-    pub(super) redirected: u8,
     /// Unused, zero.
-    reserved: [u8; 4],
+    reserved: [u8; 3],
 }

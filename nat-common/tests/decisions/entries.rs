@@ -18,6 +18,9 @@ use crate::{
 /// Host to which a proxy sends REGISTERs on.
 const UPSTREAM: Address = ([203, 0, 113, 99], 5060);
 
+/// Flags of a request that went to the learned address last.
+const REDIRECTED: OutboundFlags = OutboundFlags::REDIRECTED.union(OutboundFlags::TRIED_LEARNED);
+
 /// Seconds of a week.
 const WEEK: u64 = 7 * 24 * 3600;
 
@@ -650,8 +653,13 @@ fn a_request_of_the_pbx() {
     let invite = call_phone("i");
     for (times, flags, destination, other) in [
         (0, OutboundFlags::LEFT_ALONE, FORGOTTEN, PHONE),
-        (1, OutboundFlags::REDIRECTED, PHONE, FORGOTTEN),
-        (2, OutboundFlags::LEFT_ALONE, FORGOTTEN, PHONE),
+        (1, REDIRECTED, PHONE, FORGOTTEN),
+        (
+            2,
+            OutboundFlags::LEFT_ALONE | OutboundFlags::TRIED_LEARNED,
+            FORGOTTEN,
+            PHONE,
+        ),
     ] {
         net.wait(1);
         net.sends(FORGOTTEN, &invite);
@@ -741,7 +749,7 @@ fn a_cancel() {
         ..invite
     };
     assert_eq!(net.sends(ADVERTISED, &cancel).0, PHONE);
-    let entry = outbound(&net, OutboundFlags::DIRECT | OutboundFlags::REDIRECTED);
+    let entry = outbound(&net, OutboundFlags::DIRECT | REDIRECTED);
     assert_eq!(entry.at, now(&net));
     assert_eq!(entry.value.destination(), endpoint(PHONE));
     assert_eq!(entry.value.alternative(), endpoint(ADVERTISED));
@@ -906,7 +914,7 @@ fn an_answer_of_a_terminal() {
         let begin = now(&net);
         net.wait(1);
         net.arrives(PHONE, &invite.answer(status));
-        let flags = OutboundFlags::DIRECT | OutboundFlags::REDIRECTED | state;
+        let flags = OutboundFlags::DIRECT | REDIRECTED | state;
         assert_eq!(outbound(&net, flags).at, begin, "{status}");
         let proof = peer(&net, PeerFlags::PROVEN | PeerFlags::HEARS);
         assert_eq!(proof.at, now(&net));
@@ -925,7 +933,10 @@ fn an_answer_from_another_port() {
     net.arrives(PHONE, &ringing);
     net.wait(1);
     net.arrives(MOVED, &ringing);
-    let entry = outbound(&net, OutboundFlags::DIRECT | OutboundFlags::PROCEEDING);
+    let entry = outbound(
+        &net,
+        OutboundFlags::DIRECT | OutboundFlags::TRIED_LEARNED | OutboundFlags::PROCEEDING,
+    );
     assert_eq!(entry.value.destination(), endpoint(MOVED));
     assert_eq!(entry.at, now(&net));
 }

@@ -368,6 +368,61 @@ fn a_slow_answer_tells_nothing() {
     assert!(!counted.contains(&Counter::PeerLeftAlone), "{counted:?}");
 }
 
+/// A phone takes its time with a request that began at its learned address. A phone with two ports, which needs no sipnat, answers the
+/// second transmission from there, too. So the original destination is first then, and tells by a prompt answer which one it is.
+#[test]
+fn a_slow_answer_within_a_call_does_not_say_that_the_original_answers() {
+    for two_ports in [false, true] {
+        let net = behind_alg();
+        net.call();
+        net.acknowledge();
+        net.wait(1);
+        let m = from_pbx("INVITE", 102, "a");
+        assert_eq!(sent(&net, FORGOTTEN, &m, 2), [REDIRECTED.1, UNANSWERED]);
+        net.arrives(PHONE, &m.answer(200));
+        net.wait(5);
+        let m = from_pbx("INFO", 103, "b");
+        assert_eq!(sent(&net, FORGOTTEN, &m, 1), [FIRST]);
+        if two_ports {
+            net.arrives(PHONE, &m.answer(200));
+        } else {
+            assert_eq!(sent(&net, FORGOTTEN, &m, 1), [REDIRECTED.1]);
+            net.arrives(PHONE, &m.answer(200));
+        }
+        net.wait(5);
+        let then = sent(&net, FORGOTTEN, &call_phone("c").call("c"), 2);
+        let [first, second] = if two_ports {
+            [LEFT_ALONE; 2]
+        } else {
+            [FIRST, CALLED]
+        };
+        assert_eq!(then, [first, second]);
+    }
+}
+
+/// The router makes a new mapping while the phone takes its time. The answer comes from a port of which nothing is known, so it may
+/// be one to any transmission. A phone with two ports, which needs no sipnat, answers the first.
+#[test]
+fn an_answer_from_a_new_mapping_tells_nothing_of_the_original() {
+    let net = behind_alg();
+    net.call();
+    net.acknowledge();
+    net.wait(1);
+    let m = from_pbx("INVITE", 102, "a");
+    assert_eq!(sent(&net, FORGOTTEN, &m, 2), [REDIRECTED.1, UNANSWERED]);
+    net.arrives(MOVED, &m.answer(200));
+    net.wait(5);
+    let m = call_phone("b").call("b");
+    assert_eq!(sent(&net, FORGOTTEN, &m, 1), [FIRST]);
+    let net = behind_alg();
+    let m = call_phone("a");
+    assert_eq!(sent(&net, FORGOTTEN, &m, 1), [FIRST]);
+    net.arrives(MOVED, &answer(&m, 200));
+    net.wait(5);
+    let m = call_phone("b").call("b");
+    assert_eq!(sent(&net, FORGOTTEN, &m, 1), [LEFT_ALONE]);
+}
+
 /// The phone's ACK holds the PBX's tag, which it got at its learned address.
 #[test]
 fn progress_proves_the_learned_address_in_its_dialog() {
@@ -544,6 +599,28 @@ fn an_address_of_another_terminal_does_not_come_first() {
     net.wait(1);
     net.register();
     assert_eq!(sent(&net, FORGOTTEN, &call_phone("i"), 1), [FIRST]);
+}
+
+/// A phone listens at a port that was another phone's before, and sends from a second one. It is late for one call only.
+#[test]
+fn a_phone_with_two_ports_at_an_address_of_another_terminal_is_late_once() {
+    let net = behind_alg();
+    let before = Sip {
+        to: "<sip:1001@pbx>".into(),
+        ..register(1, "n1", "<sip:1001@60.17.196.2>").call("before")
+    };
+    net.arrives(FORGOTTEN, &before);
+    net.sends(FORGOTTEN, &before.answer(200));
+    for (branch, then) in [
+        ("a", &[CALLED, UNANSWERED][..]),
+        ("b", &[FIRST]),
+        ("c", &[LEFT_ALONE]),
+    ] {
+        let m = call_phone(branch).call(branch);
+        assert_eq!(sent(&net, FORGOTTEN, &m, then.len()), then, "{branch}");
+        net.arrives(PHONE, &answer(&m, 180));
+        net.wait(5);
+    }
 }
 
 /// A carrier, or a cluster: its Contact is another public host than the source of its packets.
