@@ -436,9 +436,8 @@ fn disprove<E: Env>(env: &E, before: Option<&mut Entry<OutboundTransaction>>) {
 fn note_choice<E: Env>(env: &E, to: &Endpoint, route: &mut Route, is_ack: bool) {
     let record = env.record();
     let moved = route.flags.contains(OutboundFlags::MOVED);
-    if route.retransmissions != 0 {
-        route.flags |= route.before & OutboundFlags::TRIED_LEARNED;
-    }
+    // Also if the terminal has moved since: it may answer what it got before.
+    route.flags |= route.before & OutboundFlags::TRIED_LEARNED;
     // One of two hosts is never the original destination: there would be no choice.
     if *to == record.original() {
         route.flags |= OutboundFlags::LEFT_ALONE;

@@ -601,6 +601,42 @@ fn an_address_of_another_terminal_does_not_come_first() {
     assert_eq!(sent(&net, FORGOTTEN, &call_phone("i"), 1), [FIRST]);
 }
 
+/// The phone registers from its new mapping, and answers then what it got at the old one.
+#[test]
+fn an_answer_after_a_registration_tells_nothing_of_the_original() {
+    let net = behind_alg();
+    let m = call_phone("a");
+    assert_eq!(sent(&net, FORGOTTEN, &m, 2), [FIRST, CALLED]);
+    net.wait(1);
+    let again = register(2, "r2", "<sip:1000@192.168.1.10>");
+    net.arrives(MOVED, &again);
+    net.sends(MOVED, &again.answer(200));
+    assert_eq!(sent(&net, FORGOTTEN, &m, 1), [FIRST]);
+    net.arrives(MOVED, &answer(&m, 180));
+    net.wait(5);
+    let m = call_phone("b").call("b");
+    assert_eq!(sent(&net, FORGOTTEN, &m, 1), [FIRST]);
+    assert_eq!(net.sends(FORGOTTEN, &m).0, MOVED);
+}
+
+/// One of two requests is answered late. The other one has proven the learned address meanwhile.
+#[test]
+fn a_slow_answer_does_not_end_a_proof() {
+    let net = behind_alg();
+    net.call();
+    net.acknowledge();
+    net.wait(1);
+    let slow = from_pbx("INFO", 102, "a");
+    assert_eq!(sent(&net, FORGOTTEN, &slow, 2), [REDIRECTED.1, UNANSWERED]);
+    let prompt = from_pbx("INFO", 103, "b");
+    assert_eq!(sent(&net, FORGOTTEN, &prompt, 1), [REDIRECTED.1]);
+    net.arrives(PHONE, &prompt.answer(200));
+    net.arrives(PHONE, &slow.answer(200));
+    net.wait(5);
+    let m = call_phone("c").call("c");
+    assert_eq!(sent(&net, FORGOTTEN, &m, 1), [CALLED]);
+}
+
 /// A phone listens at a port that was another phone's before, and sends from a second one. It is late for one call only.
 #[test]
 fn a_phone_with_two_ports_at_an_address_of_another_terminal_is_late_once() {
