@@ -1,17 +1,19 @@
 //! The bpffs directory of one agent. Its pins keep maps, programs and links alive when the agent has ended.
 
 use std::{
+    ffi::{OsStr, OsString},
     fs, io,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context as _, Result};
-use aya::{
-    maps::MapInfo,
-    programs::{ProgramInfo, SchedClassifier, Xdp},
+use aya::programs::{
+    ProgramInfo, SchedClassifier, Xdp,
+    links::{FdLink, PinnedLink},
 };
 use aya_obj::programs::XdpAttachType;
 use nix::{
+    fcntl::{AT_FDCWD, RenameFlags, renameat2},
     mount::{MsFlags, mount},
     sys::statfs::{BPF_FS_MAGIC, statfs},
 };
@@ -94,42 +96,72 @@ pub fn programs(dir: &Path) -> Result<Vec<(&'static str, ProgramInfo)>> {
     names.map(info).collect()
 }
 
-/// Pins the maps and programs of `path` in `dir`, in place of those of an earlier data path. Maps that it goes on using
-/// are pinned already.
+/// Pins the maps and programs of `path`, and the links that are in `dir`, in place of those of an earlier data path. All
+/// change in one step: whoever is killed leaves the pins of one data path.
 ///
 /// # Errors
 /// If the kernel refuses.
 pub fn pin(path: &mut DataPath, dir: &Path) -> Result<()> {
+    let draft = draft(dir);
+    remove_tree(&draft)?;
+    private::make(&draft)?;
+    let pinned = fill(path, dir, &draft).and_then(|()| exchange(&draft, dir));
+    // What was there before, or what is not complete.
+    let removed = remove_tree(&draft);
+    pinned.and(removed.map(drop))
+}
+
+/// Pins all in an empty directory.
+fn fill(path: &mut DataPath, dir: &Path, draft: &Path) -> Result<()> {
+    let failed = |name: &str| format!("cannot pin {name} in {}", draft.display());
     for table in path.tables.maps() {
-        let id = table.map.info()?.id();
-        let pinned = MapInfo::from_pin(dir.join(table.name));
-        if pinned.is_err() || pinned.is_ok_and(|pinned| pinned.id() != id) {
-            replace(dir, table.name, |at| Ok(table.map.pin(at)?))?;
-        }
-    }
-    for name in media::ARRAYS {
-        if path.media {
-            let array = path.ebpf.map(name).context("no array of programs")?;
-            replace(dir, name, |at| Ok(array.pin(at)?))?;
-        } else {
-            // Of an earlier agent: its programs are not entered any more.
-            let _absent = fs::remove_file(dir.join(name));
-        }
+        let pinned = table.map.pin(draft.join(table.name));
+        pinned.with_context(|| failed(table.name))?;
     }
     if path.media {
-        media::each(&mut path.ebpf, path.loops, |program| match program {
-            Loaded::Xdp(name, program) => replace(dir, name, |at| Ok(program.pin(at)?)),
-            Loaded::Tc(name, program) => replace(dir, name, |at| Ok(program.pin(at)?)),
-        })?;
-    } else {
-        for name in media::PROGRAMS.as_flattened() {
-            remove_one(&dir.join(name))?;
+        for name in media::ARRAYS {
+            let array = path.ebpf.map(name).context("no array of programs")?;
+            array.pin(draft.join(name)).with_context(|| failed(name))?;
         }
+        media::each(&mut path.ebpf, path.loops, |program| match program {
+            Loaded::Xdp(name, program) => {
+                program.pin(draft.join(name)).with_context(|| failed(name))
+            }
+            Loaded::Tc(name, program) => {
+                program.pin(draft.join(name)).with_context(|| failed(name))
+            }
+        })?;
     }
-    let ingress = path.ingress()?;
-    replace(dir, INGRESS, |at| Ok(ingress.pin(at)?))?;
-    let egress = path.egress()?;
-    replace(dir, EGRESS, |at| Ok(egress.pin(at)?))
+    for name in links(dir)? {
+        let link = FdLink::from(PinnedLink::from_pin(dir.join(&name))?);
+        let pinned = link.pin(draft.join(&name));
+        pinned.with_context(|| failed(&name.to_string_lossy()))?;
+    }
+    let ingress = path.ingress()?.pin(draft.join(INGRESS));
+    ingress.with_context(|| failed(INGRESS))?;
+    let egress = path.egress()?.pin(draft.join(EGRESS));
+    egress.with_context(|| failed(EGRESS))
+}
+
+/// Returns the directory in which pins are made before they are those of `dir`.
+fn draft(dir: &Path) -> PathBuf {
+    let mut name = dir.as_os_str().to_owned();
+    name.push("-new");
+    name.into()
+}
+
+/// Gives each of two directories the name of the other (Linux 5.16 on a bpffs).
+fn exchange(draft: &Path, dir: &Path) -> Result<()> {
+    let exchanged = renameat2(AT_FDCWD, draft, AT_FDCWD, dir, RenameFlags::RENAME_EXCHANGE);
+    exchanged.with_context(|| format!("cannot put the pins in place in {}", dir.display()))
+}
+
+/// Removes the pins that an agent was making when it was killed. They may hold links.
+///
+/// # Errors
+/// If they cannot be removed.
+pub fn remove_draft(dir: &Path) -> Result<()> {
+    remove_tree(&draft(dir)).map(drop)
 }
 
 /// Pins the maps and programs of `path` again, if somebody has removed the directory or its filesystem. Returns whether that was
@@ -179,32 +211,37 @@ impl Programs for Pinned {
     }
 }
 
-/// Makes a pin, in one step in place of that of the same name.
-fn replace(dir: &Path, name: &str, pin: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-    let draft = dir.join(format!("new-{name}"));
-    // An agent that was killed here may have left one.
-    remove_one(&draft)?;
-    pin(&draft)
-        .and_then(|()| Ok(fs::rename(&draft, dir.join(name))?))
-        .with_context(|| format!("cannot pin {name} in {}", dir.display()))
-}
-
 /// Removes the links of interfaces whose index is `unwanted`.
 ///
 /// # Errors
 /// If they cannot be removed.
 pub fn remove_links(dir: &Path, unwanted: impl Fn(u32) -> bool) -> Result<()> {
-    for entry in fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))? {
-        let name = entry?.file_name();
-        let index = name.to_str().and_then(|name| {
-            let index = name.strip_prefix("xdp-").or(name.strip_prefix("tcx-"))?;
-            index.parse().ok()
-        });
-        if index.is_some_and(&unwanted) {
+    for name in links(dir)? {
+        if index_of(&name).is_some_and(&unwanted) {
             remove_one(&dir.join(name))?;
         }
     }
     Ok(())
+}
+
+/// Lists the names of the links in `dir`.
+fn links(dir: &Path) -> Result<Vec<OsString>> {
+    let failed = || format!("cannot read {}", dir.display());
+    let mut names = Vec::new();
+    for entry in fs::read_dir(dir).with_context(failed)? {
+        let name = entry.with_context(failed)?.file_name();
+        if index_of(&name).is_some() {
+            names.push(name);
+        }
+    }
+    Ok(names)
+}
+
+/// Returns the index of the interface whose link has that name.
+fn index_of(name: &OsStr) -> Option<u32> {
+    let name = name.to_str()?;
+    let index = name.strip_prefix("xdp-").or(name.strip_prefix("tcx-"))?;
+    index.parse().ok()
 }
 
 /// Removes a pin, if it is there.
@@ -225,16 +262,20 @@ pub fn remove_one(at: &Path) -> Result<()> {
 /// # Errors
 /// If something in it cannot be removed.
 pub fn remove(dir: &Path) -> Result<bool> {
-    let removed = match fs::remove_dir_all(dir) {
-        Ok(()) => true,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
-        Err(error) => {
-            return Err(error).with_context(|| format!("cannot remove {}", dir.display()));
-        }
-    };
+    let removed = remove_tree(dir)?;
+    remove_draft(dir)?;
     if let Some(parent) = dir.parent() {
         // Stays while agents of other namespaces use it.
         let _in_use = fs::remove_dir(parent);
     }
     Ok(removed)
+}
+
+/// Removes a directory, if it is there.
+fn remove_tree(dir: &Path) -> Result<bool> {
+    match fs::remove_dir_all(dir) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error).with_context(|| format!("cannot remove {}", dir.display())),
+    }
 }
