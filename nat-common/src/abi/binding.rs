@@ -3,6 +3,7 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::abi::flags::BindingFlags;
+use crate::abi::layout::described;
 use crate::endpoint::Endpoint;
 
 /// Name of one party of one call at one socket of the PBX: the Call-ID, the terminal's own tag, and the other tag, hashed
@@ -17,6 +18,8 @@ pub struct DialogKey {
     /// Hashes of both tags, joined ([`tags`](crate::tables::key::tags)).
     pub tag: u64,
 }
+
+described!(DialogKey { call, tag });
 
 /// Name of a contact: the URI under which a terminal registered, and its address-of-record.
 ///
@@ -51,6 +54,9 @@ pub const TEXT_LEN: usize = 48;
 
 /// Record that ties an identity of a terminal to its learned address. Always active: pending ones lie in other tables.
 /// Times are nanoseconds of `CLOCK_MONOTONIC_COARSE`.
+///
+/// An agent of another version takes bindings over by the names of their fields and flags ([`Described`](crate::abi::Described)).
+/// One whose meaning changes gets another name. In a new field, 0 means that nothing is known.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Binding {
@@ -88,6 +94,25 @@ pub struct Binding {
     /// The terminal as `user@host`, as far as it fits.
     pub text: [u8; TEXT_LEN],
 }
+
+described!(Binding {
+    key,
+    created,
+    seen,
+    expires,
+    contested,
+    redirected,
+    aor,
+    call,
+    arrived,
+    learned,
+    advertised,
+    flags,
+    text_len,
+    reserved,
+    pbx,
+    text,
+});
 
 const _: () = assert!(size_of::<Binding>() == 184);
 
@@ -152,6 +177,8 @@ pub struct BindingSet {
     /// Bindings.
     pub bindings: [Binding; BINDING_WAYS],
 }
+
+described!(BindingSet { tags, bindings });
 
 const _: () = assert!(size_of::<BindingSet>() == 1536);
 

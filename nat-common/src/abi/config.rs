@@ -5,6 +5,7 @@ use core::mem::offset_of;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::abi::flags::DIALOG_STATES;
+use crate::abi::layout::described;
 use crate::abi::tables::Table;
 use crate::endpoint::Endpoint;
 
@@ -58,7 +59,7 @@ pub struct Rate {
 pub struct Config {
     /// Key of every hash, drawn when the maps are made. It never leaves this host.
     pub secret: [u64; 2],
-    /// Number of the layout ([`ABI`](crate::abi::ABI)) of the maps.
+    /// Number of the layout ([`ABI`](crate::abi::ABI)) of the maps. Every version has it at [`Self::ABI_OFFSET`].
     pub abi: u32,
     /// Records in `HISTORY`, less one; a power of two less one.
     pub history_mask: u32,
@@ -100,7 +101,35 @@ pub struct Config {
     pub dialog_lives: [u64; DIALOG_STATES],
 }
 
+described!(Config {
+    secret,
+    abi,
+    history_mask,
+    shadow,
+    stun,
+    masks,
+    bucket_mask,
+    stun_port,
+    ports,
+    stun_rate,
+    stun_total,
+    settled,
+    wildcards,
+    partial_checksums,
+    binding_mask,
+    only_pbxs,
+    pbxs,
+    keepalive,
+    interfaces,
+    dialog_lives,
+});
+
+const _: () = assert!(offset_of!(Config, abi) == Config::ABI_OFFSET);
+
 impl Config {
+    /// Offset of [`Self::abi`], which never changes.
+    pub const ABI_OFFSET: usize = 16;
+
     /// Whether an address is one of the PBX. Without [`Self::only_pbxs`], any is.
     #[inline(always)]
     #[must_use]

@@ -4,6 +4,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::abi::binding::DialogKey;
 use crate::abi::counter::counter_type;
+use crate::abi::layout::described;
 use crate::endpoint::Endpoint;
 
 /// Number of local addresses that have slots.
@@ -62,6 +63,26 @@ pub struct MediaSlot {
     pub dropped: u32,
 }
 
+described!(MediaSlot {
+    tag,
+    latch,
+    advertised_addr,
+    peer_addr,
+    router,
+    ssrc,
+    advertised_port,
+    flags,
+    owner,
+    created,
+    expires,
+    checked,
+    stranger,
+    received,
+    rewritten,
+    strangers,
+    dropped,
+});
+
 const _: () = assert!(size_of::<MediaSlot>() == 128);
 
 impl MediaSlot {
@@ -119,6 +140,14 @@ pub struct MediaConfig {
     pub restore: u32,
 }
 
+described!(MediaConfig {
+    addresses,
+    externals,
+    forwarding,
+    ports,
+    restore,
+});
+
 /// Prefix of addresses. One of no bits holds no address.
 #[repr(C)]
 #[derive(
@@ -130,6 +159,8 @@ pub struct MediaPrefix {
     /// Bits of an address that count.
     pub mask: [u64; 2],
 }
+
+described!(MediaPrefix { addr, mask });
 
 impl MediaPrefix {
     /// Whether an address is in it.
@@ -192,6 +223,8 @@ pub struct MediaBits {
     /// The bits.
     pub words: [u64; MEDIA_ADDRESSES * MEDIA_PORTS as usize / 64],
 }
+
+described!(MediaBits { words });
 
 impl MediaBits {
     /// Bits in a word that belong to one port.

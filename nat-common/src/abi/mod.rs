@@ -1,7 +1,7 @@
 //! Types that kernel programs and user space exchange through BPF maps.
 //!
 //! Every type is `repr(C)` without padding, which its derives check. Change a type or the meaning of a field, and
-//! [`ABI`] must grow: the agent refuses pins of another number.
+//! [`ABI`] must grow. An agent takes pins of another number over as far as their description ([`Described`]) says how.
 //!
 //! ```
 //! use nat_common::abi::{Config, Entry, InboundTransaction, Set};
@@ -20,6 +20,7 @@ mod flags;
 mod ground;
 mod guard;
 mod keepalive;
+mod layout;
 mod media;
 mod policy;
 mod record;
@@ -41,6 +42,7 @@ pub use flags::{
 pub use ground::Ground;
 pub use guard::Guard;
 pub use keepalive::Keepalive;
+pub use layout::{Described, Digest, Field, LAYOUT_LINES, LayoutLine, RULES, named_flags};
 pub use media::{
     MEDIA_ADDRESSES, MEDIA_EXTERNALS, MEDIA_FORWARDING, MEDIA_PORTS, MediaBits, MediaConfig,
     MediaCounter, MediaFlags, MediaPrefix, MediaSlot,
@@ -57,13 +59,13 @@ pub use value::{
 };
 
 /// Number of the layout of everything in this folder.
-pub const ABI: u32 = 30;
+pub const ABI: u32 = 31;
 
 #[cfg(feature = "user")]
 mod pod {
     use super::{
-        Binding, BindingSet, Config, ContactKey, DialogKey, Keepalive, MediaBits, MediaConfig,
-        MediaSlot, Record, Rule, Set,
+        Binding, BindingSet, Config, ContactKey, DialogKey, Keepalive, LayoutLine, MediaBits,
+        MediaConfig, MediaSlot, Record, Rule, Set,
     };
 
     macro_rules! pod {
@@ -83,6 +85,7 @@ mod pod {
         ContactKey,
         DialogKey,
         Keepalive,
+        LayoutLine,
         MediaBits,
         MediaConfig,
         MediaSlot,

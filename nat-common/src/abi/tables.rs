@@ -41,6 +41,8 @@ macro_rules! tables {
                 OFFERS offers Offers(Offer) [offers] ANSWER_LIFE;
             }
             maps {
+                /// Description of the tables, for an agent of another version. The kernel programs do not read it.
+                LAYOUT layout array(LayoutLine) (LAYOUT_LINES);
                 /// Settings of the kernel programs.
                 CONFIG config array(Config) 1;
                 /// Policy by learned address.

@@ -7,6 +7,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use crate::abi::flags::{
     FragmentFlags, InboundFlags, OfferFlags, OutboundFlags, PeerFlags, PendingFlags, StunFlags,
 };
+use crate::abi::layout::described;
 use crate::abi::tables::Table;
 use crate::bytes::words;
 use crate::endpoint::Endpoint;
@@ -132,6 +133,17 @@ pub struct InboundTransaction {
     pub detail: u64,
 }
 
+described!(InboundTransaction {
+    source_addr,
+    advertised_addr,
+    source_port,
+    advertised_port,
+    flags,
+    repetitions,
+    others,
+    detail,
+});
+
 impl InboundTransaction {
     endpoint! {
         /// Source of the request.
@@ -175,6 +187,17 @@ pub struct OutboundTransaction {
     pub subject: u64,
 }
 
+described!(OutboundTransaction {
+    destination_addr,
+    alternative_addr,
+    destination_port,
+    alternative_port,
+    flags,
+    record_routes,
+    retransmissions,
+    subject,
+});
+
 impl OutboundTransaction {
     endpoint! {
         /// Destination of the last transmission.
@@ -213,6 +236,15 @@ pub struct PendingDialog {
     /// Unused, zero.
     pub reserved: [u8; 10],
 }
+
+described!(PendingDialog {
+    source_addr,
+    advertised_addr,
+    source_port,
+    advertised_port,
+    flags,
+    reserved,
+});
 
 impl PendingDialog {
     endpoint! {
@@ -258,6 +290,17 @@ pub struct Peer {
     /// last of `strikes` answered. With [`PeerFlags::PINGED`], hash of the Contact URI.
     pub owner: u64,
 }
+
+described!(Peer {
+    learned_addr,
+    original_addr,
+    learned_port,
+    original_port,
+    flags,
+    unanswered,
+    strikes,
+    owner,
+});
 
 impl Peer {
     endpoint! {
@@ -306,6 +349,15 @@ pub struct FragmentedDatagram {
     pub reserved: [u8; 10],
 }
 
+described!(FragmentedDatagram {
+    destination_addr,
+    unused,
+    destination_port,
+    unused_port,
+    flags,
+    reserved,
+});
+
 impl FragmentedDatagram {
     endpoint! {
         /// Destination of the fragments.
@@ -345,6 +397,17 @@ pub struct StunSource {
     pub first: u64,
 }
 
+described!(StunSource {
+    source_addr,
+    unused,
+    source_port,
+    requests,
+    unused_byte,
+    flags,
+    reserved,
+    first,
+});
+
 impl StunSource {
     endpoint! {
         /// Source of the requests.
@@ -382,6 +445,18 @@ pub struct Offer {
     /// Unused, zero.
     pub reserved_end: [u8; 4],
 }
+
+described!(Offer {
+    addr,
+    ports,
+    rtcp,
+    first,
+    unused,
+    flags,
+    reserved,
+    lines,
+    reserved_end,
+});
 
 /// Bits of a stream in an [`Offer`].
 pub mod line {

@@ -379,6 +379,27 @@ pub unsafe fn copy_slot(set: *mut BindingSet, way: usize, to: &mut Binding) -> b
     (0..TRIES).any(|_| read(set, way, to).is_some_and(|tag| tag & HASH != 0))
 }
 
+/// Copies the words of a slot of another layout, if it holds a binding. `word` reads one.
+#[must_use]
+pub fn read_words(tag: Word, word: impl Fn(usize) -> u64, to: &mut [u64]) -> Option<()> {
+    /// More than [`TRIES`]: what is not read is lost.
+    const PATIENT: usize = 10_000;
+    for _ in 0..PATIENT {
+        let before = tag.load();
+        if before & HASH == 0 {
+            return None;
+        }
+        for (index, to) in to.iter_mut().enumerate() {
+            *to = word(index);
+        }
+        if tag.load() == before && before & BUSY == 0 {
+            return Some(());
+        }
+        core::hint::spin_loop();
+    }
+    None
+}
+
 /// Returns a slot of a home's two sets, by its number.
 #[inline(always)]
 fn slot(sets: &impl Sets, home: &Home, slot: usize) -> Option<(*mut BindingSet, usize)> {

@@ -18,6 +18,7 @@ mod policy;
 mod reach;
 mod records;
 mod registrations;
+mod rules;
 mod seeming;
 mod senders;
 mod states;
