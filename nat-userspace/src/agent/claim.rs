@@ -13,7 +13,7 @@ use crate::{
         net::{Link, Net},
         private,
     },
-    kernel::{attach, layout::Foreign, load::Inputs, pins, tables::Tables},
+    kernel::{attach, earlier::Earlier, layout::Foreign, load::Inputs, pins},
 };
 
 /// Claim to be the agent of this network namespace.
@@ -27,7 +27,7 @@ pub(super) struct Claim {
 /// What an earlier agent left.
 pub(super) struct Left {
     /// Its maps.
-    pub(super) tables: Tables,
+    pub(super) maps: Earlier,
     /// Its record.
     pub(super) record: AgentRecord,
     /// What it wrote into the maps for its programs.
@@ -35,7 +35,12 @@ pub(super) struct Left {
 }
 
 /// Makes this process the agent of its network namespace, and writes its record.
-pub(super) async fn claim(net: &Net, links: &[Link], ports: &[u16]) -> Result<Claim> {
+pub(super) async fn claim(
+    net: &Net,
+    links: &[Link],
+    ports: &[u16],
+    object: &[u8],
+) -> Result<Claim> {
     preflight::writable(
         Path::new(record::DIR),
         Path::new("/run"),
@@ -52,7 +57,7 @@ pub(super) async fn claim(net: &Net, links: &[Link], ports: &[u16]) -> Result<Cl
         "CAP_DAC_OVERRIDE for sipnat",
     )?;
     let mut record = AgentRecord::new(pins::dir(network_inode()?), ports)?;
-    let left = find_left(net, &record.pins).await?;
+    let left = find_left(net, &record.pins, object).await?;
     record.interfaces = left
         .as_ref()
         .map_or_else(Vec::new, |left| left.record.interfaces.clone());
@@ -108,11 +113,12 @@ fn already_running(other: &AgentRecord, links: &[Link]) -> String {
 
 /// Finds what an agent left that ended with `--keep` or was killed. Of one that was killed while it pinned or removed its maps,
 /// the rest is removed, and so is what has no record: it does not say what is attached where.
-async fn find_left(net: &Net, dir: &Path) -> Result<Option<Left>> {
+async fn find_left(net: &Net, dir: &Path, object: &[u8]) -> Result<Option<Left>> {
     let record = AgentRecord::find()?;
+    pins::remove_draft(dir)?;
     if dir.exists() {
-        match (Tables::open(dir), &record) {
-            (Ok(tables), Some(record)) => {
+        match (Earlier::open(dir, object), &record) {
+            (Ok(maps), Some(record)) => {
                 attach::detach_unknown(net, &record.interfaces, dir).await?;
                 info!(
                     path = %dir.display(),
@@ -120,8 +126,8 @@ async fn find_left(net: &Net, dir: &Path) -> Result<Option<Left>> {
                     dir.display()
                 );
                 return Ok(Some(Left {
-                    inputs: Inputs::read(&tables)?,
-                    tables,
+                    inputs: Inputs::read(&maps.tables)?,
+                    maps,
                     record: record.clone(),
                 }));
             }

@@ -57,9 +57,27 @@ pub struct AgentRecord {
     /// Reason for which the verifier refused the faster loops (see [`DataPath::refused`](crate::kernel::load::DataPath)).
     #[serde(default)]
     pub refused_loops: Option<String>,
+    /// What was taken over from another version.
+    #[serde(default)]
+    pub upgrade: Option<Upgrade>,
     /// Outcome of the last reload.
     #[serde(default)]
     pub reload: Outcome,
+}
+
+/// What an agent has taken over from another version, whose tables had another layout.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Upgrade {
+    /// Version from which it was taken over.
+    pub from: String,
+    /// Number of the layout of its tables.
+    pub layout: u32,
+    /// Number of bindings that were converted; none if they had the same layout, and all go on in place.
+    pub converted: Option<usize>,
+    /// Number of bindings for which there was no room.
+    pub refused: usize,
+    /// Tables that began empty.
+    pub emptied: Vec<String>,
 }
 
 impl AgentRecord {
@@ -82,6 +100,7 @@ impl AgentRecord {
             missing: Vec::new(),
             kept: false,
             refused_loops: None,
+            upgrade: None,
             reload: Outcome::default(),
         })
     }

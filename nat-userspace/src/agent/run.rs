@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::Result;
+use nat_common::abi::ABI;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tracing::{debug, info, warn};
 
@@ -19,7 +20,7 @@ use crate::{
         logs::Logs,
         metrics::Endpoint,
         notify,
-        record::AgentRecord,
+        record::{AgentRecord, Upgrade},
         signals::{Request, Signals},
         streams::{self, Follower},
         wildcards::Wildcards,
@@ -38,6 +39,7 @@ use crate::{
         attach,
         carry::{self, Carried},
         config,
+        earlier::Earlier,
         load::{DataPath, Loader},
         object, pins,
         refusal::Rejected,
@@ -64,7 +66,7 @@ pub async fn run(settings: &Settings, read: &dyn Fn() -> Result<Settings>) -> Re
     // From here on a signal waits until the agent can clean up.
     let mut signals = Signals::new()?;
 
-    let Claim { mut record, left } = claim(&net, &picked, &settings.ports).await?;
+    let Claim { mut record, left } = claim(&net, &picked, &settings.ports, &object).await?;
     let earlier = left.as_ref().map(|left| &left.inputs.config);
     let wildcards = Wildcards::read(&settings.ports, !settings.pbxs.is_empty(), earlier);
     let partial = may_be_partial(&picked, &all);
@@ -78,10 +80,11 @@ pub async fn run(settings: &Settings, read: &dyn Fn() -> Result<Settings>) -> Re
         .interfaces(config::interfaces(&picked, &all))
         .log(log::max_level());
     if let Some(left) = &left {
-        loader = loader.continuing(&left.tables, &pins);
+        loader = loader.continuing(&left.maps.tables, &pins);
+        record.upgrade = upgrade(left);
     }
     let taken_over = left.is_some();
-    let earlier = left.as_ref().map(|left| &left.tables);
+    let earlier = left.as_ref().map(|left| &left.maps);
     let started = async {
         // First: nothing has changed yet if the address cannot be bound, or the process lacks a capability.
         let metrics = Endpoint::bind(settings)?;
@@ -134,7 +137,7 @@ pub async fn run(settings: &Settings, read: &dyn Fn() -> Result<Settings>) -> Re
 
 /// Puts back what an earlier agent left: this agent cannot start.
 async fn put_back(net: &Net, mut left: Left, record: &AgentRecord) -> Result<()> {
-    left.inputs.write(&mut left.tables)?;
+    left.inputs.write(&mut left.maps.tables)?;
     let mut earlier = left.record;
     earlier.interfaces =
         attach::restore(net, &earlier.interfaces, &record.interfaces, &record.pins).await?;
@@ -161,7 +164,7 @@ async fn start<'n>(
     loader: Loader<'_>,
     (links, all): (&[Link], &[Link]),
     settings: &Settings,
-    earlier: Option<&Tables>,
+    earlier: Option<&Earlier>,
     record: &mut AgentRecord,
 ) -> Result<(DataPath, Addresses<'n>, Links<'n>)> {
     let mut following = Links::follow(net, links, settings)?;
@@ -177,7 +180,7 @@ async fn start<'n>(
     record.refused_loops.clone_from(&path.refused);
     let started = clock::now();
     if let Some(earlier) = earlier {
-        carry_over(earlier, &path.tables)?;
+        carry_over(earlier, &path.tables, record.upgrade.as_mut())?;
     } else {
         pins::pin(&mut path, &record.pins)?;
     }
@@ -208,9 +211,34 @@ async fn start<'n>(
     Ok((path, addresses, following))
 }
 
-/// Carries bindings over into tables of another size, and says so.
-fn carry_over(earlier: &Tables, tables: &Tables) -> Result<()> {
-    if let Some([streams, lost]) = carry::streams(earlier, tables)? {
+/// Describes what is taken over from another version, and says so. None if its tables have the same layout.
+fn upgrade(left: &Left) -> Option<Upgrade> {
+    let other = left.maps.other.as_ref()?;
+    let from = &left.record.version;
+    note(&format!(
+        "taking over the tables of sipnat {from}, of layout {}; that of this version is {ABI}",
+        other.abi
+    ));
+    if !other.unknown.is_empty() {
+        let unknown = other.unknown.join(", ");
+        note(&format!("this version does not know {unknown}"));
+    }
+    if !other.emptied.is_empty() {
+        let emptied = other.emptied.join(", ");
+        note(&format!("begin empty: {emptied}"));
+    }
+    Some(Upgrade {
+        from: from.clone(),
+        layout: other.abi,
+        converted: None,
+        refused: 0,
+        emptied: other.emptied.iter().map(ToString::to_string).collect(),
+    })
+}
+
+/// Carries bindings over into tables of another size or layout, and says so.
+fn carry_over(earlier: &Earlier, tables: &Tables, mut upgrade: Option<&mut Upgrade>) -> Result<()> {
+    if let Some([streams, lost]) = carry::streams(&earlier.tables, tables)? {
         note(&format!("MEDIA changes its size: {streams} streams go on"));
         if lost > 0 {
             warn!(
@@ -225,15 +253,23 @@ fn carry_over(earlier: &Tables, tables: &Tables) -> Result<()> {
             table,
             bindings,
             refused,
+            converted,
         } = carried;
+        let what = if converted { "layout" } else { "size" };
         note(&format!(
-            "{table} changes its size: {bindings} bindings go on"
+            "{table} changes its {what}: {bindings} bindings go on"
         ));
         if refused > 0 {
             warn!(
                 table,
                 refused, "{table} has no room for {refused} bindings; set size-bindings to more"
             );
+        }
+        if let Some(upgrade) = &mut upgrade {
+            upgrade.refused += refused;
+            if converted {
+                *upgrade.converted.get_or_insert_default() += bindings;
+            }
         }
     }
     Ok(())

@@ -12,7 +12,10 @@ use nat_common::{
 use serde::Serialize;
 
 use crate::{
-    agent::session::{NoAgent, Session},
+    agent::{
+        record::Upgrade,
+        session::{NoAgent, Session},
+    },
     checks::{
         full_tables,
         interfaces::{self, InterfaceStatus},
@@ -83,6 +86,8 @@ struct Status {
     /// Memory of all maps.
     memory_bytes: u64,
     pins: String,
+    /// What the agent has taken over from a version with another layout, if it has.
+    upgrade: Option<Upgrade>,
     warnings: Vec<Warning>,
 }
 
@@ -154,6 +159,26 @@ fn used(ports: impl IntoIterator<Item = u16>) -> Vec<u16> {
 fn joined(items: &[impl ToString]) -> String {
     let items: Vec<String> = items.iter().map(ToString::to_string).collect();
     items.join(", ")
+}
+
+/// Tells of an upgrade in a line.
+fn upgraded(upgrade: &Upgrade) -> String {
+    let bindings = match (upgrade.converted, upgrade.refused) {
+        (None, _) => "its bindings go on in place".into(),
+        (Some(converted), 0) => format!("{converted} bindings converted"),
+        (Some(converted), refused) => {
+            format!("{converted} bindings converted, no room for {refused}")
+        }
+    };
+    let emptied = if upgrade.emptied.is_empty() {
+        String::new()
+    } else {
+        format!("; began empty: {}", upgrade.emptied.join(", "))
+    };
+    format!(
+        "upgraded   from sipnat {} with layout {}: {bindings}{emptied}",
+        upgrade.from, upgrade.layout
+    )
 }
 
 #[derive(Serialize)]
@@ -250,6 +275,7 @@ impl Status {
             tables: fills,
             memory_bytes: tables.memory()?,
             pins: pins.display().to_string(),
+            upgrade: agent.upgrade.clone(),
             warnings,
         })
     }
@@ -291,6 +317,7 @@ impl Status {
             },
             format!("pins       {}", self.pins),
         ];
+        lines.extend(self.upgrade.as_ref().map(upgraded));
         if !self.pbxs.is_empty() {
             lines.insert(3, format!("pbx        {}", joined(&self.pbxs)));
         }

@@ -1,4 +1,4 @@
-//! Bindings of an earlier data path, carried over into tables of another size.
+//! Bindings of an earlier data path, carried over into tables of another size or layout.
 //!
 //! The earlier programs go on working until they are replaced. So the bindings are carried over twice: before the new
 //! programs are attached, and afterwards what the earlier ones have changed meanwhile.
@@ -13,7 +13,8 @@ use nat_common::{
 use crate::{
     host::clock,
     kernel::{
-        mapped::Access,
+        earlier::{Earlier, Other},
+        mapped::{Access, Bindings},
         tables::{BindingTable, Tables},
     },
 };
@@ -27,6 +28,8 @@ pub struct Carried {
     pub bindings: usize,
     /// Number of bindings for which the new table has no room.
     pub refused: usize,
+    /// Set if the bindings had another layout.
+    pub converted: bool,
 }
 
 /// Carries over what is live, was confirmed at `since` or later, and is not as new in `to`. A table that goes on in place
@@ -34,9 +37,11 @@ pub struct Carried {
 ///
 /// # Errors
 /// If a table cannot be mapped.
-pub fn bindings(from: &Tables, to: &Tables, since: u64) -> Result<Vec<Carried>> {
-    let dialogs = table(map::DIALOGS, &from.dialogs, &to.dialogs, since)?;
-    let contacts = table(map::CONTACTS, &from.contacts, &to.contacts, since)?;
+pub fn bindings(from: &Earlier, to: &Tables, since: u64) -> Result<Vec<Carried>> {
+    let other = from.other.as_ref();
+    let from = &from.tables;
+    let dialogs = table(map::DIALOGS, (&from.dialogs, other), &to.dialogs, since)?;
+    let contacts = table(map::CONTACTS, (&from.contacts, other), &to.contacts, since)?;
     Ok(dialogs.into_iter().chain(contacts).collect())
 }
 
@@ -66,33 +71,69 @@ pub fn streams(from: &Tables, to: &Tables) -> Result<Option<[usize; 2]>> {
 
 fn table<K: BindingKey>(
     name: &'static str,
-    from: &BindingTable<K>,
+    (from, other): (&BindingTable<K>, Option<&Other>),
     to: &BindingTable<K>,
     since: u64,
 ) -> Result<Option<Carried>> {
-    /// Tries, where the programs write to the same slots.
-    const TRIES: usize = 100;
-    if from.data().info()?.id() == to.data().info()?.id() {
+    let converted = other.and_then(|other| other.bindings(name));
+    if converted.is_none() && from.data().info()?.id() == to.data().info()?.id() {
         return Ok(None);
     }
-    let mut carried = Carried {
-        table: name,
-        bindings: 0,
-        refused: 0,
+    let mut carrier = Carrier {
+        to: to.open(Access::Write)?,
+        now: clock::now(),
+        since,
+        carried: Carried {
+            table: name,
+            bindings: 0,
+            refused: 0,
+            converted: converted.is_some(),
+        },
     };
-    let now = clock::now();
-    let (from, mut to) = (from.open(Access::Read)?, to.open(Access::Write)?);
-    let counts = |binding: &Binding| binding.expires > now && binding.seen >= since;
-    for (key, binding) in from.iter().filter(|(_, binding)| counts(binding)) {
-        if to.get(&key).is_some_and(|known| known.seen >= binding.seen) {
-            continue;
+    match converted {
+        Some(converted) => {
+            let mut bindings = converted.iter();
+            bindings.try_for_each(|binding| carrier.carry(&K::from_words(binding.key), binding))?;
         }
-        let mut tries = (0..TRIES).map(|_| to.insert(&key, binding, now));
+        None => {
+            let from = from.open(Access::Read)?;
+            let mut bindings = from.iter();
+            bindings.try_for_each(|(key, binding)| carrier.carry(&key, binding))?;
+        }
+    }
+    Ok(Some(carrier.carried))
+}
+
+/// Writer of bindings into a new table.
+struct Carrier<K> {
+    to: Bindings<K>,
+    now: u64,
+    since: u64,
+    carried: Carried,
+}
+
+impl<K: BindingKey> Carrier<K> {
+    fn carry(&mut self, key: &K, binding: Binding) -> Result<()> {
+        /// Tries, where the programs write to the same slots.
+        const TRIES: usize = 100;
+        let Self {
+            to,
+            now,
+            since,
+            carried,
+        } = self;
+        if binding.expires <= *now || binding.seen < *since {
+            return Ok(());
+        }
+        if to.get(key).is_some_and(|known| known.seen >= binding.seen) {
+            return Ok(());
+        }
+        let mut tries = (0..TRIES).map(|_| to.insert(key, binding, *now));
         match tries.find(|stored| *stored != Stored::Busy) {
             Some(Stored::New | Stored::Renewed | Stored::Pushed) => carried.bindings += 1,
             Some(Stored::Full) => carried.refused += 1,
-            Some(Stored::Busy) | None => bail!("a slot of {name} stays busy"),
+            Some(Stored::Busy) | None => bail!("a slot of {} stays busy", carried.table),
         }
+        Ok(())
     }
-    Ok(Some(carried))
 }

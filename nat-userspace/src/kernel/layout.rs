@@ -105,7 +105,7 @@ impl Layout {
 /// Pins that this sipnat cannot use.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "{dir} holds maps of another layout:\n  {}\nremove them with `sipnat detach`",
+    "{dir} holds maps of another layout:\n  {}\nthe programs that use them work on; `sipnat detach` removes all",
     differences.join("\n  ")
 )]
 pub struct Foreign {

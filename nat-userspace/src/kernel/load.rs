@@ -6,6 +6,7 @@ use std::{collections::HashMap, path::Path};
 use anyhow::{Context as _, Result};
 use aya::{
     Ebpf, EbpfLoader, VerifierLogLevel,
+    maps::MapInfo,
     programs::{ProgramError, ProgramInfo, SchedClassifier, Xdp},
 };
 use log::LevelFilter;
@@ -16,6 +17,7 @@ use crate::{
     host::{prefix::Prefix, terminal::note},
     kernel::{
         config::{config, sizes},
+        description::Description,
         kinds,
         loops::{EGRESS, INGRESS, Loops},
         media, policy,
@@ -108,13 +110,13 @@ pub struct Loader<'a> {
     interfaces: [Interface; MAX_INTERFACES],
     loops: Option<Loops>,
     log: LevelFilter,
-    earlier: Option<Earlier<'a>>,
+    earlier: Option<Continued<'a>>,
     replay: Option<u64>,
 }
 
 /// Maps of an earlier data path that go on.
 #[derive(Clone, Copy)]
-struct Earlier<'a> {
+struct Continued<'a> {
     tables: &'a Tables,
     pins: &'a Path,
 }
@@ -139,10 +141,10 @@ impl<'a> Loader<'a> {
     }
 
     /// Uses the maps of an earlier data path, which are pinned in `pins`, and its secret. A map of another size than the
-    /// settings want begins empty; [`carry`](crate::kernel::carry) fills those of bindings.
+    /// settings want, or of another layout, begins empty; [`carry`](crate::kernel::carry) fills those of bindings.
     #[must_use]
     pub fn continuing(mut self, tables: &'a Tables, pins: &'a Path) -> Self {
-        self.earlier = Some(Earlier { tables, pins });
+        self.earlier = Some(Continued { tables, pins });
         self
     }
 
@@ -230,6 +232,7 @@ impl<'a> Loader<'a> {
             media::load(&mut ebpf, loops)?;
         }
         let mut tables = Tables::take(&mut ebpf)?;
+        Description::own().write(&mut tables.layout)?;
         let inputs = Inputs {
             config,
             policy: rules::default(self.settings.policy),
@@ -262,10 +265,16 @@ impl<'a> Loader<'a> {
         for (name, entries) in &sized {
             loader.map_max_entries(name, *entries);
         }
-        if let Some(Earlier { tables, pins }) = self.earlier {
+        if let Some(Continued { tables, pins }) = self.earlier {
             let media_goes_on = sized.get(map::MEDIA) == Some(&tables.media.len());
             for table in tables.maps() {
-                let is = table.map.info()?.max_entries();
+                let info = table.map.info()?;
+                let is = info.max_entries();
+                let pinned = MapInfo::from_pin(pins.join(table.name));
+                if !pinned.is_ok_and(|pinned| pinned.id() == info.id()) {
+                    // It stands for one of another layout.
+                    continue;
+                }
                 match sized.get(table.name) {
                     Some(wanted) if *wanted != is => {
                         if !BINDINGS.contains(&table.name) && table.name != map::MEDIA {

@@ -41,8 +41,14 @@ impl<T: FromBytes + Pod> Mapped<T> {
     /// If the kernel refuses.
     pub fn new(array: &Array<MapData, T>, access: Access) -> Result<Self> {
         const { assert!(size_of::<T>().is_multiple_of(8)) };
-        let map = array.map();
-        let len = array.len();
+        Self::of(array.map(), array.len(), access)
+    }
+
+    /// Maps an array as values of this type, whatever its own type is.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub(super) fn of(map: &MapData, len: u32, access: Access) -> Result<Self> {
         let bytes = NonZeroUsize::new(len as usize * size_of::<T>()).context("an empty map")?;
         let protection = match access {
             Access::Read => ProtFlags::PROT_READ,

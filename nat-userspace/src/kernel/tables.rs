@@ -25,7 +25,7 @@ use crate::{
         keepalives::Keepalives,
         layout::{Foreign, Layout, MISSING, Typed},
         mapped::{Access, Bindings, Mapped, MappedSets},
-        refusal,
+        raw, refusal,
         streams::Streams,
     },
     settings::Sizes,
@@ -264,13 +264,29 @@ macro_rules! all {
                 .collect()
         }
 
+        /// Returns the digests of the layouts of the tables of sets, with their names.
+        pub(super) fn digests_of_sets() -> [(&'static str, Digest); nat_common::abi::Table::COUNT] {
+            [$((map::$set, Digest::of_sets::<$value>()),)*]
+        }
+
         /// Writes the masks of the tables of sets into the programs' configuration.
         pub(super) fn write_masks(sizes: &Sizes, config: &mut Config) {
             $(config.masks[nat_common::abi::Table::$table as usize] = sizes.$setting - 1;)*
             config.binding_mask = sizes.binding_sets() - 1;
         }
 
+        /// Whether a map is a table of sets.
+        pub(super) fn is_set(name: &str) -> bool {
+            [$(map::$set),*].contains(&name)
+        }
+
         impl Tables {
+            /// Lists the names of the maps.
+            #[must_use]
+            pub const fn names() -> [&'static str; COUNT] {
+                [$(map::$set,)* $(map::$map,)*]
+            }
+
             /// Lists every map.
             #[must_use]
             pub fn maps(&self) -> [Table<'_>; COUNT] {
@@ -362,6 +378,46 @@ impl Table<'_> {
     }
 }
 
+/// Opens the map pinned in `dir` under a name. The inner error says that there is none.
+///
+/// # Errors
+/// If that is not permitted, or memory or file descriptors are short.
+pub(super) fn open_pin(dir: &Path, name: &str) -> Result<Result<MapData, String>> {
+    match MapData::from_pin(dir.join(name)) {
+        Ok(data) => Ok(Ok(data)),
+        Err(MapError::SyscallError(error))
+            if error.io_error.kind() == io::ErrorKind::PermissionDenied =>
+        {
+            Err(error.io_error).with_context(|| {
+                format!(
+                    "not allowed to open the maps in {} (run as root)",
+                    dir.display()
+                )
+            })
+        }
+        Err(MapError::SyscallError(error)) if refusal::is_short(&error.io_error) => {
+            Err(error.io_error)
+                .with_context(|| format!("cannot open the maps in {}", dir.display()))
+        }
+        Err(MapError::SyscallError(error)) => Ok(Err(match error.io_error.kind() {
+            io::ErrorKind::NotFound => format!("{name}: {MISSING}"),
+            _ => format!("{name}: not a map ({})", error.io_error),
+        })),
+        Err(error) => Ok(Err(format!("{name}: {error}"))),
+    }
+}
+
+/// Returns how the number of a layout differs, if it does.
+pub(super) fn other_abi(abi: u32) -> Option<String> {
+    (abi != ABI).then(|| format!("{}: layout number is {abi}, must be {ABI}", map::CONFIG))
+}
+
+/// Lists how a map differs from that of this version.
+pub(super) fn differences(name: &str, data: &MapData) -> Result<Vec<String>> {
+    let layout = LAYOUTS.iter().find(|layout| layout.name == name);
+    layout.context("a map of the list")?.differences(data)
+}
+
 impl Tables {
     /// Takes the maps out of an object whose programs are loaded.
     ///
@@ -397,44 +453,20 @@ impl Tables {
         let mut differences = Vec::new();
         let mut maps = Vec::new();
         for layout in &LAYOUTS {
-            match MapData::from_pin(dir.join(layout.name)) {
+            match open_pin(dir, layout.name)? {
                 Ok(data) => {
                     differences.extend(layout.differences(&data)?);
+                    if layout.name == map::CONFIG {
+                        let value = raw::first_value(&data).unwrap_or_default();
+                        differences.extend(raw::abi(&value).and_then(other_abi));
+                    }
                     maps.push(data);
                 }
-                Err(MapError::SyscallError(error))
-                    if error.io_error.kind() == io::ErrorKind::PermissionDenied =>
-                {
-                    return Err(error.io_error).with_context(|| {
-                        format!(
-                            "not allowed to open the maps in {} (run as root)",
-                            dir.display()
-                        )
-                    });
-                }
-                Err(MapError::SyscallError(error)) if refusal::is_short(&error.io_error) => {
-                    return Err(error.io_error)
-                        .with_context(|| format!("cannot open the maps in {}", dir.display()));
-                }
-                Err(MapError::SyscallError(error)) => {
-                    differences.push(match error.io_error.kind() {
-                        io::ErrorKind::NotFound => format!("{}: {MISSING}", layout.name),
-                        _ => format!("{}: not a map ({})", layout.name, error.io_error),
-                    });
-                }
-                Err(error) => differences.push(format!("{}: {error}", layout.name)),
+                Err(difference) => differences.push(difference),
             }
         }
         if differences.is_empty() {
-            let tables = Self::from_checked(maps)?;
-            let abi = tables.config()?.abi;
-            if abi == ABI {
-                return Ok(tables);
-            }
-            differences.push(format!(
-                "{}: layout number is {abi}, must be {ABI}",
-                map::CONFIG
-            ));
+            return Self::from_checked(maps);
         }
         Err(Foreign {
             dir: dir.display().to_string(),
