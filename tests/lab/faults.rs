@@ -128,6 +128,8 @@ fn every_table_is_full() -> Result<()> {
             "--size-pending=1024",
             "--size-proofs=1024",
             "--size-fragments=1024",
+            "--stun",
+            "--media",
         ];
         let mut agent = Sipnat::start(&scene.lab.pbx, &arguments)?;
         let pins = agent.pins()?;
@@ -151,6 +153,8 @@ fn every_table_is_full() -> Result<()> {
         fill_sets(&mut tables.pending)?;
         fill_sets(&mut tables.peers)?;
         fill_sets(&mut tables.fragments)?;
+        fill_sets(&mut tables.stun)?;
+        fill_sets(&mut tables.offers)?;
         talk.goes_on().context("with full tables")?;
         let newcomer = scene.terminal(0, 1, "1001")?;
         newcomer

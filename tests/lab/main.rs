@@ -41,5 +41,6 @@ mod trunks;
 mod trust;
 mod two_ports;
 mod unaffected;
+mod upgrade;
 mod via;
 mod watch;

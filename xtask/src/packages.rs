@@ -40,12 +40,13 @@ impl Program {
 }
 
 /// Programs that lab tests and demo run.
-pub(crate) const LAB: [Program; 16] = [
+pub(crate) const LAB: [Program; 17] = [
     Program::new("ip", "iproute2", "makes the lab's network namespaces"),
     Program::new("tc", "iproute2", "shows what the agent attached"),
     Program::new("nft", "nftables", "is the lab's NAT router and its ISP"),
     Program::new("iptables", "iptables", "hands packets to the lab's ALG"),
     Program::new("ethtool", "ethtool", "switches checksum offload"),
+    Program::new("strace", "strace", "has a system call of the agent fail"),
     Program::new("setpriv", "util-linux", "runs the agent with fewer rights"),
     Program::new("unshare", "util-linux", "gives Kamailio a host name"),
     Program::new("hostname", "hostname", "gives Kamailio a host name"),

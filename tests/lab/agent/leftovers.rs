@@ -466,17 +466,31 @@ fn pins_of_another_layout_are_refused() -> Result<()> {
     host.is_clean(&programs)
 }
 
+/// Commands of one version refuse the tables of another, whose description its agent goes by.
 #[test]
-fn pins_of_another_abi_are_refused() -> Result<()> {
+fn pins_of_another_number_are_taken_over_by_an_agent_only() -> Result<()> {
     let host = Host::new()?;
-    stop(host.run(&["--iface", "eth0", "--keep"])?, Signal::SIGTERM)?;
+    stop(host.run(&KEEP)?, Signal::SIGTERM)?;
     let mut tables = Tables::open(&host.pins()?)?;
     let mut config = tables.config()?;
     config.abi += 1;
     tables.config.set(0, config, 0)?;
     let words = ["CONFIG: layout number is ", "must be ", "`sipnat detach`"];
-    host.refused(&["run", "--iface", "eth0"], 1, &words)?;
     host.refused(&["stats"], 1, &words)?;
+    let agent = host.run(&KEEP)?;
+    assert_eq!(Tables::open(&host.pins()?)?.config()?.secret, config.secret);
+    assert!(host.ask(&["status"])?.contains("go on in place"));
+    stop(agent, Signal::SIGTERM)?;
+
+    // Without a description nothing is known of them.
+    let mut tables = Tables::open(&host.pins()?)?;
+    config.abi -= 2;
+    tables.config.set(0, config, 0)?;
+    let programs = host.pinned_programs()?;
+    fs::remove_file(host.pins()?.join("LAYOUT"))?;
+    let words = ["CONFIG: layout number is ", "LAYOUT: missing"];
+    host.refused(&["run", "--iface", "eth0"], 1, &words)?;
+    assert_eq!(host.xdp()?, [Some(programs[0]), None]);
     host.ask(&["detach"])?;
-    Ok(())
+    host.is_clean(&programs)
 }
