@@ -1,12 +1,8 @@
 //! Interfaces' drivers: their names, and changes that they make to packets before the XDP program sees them.
 
-use std::{
-    ffi::CStr,
-    io,
-    mem::zeroed,
-    net::{Ipv4Addr, UdpSocket},
-    os::fd::AsRawFd as _,
-};
+use std::{ffi::CStr, io, mem::zeroed, os::fd::AsRawFd as _};
+
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
 /// `ETHTOOL_GDRVINFO` of linux/ethtool.h: gets the driver.
 const GET_DRIVER: u32 = 0x3;
@@ -132,8 +128,13 @@ pub(crate) fn driver(interface: &str) -> io::Result<String> {
 /// # Safety
 /// `command` must point to the structure that its first word, the command, names.
 unsafe fn ask<T>(interface: &str, command: *mut T) -> io::Result<()> {
-    // Any socket will do.
-    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+    // Any socket will do. One with an address would need an interface that is up.
+    let socket = socket(
+        AddressFamily::Inet,
+        SockType::Datagram,
+        SockFlag::SOCK_CLOEXEC,
+        None,
+    )?;
     // SAFETY: it is made of numbers and a pointer, for all of which zero is a value.
     let mut request: libc::ifreq = unsafe { zeroed() };
     // The last byte stays 0.

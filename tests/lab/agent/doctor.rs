@@ -38,6 +38,17 @@ fn nothing_is_wrong() -> Result<()> {
     stop(agent, Signal::SIGTERM).map(drop)
 }
 
+/// Where the loopback interface was never up, it has no address.
+#[test]
+fn the_driver_is_known_without_a_loopback_address() -> Result<()> {
+    let host = Host::new()?;
+    host.netns.ip("address del 127.0.0.1/8 dev lo")?;
+    let text = host.ask(&DOCTOR)?;
+    assert!(text.contains("eth0 is free (driver veth)"), "{text}");
+    assert!(!text.contains("offloads    eth0: not checked"), "{text}");
+    Ok(())
+}
+
 #[test]
 fn failures_end_with_another_status() -> Result<()> {
     let host = Host::new()?;
