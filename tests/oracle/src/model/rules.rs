@@ -40,9 +40,9 @@ const DAY: u64 = 24 * 3600 * SECOND;
 /// Time for which a proof counts.
 const PROOF: u64 = 12 * 3600 * SECOND;
 
-/// Whether a terminal gives a response of this status itself: it rings, answers, redirects, is busy or declines.
+/// Whether a terminal gives a response of this status itself: it rings, answers, redirects, is busy, declines, or waits.
 fn is_own(status: u16) -> bool {
-    matches!(status, 101..400 | 480 | 486..=488 | 600 | 603)
+    matches!(status, 101..400 | 480 | 486..=488 | 491 | 600 | 603)
 }
 
 impl World {
@@ -914,8 +914,8 @@ impl World {
             }
             return;
         }
-        // What comes from the learned address may be a slow answer to a transmission that went there.
-        if !redirected && source == learned && self.pbx.clients[at].transmissions > 1 {
+        // What does not come from the original destination may be a slow answer to a transmission to the learned address.
+        if !redirected && source != original && self.pbx.clients[at].transmissions > 1 {
             return;
         }
         // Another terminal at the original destination refuses otherwise.

@@ -134,8 +134,8 @@ pub(super) struct Terminal {
     /// Changes of its mapping, or of its port.
     pub(super) changes: u16,
     pub(super) legs: Vec<Leg>,
-    /// Last request, with its source.
-    pub(super) last: Option<(Sip, Endpoint)>,
+    /// Last request, with its source and time.
+    pub(super) last: Option<(Sip, Endpoint, u64)>,
     /// Last response to each request, with its source.
     pub(super) answers: Vec<(Sip, Endpoint)>,
     /// INVITE that rings, with the address at which it arrived.

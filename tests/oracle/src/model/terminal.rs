@@ -84,7 +84,8 @@ impl World {
             self.terminal(actor).changes += 1;
         }
         if sip.method != "ACK" {
-            self.terminal(actor).last = Some((sip.clone(), source));
+            let now = self.now();
+            self.terminal(actor).last = Some((sip.clone(), source, now));
         }
         self.arrives(actor, source, Path::Pbx, sip);
     }
@@ -97,7 +98,8 @@ impl World {
             rport: false,
             branch: branch(Actor::Registrar, sip.call, sip.cseq),
         });
-        self.terminal(actor).last = Some((sip.clone(), source));
+        let now = self.now();
+        self.terminal(actor).last = Some((sip.clone(), source, now));
         self.arrives(actor, source, Path::Pbx, sip);
     }
 
@@ -175,9 +177,13 @@ impl World {
         request
     }
 
-    /// A terminal repeats its last request.
+    /// A terminal repeats its last request, until its transaction ends (RFC 3261 17.1.1.2, 17.1.2.2).
     pub(super) fn repeats(&mut self, actor: Actor) {
-        if let Some((sip, source)) = self.terminal(actor).last.clone() {
+        let now = self.now();
+        let last = self.terminal(actor).last.clone();
+        if let Some((sip, source, at)) = last
+            && now < at + TRANSACTION
+        {
             if actor == Actor::Victim {
                 self.note_doubt();
                 // Its next REGISTER answers one of two challenges.
@@ -256,7 +262,7 @@ impl World {
             .any(|leg| (leg.call, leg.local.1, leg.remote.1) == (own.0, own.1, request.from.tag));
         // A NOTIFY may come ahead of the answer to its SUBSCRIBE.
         let asked = terminal.last.as_ref();
-        let known = known || asked.is_some_and(|(sip, _)| (sip.call, sip.from.tag) == own);
+        let known = known || asked.is_some_and(|(sip, ..)| (sip.call, sip.from.tag) == own);
         match request.method {
             "CANCEL" => {
                 self.answers(actor, at, path, request, 200);
@@ -363,7 +369,7 @@ impl World {
         let creates = matches!(sip.method, "INVITE" | "SUBSCRIBE" | "REFER");
         match (sip.method, sip.status) {
             ("REGISTER", 401) if sip.cseq == terminal.register_cseq => {
-                let Some((mut request, _)) = terminal.last.clone() else {
+                let Some((mut request, ..)) = terminal.last.clone() else {
                     return;
                 };
                 if request.method != "REGISTER" || request.cseq != sip.cseq {
