@@ -748,7 +748,10 @@ pub fn route_of_invite<E: Env>(env: &E, m: &Message) -> u64 {
 /// went there before, `transmissions` times, did not arrive, or the terminal is known not to be at its learned address.
 #[inline(always)]
 pub fn went_elsewhere<E: Env>(env: &E, invite: &OutboundTransaction, transmissions: u32) -> bool {
-    if invite.retransmissions == 0 || invite.flags.contains(OutboundFlags::MOVED) {
+    let chosen = OutboundFlags::REDIRECTED | OutboundFlags::LEFT_ALONE;
+    // Its last transmission may have had one address alone.
+    let one = !invite.flags.intersects(chosen);
+    if one || invite.retransmissions == 0 || invite.flags.contains(OutboundFlags::MOVED) {
         return false;
     }
     let is_odd = !transmissions.is_multiple_of(2);
