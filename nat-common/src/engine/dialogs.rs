@@ -4,6 +4,7 @@ use crate::abi::{
     Binding, BindingFlags, Counter, DIALOG_STATES, DialogKey, EvidenceFlags, InboundTransaction,
     PendingDialog, PendingFlags, SECOND, age, ticks,
 };
+use crate::bpf::nothing;
 use crate::bytes::{Span, words};
 use crate::engine::draft::{find_live, place};
 use crate::engine::env::{Bindings, Buffer, Clock, Env, Journal, Rules, Tables, Text};
@@ -12,7 +13,7 @@ use crate::engine::identity::{digest, uri_hash};
 use crate::engine::lifetimes::{DEFAULT_EXPIRES, TRANSACTION_LIFE};
 use crate::engine::verdict::Placed;
 use crate::sip::{Field, Message, Method};
-use crate::tables::bindings::{Found, Stored};
+use crate::tables::bindings::{BindingKey as _, Found, Stored};
 use crate::tables::key;
 
 /// Believes that a dialog end is where the evidence says: the PBX accepted the terminal's request, by `m`. Its From says
@@ -76,12 +77,10 @@ pub fn place_dialog<E: Env>(env: &E, key: &DialogKey, evidence: &Evidence) -> Pl
             // Of a subscription that sipnat has not seen to begin.
             draft.expires = now + u64::from(DEFAULT_EXPIRES) * SECOND;
         }
-        let began_unseen = evidence
-            .flags
-            .intersection(EvidenceFlags::BY_PBX | EvidenceFlags::IN_DIALOG)
-            == EvidenceFlags::IN_DIALOG;
+        let began_unseen = evidence.flags.contains(EvidenceFlags::IN_DIALOG);
         if began_unseen && !draft.flags.contains(BindingFlags::ENDED) {
-            // One answer is not enough to keep it for long, or a PBX that answers anything would fill the table.
+            // One answer is not enough to keep it for long, or a PBX that answers anything would fill the table, as would the
+            // far end of what a proxy relays.
             draft.flags |= BindingFlags::EARLY;
         }
         extend(draft, evidence, now, env.dialog_lives());
@@ -126,7 +125,6 @@ enum Renewal {
 /// believes now; only evidence that arrived before the known one is late.
 #[inline(always)]
 fn renew_dialog(draft: &mut Binding, evidence: &Evidence, now: u64, lives: &Lives) -> Renewal {
-    let by_pbx = evidence.flags.contains(EvidenceFlags::BY_PBX);
     let ended = draft.flags.contains(BindingFlags::ENDED);
     let late = evidence.at < draft.arrived;
     let elsewhere = draft.learned != evidence.learned;
@@ -144,7 +142,7 @@ fn renew_dialog(draft: &mut Binding, evidence: &Evidence, now: u64, lives: &Live
             // A new dialog was accepted, not a message of this one.
             return Renewal::Guarded;
         }
-        if by_pbx && evidence.at <= ticks(draft.seen) {
+        if evidence.flags.contains(EvidenceFlags::BY_PBX) && evidence.at <= ticks(draft.seen) {
             // The PBX asked before it heard where the terminal is now.
             return Renewal::Stale;
         }
@@ -162,6 +160,16 @@ fn renew_dialog(draft: &mut Binding, evidence: &Evidence, now: u64, lives: &Live
         extend(draft, evidence, now, lives);
         return Renewal::Moved;
     }
+    refresh(draft, evidence, now, lives)
+}
+
+/// Renews a dialog end whose terminal is where it was.
+///
+/// Its own function: its caller needs the stack (6.1).
+#[inline(never)]
+fn refresh(draft: &mut Binding, evidence: &Evidence, now: u64, lives: &Lives) -> Renewal {
+    let by_pbx = evidence.flags.contains(EvidenceFlags::BY_PBX);
+    let ended = draft.flags.contains(BindingFlags::ENDED);
     let evident = BindingFlags::from_bits_truncate(evidence.flags.bits());
     let mut flags = draft.flags | (evident & BindingFlags::PROVEN);
     if by_pbx {
@@ -170,31 +178,38 @@ fn renew_dialog(draft: &mut Binding, evidence: &Evidence, now: u64, lives: &Live
         // The last answer of the PBX tells where its tag went.
         flags = (flags - BindingFlags::TOLD) | (evident & BindingFlags::TOLD);
     }
-    // The PBX's answer to the message that began an unseen dialog, again.
-    let repeated = evidence.flags.contains(EvidenceFlags::IN_DIALOG)
-        && !by_pbx
-        && evidence.at == draft.arrived;
+    let in_dialog = evidence.flags.contains(EvidenceFlags::IN_DIALOG);
+    // The answer to the message that began an unseen dialog, again.
+    let repeated = in_dialog
+        && if by_pbx {
+            evidence.branch == draft.call
+        } else {
+            evidence.at == draft.arrived
+        };
     let mut renewal = Renewal::Refreshed;
     if !ended {
         if evident.contains(BindingFlags::ENDED) {
             flags = (flags - BindingFlags::UNACKNOWLEDGED) | BindingFlags::ENDED;
             renewal = Renewal::Ended;
-        } else if !evident.contains(BindingFlags::EARLY) && !repeated {
-            if !evident.contains(BindingFlags::UNACKNOWLEDGED) {
+        } else if !repeated {
+            let early = evident.contains(BindingFlags::EARLY);
+            if evident.contains(BindingFlags::UNACKNOWLEDGED) {
+                if flags.contains(BindingFlags::EARLY) {
+                    flags |= BindingFlags::UNACKNOWLEDGED;
+                }
+            } else if in_dialog || !early {
                 flags -= BindingFlags::UNACKNOWLEDGED;
-            } else if flags.contains(BindingFlags::EARLY) {
-                flags |= BindingFlags::UNACKNOWLEDGED;
             }
-            flags -= BindingFlags::EARLY;
+            if !early {
+                flags -= BindingFlags::EARLY;
+            }
         }
     }
     draft.flags = flags;
     if !ended {
         extend(draft, evidence, now, lives);
     }
-    if !late {
-        draft.arrived = evidence.at;
-    }
+    draft.arrived = draft.arrived.max(evidence.at);
     draft.seen = now;
     renewal
 }
@@ -204,15 +219,17 @@ fn renew_dialog(draft: &mut Binding, evidence: &Evidence, now: u64, lives: &Live
 #[inline(always)]
 fn extend(draft: &mut Binding, evidence: &Evidence, now: u64, lives: &Lives) {
     let by_state = now + life(lives, draft.flags);
-    if evidence.lasts == 0 || draft.flags.contains(BindingFlags::ENDED) {
-        draft.expires = by_state;
-        return;
+    let mut until = by_state;
+    if draft.flags.contains(BindingFlags::ENDED) {
+        draft.expires = 0;
+    } else if evidence.lasts != 0 {
+        until = now + u64::from(evidence.lasts) * SECOND;
+        let early = draft.flags.contains(BindingFlags::EARLY);
+        if early && evidence.flags.contains(EvidenceFlags::BY_PBX) {
+            until = until.max(by_state);
+        }
     }
-    let mut until = now + u64::from(evidence.lasts) * SECOND;
-    let early = draft.flags.contains(BindingFlags::EARLY);
-    if early && evidence.flags.contains(EvidenceFlags::BY_PBX) {
-        until = until.max(by_state);
-    }
+    // Nothing but its end makes it shorter.
     draft.expires = draft.expires.max(until);
 }
 
@@ -235,6 +252,19 @@ pub(super) fn acknowledge<E: Bindings + Clock + Journal + Rules>(env: &E, found:
     if !store_dialog(env, Some(found), Counter::DialogRefreshed) {
         env.count(Counter::SlotBusy);
     }
+}
+
+/// Confirms the dialog end in the draft, as found, if it waits for this ACK of the PBX.
+///
+/// Its own function: its caller needs the stack (6.1).
+#[inline(never)]
+pub(super) fn note_ack<E: Bindings>(env: &E, found: Found) {
+    let draft = env.draft();
+    if draft.flags.contains(BindingFlags::UNACKNOWLEDGED) {
+        draft.flags -= BindingFlags::UNACKNOWLEDGED;
+        env.set_flags(&DialogKey::from_words(draft.key), found, draft.flags);
+    }
+    nothing();
 }
 
 /// Ends a dialog end, or only an `early` one, if its terminal is where the evidence says. Whoever sends from elsewhere knows

@@ -372,7 +372,9 @@ pub(super) fn response_in<E: Text>(env: &E, m: &Message, call: u64) -> Heard {
         }
     }
     let in_dialog = request.value.flags.contains(OutboundFlags::IN_DIALOG);
-    let accepted = in_dialog || (m.method.creates_dialog() && m.status < 300);
+    // Only an INVITE is accepted several times, once for each fork (RFC 3261 17.1.2).
+    let once = is_first || m.method == Method::Invite;
+    let accepted = in_dialog || (m.method.creates_dialog() && m.status < 300 && once);
     // A refusal ends the early dialog (RFC 3261 12.3).
     let refused = !in_dialog && m.method == Method::Invite && m.status >= 300;
     if m.status > 100 && (accepted || refused) && m.has(Field::ToTag) {
@@ -391,12 +393,15 @@ pub(super) fn response_in<E: Text>(env: &E, m: &Message, call: u64) -> Heard {
         if m.record_routes > request.value.record_routes {
             evidence.flags -= EvidenceFlags::DIRECT;
         }
-        if (!in_dialog && m.status < 200) || m.method == Method::Prack {
+        let confirms = matches!(m.method, Method::Invite | Method::Subscribe | Method::Bye);
+        if !confirms || m.status / 100 != 2 {
+            // A friend of whoever lets a proxy relay it answers anything.
             evidence.flags |= EvidenceFlags::EARLY;
+        } else if !in_dialog && m.method == Method::Invite {
+            evidence.flags |= EvidenceFlags::UNACKNOWLEDGED;
         }
         if m.method == Method::Notify {
             // sipnat does not read Subscription-State. The dialog end outlasts the repetitions of this NOTIFY.
-            evidence.flags |= EvidenceFlags::EARLY;
             evidence.lasts = NOTIFY_LIFE;
         }
         // RFC 3261 15.1.1 takes these for an end; a BYE that is challenged is sent again.

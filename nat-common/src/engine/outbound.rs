@@ -12,7 +12,7 @@ use crate::engine::contacts::{
     host_before, live_contact, note_own_answer, note_sent_on, registered, registered_further,
 };
 use crate::engine::dialogs::{
-    accept_request, activate_pending, end_dialog, forget_pending, live_dialog,
+    accept_request, activate_pending, end_dialog, forget_pending, live_dialog, note_ack,
 };
 use crate::engine::env::{Bindings, Env, Hashes, Journal, Text};
 use crate::engine::evidence::Evidence;
@@ -492,6 +492,7 @@ fn find_terminal<E: Text>(
         if let Some(known) = found {
             if m.method == Method::Ack {
                 disprove(env, before.as_deref_mut());
+                note_ack(env, known);
             }
             if env.draft().aor == 0 {
                 // Not called from the function below: the stack is too small for that.

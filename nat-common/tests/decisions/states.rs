@@ -150,18 +150,103 @@ fn a_call_that_was_not_seen_to_begin() {
     let net = Network::new();
     accepted(&net, PHONE, &within("BYE", 2));
     check(&net, CALL | BindingFlags::ENDED, 32);
-    // The PBX speaks first, and the phone answers: it lasts.
+    // The PBX speaks first, and the phone answers: it lasts once the phone has answered another request.
     let net = Network::new();
     net.register();
-    let m = from_pbx("INVITE", 102, "reinvite");
-    net.sends(ADVERTISED, &m);
-    net.wait(1);
-    net.arrives(PHONE, &m.answer(200));
-    check(
-        &net,
-        BindingFlags::DIRECT | BindingFlags::PROVEN,
-        HALF_A_DAY,
-    );
+    let confirmed = BindingFlags::DIRECT | BindingFlags::PROVEN;
+    for (cseq, branch, flags, seconds) in [
+        (102, "a", confirmed | BindingFlags::EARLY, 300),
+        (103, "b", confirmed, HALF_A_DAY),
+    ] {
+        let m = from_pbx("INVITE", cseq, branch);
+        for _ in 0..2 {
+            net.sends(ADVERTISED, &m);
+            net.wait(1);
+            net.arrives(PHONE, &m.answer(200));
+            check(&net, flags, seconds);
+        }
+    }
+}
+
+/// A proxy relays requests with invented tags to a friend of their sender, who answers anything.
+#[test]
+fn what_a_friend_answers_confirms_nothing() {
+    let confirmed = |net: &Network| {
+        let unconfirmed = BindingFlags::EARLY | BindingFlags::UNACKNOWLEDGED | BindingFlags::ENDED;
+        let all = net.dialogs().into_values();
+        all.filter(|end| !end.flags.intersects(unconfirmed)).count()
+    };
+    for method in [
+        "OPTIONS", "MESSAGE", "INFO", "UPDATE", "PRACK", "NOTIFY", "REFER",
+    ] {
+        for status in [200, 481] {
+            let net = Network::new();
+            for (cseq, branch) in [(1, "a"), (2, "b"), (3, "c")] {
+                let m = Sip {
+                    vias: vec![branch, "friend"],
+                    ..from_pbx(method, cseq, branch)
+                };
+                net.sends(PHONE, &m);
+                net.arrives(PHONE, &m.answer(status));
+                net.wait(1);
+            }
+            assert_eq!(net.dialogs().len(), 1, "{method} {status}");
+            assert_eq!(confirmed(&net), 0, "{method} {status}");
+            // It is forgotten soon.
+            net.wait(3600);
+            assert!(net.active().is_empty(), "{method} {status}");
+        }
+    }
+    // One answer, as often as it is sent.
+    for method in ["INVITE", "SUBSCRIBE"] {
+        let net = Network::new();
+        let m = from_pbx(method, 1, "i");
+        for _ in 0..3 {
+            net.sends(PHONE, &m);
+            net.arrives(PHONE, &m.answer(200));
+            net.wait(1);
+        }
+        assert_eq!(confirmed(&net), 0, "{method}");
+    }
+}
+
+/// Who is called answers once for each of many forks, which he invents. The PBX acknowledges one.
+#[test]
+fn many_answers_to_one_call_wait_for_their_ack() {
+    const FORKS: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
+    let confirmed = |net: &Network| {
+        let all = net.dialogs().into_values();
+        all.filter(|end| !end.flags.contains(BindingFlags::UNACKNOWLEDGED))
+            .count()
+    };
+    let net = Network::new();
+    net.register();
+    let invite = call_phone("i");
+    net.sends(ADVERTISED, &invite);
+    for tag in FORKS {
+        net.arrives(PHONE, &invite.answer(200).tagged_as(tag));
+    }
+    assert_eq!((net.dialogs().len(), confirmed(&net)), (6, 0));
+    let ack = from_pbx("ACK", 1, "k").call("incoming").tagged_as("c");
+    assert_eq!(net.sends(ADVERTISED, &ack).0, PHONE);
+    assert_eq!(confirmed(&net), 1);
+    // The 200 again changes nothing.
+    net.arrives(PHONE, &invite.answer(200).tagged_as("c"));
+    assert_eq!(confirmed(&net), 1);
+    // A SUBSCRIBE is accepted once (RFC 6665 4.4.1).
+    for method in ["SUBSCRIBE", "REFER"] {
+        let net = Network::new();
+        net.register();
+        let m = Sip {
+            to: "<sip:1000@pbx>".into(),
+            ..from_pbx(method, 1, "s")
+        };
+        net.sends(ADVERTISED, &m);
+        for tag in FORKS {
+            net.arrives(PHONE, &m.answer(200).tagged_as(tag));
+        }
+        assert_eq!(net.dialogs().len(), 1, "{method}");
+    }
 }
 
 /// The phone answers at the learned address, or at the original destination.
@@ -492,8 +577,12 @@ fn a_call_to_the_phone() {
     check(&net, flags | BindingFlags::EARLY, 300);
     net.wait(1);
     net.arrives(PHONE, &invite.answer(200).tagged_as("callee"));
-    check(&net, flags, HALF_A_DAY);
+    check(&net, flags | BindingFlags::UNACKNOWLEDGED, HALF_A_DAY);
+    let expires = end(&net).expires;
+    let ack = from_pbx("ACK", 1, "k").call("incoming").tagged_as("callee");
+    assert_eq!(net.sends(ADVERTISED, &ack).0, PHONE);
     let end = end(&net);
+    assert_eq!((end.flags, end.expires), (flags, expires));
     assert_eq!(
         (end.learned, end.advertised),
         (endpoint(PHONE), endpoint(([192, 168, 1, 20], 5062)))
@@ -788,6 +877,32 @@ fn a_subscription_that_was_not_seen_to_begin() {
     check(&net, CALL | BindingFlags::PROVEN, 632);
 }
 
+/// A request within a subscription that lasts longer than a call makes it no shorter.
+#[test]
+fn a_long_subscription_with_other_requests() {
+    let net = Network::new();
+    subscribed(&net, &from_phone("SUBSCRIBE", 1, "s"), "Expires: 86400");
+    let expires = end(&net).expires;
+    net.wait(1);
+    accepted(&net, PHONE, &within("INFO", 2));
+    assert_eq!(end(&net).expires, expires);
+    net.wait(1);
+    accepted(&net, MOVED, &within("INFO", 3));
+    assert_eq!(
+        (end(&net).learned, end(&net).expires),
+        (endpoint(MOVED), expires)
+    );
+    net.wait(1);
+    let m = from_pbx("INFO", 1, "p");
+    net.sends(ADVERTISED, &m);
+    net.arrives(MOVED, &m.answer(200));
+    assert_eq!(end(&net).expires, expires);
+    // Its end is one.
+    net.wait(1);
+    accepted(&net, MOVED, &within("BYE", 4));
+    assert_eq!(end(&net).expires, net.now.get() + 32 * SECOND);
+}
+
 /// A subscription within a call makes it no shorter.
 #[test]
 fn a_subscription_within_a_call() {
@@ -952,7 +1067,7 @@ fn a_call_that_rings_after_its_answer() {
     for status in [200, 180] {
         net.wait(1);
         net.arrives(PHONE, &invite.answer(status).tagged_as("callee"));
-        let flags = BindingFlags::DIRECT | BindingFlags::PROVEN;
+        let flags = BindingFlags::DIRECT | BindingFlags::PROVEN | BindingFlags::UNACKNOWLEDGED;
         check(&net, flags, HALF_A_DAY);
     }
 }
