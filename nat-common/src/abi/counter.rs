@@ -219,4 +219,5 @@ counters! {
     KeepaliveAnswered = "keepalive_answered", Ingress, "answer to an OPTIONS of sipnat itself (--keepalive): dropped, and its time is kept";
     KeepaliveStray = "keepalive_stray", Ingress, "answer to an OPTIONS of sipnat itself that is late, repeated, or from another host: dropped";
     KeepaliveSent = "keepalive_sent", Egress, "OPTIONS of sipnat itself, which keeps a NAT mapping open: left alone";
+    OutTaken = "out_taken", Egress, "another terminal has registered from the learned address since: left alone";
 }

@@ -64,6 +64,7 @@ mod bit {
     pub(super) const HEARS: u16 = REDIRECTED;
     pub(super) const DEAF: u16 = LEFT_ALONE;
     pub(super) const TRIED_LEARNED: u16 = REPEATED;
+    pub(super) const SHARED: u16 = WEAK;
 }
 
 /// Number of states of a dialog end.
@@ -124,8 +125,9 @@ flags! {
         /// A response has been sent since the request last came.
         ANSWERED;
         /// The PBX challenged the REGISTER, and that was redirected; or the REGISTER came with credentials after such a challenge.
+        /// In its entry under any branch: the challenge went to its source alone.
         CHALLENGED;
-        /// The REGISTER has credentials.
+        /// The REGISTER has credentials. In its own entry: and no challenge to it was sent to its source alone.
         CREDENTIALS;
         /// Several sources sent the request, so none is believed.
         AMBIGUOUS;
@@ -194,6 +196,8 @@ flags! {
         ANSWERED;
         /// Of an address: it is the learned address of a terminal.
         LEARNED;
+        /// Of such an address: terminals with several Contact hosts are there at once.
+        SHARED;
         /// Of the PBX: it is a proxy. An entry without the flag says that it is none.
         PROXY;
         /// Of an address and an owner: a contact of the owner was registered there, and its registration goes on elsewhere.

@@ -273,8 +273,8 @@ value!(
 pub struct Peer {
     /// Address of [`Self::learned`].
     pub learned_addr: [u64; 2],
-    /// Address of [`Self::original`]. With [`PeerFlags::LEFT`], [`Self::registration`]; with [`PeerFlags::PINGED`], the key of the
-    /// OPTIONS in `OUTBOUND`.
+    /// Address of [`Self::original`]. With [`PeerFlags::LEFT`], [`Self::registration`]; with [`PeerFlags::LEARNED`],
+    /// [`Self::holder`]; with [`PeerFlags::PINGED`], the key of the OPTIONS in `OUTBOUND`.
     pub original_addr: [u64; 2],
     /// Port of [`Self::learned`].
     pub learned_port: u16,
@@ -324,6 +324,21 @@ impl Peer {
     pub const fn set_registration(&mut self, uri: u64, call: u64) {
         self.original_addr[0] = uri;
         self.original_addr[1] = call;
+    }
+
+    /// Returns the Contact host of the terminal that registered last at the address, in one word, and the arrival of its first
+    /// REGISTER, in ticks. Host 0: unknown.
+    #[inline(always)]
+    #[must_use]
+    pub const fn holder(&self) -> [u64; 2] {
+        self.original_addr
+    }
+
+    /// Sets the terminal that registered last at the address.
+    #[inline(always)]
+    pub const fn set_holder(&mut self, host: u64, since: u64) {
+        self.original_addr[0] = host;
+        self.original_addr[1] = since;
     }
 }
 

@@ -11,7 +11,9 @@ use crate::engine::draft::{find_live, place};
 use crate::engine::env::{Bindings, Buffer, Clock, Env, Hashes, Tables, Text};
 use crate::engine::identity::{registration_key, uri_hash};
 use crate::engine::lifetimes::{CONTEST_LIFE, DEFAULT_EXPIRES, REMOVED_LIFE};
-use crate::engine::proof::{describe_pair, describe_resident, may_be_proxy, note_departure};
+use crate::engine::proof::{
+    describe_pair, describe_resident, host_word, may_be_proxy, note_departure,
+};
 use crate::engine::verdict::Placed;
 use crate::sip::{Field, MAX_CONTACTS, Message, READ_CONTACTS, header};
 use crate::tables::bindings::{BindingKey as _, Found, Stored};
@@ -216,6 +218,26 @@ fn note_registered<E: Env>(env: &E) {
     env.note_resident(describe_resident(env, &contact.learned, contact.aor));
 }
 
+/// Notes whose Contact host is at the learned address of the contact in the draft, whose REGISTER came without credentials, or heard
+/// its challenge there: whoever has an account may forge an address.
+///
+/// A proxy registers terminals of many hosts from its own address. A host on the Internet is not behind the terminal's NAT.
+#[inline(never)]
+pub(super) fn note_holder<E: Env>(env: &E) {
+    let contact = env.draft();
+    let host = &contact.advertised;
+    if contact.expires > env.now()
+        && contact.flags.contains(BindingFlags::DIRECT)
+        && !host.is_unknown()
+        && (host.addr == contact.learned.addr || host.is_private())
+    {
+        let resident = describe_resident(env, &contact.learned, contact.aor);
+        resident.value.set_holder(host_word(host), contact.arrived);
+        env.note_resident(resident);
+    }
+    nothing();
+}
+
 /// Notes in the evidence whether the PBX gave a 2xx to a REGISTER itself (see [`registered`]). It did not if it sent the REGISTER on
 /// to another host, got a response to it, or answers for another To; or if the REGISTER has no entry, or two of that name have other
 /// Contacts.
@@ -273,6 +295,21 @@ fn note_next_host<E: Env>(env: &E, m: &Message, host: &Endpoint) {
     if let Some(mut slots) = env.slots::<InboundTransaction>(&key) {
         slots.put(&key, entry);
     }
+}
+
+/// Notes that a challenge to a REGISTER went to its source alone, unless another host may have written it.
+#[inline(never)]
+pub(super) fn note_heard_challenge<E: Env>(env: &E, cseq: u32) {
+    let key = registration_key(env, cseq, OfRegister::Source);
+    let known = env
+        .slots::<InboundTransaction>(&key)
+        .and_then(|s| s.find(&key));
+    if known.is_some_and(|known| !known.value.flags.contains(InboundFlags::SENT_ON))
+        && let Some(mut slots) = env.slots::<InboundTransaction>(&key)
+    {
+        slots.add_flags(&key, InboundFlags::CHALLENGED);
+    }
+    nothing();
 }
 
 /// Notes that a challenge to a REGISTER without credentials was redirected to its source, or forgets that the one before was.

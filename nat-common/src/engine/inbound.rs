@@ -92,10 +92,11 @@ pub(super) fn request_in<E: Text>(env: &E, m: &Message, call: u64, source: &Endp
         Noted::Busy => return Heard::Busy,
     }
     if registers {
-        if note_registration(env, m, source)
+        let flags = note_registration(env, m, source);
+        if !flags.is_empty()
             && let Some(mut slots) = env.slots::<InboundTransaction>(&key)
         {
-            slots.add_flags(&key, InboundFlags::CHALLENGED);
+            slots.add_flags(&key, flags);
         }
         if m.contacts > 1 {
             note_further_contacts(env, m, source);
@@ -194,9 +195,10 @@ pub fn note_further_contact<E: Text>(env: &E, m: &Message, index: u32) {
 ///
 /// A REGISTER with credentials shows that the terminal got a redirected challenge to the one before, which had none, if the PBX
 /// accepts them: anybody may invent some. Without them, or with those of an earlier challenge, the challenge may be lost.
-/// Returns whether it has them, and comes from where the challenge went.
+/// Returns [`InboundFlags::CHALLENGED`] if it has them, and comes from where a redirected challenge went, and
+/// [`InboundFlags::CREDENTIALS`] if it has them, and does not come from where alone a challenge went.
 #[inline(never)]
-fn note_registration<E: Text>(env: &E, m: &Message, source: &Endpoint) -> bool {
+fn note_registration<E: Text>(env: &E, m: &Message, source: &Endpoint) -> InboundFlags {
     let key = registration_key(env, m.cseq, OfRegister::Source);
     let entry = env.entry::<InboundTransaction>();
     entry.at = ticks(env.now());
@@ -222,16 +224,26 @@ fn note_registration<E: Text>(env: &E, m: &Message, source: &Endpoint) -> bool {
             slots.add_flags(&key, InboundFlags::OTHER_DOMAIN);
         }
     }
-    if !credentials {
-        return false;
+    let mut flags = InboundFlags::empty();
+    if credentials {
+        let came_before = |fact| {
+            let key = registration_key(env, m.cseq.wrapping_sub(1), fact);
+            env.slots::<InboundTransaction>(&key)
+                .and_then(|s| s.find(&key))
+                .is_some_and(|before| {
+                    before.value.flags.contains(InboundFlags::CHALLENGED)
+                        && before.value.source() == *source
+                        && age(ticks(env.now()), before.at) < TRANSACTION_LIFE
+                })
+        };
+        if came_before(OfRegister::Challenge) {
+            flags |= InboundFlags::CHALLENGED;
+        }
+        if !came_before(OfRegister::Source) {
+            flags |= InboundFlags::CREDENTIALS;
+        }
     }
-    let before = registration_key(env, m.cseq.wrapping_sub(1), OfRegister::Challenge);
-    env.slots::<InboundTransaction>(&before)
-        .and_then(|s| s.find(&before))
-        .is_some_and(|challenged| {
-            challenged.value.source() == *source
-                && age(ticks(env.now()), challenged.at) < TRANSACTION_LIFE
-        })
+    flags
 }
 
 /// Stores the source of a SUBSCRIBE or REFER with the dialog end: a NOTIFY may come ahead of the PBX's answer.

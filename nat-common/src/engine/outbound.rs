@@ -9,7 +9,8 @@ use crate::bpf::nothing;
 use crate::bytes::words;
 use crate::endpoint::Endpoint;
 use crate::engine::contacts::{
-    host_before, live_contact, note_own_answer, note_sent_on, registered, registered_further,
+    host_before, live_contact, note_heard_challenge, note_holder, note_own_answer, note_sent_on,
+    registered, registered_further,
 };
 use crate::engine::dialogs::{
     accept_request, activate_pending, end_dialog, forget_pending, live_dialog, note_ack,
@@ -61,8 +62,13 @@ pub(super) fn response_out<E: Text>(
         env.place_registration(m);
     }
     note_response(env, m, &key, request, decision);
-    if contacts != 0 && request.value.flags.contains(InboundFlags::CHALLENGED) {
-        env.prove_challenge(m.cseq);
+    if contacts != 0 {
+        if !request.value.flags.contains(InboundFlags::CREDENTIALS) {
+            note_holder(env);
+        }
+        if request.value.flags.contains(InboundFlags::CHALLENGED) {
+            env.prove_challenge(m.cseq);
+        }
     }
     if contacts > 1 {
         // The entries lie in the table of the transaction, whose copy is no longer needed.
@@ -204,9 +210,14 @@ fn note_response<E: Env>(
         env.count(Counter::SlotBusy);
     }
     let redirected = decision == Decision::RedirectedResponse;
-    if choice && is_challenge(m) && (redirected || request.value.repetitions != 0) {
+    if is_challenge(m) {
         let repetitions = request.value.repetitions;
-        env.note_challenge(m.cseq, redirected, repetitions);
+        if choice && (redirected || repetitions != 0) {
+            env.note_challenge(m.cseq, redirected, repetitions);
+        }
+        if decision == Decision::AlreadyThere || choice && redirected && repetitions == 0 {
+            note_heard_challenge(env, m.cseq);
+        }
     }
     nothing();
 }
@@ -623,6 +634,7 @@ pub fn choose_host<E: Env>(env: &E) {
     if turn.is_multiple_of(2) {
         entry.value.copy_learned(other);
         entry.value.copy_original(&mut known.learned);
+        known.arrived = left.arrived;
         route.flags |= OutboundFlags::MOVED | OutboundFlags::LEFT_ALONE;
     } else {
         entry.value.copy_original(other);

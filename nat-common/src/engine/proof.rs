@@ -5,7 +5,8 @@
 //! PBX sent an OPTIONS to a URI there; and of the PBX, whether it is a proxy.
 
 use crate::abi::{
-    Binding, Counter, Entry, OutboundFlags, OutboundTransaction, Peer, PeerFlags, age, ticks,
+    Binding, Counter, Entry, OutboundFlags, OutboundTransaction, Peer, PeerFlags, SECOND, age,
+    ticks,
 };
 use crate::bpf::nothing;
 use crate::endpoint::Endpoint;
@@ -19,6 +20,9 @@ pub(super) const PATIENCE: u8 = 2;
 
 /// Answers at the original destination after which a proof of the learned address counts no more.
 const STRIKES: u8 = 2;
+
+/// Time within which a NAT gives the port of a silent terminal to no other: mappings last for 30 s at least (RFC 5626 4.4.1).
+const MAPPING_LIFE: u64 = ticks(20 * SECOND);
 
 /// Kinds of facts, as part of their keys.
 const PAIR: u64 = 1 << 32;
@@ -258,11 +262,57 @@ fn put_pair<E: Tables + Hashes>(env: &E, entry: &Entry<Peer>) -> bool {
         .is_some_and(|mut slots| slots.put(&key, entry))
 }
 
-/// Notes that the address in the entry is the learned address of the owner's terminal.
+/// Notes that the address in the entry is the learned address of the owner's terminal. If the terminal has registered, the entry
+/// has its [`holder`](Peer::holder).
+///
+/// Terminals with two Contact hosts that register from one address within [`MAPPING_LIFE`] share it: a device that registers for
+/// several, or whose accounts name it in several ways. Otherwise the NAT has given the port to another.
 #[inline(always)]
 pub fn note_resident<E: Tables + Hashes + Clock>(env: &E, entry: &mut Entry<Peer>) {
+    let now = ticks(env.now());
     entry.value.flags = PeerFlags::LEARNED;
-    put_fact(env, entry, LEARNED);
+    if let Some(known) = fact(env, &entry.value, LEARNED, 0)
+        && age(now, known.at) < PEER_LIFE
+    {
+        let [host, since] = known.value.holder();
+        let [new_host, arrived] = entry.value.holder();
+        entry.value.flags = known.value.flags;
+        if new_host == 0 || new_host == host {
+            entry.value.set_holder(host, since);
+            if known.value.owner == entry.value.owner && age(now, known.at) < PEER_LIFE / 2 {
+                return;
+            }
+        } else if host != 0 && age(arrived, since) < MAPPING_LIFE {
+            entry.value.flags |= PeerFlags::SHARED;
+        }
+    }
+    entry.at = now;
+    let key = address_key(env, &entry.value, LEARNED, 0);
+    if let Some(mut slots) = env.slots::<Peer>(&key) {
+        slots.put(&key, entry);
+    }
+}
+
+/// Returns a host in one word; not 0 for an address of a terminal.
+#[inline(always)]
+pub(super) const fn host_word(address: &Endpoint) -> u64 {
+    address.addr[0].rotate_left(32) ^ address.addr[1]
+}
+
+/// Whether another terminal has registered from the learned address of a contact since the contact did: one of another owner, whose
+/// Contact names another host. The terminal's NAT has forgotten its mapping, and given the port away.
+#[inline(always)]
+pub(super) fn is_taken<E: Tables + Hashes + Clock>(env: &E, contact: &Binding) -> bool {
+    let Some(known) = fact(env, &describe(env, &contact.learned).value, LEARNED, 0) else {
+        return false;
+    };
+    let [host, since] = known.value.holder();
+    since > contact.arrived
+        && host != host_word(&contact.advertised)
+        && known.value.owner != contact.aor
+        && !contact.advertised.is_unknown()
+        && !known.value.flags.contains(PeerFlags::SHARED)
+        && age(ticks(env.now()), known.at) < PEER_LIFE
 }
 
 /// Returns the scratch entry with an address and the owner of its terminal.
@@ -281,28 +331,24 @@ pub(super) fn describe_resident<'e, E: Tables>(
 #[inline(never)]
 fn note_answerer<E: Tables + Hashes + Clock + Journal>(env: &E, entry: &mut Entry<Peer>) {
     entry.value.flags = PeerFlags::ANSWERED;
-    if put_fact(env, entry, ANSWERED) && entry.value.owner == 0 {
+    if put_answerer(env, entry) && entry.value.owner == 0 {
         env.count(Counter::PeerLeftAlone);
     }
 }
 
-/// Stores a fact of an address. False if it is known already, or cannot be stored.
+/// Stores that an owner's terminal answered at an address. False if it is known already, or cannot be stored.
 #[inline(always)]
-fn put_fact<E: Tables + Hashes + Clock>(env: &E, entry: &mut Entry<Peer>, kind: u64) -> bool {
+fn put_answerer<E: Tables + Hashes + Clock>(env: &E, entry: &mut Entry<Peer>) -> bool {
     let now = ticks(env.now());
-    let owner = if kind == ANSWERED {
-        entry.value.owner
-    } else {
-        0
-    };
-    let known = fact(env, &entry.value, kind, owner);
+    let owner = entry.value.owner;
+    let known = fact(env, &entry.value, ANSWERED, owner);
     if known.is_some_and(|known| {
         known.value.owner == entry.value.owner && age(now, known.at) < PEER_LIFE / 2
     }) {
         return false;
     }
     entry.at = now;
-    let key = address_key(env, &entry.value, kind, owner);
+    let key = address_key(env, &entry.value, ANSWERED, owner);
     env.slots::<Peer>(&key)
         .is_some_and(|mut slots| slots.put(&key, entry))
 }
@@ -433,11 +479,11 @@ pub fn note_return<E: Tables + Hashes + Clock>(env: &E, entry: &mut Entry<Peer>)
     put_pair(env, entry);
 }
 
-/// Whether the terminal itself gives a response of this status: it rings, answers, redirects, is busy or declines. Another
-/// terminal does not know the user.
+/// Whether the terminal itself gives a response of this status: it rings, answers, redirects, is busy, declines, or waits for its
+/// own re-INVITE (491). Another terminal does not know the user, or the dialog.
 #[inline(always)]
 const fn is_own(status: u16) -> bool {
-    matches!(status, 101..=399 | 480 | 486..=488 | 600 | 603)
+    matches!(status, 101..=399 | 480 | 486..=488 | 491 | 600 | 603)
 }
 
 /// Whether another terminal may give a response of this status.

@@ -8,8 +8,8 @@ use crate::bytes::words;
 use crate::endpoint::Endpoint;
 use crate::engine::env::Env;
 use crate::engine::proof::{
-    NOBODY, PATIENCE, Ping, describe, describe_pair, has_answered, pair, ping_before, resident,
-    unanswered,
+    NOBODY, PATIENCE, Ping, describe, describe_pair, has_answered, is_taken, pair, ping_before,
+    resident, unanswered,
 };
 use crate::engine::verdict::{Choice, Decision};
 use crate::sip::Method;
@@ -30,12 +30,14 @@ pub(super) struct Redirect {
     pub(super) redirected: bool,
 }
 
-/// Bits beside the number of transmissions that [`choose`] takes: [`Redirect::proven`], a response, an ACK, and
-/// [`Redirect::redirected`]. For a response and an ACK, unanswered requests do not count.
+/// Bits beside the number of transmissions that [`choose`] takes: [`Redirect::proven`], a response, an ACK,
+/// [`Redirect::redirected`], and a request to the contact in the draft. For a response and an ACK, unanswered requests do not
+/// count.
 const PROVEN: u32 = 1 << 8;
 const RESPONSE: u32 = 1 << 9;
 const ACK: u32 = 1 << 10;
 const REDIRECTED: u32 = 1 << 11;
+const CONTACT: u32 = 1 << 12;
 
 /// Decides whether a packet to `to` goes to `learned` instead.
 #[inline(always)]
@@ -62,6 +64,9 @@ pub(super) fn decide<E: Env>(
         if redirect.decision == Decision::RedirectedResponse {
             bits |= RESPONSE;
         }
+        if redirect.decision == Decision::RedirectedContact {
+            bits |= CONTACT;
+        }
         if env.record().method == Method::Ack as u8 {
             bits |= ACK;
         }
@@ -85,6 +90,7 @@ pub(super) fn carry_out(
         Choice::Original => Decision::OriginalFirst,
         Choice::LeftAlone => Decision::LeftAlone,
         Choice::Unanswered => Decision::Unanswered,
+        Choice::Taken => Decision::Taken,
         Choice::Learned => {
             words::assign(to, learned);
             redirected
@@ -116,11 +122,14 @@ pub(super) fn permit<E: Env>(
 
 /// Chooses between the learned address and the original destination of the record. `transmissions` were sent before this
 /// one, since the last answer; beside that number lie a bit for a terminal that is proven in its dialog, one for a response,
-/// one for an ACK, and one if the last of them went to the learned address.
+/// one for an ACK, one if the last of them went to the learned address, and one for a request to the contact in the draft.
 #[inline(always)]
 pub fn choose<E: Env>(env: &E, owner: u64, transmissions: u32) -> Choice {
     let record = env.record();
     let (learned, to) = (&record.learned(), &record.original());
+    if transmissions & CONTACT != 0 && is_taken(env, env.draft()) {
+        return Choice::Taken;
+    }
     let same_host = learned.addr == to.addr;
     if !same_host && is_unreachable(env, learned, to) {
         env.record().ground = Ground::Unreachable as u8;
@@ -259,6 +268,7 @@ fn is_unreachable<E: Env>(env: &E, learned: &Endpoint, to: &Endpoint) -> bool {
 /// - The contact's user is its owner's, or sipnat has run so long that each owner has registered.
 /// - The original destination is neither this host, nor on link, nor routed, nor the user's peer.
 /// - It has not answered by itself, and is not the address of another terminal, unless that is on the same host.
+/// - No other terminal has registered from the learned address since.
 #[inline(always)]
 pub fn may_follow_uri<E: Env>(env: &E) -> bool {
     let contact = env.draft();
@@ -279,6 +289,7 @@ pub fn may_follow_uri<E: Env>(env: &E) -> bool {
     let original = &describe(env, to).value;
     !has_answered(env, original, 0)
         && (same_host || !is_anothers(resident(env, original), contact.aor))
+        && !is_taken(env, contact)
 }
 
 /// Whether an address is that of another terminal than the owner's.

@@ -211,6 +211,8 @@ pub enum Choice {
     Unanswered,
     /// The learned address.
     Learned,
+    /// The original destination, because another terminal is at the learned address.
+    Taken,
 }
 
 /// Decision on a message that the PBX sends.
@@ -243,6 +245,8 @@ pub enum Decision {
     Disputed = Counter::OutDisputed as u8,
     /// Transmissions to the learned address drew no answer: this one goes to the original destination.
     Unanswered = Counter::OutUnanswered as u8,
+    /// Another terminal has registered from the learned address of the contact since.
+    Taken = Counter::OutTaken as u8,
     /// The policy for the learned address is off.
     PolicyOff = Counter::OutPolicyOff as u8,
     /// The policy is auto, and the terminal came through another proxy.
@@ -282,6 +286,7 @@ impl Decision {
                 | Self::LeftAlone
                 | Self::OriginalFirst
                 | Self::Unanswered
+                | Self::Taken
         )
     }
 }

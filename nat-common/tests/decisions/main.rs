@@ -23,6 +23,7 @@ mod seeming;
 mod senders;
 mod states;
 mod stun;
+mod taken;
 mod transactions;
 mod weak;
 
