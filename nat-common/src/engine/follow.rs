@@ -11,6 +11,7 @@
 //! - Nothing was heard from the address since.
 
 use crate::abi::{Binding, BindingFlags, ContactKey, Counter, DialogKey, OutboundFlags};
+use crate::bpf::nothing;
 use crate::bytes::words;
 use crate::endpoint::Endpoint;
 use crate::engine::contacts::is_live;
@@ -22,18 +23,11 @@ use crate::engine::route::Route;
 use crate::sip::Field;
 use crate::tables::bindings::{BindingKey as _, Found};
 
-/// Makes the address of the dialog end in the draft that at which its terminal is registered, if the terminal has left it. The
-/// request goes `to` an address. Its Request-URI must be hashed, if the dialog end has no owner. Returns the dialog end as
-/// found.
+/// Makes the address of the dialog end in the draft, which has no owner, that at which its terminal is registered, if the
+/// terminal has left it. The request goes `to` an address, and its Request-URI must be hashed. Returns the dialog end as found.
 #[inline(never)]
-pub(super) fn follow_dialog<E: Env>(env: &E, found: Found, to: &Endpoint) -> Option<Found> {
+pub(super) fn follow_dialog_by_uri<E: Env>(env: &E, found: Found, to: &Endpoint) -> Option<Found> {
     let known = env.draft();
-    if known.aor != 0 {
-        if env.has_left(known.aor, &known.learned, known.arrived) {
-            follow(env, to);
-        }
-        return Some(found);
-    }
     let uri = uri_hash(env, Field::RequestUri as usize);
     if !may_have_left(env, uri, &known.learned) {
         return Some(found);
@@ -43,7 +37,7 @@ pub(super) fn follow_dialog<E: Env>(env: &E, found: Found, to: &Endpoint) -> Opt
     // The contact was in the draft.
     let found = live_dialog(env, &key)?;
     if left {
-        follow(env, to);
+        follow_dialog(env, to);
     }
     Some(found)
 }
@@ -77,15 +71,17 @@ pub(super) fn follow_invite<E: Env>(
     }
 }
 
-/// Moves the dialog end in the draft to the contact in `Known`, for this packet only.
-#[inline(always)]
-fn follow<E: Env>(env: &E, to: &Endpoint) {
+/// Moves the dialog end in the draft, whose terminal has left its address, to the contact in `Known`, for this packet only. The
+/// request goes `to` an address.
+#[inline(never)]
+pub(super) fn follow_dialog<E: Env>(env: &E, to: &Endpoint) {
     let known = env.draft();
     let was_there = known.learned == *to;
     if take_address(env, &mut known.learned) && was_there {
         // What is proven is that the terminal got what was sent there.
         known.flags -= BindingFlags::PROVEN;
     }
+    nothing();
 }
 
 /// Makes an address that of the contact in `Known`. False if it is: the terminal has come back.

@@ -17,7 +17,7 @@ use crate::engine::dialogs::{
 };
 use crate::engine::env::{Bindings, Env, Hashes, Journal, Text};
 use crate::engine::evidence::Evidence;
-use crate::engine::follow::{follow_dialog, follow_invite, follow_source};
+use crate::engine::follow::{follow_dialog, follow_dialog_by_uri, follow_invite, follow_source};
 use crate::engine::history;
 use crate::engine::identity::{dialog_key, digest, uri_hash};
 use crate::engine::lifetimes::{MOST_GRANTED, NOTIFY_LIFE, T1, TRANSACTION_LIFE};
@@ -363,7 +363,7 @@ pub(super) fn request_out<E: Text>(env: &E, m: &Message, call: u64, to: &mut End
     before = before.filter(|before| age(ticks(env.now()), before.at) < TRANSACTION_LIFE);
     let route = env.route();
     words::clear(route);
-    if !is_for_another_hop(env, m, to.port) {
+    if m.headers & header::ROUTE == 0 || is_for_this_hop(env, m, to.port) {
         route.flags = OutboundFlags::DIRECT;
     }
     let decision = if route.flags.contains(OutboundFlags::DIRECT) {
@@ -411,12 +411,12 @@ pub(super) fn request_out<E: Text>(env: &E, m: &Message, call: u64, to: &mut End
     decision
 }
 
-/// Whether a request has a Route that leads to another hop. FreeSWITCH writes one that only repeats the Request-URI.
+/// Whether the Route of a request leads to no other hop. FreeSWITCH writes one that only repeats the Request-URI.
 ///
 /// Its own function: its caller needs the stack (6.1).
 #[inline(never)]
-fn is_for_another_hop<E: Text>(env: &E, m: &Message, port: u32) -> bool {
-    m.headers & header::ROUTE != 0 && !(m.has(Field::Route) && env.leads_to_target(m, port))
+fn is_for_this_hop<E: Text>(env: &E, m: &Message, port: u32) -> bool {
+    m.has(Field::Route) && env.leads_to_target(m, port)
 }
 
 /// If the ACK `before` went to a learned address at which the terminal only seemed to be, and the terminal repeated its response
@@ -505,11 +505,14 @@ fn find_terminal<E: Text>(
                 disprove(env, before.as_deref_mut());
                 note_ack(env, known);
             }
-            if env.draft().aor == 0 {
+            let draft = env.draft();
+            if draft.aor == 0 {
                 // Not called from the function below: the stack is too small for that.
                 digest(env, m, Field::RequestUri.bit());
+                found = follow_dialog_by_uri(env, known, to);
+            } else if env.has_left(draft.aor, &draft.learned, draft.arrived) {
+                follow_dialog(env, to);
             }
-            found = follow_dialog(env, known, to);
         }
     }
     let is_dialog = found.is_some();
