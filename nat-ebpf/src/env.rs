@@ -30,6 +30,37 @@ use crate::maps::{self, BUCKETS, POLICY, STUN_TOTAL};
 use crate::repeat::{Callback, MayGoto};
 use crate::scratch::Scratch;
 
+/// Form of an environment: whether it calls a function to hash words.
+pub(crate) trait Mix {
+    /// Hashes three words.
+    fn mix(a: u64, b: u64, c: u64, secret: &[u64; 2]) -> u64;
+}
+
+/// Defines forms of an environment that call it.
+macro_rules! calling {
+    ($($form:ty)*) => {
+        $(impl Mix for $form {
+            #[inline(always)]
+            fn mix(a: u64, b: u64, c: u64, secret: &[u64; 2]) -> u64 {
+                // SAFETY: a valid reference.
+                unsafe { mix(a, b, c, secret) }
+            }
+        })*
+    };
+}
+calling!(() Callback MayGoto);
+
+/// Form of the environment of a function that is verified once, and that requests within a dialog go through: it hashes without a
+/// call. The CPU does not predict a return, so it would not begin what follows before the hash is done.
+struct InPlace;
+
+impl Mix for InPlace {
+    #[inline(always)]
+    fn mix(a: u64, b: u64, c: u64, secret: &[u64; 2]) -> u64 {
+        hash::words(a, b, c, secret)
+    }
+}
+
 /// The kernel, while one message is handled. `L` is the loop that reads the message's text; without it, there is none.
 pub(crate) struct Kernel<'s, L = ()> {
     config: &'static Config,
@@ -97,6 +128,17 @@ fn within(
     pbx: u64,
     now: u64,
     decide: impl FnOnce(&Kernel<'_, Callback>) -> u32,
+) -> u32 {
+    within_form(direction, pbx, now, decide)
+}
+
+/// Does the same in an environment of any form.
+#[inline(always)]
+fn within_form<L>(
+    direction: u32,
+    pbx: u64,
+    now: u64,
+    decide: impl FnOnce(&Kernel<'_, L>) -> u32,
 ) -> u32 {
     let (Some(scratch), Some(config)) = (Scratch::at(direction), maps::config()) else {
         return 0;
@@ -216,7 +258,7 @@ extern "C" fn note_further_contact(direction: u32, pbx: u64, now: u64, index: u3
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn choose(direction: u32, pbx: u64, now: u64, owner: u64, transmissions: u32) -> u32 {
-    within(direction, pbx, now, |env| {
+    within_form(direction, pbx, now, |env: &Kernel<'_, InPlace>| {
         engine::choose(env, owner, transmissions) as u32
     })
 }
@@ -437,7 +479,7 @@ extern "C" fn find_host(direction: u32, uri: u32) -> u32 {
 }
 
 /// Loop in which parts of a message are hashed.
-pub(crate) trait Hash: Repeat {
+pub(crate) trait Hash: Repeat + Mix {
     /// Hashes parts of the message in the scratch of a direction.
     fn digest(direction: u32, parts: u32);
 }
@@ -626,8 +668,13 @@ unsafe extern "C" fn has_left(
     if address.is_null() {
         return 0;
     }
-    let mut env = Kernel::at(config, &scratch, now);
-    env.pbx = pbx;
+    let env = Kernel::<InPlace> {
+        config,
+        scratch: &scratch,
+        now,
+        pbx,
+        repeat: PhantomData,
+    };
     // SAFETY: it comes from a reference.
     engine::has_left(&env, owner, unsafe { &*address }, since).into()
 }
@@ -665,7 +712,7 @@ impl<L> Clock for Kernel<'_, L> {
     }
 }
 
-impl<L> Hashes for Kernel<'_, L> {
+impl<L: Mix> Hashes for Kernel<'_, L> {
     #[inline(always)]
     fn hash(&self, part: usize) -> u64 {
         let hashes = &self.scratch.digest().hashes;
@@ -675,8 +722,7 @@ impl<L> Hashes for Kernel<'_, L> {
 
     #[inline(always)]
     fn mix(&self, a: u64, b: u64, c: u64) -> u64 {
-        // SAFETY: a valid reference.
-        unsafe { mix(a, b, c, &self.config.secret) }
+        L::mix(a, b, c, &self.config.secret)
     }
 
     #[inline(always)]
@@ -789,7 +835,7 @@ impl<L> Journal for Kernel<'_, L> {
     }
 }
 
-impl<L> Env for Kernel<'_, L> {
+impl<L: Mix> Env for Kernel<'_, L> {
     #[inline(always)]
     fn evidence(&self) -> &mut Evidence {
         self.scratch.evidence()
@@ -987,7 +1033,7 @@ impl<L: Hash> Text for Kernel<'_, L> {
     }
 }
 
-impl<L> Server for Kernel<'_, L> {
+impl<L: Mix> Server for Kernel<'_, L> {
     #[inline(always)]
     fn take(&self, hash: u64) -> bool {
         let Some(line) = BUCKETS.get_ptr_mut(hash as u32 & self.config.bucket_mask) else {
