@@ -28,7 +28,7 @@ pub(super) fn identify<E: Text>(env: &E, m: &Message, direction: Direction) -> u
         _ if m.method.subscribes() || m.method == Method::Register => Field::FromTag.bit(),
         _ => 0,
     };
-    digest(env, m, Field::CallId.bit() | Field::Branch.bit() | more);
+    env.digest(m, Field::CallId.bit() | Field::Branch.bit() | more);
     env.hash(Field::CallId as usize) ^ env.pbx()
 }
 
