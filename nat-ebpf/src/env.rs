@@ -215,15 +215,19 @@ extern "C" fn place_registration(direction: u32, pbx: u64, now: u64) -> u32 {
     })
 }
 
-/// Stores the record in the scratch of a direction.
+/// Stores the record in the scratch of a direction, and notes with the binding of a request what became of that.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn remember(direction: u32) -> u32 {
-    let (Some(scratch), Some(config)) = (Scratch::at(direction), maps::config()) else {
-        return 0;
-    };
-    maps::remember(scratch.record(), config.history_mask);
-    1
+    within(direction, 0, 0, |env| {
+        let used = env.scratch.used();
+        if let Some(found) = Found::from_number(used.found) {
+            used.found = 0;
+            engine::note_route(env, found, used.is_dialog != 0);
+        }
+        maps::remember(env.scratch.record(), env.config.history_mask);
+        1
+    })
 }
 
 /// Stores the Request-URI of the request that the PBX sends.
@@ -301,18 +305,6 @@ extern "C" fn route_of_invite(direction: u32, pbx: u64, now: u64) -> u64 {
     let mut env = Kernel::at(config, &scratch, now);
     env.pbx = pbx;
     engine::route_of_invite(&env, scratch.message())
-}
-
-/// Notes what became of a packet, by the number of the binding in the draft of a direction. `is_dialog` not 0: a dialog end's.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn note_route(direction: u32, found: u32, is_dialog: u32) -> u32 {
-    within(direction, 0, 0, |env| {
-        if let Some(found) = Found::from_number(found) {
-            engine::note_route(env, found, is_dialog != 0);
-        }
-        1
-    })
 }
 
 /// Notes one more transmission to the pair of addresses in the scratch of a direction. `again` not 0: of the same request.
@@ -908,9 +900,12 @@ impl<L: Mix> Env for Kernel<'_, L> {
         route_of_invite(self.scratch.direction(), self.pbx, self.now)
     }
 
+    /// It is done when the record is stored, by the same call.
     #[inline(always)]
     fn note_route(&self, found: Found, is_dialog: bool) {
-        note_route(self.scratch.direction(), found.number(), is_dialog.into());
+        let used = self.scratch.used();
+        used.found = found.number();
+        used.is_dialog = is_dialog.into();
     }
 
     #[inline(always)]

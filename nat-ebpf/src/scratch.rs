@@ -40,6 +40,7 @@ struct Contents {
     room: Room,
     evidence: Evidence,
     route: Route,
+    used: Used,
     entry: Entry<ValueWords>,
     copies: [Entry<ValueWords>; Table::COUNT],
     record: Record,
@@ -68,6 +69,15 @@ extern "C" fn read_usual_in() -> u32 {
 #[inline(never)]
 extern "C" fn read_usual_out() -> u32 {
     Scratch::of::<Egress>().map_or(0, |scratch| scratch.read_usual(Direction::Out).into())
+}
+
+/// Binding of a request that the PBX sends, until what became of the request is noted with it.
+#[repr(C)]
+pub(crate) struct Used {
+    /// Number of the binding in the draft, a [`Found`](nat_common::tables::bindings::Found); 0: none.
+    pub(crate) found: u32,
+    /// Not 0: it is a dialog end's.
+    pub(crate) is_dialog: u32,
 }
 
 /// Results of the programs before, for those behind a tail call.
@@ -185,6 +195,10 @@ impl Scratch {
     part! {
         /// Scratch for a route.
         route: Route = route
+    }
+    part! {
+        /// Binding of the request.
+        used: Used = used
     }
     part! {
         /// Record of this message.

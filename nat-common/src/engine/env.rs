@@ -156,7 +156,8 @@ pub trait Env: Clock + Hashes + Tables + Bindings + Rules + Journal {
     fn went_elsewhere(&self, invite: &OutboundTransaction, transmissions: u32) -> bool;
     /// Calls [`route_of_invite`](crate::engine::route_of_invite), for the same reason.
     fn route_of_invite(&self, m: &Message) -> u64;
-    /// Calls [`note_route`](crate::engine::note_route), for the same reason.
+    /// Calls [`note_route`](crate::engine::note_route), now or before the record of this message is stored. The draft and the
+    /// decision in the record stay until then.
     fn note_route(&self, found: Found, is_dialog: bool);
     /// Calls [`note_transmission`](crate::engine::note_transmission) for the new entry in scratch, for the same reason.
     fn note_transmission(&self, entry: &mut Entry<Peer>, again: bool);
