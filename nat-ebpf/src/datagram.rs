@@ -19,7 +19,9 @@ const MAX_EXTENSIONS: usize = 4;
 /// Finds the datagram in a frame.
 #[inline(always)]
 pub(crate) fn parse<C: Context>(frame: Frame<C>, datagram: &mut Datagram) -> Result<(), Skip> {
-    network(frame, datagram)?;
+    if plain_ipv4(frame, datagram).is_none() {
+        network(frame, datagram)?;
+    }
     let load = |at| frame.load(at).ok_or(Skip::Malformed);
     let rest = datagram.len;
     if datagram.part == Part::Later {
@@ -51,6 +53,47 @@ pub(crate) fn parse<C: Context>(frame: Frame<C>, datagram: &mut Datagram) -> Res
     // The last eight bytes are there, so all are.
     load(udp + length - 8)?;
     Ok(())
+}
+
+/// Reads the headers up to that of UDP, if those are an untagged Ethernet header and one of IPv4 without options, as of most
+/// datagrams: without a call.
+#[inline(always)]
+fn plain_ipv4<C: Context>(frame: Frame<C>, datagram: &mut Datagram) -> Option<()> {
+    let start = frame.start::<{ plain::PAYLOAD }>()?;
+    let (first, second) = (start.load::<{ plain::TYPE }>(), start.load::<{ plain::FRAGMENT }>());
+    let expected = EtherType::Ipv4 as u64 | plain::VERSION << 16;
+    let differs = (first ^ expected) & 0xff_ffff | second & plain::FRAGMENTED;
+    let [_, _, _, _, t0, t1, id0, id1] = first.to_le_bytes();
+    let total = u32::from(u16::from_be_bytes([t0, t1]));
+    if differs != 0 || (second >> 24) as u8 != IpProto::Udp as u8 || total < Ipv4Hdr::LEN as u32 {
+        return None;
+    }
+    let [s0, s1, s2, s3, d0, d1, d2, d3] = start.load::<{ plain::ADDRESSES }>().to_le_bytes();
+    words::clear(datagram);
+    datagram.source.addr[1] = Endpoint::v4([s0, s1, s2, s3], 0).addr[1];
+    datagram.destination.addr[1] = Endpoint::v4([d0, d1, d2, d3], 0).addr[1];
+    datagram.ip = EthHdr::LEN as u32;
+    datagram.udp = (EthHdr::LEN + Ipv4Hdr::LEN) as u32;
+    datagram.id = u32::from(u16::from_be_bytes([id0, id1]));
+    datagram.part = Part::Whole;
+    datagram.len = total - Ipv4Hdr::LEN as u32;
+    Some(())
+}
+
+/// Offsets in a frame with a plain header of IPv4, and values there.
+mod plain {
+    /// Offset of the type of the frame. IPv4's version, length and identification follow.
+    pub(super) const TYPE: usize = 12;
+    /// Offset of IPv4's flags and fragment offset, time to live, and protocol.
+    pub(super) const FRAGMENT: usize = 20;
+    /// Offset of the addresses.
+    pub(super) const ADDRESSES: usize = 26;
+    /// Offset after the header of UDP.
+    pub(super) const PAYLOAD: usize = 42;
+    /// First byte of an IPv4 header without options.
+    pub(super) const VERSION: u64 = 0x45;
+    /// Mask of "more fragments" and the offset, in network byte order.
+    pub(super) const FRAGMENTED: u64 = 0x3fff_u16.to_be() as u64;
 }
 
 /// Reads the headers up to that of UDP. The length is then that of what follows IP's headers.
