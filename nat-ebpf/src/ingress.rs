@@ -90,7 +90,7 @@ fn receive<L: Hash>(ctx: &XdpContext, config: &'static Config) -> Received {
 }
 
 /// Third stage of SIP: learns from the message.
-#[inline(never)]
+#[inline(always)]
 fn learn<L: Hash>(scratch: &Scratch, config: &'static Config) -> Heard {
     let env = Kernel::reading::<L>(config, scratch);
     engine::ingress(&env, scratch.message(), &scratch.datagram().source)

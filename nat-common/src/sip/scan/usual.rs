@@ -118,7 +118,11 @@ impl<S: Source + ?Sized> Usual<'_, S> {
         // The space before the version is the first byte that no URI has.
         let stop = end.wrapping_sub(8);
         require(self.source.word(stop) == literal(b" SIP/2.0"))?;
-        let n = self.first(uri, Class::RequestUriEnd)?;
+        let mut ends = self.near(uri, Class::RequestUriEnd);
+        if ends == 0 {
+            ends = self.source.find(uri + WIDE, Class::RequestUriEnd) << WIDE;
+        }
+        let n = lowest(ends)?;
         require(n != 0 && uri + n == stop)?;
         self.set(Field::RequestUri, uri, stop);
         Some(())
