@@ -60,8 +60,11 @@ pub(crate) fn parse<C: Context>(frame: Frame<C>, datagram: &mut Datagram) -> Res
 #[inline(always)]
 fn plain_ipv4<C: Context>(frame: Frame<C>, datagram: &mut Datagram) -> Option<()> {
     let start = frame.start::<{ plain::PAYLOAD }>()?;
-    let (first, second) = (start.load::<{ plain::TYPE }>(), start.load::<{ plain::FRAGMENT }>());
-    let expected = EtherType::Ipv4 as u64 | plain::VERSION << 16;
+    let (first, second) = (
+        start.load::<{ plain::TYPE }>(),
+        start.load::<{ plain::FRAGMENT }>(),
+    );
+    let expected = EtherType::Ipv4 as u64 | u64::from(plain::VERSION) << 16;
     let differs = (first ^ expected) & 0xff_ffff | second & plain::FRAGMENTED;
     let [_, _, _, _, t0, t1, id0, id1] = first.to_le_bytes();
     let total = u32::from(u16::from_be_bytes([t0, t1]));
@@ -80,20 +83,22 @@ fn plain_ipv4<C: Context>(frame: Frame<C>, datagram: &mut Datagram) -> Option<()
     Some(())
 }
 
-/// Offsets in a frame with a plain header of IPv4, and values there.
-mod plain {
+/// An untagged Ethernet header and one of IPv4 without options: offsets in the frame, and values there.
+pub(crate) mod plain {
     /// Offset of the type of the frame. IPv4's version, length and identification follow.
-    pub(super) const TYPE: usize = 12;
+    pub(crate) const TYPE: usize = 12;
     /// Offset of IPv4's flags and fragment offset, time to live, and protocol.
-    pub(super) const FRAGMENT: usize = 20;
-    /// Offset of the addresses.
-    pub(super) const ADDRESSES: usize = 26;
-    /// Offset after the header of UDP.
-    pub(super) const PAYLOAD: usize = 42;
-    /// First byte of an IPv4 header without options.
-    pub(super) const VERSION: u64 = 0x45;
+    pub(crate) const FRAGMENT: usize = 20;
+    /// Offset of IPv4's addresses.
+    pub(crate) const ADDRESSES: usize = 26;
+    /// Offset of UDP's ports.
+    pub(crate) const PORTS: usize = 34;
+    /// Offset of UDP's payload.
+    pub(crate) const PAYLOAD: usize = 42;
+    /// First byte of the header of IPv4.
+    pub(crate) const VERSION: u8 = 0x45;
     /// Mask of "more fragments" and the offset, in network byte order.
-    pub(super) const FRAGMENTED: u64 = 0x3fff_u16.to_be() as u64;
+    pub(crate) const FRAGMENTED: u64 = 0x3fff_u16.to_be() as u64;
 }
 
 /// Reads the headers up to that of UDP. The length is then that of what follows IP's headers.

@@ -5,8 +5,8 @@
 
 use aya_ebpf::bindings::{TC_ACT_REDIRECT, TC_ACT_SHOT, TC_ACT_UNSPEC};
 use aya_ebpf::programs::TcContext;
-use aya_log_ebpf::macro_support::{Level, level_enabled};
 use aya_log_ebpf::debug;
+use aya_log_ebpf::macro_support::{Level, level_enabled};
 use nat_common::abi::Config;
 use nat_common::endpoint::Endpoint;
 use nat_common::engine::verdict::{Decision, Sent, Skip};

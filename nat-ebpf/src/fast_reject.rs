@@ -6,24 +6,14 @@ use nat_common::sip::Direction;
 use network_types::eth::EtherType;
 use network_types::ip::IpProto;
 
+use crate::datagram::plain;
 use crate::frame::{Frame, Hook};
 
-/// Offset of the type of an untagged Ethernet frame; the IP header follows.
-const TYPE: usize = 12;
-/// Offset of IPv4's flags and fragment offset, time to live, and protocol; IPv6 has its next header there.
-const PROTOCOL: usize = 20;
-/// Offset of the ports after an IPv4 header without options.
-const IPV4_PORTS: usize = 34;
 /// Offset of the ports after an IPv6 header without extensions.
 const IPV6_PORTS: usize = 54;
 /// Bytes up to the end of a UDP header. No shorter frame has one.
-const IPV4_BYTES: usize = IPV4_PORTS + 8;
+const IPV4_BYTES: usize = plain::PAYLOAD;
 const IPV6_BYTES: usize = IPV6_PORTS + 8;
-
-/// First byte of an IPv4 header without options.
-const PLAIN_IPV4: u8 = 0x45;
-/// Mask of "more fragments" and the offset, in network byte order.
-const FRAGMENT: u64 = 0x3fff_u16.to_be() as u64;
 
 /// Packet that is plainly not SIP.
 pub(crate) struct Rejected {
@@ -37,13 +27,17 @@ pub(crate) struct Rejected {
 #[inline(always)]
 pub(crate) fn fast_reject<H: Hook>(frame: Frame<H::Context>, config: &Config) -> Option<Rejected> {
     let start = frame.start::<IPV4_BYTES>()?;
-    let (first, second) = (start.load::<TYPE>(), start.load::<PROTOCOL>());
+    // IPv6 has its next header where IPv4 has its flags.
+    let (first, second) = (
+        start.load::<{ plain::TYPE }>(),
+        start.load::<{ plain::FRAGMENT }>(),
+    );
     let kind = first as u16;
     let (protocol, ports) = if kind == EtherType::Ipv4 as u16 {
-        if (first >> 16) as u8 != PLAIN_IPV4 || second & FRAGMENT != 0 {
+        if (first >> 16) as u8 != plain::VERSION || second & plain::FRAGMENTED != 0 {
             return None;
         }
-        ((second >> 24) as u8, start.load::<IPV4_PORTS>())
+        ((second >> 24) as u8, start.load::<{ plain::PORTS }>())
     } else if kind == EtherType::Ipv6 as u16 {
         let start = frame.start::<IPV6_BYTES>()?;
         (second as u8, start.load::<IPV6_PORTS>())
