@@ -236,8 +236,11 @@ fn late_response_out<E: Env>(env: &E, m: &Message, call: u64, to: &mut Endpoint)
     }
     history::bind(env);
     let known = env.draft();
-    // Through another proxy, or to an address that no terminal advertised: the PBX knows better.
-    if m.vias != 1 || !(*to == known.advertised || to.is_private()) {
+    // Through another proxy, or to an address that no terminal advertised: the PBX knows better. An ALG may write the public host
+    // into Via, and not into Contact.
+    let (host, port) = (known.learned.addr, known.advertised.port);
+    let by_via = to.port == port && to.addr == host;
+    if m.vias != 1 || !(*to == known.advertised || by_via || to.is_private()) {
         return Decision::UnknownResponse;
     }
     let proven = known.flags.contains(BindingFlags::PROVEN);

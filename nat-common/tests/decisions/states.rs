@@ -680,7 +680,8 @@ fn a_refusal_within_a_dialog_drops_nothing_that_is_pending() {
     assert_eq!(net.sends(ADVERTISED, &from_pbx("NOTIFY", 1, "n")).0, PHONE);
 }
 
-/// A response whose request is forgotten goes to its dialog end if its destination is the advertised address, or a private one.
+/// A response whose request is forgotten goes to its dialog end if its destination is the advertised address, its port at the
+/// learned host, or a private one.
 #[test]
 fn a_late_response_to_the_advertised_address_or_a_private_one() {
     for (contact, to, verdict) in [
@@ -694,9 +695,20 @@ fn a_late_response_to_the_advertised_address_or_a_private_one() {
             ([10, 9, 9, 9], 5060),
             Counter::OutRedirectedResponse,
         ),
+        // The ALG writes into Via only.
         (
             "<sip:1000@192.168.1.10>",
             FORGOTTEN,
+            Counter::OutOriginalFirst,
+        ),
+        (
+            "<sip:1000@192.168.1.10:5062>",
+            FORGOTTEN,
+            Counter::OutUnknownResponse,
+        ),
+        (
+            "<sip:1000@192.168.1.10>",
+            ([198, 51, 100, 66], 5060),
             Counter::OutUnknownResponse,
         ),
     ] {
