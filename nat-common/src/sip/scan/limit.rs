@@ -12,7 +12,7 @@ const FRAME: u32 = 1472;
 ///
 /// Of 1,650 messages of other projects the one that takes most is `wsinv` of RFC 4475, with 112 steps; those of devices take
 /// half as many. Junk of one frame takes up to 2,900 (docs/limits.md).
-const FRAME_STEPS: u32 = 152;
+const FRAME_STEPS: u32 = 148;
 
 /// Returns the number of rounds that the walk may make for a message of a length: one for each block, and for lines of 32
 /// bytes on the average. Devices write longer ones.
