@@ -265,7 +265,7 @@ fn put_pair<E: Tables + Hashes>(env: &E, entry: &Entry<Peer>) -> bool {
 /// Notes that the address in the entry is the learned address of the owner's terminal. If the terminal has registered, the entry
 /// has its [`holder`](Peer::holder).
 ///
-/// Terminals with two Contact hosts that register from one address within [`MAPPING_LIFE`] share it: a device that registers for
+/// Terminals with two Contact hosts that register from one address within 20 s share it: a device that registers for
 /// several, or whose accounts name it in several ways. Otherwise the NAT has given the port to another.
 #[inline(always)]
 pub fn note_resident<E: Tables + Hashes + Clock>(env: &E, entry: &mut Entry<Peer>) {
