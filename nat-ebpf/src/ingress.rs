@@ -37,20 +37,12 @@ pub(crate) fn run<L: Hash>(ctx: &XdpContext) -> u32 {
     }
     let verdict = receive::<L>(ctx, config);
     count(verdict.counter());
-    if maps::is_media_on() {
-        enter_media(ctx, verdict);
+    if maps::is_media_on()
+        && let Received::Heard(heard) = verdict
+    {
+        media::enter_heard(ctx, heard);
     }
     action(verdict)
-}
-
-/// Goes on with a program of media, if the packet may be one of a stream or describe one.
-#[inline(always)]
-fn enter_media(ctx: &XdpContext, verdict: Received) {
-    match verdict {
-        Received::Skipped(Skip::OtherPort) => media::enter_xdp(ctx, Entry::Packet),
-        Received::Heard(heard) => media::enter_heard(ctx, heard),
-        _ => {}
-    }
 }
 
 /// XDP action that carries a verdict out.
