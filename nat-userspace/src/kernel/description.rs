@@ -266,10 +266,9 @@ impl OfBindings {
     }
 
     /// Whether it is the layout of this version.
-    pub(super) fn is_own(&self) -> bool {
-        let own = Description::own();
+    pub(super) fn is_own(&self, own: &Description) -> bool {
         let size = size_of::<BindingSet>();
-        Self::of(&own, &own, size, &mut Vec::new()).as_ref() == Some(self)
+        Self::of(own, own, size, &mut Vec::new()).as_ref() == Some(self)
     }
 
     /// Makes a binding of this version.
@@ -323,7 +322,7 @@ mod tests {
         let longest = own.0.keys().map(String::len).max();
         assert!(longest < Some(size_of_val(&LayoutLine::default().name)));
         let found = layout(&own, size_of::<BindingSet>()).unwrap();
-        assert!(found.is_own() && found.unknown.is_empty());
+        assert!(found.is_own(&own) && found.unknown.is_empty());
         assert_eq!(own.other_rules(), None);
     }
 
@@ -352,7 +351,7 @@ mod tests {
         let found = layout(&earlier, 4 * 192 + 32).unwrap();
         assert_eq!((found.ways, found.size, found.tags), (4, 192, 768));
         assert_eq!(found.unknown, ["Binding.other", "BindingFlags.OTHER"]);
-        assert!(!found.is_own());
+        assert!(!found.is_own(&Description::own()));
         let mut bytes = vec![0; 192];
         let learned = Endpoint::v4([60, 17, 196, 2], 49163);
         bytes[..24].copy_from_slice(learned.as_bytes());

@@ -220,7 +220,7 @@ impl Survey {
         let Some(layout) = OfBindings::of(described, own, size, wrong) else {
             return Ok(());
         };
-        if layout.is_own() && self.goes_on(name, &map)?.is_empty() {
+        if layout.is_own(own) && self.goes_on(name, &map)?.is_empty() {
             return Ok(());
         }
         self.unknown.clone_from(&layout.unknown);
