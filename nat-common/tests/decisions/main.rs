@@ -268,6 +268,16 @@ impl Network {
         self.wait(1);
     }
 
+    /// Somebody registers a Contact, and the PBX accepts.
+    fn registers_as(&self, from: Address, user: &str, contact: &str, call: &'static str) {
+        let m = Sip {
+            to: format!("<sip:{user}@pbx>"),
+            ..register(1 + (self.now.get() / SECOND) as u32, call, contact).call(call)
+        };
+        self.arrives(from, &m);
+        self.sends(from, &m.answer(200));
+    }
+
     /// The phone acknowledges the PBX's 200.
     fn acknowledge(&self) -> Vec<Counter> {
         self.arrives(PHONE, &from_phone("ACK", 1, "ack").tagged("pbx"))
@@ -281,8 +291,13 @@ impl Network {
 
 /// The PBX sends a request of the phone's dialog `times` times. Returns destination and verdict of each transmission.
 fn transmissions(net: &Network, m: &Sip, times: usize) -> Vec<(Address, Counter)> {
+    transmissions_to(net, ADVERTISED, m, times)
+}
+
+/// The same to any address.
+fn transmissions_to(net: &Network, to: Address, m: &Sip, times: usize) -> Vec<(Address, Counter)> {
     let send = |_| {
-        let (to, counted) = net.sends(ADVERTISED, m);
+        let (to, counted) = net.sends(to, m);
         (to, *counted.last().unwrap())
     };
     (0..times).map(send).collect()

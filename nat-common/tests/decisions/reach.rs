@@ -5,7 +5,7 @@ use nat_common::endpoint::Endpoint;
 
 use crate::{
     ADVERTISED, Address, FORGOTTEN, MOVED, Network, PHONE, REDIRECTED, STRANGER, Sip, call_phone,
-    from_pbx, from_phone, register,
+    from_pbx, from_phone, register, transmissions_to,
 };
 
 /// Another public host, which the terminal's Contact names.
@@ -26,8 +26,8 @@ const CALLED: Counter = Counter::OutRedirectedContact;
 
 /// The PBX sends a request `times` times to one address. Returns the verdicts.
 fn sent(net: &Network, to: Address, m: &Sip, times: usize) -> Vec<Counter> {
-    let send = |_| *net.sends(to, m).1.last().unwrap();
-    (0..times).map(send).collect()
+    let sent = transmissions_to(net, to, m, times).into_iter();
+    sent.map(|(_, verdict)| verdict).collect()
 }
 
 /// A registered phone whose Contact is its public address without the port.
@@ -569,24 +569,14 @@ fn an_address_stays_its_owner_s_in_a_dialog_without_owner() {
 #[test]
 fn an_address_of_another_terminal_does_not_come_first() {
     let net = behind_alg();
-    let neighbour = Sip {
-        to: "<sip:1001@pbx>".into(),
-        ..register(1, "n1", "<sip:1001@60.17.196.2>").call("neighbour")
-    };
-    net.arrives(FORGOTTEN, &neighbour);
-    net.sends(FORGOTTEN, &neighbour.answer(200));
+    net.registers_as(FORGOTTEN, "1001", "<sip:1001@60.17.196.2>", "neighbour");
     assert_eq!(
         sent(&net, FORGOTTEN, &call_phone("i"), 3),
         [CALLED, UNANSWERED, CALLED]
     );
     // On another host, it is no sign of a NAT.
     let net = behind_alg();
-    let carrier = Sip {
-        to: "<sip:1001@pbx>".into(),
-        ..register(1, "n1", "<sip:1001@198.51.100.7>").call("carrier")
-    };
-    net.arrives(CARRIER, &carrier);
-    net.sends(CARRIER, &carrier.answer(200));
+    net.registers_as(CARRIER, "1001", "<sip:1001@198.51.100.7>", "carrier");
     assert_eq!(sent(&net, CARRIER, &call_phone("i"), 1), [FIRST]);
     // Its own address is its own.
     let own = Sip {
@@ -641,12 +631,7 @@ fn a_slow_answer_does_not_end_a_proof() {
 #[test]
 fn a_phone_with_two_ports_at_an_address_of_another_terminal_is_late_once() {
     let net = behind_alg();
-    let before = Sip {
-        to: "<sip:1001@pbx>".into(),
-        ..register(1, "n1", "<sip:1001@60.17.196.2>").call("before")
-    };
-    net.arrives(FORGOTTEN, &before);
-    net.sends(FORGOTTEN, &before.answer(200));
+    net.registers_as(FORGOTTEN, "1001", "<sip:1001@60.17.196.2>", "before");
     for (branch, then) in [
         ("a", &[CALLED, UNANSWERED][..]),
         ("b", &[FIRST]),

@@ -168,14 +168,16 @@ fn a_call_that_was_not_seen_to_begin() {
     }
 }
 
+/// Counts the dialog ends that are confirmed.
+fn confirmed(net: &Network) -> usize {
+    let unconfirmed = BindingFlags::EARLY | BindingFlags::UNACKNOWLEDGED | BindingFlags::ENDED;
+    let all = net.dialogs().into_values();
+    all.filter(|end| !end.flags.intersects(unconfirmed)).count()
+}
+
 /// A proxy relays requests with invented tags to a friend of their sender, who answers anything.
 #[test]
 fn what_a_friend_answers_confirms_nothing() {
-    let confirmed = |net: &Network| {
-        let unconfirmed = BindingFlags::EARLY | BindingFlags::UNACKNOWLEDGED | BindingFlags::ENDED;
-        let all = net.dialogs().into_values();
-        all.filter(|end| !end.flags.intersects(unconfirmed)).count()
-    };
     for method in [
         "OPTIONS", "MESSAGE", "INFO", "UPDATE", "PRACK", "NOTIFY", "REFER",
     ] {
@@ -214,11 +216,6 @@ fn what_a_friend_answers_confirms_nothing() {
 #[test]
 fn many_answers_to_one_call_wait_for_their_ack() {
     const FORKS: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
-    let confirmed = |net: &Network| {
-        let all = net.dialogs().into_values();
-        all.filter(|end| !end.flags.contains(BindingFlags::UNACKNOWLEDGED))
-            .count()
-    };
     let net = Network::new();
     net.register();
     let invite = call_phone("i");
@@ -475,15 +472,7 @@ fn progress_ends_what_was_overdue() {
 #[test]
 fn an_answer_to_others_says_nothing_of_a_dialog_without_owner() {
     let net = Network::new();
-    let registers = |from, user: &str, call| {
-        let m = Sip {
-            to: format!("<sip:{user}@pbx>"),
-            ..register(1, call, &format!("<sip:{user}@60.17.196.2>")).call(call)
-        };
-        net.arrives(from, &m);
-        net.sends(from, &m.answer(200));
-    };
-    registers(PHONE, "1000", "one");
+    net.registers_as(PHONE, "1000", "<sip:1000@60.17.196.2>", "one");
     let invite = Sip {
         start: "INVITE sip:1000@60.17.196.2 SIP/2.0".into(),
         to: "<sip:1000@60.17.196.2>".into(),
@@ -494,7 +483,7 @@ fn an_answer_to_others_says_nothing_of_a_dialog_without_owner() {
     net.arrives(PHONE, &invite.answer(200).tagged_as("callee"));
     assert_eq!(end(&net).aor, 0);
     net.wait(1);
-    registers(MOVED, "2000", "two");
+    net.registers_as(MOVED, "2000", "<sip:2000@60.17.196.2>", "two");
     let ping = Sip {
         start: "OPTIONS sip:2000@60.17.196.2 SIP/2.0".into(),
         to: "<sip:2000@pbx>".into(),

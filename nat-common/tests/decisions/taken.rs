@@ -4,7 +4,7 @@ use nat_common::abi::{Counter, Peer, PeerFlags, Policy};
 
 use crate::{
     ADVERTISED, Address, FORGOTTEN, MOVED, Network, PHONE, STRANGER, Sip, call_phone, endpoint,
-    from_phone, register,
+    from_phone, register, transmissions_to,
 };
 
 const TAKEN: Counter = Counter::OutTaken;
@@ -18,40 +18,20 @@ const OWN: &str = "<sip:1000@192.168.1.10>";
 
 const CREDENTIALS: &str = "Authorization: Digest x";
 
-/// Somebody registers a Contact from an address, and the PBX accepts.
-fn registers(net: &Network, from: Address, user: &str, contact: &str, call: &'static str) {
-    let cseq = 1 + (net.now.get() / nat_common::abi::SECOND) as u32;
-    let m = Sip {
-        to: format!("<sip:{user}@pbx>"),
-        ..register(cseq, call, contact).call(call)
-    };
-    net.arrives(from, &m);
-    net.sends(from, &m.answer(200));
-}
-
 /// The phone has registered, and nobody has sent anything for longer than NATs keep a mapping.
 fn silent() -> Network {
     let net = Network::new();
-    registers(&net, PHONE, "1000", OWN, "phone");
+    net.registers_as(PHONE, "1000", OWN, "phone");
     net.wait(300);
     net
-}
-
-/// The PBX calls the phone `times` times. Returns destination and verdict of each transmission.
-fn calls(net: &Network, to: Address, m: &Sip, times: usize) -> Vec<(Address, Counter)> {
-    let send = |_| {
-        let (to, counted) = net.sends(to, m);
-        (to, *counted.last().expect("a verdict"))
-    };
-    (0..times).map(send).collect()
 }
 
 #[test]
 fn another_phone_gets_no_calls_of_the_one_before() {
     let net = silent();
-    registers(&net, PHONE, "2000", OTHERS, "other");
+    net.registers_as(PHONE, "2000", OTHERS, "other");
     assert_eq!(
-        calls(&net, ADVERTISED, &call_phone("i"), 3),
+        transmissions_to(&net, ADVERTISED, &call_phone("i"), 3),
         [(ADVERTISED, TAKEN); 3]
     );
     // It gets its own.
@@ -61,7 +41,10 @@ fn another_phone_gets_no_calls_of_the_one_before() {
         ..call_phone("j")
     };
     let inside = ([192, 168, 1, 11], 5060);
-    assert_eq!(calls(&net, inside, &own, 3), [(PHONE, CALLED); 3]);
+    assert_eq!(
+        transmissions_to(&net, inside, &own, 3),
+        [(PHONE, CALLED); 3]
+    );
     // The history says so.
     net.sends(ADVERTISED, &call_phone("k"));
     let history = net.history.borrow();
@@ -74,16 +57,19 @@ fn another_phone_gets_no_calls_of_the_one_before() {
 #[test]
 fn another_phone_gets_no_second_transmission() {
     let net = Network::new();
-    registers(&net, PHONE, "1000", "<sip:1000@60.17.196.2>", "phone");
+    net.registers_as(PHONE, "1000", "<sip:1000@60.17.196.2>", "phone");
     net.wait(300);
     let invite = |branch| Sip {
         start: "INVITE sip:1000@60.17.196.2 SIP/2.0".into(),
         ..call_phone(branch)
     };
-    assert_eq!(calls(&net, FORGOTTEN, &invite("a"), 2)[1].0, PHONE);
-    registers(&net, PHONE, "2000", OTHERS, "other");
     assert_eq!(
-        calls(&net, FORGOTTEN, &invite("b"), 3),
+        transmissions_to(&net, FORGOTTEN, &invite("a"), 2)[1].0,
+        PHONE
+    );
+    net.registers_as(PHONE, "2000", OTHERS, "other");
+    assert_eq!(
+        transmissions_to(&net, FORGOTTEN, &invite("b"), 3),
         [(FORGOTTEN, TAKEN); 3]
     );
 }
@@ -97,10 +83,13 @@ fn another_phone_gets_no_calls_that_name_no_owner() {
         to: "<sip:1000@192.168.1.10>".into(),
         ..call_phone(branch)
     };
-    assert_eq!(calls(&net, ADVERTISED, &by_uri("a"), 2)[1].0, PHONE);
-    registers(&net, PHONE, "2000", OTHERS, "other");
     assert_eq!(
-        calls(&net, ADVERTISED, &by_uri("b"), 3),
+        transmissions_to(&net, ADVERTISED, &by_uri("a"), 2)[1].0,
+        PHONE
+    );
+    net.registers_as(PHONE, "2000", OTHERS, "other");
+    assert_eq!(
+        transmissions_to(&net, ADVERTISED, &by_uri("b"), 3),
         [(ADVERTISED, Counter::OutForeignContact); 3]
     );
 }
@@ -115,8 +104,8 @@ fn an_address_stays_its_terminal_s() {
         ("1000", "<sip:1000@192.168.1.11>"),
     ] {
         let net = silent();
-        registers(&net, PHONE, user, contact, "other");
-        let goes = calls(&net, ADVERTISED, &call_phone("i"), 3);
+        net.registers_as(PHONE, user, contact, "other");
+        let goes = transmissions_to(&net, ADVERTISED, &call_phone("i"), 3);
         assert_eq!(goes, [(PHONE, CALLED); 3], "{contact}");
     }
 }
@@ -125,10 +114,10 @@ fn an_address_stays_its_terminal_s() {
 fn who_registers_again_has_the_address_again() {
     for from in [PHONE, MOVED] {
         let net = silent();
-        registers(&net, PHONE, "2000", OTHERS, "other");
+        net.registers_as(PHONE, "2000", OTHERS, "other");
         net.wait(300);
-        registers(&net, from, "1000", OWN, "phone");
-        let goes = calls(&net, ADVERTISED, &call_phone("i"), 1);
+        net.registers_as(from, "1000", OWN, "phone");
+        let goes = transmissions_to(&net, ADVERTISED, &call_phone("i"), 1);
         assert_eq!(goes, [(from, CALLED)]);
         // Each time that the NAT gives the port to the other.
         let other = Sip {
@@ -137,7 +126,7 @@ fn who_registers_again_has_the_address_again() {
             ..call_phone("j")
         };
         let inside = ([192, 168, 1, 11], 5060);
-        let goes = calls(&net, inside, &other, 1)[0];
+        let goes = transmissions_to(&net, inside, &other, 1)[0];
         let expected = if from == PHONE {
             (inside, TAKEN)
         } else {
@@ -151,15 +140,21 @@ fn who_registers_again_has_the_address_again() {
 #[test]
 fn who_is_heard_there_again_has_the_address_again() {
     let net = silent();
-    registers(&net, PHONE, "2000", OTHERS, "other");
+    net.registers_as(PHONE, "2000", OTHERS, "other");
     net.wait(300);
     net.call();
-    assert_eq!(calls(&net, ADVERTISED, &call_phone("i"), 1)[0].1, TAKEN);
+    assert_eq!(
+        transmissions_to(&net, ADVERTISED, &call_phone("i"), 1)[0].1,
+        TAKEN
+    );
     net.acknowledge();
-    assert_eq!(calls(&net, ADVERTISED, &call_phone("j"), 1)[0].1, CALLED);
+    assert_eq!(
+        transmissions_to(&net, ADVERTISED, &call_phone("j"), 1)[0].1,
+        CALLED
+    );
     // What another calls from there does not say whose Contact is there.
     let net = silent();
-    registers(&net, PHONE, "2000", OTHERS, "other");
+    net.registers_as(PHONE, "2000", OTHERS, "other");
     let other = |m: Sip| Sip {
         from: "<sip:3000@pbx>;tag=phone".into(),
         ..m
@@ -168,19 +163,25 @@ fn who_is_heard_there_again_has_the_address_again() {
     net.arrives(PHONE, &invite);
     net.sends(PHONE, &invite.answer(200));
     net.arrives(PHONE, &other(from_phone("ACK", 1, "ack")).tagged("pbx"));
-    assert_eq!(calls(&net, ADVERTISED, &call_phone("k"), 1)[0].1, TAKEN);
+    assert_eq!(
+        transmissions_to(&net, ADVERTISED, &call_phone("k"), 1)[0].1,
+        TAKEN
+    );
 }
 
 /// Another account of the phone registers, or the phone itself with credentials that it had from before.
 #[test]
 fn what_shows_that_the_phone_has_its_port_again() {
     let net = silent();
-    registers(&net, PHONE, "2000", OTHERS, "other");
+    net.registers_as(PHONE, "2000", OTHERS, "other");
     net.wait(300);
-    registers(&net, PHONE, "3000", "<sip:3000@192.168.1.10>", "third");
-    assert_eq!(calls(&net, ADVERTISED, &call_phone("i"), 1)[0].1, CALLED);
+    net.registers_as(PHONE, "3000", "<sip:3000@192.168.1.10>", "third");
+    assert_eq!(
+        transmissions_to(&net, ADVERTISED, &call_phone("i"), 1)[0].1,
+        CALLED
+    );
     let net = silent();
-    registers(&net, PHONE, "2000", OTHERS, "other");
+    net.registers_as(PHONE, "2000", OTHERS, "other");
     net.wait(300);
     // Then its other account does.
     for (user, contact, call) in [
@@ -193,7 +194,10 @@ fn what_shows_that_the_phone_has_its_port_again() {
         };
         net.arrives(PHONE, &m);
         net.sends(PHONE, &m.answer(200));
-        assert_eq!(calls(&net, ADVERTISED, &call_phone("i"), 1)[0].1, CALLED);
+        assert_eq!(
+            transmissions_to(&net, ADVERTISED, &call_phone("i"), 1)[0].1,
+            CALLED
+        );
     }
 }
 
@@ -214,7 +218,7 @@ fn who_was_there_long_ago_is_forgotten() {
     registers("2000", OTHERS, "other");
     for (hours, verdict) in [(11, TAKEN), (2, CALLED)] {
         net.wait(hours * 3600);
-        let goes = calls(&net, ADVERTISED, &call_phone("i"), 1)[0].1;
+        let goes = transmissions_to(&net, ADVERTISED, &call_phone("i"), 1)[0].1;
         assert_eq!(goes, verdict, "{hours}");
     }
 }
@@ -223,14 +227,14 @@ fn who_was_there_long_ago_is_forgotten() {
 #[test]
 fn who_names_no_address_is_not_replaced() {
     let net = Network::new();
-    registers(&net, PHONE, "1000", "<sip:1000@phone.example>", "phone");
+    net.registers_as(PHONE, "1000", "<sip:1000@phone.example>", "phone");
     net.wait(300);
-    registers(&net, PHONE, "2000", OTHERS, "other");
+    net.registers_as(PHONE, "2000", OTHERS, "other");
     let m = Sip {
         start: "INVITE sip:1000@phone.example SIP/2.0".into(),
         ..call_phone("i")
     };
-    assert_eq!(calls(&net, ADVERTISED, &m, 1), [(PHONE, CALLED)]);
+    assert_eq!(transmissions_to(&net, ADVERTISED, &m, 1), [(PHONE, CALLED)]);
 }
 
 /// Who registers is challenged, or comes with credentials: the nonce went to the phone's address alone, and was heard there.
@@ -264,7 +268,7 @@ fn who_has_not_heard_its_challenge_takes_nothing() {
         let second = other(2, "b").with(CREDENTIALS);
         net.arrives(PHONE, &second);
         net.sends(PHONE, &second.answer(200));
-        let verdict = calls(&net, ADVERTISED, &call_phone("i"), 1)[0].1;
+        let verdict = transmissions_to(&net, ADVERTISED, &call_phone("i"), 1)[0].1;
         let expected = if takes { TAKEN } else { CALLED };
         assert_eq!(verdict, expected, "{source:?} {responses:?} {seconds}");
     }
@@ -281,26 +285,26 @@ fn who_has_not_heard_its_challenge_takes_nothing() {
     let second = other(2, "b").with(CREDENTIALS);
     net.arrives(PHONE, &second);
     net.sends(PHONE, &second.answer(200));
-    assert_eq!(calls(&net, ADVERTISED, &call_phone("i"), 1)[0].1, CALLED);
+    assert_eq!(
+        transmissions_to(&net, ADVERTISED, &call_phone("i"), 1)[0].1,
+        CALLED
+    );
 }
 
 /// An account that forges the phone's address names a host on the Internet.
 #[test]
 fn a_host_on_the_internet_is_not_behind_the_nat() {
     let net = silent();
-    registers(
-        &net,
-        PHONE,
-        "2000",
-        "<sip:2000@198.51.100.66:6666>",
-        "other",
+    net.registers_as(PHONE, "2000", "<sip:2000@198.51.100.66:6666>", "other");
+    assert_eq!(
+        transmissions_to(&net, ADVERTISED, &call_phone("i"), 1)[0].1,
+        CALLED
     );
-    assert_eq!(calls(&net, ADVERTISED, &call_phone("i"), 1)[0].1, CALLED);
     // One behind an ALG, or with STUN, is.
     for contact in ["<sip:2000@60.17.196.2>", "<sip:2000@60.17.196.2:49163>"] {
         let net = silent();
-        registers(&net, PHONE, "2000", contact, "other");
-        let verdict = calls(&net, ADVERTISED, &call_phone("i"), 1)[0].1;
+        net.registers_as(PHONE, "2000", contact, "other");
+        let verdict = transmissions_to(&net, ADVERTISED, &call_phone("i"), 1)[0].1;
         assert_eq!(verdict, TAKEN, "{contact}");
     }
 }
@@ -309,14 +313,11 @@ fn a_host_on_the_internet_is_not_behind_the_nat() {
 #[test]
 fn who_removes_a_contact_takes_nothing() {
     let net = silent();
-    registers(
-        &net,
-        PHONE,
-        "2000",
-        "<sip:2000@192.168.1.11>;expires=0",
-        "other",
+    net.registers_as(PHONE, "2000", "<sip:2000@192.168.1.11>;expires=0", "other");
+    assert_eq!(
+        transmissions_to(&net, ADVERTISED, &call_phone("i"), 1)[0].1,
+        CALLED
     );
-    assert_eq!(calls(&net, ADVERTISED, &call_phone("i"), 1)[0].1, CALLED);
 }
 
 /// Only the address of the contact is another's, not that of a dialog, in which the tags name the terminal.
@@ -326,33 +327,33 @@ fn a_call_goes_on_where_it_was() {
     net.call();
     net.acknowledge();
     net.wait(300);
-    registers(&net, PHONE, "2000", OTHERS, "other");
+    net.registers_as(PHONE, "2000", OTHERS, "other");
     assert_eq!(net.reinvite("r").0, PHONE);
 }
 
 /// A device that registers for several, or one whose accounts name it in several ways, registers them together.
 #[test]
 fn terminals_that_register_at_once_share_their_address() {
-    let goes = |net: &Network| calls(net, ADVERTISED, &call_phone("i"), 1)[0];
+    let goes = |net: &Network| transmissions_to(net, ADVERTISED, &call_phone("i"), 1)[0];
     for (seconds, expected) in [
         (0, (PHONE, CALLED)),
         (19, (PHONE, CALLED)),
         (21, (ADVERTISED, TAKEN)),
     ] {
         let net = Network::new();
-        registers(&net, PHONE, "1000", OWN, "phone");
+        net.registers_as(PHONE, "1000", OWN, "phone");
         net.wait(seconds);
-        registers(&net, PHONE, "2000", OTHERS, "other");
+        net.registers_as(PHONE, "2000", OTHERS, "other");
         net.wait(1);
         assert_eq!(goes(&net), expected, "{seconds}");
         // For as long as they register.
         for _ in 0..20 {
             net.wait(1800);
-            registers(&net, PHONE, "2000", OTHERS, "other");
+            net.registers_as(PHONE, "2000", OTHERS, "other");
             if expected.0 == PHONE {
                 assert_eq!(goes(&net), expected, "{seconds}");
             }
-            registers(&net, PHONE, "1000", OWN, "phone");
+            net.registers_as(PHONE, "1000", OWN, "phone");
             assert_eq!(goes(&net).0, PHONE, "{seconds}");
         }
     }
@@ -369,11 +370,14 @@ fn a_proxy_takes_nothing() {
     };
     net.arrives(PHONE, &relayed);
     net.sends(PHONE, &relayed.answer(200));
-    assert_eq!(calls(&net, ADVERTISED, &call_phone("i"), 1)[0].1, CALLED);
+    assert_eq!(
+        transmissions_to(&net, ADVERTISED, &call_phone("i"), 1)[0].1,
+        CALLED
+    );
     // Those behind it are reached by `force`, whoever registered last.
     net.policy.set(Policy::Force);
     net.wait(300);
-    registers(&net, PHONE, "3000", "<sip:3000@192.168.1.12>", "third");
+    net.registers_as(PHONE, "3000", "<sip:3000@192.168.1.12>", "third");
     for (user, host) in [("1000", 10), ("2000", 11), ("3000", 12)] {
         let to = ([192, 168, 1, host], 5060);
         let m = Sip {
@@ -381,7 +385,11 @@ fn a_proxy_takes_nothing() {
             to: format!("<sip:{user}@pbx>"),
             ..call_phone("f").call("force")
         };
-        assert_eq!(calls(&net, to, &m, 1), [(PHONE, CALLED)], "{user}");
+        assert_eq!(
+            transmissions_to(&net, to, &m, 1),
+            [(PHONE, CALLED)],
+            "{user}"
+        );
     }
 }
 
@@ -389,15 +397,15 @@ fn a_proxy_takes_nothing() {
 #[test]
 fn who_is_reached_without_sipnat_is_not_touched() {
     let net = Network::new();
-    registers(&net, PHONE, "1000", "<sip:1000@60.17.196.2:49163>", "phone");
+    net.registers_as(PHONE, "1000", "<sip:1000@60.17.196.2:49163>", "phone");
     net.wait(300);
-    registers(&net, PHONE, "2000", OTHERS, "other");
+    net.registers_as(PHONE, "2000", OTHERS, "other");
     let m = Sip {
         start: "INVITE sip:1000@60.17.196.2:49163 SIP/2.0".into(),
         ..call_phone("i")
     };
     let there = Counter::OutAlreadyThere;
-    assert_eq!(calls(&net, PHONE, &m, 2), [(PHONE, there); 2]);
+    assert_eq!(transmissions_to(&net, PHONE, &m, 2), [(PHONE, there); 2]);
 }
 
 /// The phone went to another network, and somebody behind its old NAT got its port.
@@ -412,12 +420,12 @@ fn the_host_before_may_be_another_s_by_now() {
             net.registers_from(STRANGER, "second");
             net.wait(300);
         }
-        registers(&net, PHONE, "2000", OTHERS, "other");
+        net.registers_as(PHONE, "2000", OTHERS, "other");
         if !first_moves {
             net.wait(300);
             net.registers_from(STRANGER, "second");
         }
-        let goes = calls(&net, ADVERTISED, &call_phone("i"), 4);
+        let goes = transmissions_to(&net, ADVERTISED, &call_phone("i"), 4);
         let wrong = goes.iter().filter(|(to, _)| *to == PHONE).count();
         assert_eq!(wrong, 0, "{goes:?}");
         assert_eq!(goes[1], (STRANGER, CALLED), "{goes:?}");
@@ -438,8 +446,7 @@ fn a_call_to_a_contact_that_is_gone_is_cancelled_where_it_went() {
     net.sends(ADVERTISED, &call_phone("i"));
     assert_eq!(net.sends(ADVERTISED, &cancel).0, PHONE);
     net.wait(1);
-    registers(
-        &net,
+    net.registers_as(
         PHONE,
         "1000",
         "<sip:1000@192.168.1.10>;expires=0",
@@ -464,14 +471,14 @@ fn the_fact_says_whose_host_is_there_and_since_when() {
     };
     let before = fact(&net);
     // It is the first registration that counts, of whatever account.
-    registers(&net, PHONE, "1000", OWN, "phone");
-    registers(&net, PHONE, "2000", "<sip:2000@192.168.1.10:5062>", "other");
+    net.registers_as(PHONE, "1000", OWN, "phone");
+    net.registers_as(PHONE, "2000", "<sip:2000@192.168.1.10:5062>", "other");
     net.call();
     net.acknowledge();
     assert_eq!(fact(&net), before);
-    registers(&net, PHONE, "2000", "<sip:2000@phone.example>", "name");
+    net.registers_as(PHONE, "2000", "<sip:2000@phone.example>", "name");
     assert_eq!(fact(&net), before);
-    registers(&net, PHONE, "2000", OTHERS, "third");
+    net.registers_as(PHONE, "2000", OTHERS, "third");
     let [host, since] = fact(&net).0;
     assert_ne!(host, before.0[0]);
     assert!(since > before.0[1]);
