@@ -15,6 +15,8 @@ use nat_common::{
     engine::lifetimes::{DIALOG_LIFE, EARLY_LIFE},
 };
 
+use crate::host::private::Readers;
+
 /// Everything that can be set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -58,6 +60,8 @@ pub struct Settings {
     pub metrics: Option<SocketAddr>,
     /// Have the kernel measure the run time of the programs.
     pub metrics_run_time: bool,
+    /// Group whose members may use the commands that only read.
+    pub readers: Option<Readers>,
     /// Leave the programs in place when the agent ends.
     pub keep: bool,
     /// File with the kernel programs, instead of those in this binary.
@@ -96,6 +100,7 @@ impl Default for Settings {
             keepalives: Keepalives::default(),
             metrics: None,
             metrics_run_time: false,
+            readers: None,
             keep: false,
             object: None,
             verifier_log: false,
@@ -142,6 +147,7 @@ impl Settings {
             keepalives,
             metrics,
             metrics_run_time,
+            readers,
             keep,
             object,
             verifier_log,
@@ -200,6 +206,7 @@ impl Settings {
                 "metrics-run-time",
                 *metrics_run_time != other.metrics_run_time,
             ),
+            ("group", *readers != other.readers),
             ("keep", *keep != other.keep),
             ("bpf-object", *object != other.object),
             ("verifier-log", *verifier_log != other.verifier_log),

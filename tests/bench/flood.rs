@@ -381,7 +381,7 @@ fn restarted(feed: &mut Feed, mut path: DataPath, object: &[u8]) -> Result<DataP
     pins::ensure_bpffs()?;
     let dir = pins::parent().join(format!("bench-{}", process::id()));
     private::make(&dir)?;
-    pins::pin(&mut path, &dir)?;
+    pins::pin(&mut path, &dir, None)?;
     let again = Loader::new(object, &Settings::default())
         .continuing(&path.tables, &dir)
         .load();

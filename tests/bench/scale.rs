@@ -256,8 +256,8 @@ fn as_agent(netns: &Netns, path: &mut DataPath) -> Result<Read> {
         pins::ensure_bpffs()?;
         let dir = pins::dir(network_inode()?);
         private::make(&dir)?;
-        pins::pin(path, &dir)?;
-        let mut record = AgentRecord::new(dir.clone(), &[5060])?;
+        pins::pin(path, &dir, None)?;
+        let mut record = AgentRecord::new(dir.clone(), &[5060], None)?;
         record.interfaces.push(Attached {
             name: "lo".into(),
             index: 1,

@@ -14,6 +14,7 @@ use crate::{
         private,
     },
     kernel::{attach, earlier::Earlier, layout::Foreign, load::Inputs, pins},
+    settings::Settings,
 };
 
 /// Claim to be the agent of this network namespace.
@@ -38,7 +39,7 @@ pub(super) struct Left {
 pub(super) async fn claim(
     net: &Net,
     links: &[Link],
-    ports: &[u16],
+    settings: &Settings,
     object: &[u8],
 ) -> Result<Claim> {
     preflight::writable(
@@ -56,7 +57,11 @@ pub(super) async fn claim(
         Path::new(pins::BPFFS),
         "CAP_DAC_OVERRIDE for sipnat",
     )?;
-    let mut record = AgentRecord::new(pins::dir(network_inode()?), ports)?;
+    let mut record = AgentRecord::new(
+        pins::dir(network_inode()?),
+        &settings.ports,
+        settings.readers,
+    )?;
     let left = find_left(net, &record.pins, object).await?;
     record.interfaces = left
         .as_ref()

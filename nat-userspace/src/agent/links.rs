@@ -158,7 +158,7 @@ impl<'n> Links<'n> {
         self.changed = false;
         self.changes.forget();
         // Links are held by their pins only, so the interfaces have lost their programs, too.
-        if pins::restore(path, &record.pins)? {
+        if pins::restore(path, &record.pins, record.readers)? {
             warn!("{} was removed: pinned again", record.pins.display());
         }
         let before = (record.interfaces.clone(), record.missing.clone());

@@ -2,9 +2,9 @@
 //! crash. The kernel programs do not need it.
 
 use std::{
-    fs::{self, OpenOptions, Permissions},
+    fs::{self, OpenOptions},
     io::{self, Write as _},
-    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     process,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -18,7 +18,7 @@ use crate::{
     host::{
         lock,
         namespaces::{network_cookie, network_inode},
-        private,
+        private::{self, Readers},
         process::start_time,
     },
     kernel::attach::Attached,
@@ -52,6 +52,9 @@ pub struct AgentRecord {
     /// Names of interfaces that have no programs: they are not there, or cannot take them.
     #[serde(default)]
     pub missing: Vec<String>,
+    /// Group that may read the record and the maps.
+    #[serde(default)]
+    pub readers: Option<Readers>,
     /// Set if the agent ended and left its programs in place.
     pub kept: bool,
     /// Reason for which the verifier refused the faster loops (see [`DataPath::refused`](crate::kernel::load::DataPath)).
@@ -85,7 +88,7 @@ impl AgentRecord {
     ///
     /// # Errors
     /// If /proc does not say what is needed.
-    pub fn new(pins: PathBuf, ports: &[u16]) -> Result<Self> {
+    pub fn new(pins: PathBuf, ports: &[u16], readers: Option<Readers>) -> Result<Self> {
         let pid = process::id();
         Ok(Self {
             version: env!("CARGO_PKG_VERSION").into(),
@@ -98,6 +101,7 @@ impl AgentRecord {
             ports: ports.to_vec(),
             interfaces: Vec::new(),
             missing: Vec::new(),
+            readers,
             kept: false,
             refused_loops: None,
             upgrade: None,
@@ -173,30 +177,33 @@ impl AgentRecord {
 
     fn write_in(&self, dir: &Path) -> Result<()> {
         let path = file(dir, self.netns);
-        keep_private(dir)?;
-        self.write_to(&path)
-            .with_context(|| format!("cannot write {}", path.display()))
-    }
-
-    fn write_to(&self, path: &Path) -> io::Result<()> {
+        make(dir)?;
+        if let Some(readers) = self.readers {
+            readers.may_list(dir)?;
+        }
         let draft = path.with_extension("new");
         // One that a dead agent left. An error means that there is none.
         let _ = fs::remove_file(&draft);
+        let written = self.write_to(&draft, &path);
+        if written.is_err() {
+            // The disk may be full.
+            let _ = fs::remove_file(&draft);
+        }
+        written.with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    fn write_to(&self, draft: &Path, path: &Path) -> Result<()> {
         let mut options = OpenOptions::new();
         let mut file = options
             .write(true)
             .create_new(true)
             .mode(0o600)
-            .open(&draft)?;
-        let text = serde_json::to_vec_pretty(self)?;
-        let written = file
-            .write_all(&text)
-            .and_then(|()| fs::rename(&draft, path));
-        if written.is_err() {
-            // The disk may be full.
-            let _ = fs::remove_file(&draft);
+            .open(draft)?;
+        file.write_all(&serde_json::to_vec_pretty(self)?)?;
+        if let Some(readers) = self.readers {
+            readers.may_read(draft)?;
         }
-        written
+        Ok(fs::rename(draft, path)?)
     }
 }
 
@@ -219,27 +226,14 @@ pub fn remove() -> Result<bool> {
 /// If the lock file cannot be made, or another process does not release the lock.
 pub async fn lock() -> Result<impl Drop> {
     let dir = Path::new(DIR);
-    keep_private(dir)?;
+    make(dir)?;
     lock::take(&dir.join("lock")).await
 }
 
-/// Makes the directory, or takes it from all but its owner.
-fn keep_private(dir: &Path) -> Result<()> {
+/// Makes the directory, or takes it from all others. Agents of other network namespaces may have readers of theirs.
+fn make(dir: &Path) -> Result<()> {
     private::make(dir)?;
-    let mode = fs::metadata(dir)?.permissions().mode();
-    if mode & 0o077 == 0 {
-        return Ok(());
-    }
-    match fs::set_permissions(dir, Permissions::from_mode(0o700)) {
-        // Of another user, as with CAP_DAC_OVERRIDE. Who can only read it changes nothing.
-        Err(_) if mode & 0o022 == 0 => Ok(()),
-        set => set.with_context(|| {
-            format!(
-                "others can write to {}: as root, `chmod 700` it",
-                dir.display()
-            )
-        }),
-    }
+    private::keep(dir)
 }
 
 fn file(dir: &Path, netns: u64) -> PathBuf {
@@ -259,7 +253,7 @@ mod tests {
     use crate::kernel::attach::{Tc, XdpMode};
 
     fn record() -> AgentRecord {
-        let mut record = AgentRecord::new("/sys/fs/bpf/sipnat/1".into(), &[5060]).unwrap();
+        let mut record = AgentRecord::new("/sys/fs/bpf/sipnat/1".into(), &[5060], None).unwrap();
         record.interfaces = vec![
             Attached {
                 name: "eth0".into(),

@@ -66,7 +66,7 @@ pub async fn run(settings: &Settings, read: &dyn Fn() -> Result<Settings>) -> Re
     // From here on a signal waits until the agent can clean up.
     let mut signals = Signals::new()?;
 
-    let Claim { mut record, left } = claim(&net, &picked, &settings.ports, &object).await?;
+    let Claim { mut record, left } = claim(&net, &picked, settings, &object).await?;
     let earlier = left.as_ref().map(|left| &left.inputs.config);
     let wildcards = Wildcards::read(&settings.ports, !settings.pbxs.is_empty(), earlier);
     let partial = may_be_partial(&picked, &all);
@@ -182,7 +182,7 @@ async fn start<'n>(
     if let Some(earlier) = earlier {
         carry_over(earlier, &path.tables, record.upgrade.as_mut())?;
     } else {
-        pins::pin(&mut path, &record.pins)?;
+        pins::pin(&mut path, &record.pins, record.readers)?;
     }
     let before = record.interfaces.clone();
     for link in links {
@@ -204,7 +204,7 @@ async fn start<'n>(
     if let Some(earlier) = earlier {
         // The earlier programs may have changed bindings until now.
         carry::bindings(earlier, &path.tables, started)?;
-        pins::pin(&mut path, &record.pins)?;
+        pins::pin(&mut path, &record.pins, record.readers)?;
     }
     // Those that have come or gone meanwhile, and the names of those that are not there.
     following.update(&mut path, record).await?;

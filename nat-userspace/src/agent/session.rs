@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Instant};
 
 use anyhow::{Result, bail};
-use aya::maps::MapInfo;
+use aya::maps::MapData;
 
 use crate::{
     agent::record::AgentRecord,
@@ -14,7 +14,7 @@ use crate::{
     kernel::{
         layout::Foreign,
         pins,
-        tables::{Table, Tables},
+        tables::{self, Table, Tables},
     },
 };
 
@@ -103,9 +103,9 @@ impl Session {
     /// As for [`Self::open`].
     pub fn refresh(&mut self) -> Result<()> {
         let is_pinned = |table: &Table<'_>| {
-            let pinned = MapInfo::from_pin(self.pins.join(table.name));
-            let known = table.map.info();
-            known.is_ok_and(|known| pinned.is_ok_and(|pinned| pinned.id() == known.id()))
+            let pinned = tables::open_pin(&self.pins, table.name);
+            let id = |map: &MapData| map.info().map(|info| info.id()).ok();
+            matches!(pinned, Ok(Ok(pinned)) if id(&pinned) == id(table.map))
         };
         if self.tables.maps().iter().all(is_pinned) {
             self.outdated = None;

@@ -22,8 +22,8 @@ pub(crate) struct InterfaceStatus {
     /// Its name, if it was not attached.
     #[serde(rename = "name", skip_serializing_if = "Option::is_none")]
     missing: Option<String>,
-    /// Whether both programs are in place.
-    attached: bool,
+    /// Whether both programs are in place; none if this user may not ask the kernel.
+    attached: Option<bool>,
     /// Reason why they are not.
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<String>,
@@ -33,9 +33,10 @@ pub(crate) struct InterfaceStatus {
 }
 
 impl InterfaceStatus {
-    /// Returns how it is attached, if it is.
+    /// Returns how it is attached, unless the kernel says that it is not.
     pub(crate) fn attached(&self) -> Option<&Attached> {
-        self.how.as_ref().filter(|_| self.attached)
+        let how = self.how.as_ref();
+        how.filter(|_| self.attached != Some(false))
     }
 
     /// Returns its name.
@@ -46,7 +47,7 @@ impl InterfaceStatus {
 }
 
 /// Asks the kernel about the interfaces that an agent has attached, and about those that are `missing`. `ours` are the ids of its
-/// programs.
+/// programs; none if this user may not open them.
 ///
 /// # Errors
 /// If the kernel does not answer.
@@ -55,13 +56,16 @@ pub(crate) async fn find(
     links: &[Link],
     attached: &[Attached],
     missing: &[String],
-    ours: [u32; 2],
+    ours: Option<[u32; 2]>,
 ) -> Result<Vec<InterfaceStatus>> {
     let mut found = Vec::new();
     for known in attached {
-        let (problem, others) = match links.iter().find(|link| link.index == known.index) {
-            None => (Some("the interface has gone".into()), Vec::new()),
-            Some(link) => {
+        let link = links.iter().find(|link| link.index == known.index);
+        let (problem, others) = match (link, ours) {
+            (None, _) => (Some("the interface has gone".into()), Vec::new()),
+            (Some(link), None) if link.xdp.is_some() => (None, Vec::new()),
+            (Some(_), None) => (Some("its XDP program was detached".into()), Vec::new()),
+            (Some(link), Some(ours)) => {
                 let hooks = Hooks::of(net, link).await?;
                 (hooks.missing(known, ours), hooks.others(Some(ours[1])))
             }
@@ -69,7 +73,11 @@ pub(crate) async fn find(
         found.push(InterfaceStatus {
             how: Some(known.clone()),
             missing: None,
-            attached: problem.is_none(),
+            attached: match (&problem, ours) {
+                (Some(_), _) => Some(false),
+                (None, Some(_)) => Some(true),
+                (None, None) => None,
+            },
             problem,
             others,
         });
@@ -88,7 +96,7 @@ pub(crate) async fn find(
         found.push(InterfaceStatus {
             how: None,
             missing: Some(name.clone()),
-            attached: false,
+            attached: Some(false),
             problem: Some(problem),
             others: Vec::new(),
         });
@@ -165,7 +173,7 @@ mod tests {
                 tc: Tc::Tcx,
             }),
             missing: None,
-            attached: true,
+            attached: Some(true),
             problem: None,
             others: Vec::new(),
         }
@@ -214,7 +222,7 @@ mod tests {
         assert_eq!(texts(beside(false), 0), "");
         let gone = InterfaceStatus {
             problem: Some("the interface has gone".into()),
-            attached: false,
+            attached: Some(false),
             ..on("eth0", 2)
         };
         assert!(gone.attached().is_none());

@@ -15,6 +15,7 @@ use nat_common::{
 
 use crate::{
     commands::ports::{port, port_or_none, ports},
+    host::private::Readers,
     settings::{
         Dialogs, KeepaliveRule, Keepalives, Settings, Sizes, Xdp, guard_named, hosts,
         keepalive_rule, policy_named,
@@ -101,6 +102,12 @@ pub struct Options {
     /// (docs/metrics.md). Needs CAP_SYS_ADMIN.
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "true|false", hide_possible_values = true)]
     metrics_run_time: Option<bool>,
+    /// Group whose members may use the commands that only read: bindings, media, stats, explain, status, top and others
+    ///
+    /// They see who calls whom, and change nothing. They must be able to search /sys/fs/bpf, which systems keep to root:
+    /// `chmod o+x /sys/fs/bpf`.
+    #[arg(long = "group", value_name = "GROUP", value_parser = Readers::named)]
+    readers: Option<Readers>,
     /// Leave the programs and their tables in place when the agent ends; the next agent takes them over
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "true|false", hide_possible_values = true)]
     keep: Option<bool>,
@@ -317,6 +324,7 @@ impl Options {
         set(&mut settings.keepalives.misses, self.keepalive_misses);
         set(&mut settings.metrics, self.metrics.map(Some));
         set(&mut settings.metrics_run_time, self.metrics_run_time);
+        set(&mut settings.readers, self.readers.map(Some));
         set(&mut settings.keep, self.keep);
         set(&mut settings.verifier_log, self.verifier_log);
         set(&mut settings.xdp, self.xdp);

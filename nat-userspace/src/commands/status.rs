@@ -79,6 +79,7 @@ struct Status {
     stun: Option<StunStatus>,
     /// Local addresses whose streams are looked after; none if media are off.
     media: Option<Vec<IpAddr>>,
+    /// Empty if this user may not open them.
     programs: Vec<Program>,
     /// Numbers of bindings, as their list counts them.
     bindings: Summary,
@@ -211,8 +212,15 @@ impl Status {
         let listing = Listing::read(tables)?;
         let net = Net::open()?;
         let links = net.links().await?;
-        let programs = pins::programs(pins)?;
-        let ours = [programs[0].1.id(), programs[1].1.id()];
+        let programs = if pins::may_open_programs(pins) {
+            pins::programs(pins)?
+        } else {
+            Vec::new()
+        };
+        let ours = match &programs[..] {
+            [(_, ingress), (_, egress), ..] => Some([ingress.id(), egress.id()]),
+            _ => None,
+        };
         let interfaces =
             interfaces::find(&net, &links, &agent.interfaces, &agent.missing, ours).await?;
         let mut warnings = interfaces::warnings(&interfaces, &links, &config, agent.is_alive());
@@ -226,7 +234,7 @@ impl Status {
         let fills = fill::read(tables, &listing.used)?;
         warnings.extend(full_tables::find(&fills));
         warnings.extend(loops::find(agent.refused_loops.as_deref()));
-        let has_media = programs.len() > 2;
+        let has_media = pins::has_media(pins);
         let [of_media, of_streams] = if has_media {
             media_warnings::find(tables)?
         } else {
@@ -323,6 +331,9 @@ impl Status {
         }
         if self.shadow {
             lines.insert(1, "shadow: nothing is redirected".into());
+        }
+        if self.programs.is_empty() {
+            lines.push("programs   not checked: only the user of the agent may open them".into());
         }
         for program in &self.programs {
             let verified = program

@@ -4,8 +4,7 @@ use std::cmp::Reverse;
 
 use anyhow::{Context as _, Result};
 use aya::maps::{Array, MapData};
-use nat_common::{abi::Record, bytes::words};
-use zerocopy::FromZeros as _;
+use nat_common::abi::Record;
 
 use crate::kernel::{
     mapped::{Access, Mapped},
@@ -23,7 +22,6 @@ pub fn read(table: &Array<MapData, Record>) -> Result<Vec<Record>> {
 
 /// Reads records as they are written.
 pub struct Follower {
-    records: Mapped<Record>,
     /// Number of records of each ring that were read.
     read: [u64; RINGS],
 }
@@ -38,7 +36,6 @@ impl Follower {
     /// If a map cannot be read.
     pub fn new(tables: &Tables) -> Result<Self> {
         Ok(Self {
-            records: Mapped::new(&tables.history, Access::Read).context("cannot read HISTORY")?,
             read: written(tables)?,
         })
     }
@@ -49,15 +46,13 @@ impl Follower {
     /// If a map cannot be read.
     pub fn next(&mut self, tables: &Tables) -> Result<Vec<Record>> {
         let written = written(tables)?;
-        let half = u64::from(self.records.len()) / RINGS as u64;
+        let half = u64::from(tables.history.len()) / RINGS as u64;
         let mut all = Vec::new();
         for (ring, (read, written)) in (0..).zip(self.read.iter_mut().zip(written)) {
             for number in written.saturating_sub(half).max(*read)..written {
-                let mut record = Record::new_zeroed();
-                let index = number % half + half * ring;
-                // SAFETY: within the mapping, which is aligned to a page.
-                unsafe { words::copy(self.records.at(index as u32), &raw mut record) };
-                all.push(record);
+                let index = (number % half + half * ring) as u32;
+                let record = tables.history.get(&index, 0);
+                all.push(record.context("cannot read HISTORY")?);
             }
             *read = written;
         }

@@ -1,6 +1,7 @@
-//! Array maps, mapped into this process: they are read without a system call, however many entries they have.
+//! Array maps, mapped into this process: they are read without a system call, however many entries they have. Who may only read
+//! a map cannot map it, and gets a copy.
 
-use std::{marker::PhantomData, num::NonZeroUsize, os::fd::AsFd as _, ptr::NonNull};
+use std::{marker::PhantomData, num::NonZeroUsize, os::fd::AsFd as _, ptr::NonNull, slice};
 
 use anyhow::{Context as _, Result};
 use aya::{
@@ -15,8 +16,13 @@ use nat_common::{
         slots::{SlotKey, Slots},
     },
 };
-use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+use nix::{
+    fcntl::{FcntlArg, OFlag, fcntl},
+    sys::mman::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap},
+};
 use zerocopy::{FromBytes, FromZeros as _};
+
+use crate::kernel::raw;
 
 /// Access to a mapped map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +31,15 @@ pub enum Access {
     Read,
     /// Reading and writing.
     Write,
+}
+
+/// Attempts to read a value that the programs do not change meanwhile: it is read twice, and must be the same.
+const ATTEMPTS: u32 = 8;
+
+/// Whether a map was opened for reading only.
+fn is_for_reading(map: &MapData) -> Result<bool> {
+    let flags = fcntl(map.fd().as_fd(), FcntlArg::F_GETFL)?;
+    Ok(OFlag::from_bits_truncate(flags) & OFlag::O_ACCMODE == OFlag::O_RDONLY)
 }
 
 /// Values of an array map with `BPF_F_MMAPABLE`, which the programs change at any time.
@@ -50,6 +65,9 @@ impl<T: FromBytes + Pod> Mapped<T> {
     /// If the kernel refuses.
     pub(super) fn of(map: &MapData, len: u32, access: Access) -> Result<Self> {
         let bytes = NonZeroUsize::new(len as usize * size_of::<T>()).context("an empty map")?;
+        if access == Access::Read && is_for_reading(map)? {
+            return Self::copied(map, bytes, len);
+        }
         let protection = match access {
             Access::Read => ProtFlags::PROT_READ,
             Access::Write => ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
@@ -71,6 +89,39 @@ impl<T: FromBytes + Pod> Mapped<T> {
             len,
             access,
         })
+    }
+
+    /// Copies an array whose values may have another type. The kernel does not map one that was opened for reading:
+    /// `bpf_map_mmap` asks for a shared mapping, which such a file does not give.
+    fn copied(map: &MapData, bytes: NonZeroUsize, len: u32) -> Result<Self> {
+        let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        // SAFETY: a new mapping, which overlays nothing.
+        let first = unsafe { mmap_anonymous(None, bytes, protection, MapFlags::MAP_PRIVATE) }
+            .context("no memory for a copy of a map")?;
+        let copy = Self {
+            first: first.cast(),
+            len,
+            access: Access::Read,
+        };
+        let value = map.info()?.value_size() as usize;
+        let mut again = vec![0; value.next_multiple_of(8)];
+        for index in 0..bytes.get() / value.max(1) {
+            // SAFETY: values of an array with BPF_F_MMAPABLE are whole words, and lie one after the other in the copy.
+            let slot = unsafe { first.cast::<u8>().add(index * value) };
+            for _ in 0..ATTEMPTS {
+                // SAFETY: as long as a value, which is this process' own.
+                let read = unsafe {
+                    raw::value_at(map, index as u32, slot.as_ptr())
+                        .and_then(|()| raw::value_at(map, index as u32, again.as_mut_ptr()))
+                };
+                read.context("cannot read a map")?;
+                // SAFETY: as above.
+                if unsafe { slice::from_raw_parts(slot.as_ptr(), value) } == &again[..value] {
+                    break;
+                }
+            }
+        }
+        Ok(copy)
     }
 
     /// Returns the number of values.

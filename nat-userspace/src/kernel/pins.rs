@@ -13,14 +13,16 @@ use aya::programs::{
 };
 use aya_obj::programs::XdpAttachType;
 use nix::{
-    fcntl::{AT_FDCWD, RenameFlags, renameat2},
+    errno::Errno,
+    fcntl::{AT_FDCWD, AtFlags, RenameFlags, renameat2},
     mount::{MsFlags, mount},
     sys::statfs::{BPF_FS_MAGIC, statfs},
+    unistd::{AccessFlags, faccessat},
 };
 use tracing::info;
 
 use crate::{
-    host::private,
+    host::private::{self, Readers},
     kernel::{
         load::{DataPath, Programs},
         loops::{EGRESS, INGRESS},
@@ -96,16 +98,35 @@ pub fn programs(dir: &Path) -> Result<Vec<(&'static str, ProgramInfo)>> {
     names.map(info).collect()
 }
 
+/// Whether this user is no reader, who may open the maps only.
+#[must_use]
+pub fn may_open_programs(dir: &Path) -> bool {
+    let access = AccessFlags::R_OK | AccessFlags::W_OK;
+    let ingress = dir.join(INGRESS);
+    faccessat(AT_FDCWD, &ingress, access, AtFlags::AT_EACCESS) != Err(Errno::EACCES)
+}
+
+/// Whether the programs of media are pinned in `dir`.
+#[must_use]
+pub fn has_media(dir: &Path) -> bool {
+    media::PROGRAMS
+        .as_flattened()
+        .iter()
+        .any(|name| dir.join(name).exists())
+}
+
 /// Pins the maps and programs of `path`, and the links that are in `dir`, in place of those of an earlier data path. All
-/// change in one step: whoever is killed leaves the pins of one data path.
+/// change in one step: whoever is killed leaves the pins of one data path. The `readers` may read the maps.
 ///
 /// # Errors
 /// If the kernel refuses.
-pub fn pin(path: &mut DataPath, dir: &Path) -> Result<()> {
+pub fn pin(path: &mut DataPath, dir: &Path, readers: Option<Readers>) -> Result<()> {
     let draft = draft(dir);
     remove_tree(&draft)?;
     private::make(&draft)?;
-    let pinned = fill(path, dir, &draft).and_then(|()| exchange(&draft, dir));
+    let pinned = fill(path, dir, &draft)
+        .and_then(|()| readers.map_or(Ok(()), |readers| admit(readers, path, &draft)))
+        .and_then(|()| exchange(&draft, dir));
     // What was there before, or what is not complete.
     let removed = remove_tree(&draft);
     pinned.and(removed.map(drop))
@@ -143,6 +164,16 @@ fn fill(path: &mut DataPath, dir: &Path, draft: &Path) -> Result<()> {
     egress.with_context(|| failed(EGRESS))
 }
 
+/// Lets readers use the commands that only read. The programs stay their owner's: who has one can run it on packets of his own
+/// (BPF_PROG_TEST_RUN), and it writes to the maps.
+fn admit(readers: Readers, path: &DataPath, draft: &Path) -> Result<()> {
+    for table in path.tables.maps() {
+        readers.may_read(&draft.join(table.name))?;
+    }
+    readers.may_list(draft)?;
+    readers.may_list(&parent())
+}
+
 /// Returns the directory in which pins are made before they are those of `dir`.
 fn draft(dir: &Path) -> PathBuf {
     let mut name = dir.as_os_str().to_owned();
@@ -169,14 +200,14 @@ pub fn remove_draft(dir: &Path) -> Result<()> {
 ///
 /// # Errors
 /// If the kernel refuses.
-pub fn restore(path: &mut DataPath, dir: &Path) -> Result<bool> {
+pub fn restore(path: &mut DataPath, dir: &Path, readers: Option<Readers>) -> Result<bool> {
     // The last pin that is made.
     if dir.join(EGRESS).exists() {
         return Ok(false);
     }
     ensure_bpffs()?;
     private::make(dir)?;
-    pin(path, dir)?;
+    pin(path, dir, readers)?;
     Ok(true)
 }
 

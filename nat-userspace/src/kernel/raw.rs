@@ -1,11 +1,30 @@
-//! Values of maps whose types are unknown, as bytes.
+//! Maps by system calls that aya does not make: values as bytes, and maps that this user may only read.
 
-use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::{
+    ffi::CString,
+    io,
+    os::{
+        fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd},
+        unix::ffi::OsStrExt as _,
+    },
+    path::Path,
+};
 
 use anyhow::{Context as _, Result, ensure};
-use aya::maps::{MapData, MapType};
+use aya::{
+    maps::{MapData, MapError, MapType},
+    sys::SyscallError,
+};
 use nat_common::abi::Config;
 use nix::errno::Errno;
+
+/// Attributes of BPF_OBJ_GET, from linux/bpf.h.
+#[repr(C)]
+struct Open {
+    path: u64,
+    padding: u32,
+    flags: u32,
+}
 
 /// Attributes of BPF_MAP_LOOKUP_ELEM, from linux/bpf.h.
 #[repr(C)]
@@ -22,18 +41,28 @@ struct Lookup {
 /// # Errors
 /// If the map is no array, or cannot be read.
 pub(super) fn first_value(map: &MapData) -> Result<Vec<u8>> {
-    const BPF_MAP_LOOKUP_ELEM: libc::c_long = 1;
     let info = map.info()?;
     let is_array = matches!(info.map_type(), Ok(MapType::Array));
     ensure!(is_array && info.key_size() == 4, "not an array");
     // The kernel writes whole words.
     let mut value = vec![0; (info.value_size() as usize).next_multiple_of(8)];
-    let key = 0_u32;
+    // SAFETY: the value is as long as those of the array.
+    unsafe { value_at(map, 0, value.as_mut_ptr()) }.context("cannot read a map")?;
+    value.truncate(info.value_size() as usize);
+    Ok(value)
+}
+
+/// Copies a value of an array.
+///
+/// # Safety
+/// The map is an array, and its values fit in what `to` points to, in whole words.
+pub(super) unsafe fn value_at(map: &MapData, index: u32, to: *mut u8) -> nix::Result<()> {
+    const BPF_MAP_LOOKUP_ELEM: libc::c_long = 1;
     let lookup = Lookup {
         map: map.fd().as_fd().as_raw_fd() as u32,
         padding: 0,
-        key: (&raw const key).addr() as u64,
-        value: value.as_mut_ptr().addr() as u64,
+        key: (&raw const index).addr() as u64,
+        value: to.addr() as u64,
         flags: 0,
     };
     // SAFETY: the attributes are those of the command; key and value have the sizes that the map has.
@@ -45,9 +74,40 @@ pub(super) fn first_value(map: &MapData) -> Result<Vec<u8>> {
             size_of::<Lookup>(),
         )
     };
-    Errno::result(done).context("cannot read a map")?;
-    value.truncate(info.value_size() as usize);
-    Ok(value)
+    Errno::result(done).map(drop)
+}
+
+/// Opens a pinned map for reading, as a member of its group may.
+///
+/// # Errors
+/// If the kernel refuses.
+pub(super) fn open_for_reading(pin: &Path) -> Result<OwnedFd, MapError> {
+    const BPF_OBJ_GET: libc::c_long = 7;
+    const BPF_F_RDONLY: u32 = 1 << 3;
+    let failed = |errno: Errno| {
+        MapError::SyscallError(SyscallError {
+            call: "BPF_OBJ_GET",
+            io_error: io::Error::from(errno),
+        })
+    };
+    let path = CString::new(pin.as_os_str().as_bytes()).map_err(|_| failed(Errno::EINVAL))?;
+    let open = Open {
+        path: path.as_ptr().addr() as u64,
+        padding: 0,
+        flags: BPF_F_RDONLY,
+    };
+    // SAFETY: the attributes are those of the command, and the path ends with a zero byte.
+    let fd = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            BPF_OBJ_GET,
+            &raw const open,
+            size_of::<Open>(),
+        )
+    };
+    let fd = Errno::result(fd).map_err(failed)?;
+    // SAFETY: the kernel has made it for this call.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
 /// Returns the number of the layout in a value of `CONFIG` of any version.

@@ -20,7 +20,7 @@ use nat_common::{
 };
 
 use crate::{
-    host::clock,
+    host::{clock, private},
     kernel::{
         keepalives::Keepalives,
         layout::{Foreign, Layout, MISSING, Typed},
@@ -382,15 +382,20 @@ impl Table<'_> {
 ///
 /// # Errors
 /// If that is not permitted, or memory or file descriptors are short.
-pub(super) fn open_pin(dir: &Path, name: &str) -> Result<Result<MapData, String>> {
-    match MapData::from_pin(dir.join(name)) {
+pub(crate) fn open_pin(dir: &Path, name: &str) -> Result<Result<MapData, String>> {
+    let pin = dir.join(name);
+    let opened = match MapData::from_pin(&pin) {
+        Err(MapError::SyscallError(error)) if private::is_denied(&error.io_error) => {
+            raw::open_for_reading(&pin).and_then(MapData::from_fd)
+        }
+        opened => opened,
+    };
+    match opened {
         Ok(data) => Ok(Ok(data)),
-        Err(MapError::SyscallError(error))
-            if error.io_error.kind() == io::ErrorKind::PermissionDenied =>
-        {
+        Err(MapError::SyscallError(error)) if private::is_denied(&error.io_error) => {
             Err(error.io_error).with_context(|| {
                 format!(
-                    "not allowed to open the maps in {} (run as root)",
+                    "not allowed to open the maps in {} (run as root, or as a member of the group that `sipnat run --group` names)",
                     dir.display()
                 )
             })

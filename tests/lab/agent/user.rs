@@ -1,12 +1,19 @@
-//! An agent of a user who is not root: it runs with what is documented, and says what is missing.
+//! An agent of a user who is not root: it runs with what is documented, says what is missing, and lets a group read.
 
 use std::{process::Command, thread, time::Duration};
 
-use anyhow::{Result, ensure};
-use nat_test_support::sipnat;
+use anyhow::{Context as _, Result, ensure};
+use nat_test_support::{
+    Answers, Lab, Plan, Sipnat, StrictPbx,
+    netns::Netns,
+    sipnat,
+    sipp::{Scenario, Sipp},
+};
 use nix::sys::signal::Signal;
+use serde_json::Value;
 
 use super::{Host, interfaces::says, stderr, stop, tc};
+use crate::scene::SOON;
 
 /// A user without any privilege of his own.
 const USER: &str = "65534";
@@ -135,4 +142,126 @@ fn a_user_is_told_what_is_missing() -> Result<()> {
         assert!(!text.contains("verifier"), "{prepare}: {text}");
     }
     Ok(())
+}
+
+/// Group of [`USER`], and another one.
+const GROUP: &str = "nogroup";
+const GROUPS: [&str; 2] = [USER, "65533"];
+
+/// Commands of users in the mount namespace of an agent.
+struct Users<'a> {
+    netns: &'a Netns,
+    agent: u32,
+}
+
+impl Users<'_> {
+    /// Runs a command of a user in a group. Returns what it prints, or else its error.
+    fn ask(&self, user: &str, group: &str, args: &[&str]) -> Result<Result<String, String>> {
+        let mut command = Command::new("nsenter");
+        command
+            .args(["--mount", "--target", &self.agent.to_string(), "setpriv"])
+            .args(["--reuid", user, "--regid", group, "--clear-groups"])
+            .arg("/run/under-test")
+            .args(args);
+        let output = self.netns.enter(|| command.output())??;
+        let text = String::from_utf8(output.stdout.clone())?;
+        Ok(if output.status.success() {
+            Ok(text)
+        } else {
+            Err(stderr(&output))
+        })
+    }
+}
+
+/// What does not change from one command to the next.
+fn lasting(mut document: Value) -> Value {
+    match &mut document {
+        Value::Array(items) => {
+            let kept = items.drain(..).map(lasting).collect();
+            document = Value::Array(kept);
+        }
+        Value::Object(fields) => {
+            fields.retain(|name, _| !name.contains("seconds") && name != "age");
+            for value in fields.values_mut() {
+                *value = lasting(value.take());
+            }
+        }
+        _ => {}
+    }
+    document
+}
+
+#[test]
+fn a_group_reads_all_and_changes_nothing() -> Result<()> {
+    let lab = Lab::new(Plan::default())?;
+    let both = format!("{RUN_DIRECTORY}; {BPF_DIRECTORY}");
+    let mut command = as_user(&both, CAPABILITIES)?;
+    command.args(["--group", GROUP, "--media"]);
+    let mut agent = Sipnat::spawn_by(&lab.pbx, &mut command)?;
+    agent.is_ready()?;
+    let users = Users {
+        netns: &lab.pbx,
+        agent: agent.pid(),
+    };
+    let pbx = StrictPbx::start(&lab.pbx, Answers::ToSource)?;
+    let _sipp = Sipp::start(lab.phone(), "1000", Scenario::Call)?;
+    let call = pbx.call(SOON)?;
+    pbx.request(&call, "INVITE")?;
+
+    let [group, stranger] = GROUPS;
+    for reading in [
+        &["bindings", "list", "--json"][..],
+        &["bindings", "show", "1000", "--json"],
+        &["media", "list", "--json"],
+        &["policy", "list", "--json"],
+        &["guard", "list", "--json"],
+        &["stats", "--all", "--json"],
+        &["explain", "--json", "1000"],
+    ] {
+        let all = users.ask("0", "0", reading)?;
+        let all: Value = serde_json::from_str(&all.map_err(anyhow::Error::msg)?)?;
+        let read = users.ask("65533", group, reading)?;
+        let read: Value = serde_json::from_str(&read.map_err(anyhow::Error::msg)?)?;
+        assert_eq!(lasting(read), lasting(all), "{reading:?}");
+        let refused = users.ask("65533", stranger, reading)?.unwrap_err();
+        ensure!(refused.contains("Permission denied"), "{refused}");
+    }
+    let bindings = users.ask("65533", group, &["bindings", "list"])?;
+    let bindings = bindings.map_err(anyhow::Error::msg)?;
+    ensure!(bindings.contains("60.17.196.2:49163"), "{bindings}");
+    let status = users.ask("65533", group, &["status", "--json"])?;
+    let status: Value = serde_json::from_str(&status.map_err(anyhow::Error::msg)?)?;
+    let interface = &status["interfaces"][0];
+    assert_eq!(interface["name"], "eth0");
+    // The kernel does not tell them.
+    assert_eq!(interface["attached"], Value::Null);
+    let bindings = status["bindings"].as_object().context("bindings")?;
+    ensure!(!bindings.is_empty(), "{status}");
+
+    for change in [
+        &["policy", "set", "default", "off"][..],
+        &["guard", "set", "default", "drop"],
+        &["bindings", "remove", "1000"],
+        &["reload"],
+        &["detach"],
+    ] {
+        let refused = users.ask("65533", group, change)?.unwrap_err();
+        ensure!(
+            refused.contains("ermission denied") || refused.contains("not permitted"),
+            "{change:?}: {refused}"
+        );
+    }
+    // All is as before.
+    pbx.request(&call, "BYE")?;
+    agent.stop()
+}
+
+#[test]
+fn a_group_that_is_not_there_is_refused() -> Result<()> {
+    let host = Host::new()?;
+    host.refused(
+        &["run", "--iface", "eth0", "--group", "no-such-group"],
+        2,
+        &["there is no group no-such-group", "groupadd"],
+    )
 }

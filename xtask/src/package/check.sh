@@ -42,10 +42,23 @@ ip address add 203.0.113.10/24 dev eth0
 echo 'iface = ["eth0"]' >>/etc/sipnat/sipnat.toml
 systemctl enable --now sipnat
 sipnat status
+test "$(stat --format=%U "/proc/$(pid)")" = sipnat
 # CAP_NET_ADMIN, CAP_PERFMON and CAP_BPF.
 grep 'CapEff:.*000000c000001000' "/proc/$(pid)/status"
 grep 'Seccomp:.*2' "/proc/$(pid)/status"
-test "$(stat --format=%a /run/sipnat)" = 700
+test "$(stat --format=%a:%U:%G /run/sipnat)" = 750:sipnat:sipnat
+test "$(stat --format=%a /run/sipnat/lock)" = 600
+
+# A member of the group reads, and changes nothing. Others do neither.
+useradd --no-create-home --groups sipnat operator
+useradd --no-create-home stranger
+as() { runuser --user "$@"; }
+as operator -- sipnat status | grep 'on         eth0'
+as operator -- sipnat bindings list
+fails as operator -- sipnat policy set default off
+fails as operator -- sipnat detach
+fails as stranger -- sipnat status
+fails as stranger -- sipnat bindings list
 
 # Metrics, within what the unit allows.
 echo 'metrics = "127.0.0.1:9060"' >>/etc/sipnat/sipnat.toml
@@ -100,6 +113,8 @@ test -f /etc/sipnat/sipnat.toml
 fails test -e /sys/fs/bpf/sipnat
 dpkg --purge sipnat
 fails test -e /run/sipnat
+fails getent passwd sipnat
+fails getent group sipnat
 files >/run/after
 diff /run/before /run/after
 echo passed

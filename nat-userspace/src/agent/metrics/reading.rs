@@ -99,7 +99,7 @@ impl Reading {
         let ours = [infos[0].1.id(), infos[1].1.id()];
         let links = net.links().await?;
         let interfaces =
-            interfaces::find(net, &links, &agent.interfaces, &agent.missing, ours).await?;
+            interfaces::find(net, &links, &agent.interfaces, &agent.missing, Some(ours)).await?;
         let interfaces = interfaces.iter();
         let on = interfaces.map(|on| (on.name().to_owned(), on.attached().is_some()));
         let keepalives = round_trips.map(|times| Keepalives::read(&tables, times));
