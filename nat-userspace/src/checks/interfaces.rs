@@ -1,6 +1,9 @@
 //! Interfaces: whether the programs are on them, as the kernel says, and what is in their way.
 
+use std::path::Path;
+
 use anyhow::Result;
+use caps::{CapSet, Capability};
 use nat_common::abi::Config;
 use serde::Serialize;
 
@@ -10,6 +13,7 @@ use crate::{
     kernel::{
         attach::Attached,
         hooks::{Hooks, Other},
+        pins,
     },
 };
 
@@ -46,8 +50,15 @@ impl InterfaceStatus {
     }
 }
 
+/// Whether this user may ask the kernel which programs are attached: not a reader, nor the agent's user without the agent's
+/// capabilities.
+pub(crate) fn may_ask(pins: &Path) -> bool {
+    let admin = caps::has_cap(None, CapSet::Effective, Capability::CAP_NET_ADMIN);
+    admin.unwrap_or(false) && pins::may_open_programs(pins)
+}
+
 /// Asks the kernel about the interfaces that an agent has attached, and about those that are `missing`. `ours` are the ids of its
-/// programs; none if this user may not open them.
+/// programs; none if this user may not ask for them.
 ///
 /// # Errors
 /// If the kernel does not answer.

@@ -79,7 +79,7 @@ struct Status {
     stun: Option<StunStatus>,
     /// Local addresses whose streams are looked after; none if media are off.
     media: Option<Vec<IpAddr>>,
-    /// Empty if this user may not open them.
+    /// Empty if this user may not ask for them.
     programs: Vec<Program>,
     /// Numbers of bindings, as their list counts them.
     bindings: Summary,
@@ -212,7 +212,7 @@ impl Status {
         let listing = Listing::read(tables)?;
         let net = Net::open()?;
         let links = net.links().await?;
-        let programs = if pins::may_open_programs(pins) {
+        let programs = if interfaces::may_ask(pins) {
             pins::programs(pins)?
         } else {
             Vec::new()
@@ -333,7 +333,7 @@ impl Status {
             lines.insert(1, "shadow: nothing is redirected".into());
         }
         if self.programs.is_empty() {
-            lines.push("programs   not checked: only the user of the agent may open them".into());
+            lines.push("programs   not checked: this user may not ask the kernel for them".into());
         }
         for program in &self.programs {
             let verified = program

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, Permissions},
     io,
-    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _, chown},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _, chown},
     path::Path,
 };
 
@@ -60,9 +60,13 @@ impl Readers {
     }
 
     fn admit(self, path: &Path, mode: u32) -> Result<()> {
-        // The group first: that of before must not see it.
-        let admitted = chown(path, None, Some(self.0))
-            .and_then(|()| fs::set_permissions(path, Permissions::from_mode(mode)));
+        let admitted = fs::metadata(path).and_then(|known| {
+            // The group first: that of before must not see it. A unit's filter of system calls may have no chown.
+            if known.gid() != self.0 {
+                chown(path, None, Some(self.0))?;
+            }
+            fs::set_permissions(path, Permissions::from_mode(mode))
+        });
         admitted.with_context(|| {
             format!(
                 "cannot let group {} read {}: CAP_CHOWN, or membership of that group, permits it",
@@ -104,8 +108,6 @@ pub fn is_denied(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::MetadataExt as _;
-
     use super::*;
 
     fn mode(path: &Path) -> u32 {

@@ -13,6 +13,8 @@ fails() {
 }
 pid() { systemctl show --property=MainPID --value sipnat; }
 log() { journalctl --unit=sipnat --no-pager --output=cat; }
+# What the unit said, if a step fails.
+trap 'test $? = 0 || { journalctl --unit=sipnat --no-pager --lines=20; echo failed; }' EXIT
 set -x
 
 files >/run/before
@@ -50,13 +52,13 @@ test "$(stat --format=%a:%U:%G /run/sipnat)" = 750:sipnat:sipnat
 test "$(stat --format=%a /run/sipnat/lock)" = 600
 
 # A member of the group reads, and changes nothing. Others do neither.
-useradd --no-create-home --groups sipnat operator
-useradd --no-create-home stranger
+useradd --system --groups sipnat colleague
+useradd --system stranger
 as() { runuser --user "$@"; }
-as operator -- sipnat status | grep 'on         eth0'
-as operator -- sipnat bindings list
-fails as operator -- sipnat policy set default off
-fails as operator -- sipnat detach
+as colleague -- sipnat status | grep 'on         eth0'
+as colleague -- sipnat bindings list
+fails as colleague -- sipnat policy set default off
+fails as colleague -- sipnat detach
 fails as stranger -- sipnat status
 fails as stranger -- sipnat bindings list
 
@@ -117,4 +119,5 @@ fails getent passwd sipnat
 fails getent group sipnat
 files >/run/after
 diff /run/before /run/after
+trap - EXIT
 echo passed
