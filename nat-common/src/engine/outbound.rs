@@ -21,7 +21,7 @@ use crate::engine::follow::{follow_dialog, follow_dialog_by_uri, follow_invite, 
 use crate::engine::history;
 use crate::engine::identity::{dialog_key, digest, uri_hash};
 use crate::engine::lifetimes::{MOST_GRANTED, NOTIFY_LIFE, T1, TRANSACTION_LIFE};
-use crate::engine::proof::{describe_pair, describe_pair_of, pair, unanswered};
+use crate::engine::proof::{describe_pair, describe_pair_of, is_taken, pair, unanswered};
 use crate::engine::reach::{Redirect, carry_out, decide, permit, turn_by_time};
 use crate::engine::route::Route;
 use crate::engine::verdict::{Choice, Decision};
@@ -456,9 +456,12 @@ fn note_choice<E: Env>(env: &E, to: &Endpoint, route: &mut Route, is_ack: bool) 
     if *to == record.original() {
         route.flags |= OutboundFlags::LEFT_ALONE;
         record.copy_learned(&mut route.other);
-    } else if !moved {
-        route.flags |= OutboundFlags::REDIRECTED | OutboundFlags::TRIED_LEARNED;
-        record.copy_original(&mut route.other);
+    } else {
+        route.flags |= OutboundFlags::TRIED_LEARNED;
+        if !moved {
+            route.flags |= OutboundFlags::REDIRECTED;
+            record.copy_original(&mut route.other);
+        }
     }
     let weak = route.flags.contains(OutboundFlags::WEAK);
     if is_ack {
@@ -547,7 +550,13 @@ fn find_terminal<E: Text>(
             env,
             &known.learned,
             to,
-            &redirect(Decision::RedirectedDialog, known, proven, route),
+            &redirect(
+                Decision::RedirectedDialog,
+                known,
+                proven,
+                route,
+                route.retransmissions,
+            ),
         )
     } else {
         find_contact(env, to)
@@ -559,13 +568,19 @@ fn find_terminal<E: Text>(
 
 /// Returns the redirect to a binding that is considered.
 #[inline(always)]
-fn redirect(decision: Decision, to: &Binding, proven: bool, route: &Route) -> Redirect {
+fn redirect(
+    decision: Decision,
+    to: &Binding,
+    proven: bool,
+    route: &Route,
+    transmissions: u8,
+) -> Redirect {
     Redirect {
         decision,
         direct: to.flags.contains(BindingFlags::DIRECT),
         proven,
         owner: to.aor,
-        transmissions: route.retransmissions,
+        transmissions,
         redirected: route.before.contains(OutboundFlags::REDIRECTED),
     }
 }
@@ -575,6 +590,9 @@ fn redirect(decision: Decision, to: &Binding, proven: bool, route: &Route) -> Re
 const BY_HOST: OutboundFlags = OutboundFlags::MOVED
     .union(OutboundFlags::LEFT_ALONE)
     .union(OutboundFlags::REDIRECTED);
+
+/// Flags of a request that goes to the host before.
+const AT_HOST_BEFORE: OutboundFlags = OutboundFlags::MOVED.union(OutboundFlags::LEFT_ALONE);
 
 /// Flags of a request whose terminal is known, one of which it has.
 const OF_TERMINAL: OutboundFlags = OutboundFlags::LEFT_ALONE
@@ -586,18 +604,29 @@ const OF_TERMINAL: OutboundFlags = OutboundFlags::LEFT_ALONE
 fn find_contact<E: Env>(env: &E, to: &mut Endpoint) -> Decision {
     let (known, route) = (env.draft(), env.route());
     env.choose_host();
+    let mut transmissions = route.retransmissions;
+    if route.flags.contains(OutboundFlags::MOVED) {
+        // Each host has its own turns with the original destination.
+        transmissions = transmissions.div_ceil(2);
+    }
     let to_uri = uri_hash(env, Field::ToUri as usize);
     let decision = if known.aor == to_uri && !route.flags.contains(OutboundFlags::WEAK) {
         decide(
             env,
             &known.learned,
             to,
-            &redirect(Decision::RedirectedContact, known, false, route),
+            &redirect(
+                Decision::RedirectedContact,
+                known,
+                false,
+                route,
+                transmissions,
+            ),
         )
     } else {
         route.flags |= OutboundFlags::WEAK;
         route.subject = ContactKey::from_words(known.key).uri;
-        follow_uri(env, known, to, route.retransmissions)
+        follow_uri(env, known, to, transmissions)
     };
     if decision != Decision::RedirectedContact {
         if route.flags.contains(OutboundFlags::LEFT_ALONE) {
@@ -618,30 +647,40 @@ fn find_contact<E: Env>(env: &E, to: &mut Endpoint) -> Decision {
 /// Chooses between two hosts of the contact in the draft, and makes the chosen one its learned address; the other one goes
 /// to the route. The host before comes first, until it is silent and the new one answers: the 2xx to the REGISTER from
 /// the new one may be somebody else's.
+///
+/// The new host has its turn after the host before, and the host before after the new one or the original destination. So
+/// where that comes first, all three take turns.
 #[inline(always)]
 pub fn choose_host<E: Env>(env: &E) {
     let (known, route) = (env.draft(), env.route());
     let Some(left) = host_before(env) else {
         return;
     };
+    if is_taken(env, left) {
+        return;
+    }
     let entry = describe_pair(env, &known.learned, &left.learned);
-    let mut turn = route.retransmissions;
+    let is_first = route.retransmissions == 0;
+    let last = route.before & BY_HOST;
+    let mut before = is_first
+        || last != AT_HOST_BEFORE
+            // One of them may need no redirect, or get none.
+            && (!last.is_empty() || route.retransmissions.is_multiple_of(2));
     if let Some(pair) = pair(env, &entry.value) {
         if pair.value.flags.contains(PeerFlags::PROVEN) && pair.at >= left.arrived {
             // It answered after the host before had registered for the last time.
             return;
         }
-        let overdue = unanswered(env, pair, turn != 0);
-        if overdue > turn {
-            turn = overdue;
+        if is_first {
+            before = unanswered(env, pair, false).is_multiple_of(2);
         }
     }
     let other = &mut route.other;
-    if turn.is_multiple_of(2) {
+    if before {
         entry.value.copy_learned(other);
         entry.value.copy_original(&mut known.learned);
         known.arrived = left.arrived;
-        route.flags |= OutboundFlags::MOVED | OutboundFlags::LEFT_ALONE;
+        route.flags |= AT_HOST_BEFORE;
     } else {
         entry.value.copy_original(other);
         route.flags |= OutboundFlags::MOVED | OutboundFlags::REDIRECTED;

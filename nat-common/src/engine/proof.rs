@@ -526,7 +526,8 @@ pub(super) fn note_answer<E: Env>(
     let left_alone = transaction.flags.contains(OutboundFlags::LEFT_ALONE);
     env.evidence().branch = 0;
     if moved {
-        // The host before answered.
+        // The host before answered: it is not silent.
+        env.note_return(describe_pair_of(env, transaction));
         transaction.flags -= OutboundFlags::LEFT_ALONE;
         return tells;
     }

@@ -771,7 +771,7 @@ fn a_request_of_the_pbx_to_one_of_two_hosts() {
     net.sends(ADVERTISED, &call_phone("own"));
     net.registers_from(PHONE, "a");
     net.registers_from(STRANGER, "b");
-    let moved = OutboundFlags::DIRECT | OutboundFlags::MOVED;
+    let moved = OutboundFlags::DIRECT | OutboundFlags::MOVED | OutboundFlags::TRIED_LEARNED;
     let invite = call_phone("i");
     for (times, to, other, flags, ground) in [
         (0, PHONE, STRANGER, OutboundFlags::LEFT_ALONE, Ground::Moved),

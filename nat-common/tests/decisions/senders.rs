@@ -306,3 +306,131 @@ fn the_new_host_is_proven_by_the_uri_too() {
     assert_eq!(went(&by_uri("z"), 1), [STRANGER]);
     assert_eq!(went(&call_phone("i"), 1), [STRANGER]);
 }
+
+/// INVITE to the contact behind an ALG, which is a public address: the original destination may be reached.
+fn call_behind_alg(branch: &'static str) -> Sip {
+    Sip {
+        start: "INVITE sip:1000@60.17.196.2 SIP/2.0".into(),
+        ..call_phone(branch).call(branch)
+    }
+}
+
+/// The phone registers that contact from a host, by a Call-ID of its own.
+fn registers_behind_alg(net: &Network, from: Address, call: &'static str) {
+    net.registers_as(from, "1000", "<sip:1000@60.17.196.2>", call);
+    net.wait(1);
+}
+
+/// The contact behind an ALG, at one of two hosts.
+fn at_two_hosts_behind_alg() -> Network {
+    let net = Network::new();
+    net.sends(ADVERTISED, &call_phone("own"));
+    registers_behind_alg(&net, PHONE, "a");
+    registers_behind_alg(&net, STRANGER, "b");
+    net
+}
+
+/// Destinations of transmissions to the contact behind an ALG.
+fn went<const N: usize>(net: &Network, m: &Sip) -> [Address; N] {
+    [(); N].map(|()| net.sends(FORGOTTEN, m).0)
+}
+
+/// Three addresses take turns: the original destination, the host before, and the new one.
+#[test]
+fn two_hosts_take_turns_with_the_original_destination() {
+    let net = at_two_hosts_behind_alg();
+    let turns = [
+        FORGOTTEN, PHONE, STRANGER, FORGOTTEN, PHONE, STRANGER, FORGOTTEN,
+    ];
+    assert_eq!(went(&net, &call_behind_alg("i")), turns);
+    // One host.
+    let net = Network::new();
+    registers_behind_alg(&net, PHONE, "a");
+    let turns = [FORGOTTEN, PHONE, FORGOTTEN, PHONE];
+    assert_eq!(went(&net, &call_behind_alg("i")), turns);
+}
+
+/// A host that is proven has two transmissions before the original destination has one, and keeps no other from its turn.
+#[test]
+fn two_hosts_take_turns_if_one_of_them_is_proven() {
+    let proven = |host, call| {
+        let net = Network::new();
+        net.sends(ADVERTISED, &call_phone("own"));
+        registers_behind_alg(&net, host, call);
+        // The second answer alone proves that the first one was not slow.
+        for (branch, turns) in [("x", &[FORGOTTEN, host] as &[_]), ("y", &[host])] {
+            let m = call_behind_alg(branch);
+            for to in turns {
+                assert_eq!(net.sends(FORGOTTEN, &m).0, *to);
+            }
+            net.arrives(host, &m.answer(486).tagged_as("callee"));
+            net.wait(1);
+        }
+        net
+    };
+    let net = proven(PHONE, "a");
+    registers_behind_alg(&net, STRANGER, "b");
+    let turns = [PHONE, STRANGER, PHONE, STRANGER, FORGOTTEN, PHONE, STRANGER];
+    assert_eq!(went(&net, &call_behind_alg("i")), turns);
+    // The proof of the new one is from before: the host before has registered since, and then the new one again.
+    let net = proven(STRANGER, "b");
+    net.registers_as(STRANGER, "1000", "<sip:1000@60.17.196.2>;expires=0", "b");
+    registers_behind_alg(&net, PHONE, "c");
+    registers_behind_alg(&net, STRANGER, "d");
+    let turns = [
+        FORGOTTEN, PHONE, STRANGER, FORGOTTEN, PHONE, STRANGER, FORGOTTEN,
+    ];
+    assert_eq!(went(&net, &call_behind_alg("i")), turns);
+}
+
+/// One of the two is at the original destination: the other one has the other turns.
+#[test]
+fn one_of_two_hosts_is_the_original_destination() {
+    let [to_new, to_before] = [(FORGOTTEN, STRANGER), (STRANGER, FORGOTTEN)];
+    for ((before, new), turns) in [(to_new, [0, 1, 0, 1, 0]), (to_before, [0, 1, 0, 0, 1])] {
+        let net = Network::new();
+        net.sends(ADVERTISED, &call_phone("own"));
+        registers_behind_alg(&net, before, "a");
+        registers_behind_alg(&net, new, "b");
+        let turns = turns.map(|turn| [FORGOTTEN, STRANGER][turn]);
+        assert_eq!(went(&net, &call_behind_alg("i")), turns, "{before:?}");
+    }
+}
+
+/// The host before answers: it is not silent, and comes first again.
+#[test]
+fn a_host_before_that_answers_comes_first_again() {
+    for answers in [true, false] {
+        let net = at_two_hosts();
+        for branch in ["i", "j", "k"] {
+            let invite = call_phone(branch).call(branch);
+            let to = net.sends(ADVERTISED, &invite).0;
+            assert_eq!(to == PHONE, answers || branch != "j", "{answers} {branch}");
+            if answers {
+                net.arrives(PHONE, &invite.answer(486).tagged_as("callee"));
+            }
+            net.wait(1);
+        }
+    }
+}
+
+/// The new host answers slowly, when the original destination has had its turn again: that says nothing of the latter.
+#[test]
+fn a_slow_answer_of_one_of_two_hosts() {
+    for (times, answers) in [(4, false), (1, true)] {
+        let net = at_two_hosts_behind_alg();
+        let invite = call_behind_alg("i");
+        for _ in 0..times {
+            net.sends(FORGOTTEN, &invite);
+        }
+        let answer = invite.answer(486).tagged_as("callee");
+        net.arrives(STRANGER, &answer);
+        net.wait(1);
+        let verdict = *net
+            .sends(FORGOTTEN, &call_behind_alg("j"))
+            .1
+            .last()
+            .unwrap();
+        assert_eq!(verdict == Counter::OutLeftAlone, answers, "{times}");
+    }
+}

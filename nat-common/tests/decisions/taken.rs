@@ -432,6 +432,28 @@ fn the_host_before_may_be_another_s_by_now() {
     }
 }
 
+/// The same where the original destination may be reached: that and the new host take turns.
+#[test]
+fn a_host_before_that_is_taken_has_no_turn() {
+    let net = Network::new();
+    net.sends(PHONE, &call_phone("single"));
+    let contact = "<sip:1000@60.17.196.2>";
+    net.registers_as(PHONE, "1000", contact, "first");
+    net.wait(300);
+    net.registers_as(PHONE, "2000", OTHERS, "other");
+    net.wait(300);
+    net.registers_as(STRANGER, "1000", contact, "second");
+    let m = Sip {
+        start: "INVITE sip:1000@60.17.196.2 SIP/2.0".into(),
+        ..call_phone("i")
+    };
+    let goes: Vec<_> = transmissions_to(&net, FORGOTTEN, &m, 4)
+        .into_iter()
+        .map(|(to, _)| to)
+        .collect();
+    assert_eq!(goes, [FORGOTTEN, STRANGER, FORGOTTEN, STRANGER]);
+}
+
 /// The PBX removes the contact while its call rings, and sends the INVITE once more, and two CANCELs.
 #[test]
 fn a_call_to_a_contact_that_is_gone_is_cancelled_where_it_went() {

@@ -957,7 +957,7 @@ fn a_contact_at_two_hosts_is_reached_by_its_uri() {
     }
     let invite = call(URI, "i");
     let went = [(); 4].map(|()| net.sends(ADVERTISED, &invite).0);
-    assert_eq!(went, [ADVERTISED, STRANGER, ADVERTISED, STRANGER]);
+    assert_eq!(went, [ADVERTISED, PHONE, STRANGER, ADVERTISED]);
 }
 
 /// Two owners have equal claims. One of them removes its own, and registers again: the doubt lasts as long as the claim of the
