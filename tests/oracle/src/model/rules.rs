@@ -756,6 +756,7 @@ impl World {
     /// Notes what sipnat learns of anybody by a response of the PBX.
     fn note_response(&mut self, at: usize, sip: &Sip, decision: Decision) {
         let (now, setup) = (self.now(), self.setup);
+        let is_trunk_silent = self.terminal(Actor::Trunk).mood == Mood::Silent;
         let server = &self.pbx.servers[at];
         let (by, source, request) = (server.by, server.source, &server.request);
         let registers = (sip.method, sip.status) == ("REGISTER", 200);
@@ -766,9 +767,15 @@ impl World {
             if subscribed.get(&claim).is_some_and(|known| known.0 == by) {
                 subscribed.remove(&claim);
             }
-            if by == Actor::Trunk && sip.status < 300 {
-                self.watch.trunk_called = Some(now);
-            }
+        }
+        // A call shows that the trunk is there once it has acknowledged that: anybody may forge an INVITE.
+        if by == Actor::Trunk
+            && !is_trunk_silent
+            && request.to.tag == 0
+            && (sip.method, sip.status / 100) == ("INVITE", 2)
+            && !matches!(decision, Decision::Disputed | Decision::UnknownResponse)
+        {
+            self.watch.trunk_called = Some(now);
         }
         if by == Actor::Neighbour && (101..300).contains(&sip.status) {
             // An address is that of the terminal that the PBX last accepted there.

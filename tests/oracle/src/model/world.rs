@@ -149,7 +149,7 @@ pub(super) struct Watch {
     pub(super) trunk_replaced: bool,
     /// Sender of the last SUBSCRIBE or REFER of a Call-ID and tag that the PBX has not answered, and its time.
     pub(super) subscribed: HashMap<(Call, Tag), (Actor, u64)>,
-    /// Time at which the PBX last accepted a call of the trunk.
+    /// Time at which the PBX last accepted a call of the trunk, which acknowledged that.
     pub(super) trunk_called: Option<u64>,
     /// Claims of the victim's contact that sipnat takes for accepted.
     pub(super) claim: Claim,
