@@ -3,6 +3,7 @@
 //! All mutants are in one build of the tests; a variable chooses which one a process plays. [`find`] has the kinds of mutants.
 
 mod accepted;
+mod changed;
 mod constants;
 mod copy;
 mod find;
@@ -23,7 +24,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 
-use self::{mutation::Mutation, play::End};
+use self::{changed::Lines, mutation::Mutation, play::End};
 use crate::workspace::Workspace;
 
 pub(crate) const EXAMPLES: &str = "\
@@ -32,6 +33,7 @@ Examples:
   cargo xtask mutants nat-common/src/engine/reach.rs   only those of a file
   cargo xtask mutants --list                           print the mutants, and play none
   cargo xtask mutants --shard 2/8                      the second eighth of them
+  cargo xtask mutants --since HEAD~5                   those of lines that changed in the last five commits
   cargo xtask mutants --host --minutes 30              without the seeds of the model, for half an hour
 
 A mutant that survives needs a test, or a reason in nat-common/mutants.accepted.";
@@ -50,6 +52,9 @@ pub(crate) struct Arguments {
     /// Part of the mutants, such as 2/8: every eighth, from the second on
     #[arg(long, value_name = "K/N")]
     shard: Option<Shard>,
+    /// Only mutants of lines that changed since a commit
+    #[arg(long, value_name = "COMMIT")]
+    since: Option<String>,
     /// Run only tests that know what they expect, without the seeds of the model
     #[arg(long, conflicts_with = "seeds")]
     host: bool,
@@ -118,11 +123,19 @@ pub(crate) fn mutants(workspace: &Workspace, arguments: &Arguments) -> Result<Ex
             .iter()
             .any(|named| path == *named || path.starts_with(&format!("{named}/")))
     };
+    let changed = match &arguments.since {
+        Some(commit) => Some(changed::since(workspace, commit)?),
+        None => None,
+    };
+    let has_changed = |mutation: &Mutation| {
+        let is_changed = |lines: &Lines| lines.contains(&(mutation.file.clone(), mutation.line));
+        changed.as_ref().is_none_or(is_changed)
+    };
     let shard = arguments.shard.unwrap_or(Shard { index: 1, count: 1 });
     let chosen: Vec<_> = mutations
         .iter()
         .enumerate()
-        .filter(|(_, mutation)| is_named(mutation))
+        .filter(|(_, mutation)| is_named(mutation) && has_changed(mutation))
         .skip(shard.index - 1)
         .step_by(shard.count)
         .collect();
