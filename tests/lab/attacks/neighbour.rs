@@ -1,6 +1,6 @@
 //! A neighbour behind the same NAT: both have one public address.
 
-use std::{net::SocketAddrV4, process::Command};
+use std::{net::SocketAddrV4, process::Command, thread, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use nat_test_support::{
@@ -9,7 +9,7 @@ use nat_test_support::{
     unique::unique,
 };
 
-use super::{calls, field, hear_past, set, transmissions};
+use super::{REMAPPED, calls, field, hear_past, set, transmissions};
 use crate::scene::{Scene, With, play, play_in};
 
 const PLAN: Plan = Plan {
@@ -121,6 +121,41 @@ fn the_victim_gets_the_nats_port_5060() -> Result<()> {
         let call = calls(&pbx, &victim)?;
         scene.went_to(&call, original)?;
         victim.ua.hear("INVITE").map(drop)
+    })
+}
+
+/// Time for which a NAT keeps the port of a silent phone for it, and a little more.
+const NEVER_TAKEN: Duration = Duration::from_secs(21);
+
+/// The victim is silent until their NAT gives its port to the neighbour, who registers from there.
+#[test]
+fn gets_the_victim_s_port() -> Result<()> {
+    play(PLAN, With::Sipnat, |scene| {
+        let pbx = scene.pbx()?;
+        let victim = scene.terminal(0, 0, "1000")?;
+        let neighbour = scene.terminal(0, 1, "2222")?;
+        let public = scene.lab.phone().public;
+        victim.registers(&pbx)?;
+        scene.went_to(&calls(&pbx, &victim)?, public)?;
+        victim.ua.hear("INVITE")?;
+        thread::sleep(NEVER_TAKEN);
+
+        scene.lab.sites[0].remap(1, public)?;
+        neighbour.registers(&pbx)?;
+        scene.went_to(&calls(&pbx, &neighbour)?, public)?;
+        neighbour.ua.hear("INVITE")?;
+        let invite = pbx.request("INVITE", uri(&victim.contact), &victim.aor);
+        let went = transmissions(scene, &pbx, &invite, TURN)?;
+        let without = address(uri(&victim.contact))?;
+        ensure!(went == [without; TURN], "they went to {went:?}");
+        neighbour.ua.heard_all()?;
+
+        // The counterpart: the victim registers again, from another port.
+        scene.lab.sites[0].remap(0, REMAPPED)?;
+        victim.registers(&pbx)?;
+        scene.went_to(&calls(&pbx, &victim)?, REMAPPED)?;
+        victim.ua.hear("INVITE")?;
+        scene.went_to(&calls(&pbx, &neighbour)?, public)
     })
 }
 
