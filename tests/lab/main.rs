@@ -31,6 +31,7 @@ mod reach;
 mod refusals;
 mod registration;
 mod replay;
+mod resets;
 mod restart;
 mod scene;
 mod slide;

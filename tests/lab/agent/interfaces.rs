@@ -48,20 +48,13 @@ impl Host {
     /// Fails unless the kernel has the programs of `status` on an interface, and the status says so.
     fn has_programs(&self, name: &str) -> Result<()> {
         let programs = self.programs()?;
-        let xdp = self.xdp_on(name)?;
+        let xdp = self.netns.xdp(name)?;
         ensure!(xdp == Some(programs[0]), "{xdp:?} of {programs:?}");
         let interface = self.interface(name)?;
         ensure!(interface["attached"] == true, "{interface:#}");
         let status = self.ask(&["status"])?;
         ensure!(status.contains(&format!("{name} (xdp ")), "{status}");
         Ok(())
-    }
-
-    fn xdp_on(&self, name: &str) -> Result<Option<u64>> {
-        let mut command = Command::new("ip");
-        command.args(["-json", "link", "show", name]);
-        let links: Value = serde_json::from_str(&self.netns.run(&mut command, "")?)?;
-        Ok(links[0]["xdp"]["prog"]["id"].as_u64())
     }
 
     pub(super) fn make_eth0_again(&self) -> Result<()> {
@@ -110,9 +103,9 @@ fn another_name_is_followed() -> Result<()> {
     // Another one takes the name.
     host.make_eth0_again()?;
     host.has_programs("wan0")?;
-    assert_eq!(host.xdp_on("eth0")?, None);
+    assert_eq!(host.netns.xdp("eth0")?, None);
     stop(agent, Signal::SIGTERM)?;
-    assert_eq!(host.xdp_on("wan0")?, None);
+    assert_eq!(host.netns.xdp("wan0")?, None);
     Ok(())
 }
 
@@ -241,7 +234,7 @@ fn an_interface_is_waited_for() -> Result<()> {
     says(&mut agent, "attached to eth2 (xdp native")?;
     host.has_programs("eth2")?;
     stop(agent, Signal::SIGTERM)?;
-    assert_eq!(host.xdp_on("eth2")?, None);
+    assert_eq!(host.netns.xdp("eth2")?, None);
     // With another one that is there.
     let agent = host.run(&["--iface", "eth0", "--iface", "eth3", "--wait"])?;
     let output = agent.output();

@@ -146,14 +146,7 @@ impl Host {
 
     /// Returns the ids of the XDP programs of the interfaces.
     fn xdp(&self) -> Result<[Option<u64>; 2]> {
-        let mut ids = [None; 2];
-        for (id, interface) in ids.iter_mut().zip(["eth0", "eth1"]) {
-            let mut command = Command::new("ip");
-            command.args(["-json", "link", "show", interface]);
-            let links: Value = serde_json::from_str(&self.netns.run(&mut command, "")?)?;
-            *id = links[0]["xdp"]["prog"]["id"].as_u64();
-        }
-        Ok(ids)
+        Ok([self.netns.xdp("eth0")?, self.netns.xdp("eth1")?])
     }
 
     /// Fails unless everything is removed: pins, state file, qdisc, and `programs`.

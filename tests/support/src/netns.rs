@@ -25,6 +25,7 @@ use nix::{
     },
     unistd::{Pid, geteuid},
 };
+use serde_json::Value;
 
 const DIR: &str = "/run/netns";
 const SYSCTL: &str = "/proc/sys/net";
@@ -139,6 +140,14 @@ impl Netns {
     pub fn ifindex(&self, interface: &str) -> Result<u32> {
         self.enter(|| if_nametoindex(interface))?
             .with_context(|| format!("interface {interface} in {}", self.name))
+    }
+
+    /// Returns the id of the XDP program on an interface of this namespace.
+    pub fn xdp(&self, interface: &str) -> Result<Option<u64>> {
+        let mut command = Command::new("ip");
+        command.args(["-json", "link", "show", interface]);
+        let links: Value = serde_json::from_str(&self.run(&mut command, "")?)?;
+        Ok(links[0]["xdp"]["prog"]["id"].as_u64())
     }
 
     /// Runs `ip` with `lines` as its batch.
