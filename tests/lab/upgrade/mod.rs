@@ -1,9 +1,11 @@
 //! An agent takes over from another version, whose tables have another layout, in the middle of calls.
 
+mod halted;
 mod other;
 
 use std::{
     env,
+    net::{Ipv4Addr, SocketAddrV4},
     path::{Path, PathBuf},
     process::Command,
     thread,
@@ -20,7 +22,7 @@ use nix::{
 };
 use serde_json::Value;
 
-use self::other::Other;
+use self::{halted::Halted, other::Other};
 use crate::scene::{Scene, With, play_in};
 
 /// Time within which an agent starts, or fails.
@@ -97,17 +99,23 @@ impl<'a> Left<'a> {
 fn bindings_of_another_layout_are_converted() -> Result<()> {
     play(|left| {
         let (call, contact) = left.call(&Other::default())?;
-        let mut sent = 0;
+        let pbx = &left.scene.lab.pbx;
+        let earlier = pbx.xdp("eth0")?;
+        // An INFO arrives. Returns whether the programs are those of this version by then.
+        let send = || -> Result<bool> {
+            call.pbx_sends("INFO")?;
+            left.phone.ua.hear("INFO").context("while it starts")?;
+            Ok(pbx.xdp("eth0")? != earlier)
+        };
+        ensure!(!send()?, "there are other programs before it starts");
         let agent = thread::scope(|scope| {
-            let pbx = &left.scene.lab.pbx;
             let starts = scope.spawn(|| Sipnat::start(pbx, &["--keep"]));
             while !starts.is_finished() {
-                call.pbx_sends("INFO")?;
-                left.phone.ua.hear("INFO").context("while it starts")?;
-                sent += 1;
+                send()?;
             }
             starts.join().expect("no panic")
         })?;
+        ensure!(send()?, "it has replaced nothing");
         let log = agent.log();
         for words in [
             &*format!("of layout {}; that of this version is {ABI}", ABI - 1),
@@ -131,7 +139,6 @@ fn bindings_of_another_layout_are_converted() -> Result<()> {
         let text = agent.command(&["status"])?;
         let line = "bindings converted; began empty: HISTORY, ";
         ensure!(text.contains(line), "{text}");
-        ensure!(sent > 100, "only {sent} requests while it started");
         agent.stop()?;
         let agent = left.start()?;
         let log = agent.log();
@@ -140,6 +147,35 @@ fn bindings_of_another_layout_are_converted() -> Result<()> {
         ensure!(agent.json(&["status"])?["upgrade"].is_null());
         agent.stop()?;
         sipnat::command(&left.scene.lab.pbx, &["detach"]).map(drop)
+    })
+}
+
+/// A call moves, and another one begins, while an agent takes over and has already converted the bindings. It converts what has
+/// changed since.
+#[test]
+fn what_changes_meanwhile_is_converted() -> Result<()> {
+    play(|left| {
+        let Scene { lab, .. } = left.scene;
+        let agent = left.start()?;
+        let call = Call::from(&left.phone, &left.pbx)?;
+        agent.stop()?;
+        let written = Other::default().write(&left.pins()?)?;
+        let earlier = lab.pbx.xdp("eth0")?;
+        let halted = Halted::at(&lab.pbx, "DIALOGS changes its layout: 1 bindings go on")?;
+        let moved = SocketAddrV4::new(Ipv4Addr::new(60, 17, 196, 2), 51234);
+        lab.sites[0].remap(0, moved)?;
+        call.reaches_pbx("UPDATE")?;
+        let another = Call::from(&left.phone, &left.pbx)?;
+        written.follow()?;
+        ensure!(lab.pbx.xdp("eth0")? == earlier, "it has replaced them");
+        let agent = halted.goes_on()?;
+        ensure!(lab.pbx.xdp("eth0")? != earlier, "it has replaced nothing");
+        for call in [&call, &another] {
+            left.scene.went_to(&call.pbx_sends("INFO")?, moved)?;
+            left.phone.ua.hear("INFO")?;
+        }
+        agent.signal(Signal::SIGTERM)?;
+        sipnat::command(&lab.pbx, &["detach"]).map(drop)
     })
 }
 

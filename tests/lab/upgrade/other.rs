@@ -10,7 +10,7 @@ use std::{
     path::Path,
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use nat_common::{
     abi::{
         Binding, BindingFlags, BindingSet, Counter, Described as _, Field, LAYOUT_LINES,
@@ -45,10 +45,10 @@ pub(super) struct Other {
 
 impl Other {
     /// Writes the pins in `dir` anew, in the layout of the number before. The programs go on with the maps that they have.
-    pub(super) fn write(&self, dir: &Path) -> Result<()> {
+    pub(super) fn write(&self, dir: &Path) -> Result<Written> {
         let mut tables = Tables::open(dir)?;
-        bindings(dir, map::DIALOGS, &tables.dialogs)?;
-        bindings(dir, map::CONTACTS, &tables.contacts)?;
+        let dialogs = bindings(dir, map::DIALOGS, &tables.dialogs)?;
+        let contacts = bindings(dir, map::CONTACTS, &tables.contacts)?;
         for index in 0..LAYOUT_LINES {
             let line = tables.layout.get(&index, 0)?;
             if let Some(number) = line_of(&name_of(&line)) {
@@ -67,7 +67,27 @@ impl Other {
         }
         let mut config = tables.config()?;
         config.abi -= 1;
-        Ok(tables.config.set(0, config, 0)?)
+        tables.config.set(0, config, 0)?;
+        Ok(Written {
+            tables,
+            dialogs,
+            contacts,
+        })
+    }
+}
+
+/// Pinned tables of the other layout, and those with which the programs go on.
+pub(super) struct Written {
+    tables: Tables,
+    dialogs: OwnedFd,
+    contacts: OwnedFd,
+}
+
+impl Written {
+    /// Changes the pinned tables as the programs have changed theirs: programs of the other version would do so.
+    pub(super) fn follow(&self) -> Result<()> {
+        fill(&self.dialogs, &self.tables.dialogs)?;
+        fill(&self.contacts, &self.tables.contacts)
     }
 }
 
@@ -124,26 +144,34 @@ fn other(binding: &Binding) -> Vec<u8> {
     value
 }
 
+/// Size of a set of the other layout.
+const SET: usize = WAYS * (SIZE + 8);
+const _: () = assert!(SET != size_of::<BindingSet>());
+
+/// Sets of a table of the other layout.
+const SETS: usize = 16;
+
 /// Pins a table of the other layout in place of one of bindings.
-fn bindings<K: BindingKey>(dir: &Path, name: &str, table: &BindingTable<K>) -> Result<()> {
-    let known: Vec<Binding> = table.open(Access::Read)?.iter().map(|(_, b)| b).collect();
-    let sets = known.len().div_ceil(WAYS).max(1);
-    let size = WAYS * (SIZE + 8);
-    ensure!(
-        size != size_of::<BindingSet>(),
-        "the sets have the same size"
-    );
-    let map = make_array(BPF_MAP_TYPE_ARRAY, size, sets, BPF_F_MMAPABLE)?;
+fn bindings<K: BindingKey>(dir: &Path, name: &str, table: &BindingTable<K>) -> Result<OwnedFd> {
+    let map = make_array(BPF_MAP_TYPE_ARRAY, SET, SETS, BPF_F_MMAPABLE)?;
+    fill(&map, table)?;
+    replace(&map, dir, name)?;
+    Ok(map)
+}
+
+/// Copies bindings into a table of the other layout.
+fn fill<K: BindingKey>(map: &OwnedFd, from: &BindingTable<K>) -> Result<()> {
+    let known: Vec<Binding> = from.open(Access::Read)?.iter().map(|(_, b)| b).collect();
     for (index, chunk) in known.chunks(WAYS).enumerate() {
-        let mut set = vec![0; size];
+        let mut set = vec![0; SET];
         for (way, binding) in chunk.iter().enumerate() {
             set[way * SIZE..][..SIZE].copy_from_slice(&other(binding));
             // Some hash, and no busy bit.
             set[WAYS * SIZE + way * 8..][..8].copy_from_slice(&(1_u64 << 20).to_ne_bytes());
         }
-        write(&map, index as u32, &set)?;
+        write(map, index as u32, &set)?;
     }
-    replace(&map, dir, name)
+    Ok(())
 }
 
 /// Pins counters of which the last is missing.

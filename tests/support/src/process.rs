@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File},
     io,
+    os::fd::OwnedFd,
     path::PathBuf,
     process::{Child, ChildStdin, Command, ExitStatus, Stdio},
     thread,
@@ -54,13 +55,33 @@ impl Process {
         dir: TempDir,
         stdin: Stdio,
     ) -> Result<Self> {
-        let name = command.get_program().to_string_lossy().into_owned();
         let log = File::create(dir.path().join("output"))?;
+        Self::spawn_with(
+            netns,
+            command,
+            dir,
+            [stdin, log.try_clone()?.into(), log.into()],
+        )
+    }
+
+    /// Starts a program that writes its standard output and standard error to `output`.
+    pub fn spawn_writing(netns: &Netns, command: &mut Command, output: OwnedFd) -> Result<Self> {
+        let streams = [Stdio::null(), output.try_clone()?.into(), output.into()];
+        Self::spawn_with(netns, command, tempfile::tempdir()?, streams)
+    }
+
+    fn spawn_with(
+        netns: &Netns,
+        command: &mut Command,
+        dir: TempDir,
+        [stdin, stdout, stderr]: [Stdio; 3],
+    ) -> Result<Self> {
+        let name = command.get_program().to_string_lossy().into_owned();
         command
             .current_dir(dir.path())
             .stdin(stdin)
-            .stdout(log.try_clone()?)
-            .stderr(log);
+            .stdout(stdout)
+            .stderr(stderr);
         let child = netns
             .enter(|| command.spawn())?
             .with_context(|| format!("cannot run {name}: is it installed?"))?;
