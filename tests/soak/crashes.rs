@@ -7,6 +7,9 @@ use nat_test_support::{Sipnat, footprint::Footprint, netns::Netns};
 
 use crate::moments::Moments;
 
+/// Line of shell that becomes the agent.
+pub(crate) const AS_IT_IS: &str = "exec \"$@\"";
+
 /// Kills of the agent that are still to come.
 pub(crate) struct Crashes<'a> {
     moments: Moments,
@@ -36,12 +39,18 @@ impl<'a> Crashes<'a> {
     /// Kills the agent if it is time, and starts the next one. Returns whether it was the last kill.
     pub(crate) fn strike(&mut self, elapsed: Duration, agent: &mut Sipnat<'a>) -> Result<bool> {
         if self.moments.come(elapsed) {
-            self.footprint.add(Footprint::of(&agent.pins()?)?);
-            agent.kill()?;
-            *agent = Sipnat::spawn(self.pbx, self.arguments)?;
+            self.replace(agent, AS_IT_IS)?;
             self.done += 1;
         }
         Ok(self.moments.are_over())
+    }
+
+    /// Kills the agent, and starts the next one by a line of shell, in which `"$@"` is its command.
+    pub(crate) fn replace(&mut self, agent: &mut Sipnat<'a>, line: &str) -> Result<()> {
+        self.footprint.add(Footprint::of(&agent.pins()?)?);
+        agent.kill()?;
+        *agent = Sipnat::spawn_by_shell(self.pbx, line, self.arguments)?;
+        Ok(())
     }
 
     /// Returns the number of kills so far.

@@ -1,4 +1,5 @@
-//! Faults that befall the agent at random moments, and pass: it is stopped, its pins are removed, it may open no file.
+//! Faults that befall the agent at random moments, and pass: it is stopped, its pins are removed, it may open no file, the disk of
+//! its log is full.
 
 use std::{
     fs,
@@ -11,7 +12,10 @@ use anyhow::{Result, ensure};
 use nat_test_support::Sipnat;
 use nix::sys::signal::Signal;
 
-use crate::moments::Moments;
+use crate::{
+    crashes::{AS_IT_IS, Crashes},
+    moments::Moments,
+};
 
 /// Time for which the agent is stopped, or may open no file: longer than it waits between two looks at anything.
 const TIME: Duration = Duration::from_secs(6);
@@ -19,10 +23,16 @@ const TIME: Duration = Duration::from_secs(6);
 const MENDED: Duration = Duration::from_secs(60);
 
 /// A fault, which is over when it returns.
-type Fault = fn(&Sipnat<'_>) -> Result<()>;
+type Fault = for<'a> fn(&mut Sipnat<'a>, &mut Crashes<'a>) -> Result<()>;
 
 /// Faults, in turn.
-const FAULTS: [Fault; 4] = [is_stopped, loses_its_pins, has_no_files, reloads];
+const FAULTS: [Fault; 5] = [
+    |agent, _| is_stopped(agent),
+    |agent, _| loses_its_pins(agent),
+    |agent, _| has_no_files(agent),
+    |agent, _| reloads(agent),
+    has_no_disk_for_its_log,
+];
 
 /// Faults that are still to come.
 pub(crate) struct Faults {
@@ -40,11 +50,16 @@ impl Faults {
     }
 
     /// Has a fault befall the agent, if it is time. Returns whether it was the last one.
-    pub(crate) fn strike(&mut self, elapsed: Duration, agent: &mut Sipnat<'_>) -> Result<bool> {
+    pub(crate) fn strike<'a>(
+        &mut self,
+        elapsed: Duration,
+        agent: &mut Sipnat<'a>,
+        crashes: &mut Crashes<'a>,
+    ) -> Result<bool> {
         if self.moments.come(elapsed) {
             // One that has just been started has no pins of its own yet.
             agent.is_ready()?;
-            FAULTS[self.done % FAULTS.len()](agent)?;
+            FAULTS[self.done % FAULTS.len()](agent, crashes)?;
             self.done += 1;
         }
         Ok(self.moments.are_over())
@@ -93,4 +108,13 @@ fn has_no_files(agent: &Sipnat<'_>) -> Result<()> {
 
 fn reloads(agent: &Sipnat<'_>) -> Result<()> {
     agent.command(&["reload"]).map(drop)
+}
+
+/// Each redirect is a message for which there is no disk. The agent goes on without it, and says what it is asked.
+fn has_no_disk_for_its_log<'a>(agent: &mut Sipnat<'a>, crashes: &mut Crashes<'a>) -> Result<()> {
+    crashes.replace(agent, "RUST_LOG=debug exec \"$@\" 2>/dev/full")?;
+    agent.is_ready()?;
+    thread::sleep(TIME);
+    reloads(agent)?;
+    crashes.replace(agent, AS_IT_IS)
 }

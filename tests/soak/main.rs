@@ -66,7 +66,8 @@ struct Plan {
     /// Kill the agent so often, at random moments, and start the next one at once
     #[arg(long, default_value_t = 0)]
     kills: u32,
-    /// Have so many faults befall the agent, at random moments: it is stopped, loses its pins, may open no file, is reloaded
+    /// Have so many faults befall the agent, at random moments: it is stopped, loses its pins, may open no file, is
+    /// reloaded, and has no disk for its log
     #[arg(long, default_value_t = 0)]
     faults: u32,
     /// Option of the agent, such as --agent=--size-transactions=1048576; repeatable
@@ -148,6 +149,7 @@ fn soak(plan: &Plan) -> Result<()> {
     let mut agent = Sipnat::start(&pbx, &arguments)?;
     let (pins, memory) = (agent.pins()?, agent.memory_kb()?);
     let files = agent.open_files()?;
+    let surroundings = agent.surroundings()?;
     let footprint = Footprint::of(&pins)?;
     let mut crashes = Crashes::new(plan.kills, plan.duration(), pbx.as_ref(), &arguments);
     let mut faults = Faults::new(plan.faults, plan.duration());
@@ -160,7 +162,7 @@ fn soak(plan: &Plan) -> Result<()> {
         plan.junk,
         |sites, moved| {
             load(plan, &shared, sites, per_site, moved, |elapsed| {
-                let stricken = faults.strike(elapsed, &mut agent)?;
+                let stricken = faults.strike(elapsed, &mut agent, &mut crashes)?;
                 let killed = crashes.strike(elapsed, &mut agent)?;
                 explain(&shared.take_lost(), &agent);
                 Ok(killed && stricken)
@@ -193,6 +195,7 @@ fn soak(plan: &Plan) -> Result<()> {
         agent.open_files()?
     );
     let opened = agent.open_files()?.saturating_sub(files);
+    let is_in = agent.surroundings()?;
     let missed = missing.len();
     for line in missing.iter().take(20) {
         println!("missing: {line}");
@@ -206,6 +209,10 @@ fn soak(plan: &Plan) -> Result<()> {
     );
     // A command of this very moment may take one.
     ensure!(opened <= 2, "the agent has {opened} more files open");
+    ensure!(
+        is_in == surroundings,
+        "namespaces and mounts of the agent: {is_in:#?}, at first {surroundings:#?}"
+    );
 
     for figure in [
         Figure::Right,

@@ -1,8 +1,8 @@
 //! sipnat, the program under test.
 
 use std::{
-    env, ffi::OsString, fs, os::unix::fs::MetadataExt as _, path::PathBuf, process::Command,
-    time::Duration,
+    collections::BTreeSet, env, ffi::OsString, fs, os::unix::fs::MetadataExt as _, path::PathBuf,
+    process::Command, time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -42,6 +42,14 @@ impl<'a> Sipnat<'a> {
         Self::spawn_by(netns, &mut command)
     }
 
+    /// Starts it by a line of shell, in which `"$@"` is its command, and does not wait.
+    pub fn spawn_by_shell(netns: &'a Netns, line: &str, args: &[&str]) -> Result<Self> {
+        let mut command = Command::new("sh");
+        command.args(["-c", line, "sh"]).arg(binary()?);
+        command.args(["run", "--iface", "eth0"]).args(args);
+        Self::spawn_by(netns, &mut command)
+    }
+
     /// Starts it by a command that becomes it, and does not wait.
     pub fn spawn_by(netns: &'a Netns, command: &mut Command) -> Result<Self> {
         let process = Process::spawn(netns, command, tempfile::tempdir()?)?;
@@ -74,6 +82,22 @@ impl<'a> Sipnat<'a> {
     /// Returns the number of its open files.
     pub fn open_files(&self) -> Result<usize> {
         Ok(fs::read_dir(format!("/proc/{}/fd", self.pid()))?.count())
+    }
+
+    /// Returns the namespaces of its threads, and the mounts of bpffs that it sees.
+    pub fn surroundings(&self) -> Result<BTreeSet<String>> {
+        let proc = PathBuf::from(format!("/proc/{}", self.pid()));
+        let mut found = BTreeSet::new();
+        for thread in fs::read_dir(proc.join("task"))? {
+            for namespace in fs::read_dir(thread?.path().join("ns"))? {
+                let name = fs::read_link(namespace?.path())?;
+                found.insert(name.to_string_lossy().into_owned());
+            }
+        }
+        let mounts = fs::read_to_string(proc.join("mountinfo"))?;
+        let of_bpffs = mounts.lines().filter(|mount| mount.contains(" - bpf "));
+        found.extend(of_bpffs.map(str::to_owned));
+        Ok(found)
     }
 
     /// Returns the directory of its pins.
