@@ -12,8 +12,8 @@ use serde_json::Value;
 
 use crate::scene::{Death, SOON, Scene, With, play, play_in};
 
-/// Commands by which veth makes its queues, its polling or its checksums anew.
-const CHANGES: [&str; 8] = [
+/// Commands by which veth makes its queues, its polling or its checksums anew, and [`FLAP`].
+const CHANGES: [&str; 9] = [
     "ethtool -L eth0 rx 2 tx 2",
     "ethtool -K eth0 gro off tso off tx off",
     "ip link set eth0 mtu 1400",
@@ -22,19 +22,22 @@ const CHANGES: [&str; 8] = [
     "ethtool -K eth0 gro on tso on tx on",
     "ip link set eth0 mtu 1500",
     "ethtool -K eth0 rxvlan off",
+    FLAP,
 ];
+
+/// The link goes down and up in quick series.
+const FLAP: &str = "link down and up";
 
 /// Number of times that the link goes down and up.
 const FLAPS: usize = 20;
 
-/// Runs one of [`CHANGES`].
-fn change(pbx: &Netns, line: &str) -> Result<()> {
-    let words: Vec<&str> = line.split(' ').collect();
+fn change(pbx: &Netns, command: &str) -> Result<()> {
+    let words: Vec<&str> = command.split(' ').collect();
     pbx.run(Command::new(words[0]).args(&words[1..]), "")
         .map(drop)
 }
 
-/// The link goes down and up in quick series. Then somebody sets the default route again.
+/// With the link the default route has gone, which somebody sets again.
 fn flap(lab: &Lab) -> Result<()> {
     let flaps = "link set eth0 down\nlink set eth0 up\n".repeat(FLAPS);
     lab.pbx.ip(&format!(
@@ -84,23 +87,23 @@ fn calls_go_on(scene: &Scene<'_>) -> Result<()> {
     let (pbx, phone) = (scene.pbx()?, scene.terminal(0, 0, "1000")?);
     let call = Call::from(&phone, &pbx)?;
     call.reaches_phone("INVITE")?;
-    let flapped = ["the link goes down and up"];
-    for name in CHANGES.into_iter().chain(flapped) {
+    for name in CHANGES {
         thread::scope(|scope| {
             let changes = scope.spawn(|| match name {
-                name if flapped.contains(&name) => flap(lab),
-                line => change(&lab.pbx, line),
+                FLAP => flap(lab),
+                command => change(&lab.pbx, command),
             });
             while !changes.is_finished() {
                 // Without a link it cannot be sent, and in a reset it may be lost.
                 let _lost = call.pbx_sends("INFO");
+                phone.ua.forget()?;
                 thread::sleep(Duration::from_millis(1));
             }
             changes.join().expect("no panic")
         })
         .context(name)?;
-        wait_for_all(&call).with_context(|| format!("after `{name}`"))?;
         let goes_on = || {
+            wait_for_all(&call)?;
             is_attached(&lab.pbx, scene.sipnat()?)?;
             call.reaches_phone("INVITE")?;
             Call::from(&phone, &pbx)?.reaches_phone("BYE")

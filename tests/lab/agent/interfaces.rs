@@ -7,7 +7,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use nat_test_support::{process::Process, xdp::Passing};
+use nat_test_support::{
+    process::Process,
+    xdp::{self, Passing},
+};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
@@ -206,6 +209,27 @@ fn what_somebody_detaches_is_attached_again() -> Result<()> {
     std::fs::remove_file(host.pins()?.join(format!("xdp-{index}")))?;
     says(&mut agent, "attached to eth1 again")?;
     host.has_programs("eth1")?;
+    stop(agent, Signal::SIGTERM)?;
+    host.is_clean(&programs)
+}
+
+/// The pins are there, and what they hold is no more on the interface.
+#[test]
+fn detached_links_are_attached_again() -> Result<()> {
+    let host = Host::new()?;
+    let mut agent = host.run(&["--iface", "eth0", "--iface", "eth1"])?;
+    let programs = host.programs()?;
+    let kinds = if tc()? == "tcx" {
+        ["xdp", "tcx"]
+    } else {
+        ["xdp", "xdp"]
+    };
+    for (interface, kind) in ["eth0", "eth1"].into_iter().zip(kinds) {
+        let index = host.netns.ifindex(interface)?;
+        xdp::detach(&host.pins()?.join(format!("{kind}-{index}")))?;
+        says(&mut agent, &format!("attached to {interface} again"))?;
+        host.has_programs(interface)?;
+    }
     stop(agent, Signal::SIGTERM)?;
     host.is_clean(&programs)
 }

@@ -1,9 +1,13 @@
-//! Programs that pass every packet: of XDP, and of TC.
+//! Programs that pass every packet: of XDP, and of TC. Links that somebody detaches.
 
 use std::{
-    ffi::c_long,
+    ffi::{CString, c_long},
     io,
-    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+    os::{
+        fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+        unix::ffi::OsStrExt as _,
+    },
+    path::Path,
 };
 
 use anyhow::{Context as _, Result};
@@ -13,7 +17,9 @@ use crate::netns::Netns;
 
 // From linux/bpf.h and linux/if_link.h.
 const BPF_PROG_LOAD: c_long = 5;
+const BPF_OBJ_GET: c_long = 7;
 const BPF_LINK_CREATE: c_long = 28;
+const BPF_LINK_DETACH: c_long = 34;
 const BPF_PROG_TYPE_SCHED_CLS: u32 = 3;
 const BPF_PROG_TYPE_XDP: u32 = 6;
 const BPF_XDP: u32 = 37;
@@ -91,13 +97,27 @@ fn attach(
     Ok(Passing { _link: link })
 }
 
+/// Detaches a pinned link, which stays, as `bpftool link detach` does.
+pub fn detach(pin: &Path) -> Result<()> {
+    let path = CString::new(pin.as_os_str().as_bytes())?;
+    let link = bpf(BPF_OBJ_GET, &(path.as_ptr() as u64))
+        .with_context(|| format!("open {}", pin.display()))?;
+    call(BPF_LINK_DETACH, &u32::try_from(link.as_raw_fd())?).context("detach a link")?;
+    Ok(())
+}
+
 /// Calls bpf(2) for a new file descriptor.
 fn bpf<T>(command: c_long, attributes: &T) -> io::Result<OwnedFd> {
-    // SAFETY: the attributes are those of the command, and what they point to outlives the call.
-    let made = unsafe { libc::syscall(libc::SYS_bpf, command, attributes, size_of::<T>()) };
-    if made < 0 {
-        return Err(io::Error::last_os_error());
-    }
+    let made = call(command, attributes)?;
     // SAFETY: the kernel has just made it for nobody else.
     Ok(unsafe { OwnedFd::from_raw_fd(made as i32) })
+}
+
+fn call<T>(command: c_long, attributes: &T) -> io::Result<c_long> {
+    // SAFETY: the attributes are those of the command, and what they point to outlives the call.
+    let done = unsafe { libc::syscall(libc::SYS_bpf, command, attributes, size_of::<T>()) };
+    if done < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(done)
 }
