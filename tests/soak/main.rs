@@ -180,7 +180,8 @@ fn soak(plan: &Plan) -> Result<()> {
     println!(
         "\nWith sipnat, {} min:\n{shared}{}",
         plan.minutes,
-        report(&agent, memory)?
+        // An agent that has died explains itself in the outcome.
+        report(&agent, memory).unwrap_or_else(|error| format!("{error:#}"))
     );
     let missing = outcome?;
     let grown = agent.memory_kb()?.saturating_sub(memory);
