@@ -148,12 +148,14 @@ fn other(binding: &Binding) -> Vec<u8> {
 const SET: usize = WAYS * (SIZE + 8);
 const _: () = assert!(SET != size_of::<BindingSet>());
 
-/// Sets of a table of the other layout.
-const SETS: usize = 16;
+/// Sets for bindings that come later.
+const SPARE: usize = 4;
 
 /// Pins a table of the other layout in place of one of bindings.
 fn bindings<K: BindingKey>(dir: &Path, name: &str, table: &BindingTable<K>) -> Result<OwnedFd> {
-    let map = make_array(BPF_MAP_TYPE_ARRAY, SET, SETS, BPF_F_MMAPABLE)?;
+    let known = table.open(Access::Read)?.iter().count();
+    let sets = known.div_ceil(WAYS) + SPARE;
+    let map = make_array(BPF_MAP_TYPE_ARRAY, SET, sets, BPF_F_MMAPABLE)?;
     fill(&map, table)?;
     replace(&map, dir, name)?;
     Ok(map)
