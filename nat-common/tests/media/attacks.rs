@@ -2,7 +2,7 @@
 
 use nat_common::abi::{MediaCounter, ticks};
 use nat_common::endpoint::Endpoint;
-use nat_common::media::{self, Arrival, Arrived, Packet};
+use nat_common::media::{self, Arrival, Arrived, Departed, Packet};
 use nat_test_oracle::env::MemoryEnv;
 
 use crate::{Call, PBX, PHONE, PRIVATE, STRANGER, sdp};
@@ -106,8 +106,15 @@ fn a_flood_of_offers_leaves_slots_alone() {
 
 /// The PBX hears the phone at the port of its audio.
 pub(crate) fn hear(env: &MemoryEnv) -> Arrived {
+    hear_from(env, PHONE)
+}
+
+/// The PBX hears a host there.
+fn hear_from(env: &MemoryEnv, host: Endpoint) -> Arrived {
+    // Each has another port: that of the stream before is barred for a second.
+    let port = if host == PHONE { 50_123 } else { 50_124 };
     let arrival = Arrival {
-        source: Endpoint::v4(PHONE.as_v4(), 50_123),
+        source: Endpoint::v4(host.as_v4(), port),
         router: 1,
         packet: Packet::read(172, 0x80, 7),
         tick: ticks(env.now.get()),
@@ -115,6 +122,22 @@ pub(crate) fn hear(env: &MemoryEnv) -> Arrived {
     let mut media = env.media.borrow_mut();
     // SAFETY: one thread.
     unsafe { media::arrive(media.get_mut(&(0, 20_000)).expect("bound"), &arrival) }
+}
+
+/// A call of the phone that goes on: each side hears the other.
+fn going_on() -> Call {
+    let call = Call::of_phone();
+    assert_eq!(hear(&call.env), Arrived::Latched);
+    assert!(matches!(speak(&call.env), Departed::Rewritten { .. }));
+    call
+}
+
+/// The PBX sends audio from there to the address in the phone's description.
+fn speak(env: &MemoryEnv) -> Departed {
+    let mut media = env.media.borrow_mut();
+    let slot = media.get_mut(&(0, 20_000)).expect("bound");
+    // SAFETY: one thread.
+    unsafe { media::depart(slot, &Endpoint::v4(PRIVATE, 4000)) }
 }
 
 /// The attacker calls with a stream at a port, and a friend's answer, which the PBX relays, names the port of the phone's audio.
@@ -137,9 +160,8 @@ fn attack(other: &mut Call, cseq: &str, port: u16) {
 /// A PBX that is a proxy relays descriptions that others wrote: one names the port of somebody else's call.
 #[test]
 fn another_call_does_not_take_the_port_of_one_that_goes_on() {
-    let call = Call::of_phone();
+    let call = going_on();
     let before = call.slots();
-    assert_eq!(hear(&call.env), Arrived::Latched);
     let mut other = Call::new(true);
     other.id = "8@attacker";
     other.env = call.env;
@@ -157,12 +179,39 @@ fn another_call_does_not_take_the_port_of_one_that_goes_on() {
     assert_eq!(other.slots().len(), 1);
 }
 
+/// He does so before the PBX has given the port to a call, and goes on sending there. He names the address that the phone will
+/// have in its description: the PBX's packets to it do not go to him.
+#[test]
+fn a_port_that_was_named_before_its_call_is_that_call_s() {
+    let mut other = Call::new(true);
+    other.id = "8@attacker";
+    attack(&mut other, "1", 4000);
+    assert_eq!(hear_from(&other.env, STRANGER), Arrived::Latched);
+    let mut call = Call::new(true);
+    call.env = other.env;
+    call.invites(&sdp(PRIVATE, 4000, ""));
+    call.to_tag = "pbx";
+    call.accepts(&sdp(PBX.as_v4(), 20_000, ""));
+    assert_eq!(call.slots()[0].2, "60.17.196.2:0");
+    assert_eq!(hear_from(&call.env, STRANGER), Arrived::Stranger);
+    assert_eq!(hear(&call.env), Arrived::Latched);
+    let to = Endpoint::v4(PHONE.as_v4(), 50_123);
+    let goes = Departed::Rewritten { to, router: 1 };
+    assert_eq!(speak(&call.env), goes);
+    // From now on, the call goes on.
+    let mut other = Call::new(true);
+    other.id = "8@attacker";
+    other.env = call.env;
+    attack(&mut other, "2", 4000);
+    assert_eq!(speak(&other.env), goes);
+    assert!(other.events().contains(&MediaCounter::Guarded));
+}
+
 /// The same under the Call-ID of the victim's call, which he knows because he was rung.
 #[test]
 fn another_dialog_of_the_call_does_not_take_its_port() {
-    let call = Call::of_phone();
+    let call = going_on();
     let before = call.slots();
-    assert_eq!(hear(&call.env), Arrived::Latched);
     let mut other = Call::new(true);
     other.from_tag = "attacker";
     other.env = call.env;
@@ -287,9 +336,8 @@ fn another_call_with_the_same_tags_ends_no_stream() {
 /// The port of RTCP is free, but that of RTP is another call's: the stream has neither.
 #[test]
 fn a_stream_that_is_refused_has_no_rtcp() {
-    let call = Call::of_phone();
+    let call = going_on();
     let before = call.slots();
-    assert_eq!(hear(&call.env), Arrived::Latched);
     let mut other = attacker_offers(call, 4000);
     other.to_tag = "friend";
     other.accepts_in("9", &sdp(PBX.as_v4(), 20_000, "a=rtcp:20500\r\n"));

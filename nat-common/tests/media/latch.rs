@@ -398,6 +398,7 @@ fn a_guard_ends_with_a_tick() {
     for (wait, bound) in [(limit - 1, Bound::Taken), (limit, Bound::New)] {
         let mut stream = Stream::new(MediaFlags::empty());
         stream.from(50_000, RTP, 7);
+        stream.sends(stream.binding.advertised);
         stream.wait_ticks(wait);
         stream.binding.owner = DialogKey { call: 8, tag: 9 };
         assert_eq!(stream.bind(), bound, "{wait}");
@@ -577,6 +578,7 @@ fn streams_of_forks_and_of_other_calls() {
         unsafe { media::bind(&raw mut stream.slot, &stream.binding) };
         if heard {
             stream.from(50_000, RTP, 7);
+            stream.sends(stream.binding.advertised);
         }
         stream.wait(1000);
         stream.binding.owner = owner;
@@ -590,5 +592,28 @@ fn streams_of_forks_and_of_other_calls() {
         }
         stream.binding.owner = fork;
         assert_eq!(stream.bind(), Bound::New);
+    }
+}
+
+/// A stream that is heard gives way until the PBX has sent to it. Who is heard at a port that no call has gets nothing from the PBX. Of
+/// a stream that is not rewritten sipnat does not know whether the PBX has.
+#[test]
+fn a_stream_to_which_the_pbx_has_not_sent() {
+    let elsewhere = Endpoint::v4(PRIVATE, 4010);
+    for (rewrite, to, bound) in [
+        (true, None, Bound::New),
+        (true, Some(elsewhere), Bound::New),
+        (true, Some(Endpoint::v4(PRIVATE, 4000)), Bound::Taken),
+        (false, None, Bound::Taken),
+    ] {
+        let mut stream = Stream::new(MediaFlags::empty());
+        stream.binding.flags.set(MediaFlags::REWRITE, rewrite);
+        stream.bind();
+        stream.from(50_000, RTP, 7);
+        if let Some(to) = to {
+            stream.sends(to);
+        }
+        stream.binding.owner = DialogKey { call: 8, tag: 9 };
+        assert_eq!(stream.bind(), bound, "{rewrite} {to:?}");
     }
 }
