@@ -17,7 +17,7 @@ pub(super) fn identify<E: Text>(env: &E, m: &Message, direction: Direction) -> u
     // A part that is not hashed here keeps the hash of another message, and must not be asked for.
     let more = match (direction, request) {
         (Direction::In, true) if m.method == Method::Register => {
-            Field::Contact.bit() << m.first_contact | Field::FromTag.bit()
+            Field::Contact.bit() << m.first_contact | tags
         }
         (Direction::Out, false) if m.method == Method::Register => {
             Field::FromTag.bit() | Field::ToUri.bit() | CONTACTS
