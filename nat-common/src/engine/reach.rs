@@ -160,6 +160,11 @@ pub fn choose<E: Env>(env: &E, owner: u64, transmissions: u32) -> Choice {
     } else {
         (Ground::First, false)
     };
+    if !at_learned && !same_host && transmissions & CONTACT == 0 {
+        // A carrier whose Contact is another host: the one that called may refuse what the other waits for, and so end a call that
+        // goes on there.
+        overdue = 0;
+    }
     let mut count = transmissions as u8;
     if transmissions & (RESPONSE | ACK) == 0 {
         if count == 0 {

@@ -483,6 +483,20 @@ fn an_ack_without_the_tag_or_from_another_host_proves_nothing() {
     assert!(!proves(PHONE, "pbx", FORGOTTEN));
 }
 
+/// The tags of a REGISTER are its own, and not those of the message before.
+#[test]
+fn a_register_proves_nothing_by_the_tag_of_another_message() {
+    for (tag, proves) in [("guess", false), ("pbx", true)] {
+        let net = Network::new();
+        net.call();
+        let other = from_phone("INFO", 9, "other").call("other");
+        net.arrives(CARRIER, &other.tagged("pbx"));
+        let m = register(1, "r1", "<sip:1000@192.168.1.10>").call("call");
+        let counted = net.arrives(PHONE, &m.tagged(tag));
+        assert_eq!(counted.contains(&Counter::DialogProven), proves, "{tag}");
+    }
+}
+
 /// Somebody forges the source of an INVITE, which the PBX answers: the address at which a phone listens that sends from another
 /// port. It is another terminal's once that has got the answer.
 #[test]
@@ -759,6 +773,85 @@ fn another_public_host_that_answers_another_is_not_left_alone() {
         sent(&net, CARRIER, &call_phone("i"), 3),
         [FIRST, CALLED, FIRST]
     );
+}
+
+/// A carrier is away for a while. The first transmission of the next request in a call goes to its Contact, as without sipnat: the host that
+/// called may refuse it, and the PBX would take that for the end of the call.
+#[test]
+fn nothing_is_overdue_in_a_call_with_another_public_host() {
+    for (answered, times) in [(false, 11), (false, 10), (true, 11), (true, 10)] {
+        let net = Network::new();
+        net.call();
+        net.acknowledge();
+        if answered {
+            let m = from_pbx("INFO", 101, "a");
+            net.sends(CARRIER, &m);
+            net.arrives(CARRIER, &m.answer(200));
+            net.wait(1);
+        }
+        sent(&net, CARRIER, &from_pbx("INFO", 102, "b"), times);
+        net.wait(1);
+        let (first, second) = if answered {
+            (LEFT_ALONE, LEFT_ALONE)
+        } else {
+            (FIRST, Counter::OutRedirectedDialog)
+        };
+        let bye = from_pbx("BYE", 103, "c");
+        let verdicts = sent(&net, CARRIER, &bye, 2);
+        assert_eq!(verdicts, [first, second], "{answered} {times}");
+    }
+    // Another port of the terminal's own host is tried in turn.
+    let net = Network::new();
+    let invite = from_phone("INVITE", 1, "invite");
+    net.arrives(PHONE, &invite);
+    net.sends(FORGOTTEN, &invite.answer(200));
+    sent(&net, FORGOTTEN, &from_pbx("INFO", 102, "b"), 11);
+    net.wait(1);
+    let bye = from_pbx("BYE", 103, "c");
+    assert_eq!(
+        sent(&net, FORGOTTEN, &bye, 1),
+        [Counter::OutRedirectedDialog]
+    );
+}
+
+/// Another public host refuses what it does not support. The next request of the call, mostly the BYE, goes there as well: the host
+/// that called may refuse it, and the call would go on.
+#[test]
+fn what_another_public_host_refuses_is_not_overdue() {
+    for (method, status) in [
+        ("INFO", 415),
+        ("INFO", 481),
+        ("UPDATE", 405),
+        ("UPDATE", 501),
+        ("INVITE", 503),
+    ] {
+        let net = Network::new();
+        net.call();
+        net.acknowledge();
+        let m = from_pbx(method, 102, "a");
+        assert_eq!(sent(&net, CARRIER, &m, 1), [FIRST]);
+        net.arrives(CARRIER, &m.answer(status));
+        net.wait(1);
+        // A refusal proves nothing: the learned address comes second.
+        let bye = from_pbx("BYE", 103, "b");
+        let turns = [FIRST, Counter::OutRedirectedDialog, FIRST];
+        assert_eq!(sent(&net, CARRIER, &bye, 3), turns, "{method} {status}");
+    }
+}
+
+/// A cluster: what is sent to the Contact is answered from a third host. The next request goes there again.
+#[test]
+fn what_a_third_host_answers_is_not_overdue() {
+    let net = Network::new();
+    net.call();
+    net.acknowledge();
+    for (cseq, method) in [(102, "INVITE"), (103, "UPDATE"), (104, "BYE")] {
+        let m = from_pbx(method, cseq, method);
+        assert_eq!(sent(&net, CARRIER, &m, 1), [FIRST], "{method}");
+        let counted = net.arrives(FRONT, &m.answer(200));
+        assert_eq!(counted, [Counter::InResponseElsewhere]);
+        net.wait(1);
+    }
 }
 
 /// A front address, or a cluster: what is sent to the Contact is answered from the host that also sends requests.
