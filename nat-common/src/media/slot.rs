@@ -142,9 +142,9 @@ pub unsafe fn is_used(slot: *mut MediaSlot) -> bool {
 
 /// Binds a slot to a stream. The newer description wins, unless the stream of another dialog end goes on: whoever can have the
 /// PBX relay a description, as a proxy does, could name the port of somebody else's call in it. A stream goes on if its terminal
-/// is heard, and the PBX has sent to it. An early stream gives way to another fork of its call. A description with the same
-/// address changes nothing of what was learned. If only the kind changes, as from audio to fax, the learned port stays until a
-/// packet of the new kind comes from another one.
+/// is heard, and, where another call wants the port, if the PBX has sent to it. An early stream gives way to another fork of its
+/// call. A description with the same address changes nothing of what was learned. If only the kind changes, as from audio to fax,
+/// the learned port stays until a packet of the new kind comes from another one.
 ///
 /// # Safety
 /// `slot` must be valid for reads and writes, aligned to eight bytes, and only ever be accessed by these functions, or to be
@@ -166,7 +166,7 @@ pub unsafe fn bind(slot: *mut MediaSlot, binding: &Binding) -> Bound {
     let known = Latch::from_word(latch.peek());
     let gives_way = same_owner || same_call && flags.contains(MediaFlags::EARLY);
     // Who had the PBX relay the description of a port that no call had yet, and is heard there, gets nothing from the PBX.
-    let served = read!(slot, rewritten) != 0 || !flags.contains(MediaFlags::REWRITE);
+    let served = same_call || read!(slot, rewritten) != 0 || !flags.contains(MediaFlags::REWRITE);
     if used && live && !gives_way && served && known.is_heard(ticks(binding.now) as u32) {
         return Bound::Taken;
     }

@@ -595,25 +595,28 @@ fn streams_of_forks_and_of_other_calls() {
     }
 }
 
-/// A stream that is heard gives way until the PBX has sent to it. Who is heard at a port that no call has gets nothing from the PBX. Of
-/// a stream that is not rewritten sipnat does not know whether the PBX has.
+/// A stream that is heard gives way to another call until the PBX has sent to it. Who is heard at a port that no call has gets nothing from
+/// the PBX. Of a stream that is not rewritten sipnat does not know whether the PBX has.
 #[test]
 fn a_stream_to_which_the_pbx_has_not_sent() {
-    let elsewhere = Endpoint::v4(PRIVATE, 4010);
-    for (rewrite, to, bound) in [
-        (true, None, Bound::New),
-        (true, Some(elsewhere), Bound::New),
-        (true, Some(Endpoint::v4(PRIVATE, 4000)), Bound::Taken),
-        (false, None, Bound::Taken),
+    let [own, fork, other] = [(1, 1), (1, 2), (2, 1)].map(|(call, tag)| DialogKey { call, tag });
+    let [here, elsewhere] = [4000, 4010].map(|port| Some(Endpoint::v4(PRIVATE, port)));
+    for (rewrite, to, owner, bound) in [
+        (true, None, other, Bound::New),
+        (true, elsewhere, other, Bound::New),
+        (true, here, other, Bound::Taken),
+        (false, None, other, Bound::Taken),
+        (true, None, fork, Bound::Taken),
     ] {
         let mut stream = Stream::new(MediaFlags::empty());
+        stream.binding.owner = own;
         stream.binding.flags.set(MediaFlags::REWRITE, rewrite);
         stream.bind();
         stream.from(50_000, RTP, 7);
         if let Some(to) = to {
             stream.sends(to);
         }
-        stream.binding.owner = DialogKey { call: 8, tag: 9 };
-        assert_eq!(stream.bind(), bound, "{rewrite} {to:?}");
+        stream.binding.owner = owner;
+        assert_eq!(stream.bind(), bound, "{rewrite} {to:?} {owner:?}");
     }
 }
