@@ -492,6 +492,19 @@ const fn is_foreign_refusal(status: u16) -> bool {
     status >= 300 && !is_own(status)
 }
 
+/// Whether the original destination of a request is another public host than the learned address: a carrier's, or an old address of
+/// the terminal. Who refuses there or here may not know what the other does.
+///
+/// Its own function: its caller needs the stack (6.1).
+#[inline(never)]
+fn has_public_contact<E: Env>(env: &E, request: &OutboundTransaction) -> bool {
+    describe_pair_of(env, request);
+    let (learned, original) = (&env.evidence().learned, &env.evidence().advertised);
+    learned.addr != original.addr
+        && !request.flags.contains(OutboundFlags::MOVED)
+        && !original.is_private()
+}
+
 /// Remembers which destination of a request was answered. Returns whether it was the learned address.
 ///
 /// A refusal from the original destination may be another terminal's, which a router has there. If both destinations were
@@ -512,9 +525,11 @@ pub(super) fn note_answer<E: Env>(
     }
     let moved = transaction.flags.contains(OutboundFlags::MOVED);
     if transaction.flags.contains(OutboundFlags::REDIRECTED) {
-        // Another host than that of the dialog refuses what it does not know. Read from memory: `response_in` has no stack left.
-        let foreign = transaction.flags.contains(OutboundFlags::IN_DIALOG)
-            && is_foreign_refusal(env.record().status);
+        // Another host than that of the dialog, or of the Contact, refuses what it does not know. Read from memory: `response_in`
+        // has no stack left.
+        let foreign = is_foreign_refusal(env.record().status)
+            && (transaction.flags.contains(OutboundFlags::IN_DIALOG)
+                || has_public_contact(env, transaction));
         if tells && !foreign {
             return env.prove_pair(proof_by_answer(env, transaction));
         }
@@ -556,8 +571,8 @@ pub(super) fn note_answer<E: Env>(
         let pair = describe_pair_of(env, transaction);
         if transaction.flags.contains(OutboundFlags::LEFT_ALONE) && !weak {
             note_strike(env, pair);
-        } else if !tells && !weak {
-            env.note_return(pair);
+        } else if !weak && (!tells || has_public_contact(env, transaction)) {
+            env.note_return(describe_pair_of(env, transaction));
         }
         // Where only its URI names the terminal, or the learned address is another host, another terminal may have answered.
         let learned = &env.evidence().learned;

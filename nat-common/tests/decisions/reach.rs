@@ -2,10 +2,11 @@
 
 use nat_common::abi::{BindingFlags, Counter, Policy, address};
 use nat_common::endpoint::Endpoint;
+use nat_common::engine::env::Checksum;
 
 use crate::{
     ADVERTISED, Address, FORGOTTEN, MOVED, Network, PHONE, REDIRECTED, STRANGER, Sip, call_phone,
-    from_pbx, from_phone, register, transmissions_to,
+    endpoint, from_pbx, from_phone, register, transmissions_to,
 };
 
 /// Another public host, which the terminal's Contact names.
@@ -852,6 +853,47 @@ fn what_a_third_host_answers_is_not_overdue() {
         assert_eq!(counted, [Counter::InResponseElsewhere]);
         net.wait(1);
     }
+    // Outside of a dialog. The PBX must have seen the answer.
+    for (checksum, next) in [
+        (Checksum::Right, FIRST),
+        (Checksum::Wrong, CALLED),
+        (Checksum::Unknown, CALLED),
+    ] {
+        let net = Network::new();
+        net.register();
+        let invite = call_phone("a");
+        assert_eq!(sent(&net, CARRIER, &invite, 1), [FIRST]);
+        net.checksum.set(checksum);
+        net.arrives(FRONT, &answer(&invite, 200));
+        net.wait(1);
+        assert_eq!(sent(&net, CARRIER, &call_phone("b"), 1), [next]);
+    }
+    // It proves no address, and an answer to a request by the URI ends no count of others.
+    let net = Network::new();
+    let m = register(1, "r1", "<sip:1000@60.17.196.2>");
+    net.arrives(PHONE, &m);
+    net.sends(PHONE, &m.answer(200));
+    let invite = |to: &str, branch| Sip {
+        start: "INVITE sip:1000@60.17.196.2 SIP/2.0".into(),
+        to: to.into(),
+        ..call_phone(branch)
+    };
+    let (owner, uri) = ("<sip:1000@pbx>", "<sip:1000@60.17.196.2>");
+    for (to, branch, answered, verdict) in [
+        (owner, "a", true, FIRST),
+        (owner, "b", false, FIRST),
+        (uri, "c", true, FIRST),
+        (owner, "d", true, CALLED),
+    ] {
+        let m = invite(to, branch);
+        assert_eq!(sent(&net, FORGOTTEN, &m, 1), [verdict], "{branch}");
+        if answered {
+            net.arrives(FRONT, &answer(&m, 200));
+        }
+        net.wait(1);
+    }
+    let m = invite(owner, "e");
+    assert_eq!(sent(&net, FORGOTTEN, &m, 3), [FIRST, CALLED, FIRST]);
 }
 
 /// A front address, or a cluster: what is sent to the Contact is answered from the host that also sends requests.
@@ -1053,14 +1095,58 @@ fn a_refusal_of_another_host_within_a_dialog_proves_nothing() {
         let m = from_pbx("BYE", 103, "b");
         assert_eq!(sent(&net, CARRIER, &m, 1), [next], "{status}");
     }
-    // Outside of one, whoever refuses at the learned address is there.
+    // Outside of one, whoever refuses at the learned address is there, unless the Contact is another public host.
+    let office: Address = ([10, 0, 0, 5], 5060);
+    for (to, next) in [(FORGOTTEN, CALLED), (office, CALLED), (CARRIER, FIRST)] {
+        for status in [404, 405, 503] {
+            let net = Network::new();
+            net.kinds.replace(vec![(endpoint(office), address::ROUTED)]);
+            net.register();
+            let invite = call_phone("i");
+            sent(&net, to, &invite, 2);
+            net.arrives(PHONE, &answer(&invite, status));
+            net.wait(1);
+            let verdicts = sent(&net, to, &call_phone("j"), 1);
+            assert_eq!(verdicts, [next], "{to:?} {status}");
+        }
+    }
+    // A phone with an old address in its Contact, which is busy.
     let net = Network::new();
     net.register();
     let invite = call_phone("i");
     sent(&net, CARRIER, &invite, 2);
-    net.arrives(PHONE, &answer(&invite, 404));
+    net.arrives(PHONE, &answer(&invite, 486));
     net.wait(1);
     assert_eq!(sent(&net, CARRIER, &call_phone("j"), 1), [CALLED]);
+}
+
+/// A carrier that registers refuses a call, or is slow once. So the host from which it registers gets a transmission, and refuses any call. That
+/// must not send every call there from now on.
+#[test]
+fn a_carrier_that_registers_keeps_its_calls() {
+    for is_slow in [false, true] {
+        let net = Network::new();
+        net.register();
+        let mut answered = 0;
+        for branch in ["a", "b", "c", "d", "e"] {
+            let invite = call_phone(branch).call(branch);
+            let times = if is_slow && branch == "a" { 2 } else { 1 };
+            for _ in 0..times {
+                let (to, _) = net.sends(CARRIER, &invite);
+                let status = match (to, branch) {
+                    (CARRIER, "a") => 404,
+                    (CARRIER, _) => 200,
+                    _ => 403,
+                };
+                if !(is_slow && to == CARRIER && branch == "a") {
+                    net.arrives(to, &answer(&invite, status));
+                }
+                answered += u32::from(status == 200);
+            }
+            net.wait(1);
+        }
+        assert_eq!(answered, 4, "{is_slow}");
+    }
 }
 
 /// The same by the numbers of calls: each ends where the carrier is, however often it was slow.
