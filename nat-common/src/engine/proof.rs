@@ -492,17 +492,17 @@ const fn is_foreign_refusal(status: u16) -> bool {
     status >= 300 && !is_own(status)
 }
 
-/// Whether the original destination of a request is another public host than the learned address: a carrier's, or an old address of
-/// the terminal. Who refuses there or here may not know what the other does.
+/// Whether the original destination of a request is another host than the learned address, in the same network: a carrier's, or an
+/// old address of the terminal. Who refuses there or here may not know what the other does.
 ///
 /// Its own function: its caller needs the stack (6.1).
 #[inline(never)]
-fn has_public_contact<E: Env>(env: &E, request: &OutboundTransaction) -> bool {
+fn is_for_another_host<E: Env>(env: &E, request: &OutboundTransaction) -> bool {
     describe_pair_of(env, request);
     let (learned, original) = (&env.evidence().learned, &env.evidence().advertised);
     learned.addr != original.addr
         && !request.flags.contains(OutboundFlags::MOVED)
-        && !original.is_private()
+        && (!original.is_private() || original.shares_private_network(learned))
 }
 
 /// Remembers which destination of a request was answered. Returns whether it was the learned address.
@@ -529,7 +529,7 @@ pub(super) fn note_answer<E: Env>(
         // has no stack left.
         let foreign = is_foreign_refusal(env.record().status)
             && (transaction.flags.contains(OutboundFlags::IN_DIALOG)
-                || has_public_contact(env, transaction));
+                || is_for_another_host(env, transaction));
         if tells && !foreign {
             return env.prove_pair(proof_by_answer(env, transaction));
         }
@@ -571,7 +571,7 @@ pub(super) fn note_answer<E: Env>(
         let pair = describe_pair_of(env, transaction);
         if transaction.flags.contains(OutboundFlags::LEFT_ALONE) && !weak {
             note_strike(env, pair);
-        } else if !weak && (!tells || has_public_contact(env, transaction)) {
+        } else if !weak && (!tells || is_for_another_host(env, transaction)) {
             env.note_return(describe_pair_of(env, transaction));
         }
         // Where only its URI names the terminal, or the learned address is another host, another terminal may have answered.
