@@ -377,6 +377,15 @@ extern "C" fn note_return(direction: u32, pbx: u64, now: u64) -> u32 {
     })
 }
 
+/// Whether a request is for another host than the learned one, by the addresses in the scratch of a direction. Not 0: it is.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn is_for_another_host(direction: u32) -> u32 {
+    within(direction, 0, 0, |env| {
+        engine::is_for_another_host(env).into()
+    })
+}
+
 /// Chooses between two addresses for a request that only a Contact URI names. A [`Choice`] as a number.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -942,6 +951,11 @@ impl<L: Mix> Env for Kernel<'_, L> {
     #[inline(always)]
     fn note_return(&self, _: &mut Entry<Peer>) {
         note_return(self.scratch.direction(), self.pbx, self.now);
+    }
+
+    #[inline(always)]
+    fn is_for_another_host(&self) -> bool {
+        is_for_another_host(self.scratch.direction()) != 0
     }
 
     #[inline(always)]

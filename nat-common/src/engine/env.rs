@@ -173,6 +173,8 @@ pub trait Env: Clock + Hashes + Tables + Bindings + Rules + Journal {
     fn choose_host(&self);
     /// Calls [`note_return`](crate::engine::note_return) for the new entry in scratch, for the same reason.
     fn note_return(&self, entry: &mut Entry<Peer>);
+    /// Calls [`is_for_another_host`](crate::engine::is_for_another_host), for the same reason.
+    fn is_for_another_host(&self) -> bool;
     /// Calls [`choose_by_uri`](crate::engine::choose_by_uri), for the same reason.
     fn choose_by_uri(&self, transmissions: u32) -> Choice;
     /// Calls [`note_ping`](crate::engine::note_ping), for the same reason.

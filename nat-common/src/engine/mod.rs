@@ -42,7 +42,8 @@ pub use identity::{leads_to_target, names_domain, uri_of};
 pub use inbound::note_further_contact;
 pub use outbound::{choose_host, note_route, route_of_invite, went_elsewhere};
 pub use proof::{
-    note_deaf, note_ping, note_proxy, note_resident, note_return, note_transmission, prove_pair,
+    is_for_another_host, note_deaf, note_ping, note_proxy, note_resident, note_return,
+    note_transmission, prove_pair,
 };
 pub use reach::{choose, choose_by_uri, may_follow_uri};
 pub use route::Route;

@@ -492,16 +492,12 @@ const fn is_foreign_refusal(status: u16) -> bool {
     status >= 300 && !is_own(status)
 }
 
-/// Whether the original destination of a request is another host than the learned address, in the same network: a carrier's, or an
+/// Whether the original destination in the evidence is another host than the learned address, in the same network: a carrier's, or an
 /// old address of the terminal. Who refuses there or here may not know what the other does.
-///
-/// Its own function: its caller needs the stack (6.1).
-#[inline(never)]
-fn is_for_another_host<E: Env>(env: &E, request: &OutboundTransaction) -> bool {
-    describe_pair_of(env, request);
+#[inline(always)]
+pub fn is_for_another_host<E: Env>(env: &E) -> bool {
     let (learned, original) = (&env.evidence().learned, &env.evidence().advertised);
     learned.addr != original.addr
-        && !request.flags.contains(OutboundFlags::MOVED)
         && (!original.is_private() || original.shares_private_network(learned))
 }
 
@@ -527,14 +523,15 @@ pub(super) fn note_answer<E: Env>(
     if transaction.flags.contains(OutboundFlags::REDIRECTED) {
         // Another host than that of the dialog, or of the Contact, refuses what it does not know. Read from memory: `response_in`
         // has no stack left.
+        let pair = describe_pair_of(env, transaction);
         let foreign = is_foreign_refusal(env.record().status)
             && (transaction.flags.contains(OutboundFlags::IN_DIALOG)
-                || is_for_another_host(env, transaction));
+                || !moved && env.is_for_another_host());
         if tells && !foreign {
             return env.prove_pair(proof_by_answer(env, transaction));
         }
         if !weak {
-            env.note_return(describe_pair_of(env, transaction));
+            env.note_return(pair);
         }
         return false;
     }
@@ -571,8 +568,8 @@ pub(super) fn note_answer<E: Env>(
         let pair = describe_pair_of(env, transaction);
         if transaction.flags.contains(OutboundFlags::LEFT_ALONE) && !weak {
             note_strike(env, pair);
-        } else if !weak && (!tells || is_for_another_host(env, transaction)) {
-            env.note_return(describe_pair_of(env, transaction));
+        } else if !weak && (!tells || env.is_for_another_host()) {
+            env.note_return(pair);
         }
         // Where only its URI names the terminal, or the learned address is another host, another terminal may have answered.
         let learned = &env.evidence().learned;

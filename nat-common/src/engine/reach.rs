@@ -4,6 +4,7 @@
 //! it cannot be reached from here, or the terminal is known to get what is sent to its learned address.
 
 use crate::abi::{BindingFlags, Ground, PeerFlags, Policy, SECOND, address};
+use crate::bpf::sign;
 use crate::bytes::words;
 use crate::endpoint::Endpoint;
 use crate::engine::env::Env;
@@ -160,11 +161,10 @@ pub fn choose<E: Env>(env: &E, owner: u64, transmissions: u32) -> Choice {
     } else {
         (Ground::First, false)
     };
-    if !at_learned && !same_host && transmissions & CONTACT == 0 {
-        // A carrier whose Contact is another host: the one that called may refuse what the other waits for, and so end a call that
-        // goes on there.
-        overdue = 0;
-    }
+    // In a dialog with a carrier whose Contact is another host, nothing is overdue: the host that called may refuse what the other waits
+    // for, and so end a call that goes on there. By arithmetic: the verifier would follow each of two ways to the end.
+    let outside = sign(i64::from(transmissions) << (32 + CONTACT.leading_zeros())) as u8;
+    overdue *= outside | u8::from(same_host) | u8::from(at_learned);
     let mut count = transmissions as u8;
     if transmissions & (RESPONSE | ACK) == 0 {
         if count == 0 {

@@ -448,6 +448,10 @@ impl Env for MemoryEnv {
         engine::note_return(self, entry);
     }
 
+    fn is_for_another_host(&self) -> bool {
+        engine::is_for_another_host(self)
+    }
+
     fn choose_by_uri(&self, transmissions: u32) -> Choice {
         engine::choose_by_uri(self, transmissions)
     }
