@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
-use nat_common::abi::{Counter, SECOND, address};
+use nat_common::abi::{Counter, SECOND, TICK_SHIFT, address};
 use nat_common::datagram::Datagram;
 use nat_common::endpoint::Endpoint;
 use nat_common::engine;
@@ -18,8 +18,8 @@ use crate::env::MemoryEnv;
 /// Most packets of one step: a loop ends there.
 const MAX_PACKETS: u32 = 100;
 
-/// Time between two packets that arrive: which one is older is known.
-const TICK: u64 = SECOND / 1000;
+/// Time between two packets that arrive: one tick of sipnat's clock, so that it knows which one is older.
+const TICK: u64 = 1 << TICK_SHIFT;
 
 /// Seconds after which each terminal has registered again.
 const SETTLED: u64 = 3600;
