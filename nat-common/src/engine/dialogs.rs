@@ -197,7 +197,7 @@ fn refresh(draft: &mut Binding, evidence: &Evidence, now: u64, lives: &Lives) ->
                 if flags.contains(BindingFlags::EARLY) {
                     flags |= BindingFlags::UNACKNOWLEDGED;
                 }
-            } else if in_dialog || !early {
+            } else if in_dialog {
                 flags -= BindingFlags::UNACKNOWLEDGED;
             }
             if !early {

@@ -662,10 +662,8 @@ pub fn choose_host<E: Env>(env: &E) {
     let entry = describe_pair(env, &known.learned, &left.learned);
     let is_first = route.retransmissions == 0;
     let last = route.before & BY_HOST;
-    let mut before = is_first
-        || last != AT_HOST_BEFORE
-            // One of them may need no redirect, or get none.
-            && (!last.is_empty() || route.retransmissions.is_multiple_of(2));
+    // A host that needs no redirect, or gets none, had its turn, too.
+    let mut before = is_first || !last.is_empty() && last != AT_HOST_BEFORE;
     if let Some(pair) = pair(env, &entry.value) {
         if pair.value.flags.contains(PeerFlags::PROVEN) && pair.at >= left.arrived {
             // It answered after the host before had registered for the last time.
@@ -679,7 +677,6 @@ pub fn choose_host<E: Env>(env: &E) {
     if before {
         entry.value.copy_learned(other);
         entry.value.copy_original(&mut known.learned);
-        known.arrived = left.arrived;
         route.flags |= AT_HOST_BEFORE;
     } else {
         entry.value.copy_original(other);

@@ -649,3 +649,24 @@ fn may_be_slow<E: Env>(env: &E, request: &OutboundTransaction) {
     }
     nothing();
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Both halves of an IPv6 address count.
+    #[test]
+    fn each_host_has_its_own_word() {
+        let host = |addr| {
+            host_word(&Endpoint {
+                addr,
+                port: 5060,
+                reserved: 0,
+            })
+        };
+        let of_one = host([0x2001, 0x0db8]);
+        for other in [[0x2002, 0x0db8], [0x2001, 0x0db9], [0x0db8, 0x2001]] {
+            assert_ne!(host(other), of_one, "{other:?}");
+        }
+    }
+}

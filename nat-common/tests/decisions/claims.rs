@@ -281,3 +281,42 @@ fn a_removed_contact_has_no_host_before() {
     assert_eq!(before(&net).expect("an entry").learned, endpoint(third));
     assert_eq!(call("y"), third);
 }
+
+/// Returns the entry of the address alone.
+fn by_address(net: &Network) -> Binding {
+    let all = net.contacts().into_iter();
+    let mut found =
+        all.filter(|(key, b)| key.aor == 0 && b.flags.contains(BindingFlags::BY_ADDRESS));
+    found.next().expect("an entry").1
+}
+
+/// A claim expires, and is made again: a doubt that it has left lasts. An owner whose user the URI has is in none of others, but an
+/// address has no user.
+#[test]
+fn a_doubt_outlasts_the_claim_that_is_made_again() {
+    // Owners of the claims, and whether the last one is in doubt by its URI and by its address.
+    for (owners, by_uri_too) in [
+        (["1000@pbx", "2000@pbx", "2000@pbx"], true),
+        (["7@pbx", "7@tenant", "7@tenant"], true),
+        (["1000@pbx", "2000@pbx", "7@pbx"], false),
+    ] {
+        let net = own_registrar();
+        let registers = |source, owner: &str, call, seconds| {
+            let m = Sip {
+                to: format!("<sip:{owner}>"),
+                ..register(1, call, URI).call(call)
+            };
+            accepts(&net, source, &m, seconds);
+            net.wait(1);
+        };
+        registers(PHONE, owners[0], "a", 3 * HOUR);
+        let until = by_uri(&net).expires;
+        registers(STRANGER, owners[1], "b", 60);
+        assert_eq!(by_uri(&net).contested, until);
+        net.wait(60);
+        registers(STRANGER, owners[2], "c", HOUR);
+        let expected = if by_uri_too { until } else { 0 };
+        assert_eq!(by_uri(&net).contested, expected, "{owners:?}");
+        assert_eq!(by_address(&net).contested, until, "{owners:?}");
+    }
+}

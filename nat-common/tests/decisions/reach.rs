@@ -1325,3 +1325,19 @@ fn another_port_of_a_private_host_comes_first() {
         assert_eq!(sent(&net, to, &invite, 3), [FIRST, CALLED, FIRST], "{uri}");
     }
 }
+
+/// It is noted, and counted, once in six hours.
+#[test]
+fn an_answer_of_its_own_is_counted_once() {
+    let net = Network::new();
+    net.register();
+    for (branch, hours, counts) in [("a", 0, true), ("b", 5, false), ("c", 2, true)] {
+        net.wait(hours * 3600);
+        net.register();
+        let invite = call_phone(branch).call(branch);
+        net.sends(CARRIER, &invite);
+        let counted = net.arrives(CARRIER, &answer(&invite, 200));
+        let noted = counted.contains(&Counter::PeerLeftAlone);
+        assert_eq!(noted, counts, "{branch}: {counted:?}");
+    }
+}

@@ -1,7 +1,7 @@
 //! Answers that only seem to be ones to the transmission before: a terminal that listens at its original destination, and sends
 //! and answers from another port, takes more than T1 for its first answer. By then the PBX has repeated its request.
 
-use nat_common::abi::{Counter, SECOND, TICK_SHIFT};
+use nat_common::abi::{Counter, Peer, PeerFlags, SECOND, TICK_SHIFT};
 use nat_common::engine::lifetimes::T1;
 
 use crate::{
@@ -974,4 +974,21 @@ fn credentials_after_a_challenge_at_the_original_do_not_prove_the_learned_addres
     let counted = net.sends(FORGOTTEN, &m.answer(200)).1;
     assert!(!counted.contains(&Counter::PeerProven), "{counted:?}");
     assert_eq!(net.goes(&invite("b", false)), FORGOTTEN);
+}
+
+/// The terminal listens at its original destination, where it has answered. Both transmissions of the next request go there, and it
+/// answers from the port from which it sends: that says nothing of what is sent to that port.
+#[test]
+fn an_answer_to_what_went_to_the_original_alone_disproves_nothing() {
+    let net = registered();
+    let first = invite("a", false);
+    assert!(net.listens(&first));
+    net.arrives(FORGOTTEN, &first.answer(200).tagged_as("callee"));
+    net.wait(1);
+    let second = invite("b", false);
+    assert!(net.listens(&second) && net.listens(&second));
+    net.arrives(PHONE, &second.answer(200).tagged_as("callee"));
+    let facts = net.entries::<Peer>();
+    let mut flags = facts.iter().map(|entry| entry.value.flags);
+    assert!(flags.all(|flags| flags & (PeerFlags::DEAF | PeerFlags::PROVEN) != PeerFlags::DEAF));
 }

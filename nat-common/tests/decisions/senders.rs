@@ -186,6 +186,9 @@ fn an_answer_begins_a_dialog() {
         ("INVITE", 299, true, 1),
         ("INVITE", 300, true, 0),
         ("INVITE", 486, true, 0),
+        ("SUBSCRIBE", 200, true, 1),
+        ("SUBSCRIBE", 300, true, 0),
+        ("SUBSCRIBE", 403, true, 0),
         ("MESSAGE", 200, true, 0),
         ("OPTIONS", 200, true, 0),
     ] {

@@ -993,6 +993,45 @@ fn a_call_that_rings_and_is_refused() {
     assert_eq!((end(&net).flags, end(&net).expires), (flags, expires));
 }
 
+/// So it is if nothing came in the early dialog: the 183 again is of the time of the call that has ended.
+#[test]
+fn a_response_again_brings_no_call_back_that_is_refused() {
+    let net = Network::new();
+    let invite = from_phone("INVITE", 1, "i");
+    net.arrives(PHONE, &invite);
+    for status in [183, 486, 183] {
+        net.sends(PHONE, &invite.answer(status));
+        net.wait(1);
+    }
+    let flags = CALL | BindingFlags::EARLY | BindingFlags::ENDED;
+    assert_eq!(end(&net).flags, flags);
+}
+
+/// Expires in the 2xx to another request than SUBSCRIBE says nothing of the dialog.
+#[test]
+fn a_call_lasts_whatever_expires() {
+    let net = Network::new();
+    let invite = from_phone("INVITE", 1, "i");
+    net.arrives(PHONE, &invite);
+    net.sends(PHONE, &invite.answer(200).with("Expires: 60"));
+    check(&net, CALL | BindingFlags::UNACKNOWLEDGED, HALF_A_DAY);
+}
+
+/// A subscription of the PBX waits for no ACK.
+#[test]
+fn a_subscription_of_the_pbx_is_confirmed_by_its_answer() {
+    let net = Network::new();
+    net.register();
+    let m = Sip {
+        start: "SUBSCRIBE sip:1000@192.168.1.10 SIP/2.0".into(),
+        cseq: (1, "SUBSCRIBE"),
+        ..call_phone("s")
+    };
+    net.sends(ADVERTISED, &m);
+    net.arrives(PHONE, &m.answer(200).tagged_as("callee"));
+    assert!(!end(&net).flags.contains(BindingFlags::UNACKNOWLEDGED));
+}
+
 /// The PBX's 2xx answers an INVITE that is older than what it has accepted in the early dialog.
 #[test]
 fn a_call_that_is_answered_after_a_prack() {

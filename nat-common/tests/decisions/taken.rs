@@ -1,6 +1,6 @@
 //! A NAT's port that was given to another terminal: what is meant for the terminal before does not go there.
 
-use nat_common::abi::{Counter, Peer, PeerFlags, Policy};
+use nat_common::abi::{Counter, Peer, PeerFlags, Policy, SECOND};
 
 use crate::{
     ADVERTISED, Address, FORGOTTEN, MOVED, Network, PHONE, STRANGER, Sip, call_phone, endpoint,
@@ -216,7 +216,7 @@ fn who_was_there_long_ago_is_forgotten() {
     registers("1000", OWN, "phone");
     net.wait(300);
     registers("2000", OTHERS, "other");
-    for (hours, verdict) in [(11, TAKEN), (2, CALLED)] {
+    for (hours, verdict) in [(11, TAKEN), (1, CALLED)] {
         net.wait(hours * 3600);
         let goes = transmissions_to(&net, ADVERTISED, &call_phone("i"), 1)[0].1;
         assert_eq!(goes, verdict, "{hours}");
@@ -338,7 +338,7 @@ fn terminals_that_register_at_once_share_their_address() {
     for (seconds, expected) in [
         (0, (PHONE, CALLED)),
         (19, (PHONE, CALLED)),
-        (21, (ADVERTISED, TAKEN)),
+        (20, (ADVERTISED, TAKEN)),
     ] {
         let net = Network::new();
         net.registers_as(PHONE, "1000", OWN, "phone");
@@ -356,6 +356,61 @@ fn terminals_that_register_at_once_share_their_address() {
             net.registers_as(PHONE, "1000", OWN, "phone");
             assert_eq!(goes(&net).0, PHONE, "{seconds}");
         }
+    }
+}
+
+/// The first one to register shares its address with nobody, though the host has just started.
+#[test]
+fn the_first_at_an_address_is_alone() {
+    let net = Network::new();
+    net.now.set(5 * SECOND);
+    net.registers_as(PHONE, "1000", OWN, "phone");
+    net.wait(300);
+    net.registers_as(PHONE, "2000", OTHERS, "other");
+    let goes = transmissions_to(&net, ADVERTISED, &call_phone("i"), 1);
+    assert_eq!(goes, [(ADVERTISED, TAKEN)]);
+}
+
+/// For half a day after the last registration.
+#[test]
+fn that_two_share_an_address_is_forgotten() {
+    for (hours, verdict) in [(11, CALLED), (12, TAKEN)] {
+        let net = Network::new();
+        let registers = |user: &str, contact, call| {
+            let m = Sip {
+                to: format!("<sip:{user}@pbx>"),
+                ..register(1, call, contact).call(call)
+            };
+            net.arrives(PHONE, &m);
+            net.sends(PHONE, &m.answer(200).with("Expires: 86400"));
+        };
+        registers("1000", OWN, "phone");
+        registers("2000", OTHERS, "other");
+        net.wait(hours * 3600);
+        registers("2000", OTHERS, "again");
+        let goes = transmissions_to(&net, ADVERTISED, &call_phone("i"), 1)[0].1;
+        assert_eq!(goes, verdict, "{hours}");
+    }
+}
+
+/// In shadow mode, a challenge goes where it goes without sipnat, and was not heard at the phone's address.
+#[test]
+fn who_is_challenged_in_shadow_takes_nothing() {
+    for (shadow, verdict) in [(true, CALLED), (false, TAKEN)] {
+        let net = silent();
+        let m = |cseq, branch| Sip {
+            to: "<sip:2000@pbx>".into(),
+            ..register(cseq, branch, OTHERS).call("other")
+        };
+        net.shadow.set(shadow);
+        net.arrives(PHONE, &m(1, "a"));
+        net.sends(ADVERTISED, &m(1, "a").answer(401));
+        net.shadow.set(false);
+        let second = m(2, "b").with(CREDENTIALS);
+        net.arrives(PHONE, &second);
+        net.sends(PHONE, &second.answer(200));
+        let goes = transmissions_to(&net, ADVERTISED, &call_phone("i"), 1)[0].1;
+        assert_eq!(goes, verdict, "{shadow}");
     }
 }
 

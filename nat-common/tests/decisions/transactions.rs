@@ -273,6 +273,23 @@ fn a_late_response_goes_to_the_dialog_end() {
     );
 }
 
+/// The terminal's Contact is another public host, to which the PBX responds.
+#[test]
+fn a_late_response_to_another_public_host_is_one_to_the_dialog_end() {
+    let net = Network::new();
+    let carrier: Address = ([198, 51, 100, 7], 5060);
+    let mut invite = from_phone("INVITE", 1, "invite");
+    invite.more = vec!["Contact: <sip:1000@198.51.100.7>".into()];
+    net.arrives(PHONE, &invite);
+    net.sends(PHONE, &invite.answer(200));
+    let bye = from_phone("BYE", 2, "never-seen").tagged("pbx");
+    for (to, unknown) in [(carrier, false), (([198, 51, 100, 8], 5060), true)] {
+        let counted = net.sends(to, &bye.answer(200)).1;
+        let verdict = counted.last() == Some(&Counter::OutUnknownResponse);
+        assert_eq!(verdict, unknown, "{counted:?}");
+    }
+}
+
 /// A PBX that responds to the source of a request is right, even if the transaction was evicted or another proxy is
 /// on the path.
 #[test]
