@@ -68,7 +68,7 @@ impl Architecture {
                     "links programs for x86-64",
                 ),
                 Program::new(
-                    "/usr/x86_64-linux-gnu/lib/libc.so.6",
+                    "/usr/x86_64-linux-gnu/lib/Scrt1.o",
                     "libc6-dev-amd64-cross",
                     "is the C library of x86-64",
                 ),
@@ -80,7 +80,7 @@ impl Architecture {
                     "links programs for arm64",
                 ),
                 Program::new(
-                    "/usr/aarch64-linux-gnu/lib/libc.so.6",
+                    "/usr/aarch64-linux-gnu/lib/Scrt1.o",
                     "libc6-dev-arm64-cross",
                     "is the C library of arm64",
                 ),
