@@ -120,7 +120,7 @@ fn already_running(other: &AgentRecord, links: &[Link]) -> String {
 /// the rest is removed, and so is what has no record: it does not say what is attached where.
 async fn find_left(net: &Net, dir: &Path, object: &[u8]) -> Result<Option<Left>> {
     let record = AgentRecord::find()?;
-    pins::remove_draft(dir)?;
+    pins::finish(dir)?;
     if dir.exists() {
         match (Earlier::open(dir, object), &record) {
             (Ok(maps), Some(record)) => {

@@ -141,6 +141,7 @@ async fn put_back(net: &Net, mut left: Left, record: &AgentRecord) -> Result<()>
     let mut earlier = left.record;
     earlier.interfaces =
         attach::restore(net, &earlier.interfaces, &record.interfaces, &record.pins).await?;
+    pins::remove_draft(&record.pins)?;
     note(&if earlier.interfaces.is_empty() {
         "nothing is attached any more".into()
     } else {
@@ -181,6 +182,7 @@ async fn start<'n>(
     let started = clock::now();
     if let Some(earlier) = earlier {
         carry_over(earlier, &path.tables, record.upgrade.as_mut())?;
+        pins::prepare(&mut path, &record.pins, record.readers)?;
     } else {
         pins::pin(&mut path, &record.pins, record.readers)?;
     }
@@ -204,7 +206,7 @@ async fn start<'n>(
     if let Some(earlier) = earlier {
         // The earlier programs may have changed bindings until now.
         carry::bindings(earlier, &path.tables, started)?;
-        pins::pin(&mut path, &record.pins, record.readers)?;
+        pins::publish(&record.pins)?;
     }
     // Those that have come or gone meanwhile, and the names of those that are not there.
     following.update(&mut path, record).await?;

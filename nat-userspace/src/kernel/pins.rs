@@ -121,19 +121,96 @@ pub fn has_media(dir: &Path) -> bool {
 /// # Errors
 /// If the kernel refuses.
 pub fn pin(path: &mut DataPath, dir: &Path, readers: Option<Readers>) -> Result<()> {
+    prepare(path, dir, readers)?;
+    publish(dir)
+}
+
+/// Pins the maps and programs of `path` beside those of an earlier data path in `dir`. If this process is killed when an
+/// interface has the programs, the next agent goes on with these pins ([`finish`]). The `readers` may read the maps.
+///
+/// # Errors
+/// If the kernel refuses.
+pub fn prepare(path: &mut DataPath, dir: &Path, readers: Option<Readers>) -> Result<()> {
     let draft = draft(dir);
     remove_tree(&draft)?;
     private::make(&draft)?;
-    let pinned = fill(path, dir, &draft)
-        .and_then(|()| readers.map_or(Ok(()), |readers| admit(readers, path, &draft)))
-        .and_then(|()| exchange(&draft, dir));
-    // What was there before, or what is not complete.
-    let removed = remove_tree(&draft);
-    pinned.and(removed.map(drop))
+    let filled = fill(path, &draft)
+        .and_then(|()| readers.map_or(Ok(()), |readers| admit(readers, path, &draft)));
+    if filled.is_err() {
+        remove_tree(&draft)?;
+    }
+    filled
 }
 
-/// Pins all in an empty directory.
-fn fill(path: &mut DataPath, dir: &Path, draft: &Path) -> Result<()> {
+/// Puts what was prepared, and the links that are in `dir`, in place of the pins in `dir`.
+///
+/// # Errors
+/// If the kernel refuses.
+pub fn publish(dir: &Path) -> Result<()> {
+    let draft = draft(dir);
+    let published = pin_links(dir, &draft).and_then(|()| exchange(&draft, dir));
+    // What was there before, or what is not complete.
+    let removed = remove_tree(&draft);
+    published.and(removed.map(drop))
+}
+
+/// Publishes what an agent had prepared when it was killed, if an interface has its programs. Else removes it.
+///
+/// # Errors
+/// If the kernel refuses.
+pub fn finish(dir: &Path) -> Result<()> {
+    if is_attached(&draft(dir), dir)? {
+        publish(dir)
+    } else {
+        remove_draft(dir)
+    }
+}
+
+/// Whether all is pinned in `draft`, and links in `dir` hold its programs on an interface.
+fn is_attached(draft: &Path, dir: &Path) -> Result<bool> {
+    // The last pin that is made.
+    if !dir.exists() || !draft.join(EGRESS).exists() {
+        return Ok(false);
+    }
+    let program = |name| Ok::<_, anyhow::Error>(ProgramInfo::from_pin(draft.join(name))?.id());
+    let (ingress, egress) = (program(INGRESS)?, program(EGRESS)?);
+    let is_held = |at: PathBuf, program| {
+        let link = FdLink::from(PinnedLink::from_pin(at)?);
+        Ok::<_, anyhow::Error>(link.info()?.program_id() == program)
+    };
+    for name in links(dir)? {
+        let Some(index) = index_of(&name) else {
+            continue;
+        };
+        // The egress program is attached last. A filter of clsact has no link.
+        let tcx = tcx_link(dir, index);
+        let held = if tcx.exists() {
+            is_held(tcx, egress)?
+        } else {
+            is_held(xdp_link(dir, index), ingress)?
+        };
+        if held {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Pins the links that are in `dir` in another directory.
+fn pin_links(dir: &Path, draft: &Path) -> Result<()> {
+    for name in links(dir)? {
+        let link = FdLink::from(PinnedLink::from_pin(dir.join(&name))?);
+        let at = draft.join(&name);
+        // Of an agent that was killed.
+        remove_one(&at)?;
+        link.pin(&at)
+            .with_context(|| format!("cannot pin {}", at.display()))?;
+    }
+    Ok(())
+}
+
+/// Pins maps and programs in an empty directory.
+fn fill(path: &mut DataPath, draft: &Path) -> Result<()> {
     let failed = |name: &str| format!("cannot pin {name} in {}", draft.display());
     for table in path.tables.maps() {
         let pinned = table.map.pin(draft.join(table.name));
@@ -152,11 +229,6 @@ fn fill(path: &mut DataPath, dir: &Path, draft: &Path) -> Result<()> {
                 program.pin(draft.join(name)).with_context(|| failed(name))
             }
         })?;
-    }
-    for name in links(dir)? {
-        let link = FdLink::from(PinnedLink::from_pin(dir.join(&name))?);
-        let pinned = link.pin(draft.join(&name));
-        pinned.with_context(|| failed(&name.to_string_lossy()))?;
     }
     let ingress = path.ingress()?.pin(draft.join(INGRESS));
     ingress.with_context(|| failed(INGRESS))?;

@@ -22,7 +22,10 @@ use nix::{
 };
 use serde_json::Value;
 
-use self::{halted::Halted, other::Other};
+use self::{
+    halted::Halted,
+    other::{Other, Written},
+};
 use crate::scene::{Scene, With, play_in};
 
 /// Time within which an agent starts, or fails.
@@ -54,17 +57,17 @@ impl<'a> Left<'a> {
         sipnat::pins(&self.scene.lab.pbx)
     }
 
-    /// Begins a call, and has the pins be those of the other layout. Returns the call and the phone's contact.
-    fn call(&self, other: &Other) -> Result<(Call<'_>, String)> {
+    /// Begins a call, and has the pins be those of the other layout. Returns the call, the phone's contact, and those pins.
+    fn call(&self, other: &Other) -> Result<(Call<'_>, String, Written)> {
         let agent = self.start()?;
         let contact = self.phone.registers(&self.pbx)?;
         let call = Call::from(&self.phone, &self.pbx)?;
         call.reaches_phone("INVITE")?;
         agent.command(&["policy", "set", "198.51.100.0/24", "force"])?;
         agent.stop()?;
-        other.write(&self.pins()?)?;
+        let written = other.write(&self.pins()?)?;
         call.reaches_phone("INVITE").context("without an agent")?;
-        Ok((call, contact))
+        Ok((call, contact, written))
     }
 
     /// The call goes on, and so do those to the phone's contact.
@@ -98,7 +101,7 @@ impl<'a> Left<'a> {
 #[test]
 fn bindings_of_another_layout_are_converted() -> Result<()> {
     play(|left| {
-        let (call, contact) = left.call(&Other::default())?;
+        let (call, contact, _) = left.call(&Other::default())?;
         let pbx = &left.scene.lab.pbx;
         let earlier = pbx.xdp("eth0")?;
         // An INFO arrives. Returns whether the programs are those of this version by then.
@@ -211,7 +214,7 @@ fn an_unknown_layout_is_refused() -> Result<()> {
                 ("Config.secret", None),
             ],
         };
-        let (call, contact) = left.call(&other)?;
+        let (call, contact, _) = left.call(&other)?;
         let output = left.fails()?;
         for words in [
             &*format!("RULES: their number is {}, must be {RULES}", RULES + 1),
@@ -240,15 +243,16 @@ fn an_upgrade_that_fails_at_any_step_loses_nothing() -> Result<()> {
     const LAST: usize = 400;
     play(|left| {
         let pins = left.pins()?;
-        let (call, contact) = left.call(&Other::default())?;
+        let (call, contact, mut written) = left.call(&Other::default())?;
         for (fault, offset) in [("error=ENOMEM", 1), ("signal=KILL", 5)] {
             let mut failed = 0;
             for number in (offset..).step_by(STRIDE) {
                 // For a minute: all starts may take longer.
                 left.phone.registers(&left.pbx)?;
                 if Tables::open(&pins).is_ok() {
-                    Other::default().write(&pins)?;
+                    written = Other::default().write(&pins)?;
                 }
+                written.follow()?;
                 let inject = format!("inject=bpf:{fault}:when={number}");
                 let strace = [
                     "strace",
@@ -289,6 +293,41 @@ fn an_upgrade_that_fails_at_any_step_loses_nothing() -> Result<()> {
         left.goes_on(&call, &contact)?;
         agent.stop()?;
         sipnat::command(&left.scene.lab.pbx, &["detach"]).map(drop)
+    })
+}
+
+/// An agent is killed when the new programs are attached and the pins are still the earlier ones. What these programs learn until
+/// the next agent comes, that agent keeps.
+#[test]
+fn what_is_learned_after_a_death_is_kept() -> Result<()> {
+    play(|left| {
+        let pbx = &left.scene.lab.pbx;
+        let agent = left.start()?;
+        let call = Call::from(&left.phone, &left.pbx)?;
+        agent.stop()?;
+        Other::default().write(&left.pins()?)?;
+        let earlier = pbx.xdp("eth0")?;
+        let strace = [
+            "strace",
+            "-f",
+            "-qqq",
+            "-e",
+            "trace=renameat2",
+            "-e",
+            "inject=renameat2:signal=KILL",
+            "-o",
+            "/dev/null",
+        ];
+        left.spawn(&strace)?.wait(STARTS)?;
+        ensure!(pbx.xdp("eth0")? != earlier, "it has replaced nothing");
+        let another = Call::from(&left.phone, &left.pbx)?;
+        another.reaches_phone("INVITE")?;
+        let agent = left.start()?;
+        for call in [&call, &another] {
+            call.reaches_phone("INVITE").with_context(|| agent.log())?;
+        }
+        agent.stop()?;
+        sipnat::command(pbx, &["detach"]).map(drop)
     })
 }
 

@@ -149,7 +149,7 @@ const SET: usize = WAYS * (SIZE + 8);
 const _: () = assert!(SET != size_of::<BindingSet>());
 
 /// Sets for bindings that come later.
-const SPARE: usize = 4;
+const SPARE: usize = 128;
 
 /// Pins a table of the other layout in place of one of bindings.
 fn bindings<K: BindingKey>(dir: &Path, name: &str, table: &BindingTable<K>) -> Result<OwnedFd> {
