@@ -858,7 +858,14 @@ impl World {
         if meant == Actor::Victim && sip.status / 100 == 2 && first {
             self.note_heard(at, sip, decision, to);
         }
-        if meant == Actor::Victim && registers {
+        // The PBX may say again what it said of an earlier registration. It knows the victim by the later one.
+        let mut later = self.pbx.servers[at + 1..].iter();
+        let is_newest = !later.any(|server| {
+            server.by == Actor::Victim
+                && server.key.1 == "REGISTER"
+                && server.last.as_ref().is_some_and(|last| last.status == 200)
+        });
+        if meant == Actor::Victim && registers && is_newest {
             let is_followed = decision != Decision::Disputed && self.is_own_registrar(sip);
             if is_followed {
                 self.watch.uri_claimed = false;
