@@ -181,7 +181,9 @@ fn lasting(mut document: Value) -> Value {
             document = Value::Array(kept);
         }
         Value::Object(fields) => {
-            fields.retain(|name, _| !name.contains("seconds") && name != "age");
+            // Times of day are calculated from that of the boot, which is read anew.
+            let changing = |name: &str| name.contains("seconds") || ["age", "at"].contains(&name);
+            fields.retain(|name, _| !changing(name));
             for value in fields.values_mut() {
                 *value = lasting(value.take());
             }
