@@ -482,7 +482,7 @@ impl World {
         // Who shares the terminal's address could be the terminal, which answers from another port.
         client.taken |= Some(by) != client.meant && source.addr == client.sent_to.addr;
         if sip.status < client.status || client.status >= 200 && sip.status >= 300 {
-            return;
+            return self.note_public(at, by, source);
         }
         self.note_answer(at, by, source, sip.status);
         if by == Actor::Victim && sip.method == "INVITE" && sip.status / 100 == 2 {

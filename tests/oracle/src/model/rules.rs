@@ -881,6 +881,19 @@ impl World {
         }
     }
 
+    /// Notes a response of the public phone, also one that the PBX ignores because it has another: sipnat does not know that.
+    pub(super) fn note_public(&mut self, at: usize, by: Actor, source: Endpoint) {
+        let client = &self.pbx.clients[at];
+        let (original, learned) = (client.to, client.learned);
+        let redirected = client.sent_to != original;
+        let prompt = client.transmissions == 1 || self.now() < client.sent_at + T1;
+        let learns = client.transmissions > 1 || !redirected;
+        let own = client.meant == Some(Actor::Public) && by == Actor::Public && source == learned;
+        if own && learns {
+            self.note_seems((key(&learned), key(&original)), redirected, prompt);
+        }
+    }
+
     /// Notes that the PBX took a response to a request.
     pub(super) fn note_answer(&mut self, at: usize, by: Actor, source: Endpoint, status: u16) {
         let now = self.now();
@@ -901,10 +914,7 @@ impl World {
         let Some(meant) = meant else {
             return;
         };
-        let learns = client.transmissions > 1 || !redirected;
-        if meant == Actor::Public && by == meant && source == learned && learns {
-            self.note_seems((key(&learned), key(&original)), redirected, prompt);
-        }
+        self.note_public(at, by, source);
         if meant == Actor::Victim && by == meant {
             if !redirected {
                 self.note_doubt();
