@@ -181,7 +181,6 @@ mod tests {
     use crate::{
         commands::{options::Options, run::Usage},
         config,
-        host::private::Readers,
         kernel::config::config as kernel_config,
         settings::{Settings, Stun},
     };
@@ -483,7 +482,7 @@ mod tests {
         let settings = over("sipnat run --iface eth0", file(&text)).unwrap();
         let expected = Settings {
             interfaces: vec!["eth0".into()],
-            readers: Readers::named("root").ok(),
+            readers: Some(0),
             keep: true,
             ..Settings::default()
         };

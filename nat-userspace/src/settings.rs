@@ -15,8 +15,6 @@ use nat_common::{
     engine::lifetimes::{DIALOG_LIFE, EARLY_LIFE},
 };
 
-use crate::host::private::Readers;
-
 /// Everything that can be set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -60,8 +58,8 @@ pub struct Settings {
     pub metrics: Option<SocketAddr>,
     /// Have the kernel measure the run time of the programs.
     pub metrics_run_time: bool,
-    /// Group whose members may use the commands that only read.
-    pub readers: Option<Readers>,
+    /// Number of the group whose members may use the commands that only read.
+    pub readers: Option<u32>,
     /// Leave the programs in place when the agent ends.
     pub keep: bool,
     /// File with the kernel programs, instead of those in this binary.

@@ -11,7 +11,7 @@ use crate::{
     host::{
         namespaces::network_inode,
         net::{Link, Net},
-        private,
+        private::{self, Readers},
     },
     kernel::{attach, earlier::Earlier, layout::Foreign, load::Inputs, pins},
     settings::Settings,
@@ -60,7 +60,7 @@ pub(super) async fn claim(
     let mut record = AgentRecord::new(
         pins::dir(network_inode()?),
         &settings.ports,
-        settings.readers,
+        settings.readers.map(Readers),
     )?;
     let left = find_left(net, &record.pins, object).await?;
     record.interfaces = left

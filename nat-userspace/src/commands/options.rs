@@ -15,7 +15,7 @@ use nat_common::{
 
 use crate::{
     commands::ports::{port, port_or_none, ports},
-    host::private::Readers,
+    host::private::group,
     settings::{
         Dialogs, KeepaliveRule, Keepalives, Settings, Sizes, Xdp, guard_named, hosts,
         keepalive_rule, policy_named,
@@ -106,8 +106,8 @@ pub struct Options {
     ///
     /// They see who calls whom, and change nothing. They must be able to search /sys/fs/bpf, which systems keep to root:
     /// `chmod o+x /sys/fs/bpf`.
-    #[arg(long = "group", value_name = "GROUP", value_parser = Readers::named)]
-    readers: Option<Readers>,
+    #[arg(long = "group", value_name = "GROUP", value_parser = group)]
+    readers: Option<u32>,
     /// Leave the programs and their tables in place when the agent ends; the next agent takes them over
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "true|false", hide_possible_values = true)]
     keep: Option<bool>,

@@ -26,23 +26,23 @@ pub fn make(dir: &Path) -> Result<()> {
 /// Group whose members may read. Nobody but the owner may write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Readers(u32);
+pub struct Readers(pub u32);
+
+/// Returns the number of a group.
+///
+/// # Errors
+/// If there is none of that name, or the groups cannot be read.
+pub fn group(name: &str) -> Result<u32, String> {
+    match Group::from_name(name) {
+        Ok(Some(group)) => Ok(group.gid.as_raw()),
+        Ok(None) => Err(format!(
+            "there is no group {name}; as root, `groupadd --system {name}`"
+        )),
+        Err(error) => Err(format!("cannot read the groups: {}", error.desc())),
+    }
+}
 
 impl Readers {
-    /// Finds a group by its name.
-    ///
-    /// # Errors
-    /// If there is none of that name, or the groups cannot be read.
-    pub fn named(name: &str) -> Result<Self, String> {
-        match Group::from_name(name) {
-            Ok(Some(group)) => Ok(Self(group.gid.as_raw())),
-            Ok(None) => Err(format!(
-                "there is no group {name}; as root, `groupadd --system {name}`"
-            )),
-            Err(error) => Err(format!("cannot read the groups: {}", error.desc())),
-        }
-    }
-
     /// Lets them list a directory.
     ///
     /// # Errors
@@ -146,8 +146,8 @@ mod tests {
 
     #[test]
     fn a_group_that_is_not_there_is_named() {
-        assert_eq!(Readers::named("root"), Ok(Readers(0)));
-        let error = Readers::named("no-such-group").unwrap_err();
+        assert_eq!(group("root"), Ok(0));
+        let error = group("no-such-group").unwrap_err();
         assert!(
             error.starts_with("there is no group no-such-group"),
             "{error}"
