@@ -2,9 +2,9 @@
 
 use std::{
     ffi::{CString, c_long},
-    fs, io,
+    fs,
     os::{
-        fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+        fd::{AsRawFd as _, OwnedFd},
         unix::ffi::OsStrExt as _,
     },
     path::Path,
@@ -18,11 +18,11 @@ use nat_common::{
     },
     tables::bindings::BindingKey,
 };
+use nat_test_support::bpf;
 use nat_userspace::kernel::{
     mapped::Access,
     tables::{BindingTable, Tables},
 };
-use nix::libc;
 
 /// Bindings in a set of the other layout.
 const WAYS: usize = 4;
@@ -232,9 +232,8 @@ fn make_array(kind: u32, value: usize, entries: usize, flags: u32) -> Result<Own
         entries as u32,
         flags,
     ];
-    let made = bpf(BPF_MAP_CREATE, &attributes).context("make a map")?;
-    // SAFETY: the kernel has just made it for nobody else.
-    Ok(unsafe { OwnedFd::from_raw_fd(made as i32) })
+    // SAFETY: the attributes are those of the command, and what they point to outlives the call.
+    unsafe { bpf::make(BPF_MAP_CREATE, &attributes) }.context("make a map")
 }
 
 fn write(map: &OwnedFd, index: u32, value: &[u8]) -> Result<()> {
@@ -244,22 +243,16 @@ fn write(map: &OwnedFd, index: u32, value: &[u8]) -> Result<()> {
         value.as_ptr().addr() as u64,
         0,
     ];
-    bpf(BPF_MAP_UPDATE_ELEM, &attributes).context("write to a map")?;
+    // SAFETY: the attributes are those of the command, and what they point to outlives the call.
+    unsafe { bpf::call(BPF_MAP_UPDATE_ELEM, &attributes) }.context("write to a map")?;
     Ok(())
 }
 
 fn pin(map: &OwnedFd, at: &Path) -> Result<()> {
     let path = CString::new(at.as_os_str().as_bytes())?;
     let attributes = [path.as_ptr().addr() as u64, map.as_raw_fd() as u64];
-    bpf(BPF_OBJ_PIN, &attributes).with_context(|| format!("pin {}", at.display()))?;
-    Ok(())
-}
-
-fn bpf<T>(command: c_long, attributes: &T) -> io::Result<c_long> {
     // SAFETY: the attributes are those of the command, and what they point to outlives the call.
-    let done = unsafe { libc::syscall(libc::SYS_bpf, command, attributes, size_of::<T>()) };
-    if done < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(done)
+    unsafe { bpf::call(BPF_OBJ_PIN, &attributes) }
+        .with_context(|| format!("pin {}", at.display()))?;
+    Ok(())
 }

@@ -17,6 +17,7 @@ pub mod alg;
 pub mod asterisk;
 pub mod audio;
 pub mod baresip;
+pub mod bpf;
 pub mod call;
 pub mod capture;
 pub mod digest;

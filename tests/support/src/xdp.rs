@@ -2,18 +2,16 @@
 
 use std::{
     ffi::{CString, c_long},
-    io,
     os::{
-        fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+        fd::{AsRawFd as _, OwnedFd},
         unix::ffi::OsStrExt as _,
     },
     path::Path,
 };
 
 use anyhow::{Context as _, Result};
-use nix::libc;
 
-use crate::netns::Netns;
+use crate::{bpf, netns::Netns};
 
 // From linux/bpf.h and linux/if_link.h.
 const BPF_PROG_LOAD: c_long = 5;
@@ -76,7 +74,8 @@ fn load(kind: u32, program: &[u64; 2]) -> Result<OwnedFd> {
         instructions: program.as_ptr() as u64,
         license: c"MIT".as_ptr() as u64,
     };
-    bpf(BPF_PROG_LOAD, &load).context("load a program")
+    // SAFETY: the attributes are those of the command, and what they point to outlives the call.
+    unsafe { bpf::make(BPF_PROG_LOAD, &load) }.context("load a program")
 }
 
 fn attach(
@@ -92,7 +91,10 @@ fn attach(
         flags,
     };
     let link = netns
-        .enter(|| bpf(BPF_LINK_CREATE, &link))?
+        .enter(|| {
+            // SAFETY: the attributes are those of the command.
+            unsafe { bpf::make(BPF_LINK_CREATE, &link) }
+        })?
         .with_context(|| format!("attach a program to {interface}"))?;
     Ok(Passing { _link: link })
 }
@@ -100,24 +102,11 @@ fn attach(
 /// Detaches a pinned link, which stays, as `bpftool link detach` does.
 pub fn detach(pin: &Path) -> Result<()> {
     let path = CString::new(pin.as_os_str().as_bytes())?;
-    let link = bpf(BPF_OBJ_GET, &(path.as_ptr() as u64))
-        .with_context(|| format!("open {}", pin.display()))?;
-    call(BPF_LINK_DETACH, &u32::try_from(link.as_raw_fd())?).context("detach a link")?;
-    Ok(())
-}
-
-/// Calls bpf(2) for a new file descriptor.
-fn bpf<T>(command: c_long, attributes: &T) -> io::Result<OwnedFd> {
-    let made = call(command, attributes)?;
-    // SAFETY: the kernel has just made it for nobody else.
-    Ok(unsafe { OwnedFd::from_raw_fd(made as i32) })
-}
-
-fn call<T>(command: c_long, attributes: &T) -> io::Result<c_long> {
     // SAFETY: the attributes are those of the command, and what they point to outlives the call.
-    let done = unsafe { libc::syscall(libc::SYS_bpf, command, attributes, size_of::<T>()) };
-    if done < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(done)
+    let link = unsafe { bpf::make(BPF_OBJ_GET, &(path.as_ptr() as u64)) }
+        .with_context(|| format!("open {}", pin.display()))?;
+    let attributes = u32::try_from(link.as_raw_fd())?;
+    // SAFETY: the attributes are those of the command, and what they point to outlives the call.
+    unsafe { bpf::call(BPF_LINK_DETACH, &attributes) }.context("detach a link")?;
+    Ok(())
 }
