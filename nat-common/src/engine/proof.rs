@@ -528,7 +528,7 @@ pub(super) fn note_answer<E: Env>(
             && (transaction.flags.contains(OutboundFlags::IN_DIALOG)
                 || !moved && env.is_for_another_host());
         if tells && !foreign {
-            return env.prove_pair(proof_by_answer(env, transaction));
+            return env.prove_pair(proof_by_answer(pair, transaction));
         }
         if !weak {
             env.note_return(pair);
@@ -601,12 +601,14 @@ pub(super) fn describe_pair_of<'e, E: Env>(
     describe_pair(env, learned, original)
 }
 
-/// Returns what is proven by the answer to a request whose last transmission went to the learned address.
+/// Returns what is proven of a pair by the answer to a request whose last transmission went to the learned address.
 ///
 /// Its own function: its caller needs the stack (6.1).
 #[inline(never)]
-fn proof_by_answer<'e, E: Env>(env: &'e E, request: &OutboundTransaction) -> &'e mut Entry<Peer> {
-    let entry = describe_pair_of(env, request);
+fn proof_by_answer<'e>(
+    entry: &'e mut Entry<Peer>,
+    request: &OutboundTransaction,
+) -> &'e mut Entry<Peer> {
     let moved = request.flags.contains(OutboundFlags::MOVED);
     entry.value.flags = if request.retransmissions != 0 && !moved {
         PeerFlags::SEEMING

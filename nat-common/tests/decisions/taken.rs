@@ -201,18 +201,21 @@ fn what_shows_that_the_phone_has_its_port_again() {
     }
 }
 
+/// A terminal registers from the phone's address, for a day.
+fn registers_for_a_day(net: &Network, user: &str, contact: &str, call: &'static str) {
+    let m = Sip {
+        to: format!("<sip:{user}@pbx>"),
+        ..register(1, call, contact).call(call)
+    };
+    net.arrives(PHONE, &m);
+    net.sends(PHONE, &m.answer(200).with("Expires: 86400"));
+}
+
 /// What is known of an address lasts for half a day.
 #[test]
 fn who_was_there_long_ago_is_forgotten() {
     let net = Network::new();
-    let registers = |user: &str, contact, call| {
-        let m = Sip {
-            to: format!("<sip:{user}@pbx>"),
-            ..register(1, call, contact).call(call)
-        };
-        net.arrives(PHONE, &m);
-        net.sends(PHONE, &m.answer(200).with("Expires: 86400"));
-    };
+    let registers = |user, contact, call| registers_for_a_day(&net, user, contact, call);
     registers("1000", OWN, "phone");
     net.wait(300);
     registers("2000", OTHERS, "other");
@@ -376,14 +379,7 @@ fn the_first_at_an_address_is_alone() {
 fn that_two_share_an_address_is_forgotten() {
     for (hours, verdict) in [(11, CALLED), (12, TAKEN)] {
         let net = Network::new();
-        let registers = |user: &str, contact, call| {
-            let m = Sip {
-                to: format!("<sip:{user}@pbx>"),
-                ..register(1, call, contact).call(call)
-            };
-            net.arrives(PHONE, &m);
-            net.sends(PHONE, &m.answer(200).with("Expires: 86400"));
-        };
+        let registers = |user, contact, call| registers_for_a_day(&net, user, contact, call);
         registers("1000", OWN, "phone");
         registers("2000", OTHERS, "other");
         net.wait(hours * 3600);
