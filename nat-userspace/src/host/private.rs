@@ -2,13 +2,12 @@
 
 use std::{
     fs::{self, Permissions},
-    io,
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _, chown},
     path::Path,
 };
 
 use anyhow::{Context as _, Result};
-use nix::{errno::Errno, unistd::Group};
+use nix::unistd::Group;
 use serde::{Deserialize, Serialize};
 
 /// Makes a directory and its parents, whatever the umask. One that is there stays as it is.
@@ -97,13 +96,6 @@ pub fn keep(dir: &Path) -> Result<()> {
             )
         }),
     }
-}
-
-/// Whether an error says that this user may not.
-#[must_use]
-pub fn is_denied(error: &io::Error) -> bool {
-    let denied = [Errno::EACCES, Errno::EPERM].map(|errno| Some(errno as i32));
-    denied.contains(&error.raw_os_error())
 }
 
 #[cfg(test)]

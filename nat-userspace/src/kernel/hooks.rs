@@ -9,7 +9,10 @@ use serde::Serialize;
 
 use crate::{
     host::net::{Link, Net},
-    kernel::attach::{Attached, Tc},
+    kernel::{
+        attach::{Attached, Tc},
+        raw,
+    },
 };
 
 /// Programs on an interface.
@@ -146,15 +149,8 @@ fn tcx(index: u32) -> Result<Vec<u32>> {
         ..Query::default()
     };
     // SAFETY: the attributes are those of the command; the kernel writes no more than `count` ids.
-    let done = unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            BPF_PROG_QUERY,
-            &raw mut query,
-            size_of::<Query>(),
-        )
-    };
-    match Errno::result(done) {
+    let done = unsafe { raw::bpf(BPF_PROG_QUERY, &mut query) };
+    match done {
         Ok(_) => Ok(ids[..query.count as usize].to_vec()),
         // No tcx, or the interface has gone.
         Err(Errno::EINVAL | Errno::ENODEV) => Ok(Vec::new()),

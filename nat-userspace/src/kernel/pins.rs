@@ -87,9 +87,7 @@ pub fn ensure_bpffs() -> Result<()> {
 /// # Errors
 /// If the kernel does not describe one.
 pub fn programs(dir: &Path) -> Result<Vec<(&'static str, ProgramInfo)>> {
-    let media = media::PROGRAMS.as_flattened().iter();
-    let media = media.filter(|name| dir.join(name).exists());
-    let names = [INGRESS, EGRESS].iter().chain(media);
+    let names = [INGRESS, EGRESS].iter().chain(of_media(dir));
     let info = |name: &'static &str| {
         ProgramInfo::from_pin(dir.join(name))
             .map(|info| (*name, info))
@@ -109,10 +107,13 @@ pub fn may_open_programs(dir: &Path) -> bool {
 /// Whether the programs of media are pinned in `dir`.
 #[must_use]
 pub fn has_media(dir: &Path) -> bool {
-    media::PROGRAMS
-        .as_flattened()
-        .iter()
-        .any(|name| dir.join(name).exists())
+    of_media(dir).next().is_some()
+}
+
+/// Returns the names of the programs of media that are pinned in `dir`.
+fn of_media(dir: &Path) -> impl Iterator<Item = &'static &'static str> {
+    let names = media::PROGRAMS.as_flattened().iter();
+    names.filter(|name| dir.join(name).exists())
 }
 
 /// Pins the maps and programs of `path`, and the links that are in `dir`, in place of those of an earlier data path. All

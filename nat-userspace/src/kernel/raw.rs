@@ -1,7 +1,7 @@
 //! Maps by system calls that aya does not make: values as bytes, and maps that this user may only read.
 
 use std::{
-    ffi::CString,
+    ffi::{CString, c_long},
     io,
     os::{
         fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd},
@@ -57,8 +57,8 @@ pub(super) fn first_value(map: &MapData) -> Result<Vec<u8>> {
 /// # Safety
 /// The map is an array, and its values fit in what `to` points to, in whole words.
 pub(super) unsafe fn value_at(map: &MapData, index: u32, to: *mut u8) -> nix::Result<()> {
-    const BPF_MAP_LOOKUP_ELEM: libc::c_long = 1;
-    let lookup = Lookup {
+    const BPF_MAP_LOOKUP_ELEM: c_long = 1;
+    let mut lookup = Lookup {
         map: map.fd().as_fd().as_raw_fd() as u32,
         padding: 0,
         key: (&raw const index).addr() as u64,
@@ -66,15 +66,18 @@ pub(super) unsafe fn value_at(map: &MapData, index: u32, to: *mut u8) -> nix::Re
         flags: 0,
     };
     // SAFETY: the attributes are those of the command; key and value have the sizes that the map has.
-    let done = unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            BPF_MAP_LOOKUP_ELEM,
-            &raw const lookup,
-            size_of::<Lookup>(),
-        )
-    };
-    Errno::result(done).map(drop)
+    unsafe { bpf(BPF_MAP_LOOKUP_ELEM, &mut lookup) }.map(drop)
+}
+
+/// Calls bpf(2).
+///
+/// # Safety
+/// The attributes are those of the command, and the kernel may access what they point to as it does then.
+pub(super) unsafe fn bpf<T>(command: c_long, attributes: &mut T) -> nix::Result<c_long> {
+    // SAFETY: the caller's.
+    let done =
+        unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut *attributes, size_of::<T>()) };
+    Errno::result(done)
 }
 
 /// Opens a pinned map for reading, as a member of its group may.
@@ -82,7 +85,7 @@ pub(super) unsafe fn value_at(map: &MapData, index: u32, to: *mut u8) -> nix::Re
 /// # Errors
 /// If the kernel refuses.
 pub(super) fn open_for_reading(pin: &Path) -> Result<OwnedFd, MapError> {
-    const BPF_OBJ_GET: libc::c_long = 7;
+    const BPF_OBJ_GET: c_long = 7;
     const BPF_F_RDONLY: u32 = 1 << 3;
     let failed = |errno: Errno| {
         MapError::SyscallError(SyscallError {
@@ -91,21 +94,13 @@ pub(super) fn open_for_reading(pin: &Path) -> Result<OwnedFd, MapError> {
         })
     };
     let path = CString::new(pin.as_os_str().as_bytes()).map_err(|_| failed(Errno::EINVAL))?;
-    let open = Open {
+    let mut open = Open {
         path: path.as_ptr().addr() as u64,
         padding: 0,
         flags: BPF_F_RDONLY,
     };
     // SAFETY: the attributes are those of the command, and the path ends with a zero byte.
-    let fd = unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            BPF_OBJ_GET,
-            &raw const open,
-            size_of::<Open>(),
-        )
-    };
-    let fd = Errno::result(fd).map_err(failed)?;
+    let fd = unsafe { bpf(BPF_OBJ_GET, &mut open) }.map_err(failed)?;
     // SAFETY: the kernel has made it for this call.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }

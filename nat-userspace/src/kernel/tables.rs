@@ -20,7 +20,7 @@ use nat_common::{
 };
 
 use crate::{
-    host::{clock, private},
+    host::clock,
     kernel::{
         keepalives::Keepalives,
         layout::{Foreign, Layout, MISSING, Typed},
@@ -383,16 +383,17 @@ impl Table<'_> {
 /// # Errors
 /// If that is not permitted, or memory or file descriptors are short.
 pub(crate) fn open_pin(dir: &Path, name: &str) -> Result<Result<MapData, String>> {
+    let is_denied = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
     let pin = dir.join(name);
     let opened = match MapData::from_pin(&pin) {
-        Err(MapError::SyscallError(error)) if private::is_denied(&error.io_error) => {
+        Err(MapError::SyscallError(error)) if is_denied(&error.io_error) => {
             raw::open_for_reading(&pin).and_then(MapData::from_fd)
         }
         opened => opened,
     };
     match opened {
         Ok(data) => Ok(Ok(data)),
-        Err(MapError::SyscallError(error)) if private::is_denied(&error.io_error) => {
+        Err(MapError::SyscallError(error)) if is_denied(&error.io_error) => {
             Err(error.io_error).with_context(|| {
                 format!(
                     "not allowed to open the maps in {} (run as root, or as a member of the group that `sipnat run --group` names)",
