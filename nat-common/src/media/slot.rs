@@ -165,7 +165,7 @@ pub unsafe fn bind(slot: *mut MediaSlot, binding: &Binding) -> Bound {
     }
     let known = Latch::from_word(latch.peek());
     let gives_way = same_owner || same_call && flags.contains(MediaFlags::EARLY);
-    // Who had the PBX relay the description of a port that no call had yet, and is heard there, gets nothing from the PBX.
+    // An account can have the PBX relay a description of a port that no call has yet, and send there. The PBX sends it nothing.
     let served = same_call || read!(slot, rewritten) != 0 || !flags.contains(MediaFlags::REWRITE);
     if used && live && !gives_way && served && known.is_heard(ticks(binding.now) as u32) {
         return Bound::Taken;

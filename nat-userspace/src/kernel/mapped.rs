@@ -1,5 +1,5 @@
-//! Array maps, mapped into this process: they are read without a system call, however many entries they have. Who may only read
-//! a map cannot map it, and gets a copy.
+//! Array maps, mapped into this process: they are read without a system call, however many entries they have. The kernel
+//! does not map a map for a user who may only read it: that user gets a copy.
 
 use std::{marker::PhantomData, num::NonZeroUsize, os::fd::AsFd as _, ptr::NonNull, slice};
 

@@ -96,7 +96,7 @@ pub fn programs(dir: &Path) -> Result<Vec<(&'static str, ProgramInfo)>> {
     names.map(info).collect()
 }
 
-/// Whether this user is no reader, who may open the maps only.
+/// Whether this user may open the programs. A reader may open the maps only.
 #[must_use]
 pub fn may_open_programs(dir: &Path) -> bool {
     let access = AccessFlags::R_OK | AccessFlags::W_OK;
