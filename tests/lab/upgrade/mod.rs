@@ -273,18 +273,22 @@ fn an_upgrade_that_fails_at_any_step_loses_nothing() -> Result<()> {
                 }
                 let context = || format!("{fault} at call {number}: {}", agent.output());
                 left.goes_on(&call, &contact).with_context(context)?;
-                if !agent.has_ended()? {
-                    // It came through, with the fault or without.
-                    let status = sipnat::command(&left.scene.lab.pbx, &["status", "--json"])?;
-                    let status: Value = serde_json::from_str(&status)?;
-                    let pid = i32::try_from(status["pid"].as_u64().context("pid")?)?;
-                    kill(Pid::from_raw(pid), Signal::SIGKILL)?;
-                    agent.wait(STARTS)?;
-                    if number > LAST {
-                        break;
+                match sipnat::command(&left.scene.lab.pbx, &["status", "--json"]) {
+                    Ok(status) => {
+                        // It came through, with the fault or without.
+                        let status: Value = serde_json::from_str(&status)?;
+                        let pid = i32::try_from(status["pid"].as_u64().context("pid")?)?;
+                        kill(Pid::from_raw(pid), Signal::SIGKILL)?;
+                        agent.wait(STARTS)?;
+                        if number > LAST {
+                            break;
+                        }
                     }
-                } else {
-                    failed += 1;
+                    // At its start, or soon after it.
+                    Err(no_agent) => {
+                        agent.wait(STARTS).with_context(|| no_agent)?;
+                        failed += 1;
+                    }
                 }
             }
             ensure!(failed > 5, "{fault}: {failed} starts failed");
