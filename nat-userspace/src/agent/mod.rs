@@ -7,6 +7,7 @@ mod keepalives;
 mod links;
 mod logs;
 mod notify;
+mod privileges;
 mod wildcards;
 
 pub mod detach;

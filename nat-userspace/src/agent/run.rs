@@ -19,7 +19,7 @@ use crate::{
         links::{Links, Modes},
         logs::Logs,
         metrics::Endpoint,
-        notify,
+        notify, privileges,
         record::{AgentRecord, Upgrade},
         signals::{Request, Signals},
         streams::{self, Follower},
@@ -95,6 +95,7 @@ pub async fn run(settings: &Settings, read: &dyn Fn() -> Result<Settings>) -> Re
         let with = raw.zip(round_trips.clone());
         let keepalives = with.map(|(raw, times)| Keepalives::open(raw, &started.0.tables, times));
         let keepalives = keepalives.transpose()?;
+        privileges::drop_those_of_the_start()?;
         let metrics = metrics.map(|metrics| metrics.serve(round_trips));
         Ok::<_, anyhow::Error>((started, keepalives, metrics.transpose()?))
     };

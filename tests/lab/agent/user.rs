@@ -1,6 +1,6 @@
 //! An agent of a user who is not root: it runs with what is documented, says what is missing, and lets a group read.
 
-use std::{process::Command, thread, time::Duration};
+use std::{fs, process::Command, thread, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use nat_test_support::{
@@ -87,6 +87,49 @@ fn a_user_follows_interfaces() -> Result<()> {
     stop(agent, Signal::SIGTERM)?;
     assert_eq!(host.xdp()?[0], None);
     Ok(())
+}
+
+/// Returns the capabilities of each thread of a process, of each kind.
+fn capabilities(pid: u32) -> Result<Vec<[u64; 4]>> {
+    let mut threads = Vec::new();
+    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let status = fs::read_to_string(task?.path().join("status"))?;
+        let of = |kind: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(kind));
+            let mask = line.with_context(|| format!("no {kind} in {status}"))?;
+            Ok::<_, anyhow::Error>(u64::from_str_radix(mask.trim(), 16)?)
+        };
+        threads.push([
+            of("CapEff:")?,
+            of("CapPrm:")?,
+            of("CapInh:")?,
+            of("CapAmb:")?,
+        ]);
+    }
+    Ok(threads)
+}
+
+/// With keepalives and metrics: the sockets of the former are raw, and the latter are served by a thread of their own.
+#[test]
+fn what_only_the_start_needs_is_dropped() -> Result<()> {
+    const BPF: u64 = 1 << 39;
+    const NET_ADMIN: u64 = 1 << 12;
+    /// To change files of others: CAP_CHOWN, CAP_DAC_OVERRIDE and CAP_FOWNER.
+    const OTHERS: u64 = 1 << 0 | 1 << 1 | 1 << 3;
+    let host = Host::new()?;
+    let more = ["--keepalive", "options", "--metrics", "127.0.0.1:9060"];
+    let both = format!("{RUN_DIRECTORY}; {BPF_DIRECTORY}");
+    let mut command = as_user(&both, &format!("{CAPABILITIES},+net_raw"))?;
+    let agent = host.start(command.args(more))?;
+    let expected = [BPF | NET_ADMIN; 4];
+    assert_eq!(capabilities(agent.pid())?, [expected; 2]);
+    stop(agent, Signal::SIGTERM)?;
+
+    let mut command = Command::new(sipnat::binary()?);
+    let agent = host.start(command.args(["run", "--iface", "eth0"]).args(more))?;
+    let held = BPF | NET_ADMIN | OTHERS;
+    assert_eq!(capabilities(agent.pid())?, [[held, held, 0, 0]; 2]);
+    stop(agent, Signal::SIGTERM).map(drop)
 }
 
 #[test]

@@ -45,8 +45,9 @@ echo 'iface = ["eth0"]' >>/etc/sipnat/sipnat.toml
 systemctl enable --now sipnat
 sipnat status
 test "$(stat --format=%U "/proc/$(pid)")" = sipnat
-# CAP_NET_ADMIN, CAP_PERFMON and CAP_BPF.
-grep 'CapEff:.*000000c000001000' "/proc/$(pid)/status"
+# CAP_NET_ADMIN and CAP_BPF: the start needed CAP_PERFMON, too.
+grep 'CapEff:.*0000008000001000' "/proc/$(pid)/status"
+grep 'CapPrm:.*0000008000001000' "/proc/$(pid)/status"
 grep 'Seccomp:.*2' "/proc/$(pid)/status"
 test "$(stat --format=%a:%U:%G /run/sipnat)" = 750:sipnat:sipnat
 test "$(stat --format=%a /run/sipnat/lock)" = 600
