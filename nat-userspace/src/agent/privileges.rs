@@ -27,7 +27,8 @@ pub(super) fn drop_those_of_the_start() -> Result<()> {
     // Ambient capabilities go with these.
     for set in [CapSet::Effective, CapSet::Permitted, CapSet::Inheritable] {
         let held = caps::read(None, set).context("cannot read the capabilities")?;
-        caps::set(None, set, &(&held & &kept)).context("cannot drop capabilities")?;
+        caps::set(None, set, &(&held & &kept))
+            .context("cannot drop capabilities: is capset(2) filtered?")?;
     }
     let mut names: Vec<_> = kept.iter().map(ToString::to_string).collect();
     names.sort_unstable();

@@ -42,7 +42,21 @@ ip link set eth0 up
 ip link set phone up
 ip address add 203.0.113.10/24 dev eth0
 echo 'iface = ["eth0"]' >>/etc/sipnat/sipnat.toml
+
+# What an agent of root leaves, the user of the unit takes over.
+sipnat run >/run/by-root 2>&1 &
+by_root=$!
+until grep 'ready on eth0' /run/by-root; do
+    kill -0 "$by_root"
+    sleep 1
+done
+sipnat policy set 198.51.100.0/25 off
+kill "$by_root"
+wait "$by_root"
 systemctl enable --now sipnat
+sipnat policy list | grep 198.51.100.0/25
+log | grep 'with the tables of the earlier agent'
+sipnat policy remove 198.51.100.0/25
 sipnat status
 test "$(stat --format=%U "/proc/$(pid)")" = sipnat
 # CAP_NET_ADMIN and CAP_BPF: the start needed CAP_PERFMON, too.

@@ -9,6 +9,8 @@ mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev
 mount -t bpf bpf /sys/fs/bpf
 ip link set lo up
+mkdir -p /etc /run
+echo 'nogroup:x:65534:' >/etc/group
 echo "vm: kernel $(uname -r), up after $(cut -d' ' -f1 /proc/uptime) s"
 while read -r module; do
     insmod "/modules/$module" || echo "vm: failed $module"

@@ -34,9 +34,11 @@ slide /usr/bin/lab slide::
 const PKTGEN_STEP: &str = "\
 pktgen /usr/bin/sipnat-bench pktgen --emulated
 ";
-/// Step of a kernel without tcx. With tcx, an agent takes over links as on this machine, whose lab tests that.
-const CLSACT_STEP: &str = "\
+/// Steps of the oldest kernel. It has no tcx: with tcx, an agent takes over links as on this machine, whose lab tests that. And it is the
+/// nearest to the kernels that let nobody without capabilities read maps.
+const OLDEST_STEPS: &str = "\
 leftovers /usr/bin/lab agent::leftovers::what_was_kept agent::leftovers::a_new agent::leftovers::detach
+user /usr/bin/lab agent::user::a_group agent::user::what_only
 ";
 /// Name of the benchmark step. It is no test binary, so it prints no number of passed tests.
 const PKTGEN: &str = "pktgen";
@@ -90,7 +92,7 @@ fn test_on(workspace: &Workspace, series: Series, programs: &Programs) -> Outcom
     let mut outcome = Outcome::default();
     let mut steps = STEPS.to_owned();
     if !series.has_tcx() {
-        steps.push_str(CLSACT_STEP);
+        steps.push_str(OLDEST_STEPS);
     }
     if series.architecture() == Architecture::HOST {
         steps.push_str(PKTGEN_STEP);

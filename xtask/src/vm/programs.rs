@@ -30,6 +30,8 @@ const INSTALLED: [(&str, &str); 4] = [
     ("iptables", "xtables-nft-multi"),
     ("sipp", "sipp"),
 ];
+/// Programs that the steps of the oldest kernel run, from this machine's util-linux.
+const UTIL_LINUX: [&str; 3] = ["nsenter", "setpriv", "unshare"];
 /// Extensions that iptables loads for the lab's rules.
 const EXTENSIONS: [&str; 2] = ["libxt_NFQUEUE.so", "libxt_udp.so"];
 
@@ -71,6 +73,11 @@ pub(super) fn for_tests(build: Build<'_>) -> Result<Programs> {
     }
     for (name, file) in INSTALLED {
         programs.push((Path::new("/usr/bin").join(name), root.program(file)?));
+    }
+    if architecture == Architecture::HOST {
+        for name in UTIL_LINUX {
+            programs.push((Path::new("/usr/bin").join(name), root.program(name)?));
+        }
     }
     for name in EXTENSIONS {
         let folder = architecture.libraries();
