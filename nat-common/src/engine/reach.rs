@@ -32,13 +32,14 @@ pub(super) struct Redirect {
 }
 
 /// Bits beside the number of transmissions that [`choose`] takes: [`Redirect::proven`], a response, an ACK,
-/// [`Redirect::redirected`], and a request to the contact in the draft. For a response and an ACK, unanswered requests do not
-/// count.
+/// [`Redirect::redirected`], a request to the contact in the draft, and a request in a dialog whose original destination is
+/// public. For a response and an ACK, unanswered requests do not count.
 const PROVEN: u32 = 1 << 8;
 const RESPONSE: u32 = 1 << 9;
 const ACK: u32 = 1 << 10;
 const REDIRECTED: u32 = 1 << 11;
 const CONTACT: u32 = 1 << 12;
+const PUBLIC: u32 = 1 << 13;
 
 /// Decides whether a packet to `to` goes to `learned` instead.
 #[inline(always)]
@@ -67,6 +68,10 @@ pub(super) fn decide<E: Env>(
         }
         if redirect.decision == Decision::RedirectedContact {
             bits |= CONTACT;
+        }
+        // Not in `choose`: from there the verifier would follow each kind of address to the end.
+        if redirect.decision == Decision::RedirectedDialog && !to.is_private() {
+            bits |= PUBLIC;
         }
         if env.record().method == Method::Ack as u8 {
             bits |= ACK;
@@ -123,7 +128,8 @@ pub(super) fn permit<E: Env>(
 
 /// Chooses between the learned address and the original destination of the record. `transmissions` were sent before this
 /// one, since the last answer; beside that number lie a bit for a terminal that is proven in its dialog, one for a response,
-/// one for an ACK, one if the last of them went to the learned address, and one for a request to the contact in the draft.
+/// one for an ACK, one if the last of them went to the learned address, one for a request to the contact in the draft, and one for a
+/// request in a dialog whose original destination is public.
 #[inline(always)]
 pub fn choose<E: Env>(env: &E, owner: u64, transmissions: u32) -> Choice {
     let record = env.record();
@@ -166,10 +172,14 @@ pub fn choose<E: Env>(env: &E, owner: u64, transmissions: u32) -> Choice {
     let outside = sign(i64::from(transmissions) << (32 + CONTACT.leading_zeros())) as u8;
     overdue *= outside | u8::from(same_host) | u8::from(at_learned);
     let mut count = transmissions as u8;
+    let mut patient = is_patient(ground);
     if transmissions & (RESPONSE | ACK) == 0 {
+        // One lost packet must not bring a request to the host that called, either.
+        let public = sign(i64::from(transmissions) << (32 + PUBLIC.leading_zeros()));
+        patient |= matches!(ground, Ground::First) && !same_host && public != 0;
         if count == 0 {
             count = overdue;
-        } else if !is_patient(ground) {
+        } else if !patient {
             // Several requests to one terminal share what is overdue. Each of them takes turns by itself.
             let other = at_learned == (transmissions & REDIRECTED != 0);
             if other == count.is_multiple_of(2) {
@@ -177,7 +187,7 @@ pub fn choose<E: Env>(env: &E, owner: u64, transmissions: u32) -> Choice {
             }
         }
     }
-    take_turns(env, ground, at_learned, count)
+    take_turns(env, ground, at_learned, patient, count)
 }
 
 /// Returns a count of earlier transmissions for a message whose transaction a flood has pushed out.
@@ -195,21 +205,24 @@ pub(super) const fn turn_by_time(now: u64) -> u8 {
     }
 }
 
-/// Whether the address that the ground prefers has several transmissions before the other one has its first ([`PATIENCE`]).
+/// Whether the address that the ground prefers has several transmissions before the other one has its first ([`PATIENCE`]). In a
+/// dialog, an original destination on another public host has them, too.
 #[inline(always)]
 const fn is_patient(ground: Ground) -> bool {
     matches!(ground, Ground::Proven | Ground::Answers)
 }
 
-/// Chooses the destination that the ground prefers, or the other one if earlier transmissions drew no answer.
+/// Chooses the destination that the ground prefers, or the other one if earlier transmissions drew no answer: one, or several
+/// if `patient`.
 #[inline(always)]
 pub(super) fn take_turns<E: Env>(
     env: &E,
     ground: Ground,
     at_learned: bool,
+    patient: bool,
     transmissions: u8,
 ) -> Choice {
-    let other = if is_patient(ground) {
+    let other = if patient {
         transmissions >= PATIENCE && transmissions.is_multiple_of(2)
     } else {
         !transmissions.is_multiple_of(2)
@@ -242,20 +255,20 @@ pub fn choose_by_uri<E: Env>(env: &E, transmissions: u32) -> Choice {
         };
         // If nobody can be at the original destination, no answer was one to a transmission that went there.
         if known.contains(PeerFlags::HEARS) || is_unreachable(env, learned, to) {
-            return take_turns(env, Ground::Proven, true, transmissions);
+            return take_turns(env, Ground::Proven, true, true, transmissions);
         }
         if !known.contains(PeerFlags::DEAF) {
-            return take_turns(env, Ground::Seems, true, transmissions);
+            return take_turns(env, Ground::Seems, true, false, transmissions);
         }
     }
     if transmissions == 0 && env.record().method == Method::Options as u8 {
         match ping_before(env, env.route().subject) {
             Ping::None => {}
-            Ping::Unanswered => return take_turns(env, Ground::First, false, 1),
-            Ping::Answered => return take_turns(env, Ground::Proven, true, 0),
+            Ping::Unanswered => return take_turns(env, Ground::First, false, false, 1),
+            Ping::Answered => return take_turns(env, Ground::Proven, true, true, 0),
         }
     }
-    take_turns(env, Ground::First, false, transmissions)
+    take_turns(env, Ground::First, false, false, transmissions)
 }
 
 /// Whether the original destination cannot be reached from here: the Internet does not route it, it shares no private network with
