@@ -5,6 +5,8 @@
 //!
 //! - What is meant for an honest terminal goes to where the PBX sent it, or to an address of that terminal.
 //! - A packet that arrives without sipnat arrives at the first transmission, if those before were answered.
+//! - A request in a call with a terminal whose Contact is another public host gets two transmissions there, unless the terminal
+//!   seems to have answered at its learned address.
 //! - A request for the victim goes at once to where the PBX last heard it, if nothing else can be at its Contact.
 //! - A terminal that answers by itself gets two transmissions in a row there; one that has answered at its learned address
 //!   gets the first one there, though somebody else answered once.

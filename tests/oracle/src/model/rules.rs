@@ -341,6 +341,18 @@ impl World {
                 "{meant:?} gets every transmission without sipnat; with it, it missed {missed}"
             ));
         }
+        let is_elsewhere = to.addr != original.addr && !original.is_private();
+        if arrives_alone
+            && is_elsewhere
+            && decision == Decision::RedirectedDialog
+            && transmissions <= PATIENCE
+        {
+            let to = Place(&to);
+            self.fail(format!(
+                "transmission {transmissions} of a request in a call of {meant:?} goes to {to}, which may refuse it; \
+                 without sipnat it arrives"
+            ));
+        }
         let answered = self.watch.answered.get(&(meant, key(&original)));
         if answered.is_some_and(|answered| answered.by_contact && now < answered.at + DAY)
             && !weak
