@@ -488,6 +488,26 @@ fn another_public_host(row: &mut Row<'_>) -> Result<()> {
     proven_at_the_learned_address(row)
 }
 
+row!(another_public_host_in_a_call,);
+
+/// The same in a call. The host that called could be a carrier's, which refuses what is for the other one: it is the learned one only
+/// from the third on.
+fn another_public_host_in_a_call(row: &mut Row<'_>) -> Result<()> {
+    row.phone.contact = "<sip:1000@198.51.100.9:5060>".to_owned();
+    let call = Call::from(&row.phone, &row.pbx)?;
+    row.is_answered(
+        &row.phone.ua,
+        &call.pbx_request("UPDATE"),
+        &[(Original, First), (Original, First), (Learned, Turn)],
+    )?;
+    let update = call.pbx_request("UPDATE");
+    row.is_answered(&row.phone.ua, &update, &[(Learned, Seems)])?;
+    row.goes(
+        &call.pbx_request("BYE"),
+        &[(Learned, Proven), (Learned, Proven), (Original, Turn)],
+    )
+}
+
 row!(another_public_host_that_answers,);
 
 /// Another public host, which answers.
