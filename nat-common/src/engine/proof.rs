@@ -479,6 +479,21 @@ pub fn note_return<E: Tables + Hashes + Clock>(env: &E, entry: &mut Entry<Peer>)
     put_pair(env, entry);
 }
 
+/// Notes that another host than the original destination refused a request in a dialog: it may not know the dialog, and accept all that
+/// needs none. So it has proven nothing, and its transmissions are counted anew.
+///
+/// Its own function: its caller needs the stack (6.1).
+#[inline(never)]
+fn note_refusal<E: Tables + Hashes + Clock>(env: &E, entry: &mut Entry<Peer>) {
+    if let Some(known) = pair(env, &entry.value) {
+        entry.assign(known);
+        entry.value.unanswered = 0;
+        entry.value.flags &= PeerFlags::DEAF;
+        put_pair(env, entry);
+    }
+    nothing();
+}
+
 /// Whether the terminal itself gives a response of this status: it rings, answers, redirects, is busy, declines, or waits for its
 /// own re-INVITE (491). Another terminal does not know the user, or the dialog.
 #[inline(always)]
@@ -524,14 +539,19 @@ pub(super) fn note_answer<E: Env>(
         // Another host than that of the dialog, or of the Contact, refuses what it does not know. Read from memory: `response_in`
         // has no stack left.
         let pair = describe_pair_of(env, transaction);
-        let foreign = is_foreign_refusal(env.record().status)
-            && (transaction.flags.contains(OutboundFlags::IN_DIALOG)
-                || !moved && env.is_for_another_host());
+        let in_dialog = transaction.flags.contains(OutboundFlags::IN_DIALOG);
+        let refuses = is_foreign_refusal(env.record().status);
+        let by_another = refuses && env.is_for_another_host();
+        let foreign = refuses && in_dialog || by_another && !moved;
         if tells && !foreign {
             return env.prove_pair(proof_by_answer(pair, transaction));
         }
         if !weak {
-            env.note_return(pair);
+            if by_another && in_dialog {
+                note_refusal(env, pair);
+            } else {
+                env.note_return(pair);
+            }
         }
         return false;
     }

@@ -1216,6 +1216,90 @@ fn a_refusal_of_another_host_within_a_dialog_proves_nothing() {
     assert_eq!(sent(&net, CARRIER, &call_phone("j"), 1), [CALLED]);
 }
 
+/// The host that called accepts an OPTIONS in the call, as many do whatever its tags. It refuses all else of a dialog that it does not
+/// know: that must not be so for twelve hours.
+#[test]
+fn a_refusal_of_another_host_within_a_dialog_ends_what_was_proven() {
+    let turns = [FIRST, FIRST, REDIRECTED.1];
+    for (alone, status) in [(false, 481), (false, 404), (true, 481), (true, 503)] {
+        let net = in_a_call();
+        let m = from_pbx("OPTIONS", 102, "a");
+        assert_eq!(sent(&net, CARRIER, &m, 3), turns);
+        net.arrives(PHONE, &m.answer(200));
+        net.wait(1);
+        if alone {
+            let m = from_pbx("OPTIONS", 103, "b");
+            assert_eq!(sent(&net, CARRIER, &m, 1), [REDIRECTED.1]);
+            net.arrives(PHONE, &m.answer(200));
+            net.wait(1);
+        }
+        let m = from_pbx("INVITE", 104, "c");
+        assert_eq!(sent(&net, CARRIER, &m, 1), [REDIRECTED.1]);
+        net.arrives(PHONE, &m.answer(status));
+        net.wait(1);
+        let m = from_pbx("INFO", 105, "d");
+        assert_eq!(sent(&net, CARRIER, &m, 3), turns, "{alone} {status}");
+        // If it was the terminal, it is late once.
+        net.arrives(PHONE, &m.answer(200));
+        net.wait(1);
+        let m = from_pbx("INFO", 106, "e");
+        assert_eq!(sent(&net, CARRIER, &m, 1), [REDIRECTED.1]);
+        // It is busy with a request of its own, and there.
+        net.arrives(PHONE, &m.answer(491));
+        net.wait(1);
+        let m = from_pbx("BYE", 107, "f");
+        assert_eq!(sent(&net, CARRIER, &m, 1), [REDIRECTED.1]);
+    }
+    // Outside of one it ends no proof: a terminal may accept calls, and no OPTIONS.
+    let net = Network::new();
+    net.register();
+    for (branch, status, verdicts) in [
+        ("a", 200, &[FIRST, CALLED][..]),
+        ("b", 405, &[CALLED]),
+        ("c", 405, &[CALLED]),
+    ] {
+        let m = call_phone(branch).call(branch);
+        assert_eq!(sent(&net, CARRIER, &m, verdicts.len()), verdicts);
+        net.arrives(PHONE, &answer(&m, status));
+        net.wait(1);
+    }
+    // Another port of the terminal's own host is the terminal's: its refusal neither proves that nor ends a proof.
+    for (statuses, verdict) in [(&[481][..], FIRST), (&[200, 481], CALLED)] {
+        let net = behind_alg();
+        net.call();
+        for (status, branch) in statuses.iter().zip(["a", "b"]) {
+            let m = from_pbx("INFO", u32::from(*status), branch);
+            while sent(&net, FORGOTTEN, &m, 1) != [REDIRECTED.1] {}
+            net.arrives(PHONE, &m.answer(*status));
+            net.wait(1);
+        }
+        assert_eq!(sent(&net, FORGOTTEN, &call_phone("i"), 1), [verdict]);
+    }
+}
+
+/// The terminal has shown that it is not at its learned address, though it answered from there. A refusal does not change that, and its
+/// transmissions are not overdue.
+#[test]
+fn a_refusal_of_another_host_leaves_a_terminal_deaf() {
+    let net = in_a_call();
+    net.register();
+    let turns = [FIRST, FIRST, REDIRECTED.1];
+    for (cseq, branch, status, verdicts) in [
+        (102, "a", 200, &turns[..]),
+        (103, "b", 200, &[REDIRECTED.1, UNANSWERED]),
+        (104, "c", 481, &turns),
+        (105, "d", 200, &turns),
+        (106, "e", 481, &turns),
+    ] {
+        let m = from_pbx("INFO", cseq, branch);
+        let went = sent(&net, CARRIER, &m, verdicts.len());
+        assert_eq!(went, verdicts, "{branch}");
+        net.arrives(PHONE, &m.answer(status));
+        net.wait(1);
+    }
+    assert_eq!(sent(&net, CARRIER, &call_phone("i"), 1), [FIRST]);
+}
+
 /// A carrier that registers refuses a call, or is slow once. So the host from which it registers gets a transmission, and refuses any
 /// call. That must not send every call there from now on.
 #[test]
