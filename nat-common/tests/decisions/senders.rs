@@ -158,6 +158,19 @@ fn a_host_that_was_not_asked_is_not_heard() {
     }
 }
 
+/// The host before is silent, and the new one refuses: the terminal is there. The same refusal at a carrier's other host says nothing.
+#[test]
+fn a_refusal_of_the_new_host_proves_it() {
+    let net = at_two_hosts();
+    let invite = call_phone("i");
+    let went = [(); 2].map(|()| net.sends(ADVERTISED, &invite).0);
+    assert_eq!(went, [PHONE, STRANGER]);
+    let counted = net.arrives(STRANGER, &invite.answer(404).tagged_as("callee"));
+    assert_eq!(counted[0], Counter::PeerProven);
+    net.wait(1);
+    assert_eq!(net.sends(ADVERTISED, &call_phone("j")).0, STRANGER);
+}
+
 /// The user has a request redirected from another public host at once: that host has not got it.
 #[test]
 fn a_host_from_which_a_request_was_redirected_is_not_heard() {
