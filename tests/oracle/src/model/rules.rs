@@ -574,8 +574,10 @@ impl World {
     /// Notes what is left of a claim after the victim has registered.
     fn note_return(&mut self) {
         let now = self.now();
+        let is_proxy = self.setup.proxy || self.watch.relays;
         self.watch.claim = match self.watch.claim {
-            Claim::Believed(until) if now < until && !self.setup.proxy => Claim::Believed(until),
+            Claim::Host if is_proxy => Claim::Contest(now + CONTEST),
+            Claim::Believed(until) if now < until && !is_proxy => Claim::Believed(until),
             Claim::Believed(until) | Claim::Contest(until) if now < until => {
                 Claim::Contest(now + CONTEST)
             }

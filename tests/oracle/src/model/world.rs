@@ -153,6 +153,8 @@ pub(super) struct Watch {
     pub(super) trunk_called: Option<u64>,
     /// Claims of the victim's contact that sipnat takes for accepted.
     pub(super) claim: Claim,
+    /// sipnat has seen the PBX relay a request, and takes it for a proxy from then on.
+    pub(super) relays: bool,
     /// Pairs of learned and original address of the public phone, at whose learned address it seemed to be: it answered from
     /// there, where it does not listen, soon after a transmission went there.
     pub(super) seems: HashMap<(Key, Key), Seems>,
@@ -193,7 +195,8 @@ pub(super) enum Claim {
     /// There is none.
     #[default]
     None,
-    /// A host of his own, beside the victim's, at a PBX that is no proxy. The victim's comes first.
+    /// A host of his own, beside the victim's, at a PBX that is no proxy. The victim's comes first. If sipnat takes the PBX for a proxy
+    /// since, it believes neither once the victim registers again.
     Host,
     /// The same at a proxy: sipnat believes neither until then.
     Contest(u64),
@@ -509,6 +512,8 @@ impl World {
             });
         }
         self.env.events.take();
+        self.watch.relays |=
+            path == Path::Pbx && !is_response && sip.to.tag == 0 && sip.vias.len() > 1;
         self.judge_hop(original, &sip, to);
         self.judge_beginning(&sip, began);
         self.judge(original, purpose, &sip, decision, to, receiver);
