@@ -920,6 +920,8 @@ impl World {
         let prompt = client.transmissions == 1 || now < client.sent_at + T1;
         let (redirected, weak) = (client.sent_to != original, client.weak);
         let by_contact = client.request.to.tag == 0 && !weak;
+        // Within a dialog, a refusal that another host could give proves nothing.
+        let proves = client.request.to.tag == 0 || status < 300 || is_own(status);
         // An answer from there, to any request, says that somebody is there.
         self.watch.somebody_answered |= by != Actor::Victim && source == NAT_5060;
         // A call of the account's own, whose Contact has the trunk's address, is like one of the trunk's to sipnat.
@@ -932,7 +934,7 @@ impl World {
         if meant == Actor::Victim && by == meant {
             if !redirected {
                 self.note_doubt();
-            } else if prompt {
+            } else if prompt && proves {
                 self.watch.victim_seems = self.pbx.clients[at].transmissions > 1;
             }
         }
@@ -962,7 +964,7 @@ impl World {
         }
         self.watch.unanswered.remove(&pair);
         if redirected {
-            if meant == Actor::Victim && !weak && source == learned {
+            if meant == Actor::Victim && !weak && proves && source == learned {
                 self.watch.proof = Some(Proof {
                     learned,
                     original,
