@@ -350,14 +350,13 @@ pub(super) fn response_in<E: Text>(env: &E, m: &Message, call: u64) -> Heard {
         Checksum::Unknown if exact => {}
         Checksum::Unknown | Checksum::Wrong => return Heard::BadChecksum,
     }
+    let elsewhere = !exact && transaction.flags.contains(OutboundFlags::REDIRECTED);
+    if elsewhere && !transaction.flags.contains(OutboundFlags::WEAK) {
+        env.note_return(describe_pair_of(env, transaction));
+    }
     // A 100 has no tag: from a port of which the PBX knows nothing, it moves nothing.
-    let moves = !exact
-        && transaction.flags.contains(OutboundFlags::REDIRECTED)
-        && (m.status > 100 || *source == transaction.alternative());
+    let moves = elsewhere && (m.status > 100 || *source == transaction.alternative());
     if moves {
-        if !transaction.flags.contains(OutboundFlags::WEAK) {
-            env.note_return(describe_pair_of(env, transaction));
-        }
         transaction.set_destination(source);
         // The same answer again, or an older one that is late, is then one to a request that was sent there.
         transaction.flags -= OutboundFlags::REDIRECTED;
@@ -376,7 +375,7 @@ pub(super) fn response_in<E: Text>(env: &E, m: &Message, call: u64) -> Heard {
         request.assign(entry);
     }
     let mut proven = false;
-    if !moves {
+    if !elsewhere {
         let weak = OutboundFlags::WEAK | OutboundFlags::REDIRECTED;
         let first_unanswered =
             request.value.flags.contains(weak) && request.value.retransmissions != 0;

@@ -751,6 +751,19 @@ fn a_100_from_another_port_moves_nothing() {
     }
 }
 
+/// Nor does it prove the learned address, to which the request went last. A terminal that sends from a new port each time listens elsewhere.
+#[test]
+fn a_100_from_another_port_proves_nothing() {
+    let net = registered();
+    let m = invite("a", false);
+    assert_eq!(net.went(&m, 2), [FORGOTTEN, PHONE]);
+    let counted = net.arrives(MOVED, &answer(&m, 100));
+    assert!(!counted.contains(&Counter::PeerProven), "{counted:?}");
+    net.wait(1);
+    // What was answered is not overdue.
+    assert_eq!(net.went(&invite("b", false), 2), [FORGOTTEN, PHONE]);
+}
+
 /// A CANCEL of an INVITE that went to the original destination last takes turns, too.
 #[test]
 fn a_cancel_follows_its_invite_to_the_original_and_then_to_the_learned_address() {
