@@ -181,11 +181,10 @@ impl World {
             }
             Claim::None | Claim::Contest(_) => false,
             Claim::Host => by_contact && client.transmissions > 1,
-            Claim::Believed(_) => by_contact,
+            Claim::Turn | Claim::Believed(_) => by_contact,
         };
         if by_contact && self.watch.claim == Claim::Host {
-            // If the victim does not answer, the other host has the next transmission.
-            self.watch.claim = Claim::Believed(0);
+            self.watch.claim = Claim::Turn;
         }
         client.taken |= is_claimed;
         is_claimed
@@ -565,7 +564,8 @@ impl World {
             (Claim::Believed(known), Claim::Believed(new) | Claim::Contest(new)) => {
                 Claim::Believed(known.max(new))
             }
-            (Claim::Believed(known), _) => Claim::Believed(known),
+            (Claim::Turn, Claim::Believed(new) | Claim::Contest(new)) => Claim::Believed(new),
+            (Claim::Believed(_) | Claim::Turn, _) => self.watch.claim,
             (_, claim) => claim,
         };
         self.watch.occupied = None;
@@ -576,7 +576,7 @@ impl World {
         let now = self.now();
         let is_proxy = self.setup.proxy || self.watch.relays;
         self.watch.claim = match self.watch.claim {
-            Claim::Host if is_proxy => Claim::Contest(now + CONTEST),
+            Claim::Host | Claim::Turn if is_proxy => Claim::Contest(now + CONTEST),
             Claim::Believed(until) if now < until && !is_proxy => Claim::Believed(until),
             Claim::Believed(until) | Claim::Contest(until) if now < until => {
                 Claim::Contest(now + CONTEST)

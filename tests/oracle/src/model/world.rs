@@ -198,6 +198,8 @@ pub(super) enum Claim {
     /// A host of his own, beside the victim's, at a PBX that is no proxy. The victim's comes first. If sipnat takes the PBX for a proxy
     /// since, it believes neither once the victim registers again.
     Host,
+    /// The same once the PBX has called: if the victim does not answer, the other host has the next transmission.
+    Turn,
     /// The same at a proxy: sipnat believes neither until then.
     Contest(u64),
     /// sipnat believes him, until the victim registers again. From another host than the victim's, his claim lasts until then
