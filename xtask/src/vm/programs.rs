@@ -30,8 +30,14 @@ const INSTALLED: [(&str, &str); 4] = [
     ("iptables", "xtables-nft-multi"),
     ("sipp", "sipp"),
 ];
-/// Programs that the steps of the oldest kernel run, from this machine's util-linux.
-const UTIL_LINUX: [&str; 3] = ["nsenter", "setpriv", "unshare"];
+/// The same for the steps of the oldest kernel: busybox lacks them, or has them with fewer options. Its shell runs its own ones even so.
+const BESIDE_BUSYBOX: [(&str, &str); 5] = [
+    ("install", "install"),
+    ("nsenter", "nsenter"),
+    ("setpriv", "setpriv"),
+    ("sh", "dash"),
+    ("unshare", "unshare"),
+];
 /// Extensions that iptables loads for the lab's rules.
 const EXTENSIONS: [&str; 2] = ["libxt_NFQUEUE.so", "libxt_udp.so"];
 
@@ -75,8 +81,8 @@ pub(super) fn for_tests(build: Build<'_>) -> Result<Programs> {
         programs.push((Path::new("/usr/bin").join(name), root.program(file)?));
     }
     if architecture == Architecture::HOST {
-        for name in UTIL_LINUX {
-            programs.push((Path::new("/usr/bin").join(name), root.program(name)?));
+        for (name, file) in BESIDE_BUSYBOX {
+            programs.push((Path::new("/usr/bin").join(name), root.program(file)?));
         }
     }
     for name in EXTENSIONS {
