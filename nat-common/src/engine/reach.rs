@@ -174,7 +174,7 @@ pub fn choose<E: Env>(env: &E, owner: u64, transmissions: u32) -> Choice {
     let mut count = transmissions as u8;
     let mut patient = is_patient(ground);
     if transmissions & (RESPONSE | ACK) == 0 {
-        // One lost packet must not bring a request to the host that called, either.
+        // Nor may one lost packet bring a request to the host that called: a public original destination has two transmissions, too.
         let public = sign(i64::from(transmissions) << (32 + PUBLIC.leading_zeros()));
         patient |= matches!(ground, Ground::First) && !same_host && public != 0;
         if count == 0 {
@@ -205,8 +205,7 @@ pub(super) const fn turn_by_time(now: u64) -> u8 {
     }
 }
 
-/// Whether the address that the ground prefers has several transmissions before the other one has its first ([`PATIENCE`]). In a
-/// dialog, an original destination on another public host has them, too.
+/// Whether the address that the ground prefers has several transmissions before the other one has its first ([`PATIENCE`]).
 #[inline(always)]
 const fn is_patient(ground: Ground) -> bool {
     matches!(ground, Ground::Proven | Ground::Answers)

@@ -1,7 +1,5 @@
 //! Capabilities of the agent while it serves.
 
-use std::collections::HashSet;
-
 use anyhow::{Context as _, Result};
 use caps::{CapSet, Capability, CapsHashSet};
 use tracing::debug;
@@ -21,7 +19,7 @@ const KEPT: [Capability; 5] = [
 ///
 /// # Errors
 /// If the kernel refuses.
-pub(super) fn drop_those_of_the_start() -> Result<()> {
+pub(super) fn drop_unneeded() -> Result<()> {
     let held = caps::read(None, CapSet::Permitted).context("cannot read the capabilities")?;
     let kept = kept(&held);
     // Ambient capabilities go with these.
@@ -36,8 +34,8 @@ pub(super) fn drop_those_of_the_start() -> Result<()> {
     Ok(())
 }
 
-fn kept(held: &CapsHashSet) -> HashSet<Capability> {
-    let mut kept: HashSet<_> = KEPT.into_iter().filter(|one| held.contains(one)).collect();
+fn kept(held: &CapsHashSet) -> CapsHashSet {
+    let mut kept: CapsHashSet = KEPT.into_iter().filter(|one| held.contains(one)).collect();
     if !kept.contains(&Capability::CAP_BPF) {
         // It stands in for CAP_BPF.
         kept.extend(held.get(&Capability::CAP_SYS_ADMIN));

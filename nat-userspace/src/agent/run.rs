@@ -95,7 +95,7 @@ pub async fn run(settings: &Settings, read: &dyn Fn() -> Result<Settings>) -> Re
         let with = raw.zip(round_trips.clone());
         let keepalives = with.map(|(raw, times)| Keepalives::open(raw, &started.0.tables, times));
         let keepalives = keepalives.transpose()?;
-        if let Err(error) = privileges::drop_those_of_the_start() {
+        if let Err(error) = privileges::drop_unneeded() {
             // A unit of somebody's own may forbid it. Phones need the agent all the same.
             warn!("goes on with all that its start needed: {error:#}");
         }

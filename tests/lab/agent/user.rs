@@ -249,7 +249,7 @@ fn a_group_reads_all_and_changes_nothing() -> Result<()> {
         agent: agent.pid(),
     };
     let pbx = StrictPbx::start(&lab.pbx, Answers::ToSource)?;
-    let _sipp = Sipp::start(lab.phone(), "1000", Scenario::Call)?;
+    let phone = Sipp::start(lab.phone(), "1000", Scenario::Call)?;
     let call = pbx.call(SOON)?;
     pbx.request(&call, "INVITE")?;
 
@@ -315,6 +315,12 @@ fn a_group_reads_all_and_changes_nothing() -> Result<()> {
         );
     }
     assert_eq!(tables()?, before);
+    // The programs work as before. That call may have ended meanwhile: SIPp waits for twenty seconds.
+    drop(phone);
+    let _phone = Sipp::start(lab.phone(), "1000", Scenario::Call)?;
+    let call = pbx.calls(2, SOON)?.swap_remove(1);
+    pbx.request(&call, "INVITE")?;
+    pbx.request(&call, "BYE")?;
     agent.stop()
 }
 

@@ -77,13 +77,12 @@ pub(super) fn for_tests(build: Build<'_>) -> Result<Programs> {
         let (_, binary) = binary.with_context(|| format!("cargo did not build {name}"))?;
         programs.push((Path::new("/usr/bin").join(name), binary.clone()));
     }
-    for (name, file) in INSTALLED {
-        programs.push((Path::new("/usr/bin").join(name), root.program(file)?));
-    }
+    let mut installed = INSTALLED.to_vec();
     if architecture == Architecture::HOST {
-        for (name, file) in BESIDE_BUSYBOX {
-            programs.push((Path::new("/usr/bin").join(name), root.program(file)?));
-        }
+        installed.extend(BESIDE_BUSYBOX);
+    }
+    for (name, file) in installed {
+        programs.push((Path::new("/usr/bin").join(name), root.program(file)?));
     }
     for name in EXTENSIONS {
         let folder = architecture.libraries();
