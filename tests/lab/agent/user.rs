@@ -224,8 +224,10 @@ fn lasting(mut document: Value) -> Value {
             document = Value::Array(kept);
         }
         Value::Object(fields) => {
-            // Times of day are calculated from that of the boot, which is read anew.
-            let changing = |name: &str| name.contains("seconds") || ["age", "at"].contains(&name);
+            // Times of day are calculated from that of the boot, which is read anew. Transactions expire.
+            let changing = |name: &str| {
+                name.contains("seconds") || ["age", "at", "transactions"].contains(&name)
+            };
             fields.retain(|name, _| !changing(name));
             for value in fields.values_mut() {
                 *value = lasting(value.take());
