@@ -536,13 +536,13 @@ pub(super) fn note_answer<E: Env>(
     }
     let moved = transaction.flags.contains(OutboundFlags::MOVED);
     if transaction.flags.contains(OutboundFlags::REDIRECTED) {
-        // Another host than that of the dialog, or of the Contact, refuses what it does not know. Read from memory: `response_in`
-        // has no stack left.
+        // Another terminal than that of the dialog, or of the Contact, refuses what it does not know. Where the terminal moved, no other
+        // was asked. Read from memory: `response_in` has no stack left.
         let pair = describe_pair_of(env, transaction);
         let in_dialog = transaction.flags.contains(OutboundFlags::IN_DIALOG);
         let refuses = is_foreign_refusal(env.record().status);
         let by_another = refuses && env.is_for_another_host();
-        let foreign = refuses && in_dialog || by_another && !moved;
+        let foreign = refuses && (in_dialog || !moved);
         if tells && !foreign {
             return env.prove_pair(proof_by_answer(pair, transaction));
         }

@@ -160,7 +160,7 @@ fn an_answer_to_another_owner_changes_nothing() {
 
 #[test]
 fn an_answer_at_the_learned_address_proves_it() {
-    for status in [100, 180, 200, 404, 486] {
+    for status in [100, 180, 200, 302, 486] {
         let net = behind_alg();
         let invite = call_phone("i");
         sent(&net, FORGOTTEN, &invite, 2);
@@ -816,21 +816,26 @@ fn in_a_call() -> Network {
     net
 }
 
-/// One packet to a carrier, or its answer, is lost. The host that called does not hear of it: it would refuse the request, and so end the
-/// call.
+/// One packet to a carrier, or to a gateway in a private network, or its answer, is lost. The host that called does not hear of it: it would
+/// refuse the request, and so end the call.
 #[test]
 fn one_lost_packet_does_not_reach_the_host_that_called() {
-    for answerer in [CARRIER, PHONE, FRONT] {
-        for method in ["INVITE", "UPDATE", "INFO", "BYE"] {
-            let net = in_a_call();
-            for cseq in 102..105 {
-                let m = from_pbx(method, cseq, method);
-                for _ in 0..2 {
-                    let went = net.sends(CARRIER, &m).0;
-                    assert_eq!(went, CARRIER, "{answerer:?} {method} {cseq}");
+    let gateway: Address = ([10, 0, 0, 5], 5060);
+    for contact in [CARRIER, gateway] {
+        for answerer in [contact, PHONE, FRONT] {
+            for method in ["INVITE", "UPDATE", "INFO", "BYE"] {
+                let net = in_a_call();
+                let routed = vec![(endpoint(gateway), address::ROUTED)];
+                net.kinds.replace(routed);
+                for cseq in 102..105 {
+                    let m = from_pbx(method, cseq, method);
+                    for _ in 0..2 {
+                        let went = net.sends(contact, &m).0;
+                        assert_eq!(went, contact, "{answerer:?} {method} {cseq}");
+                    }
+                    net.arrives(answerer, &m.answer(200));
+                    net.wait(1);
                 }
-                net.arrives(answerer, &m.answer(200));
-                net.wait(1);
             }
         }
     }
@@ -1191,9 +1196,9 @@ fn a_refusal_of_another_host_within_a_dialog_proves_nothing() {
         };
         assert_eq!(sent(&net, CARRIER, &m, turns.len()), turns, "{status}");
     }
-    // Outside of one, whoever refuses at the learned address is there, unless the Contact is another public host.
+    // Nor outside of one. A host may have two SIP sockets, and one of them knows no user.
     let office: Address = ([10, 0, 0, 5], 5060);
-    for (to, next) in [(FORGOTTEN, CALLED), (office, CALLED), (CARRIER, FIRST)] {
+    for to in [FORGOTTEN, office, CARRIER] {
         for status in [404, 405, 503] {
             let net = Network::new();
             net.kinds.replace(vec![(endpoint(office), address::ROUTED)]);
@@ -1203,7 +1208,7 @@ fn a_refusal_of_another_host_within_a_dialog_proves_nothing() {
             net.arrives(PHONE, &answer(&invite, status));
             net.wait(1);
             let verdicts = sent(&net, to, &call_phone("j"), 1);
-            assert_eq!(verdicts, [next], "{to:?} {status}");
+            assert_eq!(verdicts, [FIRST], "{to:?} {status}");
         }
     }
     // A phone with an old address in its Contact, which is busy.
@@ -1304,15 +1309,15 @@ fn a_refusal_of_another_host_leaves_a_terminal_deaf() {
 /// call. That must not send every call there from now on.
 #[test]
 fn a_carrier_that_registers_keeps_its_calls() {
-    // The last one registers from a public host, and its Contact is a host of a private network that this host reaches: a phone at
-    // home, and another one in the office, which refuses what is not for it.
+    // The last one registers from a public host, and its Contact is a host of a private network that this host reaches. It may be a phone
+    // at home, and a refusal there that of another one in the office. So the next call goes to the phone.
     let [inside, gateway, office] = [[10, 2, 0, 6], [172, 16, 5, 1], [10, 0, 0, 5]];
     for (source, contact, calls) in [
-        (PHONE, CARRIER, 4),
-        ((inside, 5060), (gateway, 5060), 4),
-        (PHONE, (office, 5060), 0),
+        (PHONE, CARRIER, [4, 4]),
+        ((inside, 5060), (gateway, 5060), [4, 4]),
+        (PHONE, (office, 5060), [3, 4]),
     ] {
-        for is_slow in [false, true] {
+        for (is_slow, calls) in [false, true].into_iter().zip(calls) {
             let net = Network::new();
             let kinds = vec![(Endpoint::v4(office, 5060), address::ROUTED)];
             net.kinds.replace(kinds);
@@ -1389,13 +1394,13 @@ fn a_gateway_in_two_private_networks_is_left_alone() {
             net.arrives(contact, &m.answer(200));
             net.wait(1);
             assert_eq!(net.sends(contact, &from_pbx("BYE", 103, "b")).0, contact);
-            // A terminal behind NAT in there is reached by the second transmission, and then at once.
+            // A terminal behind NAT in there is reached by the third transmission, and then at once.
             let net = Network::new();
             let invite = from_phone("INVITE", 1, "i");
             net.arrives(source, &invite);
             net.sends(source, &invite.answer(200));
             let m = from_pbx("UPDATE", 102, "u");
-            assert_eq!(sent(&net, contact, &m, 2), [FIRST, REDIRECTED.1]);
+            assert_eq!(sent(&net, contact, &m, 3), [FIRST, FIRST, REDIRECTED.1]);
             net.arrives(source, &m.answer(200));
             net.wait(1);
             let m = from_pbx("BYE", 103, "b");

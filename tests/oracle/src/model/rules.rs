@@ -340,9 +340,8 @@ impl World {
                 "{meant:?} gets every transmission without sipnat; with it, it missed {missed}"
             ));
         }
-        let is_elsewhere = to.addr != original.addr && !original.is_private();
         if arrives_alone
-            && is_elsewhere
+            && to.addr != original.addr
             && decision == Decision::RedirectedDialog
             && transmissions <= PATIENCE
         {
@@ -920,8 +919,8 @@ impl World {
         let prompt = client.transmissions == 1 || now < client.sent_at + T1;
         let (redirected, weak) = (client.sent_to != original, client.weak);
         let by_contact = client.request.to.tag == 0 && !weak;
-        // Within a dialog, a refusal that another host could give proves nothing.
-        let proves = client.request.to.tag == 0 || status < 300 || is_own(status);
+        // A refusal that another host could give proves nothing.
+        let proves = status < 300 || is_own(status);
         // An answer from there, to any request, says that somebody is there.
         self.watch.somebody_answered |= by != Actor::Victim && source == NAT_5060;
         // A call of the account's own, whose Contact has the trunk's address, is like one of the trunk's to sipnat.
