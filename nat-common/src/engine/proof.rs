@@ -8,7 +8,7 @@ use crate::abi::{
     Binding, Counter, Entry, OutboundFlags, OutboundTransaction, Peer, PeerFlags, SECOND, age,
     ticks,
 };
-use crate::bpf::nothing;
+use crate::bpf::{nothing, sign};
 use crate::endpoint::Endpoint;
 use crate::engine::env::{Clock, Env, Hashes, Journal, Tables};
 use crate::engine::lifetimes::{ANSWERED_LIFE, PEER_LIFE, T1};
@@ -598,8 +598,25 @@ pub(super) fn note_answer<E: Env>(
         if !weak && elsewhere == 0 || env.record().learned() == *learned {
             transaction.set_destination(learned);
         }
+    } else {
+        take_source(request, env.record().learned_port);
     }
     false
+}
+
+/// Makes the port that an answer comes from that of the request's destination, if another answer has made another port that: one from
+/// elsewhere than the learned address, to which the request went. If another terminal behind the same NAT gave it, it says nothing of
+/// this one. If this one did, this answer is older.
+///
+/// By arithmetic: the verifier would follow each of two ways to the end.
+#[inline(always)]
+fn take_source(request: &mut Entry<OutboundTransaction>, port: u16) {
+    let transaction = &mut request.value;
+    // Only a request that had a choice has another address.
+    let had_choice = sign(-i64::from(transaction.alternative_port));
+    let change = u64::from(transaction.destination_port ^ port) * had_choice;
+    transaction.destination_port ^= change as u16;
+    request.at -= sign(-(change as i64));
 }
 
 /// Returns the scratch entry with the two addresses of a request. They lie in the evidence, too, outside of the kernel's small

@@ -172,6 +172,14 @@ fn an_answer_from_elsewhere_shows_a_new_mapping() {
     net.wait(1);
     net.arrives(PHONE, &answer(200));
     assert_eq!(net.sends(ADVERTISED, &ack).0, MOVED);
+    // Nor does one that is another answer, and was on its way longer.
+    let net = Network::new();
+    net.register();
+    assert_eq!(net.sends(ADVERTISED, &invite).0, PHONE);
+    net.arrives(MOVED, &answer(200));
+    net.wait(1);
+    net.arrives(PHONE, &answer(180));
+    assert_eq!(net.sends(ADVERTISED, &ack).0, MOVED);
     // A request that was not redirected went to the address on which the terminal listens.
     let net = Network::new();
     assert_eq!(net.sends(FORGOTTEN, &invite).0, FORGOTTEN);
@@ -180,6 +188,40 @@ fn an_answer_from_elsewhere_shows_a_new_mapping() {
         net.active()[0].learned,
         Endpoint::v4(FORGOTTEN.0, FORGOTTEN.1)
     );
+}
+
+/// A neighbour behind the same NAT gives an answer as well, before the terminal does or after it, which the PBX may ignore. It moves its
+/// own dialog end.
+#[test]
+fn an_answer_from_elsewhere_moves_no_end_of_another_tag() {
+    let answers = [(MOVED, "neighbour", 180), (MOVED, "", 200)];
+    for (source, tag, status) in answers {
+        for order in [
+            &["neighbour", "phone"][..],
+            &["phone", "neighbour", "phone"],
+        ] {
+            let net = Network::new();
+            net.register();
+            let invite = call_phone("a");
+            assert_eq!(net.sends(ADVERTISED, &invite).0, PHONE);
+            for who in order {
+                let (source, tag, status) = match *who {
+                    "phone" => (PHONE, ";tag=callee", 200),
+                    _ if tag.is_empty() => (source, "", status),
+                    _ => (source, ";tag=neighbour", status),
+                };
+                let answer = Sip {
+                    to: format!("<sip:1000@pbx>{tag}"),
+                    ..invite.answer(status)
+                };
+                net.arrives(source, &answer);
+                net.wait(1);
+            }
+            let bye = from_pbx("BYE", 2, "b").call("incoming");
+            let went = net.sends(ADVERTISED, &bye.tagged_as("callee")).0;
+            assert_eq!(went, PHONE, "{tag} {order:?}");
+        }
+    }
 }
 
 /// The same answer comes again after the terminal has moved on.
