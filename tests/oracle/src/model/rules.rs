@@ -491,11 +491,13 @@ impl World {
         }
         let beside = by != Actor::Neighbour && registrant(request.call).is_none();
         let until = self.now() + CONTEST;
+        // An attacker who is believed may have removed what it knew of the victim.
+        let is_believed = matches!(self.watch.claim, Claim::Believed(_));
         self.note_claim(
             &request,
             match (
                 beside && request.binds(&request.to.uri),
-                self.knows_victim(),
+                self.knows_victim() && !is_believed,
             ) {
                 (true, true) => Claim::Host,
                 (true, false) => Claim::Believed(until),
