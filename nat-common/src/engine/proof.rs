@@ -532,6 +532,10 @@ pub(super) fn note_answer<E: Env>(
     let weak = transaction.flags.contains(OutboundFlags::WEAK);
     let tells = transaction.retransmissions == 0 || age(ticks(env.now()), at) < T1;
     if transaction.flags.contains(OutboundFlags::AT_LEARNED) {
+        // Nothing was open. But another account may register an address that the Internet does not route, such as a trunk's.
+        if transaction.destination().is_private() {
+            note_answerer(env, describe(env, &transaction.destination()));
+        }
         return true;
     }
     let moved = transaction.flags.contains(OutboundFlags::MOVED);

@@ -4,8 +4,8 @@ use nat_common::abi::{Counter, address};
 use nat_common::endpoint::Endpoint;
 
 use crate::{
-    ADVERTISED, Address, FORGOTTEN, MOVED, Network, PHONE, STRANGER, Sip, call_phone, from_phone,
-    register,
+    ADVERTISED, Address, FORGOTTEN, MOVED, Network, PHONE, STRANGER, Sip, call_phone, from_pbx,
+    from_phone, register,
 };
 
 const FIRST: Counter = Counter::OutOriginalFirst;
@@ -180,6 +180,16 @@ fn a_trunk_keeps_its_calls() {
     // It has called the PBX.
     let net = Network::new();
     registers(&net, TRUNK, "trunk", "<sip:trunk@10.0.0.5>");
+    registers(&net, STRANGER, "2000", CLAIM);
+    assert_eq!(sent(&net, TRUNK, &call(NUMBER, "a"), 3), [FOREIGN; 3]);
+    // It has answered the PBX in a dialog of its own, where sipnat has nothing to choose.
+    let net = Network::new();
+    let subscribe = from_phone("SUBSCRIBE", 1, "s");
+    net.arrives(TRUNK, &subscribe);
+    net.sends(TRUNK, &subscribe.answer(200));
+    let notify = from_pbx("NOTIFY", 1, "n");
+    assert_eq!(sent(&net, TRUNK, &notify, 1), [Counter::OutAlreadyThere]);
+    net.arrives(TRUNK, &notify.answer(200));
     registers(&net, STRANGER, "2000", CLAIM);
     assert_eq!(sent(&net, TRUNK, &call(NUMBER, "a"), 3), [FOREIGN; 3]);
     // The account proves its own address for its own address-of-record: that lends it nothing.
