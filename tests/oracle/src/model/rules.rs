@@ -609,8 +609,12 @@ impl World {
         } else {
             let end = (sip.call, sip.to.tag, sip.from.tag);
             let heard = self.watch.heard.get(&end).copied();
+            // Of a dialog without an owner, sipnat cannot say that another terminal is at the Contact.
+            let is_sure = |heard: &Heard| {
+                original.is_private() || occupied.is_some() && heard.owned || heard.proven && counts
+            };
             heard
-                .filter(|heard| now < heard.at + EARLY && (elsewhere || heard.proven && counts))
+                .filter(|heard| now < heard.at + EARLY && is_sure(heard))
                 .map(|heard| heard.source)
         };
         if heard == Some(source) && to != source {
@@ -643,6 +647,7 @@ impl World {
             at: now,
             told: false,
             proven: prompt && source == client.sent_to,
+            owned: !client.weak,
         };
         self.watch.heard.insert(end, heard);
     }
@@ -669,11 +674,16 @@ impl World {
                 }
             }
             "INVITE" | "SUBSCRIBE" | "REFER" | "INFO" => {
+                let overtaken = self.setup.early_notify
+                    && server.request.to.tag == 0
+                    && matches!(sip.method, "SUBSCRIBE" | "REFER");
+                let known = self.watch.heard.get(&end);
                 let heard = Heard {
                     source: server.source,
                     at: now,
                     told: to == server.source,
                     proven: false,
+                    owned: !overtaken && known.is_none_or(|known| known.owned),
                 };
                 self.watch.heard.insert(end, heard);
             }

@@ -92,6 +92,8 @@ pub(super) struct Heard {
     pub(super) told: bool,
     /// The victim got what was sent there.
     pub(super) proven: bool,
+    /// sipnat knows whose dialog it is: no NOTIFY came ahead of the answer, and no Contact URI alone named the victim.
+    pub(super) owned: bool,
 }
 
 /// Transmissions without an answer.
