@@ -603,24 +603,21 @@ pub(super) fn note_answer<E: Env>(
             transaction.set_destination(learned);
         }
     } else {
-        take_source(request, env.record().learned_port);
+        take_source(transaction, env.record().learned_port);
     }
     false
 }
 
 /// Makes the port that an answer comes from that of the request's destination, if another answer has made another port that: one from
-/// elsewhere than the learned address, to which the request went. If another terminal behind the same NAT gave it, it says nothing of
-/// this one. If this one did, this answer is older.
+/// elsewhere than the learned address, to which the request went. A neighbour behind the same NAT may have given that other answer, and
+/// then it says nothing of this terminal. If this one gave it, nothing moves: this answer is no newer.
 ///
 /// By arithmetic: the verifier would follow each of two ways to the end.
 #[inline(always)]
-fn take_source(request: &mut Entry<OutboundTransaction>, port: u16) {
-    let transaction = &mut request.value;
+fn take_source(request: &mut OutboundTransaction, port: u16) {
     // Only a request that had a choice has another address.
-    let had_choice = sign(-i64::from(transaction.alternative_port));
-    let change = u64::from(transaction.destination_port ^ port) * had_choice;
-    transaction.destination_port ^= change as u16;
-    request.at -= sign(-(change as i64));
+    let had_choice = sign(-i64::from(request.alternative_port)) as u16;
+    request.destination_port ^= (request.destination_port ^ port) * had_choice;
 }
 
 /// Returns the scratch entry with the two addresses of a request. They lie in the evidence, too, outside of the kernel's small

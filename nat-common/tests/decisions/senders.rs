@@ -169,6 +169,14 @@ fn a_refusal_of_the_new_host_proves_it() {
     assert_eq!(counted[0], Counter::PeerProven);
     net.wait(1);
     assert_eq!(net.sends(ADVERTISED, &call_phone("j")).0, STRANGER);
+    // In a dialog, whoever does not know that refuses.
+    let net = at_two_hosts();
+    let bye = from_pbx("BYE", 2, "b").call("unknown").tagged_as("callee");
+    let went = [(); 2].map(|()| net.sends(ADVERTISED, &bye).0);
+    assert_eq!(went, [PHONE, STRANGER]);
+    net.arrives(STRANGER, &bye.answer(481));
+    net.wait(1);
+    assert_eq!(net.sends(ADVERTISED, &call_phone("j")).0, PHONE);
 }
 
 /// The user has a request redirected from another public host at once: that host has not got it.
