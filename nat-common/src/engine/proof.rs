@@ -504,7 +504,7 @@ const fn is_own(status: u16) -> bool {
 /// Whether another terminal may give a response of this status.
 #[inline(always)]
 const fn is_foreign_refusal(status: u16) -> bool {
-    status >= 300 && !is_own(status)
+    status >= 400 && !is_own(status)
 }
 
 /// Whether the original destination in the evidence is another host than the learned address, in the same network: a carrier's, or an

@@ -313,3 +313,19 @@ pub fn may_follow_uri<E: Env>(env: &E) -> bool {
 const fn is_anothers(resident: u64, owner: u64) -> bool {
     resident != NOBODY && resident != owner
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Responses to two copies that come T1 apart mostly go to different addresses, and those to two that come T2 apart always.
+    #[test]
+    fn time_chooses_another_address_after_t1_and_after_t2() {
+        let tenths = || (0..4000_u32).map(u64::from);
+        let total = tenths().len();
+        let at = |tenth: u64| turn_by_time(tenth * SECOND / 10);
+        assert!(tenths().all(|now| at(now) != at(now + 40)));
+        let others = tenths().filter(|now| at(*now) != at(now + 5)).count();
+        assert!(others * 8 >= total * 7, "{others} of {total}");
+    }
+}

@@ -1199,7 +1199,7 @@ fn a_refusal_of_another_host_within_a_dialog_proves_nothing() {
     // Nor outside of one. A host may have two SIP sockets, and one of them knows no user.
     let office: Address = ([10, 0, 0, 5], 5060);
     for to in [FORGOTTEN, office, CARRIER] {
-        for status in [404, 405, 503] {
+        for status in [400, 404, 405, 503] {
             let net = Network::new();
             net.kinds.replace(vec![(endpoint(office), address::ROUTED)]);
             net.register();
@@ -1255,6 +1255,22 @@ fn a_refusal_of_another_host_within_a_dialog_ends_what_was_proven() {
         let m = from_pbx("BYE", 107, "f");
         assert_eq!(sent(&net, CARRIER, &m, 1), [REDIRECTED.1]);
     }
+    // What it accepts late ends no proof.
+    let net = in_a_call();
+    let m = from_pbx("INFO", 102, "a");
+    assert_eq!(sent(&net, CARRIER, &m, 3), turns);
+    net.arrives(PHONE, &m.answer(200));
+    net.wait(1);
+    let m = from_pbx("INFO", 103, "b");
+    assert_eq!(sent(&net, CARRIER, &m, 1), [REDIRECTED.1]);
+    net.arrives(PHONE, &m.answer(200));
+    net.wait(1);
+    let m = from_pbx("INFO", 104, "c");
+    assert_eq!(sent(&net, CARRIER, &m, 2), [REDIRECTED.1; 2]);
+    net.wait(1);
+    net.arrives(PHONE, &m.answer(200));
+    let m = from_pbx("BYE", 105, "d");
+    assert_eq!(sent(&net, CARRIER, &m, 1), [REDIRECTED.1]);
     // Outside of one it ends no proof: a terminal may accept calls, and no OPTIONS.
     let net = Network::new();
     net.register();
@@ -1282,6 +1298,29 @@ fn a_refusal_of_another_host_within_a_dialog_ends_what_was_proven() {
     }
 }
 
+/// A terminal at another host than its Contact was proven there, and has gone since. What it did not answer is overdue: one of the next
+/// requests begins at the Contact.
+#[test]
+fn what_a_proven_terminal_does_not_answer_is_overdue_in_a_dialog() {
+    let net = in_a_call();
+    let m = from_pbx("INFO", 102, "a");
+    sent(&net, CARRIER, &m, 3);
+    net.arrives(PHONE, &m.answer(200));
+    net.wait(1);
+    let m = from_pbx("INFO", 103, "b");
+    assert_eq!(sent(&net, CARRIER, &m, 1), [REDIRECTED.1]);
+    net.arrives(PHONE, &m.answer(200));
+    net.wait(1);
+    let m = from_pbx("INFO", 104, "c");
+    assert_eq!(
+        sent(&net, CARRIER, &m, 3),
+        [REDIRECTED.1, REDIRECTED.1, UNANSWERED]
+    );
+    net.wait(1);
+    let m = from_pbx("INFO", 105, "d");
+    assert_eq!(sent(&net, CARRIER, &m, 1), [UNANSWERED]);
+}
+
 /// The terminal has shown that it is not at its learned address, though it answered from there. A refusal does not change that, and its
 /// transmissions are not overdue.
 #[test]
@@ -1303,6 +1342,19 @@ fn a_refusal_of_another_host_leaves_a_terminal_deaf() {
         net.wait(1);
     }
     assert_eq!(sent(&net, CARRIER, &call_phone("i"), 1), [FIRST]);
+}
+
+/// A node of a cluster answers for the front address, from a port of which nothing is known. Whatever it says, the front address got the
+/// request.
+#[test]
+fn a_refusal_from_another_port_of_the_learned_host_is_an_answer() {
+    let net = Network::new();
+    net.register();
+    let invite = call_phone("i");
+    assert_eq!(sent(&net, CARRIER, &invite, 1), [FIRST]);
+    net.arrives((PHONE.0, 52000), &answer(&invite, 404));
+    net.wait(1);
+    assert_eq!(sent(&net, CARRIER, &call_phone("j"), 1), [LEFT_ALONE]);
 }
 
 /// A carrier that registers refuses a call, or is slow once. So the host from which it registers gets a transmission, and refuses any

@@ -1097,6 +1097,113 @@ fn a_call_to_the_phone_that_rings_and_is_refused() {
     assert!(net.dialogs().is_empty());
 }
 
+/// Only a refusal of the INVITE ends the early dialog (RFC 3261 12.3), by any status from 300 on.
+#[test]
+fn a_call_of_the_phone_that_rings_ends_by_a_refusal_of_its_invite() {
+    for (method, status, ends) in [
+        ("INVITE", 300, true),
+        ("CANCEL", 481, false),
+        ("OPTIONS", 405, false),
+    ] {
+        let net = Network::new();
+        let invite = from_phone("INVITE", 1, "i");
+        net.arrives(PHONE, &invite);
+        net.sends(PHONE, &invite.answer(180));
+        let m = from_phone(method, 1, "i");
+        net.arrives(PHONE, &m);
+        net.sends(PHONE, &m.answer(status));
+        let ended = end(&net).flags.contains(BindingFlags::ENDED);
+        assert_eq!(ended, ends, "{method} {status}");
+    }
+    // That of a request within the dialog does not.
+    let net = Network::new();
+    let invite = from_phone("INVITE", 1, "i");
+    net.arrives(PHONE, &invite);
+    net.sends(PHONE, &invite.answer(180));
+    let m = within("INVITE", 2);
+    net.arrives(PHONE, &m);
+    net.sends(PHONE, &m.answer(500));
+    assert!(!end(&net).flags.contains(BindingFlags::ENDED));
+}
+
+/// The same for a call to the phone.
+#[test]
+fn a_call_to_the_phone_that_rings_ends_by_a_refusal_of_its_invite() {
+    for (method, status, ends) in [
+        ("INVITE", 300, true),
+        ("CANCEL", 481, false),
+        ("OPTIONS", 405, false),
+    ] {
+        let (net, invite) = rung();
+        let m = Sip {
+            start: invite.start.replace("INVITE", method),
+            cseq: (1, method),
+            ..invite
+        };
+        net.sends(ADVERTISED, &m);
+        net.arrives(PHONE, &m.answer(status).tagged_as("phone"));
+        let ended = end(&net).flags.contains(BindingFlags::ENDED);
+        assert_eq!(ended, ends, "{method} {status}");
+    }
+    // That of a request within a dialog ends none, if one answer is all that was seen of it.
+    let net = Network::new();
+    accepted(&net, PHONE, &within("UPDATE", 2));
+    assert!(end(&net).flags.contains(BindingFlags::EARLY));
+    let m = from_pbx("INVITE", 102, "a");
+    net.sends(ADVERTISED, &m);
+    net.arrives(PHONE, &m.answer(488));
+    assert!(!end(&net).flags.contains(BindingFlags::ENDED));
+}
+
+/// A call that only rings stays unconfirmed when its terminal moves, and one that begins again is unconfirmed, too.
+#[test]
+fn a_call_that_moves_is_as_confirmed_as_before() {
+    let net = Network::new();
+    let invite = from_phone("INVITE", 1, "i");
+    net.arrives(PHONE, &invite);
+    net.sends(PHONE, &invite.answer(180));
+    net.wait(1);
+    let counted = accepted(&net, MOVED, &within("PRACK", 2));
+    assert!(counted.contains(&Counter::DialogMoved), "{counted:?}");
+    assert!(end(&net).flags.contains(BindingFlags::EARLY));
+
+    let net = Network::new();
+    net.call();
+    net.acknowledge();
+    accepted(&net, PHONE, &within("BYE", 2));
+    net.wait(1);
+    let again = from_phone("INVITE", 3, "again");
+    net.arrives(PHONE, &again);
+    net.sends(PHONE, &again.answer(180));
+    check(&net, CALL | BindingFlags::EARLY, 300);
+}
+
+/// What was granted to a subscription says nothing of another dialog.
+#[test]
+fn a_call_does_not_last_as_a_subscription() {
+    let net = Network::new();
+    net.register();
+    subscribed(&net, &from_phone("SUBSCRIBE", 1, "s"), "Expires: 7200");
+    let other = |net: &Network, known: &[[u64; 2]]| {
+        let all = net.dialogs().into_values();
+        let ends: Vec<_> = all.filter(|end| !known.contains(&end.key)).collect();
+        let [end] = ends[..] else { panic!() };
+        assert_eq!(end.expires, net.now.get() + 300 * SECOND);
+        end.key
+    };
+    let first = end(&net).key;
+    let invite = call_phone("i");
+    net.sends(ADVERTISED, &invite);
+    net.arrives(PHONE, &invite.answer(180).tagged_as("callee"));
+    let called = other(&net, &[first]);
+    // Nor of one that the PBX uses before it answers.
+    subscribed(&net, &within("SUBSCRIBE", 2), "Expires: 7200");
+    let m = from_phone("SUBSCRIBE", 1, "t").call("next");
+    net.arrives(PHONE, &m);
+    net.sends(ADVERTISED, &from_pbx("NOTIFY", 1, "n").call("next"));
+    other(&net, &[first, called]);
+}
+
 /// A provisional response that comes after the 2xx does not make the call an early one again.
 #[test]
 fn a_call_that_rings_after_its_answer() {

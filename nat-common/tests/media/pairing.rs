@@ -2,11 +2,12 @@
 
 use nat_common::abi::{MediaCounter, MediaFlags, Policy, Record, SECOND, TICK_SHIFT, address};
 use nat_common::endpoint::Endpoint;
-use nat_common::engine::env::Checksum;
+use nat_common::engine::env::{Checksum, Journal as _};
 use nat_common::engine::lifetimes::ANSWER_LIFE;
 use nat_common::engine::media as decide;
 use nat_common::media::Arrived;
-use nat_common::sip::Direction;
+use nat_common::sip::{Direction, Method};
+use zerocopy::FromBytes as _;
 
 use crate::{Call, PBX, PRIVATE, STRANGER, attacks::hear, sdp, show};
 
@@ -625,6 +626,40 @@ fn descriptions_are_remembered() {
     let unpaired = bit(MediaCounter::Unpaired);
     let last = (0, unpaired, "192.168.1.10:9".into(), nowhere.into());
     assert_eq!(told(&call).last(), Some(&last));
+}
+
+/// A terminal's request writes no record of its own, so that of its description is whole.
+#[test]
+fn a_record_of_a_description_has_every_field() {
+    let call = Call::of_phone();
+    let of_call = *call.env.history.borrow().last().expect("a record");
+    *call.env.record() = Record::read_from_bytes(&[0xff; size_of::<Record>()]).expect("a record");
+    call.wait(1);
+    let hold = sdp(PRIVATE, 4100, "");
+    call.phone("INVITE sip:2000@pbx SIP/2.0", "2 INVITE", "5", &hold);
+    let original = Endpoint::v4(PRIVATE, 4100);
+    // It belongs to no binding before its answer.
+    let expected = Record {
+        at: call.env.now.get(),
+        tag: 0,
+        original_addr: original.addr,
+        learned_addr: Endpoint::UNKNOWN.addr,
+        original_port: 4100,
+        learned_port: 0,
+        cseq: 2,
+        events: 1 << MediaCounter::Noted as u32,
+        status: 0,
+        method: Method::Invite as u8,
+        verdict: decide::VERDICT,
+        ground: 0,
+        transmission: 0,
+        weak: 0,
+        bound: 0,
+        reserved: [0; 4],
+        ..of_call
+    };
+    assert_eq!(call.env.history.borrow().last(), Some(&expected));
+    assert_eq!(of_call.bound, 1);
 }
 
 /// The PBX offers, and describes another call before the phone answers.
