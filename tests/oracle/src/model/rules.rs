@@ -561,12 +561,15 @@ impl World {
         if !of_victim && !request.names(&contact) {
             return;
         }
+        let now = self.now();
         self.watch.claim = match (self.watch.claim, claim) {
             (Claim::Believed(known), Claim::Believed(new) | Claim::Contest(new)) => {
                 Claim::Believed(known.max(new))
             }
             (Claim::Turn, Claim::Believed(new) | Claim::Contest(new)) => Claim::Believed(new),
             (Claim::Believed(_) | Claim::Turn, _) => self.watch.claim,
+            // There is a contest at a proxy only. There, sipnat does not follow the victim's account to another domain.
+            (Claim::Contest(until), Claim::Host) if of_victim && now < until => self.watch.claim,
             (_, claim) => claim,
         };
         self.watch.occupied = None;
