@@ -368,6 +368,19 @@ fn a_late_message_does_not_revive_an_ended_dialog() {
     net.sends(MOVED, &late.answer(200));
     net.wait(33);
     assert_eq!(net.active(), []);
+    // Nor do messages make it last longer, from there or from elsewhere.
+    for source in [PHONE, MOVED] {
+        let net = Network::new();
+        net.call();
+        net.arrives(PHONE, &bye);
+        net.sends(PHONE, &bye.answer(200));
+        net.wait(5);
+        net.arrives(source, &late);
+        net.sends(source, &late.answer(200));
+        let ends: Vec<_> = net.dialogs().into_values().collect();
+        assert_eq!(ends[0].learned, Endpoint::v4(source.0, source.1));
+        assert_eq!(ends[0].expires, net.now.get() + 27 * SECOND);
+    }
 }
 
 #[test]

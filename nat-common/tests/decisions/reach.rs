@@ -589,6 +589,16 @@ fn an_address_of_another_terminal_does_not_come_first() {
         sent(&net, FORGOTTEN, &call_phone("i"), 3),
         [CALLED, UNANSWERED, CALLED]
     );
+    // Also one that has sent credentials, and of whose challenge sipnat knows nothing.
+    let net = behind_alg();
+    let m = Sip {
+        to: "<sip:1001@pbx>".into(),
+        ..register(2, "n", "<sip:1001@60.17.196.2>").with("Authorization: Digest username=\"1001\"")
+    };
+    let m = m.call("neighbour");
+    net.arrives(FORGOTTEN, &m);
+    net.sends(FORGOTTEN, &m.answer(200));
+    assert_eq!(sent(&net, FORGOTTEN, &call_phone("i"), 1), [CALLED]);
     // On another host, it is no sign of a NAT.
     let net = behind_alg();
     net.registers_as(CARRIER, "1001", "<sip:1001@198.51.100.7>", "carrier");
