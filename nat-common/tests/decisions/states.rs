@@ -1102,6 +1102,7 @@ fn a_call_to_the_phone_that_rings_and_is_refused() {
 fn a_call_of_the_phone_that_rings_ends_by_a_refusal_of_its_invite() {
     for (method, status, ends) in [
         ("INVITE", 300, true),
+        ("SUBSCRIBE", 489, false),
         ("CANCEL", 481, false),
         ("OPTIONS", 405, false),
     ] {
