@@ -617,7 +617,8 @@ impl World {
                 (known.owner, known.uri, known.aor) == (Actor::Victim, sip.target, sip.to.uri)
                     && known.expires > now
             });
-            let is_sure = is_known && elsewhere && !self.is_contested();
+            let lasts = now < self.watch.registered_until;
+            let is_sure = is_known && lasts && elsewhere && !self.is_contested();
             self.watch.registered.filter(|_| is_sure)
         } else {
             let end = (sip.call, sip.to.tag, sip.from.tag);
@@ -679,6 +680,10 @@ impl World {
                     server.request.binds(&server.request.to.uri) && self.is_own_registrar(sip);
                 self.watch.registered = binds.then_some(server.source);
                 self.watch.registered_at = now;
+                if let Contacts::Uris(uris) = &server.request.contacts {
+                    let seconds = granted(&server.request, uris[0].1);
+                    self.watch.registered_until = now + u64::from(seconds) * SECOND;
+                }
                 if let Some(contact) = server.request.contact().filter(|_| binds) {
                     // A terminal that registers is there again.
                     let (learned, original) = (key(&server.source), key(&contact.place));

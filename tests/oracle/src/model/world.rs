@@ -137,6 +137,8 @@ pub(super) struct Watch {
     pub(super) registered: Option<Endpoint>,
     /// Time at which the PBX accepted it.
     pub(super) registered_at: u64,
+    /// Time until which sipnat knows it. A later one may be disputed.
+    pub(super) registered_until: u64,
     /// What the PBX last heard of the victim in a dialog, by Call-ID, its tag and the other tag.
     pub(super) heard: HashMap<(Call, Tag, Tag), Heard>,
     /// Who sent a REGISTER of a Call-ID, From-tag and CSeq that sipnat has read.
