@@ -196,7 +196,7 @@ counters! {
     TableFull = "table_full", Event, "binding not stored: both of its sets hold confirmed bindings only";
     SlotBusy = "slot_busy", Event, "slot skipped, or binding not stored: another CPU was writing to it";
     PeerProven = "peer_proven", Event, "learned address: proven, because it answered a redirected request";
-    PeerLeftAlone = "peer_left_alone", Event, "original destination: proven, because it answered a request that was left alone";
+    PeerLeftAlone = "peer_left_alone", Event, "original destination: proven, because it answered a request that nothing redirected";
     NextHopKept = "next_hop_kept", Event, "redirect to another address: a frame with a VLAN tag, or one that this host has not routed, keeps its next hop";
     NextHopChanged = "next_hop_changed", Event, "redirect to another address: the kernel routed the packet again";
     InResponseElsewhere = "in_response_elsewhere", Ingress, "response from another host than the request was sent to: nothing is learned";
