@@ -6,6 +6,7 @@ use crate::abi::{
 };
 use crate::bpf::nothing;
 use crate::bytes::{Span, words};
+use crate::endpoint::Endpoint;
 use crate::engine::draft::{find_live, place};
 use crate::engine::env::{Bindings, Buffer, Clock, Env, Journal, Rules, Tables, Text};
 use crate::engine::evidence::Evidence;
@@ -125,6 +126,9 @@ enum Renewal {
 /// believes now; only evidence that arrived before the known one is late.
 #[inline(always)]
 fn renew_dialog(draft: &mut Binding, evidence: &Evidence, now: u64, lives: &Lives) -> Renewal {
+    if is_anothers(draft, evidence) {
+        return Renewal::Guarded;
+    }
     let ended = draft.flags.contains(BindingFlags::ENDED);
     let late = evidence.at < draft.arrived;
     let elsewhere = draft.learned != evidence.learned;
@@ -161,6 +165,21 @@ fn renew_dialog(draft: &mut Binding, evidence: &Evidence, now: u64, lives: &Live
         return Renewal::Moved;
     }
     refresh(draft, evidence, now, lives)
+}
+
+/// Whether a request of the PBX was answered at its original destination, which is neither the terminal's host nor the one in its Contact.
+/// The PBX may have given a dialog of the same name to another terminal: its tag need not be random (RFC 3261 19.3).
+///
+/// Its own function: its caller needs the stack (6.1).
+#[inline(never)]
+fn is_anothers(draft: &Binding, evidence: &Evidence) -> bool {
+    let differs = |other: &Endpoint| {
+        evidence.learned.addr[0] != other.addr[0] || evidence.learned.addr[1] != other.addr[1]
+    };
+    evidence.flags.contains(EvidenceFlags::LEFT_ALONE)
+        && !draft.advertised.is_unknown()
+        && differs(&draft.advertised)
+        && differs(&draft.learned)
 }
 
 /// Renews a dialog end whose terminal is where it was.

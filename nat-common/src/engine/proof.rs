@@ -595,11 +595,14 @@ pub(super) fn note_answer<E: Env>(
         } else if !weak && (!tells || env.is_for_another_host()) {
             env.note_return(pair);
         }
-        // Where only its URI names the terminal, or the learned address is another host, another terminal may have answered.
+        // Where only its URI names the terminal, or another host has answered, that may be another terminal; but what proves nothing moves
+        // nothing.
         let learned = &env.evidence().learned;
         let [a, b] = transaction.destination_addr;
         let elsewhere = (learned.addr[0] ^ a) | (learned.addr[1] ^ b);
-        if !weak && elsewhere == 0 || env.record().learned() == *learned {
+        let left_alone = transaction.flags & OutboundFlags::LEFT_ALONE;
+        let proves = sign(-i64::from(left_alone.bits())).wrapping_neg();
+        if !weak && elsewhere & proves == 0 || env.record().learned() == *learned {
             transaction.set_destination(learned);
         }
     } else {

@@ -224,6 +224,36 @@ fn an_answer_from_elsewhere_moves_no_end_of_another_tag() {
     }
 }
 
+/// A PBX calculates its tag from Call-ID and the caller's tag. An account begins a dialog of the same name, and answers the PBX's NOTIFY
+/// at its Contact, another host than the terminal's and than that in the terminal's Contact. So may a third host, by a refusal.
+#[test]
+fn an_answer_in_a_dialog_of_the_same_name_moves_nothing() {
+    const OTHER: Address = ([45, 1, 0, 8], 5060);
+    for (contact, status, to) in [
+        ("<sip:1000@192.168.1.10>", 200, PHONE),
+        ("<sip:1000@192.168.1.10>", 481, PHONE),
+        ("<sip:1000@host.example>", 481, PHONE),
+        // Its Contact names that host, or one that sipnat does not know.
+        ("<sip:1000@45.1.0.8>", 200, OTHER),
+        ("<sip:1000@host.example>", 200, OTHER),
+    ] {
+        let net = Network::new();
+        let mut invite = from_phone("INVITE", 1, "i");
+        invite.more = vec![format!("Contact: {contact}")];
+        net.arrives(PHONE, &invite);
+        net.sends(PHONE, &invite.answer(200));
+        net.acknowledge();
+        net.wait(1);
+        let notify = from_pbx("NOTIFY", 1, "n");
+        assert_eq!(net.sends(OTHER, &notify).0, OTHER);
+        net.arrives(OTHER, &notify.answer(status));
+        net.wait(1);
+        let learned = net.active()[0].learned;
+        assert_eq!(learned, Endpoint::v4(to.0, to.1), "{contact} {status}");
+        assert_eq!(net.reinvite("next").0, to, "{contact} {status}");
+    }
+}
+
 /// The same answer comes again after the terminal has moved on.
 #[test]
 fn a_repeated_answer_from_elsewhere_brings_nothing_back() {

@@ -481,10 +481,6 @@ impl World {
         let client = &mut clients[at];
         // Who shares the terminal's address could be the terminal, which answers from another port.
         client.taken |= Some(by) != client.meant && source.addr == client.sent_to.addr;
-        if sip.status > 100 && source.addr == client.to.addr {
-            self.note_twin(at);
-        }
-        let client = &self.pbx.clients[at];
         if sip.status < client.status || client.status >= 200 && sip.status >= 300 {
             return self.note_public(at, by, source);
         }

@@ -144,16 +144,6 @@ impl World {
         is_first && is_known
     }
 
-    /// Notes that a request of the PBX was answered at its own destination, in a dialog of an attacker. If a PBX that derives its tags
-    /// gave that the name of a terminal's dialog, sipnat takes the answer for the terminal's, and moves its dialog end there: a
-    /// known fault. At such a PBX, who knows both tags is a party of the dialog.
-    pub(super) fn note_twin(&mut self, client: usize) {
-        let dialog = self.pbx.clients[client].dialog;
-        if let Some(dialog) = dialog.map(|at| &mut self.pbx.dialogs[at]) {
-            dialog.taken |= !dialog.peer.is_honest();
-        }
-    }
-
     /// Whether only its Contact URI or its address names the victim, and sipnat believes another registration of that: it has
     /// not seen the victim's, or the PBX has removed it.
     fn is_claimed(&mut self, purpose: Purpose) -> bool {
