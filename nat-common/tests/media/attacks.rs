@@ -125,7 +125,7 @@ fn hear_from(env: &MemoryEnv, host: Endpoint) -> Arrived {
 }
 
 /// A call of the phone that goes on: each side hears the other.
-fn going_on() -> Call {
+pub(crate) fn going_on() -> Call {
     let call = Call::of_phone();
     assert_eq!(hear(&call.env), Arrived::Latched);
     assert!(matches!(speak(&call.env), Departed::Rewritten { .. }));

@@ -9,7 +9,11 @@ use nat_common::media::Arrived;
 use nat_common::sip::{Direction, Method};
 use zerocopy::FromBytes as _;
 
-use crate::{Call, PBX, PRIVATE, STRANGER, attacks::hear, sdp, show};
+use crate::{
+    Call, PBX, PRIVATE, STRANGER,
+    attacks::{going_on, hear},
+    sdp, show,
+};
 
 const REWRITE: MediaFlags = MediaFlags::REWRITE;
 const RTCP: MediaFlags = MediaFlags::REWRITE.union(MediaFlags::RTCP);
@@ -480,6 +484,93 @@ fn left_alone() {
     call.to_tag = "pbx";
     call.accepts(&sdp(PBX.as_v4(), 20_000, ""));
     assert_eq!(call.slots(), audio());
+}
+
+/// Both sides describe the same kind of media, or its slots stay empty.
+#[test]
+fn lines_of_two_kinds_are_left_alone() {
+    let line = |host: [u8; 4], kind: &str, port: u16| {
+        let [a, b, c, d] = host;
+        format!(
+            "v=0\r\nc=IN IP4 {a}.{b}.{c}.{d}\r\nm={}\r\n",
+            kind.replace('%', &port.to_string())
+        )
+    };
+    let (audio_line, image) = ("audio % RTP/AVP 0", "image % udptl t38");
+    for (terminal, pbx, bound) in [
+        (audio_line, audio_line, 2),
+        (image, image, 1),
+        (audio_line, image, 0),
+        (image, audio_line, 0),
+    ] {
+        let mut call = Call::new(true);
+        call.invites(&line(PRIVATE, terminal, 4000));
+        call.to_tag = "pbx";
+        call.accepts(&line(PBX.as_v4(), pbx, 20_000));
+        assert_eq!(call.slots().len(), bound, "{terminal} {pbx}");
+        let fax = |slot: &(u16, String, String, MediaFlags)| slot.3.contains(MediaFlags::UDPTL);
+        assert_eq!(call.slots().iter().any(fax), bound == 1);
+    }
+}
+
+/// RTCP has a slot where both sides have a port for it, and one of them does not put it on that of RTP (RFC 3605, 5761).
+#[test]
+fn ports_of_rtcp() {
+    for (terminal, pbx, port) in [
+        ("", "", Some(20_001)),
+        ("a=rtcp-mux\r\n", "", Some(20_001)),
+        ("", "a=rtcp-mux\r\n", Some(20_001)),
+        ("a=rtcp-mux\r\n", "a=rtcp-mux\r\n", None),
+        ("", "a=rtcp:20000\r\n", None),
+        ("", "a=rtcp:5060\r\n", None),
+        ("", "a=rtcp:9999\r\n", None),
+        ("", "a=rtcp:20100\r\n", Some(20_100)),
+        ("a=rtcp:9\r\n", "", None),
+    ] {
+        let mut call = Call::new(true);
+        call.invites(&sdp(PRIVATE, 4000, terminal));
+        call.to_tag = "pbx";
+        call.accepts(&sdp(PBX.as_v4(), 20_000, pbx));
+        let slots = call.slots().into_iter();
+        let slots: Vec<_> = slots.map(|slot| (slot.0, slot.3)).collect();
+        let mut want = vec![(20_000, REWRITE)];
+        want.extend(port.map(|port| (port, RTCP)));
+        assert_eq!(slots, want, "{terminal:?} {pbx:?}");
+    }
+    // Never a port of SIP, whatever the range of ports.
+    let mut call = Call::new(true);
+    call.env.media_config.get_mut().ports = [1, u16::MAX];
+    call.invites(&sdp(PRIVATE, 4000, ""));
+    call.to_tag = "pbx";
+    call.accepts(&sdp(PBX.as_v4(), 20_000, "a=rtcp:5060\r\n"));
+    assert_eq!(call.slots().len(), 1);
+}
+
+/// The PBX gives a port to its next call. Its slot is that call's, unless the one before goes on.
+#[test]
+fn a_port_belongs_to_the_next_call_once_its_own_has_ended() {
+    for ended in [false, true] {
+        let first = going_on();
+        if ended {
+            first.phone("BYE sip:2000@pbx SIP/2.0", "2 BYE", "3", "");
+            first.pbx("SIP/2.0 200 OK", "2 BYE", "3", "");
+        }
+        let mut next = Call::new(true);
+        next.id = "8@other";
+        next.env = first.env;
+        next.invites(&sdp([192, 168, 1, 20], 5000, ""));
+        next.to_tag = "pbx";
+        next.events();
+        next.accepts(&sdp(PBX.as_v4(), 20_000, ""));
+        let advertised = next.slots()[0].1.clone();
+        let (address, event) = if ended {
+            ("192.168.1.20:5000", MediaCounter::Bound)
+        } else {
+            ("192.168.1.10:4000", MediaCounter::Guarded)
+        };
+        assert_eq!(advertised, address);
+        assert_eq!(next.events()[0], event);
+    }
 }
 
 /// Packets to an address that can be reached from here stay as they are: the slot only observes.
