@@ -171,8 +171,14 @@ fn ipv6(lab: &Ipv6, contact: &str, length: usize) -> Result<bool> {
          Contact: <sip:1000@{contact}>\r\nContent-Length: 0\r\n\r\n"
     );
     let mut buffer = [0; 8192];
-    phone.send_to(invite.as_bytes(), pbx_address)?;
-    let (_, source) = receive(&pbx, &mut buffer).context("INVITE")?;
+    // A phone repeats its INVITE (RFC 3261 17.1.1.2): the kernel may not have set up the addresses yet.
+    pbx.set_read_timeout(Some(SOON / 10))?;
+    let received = (0..10).find_map(|_| {
+        phone.send_to(invite.as_bytes(), pbx_address).ok()?;
+        receive(&pbx, &mut buffer).ok()
+    });
+    let (_, source) = received.context("INVITE")?;
+    pbx.set_read_timeout(Some(SOON))?;
     let ok = invite
         .replace("INVITE sip:2000@[2001:db8::10] SIP/2.0", "SIP/2.0 200 OK")
         .replace("To: <sip:2000@pbx>", "To: <sip:2000@pbx>;tag=pbx");
@@ -184,7 +190,9 @@ fn ipv6(lab: &Ipv6, contact: &str, length: usize) -> Result<bool> {
         .replace("branch=z9hG4bK", "branch=z9hG4bKack")
         .replace("To: <sip:2000@pbx>", "To: <sip:2000@pbx>;tag=pbx");
     phone.send_to(ack.as_bytes(), pbx_address)?;
-    receive(&pbx, &mut buffer).context("ACK")?;
+    while !buffer.starts_with(b"ACK") {
+        receive(&pbx, &mut buffer).context("ACK")?;
+    }
 
     let bye = format!(
         "BYE sip:1000@{contact} SIP/2.0\r\n\
