@@ -177,7 +177,7 @@ fn ipv6(lab: &Ipv6, contact: &str, length: usize) -> Result<bool> {
         phone.send_to(invite.as_bytes(), pbx_address).ok()?;
         receive(&pbx, &mut buffer).ok()
     });
-    let (_, source) = received.context("INVITE")?;
+    let (_, source) = received.context("the INVITE does not arrive")?;
     pbx.set_read_timeout(Some(SOON))?;
     let ok = invite
         .replace("INVITE sip:2000@[2001:db8::10] SIP/2.0", "SIP/2.0 200 OK")

@@ -6,7 +6,6 @@ use crate::abi::{
 };
 use crate::bpf::nothing;
 use crate::bytes::{Span, words};
-use crate::endpoint::Endpoint;
 use crate::engine::draft::{find_live, place};
 use crate::engine::env::{Bindings, Buffer, Clock, Env, Journal, Rules, Tables, Text};
 use crate::engine::evidence::Evidence;
@@ -126,7 +125,7 @@ enum Renewal {
 /// believes now; only evidence that arrived before the known one is late.
 #[inline(always)]
 fn renew_dialog(draft: &mut Binding, evidence: &Evidence, now: u64, lives: &Lives) -> Renewal {
-    if is_anothers(draft, evidence) {
+    if is_anothers_answer(draft, evidence) {
         return Renewal::Guarded;
     }
     let ended = draft.flags.contains(BindingFlags::ENDED);
@@ -172,14 +171,13 @@ fn renew_dialog(draft: &mut Binding, evidence: &Evidence, now: u64, lives: &Live
 ///
 /// Its own function: its caller needs the stack (6.1).
 #[inline(never)]
-fn is_anothers(draft: &Binding, evidence: &Evidence) -> bool {
-    let differs = |other: &Endpoint| {
-        evidence.learned.addr[0] != other.addr[0] || evidence.learned.addr[1] != other.addr[1]
-    };
+fn is_anothers_answer(draft: &Binding, evidence: &Evidence) -> bool {
+    let [a, b] = &evidence.learned.addr;
+    let differs = |other: &[u64; 2]| *a != other[0] || *b != other[1];
     evidence.flags.contains(EvidenceFlags::LEFT_ALONE)
         && !draft.advertised.is_unknown()
-        && differs(&draft.advertised)
-        && differs(&draft.learned)
+        && differs(&draft.advertised.addr)
+        && differs(&draft.learned.addr)
 }
 
 /// Renews a dialog end whose terminal is where it was.

@@ -533,8 +533,9 @@ pub(super) fn note_answer<E: Env>(
     let tells = transaction.retransmissions == 0 || age(ticks(env.now()), at) < T1;
     if transaction.flags.contains(OutboundFlags::AT_LEARNED) {
         // Nothing was open. But another account may register an address that the Internet does not route, such as a trunk's.
-        if transaction.destination().is_private() {
-            note_answerer(env, describe(env, &transaction.destination()));
+        let to = transaction.destination();
+        if to.is_private() {
+            note_answerer(env, describe(env, &to));
         }
         return true;
     }
@@ -545,13 +546,12 @@ pub(super) fn note_answer<E: Env>(
         let pair = describe_pair_of(env, transaction);
         let in_dialog = transaction.flags.contains(OutboundFlags::IN_DIALOG);
         let refuses = is_foreign_refusal(env.record().status);
-        let by_another = refuses && env.is_for_another_host();
         let foreign = refuses && (in_dialog || !moved);
         if tells && !foreign {
             return env.prove_pair(proof_by_answer(pair, transaction));
         }
         if !weak {
-            if by_another && in_dialog {
+            if refuses && in_dialog && env.is_for_another_host() {
                 note_refusal(env, pair);
             } else {
                 env.note_return(pair);
@@ -590,7 +590,8 @@ pub(super) fn note_answer<E: Env>(
     if left_alone {
         // The terminal is still known by its learned address.
         let pair = describe_pair_of(env, transaction);
-        if transaction.flags.contains(OutboundFlags::LEFT_ALONE) && !weak {
+        let proves = transaction.flags.contains(OutboundFlags::LEFT_ALONE);
+        if proves && !weak {
             note_strike(env, pair);
         } else if !weak && (!tells || env.is_for_another_host()) {
             env.note_return(pair);
@@ -600,9 +601,7 @@ pub(super) fn note_answer<E: Env>(
         let learned = &env.evidence().learned;
         let [a, b] = transaction.destination_addr;
         let elsewhere = (learned.addr[0] ^ a) | (learned.addr[1] ^ b);
-        let left_alone = transaction.flags & OutboundFlags::LEFT_ALONE;
-        let proves = sign(-i64::from(left_alone.bits())).wrapping_neg();
-        if !weak && elsewhere & proves == 0 || env.record().learned() == *learned {
+        if !weak && (elsewhere == 0 || !proves) || env.record().learned() == *learned {
             transaction.set_destination(learned);
         }
     } else {

@@ -32,14 +32,13 @@ pub(super) struct Redirect {
 }
 
 /// Bits beside the number of transmissions that [`choose`] takes: [`Redirect::proven`], a response, an ACK,
-/// [`Redirect::redirected`], a request to the contact in the draft, and a request in a dialog. For a response and an ACK,
-/// unanswered requests do not count.
+/// [`Redirect::redirected`], and a request to the contact in the draft. A request without the last one belongs to a dialog. For a
+/// response and an ACK, unanswered requests do not count.
 const PROVEN: u32 = 1 << 8;
 const RESPONSE: u32 = 1 << 9;
 const ACK: u32 = 1 << 10;
 const REDIRECTED: u32 = 1 << 11;
 const CONTACT: u32 = 1 << 12;
-const DIALOG: u32 = 1 << 13;
 
 /// Decides whether a packet to `to` goes to `learned` instead.
 #[inline(always)]
@@ -68,9 +67,6 @@ pub(super) fn decide<E: Env>(
         }
         if redirect.decision == Decision::RedirectedContact {
             bits |= CONTACT;
-        }
-        if redirect.decision == Decision::RedirectedDialog {
-            bits |= DIALOG;
         }
         if env.record().method == Method::Ack as u8 {
             bits |= ACK;
@@ -127,8 +123,7 @@ pub(super) fn permit<E: Env>(
 
 /// Chooses between the learned address and the original destination of the record. `transmissions` were sent before this
 /// one, since the last answer; beside that number lie a bit for a terminal that is proven in its dialog, one for a response,
-/// one for an ACK, one if the last of them went to the learned address, one for a request to the contact in the draft, and one for a
-/// request in a dialog.
+/// one for an ACK, one if the last of them went to the learned address, and one for a request to the contact in the draft.
 #[inline(always)]
 pub fn choose<E: Env>(env: &E, owner: u64, transmissions: u32) -> Choice {
     let record = env.record();
@@ -174,8 +169,7 @@ pub fn choose<E: Env>(env: &E, owner: u64, transmissions: u32) -> Choice {
     let mut patient = is_patient(ground);
     if transmissions & (RESPONSE | ACK) == 0 {
         // Nor may one lost packet bring a request to the host that called: another host has two transmissions, too.
-        let in_dialog = sign(i64::from(transmissions) << (32 + DIALOG.leading_zeros()));
-        patient |= matches!(ground, Ground::First) && !same_host && in_dialog != 0;
+        patient |= matches!(ground, Ground::First) && !same_host && outside == 0;
         if count == 0 {
             count = overdue;
         } else if !patient {

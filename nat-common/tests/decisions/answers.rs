@@ -194,32 +194,24 @@ fn an_answer_from_elsewhere_shows_a_new_mapping() {
 /// own dialog end.
 #[test]
 fn an_answer_from_elsewhere_moves_no_end_of_another_tag() {
-    let answers = [(MOVED, "neighbour", 180), (MOVED, "", 200)];
-    for (source, tag, status) in answers {
-        for order in [
-            &["neighbour", "phone"][..],
-            &["phone", "neighbour", "phone"],
-        ] {
+    let phone = (PHONE, ";tag=callee", 200);
+    for neighbour in [(MOVED, ";tag=neighbour", 180), (MOVED, "", 200)] {
+        for answers in [&[neighbour, phone][..], &[phone, neighbour, phone]] {
             let net = Network::new();
             net.register();
             let invite = call_phone("a");
             assert_eq!(net.sends(ADVERTISED, &invite).0, PHONE);
-            for who in order {
-                let (source, tag, status) = match *who {
-                    "phone" => (PHONE, ";tag=callee", 200),
-                    _ if tag.is_empty() => (source, "", status),
-                    _ => (source, ";tag=neighbour", status),
-                };
+            for (source, tag, status) in answers {
                 let answer = Sip {
                     to: format!("<sip:1000@pbx>{tag}"),
-                    ..invite.answer(status)
+                    ..invite.answer(*status)
                 };
-                net.arrives(source, &answer);
+                net.arrives(*source, &answer);
                 net.wait(1);
             }
             let bye = from_pbx("BYE", 2, "b").call("incoming");
             let went = net.sends(ADVERTISED, &bye.tagged_as("callee")).0;
-            assert_eq!(went, PHONE, "{tag} {order:?}");
+            assert_eq!(went, PHONE, "{answers:?}");
         }
     }
 }

@@ -824,6 +824,22 @@ fn in_a_call() -> Network {
     net
 }
 
+/// The same, and the phone has answered two requests of the PBX at its learned address. The original destination is another host, which had
+/// the first one before.
+fn proven_in_a_call() -> Network {
+    let net = in_a_call();
+    for (cseq, branch, verdicts) in [
+        (102, "a", &[FIRST, FIRST, REDIRECTED.1][..]),
+        (103, "b", &[REDIRECTED.1]),
+    ] {
+        let m = from_pbx("INFO", cseq, branch);
+        assert_eq!(sent(&net, CARRIER, &m, verdicts.len()), verdicts);
+        net.arrives(PHONE, &m.answer(200));
+        net.wait(1);
+    }
+    net
+}
+
 /// One packet to a carrier, or to a gateway in a private network, or its answer, is lost. The host that called does not hear of it: it would
 /// refuse the request, and so end the call.
 #[test]
@@ -1264,15 +1280,7 @@ fn a_refusal_of_another_host_within_a_dialog_ends_what_was_proven() {
         assert_eq!(sent(&net, CARRIER, &m, 1), [REDIRECTED.1]);
     }
     // What it accepts late ends no proof.
-    let net = in_a_call();
-    let m = from_pbx("INFO", 102, "a");
-    assert_eq!(sent(&net, CARRIER, &m, 3), turns);
-    net.arrives(PHONE, &m.answer(200));
-    net.wait(1);
-    let m = from_pbx("INFO", 103, "b");
-    assert_eq!(sent(&net, CARRIER, &m, 1), [REDIRECTED.1]);
-    net.arrives(PHONE, &m.answer(200));
-    net.wait(1);
+    let net = proven_in_a_call();
     let m = from_pbx("INFO", 104, "c");
     assert_eq!(sent(&net, CARRIER, &m, 2), [REDIRECTED.1; 2]);
     net.wait(1);
@@ -1310,15 +1318,7 @@ fn a_refusal_of_another_host_within_a_dialog_ends_what_was_proven() {
 /// requests begins at the Contact.
 #[test]
 fn what_a_proven_terminal_does_not_answer_is_overdue_in_a_dialog() {
-    let net = in_a_call();
-    let m = from_pbx("INFO", 102, "a");
-    sent(&net, CARRIER, &m, 3);
-    net.arrives(PHONE, &m.answer(200));
-    net.wait(1);
-    let m = from_pbx("INFO", 103, "b");
-    assert_eq!(sent(&net, CARRIER, &m, 1), [REDIRECTED.1]);
-    net.arrives(PHONE, &m.answer(200));
-    net.wait(1);
+    let net = proven_in_a_call();
     let m = from_pbx("INFO", 104, "c");
     assert_eq!(
         sent(&net, CARRIER, &m, 3),

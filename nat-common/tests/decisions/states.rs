@@ -18,9 +18,15 @@ const CALL: BindingFlags = BindingFlags::DIRECT.union(BindingFlags::TOLD);
 
 /// Returns the only dialog end.
 fn end(net: &Network) -> Binding {
-    let all: Vec<_> = net.dialogs().into_values().collect();
-    let [end] = all[..] else {
-        panic!("{} dialog ends", all.len());
+    other_end(net, &[])
+}
+
+/// Returns the only dialog end whose key is none of these.
+fn other_end(net: &Network, known: &[[u64; 2]]) -> Binding {
+    let all = net.dialogs().into_values();
+    let others: Vec<_> = all.filter(|end| !known.contains(&end.key)).collect();
+    let [end] = others[..] else {
+        panic!("{} dialog ends", others.len());
     };
     end
 }
@@ -614,9 +620,7 @@ fn a_subscription_before_its_answer() {
         let arrived = ticks(net.now.get());
         net.wait(1);
         net.sends(ADVERTISED, &from_pbx("NOTIFY", 1, "n"));
-        let all = net.dialogs().into_values();
-        let ends: Vec<_> = all.filter(|end| end.key != of_call).collect();
-        let [end] = ends[..] else { panic!() };
+        let end = other_end(&net, &[of_call]);
         assert_eq!(end.flags, flags);
         assert_eq!(end.expires, net.now.get() + 300 * SECOND);
         assert_eq!(end.arrived, arrived);
@@ -1106,10 +1110,7 @@ fn a_call_of_the_phone_that_rings_ends_by_a_refusal_of_its_invite() {
         ("CANCEL", 481, false),
         ("OPTIONS", 405, false),
     ] {
-        let net = Network::new();
-        let invite = from_phone("INVITE", 1, "i");
-        net.arrives(PHONE, &invite);
-        net.sends(PHONE, &invite.answer(180));
+        let (net, _) = ringing(PHONE, "UPDATE");
         let m = from_phone(method, 1, "i");
         net.arrives(PHONE, &m);
         net.sends(PHONE, &m.answer(status));
@@ -1117,11 +1118,8 @@ fn a_call_of_the_phone_that_rings_ends_by_a_refusal_of_its_invite() {
         assert_eq!(ended, ends, "{method} {status}");
     }
     // That of a request within the dialog does not.
-    let net = Network::new();
-    let invite = from_phone("INVITE", 1, "i");
-    net.arrives(PHONE, &invite);
-    net.sends(PHONE, &invite.answer(180));
-    let m = within("INVITE", 2);
+    let (net, _) = ringing(PHONE, "UPDATE");
+    let m = within("INVITE", 3);
     net.arrives(PHONE, &m);
     net.sends(PHONE, &m.answer(500));
     assert!(!end(&net).flags.contains(BindingFlags::ENDED));
@@ -1159,13 +1157,8 @@ fn a_call_to_the_phone_that_rings_ends_by_a_refusal_of_its_invite() {
 /// A call that only rings stays unconfirmed when its terminal moves, and one that begins again is unconfirmed, too.
 #[test]
 fn a_call_that_moves_is_as_confirmed_as_before() {
-    let net = Network::new();
-    let invite = from_phone("INVITE", 1, "i");
-    net.arrives(PHONE, &invite);
-    net.sends(PHONE, &invite.answer(180));
-    net.wait(1);
-    let counted = accepted(&net, MOVED, &within("PRACK", 2));
-    assert!(counted.contains(&Counter::DialogMoved), "{counted:?}");
+    let (net, _) = ringing(MOVED, "PRACK");
+    assert_eq!(end(&net).learned, endpoint(MOVED));
     assert!(end(&net).flags.contains(BindingFlags::EARLY));
 
     let net = Network::new();
@@ -1185,24 +1178,19 @@ fn a_call_does_not_last_as_a_subscription() {
     let net = Network::new();
     net.register();
     subscribed(&net, &from_phone("SUBSCRIBE", 1, "s"), "Expires: 7200");
-    let other = |net: &Network, known: &[[u64; 2]]| {
-        let all = net.dialogs().into_values();
-        let ends: Vec<_> = all.filter(|end| !known.contains(&end.key)).collect();
-        let [end] = ends[..] else { panic!() };
-        assert_eq!(end.expires, net.now.get() + 300 * SECOND);
-        end.key
-    };
     let first = end(&net).key;
     let invite = call_phone("i");
     net.sends(ADVERTISED, &invite);
     net.arrives(PHONE, &invite.answer(180).tagged_as("callee"));
-    let called = other(&net, &[first]);
+    let called = other_end(&net, &[first]);
+    assert_eq!(called.expires, net.now.get() + 300 * SECOND);
     // Nor of one that the PBX uses before it answers.
     subscribed(&net, &within("SUBSCRIBE", 2), "Expires: 7200");
     let m = from_phone("SUBSCRIBE", 1, "t").call("next");
     net.arrives(PHONE, &m);
     net.sends(ADVERTISED, &from_pbx("NOTIFY", 1, "n").call("next"));
-    other(&net, &[first, called]);
+    let notified = other_end(&net, &[first, called.key]);
+    assert_eq!(notified.expires, net.now.get() + 300 * SECOND);
 }
 
 /// A provisional response that comes after the 2xx does not make the call an early one again.

@@ -489,27 +489,27 @@ fn left_alone() {
 /// Both sides describe the same kind of media, or its slots stay empty.
 #[test]
 fn lines_of_two_kinds_are_left_alone() {
-    let line = |host: [u8; 4], kind: &str, port: u16| {
-        let [a, b, c, d] = host;
-        format!(
-            "v=0\r\nc=IN IP4 {a}.{b}.{c}.{d}\r\nm={}\r\n",
-            kind.replace('%', &port.to_string())
-        )
+    let fax = |description: &str| {
+        let image = description.replace("m=audio", "m=image");
+        image.replace("RTP/AVP 0", "udptl t38")
     };
-    let (audio_line, image) = ("audio % RTP/AVP 0", "image % udptl t38");
+    let [terminal, pbx] = [sdp(PRIVATE, 4000, ""), sdp(PBX.as_v4(), 20_000, "")];
     for (terminal, pbx, bound) in [
-        (audio_line, audio_line, 2),
-        (image, image, 1),
-        (audio_line, image, 0),
-        (image, audio_line, 0),
+        (&terminal, &pbx, 2),
+        (&fax(&terminal), &fax(&pbx), 1),
+        (&terminal, &fax(&pbx), 0),
+        (&fax(&terminal), &pbx, 0),
     ] {
         let mut call = Call::new(true);
-        call.invites(&line(PRIVATE, terminal, 4000));
+        call.invites(terminal);
         call.to_tag = "pbx";
-        call.accepts(&line(PBX.as_v4(), pbx, 20_000));
+        call.accepts(pbx);
         assert_eq!(call.slots().len(), bound, "{terminal} {pbx}");
-        let fax = |slot: &(u16, String, String, MediaFlags)| slot.3.contains(MediaFlags::UDPTL);
-        assert_eq!(call.slots().iter().any(fax), bound == 1);
+        let is_fax = call
+            .slots()
+            .iter()
+            .any(|slot| slot.3.contains(MediaFlags::UDPTL));
+        assert_eq!(is_fax, bound == 1);
     }
 }
 
@@ -726,8 +726,8 @@ fn a_record_of_a_description_has_every_field() {
     let of_call = *call.env.history.borrow().last().expect("a record");
     *call.env.record() = Record::read_from_bytes(&[0xff; size_of::<Record>()]).expect("a record");
     call.wait(1);
-    let hold = sdp(PRIVATE, 4100, "");
-    call.phone("INVITE sip:2000@pbx SIP/2.0", "2 INVITE", "5", &hold);
+    let offer = sdp(PRIVATE, 4100, "");
+    call.phone("INVITE sip:2000@pbx SIP/2.0", "2 INVITE", "5", &offer);
     let original = Endpoint::v4(PRIVATE, 4100);
     // It belongs to no binding before its answer.
     let expected = Record {
